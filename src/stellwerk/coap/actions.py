@@ -1,0 +1,153 @@
+"""What we want of the engine: the arguments of `Endpoint.submit`."""
+
+from dataclasses import dataclass
+
+from stellwerk.coap.message import Options
+from stellwerk.coap.parameters import Parameters
+from stellwerk.core.ids import PeerId
+
+
+@dataclass(slots=True)
+class SendRequest:
+    """A confirmable request to ``peer``. ``handle`` is the caller's number, repeated in what comes of it.
+
+    ``token`` is drawn by the caller (at least 4 unguessable bytes), so that a wanted observation is stored before its
+    Observe leaves. ``observe``: None for a plain request, 0 to observe, 1 to cancel (with the relation's token).
+    Bodies above the block size go block-wise. Over NSTART it waits its turn; over the bound it fails as ``refused``.
+    ``once``: transmit a single time and never again, for a peer whose address is not proven (design §7).
+    """
+
+    handle: int
+    peer: PeerId
+    code: int
+    token: bytes
+    path: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+    content_format: int | None = None
+    accept: int | None = None
+    observe: int | None = None
+    payload: bytes = b""
+    once: bool = False
+
+
+@dataclass(slots=True)
+class CancelRequest:
+    """Give up on a request: it ends as `events.RequestFailed` ``cancelled``."""
+
+    handle: int
+
+
+@dataclass(slots=True)
+class Respond:
+    """The answer to a `RequestReceived`, stored for its duplicates for EXCHANGE_LIFETIME."""
+
+    exchange: int
+    code: int
+    location: tuple[str, ...] = ()
+    content_format: int | None = None
+    options: Options = ()
+    payload: bytes = b""
+
+
+@dataclass(slots=True)
+class Recall:
+    """Answers `RequestQuestion`: this request was answered with ``code`` before; send that again, run nothing."""
+
+    exchange: int
+    code: int
+    location: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Proceed:
+    """Answers `RequestQuestion`: nothing is known of it; treat it as new."""
+
+    exchange: int
+
+
+@dataclass(slots=True)
+class Drop:
+    """Forget a received message without any answer (the brake: a notification left unacknowledged)."""
+
+    exchange: int
+
+
+@dataclass(slots=True)
+class AcceptNotification:
+    """The notification is stored: acknowledge it if it was confirmable."""
+
+    exchange: int
+
+
+@dataclass(slots=True)
+class AdoptObservation:
+    """Make ``token`` from ``peer`` a known observation; with ``exchange`` the waiting `TokenQuestion` is answered."""
+
+    handle: int
+    peer: PeerId
+    token: bytes
+    exchange: int | None = None
+
+
+@dataclass(slots=True)
+class RejectToken:
+    """Answers `TokenQuestion`: nobody wants it. CON gets RST (the passive cancel, RFC 7641 §3.6), NON is dropped."""
+
+    exchange: int
+
+
+@dataclass(slots=True)
+class ForgetObservation:
+    """Drop a relation locally; its next notification is a `TokenQuestion`."""
+
+    peer: PeerId
+    token: bytes
+
+
+@dataclass(slots=True)
+class MovePeer:
+    """The device behind ``old`` speaks from ``new`` now: relations and waiting requests follow it. De-duplication
+    stays with ``old``."""
+
+    old: PeerId
+    new: PeerId
+
+
+@dataclass(slots=True)
+class VerifyPeer:
+    """The peer's address is proven (it answered something we sent); answers to it need no size bound any more."""
+
+    peer: PeerId
+
+
+@dataclass(slots=True)
+class SetParameters:
+    """Transmission parameters of one peer from now on."""
+
+    peer: PeerId
+    parameters: Parameters
+
+
+@dataclass(slots=True)
+class ForgetPeer:
+    """The registration behind ``peer`` is gone: cancel its requests and relations. De-duplication stays."""
+
+    peer: PeerId
+
+
+Action = (
+    SendRequest
+    | CancelRequest
+    | Respond
+    | Recall
+    | Proceed
+    | Drop
+    | AcceptNotification
+    | AdoptObservation
+    | RejectToken
+    | ForgetObservation
+    | MovePeer
+    | VerifyPeer
+    | SetParameters
+    | ForgetPeer
+)

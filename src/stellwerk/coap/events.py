@@ -1,0 +1,130 @@
+"""What the engine tells: meaning out of datagrams and time. `Endpoint.take_events` yields these, in order.
+
+Every event is a small slotted object. ``handle`` is the caller's own number from `actions.SendRequest`.
+``exchange`` is the engine's number for something that awaits an answer by ``submit``.
+``receipt`` is 8 bytes that name one received message for ever: a keyed-less digest of peer and datagram, equal
+for identical bytes from the same peer, so a journal can recognise a retransmission after a restart.
+"""
+
+from dataclasses import dataclass
+
+from stellwerk.coap.message import Options
+from stellwerk.core.ids import PeerId
+
+
+@dataclass(slots=True)
+class RequestReceived:
+    """A whole request (blocks assembled, duplicates removed). Answer it with `actions.Respond`."""
+
+    exchange: int
+    peer: PeerId
+    code: int
+    path: tuple[str, ...]
+    query: tuple[str, ...]
+    content_format: int | None
+    accept: int | None
+    options: Options
+    payload: bytes
+    receipt: bytes
+    confirmable: bool
+
+
+@dataclass(slots=True)
+class RequestQuestion:
+    """A request that may already have been answered, before a restart or before this peer's ring of stored answers
+    evicted it. Answer with `actions.Recall` (its stored answer) or `actions.Proceed` (it is new: a `RequestReceived`
+    or, for a notification, a `NotificationReceived` follows). Until then duplicates are swallowed."""
+
+    exchange: int
+    peer: PeerId
+    receipt: bytes
+
+
+@dataclass(slots=True)
+class ResponseReceived:
+    """The whole answer to a request of ours. ``observe`` is the Observe sequence number of a relation that now stands."""
+
+    handle: int
+    peer: PeerId
+    token: bytes
+    code: int
+    content_format: int | None
+    options: Options
+    payload: bytes
+    observe: int | None
+
+
+@dataclass(slots=True)
+class RequestFailed:
+    """A request of ours ended without an answer.
+
+    ``reason``: ``timeout`` (retransmissions or EXCHANGE_LIFETIME ran out), ``reset`` (the peer sent RST),
+    ``refused`` (our own bounds, ``detail`` names it), ``malformed`` (the answer broke the rules),
+    ``cancelled`` (by `actions.CancelRequest` or a forgotten peer).
+    """
+
+    handle: int
+    peer: PeerId
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class NotificationReceived:
+    """A whole, fresh notification of a known observation (stale ones are acknowledged and counted, RFC 7641 §3.4).
+    Answer with `actions.AcceptNotification` once it is stored; until then a confirmable one is not acknowledged.
+    ``fresh`` False: older than one already seen; accept it or not, but it is not the current value.
+    An error code (4.xx, 5.xx) has ended the relation."""
+
+    exchange: int
+    handle: int
+    peer: PeerId
+    token: bytes
+    code: int
+    content_format: int | None
+    options: Options
+    payload: bytes
+    observe: int | None
+    receipt: bytes
+    confirmable: bool
+
+
+@dataclass(slots=True)
+class TokenQuestion:
+    """A response arrived whose token no exchange or observation here knows. Answer with
+    `actions.AdoptObservation` (then its `NotificationReceived` follows) or `actions.RejectToken` (a CON gets RST)."""
+
+    exchange: int
+    peer: PeerId
+    token: bytes
+
+
+@dataclass(slots=True)
+class ObservationLost:
+    """The peer reset a relation's request or the relation ended with an error code."""
+
+    handle: int
+    peer: PeerId
+    token: bytes
+    reason: str
+
+
+@dataclass(slots=True)
+class Refused:
+    """A message was refused or dropped. ``reason`` is a stable word for counting, ``detail`` is for people."""
+
+    peer: PeerId
+    reason: str
+    detail: str
+
+
+Event = (
+    RequestReceived
+    | RequestQuestion
+    | ResponseReceived
+    | RequestFailed
+    | NotificationReceived
+    | TokenQuestion
+    | ObservationLost
+    | Refused
+)

@@ -1,0 +1,130 @@
+"""The operations of LwM2M as frozen values (Core 1.2.2 §6; contract §4, §6, §7)."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from stellwerk.lwm2m.content import Content
+from stellwerk.lwm2m.path import Path
+
+# -- what we ask of a device (Device Management and Information Reporting) --
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read an object, instance, resource or resource instance. ``accept``: Content-Format number, None = choose."""
+
+    path: Path
+    accept: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Discover:
+    path: Path
+    depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """``replace`` True is Write (PUT), False is the partial update (POST) of an instance or multiple resource."""
+
+    path: Path
+    content: Content
+    replace: bool = True
+    content_format: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteAttributes:
+    """``attributes``: pairs for the query, in order; value None unsets the attribute at this level."""
+
+    path: Path
+    attributes: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """``arguments``: the LwM2M argument string as it stands, ``5`` or ``0='x',1`` (contract D-8)."""
+
+    path: Path
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """``content`` paths name the instance where the caller chose one; else they use instance 65535."""
+
+    path: Path
+    content: Content
+    content_format: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    path: Path
+    accept: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelObservation:
+    """Cancel the observation of ``path``, actively (GET with Observe 1 and the relation's token)."""
+
+    path: Path
+    accept: int | None = None
+
+
+Operation: TypeAlias = Read | Discover | Write | WriteAttributes | Execute | Create | Delete | Observe | CancelObservation
+
+
+# -- what a device tells us (Client Registration and Information Reporting) --
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """POST /rd. ``query`` and ``body`` as received; `registration_parameters` and `link_format` decode them."""
+
+    query: tuple[str, ...]
+    content_format: int | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """POST /rd/{location}."""
+
+    location: str
+    query: tuple[str, ...]
+    content_format: int | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deregister:
+    """DELETE /rd/{location}."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """POST /dp."""
+
+    content_format: int | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """A notification of the observation ``token``; ``code`` is the CoAP response code."""
+
+    token: bytes
+    code: int
+    content_format: int | None
+    body: bytes
+
+
+Uplink: TypeAlias = Register | Update | Deregister | Send | Notify

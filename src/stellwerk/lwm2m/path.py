@@ -1,0 +1,87 @@
+"""LwM2M paths: object, instance, resource, resource instance (Core 1.2.2 §7.1, §6.2.1)."""
+
+from functools import lru_cache
+from typing import Final, Self
+
+from stellwerk.core.errors import PeerError
+
+MAX_ID: Final = 65534
+"""Largest usable identifier; 65535 is reserved (Core §7.1)."""
+
+RESERVED_ID: Final = 65535
+
+
+class PathError(PeerError):
+    """``text`` is not an LwM2M path; ``reason`` says which rule it breaks."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text, self.reason = text, reason
+        super().__init__(f"{text!r} is not an LwM2M path: {reason}")
+
+
+class Path(tuple[int, ...]):
+    """``Path(3, 0, 0)`` is ``/3/0/0``; ``Path()`` is the root. A tuple of 0 to 4 identifiers, so it sorts and hashes."""
+
+    __slots__ = ()
+
+    def __new__(cls, *ids: int) -> Self:
+        """Raises `PathError` for more than four identifiers or one outside 0..65535."""
+        if len(ids) > 4:
+            raise PathError("/" + "/".join(map(str, ids)), "more than object/instance/resource/resource-instance")
+        for each in ids:
+            if not 0 <= each <= RESERVED_ID:
+                raise PathError("/" + "/".join(map(str, ids)), f"identifier {each} is outside 0..{RESERVED_ID}")
+        return super().__new__(cls, ids)
+
+    @staticmethod
+    def parse(text: str) -> "Path":
+        """The path written ``/3/0/0`` (leading slash required, no empty or non-decimal segment). Raises `PathError`."""
+        return _parse(text)
+
+    def __str__(self) -> str:
+        return "/" + "/".join(map(str, self))
+
+    def __repr__(self) -> str:
+        return f"Path({', '.join(map(str, self))})"
+
+    @property
+    def key(self) -> str:
+        """The form without the leading slash that northbound data uses, ``3/0/0``."""
+        return "/".join(map(str, self))
+
+    @property
+    def object_id(self) -> int:
+        return self[0]
+
+    @property
+    def parent(self) -> "Path":
+        """One level up; the root's parent is the root."""
+        return Path(*self[:-1])
+
+    def child(self, identifier: int) -> "Path":
+        """One level down. Raises `PathError` below a resource instance."""
+        return Path(*self, identifier)
+
+    def covers(self, other: "Path") -> bool:
+        """Whether ``other`` is this path or lies below it."""
+        return other[: len(self)] == tuple(self)
+
+
+@lru_cache(maxsize=65536)
+def _parse(text: str) -> Path:
+    if text == "/":
+        return Path()
+    if not text.startswith("/"):
+        raise PathError(text, "a path starts with '/'")
+    ids = []
+    for segment in text[1:].split("/"):
+        if not segment:
+            raise PathError(text, "empty segment")
+        if not (segment.isascii() and segment.isdigit()) or len(segment) > 5 or (segment[0] == "0" and segment != "0"):
+            raise PathError(text, f"segment {segment!r} is not a decimal identifier in 0..{RESERVED_ID}")
+        ids.append(int(segment))
+    if len(ids) > 4:
+        raise PathError(text, "more than object/instance/resource/resource-instance")
+    if max(ids) > RESERVED_ID:
+        raise PathError(text, f"identifier {max(ids)} is outside 0..{RESERVED_ID}")
+    return Path(*ids)
