@@ -1,0 +1,50 @@
+"""The journal's entry: one thing that happened to one device, as it is stored (design §3)."""
+
+from enum import IntEnum
+
+import msgspec
+
+
+class Kind(IntEnum):
+    """What happened. Numbers are stored; never reuse one."""
+
+    REGISTER = 1
+    UPDATE = 2
+    DEREGISTER = 3
+    EXPIRE = 4
+    SEND = 5
+    NOTIFY = 6
+    ANSWER = 7
+    """The device answered a command, or the command ended without an answer; ``reason`` says how."""
+    LOG = 8
+    """Nothing but a line for the device's log."""
+    INJECTED = 9
+    """An application posted into received-msg."""
+
+
+class JournalEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Stored as a MessagePack array in this order; add fields at the end, with defaults.
+
+    ``receipt``: the 8 bytes that recognise a retransmission after a restart, empty where there was no message.
+    ``status``: our answer to the device, or for ANSWER and NOTIFY the device's code (``205``); 0 where there is none.
+    ``path``: the path asked, observed or registered under; ``/`` forms of `lwm2m.path`.
+    ``payload`` and ``content_format`` (-1: none) as received. ``labels``: frozen when it happened.
+    ``location``: of REGISTER, the new registration. ``method`` and ``reason``: of ANSWER, the word of the operation and
+    the key of the status table (contract Device to Cloud §12). ``detail``: for people; of REGISTER, the query.
+    ``command_id``: of ANSWER. ``seq`` is given by the journal when the entry is read back, 0 before.
+    """
+
+    kind: int
+    device_id: int
+    time_ms: int
+    receipt: bytes = b""
+    status: int = 0
+    path: str = ""
+    content_format: int = -1
+    payload: bytes = b""
+    labels: tuple[str, ...] = ()
+    location: str = ""
+    method: str = ""
+    reason: str = ""
+    detail: str = ""
+    command_id: int = 0

@@ -1,0 +1,415 @@
+"""What the use cases need of the world, as protocols beside their user. `storage` and `southbound` implement them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from stellwerk.app.journal import JournalEntry
+from stellwerk.core.errors import UserError
+from stellwerk.core.ids import DeviceId, PeerId, TenantId
+from stellwerk.device.command import Command, Step
+from stellwerk.device.observation import WantedObservation
+from stellwerk.device.record import DeviceRecord
+from stellwerk.device.registration import Registration
+from stellwerk.lwm2m.operations import Operation
+from stellwerk.lwm2m.path import Path
+
+# -- changes of deciding state, committed together with the journal entries that caused them --
+
+
+@dataclass(frozen=True, slots=True)
+class PutRegistration:
+    """A new registration replaces whatever the device had (R-9). ``deadline_ms``: when to look whether it expired."""
+
+    registration: Registration
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRegistration:
+    """What an Update changed, the registration as it is from now on. A plain Update changes no row: the journal entry
+    is enough, and ``deadline_ms`` in the row stays a lower bound."""
+
+    registration: Registration
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropRegistration:
+    device_id: DeviceId
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutObservation:
+    """Replaces the relation of the same device and path."""
+
+    observation: WantedObservation
+
+
+@dataclass(frozen=True, slots=True)
+class DropObservation:
+    device_id: DeviceId
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCommand:
+    """A command takes a step; the store refuses nothing here, `device.command.advance` was asked before."""
+
+    command_id: int
+    step: Step
+    at_ms: int
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSent:
+    """The move from outgoing-msg to sent-msg (contract Device to Cloud §7.1 step 3): insert the sent message, delete the
+    outgoing one when this was the last of its commands, set the command to `sent`; before the datagram leaves."""
+
+    command: Command
+    at_ms: int
+    labels: tuple[str, ...]
+    """Labels of the sent message: the trace pair, then uplink properties."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandNeverSent:
+    """A command ended before it was sent: set its step, delete the outgoing message when it was the last."""
+
+    command: Command
+    step: Step
+    at_ms: int
+
+
+Change: TypeAlias = (
+    PutRegistration
+    | ChangeRegistration
+    | DropRegistration
+    | PutObservation
+    | DropObservation
+    | ChangeCommand
+    | CommandSent
+    | CommandNeverSent
+)
+
+
+@dataclass(slots=True)
+class Commit:
+    """What one decision writes: all of it or nothing. ``done`` runs on the event loop once it is durable, with None, or
+    with the error that kept it from being stored (then nothing of it is)."""
+
+    entries: Sequence[JournalEntry]
+    changes: Sequence[Change]
+    done: Callable[[Exception | None], None]
+
+
+# -- messages of the Device to Cloud containers, as stored --
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRecord:
+    """One contentInstance. ``content`` is the JSON text of ``con`` (a string is a JSON string), ``state_tag`` counts per
+    container. ``resource_id`` is 24 hex digits. Times are UTC milliseconds since 1970."""
+
+    resource_id: str
+    resource_name: str
+    state_tag: int
+    created_ms: int
+    content: str
+    content_info: str | None
+    content_size: int
+    creator: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """What a message container knows of itself; counts respect the eviction rules (§4.4)."""
+
+    state_tag: int
+    count: int
+    bytes: int
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewOutgoing:
+    """An outgoing message with its commands, and with the entries of those that failed at once. One transaction:
+    the message (unless nothing of it waits), its commands, the entries."""
+
+    device_id: DeviceId
+    resource_id: str
+    resource_name: str
+    created_ms: int
+    content: str
+    content_info: str | None
+    content_size: int
+    creator: str
+    labels: tuple[str, ...]
+    commands: tuple["NewCommand", ...]
+    entries: tuple[JournalEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewCommand:
+    request_id: str
+    method: str
+    operation: Operation
+    content: str
+    """JSON text of the single command, for sent-msg."""
+    content_info: str | None
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """One item of a provisioning request, checked."""
+
+    name: str
+    node_id: str
+    labels: tuple[str, ...]
+    profile: str
+    device_info: tuple[tuple[str, str], ...]
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TreeResource:
+    """A oneM2M resource that people or the platform wrote and that has no table of its own (AE, flexContainer, ...).
+    ``attributes``: short names, JSON values, without the universal ones. ``parent`` is the parent's resource ID or the
+    well-known name of an infrastructure resource such as ``device-provisioning/request``."""
+
+    tenant_id: TenantId
+    resource_id: str
+    resource_name: str
+    parent: str
+    resource_type: int
+    envelope: str
+    creator: str
+    labels: tuple[str, ...]
+    created_ms: int
+    modified_ms: int
+    state_tag: int
+    attributes: dict[str, Any]
+
+
+class AlreadyExists(UserError):
+    """``what`` (``device name``, ``node ID``, ``resource name`` ...) ``value`` is taken."""
+
+    def __init__(self, what: str, value: str) -> None:
+        self.what, self.value = what, value
+        super().__init__(f"{what} {value!r} exists already; choose another")
+
+
+class ContainerFull(UserError):
+    """``container`` holds ``count`` messages, ``limit`` is the most it may (outgoing-msg never evicts)."""
+
+    def __init__(self, container: str, count: int, limit: int) -> None:
+        self.container, self.count, self.limit = container, count, limit
+        super().__init__(f"{container} is full: {count} messages wait, {limit} is the limit; wait or cancel some")
+
+
+# -- ports --
+
+
+class DecidingStore(Protocol):
+    """Deciding state and journal: one transaction for both. Writers are serialised by the store; reads see every commit
+    whose ``done`` has run. Methods raise the store's own errors only when the store itself fails."""
+
+    def submit(self, commit: Commit) -> None:
+        """Queue for the next group commit; never blocks. Full (``queue_limit``): ``done`` gets `StoreOverloaded` soon."""
+        ...
+
+    def queue_length(self) -> int:
+        """Commits waiting or being written: what the brake looks at."""
+        ...
+
+    async def tenant(self, name: str) -> TenantId | None: ...
+    async def ensure_tenant(self, name: str, now_ms: int) -> TenantId: ...
+
+    async def create_device(self, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
+        """Raises `AlreadyExists` for a taken name or node ID; then nothing is written."""
+        ...
+
+    async def device(self, device_id: DeviceId) -> DeviceRecord | None: ...
+    async def device_by_name(self, tenant_id: TenantId, name: str) -> DeviceRecord | None: ...
+    async def device_by_endpoint(self, endpoint_name: str) -> DeviceRecord | None:
+        """The device an endpoint name means (`device.record.endpoint_aliases`, lowest rank first), over all tenants."""
+        ...
+
+    async def devices(self, tenant_id: TenantId, limit: int, offset: int) -> Sequence[DeviceRecord]: ...
+    async def remove_device(self, device_id: DeviceId) -> bool:
+        """Removes the device with registration, observations, commands and messages. False where there is none."""
+        ...
+
+    async def registration_of(self, device_id: DeviceId) -> Registration | None: ...
+    async def registration_at(self, location: str) -> Registration | None: ...
+    async def registration_from(self, peer: PeerId) -> Registration | None: ...
+    async def registrations_due(self, before_ms: int, limit: int) -> Sequence[tuple[Registration, int]]:
+        """Registrations whose stored deadline lies before ``before_ms``, soonest first, each with that deadline. Their
+        ``updated_ms`` is as fresh as row, journal and projection together know."""
+        ...
+
+    async def observations_of(self, device_id: DeviceId) -> Sequence[WantedObservation]: ...
+    async def observation_by_token(self, token: bytes) -> WantedObservation | None: ...
+
+    async def post_outgoing(self, outgoing: NewOutgoing, limit: int) -> tuple[MessageRecord, Sequence[Command]]:
+        """Raises `ContainerFull`, or `AlreadyExists` for a resource name taken in the container; writes nothing then."""
+        ...
+
+    async def open_commands(self, device_id: DeviceId | None, limit: int) -> Sequence[Command]:
+        """Commands not in a final step, oldest first, of one device or of all."""
+        ...
+
+    async def outgoing_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]: ...
+    async def sent_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
+        """Newest first, at most what the eviction rules leave."""
+        ...
+
+    async def container_state(self, device_id: DeviceId, container: str) -> ContainerState:
+        """Of ``outgoing-msg`` or ``sent-msg``."""
+        ...
+
+    async def create_resource(self, resource: TreeResource) -> None:
+        """Raises `AlreadyExists` when the parent has a child of that name."""
+        ...
+
+    async def resource(self, tenant_id: TenantId, parent: str, name: str) -> TreeResource | None: ...
+    async def resources(self, tenant_id: TenantId, parent: str, limit: int, offset: int) -> Sequence[TreeResource]: ...
+    async def recall(self, receipt: bytes, since_ms: int) -> JournalEntry | None:
+        """The entry whose message had this receipt, not older than ``since_ms``."""
+        ...
+
+    async def check(self) -> None:
+        """Raises when the store does not answer (health)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What is projected of a device: shown, never decided upon. Times UTC ms, 0 = never."""
+
+    device_id: DeviceId
+    status: str
+    last_seen_ms: int
+    registered_ms: int
+    updated_ms: int
+    deregistered_ms: int
+    expired_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """``value`` is JSON text as messages show it, ``time_ms`` the device's time or the reception's, ``seq`` the journal
+    sequence number of the entry it came in."""
+
+    path: str
+    value: str
+    time_ms: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """``event``: a stable word (``registered``, ``refused`` ...); ``detail``: for people."""
+
+    seq: int
+    time_ms: int
+    event: str
+    detail: str
+
+
+class ProjectedStore(Protocol):
+    """Reads of what the projector made of the journal; a little behind, never ahead."""
+
+    async def received_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
+        """Newest first, at most what the eviction rules leave."""
+        ...
+
+    async def received_state(self, device_id: DeviceId) -> ContainerState: ...
+    async def state_of(self, device_id: DeviceId) -> DeviceState | None: ...
+    async def current_values(self, device_id: DeviceId) -> Sequence[StoredValue]: ...
+    async def value_history(self, device_id: DeviceId, path: str, limit: int) -> Sequence[StoredValue]:
+        """Newest first."""
+        ...
+
+    async def device_log(self, device_id: DeviceId, limit: int) -> Sequence[LogLine]:
+        """Newest first."""
+        ...
+
+    async def projected_seq(self) -> int:
+        """The journal sequence number up to which everything is projected."""
+        ...
+
+
+# -- the device side --
+
+
+@dataclass(slots=True)
+class DeviceAnswer:
+    """What came of an operation, as the wire gave it. ``failure`` is empty when the device answered with ``status``
+    (``205``); else ``timeout``, ``reset``, ``refused``, ``malformed`` or ``cancelled``, and ``detail`` says more.
+    ``observing``: the answer established an observation."""
+
+    handle: int
+    status: int = 0
+    content_format: int = -1
+    payload: bytes = b""
+    location: str = ""
+    observing: bool = False
+    failure: str = ""
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Acknowledgement:
+    """Our answer to an uplink, handed to southbound by the use case after the commit. ``max_age_s`` goes with 5.03."""
+
+    status: int
+    location: str = ""
+    detail: str = ""
+    max_age_s: int = 0
+
+
+class DeviceLink(Protocol):
+    """Southbound: operations down. Outcomes come back through the callbacks that wiring set."""
+
+    def draw_token(self) -> bytes:
+        """A fresh unguessable token for an Observe."""
+        ...
+
+    def send(self, handle: int, registration: Registration, operation: Operation, token: bytes | None = None) -> None:
+        """Start the operation; its `DeviceAnswer` arrives later with this ``handle``, exactly once."""
+        ...
+
+    def move_peer(self, old: PeerId, new: PeerId) -> None: ...
+    def forget_peer(self, peer: PeerId) -> None: ...
+    def forget_observation(self, peer: PeerId, token: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the message containers, per tenant later (contract Device to Cloud §4.4)."""
+
+    max_instances: int = 100
+    max_bytes: int = 1_000_000
+
+
+@dataclass(slots=True)
+class StoreOverloaded(Exception):
+    """The writer's queue is full; the caller answers 5.03."""
+
+    waiting: int = field(default=0)
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def wall_ms(self) -> int:
+        """UTC milliseconds since 1970."""
+        ...

@@ -1,0 +1,43 @@
+"""The registration of one device: what it said of itself and until when that holds (Core 1.2.2 §6.2; contract §4)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.lwm2m.link_format import ObjectList
+from stellwerk.lwm2m.schema.library import DeviceTypes
+
+DEFAULT_LIFETIME_S: Final = 86_400
+INFINITE_MS: Final = (1 << 62)
+"""The deadline of a lifetime of 0 (Server object 1.2, resource 1)."""
+
+
+@dataclass(slots=True)
+class Registration:
+    """``location`` is the last segment of ``/rd/<location>``. Times are UTC milliseconds since 1970.
+
+    ``body`` is the object list as received and ``objects`` its decoded form; both are shared between devices that
+    sent the same bytes. Mutated only by `app` after the commit of the change.
+    """
+
+    location: str
+    device_id: DeviceId
+    endpoint_name: str
+    peer: PeerId
+    version: str
+    lifetime_s: int
+    binding: str
+    queue_mode: bool
+    body: bytes
+    objects: ObjectList
+    types: DeviceTypes
+    registered_ms: int
+    updated_ms: int
+    sms: str = ""
+    extra: tuple[tuple[str, str], ...] = ()
+
+    def deadline_ms(self, grace_s: float) -> int:
+        """When it expires unless an Update comes first (R-6): lifetime plus the grace, in UTC milliseconds."""
+        if self.lifetime_s == 0:
+            return INFINITE_MS
+        return self.updated_ms + self.lifetime_s * 1000 + int(grace_s * 1000)
