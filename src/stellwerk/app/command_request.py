@@ -1,0 +1,34 @@
+"""A command as a client asked for it, before it is an operation: faces make these, `handlers.commands` takes them."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+Verb: TypeAlias = Literal["read", "write", "execute", "observe", "unobserve"]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRequest:
+    """``path`` as written. ``value``: text of a protocol-mode WRITE or a JSON value; None = absent. ``from_text`` says the
+    value came as text and takes its type from the object model. ``arguments``: of execute. ``attributes``: of observe.
+    ``content`` is what sent-msg shows for this single command (string or JSON object)."""
+
+    verb: Verb
+    path: str
+    content: Any
+    value: Any = None
+    has_value: bool = False
+    from_text: bool = True
+    arguments: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRequest:
+    """A command that cannot be sent: ``reason`` is a key of the status table (contract Device to Cloud §12), ``detail``
+    says what would be right. ``method``: the response's word, empty when not even that is known."""
+
+    method: str
+    path: str
+    reason: str
+    detail: str
+    content: Any
