@@ -1,0 +1,21 @@
+"""Object definitions that come with Stellwerk: their facts as tables, written here, in every published version.
+
+One line of `table.row` is one resource; a later version of an object states only what it changes (`table.revise`).
+The IPSO objects share one pool of reusable resources (`ipso`). What a registry adds later is loaded with `schema.ddf`.
+"""
+
+from stellwerk.lwm2m.schema.builtin import containers, device, ipso, keys, server, software, test_objects
+from stellwerk.lwm2m.schema.model import ObjectModel
+
+
+def builtin_models() -> tuple[ObjectModel, ...]:
+    """Every built-in model, all versions of all objects."""
+    return (
+        *server.MODELS,
+        *device.MODELS,
+        *software.MODELS,
+        *containers.MODELS,
+        *keys.MODELS,
+        *ipso.MODELS,
+        *test_objects.MODELS,
+    )
