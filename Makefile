@@ -1,0 +1,67 @@
+# Every target works on a fresh clone: what it needs is made first. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stellwerk-installed
+# An interpreter of your choice: make setup PYTHON=python3.12
+PYTHON ?=
+# More words for the program behind a target: make test ARGS="-k blockwise -x"
+ARGS ?=
+
+.PHONY: help setup demo test check format docs interop bench fuzz clean
+
+help:
+	@echo 'make setup    the environment: $(VENV) with stellwerk and the tools to develop it'
+	@echo 'make demo     a server with simulated devices on this machine; bearer token: demo'
+	@echo 'make test     every test that needs nothing but Python'
+	@echo 'make check    lint, format, strict types, import rules, conformance page'
+	@echo 'make interop  tests against the programs of others (Java, Maven, strace, a C compiler)'
+	@echo 'make bench    speed, side by side with others (a C compiler)'
+	@echo 'make fuzz     datagrams against a running server, for as long as you like'
+	@echo 'make format   let ruff lay out the code'
+	@echo 'make docs     write docs/conformance.md anew from the tests'
+	@echo 'make clean    remove what these targets made, except $(VENV)'
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt tools/make_environment.sh
+	@sh tools/make_environment.sh '$(VENV)' '$(PYTHON)'
+	@touch $@
+
+demo: $(STAMP)
+	@exec $(BIN)/stellwerk demo $(ARGS)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo 'some files are not laid out as ruff does it; run: make format' >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo >$(VENV)/lint-imports.log 2>&1 || { cat $(VENV)/lint-imports.log >&2; exit 1; }
+	@$(BIN)/python tools/conformance.py --check
+	@echo 'lint, format, types, import rules and conformance page: good'
+
+format: $(STAMP)
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+docs: $(STAMP)
+	@$(BIN)/python tools/conformance.py
+
+interop: $(STAMP)
+	@sh tools/interop_needs.sh
+	@$(BIN)/python -m pytest -rs --timeout 300 tests/interop $(ARGS)
+
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+fuzz: $(STAMP)
+	@$(BIN)/python tools/fuzz.py $(ARGS)
+
+clean:
+	@rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,82 @@
+"""What every test may use: the contracts' folder, and a watch over the words that are logged."""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of contracts and public data beside the project; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared is not beside the project")
+    return SHARED
+
+
+class LogWatch(logging.Handler):
+    """Formats every log call as production would and remembers those that do not format.
+
+    A structlog event is a name such as ``registration.expired`` with fields that JSON can carry; a call of the standard
+    library's `logging` must fit its arguments to its text.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.complaints: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            record.getMessage()
+        except (TypeError, ValueError) as error:
+            self.complaints.append(f"{record.pathname}:{record.lineno}: {record.msg!r} {record.args!r}: {error}")
+
+    def __call__(self, logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+        """A structlog processor: the last one, renders the line."""
+        fields = dict(event)
+        name = fields.pop("event", None)
+        error_text = str(fields.pop("exception", ""))
+        fields.pop("exc_info", None)
+        if not isinstance(name, str) or not EVENT_NAME.fullmatch(name):
+            self.complaints.append(f"{name!r} is no event name such as 'registration.expired' (fields: {sorted(fields)})")
+        try:
+            line = json.dumps(fields)
+        except (TypeError, ValueError) as error:
+            self.complaints.append(f"{name!r}: {error}")
+            line = repr(fields)
+        return f"{method} {name} {line} {error_text}".rstrip()
+
+
+@pytest.fixture(autouse=True)
+def every_log_call_formats() -> Iterator[LogWatch]:
+    """Fails a test whose log call does not format; what was logged is shown with a failing test."""
+    watch = LogWatch()
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, watch],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.addHandler(watch)
+    yield watch
+    root.removeHandler(watch)
+    structlog.configure(**before)
+    if watch.complaints:
+        pytest.fail("log calls that do not format:\n" + "\n".join(watch.complaints), pytrace=False)
