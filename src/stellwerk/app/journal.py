@@ -31,7 +31,7 @@ class JournalEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ``payload`` and ``content_format`` (-1: none) as received. ``labels``: frozen when it happened.
     ``location``: of REGISTER, the new registration. ``method`` and ``reason``: of ANSWER, the word of the operation and
     the key of the status table (contract Device to Cloud §12). ``detail``: for people; of REGISTER, the query.
-    ``command_id``: of ANSWER. ``seq`` is given by the journal when the entry is read back, 0 before.
+    ``command_id``: of ANSWER. ``root``: the alternate path that SenML names in the payload carry (contract R-11).
     """
 
     kind: int
@@ -48,3 +48,4 @@ class JournalEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     reason: str = ""
     detail: str = ""
     command_id: int = 0
+    root: str = ""

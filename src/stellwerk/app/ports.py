@@ -385,6 +385,14 @@ class DeviceLink(Protocol):
         """Start the operation; its `DeviceAnswer` arrives later with this ``handle``, exactly once."""
         ...
 
+    def cancel(self, handle: int) -> None:
+        """Give the operation up; its answer is ``cancelled`` unless another came first."""
+        ...
+
+    def prove_peer(self, peer: PeerId) -> None:
+        """The device at ``peer`` showed that it receives what we send there."""
+        ...
+
     def move_peer(self, old: PeerId, new: PeerId) -> None: ...
     def forget_peer(self, peer: PeerId) -> None: ...
     def forget_observation(self, peer: PeerId, token: bytes) -> None: ...
@@ -408,6 +416,11 @@ class StoreOverloaded(Exception):
 class Clock(Protocol):
     def now(self) -> float:
         """Monotonic seconds."""
+        ...
+
+    def lifetime_ms(self) -> int:
+        """Milliseconds for lifetimes: wall time at the start of this run plus monotonic time since, so that a step of
+        the wall clock neither expires nor prolongs a registration."""
         ...
 
     def wall_ms(self) -> int:

@@ -20,14 +20,20 @@ class Step(Enum):
     CANCELLED = "cancelled"
 
 
-FINAL = frozenset(
-    {Step.SUCCEEDED, Step.REFUSED, Step.TIMED_OUT, Step.OUTCOME_UNKNOWN, Step.EXPIRED, Step.CANCELLED}
-)
+FINAL = frozenset({Step.SUCCEEDED, Step.REFUSED, Step.TIMED_OUT, Step.OUTCOME_UNKNOWN, Step.EXPIRED, Step.CANCELLED})
 
 FOLLOWS: dict[Step, frozenset[Step]] = {
     Step.QUEUED: frozenset({Step.SENT, Step.REFUSED, Step.EXPIRED, Step.CANCELLED, Step.TIMED_OUT}),
     Step.SENT: frozenset(
-        {Step.DELIVERED, Step.SUCCEEDED, Step.REFUSED, Step.TIMED_OUT, Step.OUTCOME_UNKNOWN, Step.CANCELLED, Step.QUEUED}
+        {
+            Step.DELIVERED,
+            Step.SUCCEEDED,
+            Step.REFUSED,
+            Step.TIMED_OUT,
+            Step.OUTCOME_UNKNOWN,
+            Step.CANCELLED,
+            Step.QUEUED,
+        }
     ),
     Step.DELIVERED: frozenset({Step.SUCCEEDED, Step.REFUSED, Step.TIMED_OUT, Step.OUTCOME_UNKNOWN}),
     **{step: frozenset() for step in FINAL},

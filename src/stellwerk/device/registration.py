@@ -8,7 +8,7 @@ from stellwerk.lwm2m.link_format import ObjectList
 from stellwerk.lwm2m.schema.library import DeviceTypes
 
 DEFAULT_LIFETIME_S: Final = 86_400
-INFINITE_MS: Final = (1 << 62)
+INFINITE_MS: Final = 1 << 62
 """The deadline of a lifetime of 0 (Server object 1.2, resource 1)."""
 
 
@@ -35,6 +35,9 @@ class Registration:
     updated_ms: int
     sms: str = ""
     extra: tuple[tuple[str, str], ...] = ()
+    proven: bool = True
+    """The device showed that it receives at ``peer``: it answered us or used its unguessable location from there. Not
+    stored; one that was loaded counts as proven."""
 
     def deadline_ms(self, grace_s: float) -> int:
         """When it expires unless an Update comes first (R-6): lifetime plus the grace, in UTC milliseconds."""

@@ -9,6 +9,13 @@ from stellwerk.core.instant import Instant
 class SystemClock:
     """Monotonic time for timers, wall time for what is stored."""
 
+    def __init__(self) -> None:
+        self._offset_ms = self.wall_ms() - int(time.monotonic() * 1000)
+
+    def lifetime_ms(self) -> int:
+        """Wall time at the start of this run plus monotonic time since: blind to steps of the wall clock (design §7)."""
+        return self._offset_ms + int(time.monotonic() * 1000)
+
     def now(self) -> float:
         """Monotonic seconds."""
         return time.monotonic()

@@ -1,0 +1,211 @@
+"""Register: who the endpoint is, whether it may, and what it brings (Core 1.2.2 §6.2.1; contract §4, §13)."""
+
+import base64
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+import structlog
+
+from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.ports import (
+    Acknowledgement,
+    AlreadyExists,
+    Clock,
+    Commit,
+    DecidingStore,
+    DeviceLink,
+    NewDevice,
+    PutRegistration,
+)
+from stellwerk.app.registry import Known, Registry
+from stellwerk.core.entropy import Entropy
+from stellwerk.core.errors import PeerError
+from stellwerk.core.ids import DeviceId, PeerId, TenantId
+from stellwerk.core.instant import Instant
+from stellwerk.device.record import DeviceRecord
+from stellwerk.device.registration import DEFAULT_LIFETIME_S, Registration
+from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
+from stellwerk.lwm2m.operations import Register
+from stellwerk.lwm2m.registration_parameters import (
+    RegistrationParameters,
+    UnsupportedVersion,
+    decode_registration,
+)
+from stellwerk.lwm2m.schema.library import DeviceTypes, Library
+from stellwerk.lwm2m.status import Status
+
+log = structlog.get_logger(__name__)
+
+Answer = Callable[[Acknowledgement], None]
+_LINK_FORMATS = (None, 40)
+
+
+class RegisterListener(Protocol):
+    def device_registered(self, known: Known, at: Instant) -> None: ...
+    def device_lost(self, device_id: DeviceId, at: Instant) -> None: ...
+
+
+class Registering:
+    """``auto_provision``: endpoint patterns that may register over NoSec without being provisioned, into ``tenant``."""
+
+    def __init__(
+        self,
+        *,
+        store: DecidingStore,
+        registry: Registry,
+        library: Library,
+        clock: Clock,
+        entropy: Entropy,
+        link: DeviceLink,
+        listener: RegisterListener,
+        grace_s: float,
+        auto_provision: tuple[str, ...],
+        tenant_id: TenantId,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._library = library
+        self._clock = clock
+        self._entropy = entropy
+        self._link = link
+        self._listener = listener
+        self._grace_s = grace_s
+        self._auto_provision = auto_provision
+        self._tenant_id = tenant_id
+
+    def model(self, body: bytes, version: str) -> tuple[ObjectList, DeviceTypes]:
+        """The object list in ``body`` and the types it implies. Raises `LinkFormatError`."""
+        objects = decode_object_list(body)
+        return objects, self._library.for_device(version, objects.versions)
+
+    async def register(self, uplink: Register, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
+        """Decide on a Register; answers 2.01 with the location, or 4.00, 4.03, 4.12, 5.03."""
+        try:
+            parameters = decode_registration(uplink.query)
+            if uplink.content_format not in _LINK_FORMATS:
+                raise NotLinkFormat(uplink.content_format)
+            objects, types = self.model(uplink.body, parameters.version)
+        except UnsupportedVersion as error:
+            self._refuse(peer, Status.PRECONDITION_FAILED, str(error), answer)
+            return
+        except PeerError as error:
+            self._refuse(peer, Status.BAD_REQUEST, str(error), answer)
+            return
+        if parameters.endpoint_name is None:
+            self._refuse(peer, Status.BAD_REQUEST, "ep is missing and no secure identity stands in for it", answer)
+            return
+        record = await self._device(parameters.endpoint_name, at)
+        if record is None:
+            text = f"endpoint {parameters.endpoint_name!r} is not provisioned"
+            self._refuse(peer, Status.FORBIDDEN, text, answer)
+            return
+        if record.security != "nosec":
+            text = f"device {record.name!r} has credentials and must use them"
+            self._refuse(peer, Status.FORBIDDEN, text, answer)
+            return
+        registration = self._registration(parameters, record, peer, uplink.body, objects, types)
+        self._commit(registration, record, uplink, receipt, at, answer)
+
+    def _commit(
+        self,
+        registration: Registration,
+        record: DeviceRecord,
+        uplink: Register,
+        receipt: bytes,
+        at: Instant,
+        answer: Answer,
+    ) -> None:
+        detail = "&".join(uplink.query)
+        rows = [
+            JournalEntry(
+                Kind.REGISTER,
+                record.device_id,
+                at.wall_ms,
+                receipt,
+                Status.CREATED,
+                content_format=40,
+                payload=uplink.body,
+                labels=record.uplink_labels,
+                location=registration.location,
+                detail=f"{detail} from {registration.peer}",
+            )
+        ]
+        for warning in (*registration.objects.warnings, *registration.types.warnings):
+            rows.append(JournalEntry(Kind.LOG, record.device_id, at.wall_ms, reason="model-warning", detail=warning))
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                log.warning("register.not_stored", endpoint_name=registration.endpoint_name, error=repr(error))
+                answer(Acknowledgement(Status.SERVICE_UNAVAILABLE, detail="not stored; come again", max_age_s=10))
+                return
+            before = self._registry.of(record.device_id)
+            if before is not None and before.registration.peer != registration.peer:
+                self._link.forget_peer(before.registration.peer)
+            known = self._registry.put(registration, record, at.now)
+            # The answer is on its way before anything we ask of the device (R-15).
+            answer(Acknowledgement(Status.CREATED, location=registration.location))
+            log.info(
+                "registration.created",
+                endpoint_name=registration.endpoint_name,
+                location=registration.location,
+                lifetime_s=registration.lifetime_s,
+                version=registration.version,
+                peer=str(registration.peer),
+            )
+            self._listener.device_registered(known, at)
+
+        change = PutRegistration(registration, registration.deadline_ms(self._grace_s))
+        self._store.submit(Commit(rows, (change,), done))
+
+    def _registration(
+        self,
+        parameters: RegistrationParameters,
+        record: DeviceRecord,
+        peer: PeerId,
+        body: bytes,
+        objects: ObjectList,
+        types: DeviceTypes,
+    ) -> Registration:
+        now_ms = self._clock.lifetime_ms()
+        assert parameters.endpoint_name is not None
+        return Registration(
+            location=base64.b32encode(self._entropy.take(10)).decode().lower(),
+            device_id=record.device_id,
+            endpoint_name=parameters.endpoint_name,
+            peer=peer,
+            version=parameters.version,
+            lifetime_s=DEFAULT_LIFETIME_S if parameters.lifetime_s is None else parameters.lifetime_s,
+            binding=parameters.binding,
+            queue_mode=parameters.queue_mode,
+            body=body,
+            objects=objects,
+            types=types,
+            registered_ms=now_ms,
+            updated_ms=now_ms,
+            sms=parameters.sms or "",
+            extra=parameters.extra,
+            proven=False,
+        )
+
+    async def _device(self, endpoint_name: str, at: Instant) -> DeviceRecord | None:
+        record = await self._store.device_by_endpoint(endpoint_name)
+        if record is not None or not any(fnmatchcase(endpoint_name, each) for each in self._auto_provision):
+            return record
+        new = NewDevice(endpoint_name, endpoint_name, (), "SCS-LwM2M", (), at.wall_ms)
+        try:
+            return await self._store.create_device(self._tenant_id, new)
+        except AlreadyExists:
+            return await self._store.device_by_endpoint(endpoint_name)
+
+    def _refuse(self, peer: PeerId, status: Status, detail: str, answer: Answer) -> None:
+        log.info("register.refused", peer=str(peer), status=int(status), detail=detail)
+        answer(Acknowledgement(status, detail=detail))
+
+
+class NotLinkFormat(PeerError):
+    """The body of a Register is in ``content_format``; it must be link-format (40)."""
+
+    def __init__(self, content_format: int | None) -> None:
+        self.content_format = content_format
+        super().__init__(f"the object list is in Content-Format {content_format}; it must be link-format (40)")

@@ -1,0 +1,176 @@
+"""What a journal entry means to applications: the received message, the values in it, the line for the device's log.
+
+Pure: the projector and every face render with the same function (contract Device to Cloud §8).
+"""
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.status_table import STATUS
+from stellwerk.core.errors import PeerError
+from stellwerk.lwm2m.content import Content, Entry, Types
+from stellwerk.lwm2m.formats import decode_content
+from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.status import dotted, is_success
+from stellwerk.lwm2m.value import ObjectLink, ResourceType, Value
+
+CONTENT_INFO: Final = "application/json:0"
+CREATOR: Final = "CNI-IPE"
+
+_STATUS_MESSAGES: Final = {
+    Kind.REGISTER: ("registration", None),
+    Kind.UPDATE: ("update", "registration-update"),
+    Kind.DEREGISTER: ("deregistration", "de-registration"),
+    Kind.EXPIRE: ("registration-expire", None),
+}
+"""messageType as samples print it, and the table's spelling where it differs (``messageTypeName``)."""
+
+_METHODS_WITH_DATA: Final = frozenset({"read", "observe"})
+
+
+@dataclass(frozen=True, slots=True)
+class Interpretation:
+    """``content``: ``con`` of the received message, None where there is none. ``values``: (path, JSON text, time in UTC
+    ms). ``log``: (event, detail)."""
+
+    content: dict[str, Any] | None
+    values: Sequence[tuple[str, str, int]] = ()
+    log: tuple[str, str] | None = None
+
+
+def interpret(entry: JournalEntry, device_name: str, types: Types) -> Interpretation:
+    """What ``entry`` says. Raises nothing for a payload that does not decode: the log line tells."""
+    kind = entry.kind
+    if kind == Kind.SEND:
+        return _send(entry, device_name, types)
+    if kind == Kind.NOTIFY:
+        return _notify(entry, device_name, types)
+    if kind == Kind.ANSWER:
+        return _answer(entry, device_name, types)
+    if kind == Kind.LOG:
+        return Interpretation(None, log=(entry.reason, entry.detail))
+    if kind == Kind.INJECTED:
+        return Interpretation(json.loads(entry.payload))
+    message_type, name = _STATUS_MESSAGES[Kind(kind)]
+    content: dict[str, Any] = {
+        "nodeResourceName": device_name,
+        "time": entry.time_ms,
+        "messageType": message_type,
+    }
+    if name is not None:
+        content["messageTypeName"] = name
+    # A plain Update is the device's heartbeat, not an event worth a line.
+    log = None if kind == Kind.UPDATE and not entry.detail else (message_type, entry.detail)
+    return Interpretation(content, log=log)
+
+
+def json_value(value: Value, kind: ResourceType | None) -> Any:
+    """A value as messages show it: opaque as base64 text, links ``o:i``, a known Time in milliseconds (§8)."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, ObjectLink):
+        return str(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return str(value)
+        if kind is ResourceType.TIME:
+            return int(value * 1000)
+        return value
+    if kind is ResourceType.TIME and isinstance(value, int):
+        return value * 1000
+    return value
+
+
+def _send(entry: JournalEntry, device_name: str, types: Types) -> Interpretation:
+    content, problem = _decode(entry, Path(), types)
+    if content is None:
+        return Interpretation(None, log=("send-undecodable", problem))
+    return Interpretation(
+        {
+            "nodeResourceName": device_name,
+            "time": entry.time_ms,
+            "messageType": "send",
+            "data": _flat(content, types),
+        },
+        _values(content.entries, entry.time_ms, types),
+    )
+
+
+def _notify(entry: JournalEntry, device_name: str, types: Types) -> Interpretation:
+    path = Path.parse(entry.path)
+    if not is_success(entry.status):
+        return Interpretation(None, log=("observation-ended", f"{entry.path}: the device answered {dotted(entry.status)}"))
+    content, problem = _decode(entry, path, types)
+    if content is None:
+        return Interpretation(None, log=("notification-undecodable", f"{entry.path}: {problem}"))
+    message: dict[str, Any] = {
+        "nodeResourceName": device_name,
+        "time": entry.time_ms,
+        "messageType": "notify",
+        "resourcePath": entry.path,
+    }
+    newest = content.latest()
+    if len(path) >= 3 and len(newest) == 1 and path in newest:
+        message["dataValue"] = json_value(newest[path], types.resource_type(path))
+        message["attributes"] = json.loads(entry.detail) if entry.detail else {}
+    else:
+        message["data"] = _flat(content, types)
+    return Interpretation(message, _values(content.entries, entry.time_ms, types))
+
+
+def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretation:
+    code, text = STATUS[entry.reason]
+    data: dict[str, Any] | None = None
+    values: Sequence[tuple[str, str, int]] = ()
+    detail: str | None = entry.detail or None
+    if code == 200:
+        detail = None
+        if entry.method in _METHODS_WITH_DATA:
+            content, problem = _decode(entry, Path.parse(entry.path), types)
+            if content is None:
+                code, text = STATUS["adapter"]
+                detail = problem
+            else:
+                data = _flat(content, types)
+                values = _values(content.entries, entry.time_ms, types)
+    key = entry.path.removeprefix("/")
+    return Interpretation(
+        {
+            "nodeResourceName": device_name,
+            "time": entry.time_ms,
+            "messageType": "response",
+            "method": entry.method,
+            "status": {"code": code, "message": text, "detail": detail, "reason": entry.reason},
+            "resourcePath": key,
+            "path": key,
+            "data": data,
+        },
+        values,
+        None if code == 200 else ("command-failed", f"{entry.method} {entry.path}: {code} {text}: {detail or ''}"),
+    )
+
+
+def _decode(entry: JournalEntry, base: Path, types: Types) -> tuple[Content | None, str]:
+    content_format = None if entry.content_format < 0 else entry.content_format
+    try:
+        return decode_content(content_format, entry.payload, base, types, now_s=entry.time_ms / 1000, root=entry.root), ""
+    except PeerError as error:
+        return None, str(error)
+
+
+def _flat(content: Content, types: Types) -> dict[str, Any]:
+    return {path.key: json_value(value, types.resource_type(path)) for path, value in content.latest().items()}
+
+
+def _values(entries: Iterable[Entry], received_ms: int, types: Types) -> list[tuple[str, str, int]]:
+    found = []
+    for path, value, time_s in entries:
+        shown = json_value(value, types.resource_type(path))
+        text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+        found.append((str(path), text, received_ms if time_s is None else int(time_s * 1000)))
+    return found

@@ -1,0 +1,89 @@
+"""Registrations in memory: those heard of in this run, by location, device and address. Loaded from the store on first
+need, never all at once (design §4)."""
+
+from collections.abc import Iterator
+
+from stellwerk.app.ports import DecidingStore
+from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.device.record import DeviceRecord
+from stellwerk.device.registration import Registration
+
+
+class Known:
+    """A registration with what every message of its device carries, so that the hot path looks nothing up."""
+
+    __slots__ = ("last_heard", "record", "registration", "uplink_labels")
+
+    def __init__(self, registration: Registration, record: DeviceRecord, now: float) -> None:
+        self.registration = registration
+        self.record = record
+        self.uplink_labels = record.uplink_labels
+        self.last_heard = now
+
+
+class Registry:
+    """The three indexes always agree. Change it only after the commit of the change."""
+
+    def __init__(self, store: DecidingStore) -> None:
+        self._store = store
+        self._by_location: dict[str, Known] = {}
+        self._by_device: dict[DeviceId, Known] = {}
+        self._by_peer: dict[PeerId, Known] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_device)
+
+    def __iter__(self) -> Iterator[Known]:
+        return iter(self._by_device.values())
+
+    def at(self, location: str) -> Known | None:
+        return self._by_location.get(location)
+
+    def of(self, device_id: DeviceId) -> Known | None:
+        return self._by_device.get(device_id)
+
+    def from_peer(self, peer: PeerId) -> Known | None:
+        return self._by_peer.get(peer)
+
+    async def load_at(self, location: str, now: float) -> Known | None:
+        """As `at`, asking the store too."""
+        return self.at(location) or await self._keep(await self._store.registration_at(location), now)
+
+    async def load_of(self, device_id: DeviceId, now: float) -> Known | None:
+        """As `of`, asking the store too."""
+        return self.of(device_id) or await self._keep(await self._store.registration_of(device_id), now)
+
+    async def load_from_peer(self, peer: PeerId, now: float) -> Known | None:
+        """As `from_peer`, asking the store too."""
+        return self.from_peer(peer) or await self._keep(await self._store.registration_from(peer), now)
+
+    def put(self, registration: Registration, record: DeviceRecord, now: float) -> Known:
+        """The device's registration from now on; what it had before is gone. Returns it with its record."""
+        self.drop(registration.device_id)
+        known = Known(registration, record, now)
+        self._by_device[registration.device_id] = known
+        self._by_location[registration.location] = known
+        self._by_peer[registration.peer] = known
+        return known
+
+    def drop(self, device_id: DeviceId) -> Known | None:
+        """Forget the device's registration; returns what was known."""
+        known = self._by_device.pop(device_id, None)
+        if known is not None:
+            self._by_location.pop(known.registration.location, None)
+            # Another device may have registered from the same address since.
+            if self._by_peer.get(known.registration.peer) is known:
+                del self._by_peer[known.registration.peer]
+        return known
+
+    async def _keep(self, registration: Registration | None, now: float) -> Known | None:
+        if registration is None:
+            return None
+        present = self.of(registration.device_id)
+        if present is not None:
+            # Somebody else loaded or replaced it while we waited for the store.
+            return present if present.registration.location == registration.location else None
+        record = await self._store.device(registration.device_id)
+        if record is None:
+            return None
+        return self.of(registration.device_id) or self.put(registration, record, now)

@@ -1,0 +1,316 @@
+"""What a device tells us, from operation to acknowledgement: decide, commit, then change memory and answer.
+
+Every path ends in exactly one call of ``answer``. Nothing is acknowledged that is not stored (design §3); when the
+store cannot take it the device is told 5.03 with Max-Age and asked to come again.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, Protocol
+
+import structlog
+
+from stellwerk.app.handlers.registering import Registering
+from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.ports import (
+    Acknowledgement,
+    Change,
+    ChangeRegistration,
+    Clock,
+    Commit,
+    DecidingStore,
+    DeviceLink,
+    DropRegistration,
+)
+from stellwerk.app.registry import Known, Registry
+from stellwerk.app.tasks import Tasks
+from stellwerk.core.errors import PeerError
+from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.instant import Instant
+from stellwerk.device.registration import Registration
+from stellwerk.lwm2m.formats import UnsupportedFormat, decode_content
+from stellwerk.lwm2m.operations import Deregister, Register, Send, Update, Uplink
+from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.registration_parameters import decode_update
+from stellwerk.lwm2m.schema.library import Library
+from stellwerk.lwm2m.status import Status
+
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_S: Final = 10
+_LINK_FORMAT: Final = 40
+_ROOT: Final = Path()
+
+Answer = Callable[[Acknowledgement], None]
+_CHANGED: Final = Acknowledgement(Status.CHANGED)
+_DELETED: Final = Acknowledgement(Status.DELETED)
+
+
+class Listener(Protocol):
+    """Who wants to know that a device was heard or lost; called after the commit and the answer."""
+
+    def device_registered(self, known: Known, at: Instant) -> None: ...
+    def device_heard(self, known: Known, at: Instant) -> None: ...
+    def device_lost(self, device_id: DeviceId, at: Instant) -> None: ...
+
+
+class Uplinks:
+    def __init__(
+        self,
+        *,
+        store: DecidingStore,
+        registry: Registry,
+        library: Library,
+        registering: Registering,
+        tasks: Tasks,
+        clock: Clock,
+        link: DeviceLink,
+        listener: Listener,
+        grace_s: float,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._library = library
+        self._registering = registering
+        self._tasks = tasks
+        self._clock = clock
+        self._link = link
+        self._listener = listener
+        self._grace_s = grace_s
+
+    def receive(self, uplink: Uplink, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
+        """Take one uplink. Known devices are decided at once; an unknown one is looked up in the store first."""
+        if isinstance(uplink, Send):
+            known = self._registry.from_peer(peer)
+            if known is not None:
+                self._send(uplink, known, receipt, at, answer)
+                return
+            work = self._send_unknown(uplink, peer, receipt, at, answer)
+        elif isinstance(uplink, Update):
+            known = self._registry.at(uplink.location)
+            if known is not None:
+                self._update(uplink, known, peer, receipt, at, answer)
+                return
+            work = self._update_unknown(uplink, peer, receipt, at, answer)
+        elif isinstance(uplink, Register):
+            work = self._registering.register(uplink, peer, receipt, at, answer)
+        elif isinstance(uplink, Deregister):
+            work = self._deregister(uplink, peer, receipt, at, answer)
+        else:
+            raise TypeError(f"{type(uplink).__name__} is not answered here")
+        if not self._tasks.spawn(f"uplink {peer}", work):
+            answer(_busy("too many requests are being looked up"))
+
+    # -- Send (Core §6.4.6; contract §6) --
+
+    async def _send_unknown(self, uplink: Send, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
+        known = await self._registry.load_from_peer(peer, at.now)
+        if known is None:
+            log.info("send.refused", peer=str(peer), reason="nobody is registered from this address")
+            answer(Acknowledgement(Status.NOT_FOUND, detail="not registered from this address"))
+        else:
+            self._send(uplink, known, receipt, at, answer)
+
+    def _send(self, uplink: Send, known: Known, receipt: bytes, at: Instant, answer: Answer) -> None:
+        registration = known.registration
+        root = registration.objects.root
+        try:
+            content = decode_content(
+                uplink.content_format, uplink.body, _ROOT, registration.types, now_s=at.wall_ms / 1000, root=root
+            )
+        except UnsupportedFormat as error:
+            self._refuse(known, at, Status.UNSUPPORTED_CONTENT_FORMAT, "send-refused", str(error), answer)
+            return
+        except PeerError as error:
+            self._refuse(known, at, Status.BAD_REQUEST, "send-refused", str(error), answer)
+            return
+        objects = registration.objects.objects
+        for entry in content.entries:
+            if entry.path[0] not in objects:
+                text = f"object {entry.path[0]} is not in the registration"
+                self._refuse(known, at, Status.NOT_FOUND, "send-refused", text, answer)
+                return
+        row = JournalEntry(
+            Kind.SEND,
+            registration.device_id,
+            at.wall_ms,
+            receipt,
+            Status.CHANGED,
+            "/",
+            -1 if uplink.content_format is None else uplink.content_format,
+            uplink.body,
+            known.uplink_labels,
+            root=root,
+        )
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                answer(_storage_trouble(error))
+                return
+            answer(_CHANGED)
+            self._heard(known, at)
+
+        self._store.submit(Commit((row,), (), done))
+
+    # -- Update (Core §6.2.2; contract §4) --
+
+    async def _update_unknown(self, uplink: Update, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
+        known = await self._registry.load_at(uplink.location, at.now)
+        if known is None:
+            log.info("update.refused", peer=str(peer), reason="unknown location", location=uplink.location)
+            answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
+        else:
+            self._update(uplink, known, peer, receipt, at, answer)
+
+    def _update(
+        self, uplink: Update, known: Known, peer: PeerId, receipt: bytes, at: Instant, answer: Answer
+    ) -> None:
+        registration = known.registration
+        changes: tuple[Change, ...] = ()
+        changed = None
+        updated_ms = self._clock.lifetime_ms()
+        if uplink.query or uplink.body or peer != registration.peer:
+            try:
+                changed = self._changed(uplink, known, peer, updated_ms)
+            except PeerError as error:
+                self._refuse(known, at, Status.BAD_REQUEST, "update-refused", str(error), answer)
+                return
+            changes = (ChangeRegistration(changed, changed.deadline_ms(self._grace_s)),)
+        row = JournalEntry(
+            Kind.UPDATE,
+            registration.device_id,
+            at.wall_ms,
+            receipt,
+            Status.CHANGED,
+            content_format=_LINK_FORMAT if uplink.body else -1,
+            payload=uplink.body,
+            labels=known.uplink_labels,
+            location=registration.location,
+            detail="" if changed is None else _describe(registration.peer, changed.peer, uplink),
+        )
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                answer(_storage_trouble(error))
+                return
+            current = self._registry.at(uplink.location) or known
+            if changed is None:
+                current.registration.updated_ms = updated_ms
+                if not current.registration.proven:
+                    current.registration.proven = True
+                    self._link.prove_peer(peer)
+                answer(_CHANGED)
+            else:
+                answer(_CHANGED)
+                self._apply(changed, current, at)
+            self._heard(current, at)
+
+        self._store.submit(Commit((row,), changes, done))
+
+    def _changed(self, uplink: Update, known: Known, peer: PeerId, updated_ms: int) -> Registration:
+        """Raises the decoders' PeerErrors."""
+        registration = known.registration
+        parameters = decode_update(uplink.query)
+        objects, types, body = registration.objects, registration.types, registration.body
+        if uplink.body:
+            objects, types = self._registering.model(uplink.body, registration.version)
+            # A list without ct keeps the formats known before (contract R-13).
+            if not objects.content_formats and registration.objects.content_formats:
+                objects = replace(objects, content_formats=registration.objects.content_formats)
+            body = uplink.body
+        return replace(
+            registration,
+            peer=peer,
+            lifetime_s=registration.lifetime_s if parameters.lifetime_s is None else parameters.lifetime_s,
+            binding=parameters.binding or registration.binding,
+            queue_mode=registration.queue_mode if parameters.queue_mode is None else parameters.queue_mode,
+            sms=parameters.sms or registration.sms,
+            objects=objects,
+            types=types,
+            body=body,
+            updated_ms=updated_ms,
+            # Whoever knows the location received our 2.01; at a new address that is yet to be shown.
+            proven=peer == registration.peer,
+        )
+
+    def _apply(self, changed: Registration, known: Known, at: Instant) -> None:
+        old = known.registration.peer
+        self._registry.put(changed, known.record, at.now)
+        if old != changed.peer:
+            log.info(
+                "registration.moved", endpoint_name=changed.endpoint_name, old=str(old), new=str(changed.peer)
+            )
+            self._link.move_peer(old, changed.peer)
+        elif not known.registration.proven:
+            self._link.prove_peer(changed.peer)
+
+    # -- De-register (Core §6.2.3) --
+
+    async def _deregister(
+        self, uplink: Deregister, peer: PeerId, receipt: bytes, at: Instant, answer: Answer
+    ) -> None:
+        known = await self._registry.load_at(uplink.location, at.now)
+        if known is None:
+            log.info("deregister.refused", peer=str(peer), reason="unknown location", location=uplink.location)
+            answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
+            return
+        registration = known.registration
+        row = JournalEntry(
+            Kind.DEREGISTER,
+            registration.device_id,
+            at.wall_ms,
+            receipt,
+            Status.DELETED,
+            labels=known.uplink_labels,
+            location=registration.location,
+        )
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                answer(_storage_trouble(error))
+                return
+            answer(_DELETED)
+            log.info("registration.ended", endpoint_name=registration.endpoint_name, location=registration.location)
+            if self._registry.at(registration.location) is not None:
+                self._registry.drop(registration.device_id)
+            self._link.forget_peer(registration.peer)
+            self._listener.device_lost(registration.device_id, at)
+
+        self._store.submit(Commit((row,), (DropRegistration(registration.device_id, registration.location),), done))
+
+    # -- shared --
+
+    def _heard(self, known: Known, at: Instant) -> None:
+        known.last_heard = at.now
+        self._listener.device_heard(known, at)
+
+    def _refuse(self, known: Known, at: Instant, status: Status, event: str, detail: str, answer: Answer) -> None:
+        """Answer and leave a line in the device's log; the answer does not wait for the line."""
+        log.info("uplink.refused", endpoint_name=known.registration.endpoint_name, reason=event, detail=detail)
+        answer(Acknowledgement(status, detail=detail))
+        row = JournalEntry(Kind.LOG, known.registration.device_id, at.wall_ms, reason=event, detail=detail)
+        self._store.submit(Commit((row,), (), _ignore))
+
+
+def _ignore(error: Exception | None) -> None:
+    if error is not None:
+        log.warning("device_log.lost", error=str(error))
+
+
+def _describe(old: PeerId, new: PeerId, uplink: Update) -> str:
+    parts = list(uplink.query)
+    if old != new:
+        parts.append(f"address {old} -> {new}")
+    if uplink.body:
+        parts.append("new object list")
+    return ", ".join(parts)
+
+
+def _busy(why: str) -> Acknowledgement:
+    return Acknowledgement(Status.SERVICE_UNAVAILABLE, detail=why, max_age_s=RETRY_AFTER_S)
+
+
+def _storage_trouble(error: Exception) -> Acknowledgement:
+    log.warning("uplink.not_stored", error=repr(error))
+    return _busy("not stored; come again")
