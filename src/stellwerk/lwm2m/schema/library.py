@@ -6,7 +6,7 @@ from enum import Enum
 from functools import cache, lru_cache
 from typing import Final
 
-from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.path import MAX_ID, Path
 from stellwerk.lwm2m.schema.builtin import builtin_models
 from stellwerk.lwm2m.schema.model import ObjectModel, ResourceModel, Version, parse_version
 from stellwerk.lwm2m.value import ResourceType
@@ -55,21 +55,24 @@ class Choice:
         return None
 
 
-class _Resources(dict[int, Mapping[int, ResourceModel]]):
-    """Resources by object; an object that the device did not register is looked up when it first occurs."""
+_NO_MODEL: Final = ObjectModel.define(MAX_ID, "", "1.0", (), multiple=False, mandatory=False)
+
+
+class _Models(dict[int, ObjectModel]):
+    """Models by object; an object that the device did not register is looked up when it first occurs."""
 
     __slots__ = ("_library", "_release")
 
     def __init__(self, library: "Library", release: str, choices: Iterable[Choice]) -> None:
-        super().__init__({each.object_id: each.model.resources if each.model else {} for each in choices})
+        super().__init__({each.object_id: each.model or _NO_MODEL for each in choices})
         self._library, self._release = library, release
 
-    def __missing__(self, object_id: int) -> Mapping[int, ResourceModel]:
+    def __missing__(self, object_id: int) -> ObjectModel:
         model = self._library.choose(object_id, None, self._release).model
         if model is None:
-            return {}  # not remembered: an endless choice of identifiers would be kept for ever
-        self[object_id] = model.resources
-        return model.resources
+            return _NO_MODEL  # not remembered: an endless choice of identifiers would be kept for ever
+        self[object_id] = model
+        return model
 
 
 class DeviceTypes:
@@ -78,23 +81,19 @@ class DeviceTypes:
     ``choices`` has the registered objects by identifier; ``warnings`` the texts of those that fell back.
     """
 
-    __slots__ = ("_library", "_resources", "choices", "lwm2m_version", "warnings")
+    __slots__ = ("_models", "choices", "lwm2m_version", "warnings")
 
     def __init__(self, library: "Library", lwm2m_version: str, versions: Mapping[int, str | None]) -> None:
-        self._library = library
         self.lwm2m_version = lwm2m_version
         self.choices: Mapping[int, Choice] = {
             each: library.choose(each, version, lwm2m_version) for each, version in sorted(versions.items())
         }
         self.warnings = tuple(each.warning for each in self.choices.values() if each.warning)
-        self._resources = _Resources(library, lwm2m_version, self.choices.values())
+        self._models = _Models(library, lwm2m_version, self.choices.values())
 
     def resource_type(self, path: Path) -> ResourceType | None:
-        """The type of the resource at ``path`` (3 or 4 identifiers), or None where no model knows it."""
-        if len(path) < 3:
-            return None
-        resource = self._resources[path[0]].get(path[2])
-        return None if resource is None else resource.type
+        """The type of the resource at ``path`` (3 or 4 identifiers), or None where no model knows one."""
+        return self._models[path[0]].types.get(path[2]) if len(path) >= 3 else None
 
     def is_multiple(self, path: Path) -> bool | None:
         """Whether the resource at ``path`` has resource instances, or None where no model knows it."""
@@ -103,12 +102,12 @@ class DeviceTypes:
 
     def resource(self, path: Path) -> ResourceModel | None:
         """The model of the resource at ``path`` or above it, or None for a shorter path or an unknown resource."""
-        return self._resources[path[0]].get(path[2]) if len(path) >= 3 else None
+        return self._models[path[0]].resources.get(path[2]) if len(path) >= 3 else None
 
     def object(self, object_id: int) -> ObjectModel | None:
         """The model of an object, by the registered version or else the one that the client's release implies."""
-        choice = self.choices.get(object_id)
-        return (choice or self._library.choose(object_id, None, self.lwm2m_version)).model
+        model = self._models[object_id]
+        return None if model is _NO_MODEL else model
 
 
 class Library:

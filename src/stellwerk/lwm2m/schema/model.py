@@ -89,7 +89,8 @@ class ResourceModel:
 
 @dataclass(frozen=True, slots=True)
 class ObjectModel:
-    """One version of one object. ``resources`` is read-only and sorted by identifier."""
+    """One version of one object. ``resources`` is read-only and sorted by identifier; ``types`` leaves out the ones
+    that have no type, since they are executed or their definition says none."""
 
     id: int
     name: str
@@ -98,6 +99,7 @@ class ObjectModel:
     multiple: bool
     mandatory: bool
     resources: Mapping[int, ResourceModel]
+    types: Mapping[int, ResourceType]
 
     @staticmethod
     def define(
@@ -112,8 +114,16 @@ class ObjectModel:
     ) -> "ObjectModel":
         """A model with its resources in order and, unless one is given, the URN its identifier implies."""
         by_id = {each.id: each for each in sorted(resources, key=lambda each: each.id)}
+        types = {each.id: each.type for each in by_id.values() if each.type is not ResourceType.NONE}
         return ObjectModel(
-            id, name, version, urn or object_urn(id, version), multiple, mandatory, MappingProxyType(by_id)
+            id,
+            name,
+            version,
+            urn or object_urn(id, version),
+            multiple,
+            mandatory,
+            MappingProxyType(by_id),
+            MappingProxyType(types),
         )
 
 

@@ -1,0 +1,248 @@
+"""Device Description Files: object definitions as XML (Core 1.2.2 App. D, schema LWM2M-v1_1.xsd; contract §9).
+
+People upload these files, so the parser has no document type, hence no entities and nothing external, and bounds the
+size and depth of what it reads. It tolerates what registered files are known to contain: a byte order mark, blanks
+before the XML declaration, HTML's named characters, several objects in a file, and ranges in free text.
+Descriptions are not kept.
+"""
+
+import re
+from dataclasses import dataclass, field
+from html.entities import name2codepoint
+from typing import Final, NoReturn
+from xml.parsers import expat
+
+from stellwerk.core.errors import UserError
+from stellwerk.lwm2m.path import MAX_ID
+from stellwerk.lwm2m.schema.model import ObjectModel, ResourceModel
+from stellwerk.lwm2m.value import ResourceType
+
+MAX_OCTETS: Final = 1 << 20
+"""Largest file; the largest one of the public registry has 34 KB."""
+
+_MAX_DEPTH: Final = 16
+_MAX_RESOURCES: Final = 4096
+_MAX_WORD: Final = 512
+
+_XML_ENTITIES: Final = frozenset({b"amp", b"lt", b"gt", b"quot", b"apos"})
+_NAMED_CHARACTER: Final = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,31});")
+_VERSION: Final = re.compile(r"\d{1,5}\.\d{1,5}", re.ASCII)
+_TYPES: Final = {each.value.lower(): each for each in ResourceType}
+_UNREAD: Final = frozenset({"Description", "Description1", "Description2"})
+
+
+class DdfError(UserError):
+    """The file is no definition: ``rule`` says which rule ``element`` (its path, with identifiers) breaks.
+
+    ``line`` counts from 1, ``column`` from 0; both are those of the element's start tag, or where reading stopped.
+    """
+
+    def __init__(self, line: int, column: int, element: str, rule: str) -> None:
+        self.line, self.column, self.element, self.rule = line, column, element, rule
+        where = f"line {line}, column {column}" + (f", {element}" if element else "")
+        super().__init__(f"{where}: {rule}")
+
+
+def load_ddf(data: bytes) -> list[ObjectModel]:
+    """The object definitions in a DDF file, in its order. Raises `DdfError`; a file counts as a whole or not at all."""
+    root = _parse(data)
+    if root.tag != "LWM2M":
+        root.refuse(f"the outermost element of a definition is LWM2M, here it is {root.tag}")
+    models = [_object(each) for each in root.children if each.tag == "Object"]
+    if not models:
+        root.refuse("a definition has at least one Object")
+    return models
+
+
+@dataclass(slots=True, eq=False)
+class _Element:
+    tag: str
+    attributes: dict[str, str]
+    line: int
+    column: int
+    place: str
+    children: "list[_Element]" = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The text with every run of blanks as one: files break lines inside names."""
+        return " ".join("".join(self.texts).split())
+
+    def child(self, tag: str) -> "_Element":
+        """The one child of this name. Raises `DdfError` where it is missing or repeated."""
+        found = self.optional(tag)
+        if found is None:
+            self.refuse(f"{tag} is missing")
+        return found
+
+    def optional(self, tag: str) -> "_Element | None":
+        found = [each for each in self.children if each.tag == tag]
+        if len(found) > 1:
+            found[1].refuse(f"{tag} occurs more than once")
+        return found[0] if found else None
+
+    def word(self, tag: str) -> str:
+        """The text of an optional child, empty without it."""
+        found = self.optional(tag)
+        if found is None:
+            return ""
+        if len(found.text) > _MAX_WORD:
+            found.refuse(f"{tag} is longer than {_MAX_WORD} characters")
+        return found.text
+
+    def refuse(self, rule: str) -> NoReturn:
+        raise DdfError(self.line, self.column, self.place, rule)
+
+
+class _Reader:
+    """Builds the elements from expat's events."""
+
+    def __init__(self) -> None:
+        self.root: _Element | None = None
+        self._open: list[_Element] = []
+        self._unread = 0
+        self._parser = parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        parser.StartDoctypeDeclHandler = self._doctype
+
+    def read(self, data: bytes) -> _Element:
+        try:
+            self._parser.Parse(data, True)
+        except expat.ExpatError as error:
+            rule = f"not well-formed XML: {expat.ErrorString(error.code)}"
+            raise DdfError(error.lineno, error.offset, self._place(), rule) from None
+        except (LookupError, ValueError) as error:  # an encoding that neither expat nor Python can read
+            raise DdfError(1, 0, "", f"unreadable encoding: {error}") from None
+        if self.root is None:
+            raise DdfError(1, 0, "", "the file has no element")
+        return self.root
+
+    def _place(self) -> str:
+        return self._open[-1].place if self._open else ""
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        parser = self._parser
+        above = self._place()
+        name = f"Item {attributes['ID']}" if tag == "Item" and "ID" in attributes else tag
+        place = f"{above}/{name[:64]}" if above else name[:64]
+        element = _Element(tag, attributes, parser.CurrentLineNumber, parser.CurrentColumnNumber, place)
+        if len(self._open) >= _MAX_DEPTH:
+            element.refuse(f"elements are nested more than {_MAX_DEPTH} deep")
+        if self._open:
+            self._open[-1].children.append(element)
+        else:
+            self.root = element
+        self._open.append(element)
+
+    def _end(self, tag: str) -> None:
+        closed = self._open.pop()
+        if closed.tag in _UNREAD:
+            closed.children.clear()
+
+    def _characters(self, text: str) -> None:
+        if self._open[-1].tag not in _UNREAD:
+            self._open[-1].texts.append(text)
+
+    def _doctype(self, name: str, system_id: str | None, public_id: str | None, internal: bool) -> NoReturn:
+        # Without a document type XML has no entities but the five it defines itself: nothing to expand or to fetch.
+        line, column = self._parser.CurrentLineNumber, self._parser.CurrentColumnNumber
+        raise DdfError(line, column, "", "a document type (DTD) is not allowed")
+
+
+def _parse(data: bytes) -> _Element:
+    if len(data) > MAX_OCTETS:
+        raise DdfError(1, 0, "", f"the file has {len(data)} octets, more than {MAX_OCTETS}")
+    mark = b"\xef\xbb\xbf"
+    if data.startswith(mark):
+        data = data[len(mark) :]
+    return _Reader().read(_NAMED_CHARACTER.sub(_as_number, data.lstrip(b" \t\r\n")))
+
+
+def _as_number(match: re.Match[bytes]) -> bytes:
+    name = match[1]
+    code = None if name in _XML_ENTITIES else name2codepoint.get(name.decode("ascii"))
+    return match[0] if code is None else b"&#%d;" % code
+
+
+def _object(element: _Element) -> ObjectModel:
+    kind = element.attributes.get("ObjectType", "")
+    if kind != "MODefinition":
+        element.refuse(f"ObjectType is {kind[:64]!r}, a definition has MODefinition")
+    identifier = _identifier(element.child("ObjectID"), element.child("ObjectID").text)
+    element.place = f"Object {identifier}"
+    version = element.word("ObjectVersion") or "1.0"
+    if not _VERSION.fullmatch(version):
+        element.child("ObjectVersion").refuse(f"{version!r} is not major.minor")
+    items = [each for each in element.child("Resources").children if each.tag == "Item"]
+    if len(items) > _MAX_RESOURCES:
+        element.refuse(f"more than {_MAX_RESOURCES} resources")
+    resources: dict[int, ResourceModel] = {}
+    for item in items:
+        item.place = f"Object {identifier}/Item {item.attributes.get('ID', '?')[:16]}"
+        resource = _resource(item)
+        if resource.id in resources:
+            item.refuse(f"resource {resource.id} is defined twice")
+        resources[resource.id] = resource
+    return ObjectModel.define(
+        identifier,
+        _name(element),
+        version,
+        resources.values(),
+        multiple=_one_of(element, "MultipleInstances", "Single", "Multiple"),
+        mandatory=_one_of(element, "Mandatory", "Optional", "Mandatory"),
+        urn=element.word("ObjectURN"),
+    )
+
+
+def _resource(item: _Element) -> ResourceModel:
+    if "ID" not in item.attributes:
+        item.refuse("a resource has the attribute ID")
+    kind = _TYPES.get(item.word("Type").lower())
+    if kind is None:
+        item.child("Type").refuse(f"{item.word('Type')!r} is not a data type")
+    operations = item.word("Operations").upper()
+    try:
+        return ResourceModel.define(
+            _identifier(item, item.attributes["ID"].strip()),
+            _name(item),
+            operations,
+            multiple=_one_of(item, "MultipleInstances", "Single", "Multiple"),
+            mandatory=_one_of(item, "Mandatory", "Optional", "Mandatory"),
+            type=kind,
+            range_text=_range_text(item),
+            units=item.word("Units"),
+        )
+    except ValueError as error:
+        item.child("Operations").refuse(str(error))
+
+
+def _name(element: _Element) -> str:
+    name = element.word("Name")
+    if not name:
+        element.refuse("Name is missing or empty")
+    return name
+
+
+def _range_text(item: _Element) -> str:
+    """With its line breaks, which separate the values of labelled enumerations; too long a text is not kept."""
+    found = item.optional("RangeEnumeration")
+    lines = [] if found is None else [" ".join(each.split()) for each in "".join(found.texts).splitlines()]
+    text = "\n".join(each for each in lines if each)
+    return text if len(text) <= _MAX_WORD else ""
+
+
+def _identifier(element: _Element, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_ID):
+        element.refuse(f"{text[:64]!r} is not an identifier in 0..{MAX_ID}")
+    return int(text)
+
+
+def _one_of(element: _Element, tag: str, no: str, yes: str) -> bool:
+    text = element.child(tag).text
+    if text not in (no, yes):
+        element.child(tag).refuse(f"{text[:64]!r} is neither {no} nor {yes}")
+    return text == yes
