@@ -1,0 +1,148 @@
+"""Payloads to `Content` and back: one module per Content-Format, one registry.
+
+Every module has ``decode(payload, base, types, now_s, root)`` and ``encode(content, base, types, root)``. `base` is
+the path that was asked for and bounds what a payload may speak of; `types` is the object model; `root` is
+the alternate path that prefixes SenML names (contract R-11). `fit` says which Python value stands for which
+resource type and is the same for all; `senml` holds what SenML's two serializations share; `cbor_items` guards
+the CBOR parser. Decoders raise only `DecodeError`s (a peer's mistake), encoders only `EncodeError` (ours or
+a user's), whatever the bytes or values are.
+
+A new format is a module here, a line in the tables below, and vectors in ``tests/vectors``.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from stellwerk.lwm2m.content import Content, Types
+from stellwerk.lwm2m.formats import cbor, opaque, senml_cbor, senml_json, text, tlv
+from stellwerk.lwm2m.formats.content_format import INPUT_ALIASES, ContentFormat
+from stellwerk.lwm2m.formats.errors import (
+    BadName,
+    DecodeError,
+    EncodeError,
+    LimitExceeded,
+    Malformed,
+    OutsideBase,
+    Repeated,
+    UnsupportedFormat,
+    WrongType,
+)
+from stellwerk.lwm2m.path import Path
+
+
+class _Decode(Protocol):
+    def __call__(
+        self, payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = ""
+    ) -> Content: ...
+
+
+class _Encode(Protocol):
+    def __call__(self, content: Content, base: Path, types: Types, root: str = "") -> bytes: ...
+
+
+_ENCODERS: Final[dict[int, _Encode]] = {
+    ContentFormat.TEXT: text.encode,
+    ContentFormat.OPAQUE: opaque.encode,
+    ContentFormat.CBOR: cbor.encode,
+    ContentFormat.SENML_JSON: senml_json.encode,
+    ContentFormat.SENML_CBOR: senml_cbor.encode,
+    ContentFormat.SENML_ETCH_JSON: senml_json.encode,
+    ContentFormat.SENML_ETCH_CBOR: senml_cbor.encode,
+    ContentFormat.TLV: tlv.encode,
+}
+_DECODERS: Final[dict[int, _Decode]] = {
+    ContentFormat.TEXT: text.decode,
+    ContentFormat.OPAQUE: opaque.decode,
+    # Contract §13: SenML JSON is seen labelled as plain JSON.
+    ContentFormat.JSON: senml_json.decode,
+    ContentFormat.CBOR: cbor.decode,
+    ContentFormat.SENML_JSON: senml_json.decode,
+    ContentFormat.SENML_CBOR: senml_cbor.decode,
+    ContentFormat.SENML_ETCH_JSON: senml_json.decode,
+    ContentFormat.SENML_ETCH_CBOR: senml_cbor.decode,
+    ContentFormat.TLV: tlv.decode,
+}
+_DECODERS.update({alias: _DECODERS[number] for alias, number in INPUT_ALIASES.items() if number in _DECODERS})
+
+_PATH_ENCODERS: Final[dict[int, Callable[[Iterable[Path], str], bytes]]] = {
+    ContentFormat.SENML_JSON: senml_json.encode_paths,
+    ContentFormat.SENML_CBOR: senml_cbor.encode_paths,
+    ContentFormat.SENML_ETCH_JSON: senml_json.encode_paths,
+    ContentFormat.SENML_ETCH_CBOR: senml_cbor.encode_paths,
+}
+_PATH_DECODERS: Final[dict[int, Callable[[bytes, str], tuple[Path, ...]]]] = {
+    ContentFormat.SENML_JSON: senml_json.decode_paths,
+    ContentFormat.SENML_CBOR: senml_cbor.decode_paths,
+    ContentFormat.SENML_ETCH_JSON: senml_json.decode_paths,
+    ContentFormat.SENML_ETCH_CBOR: senml_cbor.decode_paths,
+}
+
+
+def decode_content(
+    content_format: int | None,
+    payload: bytes,
+    base: Path,
+    types: Types,
+    now_s: float | None = None,
+    root: str = "",
+) -> Content:
+    """What ``payload`` says about the subtree ``base``.
+
+    ``content_format`` None means the peer gave none: text for one resource, TLV otherwise (contract D-1).
+    ``now_s`` is UTC seconds since 1970; relative times become absolute with it and stay relative without.
+    An empty SenML array or TLV states an empty instance or resource; empty objects have no such entry.
+
+    Raises `UnsupportedFormat`, `Malformed`, `BadName`, `OutsideBase`, `WrongType`, `Repeated`, `LimitExceeded`:
+    all of them `DecodeError`.
+    """
+    if content_format is None:
+        content_format = ContentFormat.TEXT if len(base) >= 3 else ContentFormat.TLV
+    decode = _DECODERS.get(content_format)
+    if decode is None:
+        raise UnsupportedFormat(content_format)
+    return decode(payload, base, types, now_s, root)
+
+
+def encode_content(content_format: int, content: Content, base: Path, types: Types, root: str = "") -> bytes:
+    """The payload that states ``content`` about the subtree ``base``.
+
+    Raises `EncodeError` for what the format cannot carry, and for a format that has no encoder.
+    """
+    encode = _ENCODERS.get(content_format)
+    if encode is None:
+        raise EncodeError(content_format, None, "it has no encoder")
+    return encode(content, base, types, root)
+
+
+def encode_paths(content_format: int, paths: Iterable[Path], root: str = "") -> bytes:
+    """The body of a Read-Composite or Observe-Composite that names ``paths``. Raises `EncodeError`."""
+    encode = _PATH_ENCODERS.get(content_format)
+    if encode is None:
+        raise EncodeError(content_format, None, "it has no form for lists of paths")
+    return encode(paths, root)
+
+
+def decode_paths(content_format: int | None, payload: bytes, root: str = "") -> tuple[Path, ...]:
+    """The paths in such a body. Raises `UnsupportedFormat`, `Malformed`, `BadName`, `LimitExceeded`."""
+    decode = None if content_format is None else _PATH_DECODERS.get(content_format)
+    if decode is None:
+        raise UnsupportedFormat(-1 if content_format is None else content_format)
+    return decode(payload, root)
+
+
+__all__ = [
+    "BadName",
+    "ContentFormat",
+    "DecodeError",
+    "EncodeError",
+    "LimitExceeded",
+    "Malformed",
+    "OutsideBase",
+    "Repeated",
+    "UnsupportedFormat",
+    "WrongType",
+    "decode_content",
+    "decode_paths",
+    "encode_content",
+    "encode_paths",
+]
