@@ -53,7 +53,9 @@ class LogWatch(logging.Handler):
         error_text = str(fields.pop("exception", ""))
         fields.pop("exc_info", None)
         if not isinstance(name, str) or not EVENT_NAME.fullmatch(name):
-            self.complaints.append(f"{name!r} is no event name such as 'registration.expired' (fields: {sorted(fields)})")
+            self.complaints.append(
+                f"{name!r} is no event name such as 'registration.expired' (fields: {sorted(fields)})"
+            )
         try:
             line = json.dumps(fields)
         except (TypeError, ValueError) as error:
