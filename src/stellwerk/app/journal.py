@@ -49,3 +49,8 @@ class JournalEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     detail: str = ""
     command_id: int = 0
     root: str = ""
+
+    @property
+    def answers_request(self) -> bool:
+        """Whether ``status`` is what we answered to a request (a notification is only acknowledged)."""
+        return self.kind in (Kind.REGISTER, Kind.UPDATE, Kind.DEREGISTER, Kind.SEND)

@@ -1,0 +1,101 @@
+"""Lifetimes that run out (contract R-6). The store's index on deadlines is the wheel: a row's deadline is a lower bound,
+moved once a lifetime, so that a plain Update rewrites nothing and expiry never scans (design §4)."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.ports import ChangeRegistration, Clock, Commit, DecidingStore, DeviceLink, DropRegistration
+from stellwerk.app.registry import Registry
+from stellwerk.app.uplinks import Listener
+from stellwerk.core.instant import Instant
+from stellwerk.device.registration import Registration
+
+log = structlog.get_logger(__name__)
+
+SLICE: Final = 200
+
+
+class Expiry:
+    def __init__(
+        self,
+        *,
+        store: DecidingStore,
+        registry: Registry,
+        clock: Clock,
+        link: DeviceLink,
+        listener: Listener,
+        grace_s: float,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+        self._link = link
+        self._listener = listener
+        self._grace_s = grace_s
+
+    async def run(self, every_s: float = 1.0) -> None:
+        """Look every ``every_s`` seconds, for ever. The first look waits a grace: whoever wanted to update while we were
+        away gets the chance to."""
+        await asyncio.sleep(max(every_s, self._grace_s))
+        while True:
+            try:
+                while await self.look() == SLICE:
+                    await asyncio.sleep(0)
+            except Exception:
+                # The store is in trouble; its own face says so. Lifetimes wait.
+                log.exception("expiry.failed")
+            await asyncio.sleep(every_s)
+
+    async def look(self) -> int:
+        """Handle up to a slice of what is due; returns how many rows were looked at."""
+        now_ms = self._clock.lifetime_ms()
+        due = await self._store.registrations_due(now_ms, SLICE)
+        at = Instant(self._clock.now(), self._clock.wall_ms())
+        for stored, deadline_ms in due:
+            known = self._registry.at(stored.location)
+            registration = known.registration if known is not None else stored
+            true_deadline = registration.deadline_ms(self._grace_s)
+            if true_deadline > now_ms:
+                # An Update came since the row was written.
+                later = max(true_deadline, deadline_ms + 1)
+                self._store.submit(Commit((), (ChangeRegistration(registration, later),), _log_failure))
+            else:
+                await self._expire(registration, at)
+        return len(due)
+
+    async def _expire(self, registration: Registration, at: Instant) -> None:
+        known = self._registry.at(registration.location)
+        record = known.record if known is not None else await self._store.device(registration.device_id)
+        row = JournalEntry(
+            Kind.EXPIRE,
+            registration.device_id,
+            at.wall_ms,
+            labels=record.uplink_labels if record is not None else (),
+            location=registration.location,
+            detail=f"no Update for {registration.lifetime_s} s",
+        )
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                _log_failure(error)
+                return
+            log.info(
+                "registration.expired",
+                endpoint_name=registration.endpoint_name,
+                lifetime_s=registration.lifetime_s,
+                location=registration.location,
+            )
+            if self._registry.at(registration.location) is not None:
+                self._registry.drop(registration.device_id)
+            self._link.forget_peer(registration.peer)
+            self._listener.device_lost(registration.device_id, at)
+
+        self._store.submit(Commit((row,), (DropRegistration(registration.device_id, registration.location),), done))
+
+
+def _log_failure(error: Exception | None) -> None:
+    if error is not None:
+        log.warning("expiry.not_stored", error=repr(error))

@@ -1,0 +1,278 @@
+"""Observations as desired state: committed before the Observe leaves, restored after every Register and restart
+(RFC 7641; contract OB-4..9)."""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from stellwerk.app.committing import commit
+from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.ports import (
+    Clock,
+    Commit,
+    DecidingStore,
+    DeviceAnswer,
+    DeviceLink,
+    DropObservation,
+    PutObservation,
+)
+from stellwerk.app.registry import Known, Registry
+from stellwerk.core.errors import PeerError
+from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.instant import Instant
+from stellwerk.device.observation import WantedObservation
+from stellwerk.lwm2m.formats import decode_content
+from stellwerk.lwm2m.operations import Notify, Observe
+from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.status import dotted, is_success
+
+log = structlog.get_logger(__name__)
+
+FIRST_HANDLE: Final = 1 << 48
+"""Handles of re-observes start here; those of commands are their row ids."""
+
+
+class Observations:
+    """What is wanted of devices that were heard in this run; the store knows the rest."""
+
+    def __init__(self, *, store: DecidingStore, registry: Registry, clock: Clock, link: DeviceLink) -> None:
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+        self._link = link
+        self._by_token: dict[bytes, WantedObservation] = {}
+        self._by_device: dict[DeviceId, dict[Path, WantedObservation]] = {}
+        self._restoring: dict[int, WantedObservation] = {}
+        self._next_handle = FIRST_HANDLE
+
+    # -- wanting --
+
+    async def observe(self, device_id: DeviceId, path: Path, labels: tuple[str, ...] = ()) -> WantedObservation:
+        """Want ``path`` observed from now on: stored, then asked of the device if it is registered, and again after
+        every Register. Returns what is wanted. Raises what the store raised."""
+        known = await self._registry.load_of(device_id, self._clock.now())
+        at_ms = self._clock.wall_ms()
+        token = self._link.draw_token()
+        wanted = WantedObservation(device_id, path, token, None, (), labels, at_ms)
+        before = await self._wanted_of(device_id)
+        await commit(self._store, (), (PutObservation(wanted),))
+        old = before.get(path)
+        self._keep(wanted)
+        if old is not None and known is not None:
+            self._link.forget_observation(known.registration.peer, old.token)
+        if known is not None:
+            self._ask(wanted, known)
+        return wanted
+
+    def new(self, known: Known, operation: Observe, labels: tuple[str, ...], at_ms: int) -> WantedObservation:
+        """What an OBSERVE command wants, with a fresh token; commit `put` of it before the Observe leaves."""
+        return WantedObservation(
+            known.registration.device_id, operation.path, self._link.draw_token(), None, (), labels, at_ms
+        )
+
+    def put(self, wanted: WantedObservation) -> PutObservation:
+        """The change that stores ``wanted``; known here at once, since its notification may overtake the commit."""
+        self._keep(wanted)
+        return PutObservation(wanted)
+
+    def dropped(self, device_id: DeviceId, path: Path) -> None:
+        """The observation is not wanted any more; its next notification is reset (the passive cancel, OB-5)."""
+        wanted = self._by_device.get(device_id, {}).pop(path, None)
+        if wanted is None:
+            return
+        self._by_token.pop(wanted.token, None)
+        known = self._registry.of(device_id)
+        if known is not None:
+            self._link.forget_observation(known.registration.peer, wanted.token)
+
+    def of(self, device_id: DeviceId, path: Path) -> WantedObservation | None:
+        return self._by_device.get(device_id, {}).get(path)
+
+    def wanted_paths(self, device_id: DeviceId) -> Collection[Path]:
+        return self._by_device.get(device_id, {}).keys()
+
+    async def load(self, device_id: DeviceId) -> None:
+        """Know what the store knows to be wanted of the device."""
+        await self._wanted_of(device_id)
+
+    # -- restoring (OB-7) --
+
+    async def restore(self, known: Known) -> None:
+        """The device registered anew: its relations died. Draw new tokens, store them, then observe again."""
+        device_id = known.registration.device_id
+        wanted = list((await self._wanted_of(device_id)).values())
+        if not wanted:
+            return
+        fresh = [replace(each, token=self._link.draw_token()) for each in wanted]
+        await commit(self._store, (), [PutObservation(each) for each in fresh])
+        current = self._registry.of(device_id)
+        for old, new in zip(wanted, fresh, strict=True):
+            self._by_token.pop(old.token, None)
+            self._keep(new)
+            self._link.forget_observation(known.registration.peer, old.token)
+            if current is known:
+                self._ask(new, known)
+
+    def _ask(self, wanted: WantedObservation, known: Known) -> None:
+        self._next_handle += 1
+        self._restoring[self._next_handle] = wanted
+        self._link.send(self._next_handle, known.registration, Observe(wanted.path, wanted.accept), wanted.token)
+
+    def finished(self, answer: DeviceAnswer, at: Instant) -> bool:
+        """What came of an Observe of ours; False when ``answer.handle`` is not one of these. It stays wanted."""
+        wanted = self._restoring.pop(answer.handle, None)
+        if wanted is None:
+            return False
+        known = self._registry.of(wanted.device_id)
+        if known is None:
+            return True
+        if answer.failure or not is_success(answer.status) or not answer.observing:
+            why = answer.failure or (dotted(answer.status) if not is_success(answer.status) else "a plain answer")
+            text = f"{wanted.path}: {why}; asked again after the next Register"
+            self._log(known, at, "observe-failed", text)
+            return True
+        known.last_heard = at.now
+        if not known.registration.proven:
+            known.registration.proven = True
+            self._link.prove_peer(known.registration.peer)
+        row = self._row(known, wanted, answer.status, answer.content_format, answer.payload, b"", at)
+        if self._undecodable(known, wanted, answer.content_format, answer.payload, at) is None:
+            self._store.submit(Commit((row,), (), _log_failure))
+        return True
+
+    # -- notifications --
+
+    async def find(self, peer: PeerId, token: bytes) -> WantedObservation | None:
+        """The wanted observation a token belongs to, if ``peer`` is where its device is registered."""
+        wanted = self._by_token.get(token) or await self._store.observation_by_token(token)
+        if wanted is None:
+            return None
+        known = await self._registry.load_of(wanted.device_id, self._clock.now())
+        if known is None:
+            return None
+        if known.registration.peer != peer:
+            raise MovedWithoutUpdate(known.registration.endpoint_name, known.registration.peer, peer)
+        await self._wanted_of(wanted.device_id)
+        return self._by_token.get(token)
+
+    def notified(
+        self, notify: Notify, peer: PeerId, receipt: bytes, at: Instant, accept: Callable[[bool], None]
+    ) -> None:
+        """Store a notification; ``accept(True)`` once it is stored, ``accept(False)`` when it could not be."""
+        wanted = self._by_token.get(notify.token)
+        known = self._registry.of(wanted.device_id) if wanted else None
+        if wanted is None or known is None:
+            # Forgotten between the engine's match and now: the next one is asked about and reset.
+            accept(True)
+            return
+        content_format = -1 if notify.content_format is None else notify.content_format
+        if is_success(notify.code):
+            problem = self._undecodable(known, wanted, content_format, notify.body, at)
+            if problem is not None:
+                accept(True)
+                return
+        row = self._row(known, wanted, notify.code, content_format, notify.body, receipt, at)
+
+        def done(error: Exception | None) -> None:
+            accept(error is None)
+            if error is not None:
+                log.warning("notification.not_stored", peer=str(peer), error=repr(error))
+            else:
+                known.last_heard = at.now
+
+        self._store.submit(Commit((row,), (), done))
+
+    def lost(self, token: bytes, reason: str, at: Instant) -> None:
+        """A relation ended on the device's side; it stays wanted and is asked for again after the next Register."""
+        wanted = self._by_token.get(token)
+        known = self._registry.of(wanted.device_id) if wanted else None
+        if wanted is not None and known is not None:
+            self._log(known, at, "observation-lost", f"{wanted.path}: {reason}")
+
+    def forget_device(self, device_id: DeviceId) -> None:
+        """The registration ended: nothing of the device needs to stay in memory."""
+        for wanted in self._by_device.pop(device_id, {}).values():
+            self._by_token.pop(wanted.token, None)
+
+    # -- inside --
+
+    def _undecodable(
+        self, known: Known, wanted: WantedObservation, content_format: int, payload: bytes, at: Instant
+    ) -> str | None:
+        try:
+            decode_content(
+                None if content_format < 0 else content_format,
+                payload,
+                wanted.path,
+                known.registration.types,
+                now_s=at.wall_ms / 1000,
+                root=known.registration.objects.root,
+            )
+        except PeerError as error:
+            self._log(known, at, "notification-undecodable", f"{wanted.path}: {error}")
+            return str(error)
+        return None
+
+    def _row(
+        self,
+        known: Known,
+        wanted: WantedObservation,
+        status: int,
+        content_format: int,
+        payload: bytes,
+        receipt: bytes,
+        at: Instant,
+    ) -> JournalEntry:
+        return JournalEntry(
+            Kind.NOTIFY,
+            wanted.device_id,
+            at.wall_ms,
+            receipt,
+            status,
+            str(wanted.path),
+            content_format,
+            payload,
+            wanted.labels + known.uplink_labels,
+            root=known.registration.objects.root,
+        )
+
+    def _log(self, known: Known, at: Instant, event: str, detail: str) -> None:
+        log.info("observation.trouble", endpoint_name=known.registration.endpoint_name, reason=event, detail=detail)
+        row = JournalEntry(Kind.LOG, known.registration.device_id, at.wall_ms, reason=event, detail=detail)
+        self._store.submit(Commit((row,), (), _log_failure))
+
+    async def _wanted_of(self, device_id: DeviceId) -> dict[Path, WantedObservation]:
+        if device_id not in self._by_device:
+            stored = await self._store.observations_of(device_id)
+            if device_id not in self._by_device:
+                self._load(device_id, stored)
+        return self._by_device[device_id]
+
+    def _load(self, device_id: DeviceId, stored: Iterable[WantedObservation]) -> None:
+        self._by_device[device_id] = {}
+        for each in stored:
+            self._keep(each)
+
+    def _keep(self, wanted: WantedObservation) -> None:
+        of_device = self._by_device.setdefault(wanted.device_id, {})
+        old = of_device.get(wanted.path)
+        if old is not None:
+            self._by_token.pop(old.token, None)
+        of_device[wanted.path] = wanted
+        self._by_token[wanted.token] = wanted
+
+
+class MovedWithoutUpdate(PeerError):
+    """A notification came from ``actual`` while the device is registered at ``registered``: over NoSec only a Register or
+    Update may move it (contract QM-7)."""
+
+    def __init__(self, endpoint_name: str, registered: PeerId, actual: PeerId) -> None:
+        self.endpoint_name, self.registered, self.actual = endpoint_name, registered, actual
+        super().__init__(f"{endpoint_name} is registered at {registered}, not at {actual}")
+
+
+def _log_failure(error: Exception | None) -> None:
+    if error is not None:
+        log.warning("journal.entry_lost", error=repr(error))

@@ -1,0 +1,108 @@
+"""From what a client asked to an operation the device can understand, checked against its model (contract D-5)."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from stellwerk.app.command_request import CommandRequest, RefusedRequest
+from stellwerk.core.errors import StellwerkError
+from stellwerk.core.ids import DeviceId
+from stellwerk.device.registration import Registration
+from stellwerk.lwm2m.content import Content, Entry
+from stellwerk.lwm2m.operations import CancelObservation, Execute, Observe, Operation, Read, Write
+from stellwerk.lwm2m.path import Path, PathError
+from stellwerk.lwm2m.schema.checks import Ground, Objection, check_execute, check_read, check_write
+from stellwerk.lwm2m.schema.library import DeviceTypes
+from stellwerk.lwm2m.schema.values import ValueRefused, parse_entries, parse_text_value
+
+_PATH_GROUNDS = (Ground.PATH, Ground.PROTECTED)
+_METHODS = {"read": "read", "write": "write", "execute": "exec", "observe": "observe", "unobserve": "unobserve"}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """``operation`` can be sent as it is."""
+
+    request: CommandRequest
+    operation: Operation
+
+
+class _Refusal(StellwerkError):
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(detail)
+
+
+def resolve(
+    request: CommandRequest | RefusedRequest,
+    registration: Registration | None,
+    types: DeviceTypes,
+    wanted_paths: Callable[[DeviceId], Collection[Path]],
+) -> Resolved | RefusedRequest:
+    """The operation behind ``request``, or why there is none. Without a registration the newest models are asked."""
+    if isinstance(request, RefusedRequest):
+        return request
+    try:
+        try:
+            path = Path.parse(request.path)
+        except PathError as error:
+            raise _Refusal("path-invalid", str(error)) from None
+        _offered(path, registration)
+        operation = _operation(request, path, types, wanted_paths(registration.device_id) if registration else ())
+    except _Refusal as refusal:
+        return RefusedRequest(
+            _METHODS[request.verb], request.path, refusal.reason, refusal.detail, request.content
+        )
+    return Resolved(request, operation)
+
+
+def _offered(path: Path, registration: Registration | None) -> None:
+    if not path:
+        raise _Refusal("path-invalid", "the root cannot be addressed here; name an object, like /3")
+    if registration is not None and path[0] not in registration.objects.objects:
+        offered = ", ".join(f"/{each}" for each in sorted(registration.objects.objects)) or "none"
+        raise _Refusal("path-invalid", f"the device does not offer object {path[0]}; it offers {offered}")
+
+
+def _operation(request: CommandRequest, path: Path, types: DeviceTypes, wanted: Collection[Path]) -> Operation:
+    match request.verb:
+        case "read":
+            _acceptable(check_read(types, path))
+            return Read(path)
+        case "write":
+            return _write(request, path, types)
+        case "execute":
+            _acceptable(check_execute(types, path))
+            return Execute(path, request.arguments)
+        case "observe":
+            if request.attributes:
+                raise _Refusal("method-unknown", "OBSERVE takes no attributes yet; leave out what follows '?'")
+            _acceptable(check_read(types, path))
+            if path in wanted:
+                raise _Refusal("conflict", f"{path} is observed already; UNOBSERVE it first")
+            return Observe(path)
+        case "unobserve":
+            if path not in wanted:
+                raise _Refusal("no-observation", f"{path} is not observed")
+            return CancelObservation(path)
+
+
+def _acceptable(objection: Objection | None) -> None:
+    if objection is not None:
+        reason = "path-invalid" if objection.ground in _PATH_GROUNDS else "not-acceptable"
+        raise _Refusal(reason, objection.text)
+
+
+def _write(request: CommandRequest, path: Path, types: DeviceTypes) -> Write:
+    if not request.has_value or request.value is None:
+        raise _Refusal("value-missing", f"WRITE wants a value: WRITE {path} <value>")
+    _acceptable(check_write(types, path))
+    try:
+        if request.from_text and len(path) >= 3:
+            entries: tuple[Entry, ...] = (Entry(path, parse_text_value(types, path, request.value)),)
+        else:
+            entries = parse_entries(types, path, request.value)
+    except ValueRefused as error:
+        raise _Refusal("adapter-bad-request", str(error)) from None
+    _acceptable(check_write(types, path, entries))
+    # A resource is replaced; of an instance only what was named changes (Core §6.3.3).
+    return Write(path, Content(entries), replace=len(path) >= 3)

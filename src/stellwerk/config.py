@@ -1,0 +1,121 @@
+"""Settings, read once: environment ``STELLWERK_*`` or the same names in a TOML file (design §2)."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from stellwerk.core.errors import UserError
+
+PREFIX = "STELLWERK_"
+
+
+class BadSetting(UserError):
+    """``name`` cannot be ``value``; ``reason`` says what would be right."""
+
+    def __init__(self, name: str, value: object, reason: str) -> None:
+        self.name, self.value, self.reason = name, value, reason
+        super().__init__(f"{name}={value!r}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every field is the setting ``STELLWERK_<FIELD>``; ports are None where the listener is ``off``."""
+
+    data_dir: Path = Path("stellwerk-data")
+    database_url: str = ""
+    host: str = "127.0.0.1"
+    http_port: int | None = 8080
+    coap_host: str = ""
+    """Empty: ``0.0.0.0``, and ``::`` where there is IPv6."""
+    coap_port: int | None = 5683
+    tenant: str = "default"
+    api_token: str = ""
+    auto_provision: tuple[str, ...] = ()
+    expiry_grace_s: float = 93.0
+    awake_s: float = 93.0
+    log_level: str = "info"
+    log_format: str = "console"
+
+
+def load_settings(config_file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """File first, environment over it. Raises `BadSetting` for an unknown name or a value that makes no sense, and
+    `UserError` for a file that cannot be read."""
+    values: dict[str, Any] = {}
+    if config_file is not None:
+        try:
+            loaded = tomllib.loads(config_file.read_text())
+        except OSError as error:
+            raise BadSetting("--config", str(config_file), error.strerror or str(error)) from error
+        except tomllib.TOMLDecodeError as error:
+            raise BadSetting("--config", str(config_file), f"not TOML: {error}") from error
+        values.update(loaded)
+    source = os.environ if environment is None else environment
+    values.update({name: value for name, value in source.items() if name.startswith(PREFIX)})
+    known = {PREFIX + field.name.upper(): field.name for field in fields(Settings)}
+    chosen: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            near = ", ".join(sorted(known))
+            raise BadSetting(name, value, f"there is no such setting; the settings are {near}")
+        chosen[known[name]] = _parse(name, known[name], value)
+    return Settings(**chosen)
+
+
+def _parse(name: str, field: str, value: Any) -> Any:
+    match field:
+        case "data_dir":
+            return Path(str(value))
+        case "http_port" | "coap_port":
+            return _port(name, value)
+        case "auto_provision":
+            parts = value if isinstance(value, list) else str(value).split(",")
+            return tuple(each.strip() for each in parts if each.strip())
+        case "expiry_grace_s" | "awake_s":
+            return _seconds(name, value)
+        case "log_level":
+            return _one_of(name, value, ("debug", "info", "warning", "error"))
+        case "log_format":
+            return _one_of(name, value, ("console", "json"))
+        case "database_url":
+            if value and not str(value).startswith("sqlite"):
+                raise BadSetting(name, value, "only SQLite in the data directory is there yet; leave it unset")
+            return str(value)
+        case "tenant":
+            text = str(value)
+            if not text or not all(each.isalnum() or each in "_-." for each in text):
+                raise BadSetting(name, value, "a tenant's name is letters, digits, '-', '_' and '.'")
+            return text
+        case _:
+            return str(value)
+
+
+def _port(name: str, value: Any) -> int | None:
+    if str(value).lower() == "off":
+        return None
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number <= 65535:
+        raise BadSetting(name, value, "a port is 0 to 65535 (0: any free one), or 'off'")
+    return number
+
+
+def _seconds(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number <= 1e9:
+        raise BadSetting(name, value, "seconds, 0 or more")
+    return number
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    text = str(value).lower()
+    if text not in allowed:
+        raise BadSetting(name, value, "one of " + ", ".join(allowed))
+    return text

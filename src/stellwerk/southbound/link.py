@@ -1,0 +1,238 @@
+"""One CoAP engine's meaning: its events become calls of `app`, and `app`'s wishes become its actions."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol, assert_never
+
+import structlog
+
+from stellwerk.app.handlers.observations import MovedWithoutUpdate, Observations
+from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceAnswer
+from stellwerk.app.tasks import Tasks
+from stellwerk.app.uplinks import Uplinks
+from stellwerk.coap import actions, codes, events
+from stellwerk.coap.options import MAX_AGE, encode_uint
+from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
+from stellwerk.core.entropy import Entropy
+from stellwerk.core.errors import StellwerkError
+from stellwerk.core.ids import PeerId
+from stellwerk.core.instant import Instant
+from stellwerk.device.registration import Registration
+from stellwerk.lwm2m.operations import Notify, Operation
+from stellwerk.lwm2m.status import Status
+from stellwerk.southbound.translate_down import formats_of, translate_down
+from stellwerk.southbound.translate_up import coap_code, status_of, translate_up
+
+log = structlog.get_logger(__name__)
+
+TOKEN_BYTES: Final = 8
+_TRY_ANOTHER_FORMAT: Final = (codes.NOT_ACCEPTABLE, codes.UNSUPPORTED_CONTENT_FORMAT)
+
+Event = events.Event
+Submit = Callable[[actions.Action], None]
+
+
+class Finished(Protocol):
+    def __call__(self, answer: DeviceAnswer, at: Instant) -> None: ...
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An operation on its way. ``formats``: what remains to be tried after the one that is out."""
+
+    registration: Registration
+    operation: Operation
+    token: bytes | None
+    formats: tuple[int, ...]
+
+
+class Link:
+    """``submit`` reaches the engine (the driver's, or a test's). `connect` closes the circle with `app`."""
+
+    def __init__(self, *, submit: Submit, store: DecidingStore, tasks: Tasks, entropy: Entropy, clock: Clock) -> None:
+        self._submit = submit
+        self._store = store
+        self._tasks = tasks
+        self._entropy = entropy
+        self._clock = clock
+        self._pending: dict[int, _Pending] = {}
+        self._uplinks: Uplinks
+        self._observations: Observations
+        self._finished: Finished
+        self.refused: dict[str, int] = {}
+
+    def connect(self, uplinks: Uplinks, observations: Observations, finished: Finished) -> None:
+        self._uplinks = uplinks
+        self._observations = observations
+        self._finished = finished
+
+    # -- down: the DeviceLink port --
+
+    def draw_token(self) -> bytes:
+        return self._entropy.take(TOKEN_BYTES)
+
+    def send(self, handle: int, registration: Registration, operation: Operation, token: bytes | None = None) -> None:
+        formats = formats_of(registration)
+        self._pending[handle] = _Pending(registration, operation, token, formats[1:])
+        self._transmit(handle, formats[0])
+
+    def cancel(self, handle: int) -> None:
+        self._submit(actions.CancelRequest(handle))
+
+    def prove_peer(self, peer: PeerId) -> None:
+        self._submit(actions.VerifyPeer(peer))
+
+    def move_peer(self, old: PeerId, new: PeerId) -> None:
+        self._submit(actions.MovePeer(old, new))
+
+    def forget_peer(self, peer: PeerId) -> None:
+        self._submit(actions.ForgetPeer(peer))
+
+    def forget_observation(self, peer: PeerId, token: bytes) -> None:
+        self._submit(actions.ForgetObservation(peer, token))
+
+    def _transmit(self, handle: int, content_format: int) -> None:
+        pending = self._pending[handle]
+        try:
+            down = translate_down(pending.operation, pending.registration, content_format)
+        except StellwerkError as error:
+            # Later, like every outcome: whoever called `send` has not returned yet.
+            asyncio.get_running_loop().call_soon(self._refuse, handle, str(error))
+            return
+        self._submit(
+            actions.SendRequest(
+                handle,
+                pending.registration.peer,
+                down.code,
+                pending.token or self.draw_token(),
+                down.path,
+                down.query,
+                down.content_format,
+                down.accept,
+                down.observe,
+                down.payload,
+                once=not pending.registration.proven,
+            )
+        )
+
+    def _refuse(self, handle: int, detail: str) -> None:
+        self._pending.pop(handle, None)
+        at = Instant(self._clock.now(), self._clock.wall_ms())
+        self._finished(DeviceAnswer(handle, failure="refused", detail=detail), at)
+
+    # -- up: events of the engine --
+
+    def handle(self, batch: list[Event], at: Instant) -> None:
+        """Take the events of one round of the driver."""
+        for event in batch:
+            match event:
+                case events.RequestReceived():
+                    self._request(event, at)
+                case events.NotificationReceived():
+                    self._notification(event, at)
+                case events.ResponseReceived():
+                    self._response(event, at)
+                case events.RequestFailed():
+                    self._pending.pop(event.handle, None)
+                    answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail)
+                    self._finished(answer, at)
+                case events.RequestQuestion():
+                    work = self._recall(event, at)
+                    if not self._tasks.spawn(f"recall {event.peer}", work):
+                        self._submit(actions.Drop(event.exchange))
+                case events.TokenQuestion():
+                    work = self._find_token(event)
+                    if not self._tasks.spawn(f"token {event.peer}", work):
+                        self._submit(actions.Drop(event.exchange))
+                case events.ObservationLost():
+                    self._observations.lost(event.token, event.reason, at)
+                case events.Refused():
+                    self.refused[event.reason] = self.refused.get(event.reason, 0) + 1
+                    log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
+                case events.NotificationAcked() | events.NotificationRejected():
+                    pass
+                case _:
+                    assert_never(event)
+
+    def _request(self, event: events.RequestReceived, at: Instant) -> None:
+        exchange = event.exchange
+        uplink = translate_up(event)
+        if isinstance(uplink, int):
+            self.refused["path"] = self.refused.get("path", 0) + 1
+            log.info(
+                "request.refused", peer=str(event.peer), code=codes.dotted(uplink), path="/" + "/".join(event.path)
+            )
+            self._submit(actions.Respond(exchange, uplink))
+            return
+
+        def answer(acknowledgement: Acknowledgement) -> None:
+            self._submit(_respond(exchange, acknowledgement))
+
+        self._uplinks.receive(uplink, event.peer, event.receipt, at, answer)
+
+    def _notification(self, event: events.NotificationReceived, at: Instant) -> None:
+        notify = Notify(event.token, status_of(event.code), event.content_format, event.payload)
+
+        def accept(stored: bool) -> None:
+            action = actions.AcceptNotification if stored else actions.Drop
+            self._submit(action(event.exchange))
+
+        self._observations.notified(notify, event.peer, event.receipt, at, accept)
+
+    def _response(self, event: events.ResponseReceived, at: Instant) -> None:
+        pending = self._pending.get(event.handle)
+        if pending is not None and event.code in _TRY_ANOTHER_FORMAT and pending.formats:
+            following, pending.formats = pending.formats[0], pending.formats[1:]
+            self._transmit(event.handle, following)
+            return
+        self._pending.pop(event.handle, None)
+        self._finished(
+            DeviceAnswer(
+                event.handle,
+                status_of(event.code),
+                -1 if event.content_format is None else event.content_format,
+                event.payload,
+                observing=event.observe is not None,
+            ),
+            at,
+        )
+
+    # -- what the engine asks --
+
+    async def _recall(self, event: events.RequestQuestion, at: Instant) -> None:
+        since_ms = at.wall_ms - int(EXCHANGE_LIFETIME_S * 1000)
+        entry = await self._store.recall(event.receipt, since_ms)
+        if entry is None:
+            self._submit(actions.Proceed(event.exchange))
+            return
+        location = ("rd", entry.location) if entry.status == Status.CREATED else ()
+        # A notification's only answer is its acknowledgement, an empty code.
+        code = coap_code(entry.status) if entry.answers_request else codes.EMPTY
+        log.info("request.recalled", peer=str(event.peer), code=codes.dotted(code))
+        self._submit(actions.Recall(event.exchange, code, location))
+
+    async def _find_token(self, event: events.TokenQuestion) -> None:
+        try:
+            wanted = await self._observations.find(event.peer, event.token)
+        except MovedWithoutUpdate as error:
+            # Resetting would end the observation on the device; it will update its registration when it gets no answer.
+            log.info("notification.from_elsewhere", detail=str(error))
+            self._submit(actions.Drop(event.exchange))
+            return
+        if wanted is None:
+            log.info("token.unknown", peer=str(event.peer))
+            self._submit(actions.RejectToken(event.exchange))
+        else:
+            self._submit(actions.AdoptObservation(0, event.peer, event.token, event.exchange))
+
+
+def _respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond:
+    status = acknowledgement.status
+    if status < 400:
+        location = ("rd", acknowledgement.location) if acknowledgement.location else ()
+        return actions.Respond(exchange, coap_code(status), location)
+    options = ((MAX_AGE, encode_uint(acknowledgement.max_age_s)),) if acknowledgement.max_age_s else ()
+    return actions.Respond(exchange, coap_code(status), options=options, payload=acknowledgement.detail.encode())
+
+
