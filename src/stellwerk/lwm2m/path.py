@@ -85,3 +85,7 @@ def _parse(text: str) -> Path:
     if max(ids) > RESERVED_ID:
         raise PathError(text, f"identifier {max(ids)} is outside 0..{RESERVED_ID}")
     return Path(*ids)
+
+
+parse_path: Final = _parse
+"""`Path.parse` without the method call around it, for loops over many names."""

@@ -21,7 +21,7 @@ from stellwerk.lwm2m.formats.errors import (
 )
 from stellwerk.lwm2m.formats.fit import fit, fit_for_sending, parse_base64, parse_object_link
 from stellwerk.lwm2m.formats.limits import MAX_ENTRIES
-from stellwerk.lwm2m.path import Path, PathError
+from stellwerk.lwm2m.path import Path, PathError, parse_path
 from stellwerk.lwm2m.value import Value
 
 RELATIVE_BELOW: Final = 2**28
@@ -81,12 +81,13 @@ def read_pack(pack: object, labels: Labels, base: Path, types: Types, now_s: flo
     if len(pack) > MAX_ENTRIES:
         raise LimitExceeded("SenML records", MAX_ENTRIES)
     l_bver, l_bn, l_bt, l_bv, l_n, l_v, l_vs, l_vb, l_t, l_vd, values, ignored = labels
-    parse_path, type_of, depth = Path.parse, types.resource_type, len(base)
+    type_of, depth = types.resource_type, len(base)
     base_name = ""
     base_time: Any = None
     base_value: Any = None
+    inherited: float | None = None
+    one_time = True
     entries: list[Entry] = []
-    keys = set()
     for record in pack:
         if type(record) is not dict:
             raise Malformed("SenML", "a record is a map")
@@ -108,6 +109,9 @@ def read_pack(pack: object, labels: Labels, base: Path, types: Types, now_s: flo
                 base_name, rebased = field, True
             elif key == l_bt:
                 base_time, rebased = _number(field, "bt"), True
+                if entries:
+                    one_time = False
+                inherited = _absolute(base_time, now_s)
             elif key == l_bv:
                 base_value, rebased = _number(field, "bv"), True
             elif key == l_bver:
@@ -133,7 +137,7 @@ def read_pack(pack: object, labels: Labels, base: Path, types: Types, now_s: flo
             path = parse_path(full_name)
         except PathError as error:
             raise BadName(full_name[:200], error.reason) from None
-        if path[:depth] != base:
+        if depth and path[:depth] != base:
             raise OutsideBase(path, base)
         if len(path) < 3:
             raise BadName(full_name, "it is no resource")
@@ -160,18 +164,18 @@ def read_pack(pack: object, labels: Labels, base: Path, types: Types, now_s: flo
                 _refuse(path, "text in vlo", raw)
             raw = parse_object_link(raw, path)
         if time is None:
-            time = base_time
-        elif base_time is not None:
-            time += base_time
-        if time is not None:
-            time = float(time)
-            if time < RELATIVE_BELOW and now_s is not None:
-                time += now_s
-        keys.add((path, time))
+            moment = inherited
+        else:
+            one_time = False
+            moment = _absolute(time if base_time is None else time + base_time, now_s)
         # Entry's own constructor is a Python function; this is the same value for a third of the time.
-        entries.append(tuple.__new__(Entry, (path, fit(raw, type_of(path), path), time)))
-        if len(keys) != len(entries):
-            raise Repeated(path, time)
+        entries.append(tuple.__new__(Entry, (path, fit(raw, type_of(path), path), moment)))
+    if one_time:
+        distinct = len({entry[0] for entry in entries})
+    else:
+        distinct = len({(entry[0], entry[2]) for entry in entries})
+    if distinct != len(entries):
+        _refuse_repetition(entries)
     return Content(tuple(entries))
 
 
@@ -196,7 +200,7 @@ def read_paths(pack: object, labels: Labels, root: str) -> tuple[Path, ...]:
                 raise BadName(full_name[:200], f"it does not begin with {root}")
             full_name = full_name[len(root) :] or "/"
         try:
-            paths.append(Path.parse(full_name))
+            paths.append(parse_path(full_name))
         except PathError as error:
             raise BadName(full_name[:200], error.reason) from None
     return tuple(paths)
@@ -270,6 +274,21 @@ def _number(field: Any, name: str) -> Any:
             return field if type(field) is not Decimal or name in ("v", "bv") else float(field)
         raise Malformed("SenML", f"{name} is beyond any time")
     raise Malformed("SenML", f"{name} is a number")
+
+
+def _absolute(time: Any, now_s: float | None) -> float:
+    """Seconds since 1970, as long as it is known what now is (RFC 8428 4.5.3)."""
+    seconds = float(time)
+    return seconds + now_s if seconds < RELATIVE_BELOW and now_s is not None else seconds
+
+
+def _refuse_repetition(entries: list[Entry]) -> NoReturn:
+    seen = set()
+    for path, _, time_s in entries:
+        if (path, time_s) in seen:
+            break
+        seen.add((path, time_s))
+    raise Repeated(path, time_s)
 
 
 def _sum(base_value: Any, value: Any) -> Any:

@@ -16,6 +16,7 @@ from stellwerk.lwm2m.value import ObjectLink, ResourceType
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,4})?")
 
+_INTEGER_TYPE = ResourceType.INTEGER
 _NUMBERS = (ResourceType.INTEGER, ResourceType.UNSIGNED, ResourceType.TIME, ResourceType.FLOAT)
 _STRINGS = (ResourceType.STRING, ResourceType.CORELNK, None)
 
@@ -24,11 +25,13 @@ def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None,
     """The value of the resource ``base``. Raises `Malformed`, `WrongType`."""
     if len(base) < 3:
         raise Malformed("text", f"{base} is not one resource")
+    kind = types.resource_type(base)
+    if kind is _INTEGER_TYPE and payload.isdigit() and len(payload) < 19:
+        return Content((tuple.__new__(Entry, (base, int(payload), None)),))
     try:
         text = payload.decode()
     except UnicodeDecodeError as error:
         raise Malformed("text", "not UTF-8", error.start) from None
-    kind = types.resource_type(base)
     if kind in _STRINGS:
         return Content((Entry(base, text),))
     raw: object = text

@@ -37,7 +37,7 @@ def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None,
     for record in reader.records(0, len(payload)):
         kind, identifier, start, end = record
         if kind == _INSTANCE:
-            instance = object_path.child(identifier)
+            instance = _below(object_path, identifier)
             if start == end:
                 reader.state_empty(instance)
             for inner in reader.records(start, end):
@@ -45,7 +45,7 @@ def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None,
         elif kind == _RESOURCE_INSTANCE:
             if len(base) < 3:
                 raise Malformed("TLV", "resource instance outside of a resource", start)
-            reader.take_value(Path(*base[:3]).child(identifier), start, end)
+            reader.take_value(_below(Path(*base[:3]), identifier), start, end)
         else:
             reader.take_resource(home, record)
     if not payload and len(base) in (2, 3):
@@ -99,10 +99,11 @@ _Node = bytes | dict[int, bytes]
 class _Reader:
     """Collects what the records of one payload state."""
 
-    __slots__ = ("_data", "_seen", "_types", "base", "empty", "entries")
+    __slots__ = ("_data", "_depth", "_seen", "_types", "base", "empty", "entries")
 
     def __init__(self, data: bytes, base: Path, types: Types) -> None:
         self._data, self.base, self._types = data, base, types
+        self._depth = len(base)
         self._seen: set[Path] = set()
         self.entries: list[Entry] = []
         self.empty: list[Path] = []
@@ -129,7 +130,7 @@ class _Reader:
 
     def take_resource(self, instance: Path, record: _Record) -> None:
         kind, identifier, start, end = record
-        path = instance.child(identifier)
+        path = _below(instance, identifier)
         if kind == _RESOURCE:
             self.take_value(path, start, end)
         elif kind == _MULTIPLE:
@@ -138,14 +139,14 @@ class _Reader:
             for inner_kind, inner_id, inner_start, inner_end in self.records(start, end):
                 if inner_kind != _RESOURCE_INSTANCE:
                     raise Malformed("TLV", "only resource instances are in a multiple resource", inner_start)
-                self.take_value(path.child(inner_id), inner_start, inner_end)
+                self.take_value(_below(path, inner_id), inner_start, inner_end)
         else:
             raise Malformed("TLV", "only resources are in an object instance", start)
 
     def take_value(self, path: Path, start: int, end: int) -> None:
         self._claim(path)
         value = _read_value(self._data[start:end], self._types.resource_type(path), path)
-        self.entries.append(Entry(path, value))
+        self.entries.append(tuple.__new__(Entry, (path, value, None)))
 
     def state_empty(self, path: Path) -> None:
         self._claim(path)
@@ -153,13 +154,18 @@ class _Reader:
 
     def _claim(self, path: Path) -> None:
         # An instance that is stated empty above a deeper base is as much outside as a neighbour's value.
-        if not self.base.covers(path):
+        if path[: self._depth] != self.base:
             raise OutsideBase(path, self.base)
         if path in self._seen:
             raise Repeated(path, None)
         self._seen.add(path)
         if len(self._seen) > MAX_ENTRIES:
             raise LimitExceeded("values", MAX_ENTRIES)
+
+
+def _below(path: Path, identifier: int) -> Path:
+    """`Path.child` without its checks: a header cannot hold an identifier out of range."""
+    return tuple.__new__(Path, (*path, identifier))
 
 
 def _read_value(data: bytes, kind: ResourceType | None, path: Path) -> Value:
