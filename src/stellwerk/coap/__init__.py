@@ -3,11 +3,14 @@
 An `endpoint.Endpoint` takes bytes and time and gives bytes and meaning, through six verbs: ``feed``, ``tick``,
 ``submit``, ``take_datagrams``, ``take_events``, ``deadline``. Inside, two layers stand apart:
 
-* the message layer (`reliability`): message types, message IDs, retransmission, duplicates, ping and reset;
-* the exchange layer (`exchange`, with `blockwise` and `observe`): tokens, requests and their answers, whole bodies.
+* the message layer (`reliability`, with `duplicates`, `peers` and `timers`): message types, message IDs,
+  retransmission, duplicates, ping and reset;
+* the exchange layer: `serving` for requests that arrive, `exchange` for requests of ours, `observe` for
+  notifications, `blockwise` and `transfers` for whole bodies.
 
 `message` and `options` are the codec below both. `events` and `actions` are the vocabulary to the outside;
 `parameters` holds the numbers of RFC 7252 §4.8 and our bounds. What the engine does not know - whether an old
 request was already answered before a restart, whether a token belongs to an observation - it asks by event and
-gets by ``submit``. Read `message`, then `reliability`, then `exchange`.
+gets by ``submit``. Read `message`, then `endpoint`, `reliability`, `serving`
+and `exchange`.
 """

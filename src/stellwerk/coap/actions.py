@@ -50,6 +50,21 @@ class Respond:
 
 
 @dataclass(slots=True)
+class SendNotification:
+    """A notification to ``peer``, who observes with ``token`` (the observed side, RFC 7641 §4). ``observe`` is its
+    sequence number. Confirmable ones end as `events.NotificationAcked` or `events.NotificationRejected`."""
+
+    handle: int
+    peer: PeerId
+    token: bytes
+    code: int
+    observe: int | None = None
+    content_format: int | None = None
+    payload: bytes = b""
+    confirmable: bool = False
+
+
+@dataclass(slots=True)
 class Recall:
     """Answers `RequestQuestion`: this request was answered with ``code`` before; send that again, run nothing."""
 
@@ -81,12 +96,15 @@ class AcceptNotification:
 
 @dataclass(slots=True)
 class AdoptObservation:
-    """Make ``token`` from ``peer`` a known observation; with ``exchange`` the waiting `TokenQuestion` is answered."""
+    """Make ``token`` from ``peer`` a known observation; with ``exchange`` the waiting `TokenQuestion` is answered.
+
+    ``request`` is the observe request as it was sent: further blocks of a large notification are fetched with it."""
 
     handle: int
     peer: PeerId
     token: bytes
     exchange: int | None = None
+    request: SendRequest | None = None
 
 
 @dataclass(slots=True)
@@ -139,6 +157,7 @@ Action = (
     SendRequest
     | CancelRequest
     | Respond
+    | SendNotification
     | Recall
     | Proceed
     | Drop

@@ -27,6 +27,7 @@ class RequestReceived:
     payload: bytes
     receipt: bytes
     confirmable: bool
+    token: bytes = b""
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class RequestQuestion:
 
 @dataclass(slots=True)
 class ResponseReceived:
-    """The whole answer to a request of ours. ``observe`` is the Observe sequence number of a relation that now stands."""
+    """The whole answer to a request of ours. ``observe`` is the Observe number of a relation that now stands."""
 
     handle: int
     peer: PeerId
@@ -71,10 +72,10 @@ class RequestFailed:
 
 @dataclass(slots=True)
 class NotificationReceived:
-    """A whole, fresh notification of a known observation (stale ones are acknowledged and counted, RFC 7641 §3.4).
+    """A whole, fresh notification of a known observation (stale ones are acknowledged and counted as `Refused`
+    ``stale``, RFC 7641 §3.4).
     Answer with `actions.AcceptNotification` once it is stored; until then a confirmable one is not acknowledged.
-    ``fresh`` False: older than one already seen; accept it or not, but it is not the current value.
-    An error code (4.xx, 5.xx) has ended the relation."""
+    An error code (4.xx, 5.xx) has ended the relation; an `ObservationLost` follows."""
 
     exchange: int
     handle: int
@@ -110,6 +111,26 @@ class ObservationLost:
 
 
 @dataclass(slots=True)
+class NotificationAcked:
+    """A confirmable notification of ours arrived."""
+
+    handle: int
+    peer: PeerId
+    token: bytes
+
+
+@dataclass(slots=True)
+class NotificationRejected:
+    """A notification of ours was not wanted (``reason`` ``reset``) or never acknowledged (``timeout``): the observer is
+    gone, RFC 7641 §4.5."""
+
+    handle: int
+    peer: PeerId
+    token: bytes
+    reason: str
+
+
+@dataclass(slots=True)
 class Refused:
     """A message was refused or dropped. ``reason`` is a stable word for counting, ``detail`` is for people."""
 
@@ -126,5 +147,7 @@ Event = (
     | NotificationReceived
     | TokenQuestion
     | ObservationLost
+    | NotificationAcked
+    | NotificationRejected
     | Refused
 )

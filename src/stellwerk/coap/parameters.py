@@ -27,6 +27,8 @@ class Limits:
     ring_per_peer: int = 16
     """Answers kept whole per peer for duplicates; older ones are remembered as message-ID ranges and asked for."""
     answers_total: int = 200_000
+    pending_per_peer: int = 256
+    """Messages of one peer that may await their answer from us; one more is dropped."""
     requests_per_peer: int = 64
     """Requests of ours that may wait or run per peer; one more fails as ``refused``."""
     questions_total: int = 4_096

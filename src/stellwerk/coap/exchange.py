@@ -1,0 +1,412 @@
+"""The client role of the exchange layer: requests of ours and their answers (RFC 7252 §5; contract MSG-4 to MSG-7).
+
+An `Exchange` is one request of the outside, which may take many messages when its bodies come in blocks. Per peer,
+NSTART of them are outstanding; the others wait their turn. It ends once: `ResponseReceived` or `RequestFailed`.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from stellwerk.coap import codes
+from stellwerk.coap.actions import SendRequest
+from stellwerk.coap.duplicates import Inbound
+from stellwerk.coap.events import RequestFailed, ResponseReceived
+from stellwerk.coap.message import Message, encode_options
+from stellwerk.coap.options import (
+    ACCEPT,
+    CONTENT_FORMAT,
+    OBSERVE,
+    URI_PATH,
+    URI_QUERY,
+    OptionView,
+    block_exponent,
+    encode_uint,
+    read_options,
+    sort_options,
+    text_options,
+)
+from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
+from stellwerk.coap.peers import Peer
+from stellwerk.coap.reliability import MessageLayer, Transmission
+from stellwerk.coap.timers import Timed
+from stellwerk.coap.transfers import Download, Step, Upload
+
+if TYPE_CHECKING:
+    from stellwerk.coap.observe import Observing
+
+_FETCH_TOKEN_BYTES = 8
+_WHOLE_BLOCK = 1024
+
+
+class Outgoing:
+    """The requests of ours to one peer."""
+
+    __slots__ = ("by_token", "running", "waiting")
+
+    def __init__(self) -> None:
+        self.by_token: dict[bytes, Exchange] = {}
+        """Every request that may still be answered."""
+        self.running = 0
+        """Requests that are outstanding in the sense of NSTART."""
+        self.waiting: deque[Exchange] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self.by_token or self.waiting)
+
+
+class Exchange(Timed):
+    """One request and what is known of its answer."""
+
+    __slots__ = (
+        "_requests",
+        "action",
+        "download",
+        "notification",
+        "observe",
+        "outstanding",
+        "peer",
+        "sending",
+        "token",
+        "upload",
+    )
+
+    def __init__(self, requests: "Requests", peer: Peer, action: SendRequest, notification: Inbound | None) -> None:
+        super().__init__()
+        self._requests = requests
+        self.peer = peer
+        self.action = action
+        self.token = action.token
+        self.notification = notification
+        """Set when this fetches the rest of a notification: nobody outside asked for it."""
+        self.sending: Transmission | None = None
+        self.outstanding = False
+        self.upload: Upload | None = None
+        self.download: Download | None = None
+        self.observe: int | None = None
+        """The sequence number of the relation that this request set up."""
+
+    def acknowledged(self, now: float) -> None:
+        """An empty ACK: the answer comes separately, and the next request may start (RFC 7252 §4.7)."""
+        self._requests.wait(self, now)
+
+    def reset(self, now: float) -> None:
+        """The peer refuses the request."""
+        self._requests.fail(self, "reset", "the peer sent RST", now)
+
+    def unacknowledged(self, now: float) -> None:
+        """The peer was silent."""
+        self._requests.fail(self, "timeout", "no acknowledgement", now)
+
+    def fire(self, now: float) -> None:
+        """Acknowledged, but never answered."""
+        self._requests.fail(self, "timeout", "no answer after its acknowledgement", now)
+
+
+class Requests:
+    """Requests of ours to all peers."""
+
+    def __init__(self, layer: MessageLayer) -> None:
+        self._layer = layer
+        self._by_handle: dict[int, Exchange] = {}
+        self.observing: Observing | None = None
+
+    # --- from outside --------------------------------------------------------------------------------------------
+
+    def submit(self, action: SendRequest, peer: Peer | None, now: float) -> None:
+        """A new request; it starts now or waits for its turn."""
+        limit = self._layer.limits.requests_per_peer
+        outgoing = peer.outgoing if peer is not None else None
+        detail = ""
+        if peer is None:
+            detail = "peers_total"
+        elif action.handle in self._by_handle:
+            detail = "the handle is in use"
+        elif outgoing is not None and len(outgoing.by_token) + len(outgoing.waiting) >= limit:
+            detail = "requests_per_peer"
+        elif outgoing is not None and (
+            action.token in outgoing.by_token or any(item.token == action.token for item in outgoing.waiting)
+        ):
+            # MSG-6: two live requests with one token could not be told apart.
+            detail = "the token is in use"
+        if detail or peer is None:
+            self._layer.events.append(RequestFailed(action.handle, action.peer, "refused", detail))
+            return
+        exchange = Exchange(self, peer, action, None)
+        self._by_handle[action.handle] = exchange
+        self._enqueue(exchange, now)
+
+    def fetch_rest(self, peer: Peer, request: SendRequest, message: Message, inbound: Inbound, now: float) -> Exchange:
+        """Fetch the blocks that follow a notification's first, with a new token and without Observe (BLK-10)."""
+        exchange = Exchange(self, peer, request, inbound)
+        exchange.download = self._new_download(peer)
+        view = read_options(message.options)
+        step = exchange.download.take(message, view, view.block2)
+        exchange.token = self._layer.entropy.take(_FETCH_TOKEN_BYTES)
+        if step is Step.SEND:
+            self._enqueue(exchange, now)
+        else:
+            self.fail(exchange, "malformed", exchange.download.fault, now)
+        return exchange
+
+    def cancel(self, handle: int, now: float) -> None:
+        """Give up on a request."""
+        exchange = self._by_handle.get(handle)
+        if exchange is not None:
+            self.fail(exchange, "cancelled", "cancelled", now)
+
+    def cancel_all(self, peer: Peer, now: float) -> None:
+        """Give up on all requests to ``peer``."""
+        outgoing = peer.outgoing
+        if outgoing is not None:
+            waiting = list(outgoing.waiting)
+            outgoing.waiting.clear()
+            for exchange in [*outgoing.by_token.values(), *waiting]:
+                self.fail(exchange, "cancelled", "the peer is forgotten", now)
+
+    def move_all(self, old: Peer, new: Peer, now: float) -> None:
+        """All requests to ``old`` go on with ``new``, with their message IDs: to the device they are the same messages,
+        and it must not run them twice."""
+        outgoing, old.outgoing = old.outgoing, None
+        if new.next_mid < 0:
+            new.next_mid = old.next_mid
+        if outgoing is None:
+            return
+        target = new.outgoing
+        if target is None:
+            target = new.outgoing = Outgoing()
+        for exchange in [*outgoing.by_token.values(), *outgoing.waiting]:
+            exchange.peer = new
+        target.by_token.update(outgoing.by_token)
+        target.waiting.extend(outgoing.waiting)
+        target.running += outgoing.running
+        for exchange in list(outgoing.by_token.values()):
+            sending = exchange.sending
+            if sending is None:
+                continue
+            if old.sent is not None:
+                old.sent.pop(sending.mid, None)
+            if new.sent is None:
+                new.sent = {}
+            new.sent.setdefault(sending.mid, sending)
+            sending.peer = new
+            # The device is known to listen at its new address at this very moment.
+            self._layer.datagrams.append((new.id, sending.datagram))
+        if not old.sent:
+            old.sent = None
+        self._start_next(new, now)
+
+    # --- the course of one exchange ------------------------------------------------------------------------------
+
+    def _enqueue(self, exchange: Exchange, now: float) -> None:
+        peer = exchange.peer
+        outgoing = peer.outgoing
+        if outgoing is None:
+            outgoing = peer.outgoing = Outgoing()
+        if outgoing.running < self._layer.parameters_of(peer).nstart:
+            self._start(exchange, now)
+        elif exchange.notification is not None:
+            outgoing.waiting.appendleft(exchange)
+        else:
+            outgoing.waiting.append(exchange)
+
+    def _start(self, exchange: Exchange, now: float) -> None:
+        body = exchange.action.payload
+        size = self._layer.parameters_of(exchange.peer).block_size
+        if len(body) > size and exchange.download is None:
+            exchange.upload = Upload(body, block_exponent(size))
+        self._send(exchange, now)
+
+    def _send(self, exchange: Exchange, now: float) -> None:
+        """Send the message that comes next in ``exchange``."""
+        peer, action = exchange.peer, exchange.action
+        parts = text_options(URI_PATH, action.path) + text_options(URI_QUERY, action.query)
+        if action.accept is not None:
+            parts.append((ACCEPT, encode_uint(action.accept)))
+        payload = b""
+        if exchange.download is not None:
+            # BLK-9: requests for further blocks carry neither body nor Observe.
+            parts.append(exchange.download.option())
+        else:
+            if action.content_format is not None:
+                parts.append((CONTENT_FORMAT, encode_uint(action.content_format)))
+            if action.observe is not None:
+                parts.append((OBSERVE, encode_uint(action.observe)))
+            if exchange.upload is not None:
+                blocks, payload = exchange.upload.part()
+                parts += blocks
+            else:
+                payload = action.payload
+            size = self._layer.parameters_of(peer).block_size
+            if size < _WHOLE_BLOCK:
+                # BLK-4: the first request says which block size we would like in the answer.
+                parts.append(Download(block_exponent(size), 0).option())
+        outgoing = peer.outgoing
+        if outgoing is None:
+            outgoing = peer.outgoing = Outgoing()
+        outgoing.by_token[exchange.token] = exchange
+        if not exchange.outstanding:
+            exchange.outstanding = True
+            outgoing.running += 1
+        options = encode_options(sort_options(parts))
+        exchange.sending = self._layer.send_confirmable(
+            peer, action.code, exchange.token, options, payload, exchange, now
+        )
+        exchange.sending.once = action.once
+
+    def wait(self, exchange: Exchange, now: float) -> None:
+        """The request arrived; its answer may take until EXCHANGE_LIFETIME."""
+        exchange.sending = None
+        self._layer.timers.arm(exchange, now + EXCHANGE_LIFETIME_S)
+        self._release(exchange)
+        self._start_next(exchange.peer, now)
+
+    def answered(self, exchange: Exchange, message: Message, view: OptionView, now: float) -> None:
+        """An answer with the exchange's token came, by whatever of the three ways (MSG-4)."""
+        layer = self._layer
+        if exchange.sending is not None:
+            layer.stop(exchange.sending)
+            exchange.sending = None
+        layer.timers.cancel(exchange)
+        layer.verify(exchange.peer)
+        if view.unknown is not None or (view.refusal is not None and view.refusal[0] == codes.BAD_REQUEST):
+            # RFC 7252 5.4.1: a response with an unknown critical option is rejected.
+            self.fail(exchange, "malformed", view.unknown or "a block size that is reserved", now)
+            return
+        upload = exchange.upload
+        if upload is None and exchange.download is None and self._may_shrink(exchange, message.code, view):
+            upload = exchange.upload = Upload(exchange.action.payload, view.block1.exponent)  # type: ignore[union-attr]
+            self._send(exchange, now)
+            return
+        if upload is not None:
+            step = upload.take(message.code, view)
+            if step is Step.SEND:
+                self._send(exchange, now)
+                return
+            if step is Step.BROKEN:
+                self.fail(exchange, "malformed", upload.fault, now)
+                return
+            exchange.upload = None
+        elif message.code == codes.CONTINUE:
+            self.fail(exchange, "malformed", "2.31 to a request without blocks", now)
+            return
+        if exchange.notification is None and exchange.action.observe is not None and exchange.download is None:
+            assert self.observing is not None
+            exchange.observe = self.observing.settle(exchange, message.code, view, now)
+        if codes.is_success(message.code) and (exchange.download is not None or view.block2 is not None):
+            self._continue_download(exchange, message, view, now)
+            return
+        exchange.download = None
+        self._finish(exchange, message, message.payload, now)
+
+    def _may_shrink(self, exchange: Exchange, code: int, view: OptionView) -> bool:
+        """Whether a 4.13 to a body sent whole hints at blocks that would do (BLK-6)."""
+        return (
+            code == codes.REQUEST_ENTITY_TOO_LARGE
+            and view.block1 is not None
+            and view.block1.size < len(exchange.action.payload)
+        )
+
+    def _new_download(self, peer: Peer) -> Download:
+        parameters, limits = self._layer.parameters_of(peer), self._layer.limits
+        return Download(block_exponent(parameters.block_size), limits.response_body_bytes)
+
+    def _continue_download(self, exchange: Exchange, message: Message, view: OptionView, now: float) -> None:
+        download = exchange.download
+        if download is None:
+            download = exchange.download = self._new_download(exchange.peer)
+        step = download.take(message, view, view.block2)
+        if step is Step.SEND:
+            outgoing = exchange.peer.outgoing
+            if outgoing is not None and outgoing.by_token.get(exchange.token) is exchange:
+                del outgoing.by_token[exchange.token]
+            # The first token may name an observe relation now, so further blocks need their own.
+            exchange.token = self._layer.entropy.take(_FETCH_TOKEN_BYTES)
+            self._send(exchange, now)
+        elif step is Step.BROKEN:
+            self.fail(exchange, "refused" if download.too_large else "malformed", download.fault, now)
+        else:
+            assert download.first is not None
+            self._finish(exchange, download.first, bytes(download.data), now)
+
+    def restart(self, exchange: Exchange, message: Message, view: OptionView, now: float) -> None:
+        """A newer notification came while the blocks of the first answer were fetched: it is the answer now."""
+        if exchange.sending is not None:
+            self._layer.stop(exchange.sending)
+            exchange.sending = None
+        if exchange.peer.outgoing is not None:
+            exchange.peer.outgoing.by_token.pop(exchange.token, None)
+        exchange.download = None
+        exchange.token = exchange.action.token
+        self.answered(exchange, message, view, now)
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _finish(self, exchange: Exchange, message: Message, payload: bytes, now: float) -> None:
+        self._end(exchange)
+        if exchange.notification is not None:
+            assert self.observing is not None
+            self.observing.complete(exchange.notification, message.code, payload, now)
+        else:
+            self._layer.events.append(
+                ResponseReceived(
+                    exchange.action.handle,
+                    exchange.peer.id,
+                    exchange.action.token,
+                    message.code,
+                    read_options(message.options).content_format,
+                    message.options,
+                    payload,
+                    exchange.observe,
+                )
+            )
+        self._start_next(exchange.peer, now)
+
+    def fail(self, exchange: Exchange, reason: str, detail: str, now: float) -> None:
+        """End ``exchange`` without an answer."""
+        self._end(exchange)
+        assert self.observing is not None
+        if exchange.notification is not None:
+            self.observing.incomplete(exchange.notification, detail, now)
+        else:
+            self._layer.events.append(RequestFailed(exchange.action.handle, exchange.peer.id, reason, detail))
+            if exchange.action.observe is not None:
+                self.observing.failed(exchange, reason)
+        self._start_next(exchange.peer, now)
+
+    def abort(self, exchange: Exchange, now: float) -> None:
+        """End the fetch of a notification that a newer one has overtaken; nobody hears of it."""
+        self._end(exchange)
+        self._start_next(exchange.peer, now)
+
+    def _end(self, exchange: Exchange) -> None:
+        layer, outgoing = self._layer, exchange.peer.outgoing
+        if exchange.sending is not None:
+            layer.stop(exchange.sending)
+            exchange.sending = None
+        layer.timers.cancel(exchange)
+        self._release(exchange)
+        if exchange.action.observe == 0 and self.observing is not None:
+            self.observing.first_answer_ended(exchange)
+        if outgoing is not None:
+            if outgoing.by_token.get(exchange.token) is exchange:
+                del outgoing.by_token[exchange.token]
+            elif exchange in outgoing.waiting:
+                outgoing.waiting.remove(exchange)
+        if exchange.notification is None:
+            self._by_handle.pop(exchange.action.handle, None)
+
+    def _release(self, exchange: Exchange) -> None:
+        if exchange.outstanding:
+            exchange.outstanding = False
+            assert exchange.peer.outgoing is not None
+            exchange.peer.outgoing.running -= 1
+
+    def _start_next(self, peer: Peer, now: float) -> None:
+        outgoing = peer.outgoing
+        if outgoing is None:
+            return
+        nstart = self._layer.parameters_of(peer).nstart
+        while outgoing.waiting and outgoing.running < nstart:
+            self._start(outgoing.waiting.popleft(), now)
+        if not outgoing:
+            peer.outgoing = None

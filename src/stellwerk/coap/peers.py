@@ -1,0 +1,134 @@
+"""What one engine knows of each peer. Everything beyond the bare record is created when first needed."""
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, Parameters
+from stellwerk.core.ids import PeerId
+
+if TYPE_CHECKING:
+    from stellwerk.coap.blockwise import BodyStore
+    from stellwerk.coap.duplicates import EvictedMids, Inbound
+    from stellwerk.coap.exchange import Outgoing
+    from stellwerk.coap.observe import Relation
+    from stellwerk.coap.reliability import Transmission
+
+
+class Peer:
+    """One remote address, seen from one local address."""
+
+    __slots__ = (
+        "bodies",
+        "decided",
+        "evicted",
+        "id",
+        "next_mid",
+        "notified",
+        "observed",
+        "outgoing",
+        "parameters",
+        "pending",
+        "relations",
+        "ring",
+        "sent",
+        "unproven",
+        "verified",
+    )
+
+    def __init__(self, id: PeerId) -> None:
+        self.id = id
+        self.verified = False
+        self.unproven = False
+        """A device moved here and has not answered from here yet: nothing is retransmitted to it (design §7)."""
+        self.parameters: Parameters | None = None
+        self.next_mid = -1
+        self.sent: dict[int, Transmission] | None = None
+        self.ring: dict[int, Inbound] | None = None
+        self.decided = 0
+        """How many messages in the ring have their answer."""
+        self.pending = 0
+        """How many messages in the ring still wait for one."""
+        self.evicted: EvictedMids | None = None
+        self.outgoing: Outgoing | None = None
+        self.relations: dict[bytes, Relation] | None = None
+        self.bodies: BodyStore | None = None
+        self.notified: dict[int, tuple[int, bytes]] | None = None
+        """Message IDs of the last non-confirmable notifications of ours, for a RST to them."""
+        self.observed: dict[bytes, tuple[object, ...]] | None = None
+        """Who observes us from there: token to the key of the observed request."""
+
+    def is_idle(self) -> bool:
+        """Whether forgetting this peer loses nothing."""
+        return not (
+            self.ring
+            or self.sent
+            or self.evicted
+            or self.outgoing
+            or self.relations
+            or self.bodies
+            or self.observed
+            or self.parameters
+        )
+
+
+# A spoofed flood must not make room-finding slow; this many idle peers are looked at for one newcomer.
+_ROOM_TRIES: Final = 8
+
+
+class PeerTable:
+    """All peers by address. Each is looked at once per EXCHANGE_LIFETIME, in a first-in-first-out queue."""
+
+    __slots__ = ("_by_id", "_checks", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._by_id: dict[PeerId, Peer] = {}
+        self._checks: deque[tuple[float, Peer]] = deque()
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def find(self, id: PeerId) -> Peer | None:
+        """The peer, if known."""
+        return self._by_id.get(id)
+
+    def find_or_add(self, id: PeerId, now: float) -> Peer | None:
+        """The peer, created when new; None when the table is full of peers that matter."""
+        peer = self._by_id.get(id)
+        if peer is not None:
+            return peer
+        if len(self._by_id) >= self._limit and not self._make_room():
+            return None
+        peer = Peer(id)
+        self._by_id[id] = peer
+        self._checks.append((now + EXCHANGE_LIFETIME_S, peer))
+        return peer
+
+    def _make_room(self) -> bool:
+        # Only peers without any state may go: forgetting stored answers would run requests twice.
+        checks = self._checks
+        for _ in range(min(_ROOM_TRIES, len(checks))):
+            due, peer = checks.popleft()
+            if peer.is_idle():
+                del self._by_id[peer.id]
+                return True
+            checks.append((due, peer))
+        return False
+
+    def next_check(self) -> float | None:
+        """When `take_due` has something."""
+        return self._checks[0][0] if self._checks else None
+
+    def take_due(self, now: float) -> Peer | None:
+        """The next peer whose turn has come; hand it to `keep` or `drop`."""
+        if self._checks and self._checks[0][0] <= now:
+            return self._checks.popleft()[1]
+        return None
+
+    def keep(self, peer: Peer, now: float) -> None:
+        """Look at ``peer`` again one EXCHANGE_LIFETIME from ``now``."""
+        self._checks.append((now + EXCHANGE_LIFETIME_S, peer))
+
+    def drop(self, peer: Peer) -> None:
+        """Forget ``peer``."""
+        self._by_id.pop(peer.id, None)

@@ -1,0 +1,249 @@
+"""The message layer (RFC 7252 §4): message IDs, acknowledgements, retransmission, reset, duplicates.
+
+It knows nothing of requests and answers. What it sends reliably has an `Owner`, who hears what became of it; what it
+receives becomes an `Inbound`, which stays undecided until the exchange layer answers, acknowledges or drops it.
+"""
+
+from collections import deque
+from typing import Protocol
+
+from stellwerk.coap.duplicates import Answers, EvictedMids, Inbound, message_receipt
+from stellwerk.coap.events import Event, Refused
+from stellwerk.coap.message import ACK, CON, NON, RST, Message, encode_empty, encode_parts
+from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, NON_LIFETIME_S, Limits, Parameters
+from stellwerk.coap.peers import Peer, PeerTable
+from stellwerk.coap.timers import Timed, Timers
+from stellwerk.core.entropy import Entropy
+from stellwerk.core.ids import PeerId
+
+
+class Owner(Protocol):
+    """Whoever has a confirmable message under way."""
+
+    def acknowledged(self, now: float) -> None:
+        """An empty ACK came."""
+        ...
+
+    def reset(self, now: float) -> None:
+        """A RST came."""
+        ...
+
+    def unacknowledged(self, now: float) -> None:
+        """MAX_RETRANSMIT and the last timeout are over."""
+        ...
+
+
+class Transmission(Timed):
+    """One confirmable message under way."""
+
+    __slots__ = ("_layer", "budget", "datagram", "left", "mid", "once", "owner", "peer", "timeout")
+
+    def __init__(
+        self, layer: "MessageLayer", peer: Peer, mid: int, datagram: bytes, owner: Owner, timeout: float, left: int
+    ) -> None:
+        super().__init__()
+        self._layer = layer
+        self.peer = peer
+        self.mid = mid
+        self.datagram = datagram
+        self.owner = owner
+        self.timeout = timeout
+        self.left = left
+        self.once = False
+        self.budget: int | None = None
+        """Bytes that may still go to an unverified peer in answer to its request, None for no bound."""
+
+    def fire(self, now: float) -> None:
+        """The peer was silent for one timeout."""
+        self._layer.retransmit(self, now)
+
+
+class MessageLayer:
+    """All message state of one engine, and what the other layers share: outbox, events, timers, bounds."""
+
+    def __init__(self, entropy: Entropy, limits: Limits, parameters: Parameters, ask_until: float | None) -> None:
+        self.entropy = entropy
+        self.limits = limits
+        self.parameters = parameters
+        self.ask_until = ask_until
+        self.datagrams: list[tuple[PeerId, bytes]] = []
+        self.events: list[Event] = []
+        self.timers = Timers()
+        self.peers = PeerTable(limits.peers_total)
+        self.answers = Answers(limits.ring_per_peer, limits.answers_total)
+        self.exchanges = 0
+        # Requests in the order in which their empty ACK falls due; one lifetime for nearly all, so no heap.
+        self._undecided: deque[tuple[float, Inbound]] = deque()
+
+    def parameters_of(self, peer: Peer) -> Parameters:
+        """The transmission parameters that hold for ``peer``."""
+        return peer.parameters or self.parameters
+
+    def refuse(self, peer: PeerId, reason: str, detail: str) -> None:
+        """Tell that something from or for ``peer`` was refused or dropped."""
+        self.events.append(Refused(peer, reason, detail))
+
+    # --- receiving -----------------------------------------------------------------------------------------------
+
+    def admit(self, peer: Peer, message: Message, datagram: bytes, now: float) -> Inbound | None:
+        """The record of a CON or NON that must be decided; None for a duplicate, which is dealt with here."""
+        receipt = message_receipt(peer.id, datagram)
+        ring = peer.ring
+        if ring is not None:
+            known = ring.get(message.mid)
+            if known is not None and known.receipt == receipt and now < known.expires:
+                # Undecided and non-confirmable duplicates have no reply: swallowed.
+                if known.reply is not None:
+                    self.datagrams.append((peer.id, known.reply))
+                return None
+        if peer.pending >= self.limits.pending_per_peer:
+            self.refuse(peer.id, "pending_per_peer", "too many undecided messages")
+            return None
+        lifetime = EXCHANGE_LIFETIME_S if message.type == CON else NON_LIFETIME_S
+        inbound = Inbound(peer, message, receipt, now + lifetime, len(datagram))
+        self.exchanges += 1
+        inbound.number = self.exchanges
+        self.answers.admit(inbound)
+        return inbound
+
+    def may_be_old(self, inbound: Inbound, now: float) -> bool:
+        """Whether a message that looks new may have been decided before: before a start, or before its eviction."""
+        if self.ask_until is not None:
+            if now < self.ask_until:
+                return True
+            self.ask_until = None
+        evicted: EvictedMids | None = inbound.peer.evicted
+        return evicted is not None and evicted.covers(inbound.mid, now)
+
+    def expect_answer(self, inbound: Inbound, now: float) -> None:
+        """Send the empty ACK if the request is still undecided after ``separate_after_s`` (MSG-5)."""
+        if inbound.confirmable:
+            self._undecided.append((now + self.parameters.separate_after_s, inbound))
+
+    def acknowledge(self, inbound: Inbound) -> None:
+        """The empty ACK of a confirmable message, which is also what its duplicates get."""
+        if inbound.confirmable and not inbound.acked:
+            inbound.acked = True
+            inbound.reply = encode_empty(ACK, inbound.mid)
+            self.datagrams.append((inbound.peer.id, inbound.reply))
+
+    def reject(self, inbound: Inbound, now: float) -> None:
+        """Refuse a message with RST if it is confirmable; its duplicates get the same."""
+        if inbound.confirmable and not inbound.acked:
+            inbound.reply = encode_empty(RST, inbound.mid)
+            self.datagrams.append((inbound.peer.id, inbound.reply))
+        self.answers.decided(inbound, now)
+
+    def send_reset(self, peer: PeerId, mid: int) -> None:
+        """A RST for a message that leaves no trace here: a ping, or bytes that are no message."""
+        self.datagrams.append((peer, encode_empty(RST, mid)))
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    def take_mid(self, peer: Peer) -> int:
+        """The next message ID for ``peer``: counted up from a random start (RFC 7252 §4.4)."""
+        mid = peer.next_mid
+        if mid < 0:
+            mid = int.from_bytes(self.entropy.take(2), "big")
+        sent = peer.sent
+        if sent:
+            while mid in sent:
+                mid = mid + 1 & 0xFFFF
+        peer.next_mid = mid + 1 & 0xFFFF
+        return mid
+
+    def send_confirmable(
+        self, peer: Peer, code: int, token: bytes, options: bytes, payload: bytes, owner: Owner, now: float
+    ) -> Transmission:
+        """Send a CON and repeat it until it is acknowledged, reset or given up; ``owner`` hears which."""
+        mid = self.take_mid(peer)
+        parameters = peer.parameters or self.parameters
+        # RFC 7252 4.2: the first timeout is drawn once per message; each retry doubles it.
+        spread = int.from_bytes(self.entropy.take(2), "big") / 65_535
+        timeout = parameters.ack_timeout_s * (1 + (parameters.ack_random_factor - 1) * spread)
+        datagram = encode_parts(CON, code, mid, token, options, payload)
+        sending = Transmission(self, peer, mid, datagram, owner, timeout, parameters.max_retransmit)
+        if peer.sent is None:
+            peer.sent = {}
+        peer.sent[mid] = sending
+        self.datagrams.append((peer.id, datagram))
+        self.timers.arm(sending, now + timeout)
+        return sending
+
+    def send_non_confirmable(self, peer: Peer, code: int, token: bytes, options: bytes, payload: bytes) -> int:
+        """Send a NON once. Gives its message ID."""
+        mid = self.take_mid(peer)
+        self.datagrams.append((peer.id, encode_parts(NON, code, mid, token, options, payload)))
+        return mid
+
+    def retransmit(self, sending: Transmission, now: float) -> None:
+        """One timeout of ``sending`` is over: repeat it with the doubled timeout, or give up."""
+        if sending.left == 0:
+            self.stop(sending)
+            sending.owner.unacknowledged(now)
+            return
+        sending.left -= 1
+        sending.timeout *= 2
+        peer = sending.peer
+        # A bounded or single transmission still waits its full time for an answer; only the repetition is left out.
+        if not sending.once and not peer.unproven:
+            if sending.budget is None or peer.verified:
+                self.datagrams.append((peer.id, sending.datagram))
+            elif sending.budget >= len(sending.datagram):
+                sending.budget -= len(sending.datagram)
+                self.datagrams.append((peer.id, sending.datagram))
+        self.timers.arm(sending, now + sending.timeout)
+
+    def stop(self, sending: Transmission) -> None:
+        """No more retransmissions: acknowledged by whatever means, or not wanted any more."""
+        self.timers.cancel(sending)
+        peer = sending.peer
+        if peer.sent is not None and peer.sent.get(sending.mid) is sending:
+            del peer.sent[sending.mid]
+            if not peer.sent:
+                peer.sent = None
+
+    def take_sent(self, peer: Peer, mid: int) -> Transmission | None:
+        """The message of ours that an ACK or RST with ``mid`` is about, stopped; None if there is none."""
+        if peer.sent is None:
+            return None
+        sending = peer.sent.get(mid)
+        if sending is not None:
+            self.stop(sending)
+            self.verify(peer)
+        return sending
+
+    def verify(self, peer: Peer) -> None:
+        """The address of ``peer`` is proven: it reacted to something only it could have received."""
+        peer.verified = True
+        peer.unproven = False
+
+    # --- time ----------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Do everything that is due by ``now``."""
+        undecided = self._undecided
+        while undecided and (undecided[0][1].message is None or undecided[0][0] <= now):
+            inbound = undecided.popleft()[1]
+            if inbound.message is not None:
+                self.acknowledge(inbound)
+        self.timers.fire_due(now)
+        while (peer := self.peers.take_due(now)) is not None:
+            self.answers.expire(peer, now)
+            if peer.is_idle():
+                self.peers.drop(peer)
+            else:
+                self.peers.keep(peer, now)
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do, None for never."""
+        undecided = self._undecided
+        while undecided and undecided[0][1].message is None:
+            undecided.popleft()
+        due = self.timers.next_due()
+        if undecided and undecided[0][0] < due:
+            due = undecided[0][0]
+        check = self.peers.next_check()
+        if check is not None and check < due:
+            return check
+        return due if due < float("inf") else None

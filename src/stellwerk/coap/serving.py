@@ -1,0 +1,336 @@
+"""The server role of the exchange layer: requests that arrive, and their answers (RFC 7252 §5; contract §1.1, MSG-5).
+
+A request that breaks the rules for options is answered here; one that may be old is asked about; blocks are collected;
+what remains reaches the outside once, whole, as `events.RequestReceived`.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+from stellwerk.coap import codes
+from stellwerk.coap.actions import Recall, Respond, SendNotification
+from stellwerk.coap.blockwise import Bodies, BodyKey, Verdict, answer_key
+from stellwerk.coap.duplicates import Inbound
+from stellwerk.coap.events import (
+    NotificationAcked,
+    NotificationRejected,
+    RequestQuestion,
+    RequestReceived,
+)
+from stellwerk.coap.message import ACK, Message, Options, encode_options, encode_parts
+from stellwerk.coap.options import (
+    BLOCK1,
+    CONTENT_FORMAT,
+    ECHO,
+    LOCATION_PATH,
+    OBSERVE,
+    encode_block,
+    encode_uint,
+    read_options,
+    sort_options,
+    text_options,
+)
+from stellwerk.coap.peers import Peer
+from stellwerk.coap.reliability import MessageLayer, Transmission
+
+_OBSERVERS_PER_PEER = 64
+_NOTIFIED_PER_PEER = 16
+_ECHO_LIFETIME_S = 60.0
+
+Resume = Callable[[Inbound, float], None]
+
+
+class Questions:
+    """Messages that wait for an answer from outside before they can be treated, bounded over all peers."""
+
+    def __init__(self, layer: MessageLayer) -> None:
+        self._layer = layer
+        self._waiting: dict[int, tuple[Inbound, Resume]] = {}
+
+    def hold(self, inbound: Inbound, resume: Resume) -> bool:
+        """Keep ``inbound`` until its answer; False, and it is dropped, when too many wait."""
+        if len(self._waiting) >= self._layer.limits.questions_total:
+            # Dropped without a trace: the peer repeats it, and then there may be room.
+            self._layer.answers.forget(inbound)
+            self._layer.refuse(inbound.peer.id, "questions_total", "too many open questions")
+            return False
+        self._waiting[inbound.number] = (inbound, resume)
+        return True
+
+    def take(self, exchange: int) -> tuple[Inbound, Resume] | None:
+        """The message with the number ``exchange``, which waits no longer; None if it does not wait."""
+        return self._waiting.pop(exchange, None)
+
+
+class SeparateAnswer:
+    """The owner of a separate CON response: nobody waits for its fate, it is only counted."""
+
+    def __init__(self, layer: MessageLayer, peer: Peer) -> None:
+        self._layer = layer
+        self._peer = peer
+
+    def acknowledged(self, now: float) -> None:
+        """The answer arrived."""
+
+    def reset(self, now: float) -> None:
+        """The client has forgotten its request."""
+        self._layer.refuse(self._peer.id, "answer_reset", "a separate answer was reset")
+
+    def unacknowledged(self, now: float) -> None:
+        """The client is gone."""
+        self._layer.refuse(self._peer.id, "answer_unacknowledged", "a separate answer was never acknowledged")
+
+
+class SentNotification:
+    """The owner of a confirmable notification of ours."""
+
+    def __init__(self, layer: MessageLayer, peer: Peer, action: SendNotification) -> None:
+        self._layer = layer
+        self._peer = peer
+        self._action = action
+
+    def acknowledged(self, now: float) -> None:
+        """The observer has it."""
+        self._layer.events.append(NotificationAcked(self._action.handle, self._peer.id, self._action.token))
+
+    def reset(self, now: float) -> None:
+        """The observer does not want it."""
+        self._lost("reset")
+
+    def unacknowledged(self, now: float) -> None:
+        """The observer is gone."""
+        self._lost("timeout")
+
+    def _lost(self, reason: str) -> None:
+        if self._peer.observed is not None:
+            self._peer.observed.pop(self._action.token, None)
+        self._layer.events.append(NotificationRejected(self._action.handle, self._peer.id, self._action.token, reason))
+
+
+class Serving:
+    """Requests from all peers."""
+
+    def __init__(self, layer: MessageLayer, questions: Questions, bodies: Bodies) -> None:
+        self._layer = layer
+        self._questions = questions
+        self._bodies = bodies
+        self._open: dict[int, Inbound] = {}
+        self._echo_key = b""
+
+    # --- requests ------------------------------------------------------------------------------------------------
+
+    def receive(self, peer: Peer, message: Message, datagram: bytes, now: float) -> None:
+        """A CON or NON with a request code."""
+        layer = self._layer
+        inbound = layer.admit(peer, message, datagram, now)
+        if inbound is None:
+            return
+        view = inbound.view = read_options(message.options)
+        if view.refusal is not None:
+            code, text = view.refusal
+            self._refuse(inbound, code, text, now)
+            return
+        if message.code > codes.IPATCH:
+            self._refuse(inbound, codes.METHOD_NOT_ALLOWED, f"method {codes.dotted(message.code)} is unknown", now)
+            return
+        if view.echo is not None and not peer.verified and self._is_fresh_echo(peer, view.echo, now):
+            layer.verify(peer)
+        # Blocks before the last one have no effect that an earlier run could have had, so nobody is asked.
+        has_effect = not (view.block1 is not None and view.block1.more) and not (
+            view.block2 is not None and view.block2.number
+        )
+        if has_effect and layer.may_be_old(inbound, now):
+            if self._questions.hold(inbound, self._proceed):
+                layer.expect_answer(inbound, now)
+                layer.events.append(RequestQuestion(inbound.number, peer.id, inbound.receipt))
+            return
+        self._proceed(inbound, now)
+
+    def _proceed(self, inbound: Inbound, now: float) -> None:
+        message, view, peer = inbound.message, inbound.view, inbound.peer
+        assert message is not None
+        assert view is not None
+        payload = message.payload
+        if view.block1 is not None:
+            outcome = self._bodies.collect(peer, message, view, view.block1, now)
+            if isinstance(outcome, Verdict):
+                if codes.is_success(outcome.code):
+                    self._answer(inbound, outcome.code, outcome.options, b"", now)
+                else:
+                    self._refuse(inbound, outcome.code, outcome.text, now, outcome.options)
+                return
+            payload = outcome
+        if view.block2 is not None and view.block2.number:
+            part = self._bodies.next_block(peer, answer_key(message, view), view.block2, now)
+            if part is not None:
+                self._answer(inbound, part[0], part[1], part[2], now)
+                return
+        self._open[inbound.number] = inbound
+        self._layer.expect_answer(inbound, now)
+        self._layer.events.append(
+            RequestReceived(
+                inbound.number,
+                peer.id,
+                message.code,
+                view.path,
+                view.query,
+                view.content_format,
+                view.accept,
+                message.options,
+                payload,
+                inbound.receipt,
+                inbound.confirmable,
+                message.token,
+            )
+        )
+
+    def _refuse(self, inbound: Inbound, code: int, text: str, now: float, options: Options = ()) -> None:
+        self._layer.refuse(inbound.peer.id, codes.dotted(code), text)
+        self._answer(inbound, code, options, text.encode(), now)
+
+    # --- answers -------------------------------------------------------------------------------------------------
+
+    def respond(self, action: Respond, now: float) -> None:
+        """The answer from outside. One that comes for a request no longer open is ignored."""
+        inbound = self._open.pop(action.exchange, None)
+        if inbound is None:
+            return
+        options = action.options
+        if action.location or action.content_format is not None:
+            parts = [*options, *text_options(LOCATION_PATH, action.location)]
+            if action.content_format is not None:
+                parts.append((CONTENT_FORMAT, encode_uint(action.content_format)))
+            options = sort_options(parts)
+        self._complete(inbound, action.code, options, action.payload, now)
+
+    def recall(self, inbound: Inbound, action: Recall, now: float) -> None:
+        """The answer that was given before, again."""
+        self._complete(inbound, action.code, tuple(text_options(LOCATION_PATH, action.location)), b"", now)
+
+    def drop(self, exchange: int) -> bool:
+        """Forget an open request without an answer; its next copy is new. False if it is not open."""
+        inbound = self._open.pop(exchange, None)
+        if inbound is None:
+            return False
+        self._layer.answers.forget(inbound)
+        return True
+
+    def _complete(self, inbound: Inbound, code: int, options: Options, payload: bytes, now: float) -> None:
+        message, view = inbound.message, inbound.view
+        assert message is not None
+        assert view is not None
+        if view.observe is not None:
+            self._note_observer(inbound, view.observe, code, options, answer_key(message, view))
+        if payload and (view.block2 is not None or len(payload) > 16):
+            code, options, payload = self._bodies.cut(
+                inbound.peer, answer_key(message, view), code, options, payload, view.block2, now
+            )
+        if view.block1 is not None:
+            # RFC 7959 2.3: the answer to the last block repeats its number and size.
+            echo = encode_block(view.block1.number, False, view.block1.exponent)
+            options = sort_options([*options, (BLOCK1, echo)])
+        self._answer(inbound, code, options, payload, now)
+
+    def _answer(self, inbound: Inbound, code: int, options: Options, payload: bytes, now: float) -> None:
+        layer, peer, message = self._layer, inbound.peer, inbound.message
+        assert message is not None
+        token = message.token
+        encoded = encode_options(options) if options else b""
+        if not peer.verified:
+            budget = layer.limits.amplification * inbound.size - (4 if inbound.acked else 0)
+            if 5 + len(token) + len(encoded) + len(payload) > budget:
+                code, encoded, payload = self._cut_down(inbound, code, encoded, payload, budget, now)
+        if not inbound.confirmable:
+            layer.send_non_confirmable(peer, code, token, encoded, payload)
+        elif not inbound.acked:
+            inbound.reply = encode_parts(ACK, code, inbound.mid, token, encoded, payload)
+            layer.datagrams.append((peer.id, inbound.reply))
+        else:
+            sending = layer.send_confirmable(peer, code, token, encoded, payload, SeparateAnswer(layer, peer), now)
+            _bound(sending, layer.limits.amplification * inbound.size - 4)
+        layer.answers.decided(inbound, now)
+
+    # --- unverified peers ----------------------------------------------------------------------------------------
+
+    def _cut_down(
+        self, inbound: Inbound, code: int, options: bytes, payload: bytes, budget: int, now: float
+    ) -> tuple[int, bytes, bytes]:
+        """A truthful answer of at most ``budget`` bytes (design §7, contract §1.7)."""
+        assert inbound.message is not None
+        room = budget - 4 - len(inbound.message.token)
+        if code >= codes.BAD_REQUEST and len(options) <= room:
+            return code, options, b""
+        # RFC 9175 2.4: ask the peer to repeat its request with our Echo, which proves its address.
+        echo = encode_options(((ECHO, self._echo(inbound.peer, now)),))
+        return codes.UNAUTHORIZED, echo if len(echo) <= room else b"", b""
+
+    def _echo(self, peer: Peer, now: float) -> bytes:
+        if not self._echo_key:
+            self._echo_key = self._layer.entropy.take(16)
+        return self._echo_at(peer, int(now // _ECHO_LIFETIME_S))
+
+    def _echo_at(self, peer: Peer, slot: int) -> bytes:
+        # Stateless: time and peer under a key that nobody else knows.
+        return blake2b(f"{slot} {peer.id}".encode(), key=self._echo_key, digest_size=8).digest()
+
+    def _is_fresh_echo(self, peer: Peer, echo: bytes, now: float) -> bool:
+        slot = int(now // _ECHO_LIFETIME_S)
+        return bool(self._echo_key) and echo in (self._echo_at(peer, slot), self._echo_at(peer, slot - 1))
+
+    # --- the observed side ---------------------------------------------------------------------------------------
+
+    def _note_observer(self, inbound: Inbound, observe: int, code: int, options: Options, key: BodyKey) -> None:
+        peer, message = inbound.peer, inbound.message
+        assert message is not None
+        stands = observe == 0 and codes.is_success(code) and any(number == OBSERVE for number, _ in options)
+        if stands:
+            if peer.observed is None:
+                peer.observed = {}
+            peer.observed.pop(message.token, None)
+            while len(peer.observed) >= _OBSERVERS_PER_PEER:
+                del peer.observed[next(iter(peer.observed))]
+            peer.observed[message.token] = key
+        elif peer.observed is not None:
+            peer.observed.pop(message.token, None)
+
+    def notify(self, action: SendNotification, peer: Peer, now: float) -> None:
+        """Send a notification of ours; a large one starts with its first block (BLK-10)."""
+        layer = self._layer
+        parts: list[tuple[int, bytes]] = []
+        if action.observe is not None:
+            parts.append((OBSERVE, encode_uint(action.observe)))
+        if action.content_format is not None:
+            parts.append((CONTENT_FORMAT, encode_uint(action.content_format)))
+        code, options, payload = action.code, sort_options(parts), action.payload
+        key = peer.observed.get(action.token) if peer.observed is not None else None
+        if payload:
+            code, options, payload = self._bodies.cut(peer, key or (action.token,), code, options, payload, None, now)
+        if not codes.is_success(code) and peer.observed is not None:
+            peer.observed.pop(action.token, None)
+        encoded = encode_options(options)
+        if action.confirmable:
+            owner = SentNotification(layer, peer, action)
+            layer.send_confirmable(peer, code, action.token, encoded, payload, owner, now)
+            return
+        mid = layer.send_non_confirmable(peer, code, action.token, encoded, payload)
+        if peer.notified is None:
+            peer.notified = {}
+        peer.notified[mid] = (action.handle, action.token)
+        if len(peer.notified) > _NOTIFIED_PER_PEER:
+            del peer.notified[next(iter(peer.notified))]
+
+    def reset(self, peer: Peer, mid: int) -> None:
+        """A RST for one of our non-confirmable notifications: the observer does not want them."""
+        known = peer.notified.pop(mid, None) if peer.notified is not None else None
+        if known is None:
+            return
+        handle, token = known
+        if peer.observed is not None:
+            peer.observed.pop(token, None)
+        self._layer.events.append(NotificationRejected(handle, peer.id, token, "reset"))
+
+
+def _bound(sending: Transmission, room: int) -> None:
+    """A separate answer to an unverified peer is repeated only as far as ``room`` bytes go in all."""
+    if not sending.peer.verified:
+        sending.budget = room - len(sending.datagram)
