@@ -141,9 +141,8 @@ def render(found: list[Shown], rows: dict[str, Any], deviations: str) -> str:
     for standard in rows["standard"]:
         prefix = standard["prefix"]
         clauses = sorted((c for c in tests_of if c.startswith(prefix + " ")), key=natural)
-        lines.append(
-            f"| **{prefix}** {standard['title']} | {'' if clauses else 'open: ' + standard.get('open', 'no test names a clause of it yet')} |"
-        )
+        state = "" if clauses else f"open: {standard.get('open', 'no test names a clause of it yet')}"
+        lines.append(f"| **{prefix}** {standard['title']} | {state} |")
         lines += [f"| {clause} | {cell(tests_of[clause])} |" for clause in clauses]
 
     lines += ["", deviations.strip().replace("# Deviations", "## Deviations", 1), ""]
