@@ -132,8 +132,7 @@ def _check_writable(types: DeviceTypes, path: Path, allow_protected: bool) -> Ob
     resource = types.resource(path)
     if resource is None:
         return None
-    # What bootstrap servers alone access is written by whoever was allowed to pass the check of protected objects.
-    if not resource.writable and path[0] not in PROTECTED_OBJECTS:
+    if not (resource.writable or (allow_protected and not resource.operations)):
         return _operation_refused(path, resource, "written")
     return _check_instances(path, resource)
 

@@ -98,8 +98,9 @@ class _Element:
 class _Reader:
     """Builds the elements from expat's events."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_line: int) -> None:
         self.root: _Element | None = None
+        self._lines_before = first_line - 1
         self._open: list[_Element] = []
         self._unread = 0
         self._parser = parser = expat.ParserCreate()
@@ -114,7 +115,7 @@ class _Reader:
             self._parser.Parse(data, True)
         except expat.ExpatError as error:
             rule = f"not well-formed XML: {expat.ErrorString(error.code)}"
-            raise DdfError(error.lineno, error.offset, self._place(), rule) from None
+            raise DdfError(error.lineno + self._lines_before, error.offset, self._place(), rule) from None
         except (LookupError, ValueError) as error:  # an encoding that neither expat nor Python can read
             raise DdfError(1, 0, "", f"unreadable encoding: {error}") from None
         if self.root is None:
@@ -129,7 +130,8 @@ class _Reader:
         above = self._place()
         name = f"Item {attributes['ID']}" if tag == "Item" and "ID" in attributes else tag
         place = f"{above}/{name[:64]}" if above else name[:64]
-        element = _Element(tag, attributes, parser.CurrentLineNumber, parser.CurrentColumnNumber, place)
+        line = parser.CurrentLineNumber + self._lines_before
+        element = _Element(tag, attributes, line, parser.CurrentColumnNumber, place)
         if len(self._open) >= _MAX_DEPTH:
             element.refuse(f"elements are nested more than {_MAX_DEPTH} deep")
         if self._open:
@@ -150,7 +152,7 @@ class _Reader:
     def _doctype(self, name: str, system_id: str | None, public_id: str | None, internal: bool) -> NoReturn:
         # Without a document type XML has no entities but the five it defines itself: nothing to expand or to fetch.
         line, column = self._parser.CurrentLineNumber, self._parser.CurrentColumnNumber
-        raise DdfError(line, column, "", "a document type (DTD) is not allowed")
+        raise DdfError(line + self._lines_before, column, "", "a document type (DTD) is not allowed")
 
 
 def _parse(data: bytes) -> _Element:
@@ -159,7 +161,9 @@ def _parse(data: bytes) -> _Element:
     mark = b"\xef\xbb\xbf"
     if data.startswith(mark):
         data = data[len(mark) :]
-    return _Reader().read(_NAMED_CHARACTER.sub(_as_number, data.lstrip(b" \t\r\n")))
+    text = data.lstrip(b" \t\r\n")
+    first_line = 1 + data[: len(data) - len(text)].count(b"\n")
+    return _Reader(first_line).read(_NAMED_CHARACTER.sub(_as_number, text))
 
 
 def _as_number(match: re.Match[bytes]) -> bytes:

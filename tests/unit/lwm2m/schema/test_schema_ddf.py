@@ -1,0 +1,207 @@
+"""Object definitions as XML: what is tolerated, what is refused, and how it is said."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stellwerk.lwm2m.schema.ddf import MAX_OCTETS, DdfError, load_ddf
+from stellwerk.lwm2m.schema.model import Operations
+from stellwerk.lwm2m.value import ResourceType
+
+ITEM = """
+<Item ID="1"><Name>Level</Name><Operations>RW</Operations><MultipleInstances>Single</MultipleInstances>
+<Mandatory>Mandatory</Mandatory><Type>Integer</Type><RangeEnumeration>0..100</RangeEnumeration><Units>/100</Units>
+<Description>any text</Description></Item>"""
+
+OBJECT = """<Object ObjectType="MODefinition"><Name>Tank</Name><Description1>text</Description1>
+<ObjectID>30000</ObjectID><ObjectURN>urn:oma:lwm2m:x:30000:1.2</ObjectURN><LWM2MVersion>1.1</LWM2MVersion>
+<ObjectVersion>1.2</ObjectVersion><MultipleInstances>Multiple</MultipleInstances><Mandatory>Optional</Mandatory>
+<Resources>ITEMS</Resources><Description2></Description2></Object>"""
+
+
+def ddf(items: str = ITEM, prefix: str = '<?xml version="1.0" encoding="utf-8"?>\n', objects: int = 1) -> bytes:
+    body = "".join(OBJECT.replace("30000", str(30000 + each)) for each in range(objects)).replace("ITEMS", items)
+    return f"{prefix}<LWM2M>{body}</LWM2M>".encode()
+
+
+def refusal(data: bytes) -> DdfError:
+    with pytest.raises(DdfError) as refused:
+        load_ddf(data)
+    return refused.value
+
+
+@pytest.mark.spec("Core 1.2.2 App. D")
+def test_the_facts_of_a_definition_are_read() -> None:
+    (model,) = load_ddf(ddf())
+    assert (model.id, model.name, model.version, model.urn) == (30000, "Tank", "1.2", "urn:oma:lwm2m:x:30000:1.2")
+    assert (model.multiple, model.mandatory) == (True, False)
+    resource = model.resources[1]
+    assert (resource.name, resource.operations, resource.type) == (
+        "Level",
+        Operations.READ | Operations.WRITE,
+        ResourceType.INTEGER,
+    )
+    assert (resource.multiple, resource.mandatory, resource.units) == (False, True, "/100")
+    assert resource.range is not None
+    assert not resource.range.admits(101)
+
+
+def test_a_missing_or_empty_version_is_1_0() -> None:
+    for replacement in (b"", b"<ObjectVersion></ObjectVersion>"):
+        (model,) = load_ddf(ddf().replace(b"<ObjectVersion>1.2</ObjectVersion>", replacement))
+        assert model.version == "1.0"
+
+
+def test_a_file_may_hold_several_objects() -> None:
+    assert [each.id for each in load_ddf(ddf(objects=3))] == [30000, 30001, 30002]
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\n\n ", b"\xef\xbb\xbf\r\n"])
+def test_a_byte_order_mark_and_blanks_in_front_are_tolerated(mark: bytes) -> None:
+    assert load_ddf(mark + ddf())[0].id == 30000
+
+
+def test_html_characters_by_name_are_tolerated() -> None:
+    items = ITEM.replace("any text", "20&nbsp;&deg;C &auml;").replace("Level", "R&amp;D &micro;Level &lt;")
+    assert load_ddf(ddf(items))[0].resources[1].name == "R&D µLevel <"
+
+
+def test_utf_16_is_read_and_other_encodings_are_refused() -> None:
+    text = ddf(prefix='<?xml version="1.0" encoding="utf-16"?>').decode()
+    assert load_ddf(text.encode("utf-16"))[0].name == "Tank"
+    error = refusal(ddf(prefix='<?xml version="1.0" encoding="utf-7"?>'))
+    assert "encoding" in error.rule
+
+
+def test_blanks_inside_names_are_one() -> None:
+    assert load_ddf(ddf(ITEM.replace("Level", "\n  Fill \t Level ")))[0].resources[1].name == "Fill Level"
+
+
+def test_labelled_ranges_keep_their_lines() -> None:
+    resource = load_ddf(ddf(ITEM.replace("0..100", "\n 0: off\n\t 1:  on\n")))[0].resources[1]
+    assert resource.range_text == "0: off\n1: on"
+    assert str(resource.range) == "0 or 1"
+
+
+def test_free_text_ranges_are_kept_and_not_checked() -> None:
+    resource = load_ddf(ddf(ITEM.replace("0..100", "8-Bits")))[0].resources[1]
+    assert (resource.range_text, resource.range) == ("8-Bits", None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "element", "rule"),
+    [
+        ('ID="1"', "", "Object 30000/Item ?", "a resource has the attribute ID"),
+        ('ID="1"', 'ID="65535"', "Object 30000/Item 65535", "'65535' is not an identifier in 0..65534"),
+        ('ID="1"', 'ID="-1"', "Object 30000/Item -1", "'-1' is not an identifier"),
+        ("<Name>Level</Name>", "", "Object 30000/Item 1", "Name is missing or empty"),
+        ("<Type>Integer", "<Type>Number", "LWM2M/Object/Resources/Item 1/Type", "'Number' is not a data type"),
+        (">RW<", ">RX<", "LWM2M/Object/Resources/Item 1/Operations", "'RX' is not made of R, W and E"),
+        (
+            ">Single<",
+            ">Some<",
+            "LWM2M/Object/Resources/Item 1/MultipleInstances",
+            "'Some' is neither Single nor Multiple",
+        ),
+        ("<Units>", "<Units>a</Units><Units>", "LWM2M/Object/Resources/Item 1/Units", "Units occurs more than once"),
+    ],
+)
+def test_a_broken_resource_is_named_with_the_rule(old: str, new: str, element: str, rule: str) -> None:
+    assert old in ITEM
+    error = refusal(ddf(ITEM.replace(old, new)))
+    assert error.element == element
+    assert rule in error.rule
+    assert str(error).startswith(f"line {error.line}, column {error.column}, {element}: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ("MODefinition", "CommonResources", "ObjectType is 'CommonResources', a definition has MODefinition"),
+        ("<ObjectID>30000</ObjectID>", "", "ObjectID is missing"),
+        ("<ObjectID>30000</ObjectID>", "<ObjectID>x</ObjectID>", "'x' is not an identifier in 0..65534"),
+        ("<ObjectVersion>1.2<", "<ObjectVersion>1<", "'1' is not major.minor"),
+        ("<Mandatory>Optional<", "<Mandatory>maybe<", "'maybe' is neither Optional nor Mandatory"),
+        ("<LWM2M>", "<LWM2M><Object/>", "ObjectType is ''"),
+    ],
+)
+def test_a_broken_object_is_refused_as_a_whole(old: str, new: str, rule: str) -> None:
+    text = ddf().decode()
+    assert old in text
+    assert rule in refusal(text.replace(old, new).encode()).rule
+
+
+def test_a_resource_is_defined_once() -> None:
+    error = refusal(ddf(ITEM + ITEM))
+    assert error.rule == "resource 1 is defined twice"
+    assert error.line > 6
+
+
+def test_lines_are_counted_from_the_start_of_the_file() -> None:
+    wrong = ddf(ITEM.replace(">RW<", ">X<"))
+    assert refusal(b"\n\n" + wrong).line == refusal(wrong).line + 2
+
+
+def test_other_documents_are_no_definitions() -> None:
+    assert "the outermost element of a definition is LWM2M" in refusal(b"<DDFList/>").rule
+    assert refusal(b"<LWM2M/>").rule == "a definition has at least one Object"
+    assert "no element" in refusal(b"").rule
+
+
+BOMB = """<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>
+<LWM2M><Object ObjectType="&b;"/></LWM2M>"""
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        BOMB,
+        '<!DOCTYPE LWM2M SYSTEM "http://127.0.0.1/x.dtd"><LWM2M/>',
+        '<!DOCTYPE LWM2M [<!ENTITY x SYSTEM "file:///etc/passwd">]><LWM2M>&x;</LWM2M>',
+        '<!DOCTYPE LWM2M [<!ENTITY % p SYSTEM "http://127.0.0.1/p"> %p;]><LWM2M/>',
+        "<!DOCTYPE LWM2M><LWM2M/>",
+    ],
+)
+def test_document_types_and_their_entities_are_refused_unread(document: str) -> None:
+    assert refusal(document.encode()).rule == "a document type (DTD) is not allowed"
+    assert refusal(document.encode("utf-16")).rule == "a document type (DTD) is not allowed"
+
+
+def test_an_entity_that_nobody_defined_is_refused() -> None:
+    assert "undefined entity" in refusal(b"<LWM2M>&boom;</LWM2M>").rule
+
+
+def test_size_and_depth_are_bounded() -> None:
+    assert f"more than {MAX_OCTETS}" in refusal(b" " * (MAX_OCTETS + 1)).rule
+    assert "nested more than 16 deep" in refusal(b"<a>" * 10_000).rule
+    assert "Name is longer than 512" in refusal(ddf(ITEM.replace("Level", "x" * 600))).rule
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=400))
+def test_any_bytes_are_understood_or_refused(data: bytes) -> None:
+    refusal(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(cut=st.integers(0, 2000), length=st.integers(0, 40), piece=st.binary(max_size=6) | st.sampled_from([
+    b"<Item ID='1'>", b"</Resources>", b"&#0;", b"&lt;", b"<![CDATA[", b"<!--", b"<?x ?>", b"\xff", b"encoding='cp037'"
+]))  # fmt: skip
+def test_a_damaged_definition_is_understood_or_refused(cut: int, length: int, piece: bytes) -> None:
+    whole = ddf(objects=2)
+    cut %= len(whole)
+    try:
+        models = load_ddf(whole[:cut] + piece + whole[cut + length :])
+    except DdfError:
+        return
+    assert models
+
+
+@settings(max_examples=100, deadline=None)
+@given(encoding=st.sampled_from(["latin-1", "cp037", "rot13", "idna", "utf-32", "hex", "punycode", "shift_jis", "x"]))
+def test_any_stated_encoding_is_read_or_refused(encoding: str) -> None:
+    try:
+        models = load_ddf(ddf(prefix=f'<?xml version="1.0" encoding="{encoding}"?>'))
+    except DdfError:
+        return
+    assert models[0].name == "Tank"
