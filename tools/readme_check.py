@@ -3,8 +3,8 @@
     python tools/readme_check.py [--file README.md] [--http HOST:PORT] [--coap HOST:PORT]
 
 A block fenced with ``sh run`` is run by sh; ``sh run background`` keeps running until the end. Comments behind a block
-say what its output must contain (blanks do not count): ``<!-- expect: TEXT -->``, or ``<!-- expect within 10 s: TEXT -->``,
-which runs the block again until its output has everything or the time is over; only for blocks that may be repeated.
+say what its output must contain (blanks do not count): ``<!-- expect: TEXT -->``. ``<!-- expect within 10 s: TEXT -->``
+runs the block again until its output has everything or the time is over; only for blocks that may be repeated.
 ``--http`` and ``--coap`` replace the demo's addresses and nothing else. Exit status 1 when something is missing.
 """
 
