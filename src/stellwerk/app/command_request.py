@@ -8,7 +8,8 @@ Verb: TypeAlias = Literal["read", "write", "execute", "observe", "unobserve"]
 
 @dataclass(frozen=True, slots=True)
 class CommandRequest:
-    """``path`` as written. ``value``: text of a protocol-mode WRITE or a JSON value; None = absent. ``from_text`` says the
+    """``path`` as written. ``value``: text of a protocol-mode WRITE or a JSON value; None = absent. ``from_text``
+    says the
     value came as text and takes its type from the object model. ``arguments``: of execute. ``attributes``: of observe.
     ``content`` is what sent-msg shows for this single command (string or JSON object)."""
 

@@ -104,7 +104,9 @@ def _send(entry: JournalEntry, device_name: str, types: Types) -> Interpretation
 def _notify(entry: JournalEntry, device_name: str, types: Types) -> Interpretation:
     path = Path.parse(entry.path)
     if not is_success(entry.status):
-        return Interpretation(None, log=("observation-ended", f"{entry.path}: the device answered {dotted(entry.status)}"))
+        return Interpretation(
+            None, log=("observation-ended", f"{entry.path}: the device answered {dotted(entry.status)}")
+        )
     content, problem = _decode(entry, path, types)
     if content is None:
         return Interpretation(None, log=("notification-undecodable", f"{entry.path}: {problem}"))
@@ -158,7 +160,9 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
 def _decode(entry: JournalEntry, base: Path, types: Types) -> tuple[Content | None, str]:
     content_format = None if entry.content_format < 0 else entry.content_format
     try:
-        return decode_content(content_format, entry.payload, base, types, now_s=entry.time_ms / 1000, root=entry.root), ""
+        return decode_content(
+            content_format, entry.payload, base, types, now_s=entry.time_ms / 1000, root=entry.root
+        ), ""
     except PeerError as error:
         return None, str(error)
 

@@ -66,8 +66,8 @@ class ChangeCommand:
 
 @dataclass(frozen=True, slots=True)
 class CommandSent:
-    """The move from outgoing-msg to sent-msg (contract Device to Cloud §7.1 step 3): insert the sent message, delete the
-    outgoing one when this was the last of its commands, set the command to `sent`; before the datagram leaves."""
+    """The move from outgoing-msg to sent-msg (contract Device to Cloud §7.1 step 3): insert the sent message, delete
+    the outgoing one when this was the last of its commands, set the command to `sent`; before the datagram leaves."""
 
     command: Command
     at_ms: int
@@ -111,8 +111,8 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """One contentInstance. ``content`` is the JSON text of ``con`` (a string is a JSON string), ``state_tag`` counts per
-    container. ``resource_id`` is 24 hex digits. Times are UTC milliseconds since 1970."""
+    """One contentInstance. ``content`` is the JSON text of ``con`` (a string is a JSON string), ``state_tag`` counts
+    per container. ``resource_id`` is 24 hex digits. Times are UTC milliseconds since 1970."""
 
     resource_id: str
     resource_name: str
@@ -220,7 +220,8 @@ class DecidingStore(Protocol):
     whose ``done`` has run. Methods raise the store's own errors only when the store itself fails."""
 
     def submit(self, commit: Commit) -> None:
-        """Queue for the next group commit; never blocks. Full (``queue_limit``): ``done`` gets `StoreOverloaded` soon."""
+        """Queue for the next group commit; never blocks. Full (``queue_limit``): ``done`` gets `StoreOverloaded`
+        soon."""
         ...
 
     def queue_length(self) -> int:
@@ -257,7 +258,7 @@ class DecidingStore(Protocol):
     async def observation_by_token(self, token: bytes) -> WantedObservation | None: ...
 
     async def post_outgoing(self, outgoing: NewOutgoing, limit: int) -> tuple[MessageRecord, Sequence[Command]]:
-        """Raises `ContainerFull`, or `AlreadyExists` for a resource name taken in the container; writes nothing then."""
+        """Raises `ContainerFull`, or `AlreadyExists` for a name taken in the container; then nothing is written."""
         ...
 
     async def open_commands(self, device_id: DeviceId | None, limit: int) -> Sequence[Command]:

@@ -35,7 +35,6 @@ from stellwerk.lwm2m.registration_parameters import decode_update
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.lwm2m.status import Status
 
-
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S: Final = 10
@@ -163,9 +162,7 @@ class Uplinks:
         else:
             self._update(uplink, known, peer, receipt, at, answer)
 
-    def _update(
-        self, uplink: Update, known: Known, peer: PeerId, receipt: bytes, at: Instant, answer: Answer
-    ) -> None:
+    def _update(self, uplink: Update, known: Known, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
         registration = known.registration
         changes: tuple[Change, ...] = ()
         changed = None
@@ -216,7 +213,7 @@ class Uplinks:
         if uplink.body:
             objects, types = self._registering.model(uplink.body, registration.version)
             # A list without ct keeps the formats known before (contract R-13).
-            if not objects.content_formats and registration.objects.content_formats:
+            if objects.content_formats is None:
                 objects = replace(objects, content_formats=registration.objects.content_formats)
             body = uplink.body
         return replace(
@@ -238,18 +235,14 @@ class Uplinks:
         old = known.registration.peer
         self._registry.put(changed, known.record, at.now)
         if old != changed.peer:
-            log.info(
-                "registration.moved", endpoint_name=changed.endpoint_name, old=str(old), new=str(changed.peer)
-            )
+            log.info("registration.moved", endpoint_name=changed.endpoint_name, old=str(old), new=str(changed.peer))
             self._link.move_peer(old, changed.peer)
         elif not known.registration.proven:
             self._link.prove_peer(changed.peer)
 
     # -- De-register (Core §6.2.3) --
 
-    async def _deregister(
-        self, uplink: Deregister, peer: PeerId, receipt: bytes, at: Instant, answer: Answer
-    ) -> None:
+    async def _deregister(self, uplink: Deregister, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
         known = await self._registry.load_at(uplink.location, at.now)
         if known is None:
             log.info("deregister.refused", peer=str(peer), reason="unknown location", location=uplink.location)

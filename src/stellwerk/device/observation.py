@@ -8,8 +8,8 @@ from stellwerk.lwm2m.path import Path
 
 @dataclass(frozen=True, slots=True)
 class WantedObservation:
-    """One relation per (device, path). ``token`` is what its notifications carry; it is stored before the Observe leaves
-    and drawn anew for every new Observe after a re-Register. ``labels`` go on its notifications (trace labels);
+    """One relation per (device, path). ``token`` is what its notifications carry; it is stored before the Observe
+    leaves and drawn anew for every new Observe after a re-Register. ``labels`` go on its notifications (trace labels);
     ``method`` and ids of the command that asked for it stand there too."""
 
     device_id: DeviceId

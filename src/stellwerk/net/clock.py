@@ -13,7 +13,8 @@ class SystemClock:
         self._offset_ms = self.wall_ms() - int(time.monotonic() * 1000)
 
     def lifetime_ms(self) -> int:
-        """Wall time at the start of this run plus monotonic time since: blind to steps of the wall clock (design §7)."""
+        """Wall time at the start of this run plus monotonic time since: blind to steps of the wall clock (design
+        §7)."""
         return self._offset_ms + int(time.monotonic() * 1000)
 
     def now(self) -> float:

@@ -28,8 +28,8 @@ class Engine(Protocol[E, A]):
 
 
 class Driver(Generic[E, A]):
-    """``handle`` gets the events of each round, in order, with the round's time; it may `submit` at once. What the engine
-    gives in return leaves at the end of the round. ``on_lost`` counts datagrams that the kernel did not take."""
+    """``handle`` gets the events of each round, in order, with the round's time; it may `submit` at once. What the
+    engine gives in return leaves at the end of the round. ``on_lost`` counts datagrams that the kernel did not take."""
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class UdpSocket:
         try:
             if not self.wildcard:
                 count, address = self.raw.recvfrom_into(self._buffer)
-                local = self.host
+                local: str = self.host
             else:
                 count, ancillary, _, address = self.raw.recvmsg_into([self._buffer], _ANCILLARY_BYTES)
                 local = self._destination(ancillary)
@@ -105,4 +105,4 @@ class UdpSocket:
                 family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
                 host = self._hosts[address] = socket.inet_ntop(family, address)
             return host
-        return self.host
+        return str(self.host)

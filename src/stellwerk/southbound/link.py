@@ -234,5 +234,3 @@ def _respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond
         return actions.Respond(exchange, coap_code(status), location)
     options = ((MAX_AGE, encode_uint(acknowledgement.max_age_s)),) if acknowledgement.max_age_s else ()
     return actions.Respond(exchange, coap_code(status), options=options, payload=acknowledgement.detail.encode())
-
-

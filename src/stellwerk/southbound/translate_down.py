@@ -42,16 +42,16 @@ class Down:
 
 
 def formats_of(registration: Registration) -> tuple[int, ...]:
-    """The hierarchical formats to try with a device, best first: what its registration lists and we speak, else what its
-    LwM2M version makes mandatory (D-2)."""
-    listed = registration.objects.content_formats
+    """The hierarchical formats to try with a device, best first: what its registration lists and we speak, else what
+    its LwM2M version makes mandatory (D-2)."""
+    listed = registration.objects.content_formats or ()
     common = tuple(each for each in _OURS if each in listed)
     return common or _MANDATORY.get(registration.version, _MANDATORY_SINCE_1_1)
 
 
 def translate_down(operation: Operation, registration: Registration, preferred: int) -> Down:
-    """The request for ``operation`` with ``preferred`` as format where the operation names none. Raises `EncodeError` for
-    a value that the format cannot carry."""
+    """The request for ``operation`` with ``preferred`` as format where the operation names none. Raises `EncodeError`
+    for a value that the format cannot carry."""
     root = registration.objects.root
     path = _segments(root, operation.path)
     match operation:
@@ -62,8 +62,8 @@ def translate_down(operation: Operation, registration: Registration, preferred: 
         case CancelObservation(accept=accept):
             return Down(codes.GET, path, accept=preferred if accept is None else accept, observe=1)
         case Discover(depth=depth):
-            query = () if depth is None else (f"depth={depth}",)
-            return Down(codes.GET, path, query, accept=ContentFormat.LINK_FORMAT)
+            wanted = () if depth is None else (f"depth={depth}",)
+            return Down(codes.GET, path, wanted, accept=ContentFormat.LINK_FORMAT)
         case Write(content=content, replace=replace, content_format=content_format):
             chosen = preferred if content_format is None else content_format
             body = encode_content(chosen, content, operation.path, registration.types, root)

@@ -317,9 +317,9 @@ class Commands:
         )
         changes: list[Change] = [ChangeCommand(command.command_id, step, at_ms, reason, detail)]
         operation = command.operation
-        if isinstance(operation, Observe) and not (answered and answer and answer.observing):
-            changes.append(DropObservation(command.device_id, operation.path))
-        elif isinstance(operation, CancelObservation) and step is Step.SUCCEEDED:
+        observes = isinstance(operation, Observe) and answer is not None and answer.observing and answered
+        cancelled = isinstance(operation, CancelObservation) and step is Step.SUCCEEDED
+        if cancelled or (isinstance(operation, Observe) and not observes):
             changes.append(DropObservation(command.device_id, operation.path))
 
         def done(error: Exception | None) -> None:

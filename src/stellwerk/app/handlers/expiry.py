@@ -1,5 +1,5 @@
-"""Lifetimes that run out (contract R-6). The store's index on deadlines is the wheel: a row's deadline is a lower bound,
-moved once a lifetime, so that a plain Update rewrites nothing and expiry never scans (design §4)."""
+"""Lifetimes that run out (contract R-6). The store's index on deadlines is the wheel: a row's deadline is a lower
+bound, moved once a lifetime, so that a plain Update rewrites nothing and expiry never scans (design §4)."""
 
 import asyncio
 from typing import Final
@@ -37,17 +37,17 @@ class Expiry:
         self._grace_s = grace_s
 
     async def run(self, every_s: float = 1.0) -> None:
-        """Look every ``every_s`` seconds, for ever. The first look waits a grace: whoever wanted to update while we were
-        away gets the chance to."""
+        """Look every ``every_s`` seconds, for ever. The first look waits a grace: whoever wanted to update while we
+        were away gets the chance to."""
         await asyncio.sleep(max(every_s, self._grace_s))
         while True:
+            looked = 0
             try:
-                while await self.look() == SLICE:
-                    await asyncio.sleep(0)
+                looked = await self.look()
             except Exception:
                 # The store is in trouble; its own face says so. Lifetimes wait.
                 log.exception("expiry.failed")
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(0.05 if looked == SLICE else every_s)
 
     async def look(self) -> int:
         """Handle up to a slice of what is due; returns how many rows were looked at."""

@@ -15,7 +15,6 @@ from stellwerk.app.ports import (
     DecidingStore,
     DeviceAnswer,
     DeviceLink,
-    DropObservation,
     PutObservation,
 )
 from stellwerk.app.registry import Known, Registry
@@ -265,8 +264,8 @@ class Observations:
 
 
 class MovedWithoutUpdate(PeerError):
-    """A notification came from ``actual`` while the device is registered at ``registered``: over NoSec only a Register or
-    Update may move it (contract QM-7)."""
+    """A notification came from ``actual`` while the device is registered at ``registered``: over NoSec only a
+    Register or Update may move it (contract QM-7)."""
 
     def __init__(self, endpoint_name: str, registered: PeerId, actual: PeerId) -> None:
         self.endpoint_name, self.registered, self.actual = endpoint_name, registered, actual

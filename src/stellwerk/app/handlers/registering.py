@@ -77,7 +77,9 @@ class Registering:
     def model(self, body: bytes, version: str) -> tuple[ObjectList, DeviceTypes]:
         """The object list in ``body`` and the types it implies. Raises `LinkFormatError`."""
         objects = decode_object_list(body)
-        return objects, self._library.for_device(version, objects.versions)
+        return objects, self._library.for_device(
+            version, {each: listed.version for each, listed in objects.objects.items()}
+        )
 
     async def register(self, uplink: Register, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
         """Decide on a Register; answers 2.01 with the location, or 4.00, 4.03, 4.12, 5.03."""
@@ -131,7 +133,7 @@ class Registering:
                 detail=f"{detail} from {registration.peer}",
             )
         ]
-        for warning in (*registration.objects.warnings, *registration.types.warnings):
+        for warning in registration.types.warnings:
             rows.append(JournalEntry(Kind.LOG, record.device_id, at.wall_ms, reason="model-warning", detail=warning))
 
         def done(error: Exception | None) -> None:

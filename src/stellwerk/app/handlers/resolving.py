@@ -49,9 +49,7 @@ def resolve(
         _offered(path, registration)
         operation = _operation(request, path, types, wanted_paths(registration.device_id) if registration else ())
     except _Refusal as refusal:
-        return RefusedRequest(
-            _METHODS[request.verb], request.path, refusal.reason, refusal.detail, request.content
-        )
+        return RefusedRequest(_METHODS[request.verb], request.path, refusal.reason, refusal.detail, request.content)
     return Resolved(request, operation)
 
 

@@ -1,0 +1,44 @@
+"""Who is told when a device registers, is heard or is lost: observations and commands, in that order."""
+
+import structlog
+
+from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.ports import DeviceAnswer
+from stellwerk.app.registry import Known
+from stellwerk.app.tasks import Tasks
+from stellwerk.core.ids import DeviceId
+from stellwerk.core.instant import Instant
+
+log = structlog.get_logger(__name__)
+
+
+class Listening:
+    """Implements `uplinks.Listener`; `connect` closes the circle."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._commands: Commands
+        self._observations: Observations
+
+    def connect(self, commands: Commands, observations: Observations) -> None:
+        self._commands = commands
+        self._observations = observations
+
+    def device_registered(self, known: Known, at: Instant) -> None:
+        name = f"observe {known.registration.endpoint_name}"
+        if not self._tasks.spawn(name, self._observations.restore(known)):
+            log.warning("observations.not_restored", endpoint_name=known.registration.endpoint_name)
+        self._commands.device_heard(known)
+
+    def device_heard(self, known: Known, at: Instant) -> None:
+        self._commands.device_heard(known)
+
+    def device_lost(self, device_id: DeviceId, at: Instant) -> None:
+        self._commands.device_lost(device_id, at)
+        self._observations.forget_device(device_id)
+
+    def finished(self, answer: DeviceAnswer, at: Instant) -> None:
+        """What came of an operation: a command's, or an Observe of ours."""
+        if not self._commands.finished(answer, at) and not self._observations.finished(answer, at):
+            log.debug("answer.unclaimed", handle=answer.handle)
