@@ -21,7 +21,7 @@ MAX_OCTETS: Final = 1 << 20
 """Largest file; the largest one of the public registry has 34 KB."""
 
 _MAX_DEPTH: Final = 16
-_MAX_RESOURCES: Final = 4096
+_MAX_ELEMENTS: Final = 50_000
 _MAX_WORD: Final = 512
 
 _XML_ENTITIES: Final = frozenset({b"amp", b"lt", b"gt", b"quot", b"apos"})
@@ -47,7 +47,7 @@ def load_ddf(data: bytes) -> list[ObjectModel]:
     """The object definitions in a DDF file, in its order. Raises `DdfError`; a file counts as a whole or not at all."""
     root = _parse(data)
     if root.tag != "LWM2M":
-        root.refuse(f"the outermost element of a definition is LWM2M, here it is {root.tag}")
+        root.refuse(f"the outermost element of a definition is LWM2M, here it is {root.tag[:64]}")
     models = [_object(each) for each in root.children if each.tag == "Object"]
     if not models:
         root.refuse("a definition has at least one Object")
@@ -57,12 +57,18 @@ def load_ddf(data: bytes) -> list[ObjectModel]:
 @dataclass(slots=True, eq=False)
 class _Element:
     tag: str
+    label: str
     attributes: dict[str, str]
     line: int
     column: int
-    place: str
+    parent: "_Element | None"
     children: "list[_Element]" = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        label = self.label[:64]
+        return label if self.parent is None else f"{self.parent.place}/{label}"
 
     @property
     def text(self) -> str:
@@ -102,7 +108,7 @@ class _Reader:
         self.root: _Element | None = None
         self._lines_before = first_line - 1
         self._open: list[_Element] = []
-        self._unread = 0
+        self._count = 0
         self._parser = parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartElementHandler = self._start
@@ -127,17 +133,19 @@ class _Reader:
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         parser = self._parser
-        above = self._place()
-        name = f"Item {attributes['ID']}" if tag == "Item" and "ID" in attributes else tag
-        place = f"{above}/{name[:64]}" if above else name[:64]
+        label = f"Item {attributes['ID']}" if tag == "Item" and "ID" in attributes else tag
+        parent = self._open[-1] if self._open else None
         line = parser.CurrentLineNumber + self._lines_before
-        element = _Element(tag, attributes, line, parser.CurrentColumnNumber, place)
+        element = _Element(tag, label, attributes, line, parser.CurrentColumnNumber, parent)
+        self._count += 1
+        if self._count > _MAX_ELEMENTS:
+            element.refuse(f"more than {_MAX_ELEMENTS} elements")
         if len(self._open) >= _MAX_DEPTH:
             element.refuse(f"elements are nested more than {_MAX_DEPTH} deep")
-        if self._open:
-            self._open[-1].children.append(element)
-        else:
+        if parent is None:
             self.root = element
+        else:
+            parent.children.append(element)
         self._open.append(element)
 
     def _end(self, tag: str) -> None:
@@ -177,16 +185,13 @@ def _object(element: _Element) -> ObjectModel:
     if kind != "MODefinition":
         element.refuse(f"ObjectType is {kind[:64]!r}, a definition has MODefinition")
     identifier = _identifier(element.child("ObjectID"), element.child("ObjectID").text)
-    element.place = f"Object {identifier}"
+    element.label = f"Object {identifier}"
     version = element.word("ObjectVersion") or "1.0"
     if not _VERSION.fullmatch(version):
         element.child("ObjectVersion").refuse(f"{version!r} is not major.minor")
     items = [each for each in element.child("Resources").children if each.tag == "Item"]
-    if len(items) > _MAX_RESOURCES:
-        element.refuse(f"more than {_MAX_RESOURCES} resources")
     resources: dict[int, ResourceModel] = {}
     for item in items:
-        item.place = f"Object {identifier}/Item {item.attributes.get('ID', '?')[:16]}"
         resource = _resource(item)
         if resource.id in resources:
             item.refuse(f"resource {resource.id} is defined twice")

@@ -19,6 +19,9 @@ OBJECT = """<Object ObjectType="MODefinition"><Name>Tank</Name><Description1>tex
 <Resources>ITEMS</Resources><Description2></Description2></Object>"""
 
 
+RESOURCES = "LWM2M/Object 30000/Resources"
+
+
 def ddf(items: str = ITEM, prefix: str = '<?xml version="1.0" encoding="utf-8"?>\n', objects: int = 1) -> bytes:
     body = "".join(OBJECT.replace("30000", str(30000 + each)) for each in range(objects)).replace("ITEMS", items)
     return f"{prefix}<LWM2M>{body}</LWM2M>".encode()
@@ -91,19 +94,24 @@ def test_free_text_ranges_are_kept_and_not_checked() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "element", "rule"),
     [
-        ('ID="1"', "", "Object 30000/Item ?", "a resource has the attribute ID"),
-        ('ID="1"', 'ID="65535"', "Object 30000/Item 65535", "'65535' is not an identifier in 0..65534"),
-        ('ID="1"', 'ID="-1"', "Object 30000/Item -1", "'-1' is not an identifier"),
-        ("<Name>Level</Name>", "", "Object 30000/Item 1", "Name is missing or empty"),
-        ("<Type>Integer", "<Type>Number", "LWM2M/Object/Resources/Item 1/Type", "'Number' is not a data type"),
-        (">RW<", ">RX<", "LWM2M/Object/Resources/Item 1/Operations", "'RX' is not made of R, W and E"),
+        ('ID="1"', "", RESOURCES + "/Item", "a resource has the attribute ID"),
+        ('ID="1"', 'ID="65535"', RESOURCES + "/Item 65535", "'65535' is not an identifier in 0..65534"),
+        ('ID="1"', 'ID="-1"', RESOURCES + "/Item -1", "'-1' is not an identifier"),
+        ("<Name>Level</Name>", "", RESOURCES + "/Item 1", "Name is missing or empty"),
+        ("<Type>Integer", "<Type>Number", RESOURCES + "/Item 1/Type", "'Number' is not a data type"),
+        (">RW<", ">RX<", RESOURCES + "/Item 1/Operations", "'RX' is not made of R, W and E"),
         (
             ">Single<",
             ">Some<",
-            "LWM2M/Object/Resources/Item 1/MultipleInstances",
+            RESOURCES + "/Item 1/MultipleInstances",
             "'Some' is neither Single nor Multiple",
         ),
-        ("<Units>", "<Units>a</Units><Units>", "LWM2M/Object/Resources/Item 1/Units", "Units occurs more than once"),
+        (
+            "<Units>",
+            "<Units>a</Units><Units>",
+            RESOURCES + "/Item 1/Units",
+            "Units occurs more than once",
+        ),
     ],
 )
 def test_a_broken_resource_is_named_with_the_rule(old: str, new: str, element: str, rule: str) -> None:
@@ -173,6 +181,7 @@ def test_an_entity_that_nobody_defined_is_refused() -> None:
 
 def test_size_and_depth_are_bounded() -> None:
     assert f"more than {MAX_OCTETS}" in refusal(b" " * (MAX_OCTETS + 1)).rule
+    assert "more than 50000 elements" in refusal(b"<LWM2M>" + b"<a/>" * 60_000).rule
     assert "nested more than 16 deep" in refusal(b"<a>" * 10_000).rule
     assert "Name is longer than 512" in refusal(ddf(ITEM.replace("Level", "x" * 600))).rule
 
