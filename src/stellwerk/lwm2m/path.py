@@ -20,7 +20,7 @@ class PathError(PeerError):
 
 
 class Path(tuple[int, ...]):
-    """``Path(3, 0, 0)`` is ``/3/0/0``; ``Path()`` is the root. A tuple of 0 to 4 identifiers, so it sorts and hashes."""
+    """``Path(3, 0, 0)`` is ``/3/0/0``; ``Path()`` is the root. A tuple of 0 to 4 identifiers: sorts and hashes."""
 
     __slots__ = ()
 

@@ -31,4 +31,4 @@ class ObjectLink(NamedTuple):
 
 Value: TypeAlias = str | int | float | bool | bytes | ObjectLink
 """String and Corelnk: str. Integer, Unsigned Integer, Time (seconds since 1970): int. Float: float.
-Boolean: bool. Opaque: bytes. Objlnk: ObjectLink. A value whose type no model names keeps the type its format gave it."""
+Boolean: bool. Opaque: bytes. Objlnk: ObjectLink. Where no model names the type, a value keeps what its format gave."""
