@@ -1,0 +1,285 @@
+"""Devices made and removed in bulk: a stored request, worked off afterwards, answered by a second resource (contract
+Device to Cloud §6).
+
+An item is created whole or not at all. An item that cannot be created says why and takes no other with it.
+"""
+
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import structlog
+
+from stellwerk.app.ports import Clock, DecidingStore, NewDevice, TreeResource
+from stellwerk.core.entropy import Entropy
+from stellwerk.core.errors import UserError
+from stellwerk.core.ids import TenantId
+from stellwerk.core.uuid_text import random_uuid
+from stellwerk.device.record import DeviceRecord
+
+log = structlog.get_logger(__name__)
+
+REQUESTS: Final = "device-provisioning/request"
+RESPONSES: Final = "device-provisioning/response"
+REQUEST_ENVELOPE: Final = "dtiot:noPRt"
+RESPONSE_ENVELOPE: Final = "dtiot:prRRe"
+REQUEST_DEFINITION: Final = "com.telekom.iot.orchestrator.nodeProvisioningRequest"
+RESPONSE_DEFINITION: Final = "com.telekom.iot.orchestrator.nodeProvisioningRequestResponse"
+CREATOR: Final = "CDevice-Provisioning"
+FLEX_CONTAINER: Final = 28
+CREATE: Final = 1
+REMOVE: Final = 2
+SUCCEEDED, PARTLY, FAILED = 1, 2, 3
+"""`resSs` of a response; only 1 is published (§6.2)."""
+
+RESERVED_NAMES: Final = frozenset({"NI-IPE", "device-provisioning", "device-group", "device-communication", "-", "_"})
+"""Names that mean something else below a tenant."""
+
+PROFILES: Final = frozenset({"scs-lwm2m"})
+_FOREIGN_PROFILES: Final = frozenset({"scs-udp", "scs-neul", "scs-http", "loriot-lorawan"})
+_NAME = re.compile(r"[0-9A-Za-z_:-]{1,255}")
+_NODE_ID = re.compile(r"[!-~]{1,255}")
+_INFO_NAME = re.compile(r"[A-Za-z][0-9A-Za-z]{0,31}")
+_INFO_OF_THE_RESOURCE: Final = frozenset({"rn", "mgd", "ty", "ri", "pi", "ct", "lt", "et", "lbl", "st", "cr", "acpi"})
+
+Item: TypeAlias = Any
+"""One entry of ``reqLt`` as the client wrote it, with short names; not checked."""
+
+
+class BadItem(UserError):
+    """An item that cannot be worked off; the text goes into the response."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisioningOrder:
+    """A provisioning request as a client asked for it. ``operation``: `CREATE` or `REMOVE`. ``attributes``: what the
+    stored resource shows beside the universal attributes, in the order it is shown."""
+
+    tenant_id: TenantId
+    operation: int
+    items: Sequence[Item]
+    name: str | None
+    creator: str
+    labels: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+class Provisioning:
+    """``spawn`` runs the work behind an answered request. ``removed`` hears of each device that is gone, so that what
+    lives in memory of it goes too."""
+
+    def __init__(
+        self,
+        *,
+        store: DecidingStore,
+        clock: Clock,
+        entropy: Entropy,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        removed: Callable[[DeviceRecord], object] = lambda device: None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._entropy = entropy
+        self._spawn = spawn
+        self._removed = removed
+
+    async def request(self, order: ProvisioningOrder) -> TreeResource:
+        """Store the request and start working on it; returns it as stored. Raises `AlreadyExists` for a taken name."""
+        now_ms = self._clock.wall_ms()
+        resource = TreeResource(
+            tenant_id=order.tenant_id,
+            resource_id=self._entropy.take(12).hex(),
+            resource_name=order.name or random_uuid(self._entropy),
+            parent=REQUESTS,
+            resource_type=FLEX_CONTAINER,
+            envelope=REQUEST_ENVELOPE,
+            creator=order.creator,
+            labels=order.labels,
+            created_ms=now_ms,
+            modified_ms=now_ms,
+            state_tag=0,
+            attributes={**order.attributes, "reqLt": [_without_secrets(item) for item in order.items]},
+        )
+        await self._store.create_resource(resource)
+        self._spawn(self._process(resource, order.operation, order.items))
+        return resource
+
+    async def resume(self, tenant_id: TenantId) -> int:
+        """Take up requests that a stopped server left unanswered; returns how many. An item that was already created
+        for the same request counts as done."""
+        resumed = offset = 0
+        while page := await self._store.resources(tenant_id, REQUESTS, 100, offset):
+            offset += len(page)
+            for resource in page:
+                if await self._store.resource(tenant_id, RESPONSES, response_name(resource.resource_id)) is None:
+                    operation = resource.attributes.get("opern", CREATE)
+                    await self._process(resource, operation, resource.attributes["reqLt"], resumed=True)
+                    resumed += 1
+        return resumed
+
+    async def remove(self, device: DeviceRecord) -> bool:
+        """Remove a device with everything that is its own; False where it is gone already."""
+        gone = await self._store.remove_device(device.device_id)
+        if gone:
+            log.info("device.removed", tenant=device.tenant, device=device.name)
+            self._removed(device)
+        return gone
+
+    async def _process(
+        self, request: TreeResource, operation: int, items: Sequence[Item], resumed: bool = False
+    ) -> None:
+        problems: list[str] = []
+        for position, item in enumerate(items, start=1):
+            try:
+                if operation == CREATE:
+                    await self._create(request, item, resumed)
+                else:
+                    await self._remove_item(request.tenant_id, item)
+            except UserError as error:
+                problems.append(f"{_describe(position, item)}: {error}")
+            except Exception as error:
+                log.exception("provisioning.item_failed", request=request.resource_id, item=position, error=repr(error))
+                problems.append(f"{_describe(position, item)}: internal error, nothing was done; see the server's log")
+        now_ms = self._clock.wall_ms()
+        total, errors = len(items), len(problems)
+        response = TreeResource(
+            tenant_id=request.tenant_id,
+            resource_id=self._entropy.take(12).hex(),
+            resource_name=response_name(request.resource_id),
+            parent=RESPONSES,
+            resource_type=FLEX_CONTAINER,
+            envelope=RESPONSE_ENVELOPE,
+            creator=CREATOR,
+            labels=(),
+            created_ms=now_ms,
+            modified_ms=now_ms,
+            state_tag=0,
+            attributes={
+                "cnd": RESPONSE_DEFINITION,
+                "reqRD": request.resource_id,
+                "resSs": SUCCEEDED if not errors else FAILED if errors == total else PARTLY,
+                "geEMe": f"total: {total}, processed: {total - errors}, errors: {errors}",
+                "inEMs": problems,
+            },
+        )
+        await self._store.create_resource(response)
+        log.info("provisioning.done", request=request.resource_id, total=total, errors=errors)
+
+    async def _create(self, request: TreeResource, item: Item, resumed: bool) -> None:
+        device = check_item(item, request.created_ms)
+        if resumed:
+            existing = await self._store.device_by_name(request.tenant_id, device.name)
+            if existing is not None and (existing.node_id, existing.created_ms) == (device.node_id, device.created_ms):
+                return
+        await self._store.create_device(request.tenant_id, device)
+
+    async def _remove_item(self, tenant_id: TenantId, item: Item) -> None:
+        fields = _fields(item)
+        name, node_id = fields.get("noRNe"), fields.get("ni")
+        if not isinstance(name or node_id, str):
+            raise BadItem("name the device to remove with nodeResourceName (noRNe) or nodeID (ni)")
+        if name:
+            device = await self._store.device_by_name(tenant_id, name)
+        else:
+            device = await self._store.device_by_endpoint(str(node_id))
+        if device is None or device.tenant_id != tenant_id or (node_id and device.node_id != node_id):
+            raise BadItem("there is no such device")
+        if not await self.remove(device):
+            raise BadItem("there is no such device")
+
+
+def response_name(request_id: str) -> str:
+    """Where the result of a provisioning request appears (§6.2)."""
+    return f"responseToRequest-{request_id}"
+
+
+def check_item(item: Item, now_ms: int) -> NewDevice:
+    """The device an item asks for. Raises `BadItem` with what is wrong and what would be right."""
+    fields = _fields(item)
+    name = _text(fields, "noRNe", "nodeResourceName")
+    if not _NAME.fullmatch(name):
+        raise BadItem("nodeResourceName (noRNe) takes 1 to 255 of the characters 0-9 A-Z a-z _ : -")
+    if name in RESERVED_NAMES:
+        raise BadItem(f"the name {name!r} is reserved; choose another")
+    node_id = _text(fields, "ni", "nodeID")
+    if not _NODE_ID.fullmatch(node_id):
+        raise BadItem("nodeID (ni) takes 1 to 255 visible ASCII characters, for example urn:gsma:imei:350000000000001")
+    profile = _text(fields, "profe", "profile")
+    if profile.lower() in _FOREIGN_PROFILES:
+        raise BadItem(f"profile {profile!r} is not supported by this server; SCS-LwM2M is")
+    if profile.lower() not in PROFILES:
+        raise BadItem(f"unknown profile {profile[:60]!r}; write SCS-LwM2M")
+    if fields.get("nCr") not in (None, []):
+        raise BadItem(
+            "nodeCredentials (nCr) need DTLS, which this server does not speak yet; "
+            "leave them out to provision the device for plain CoAP (NoSec)"
+        )
+    if groups := _texts(fields, "nDGr", "nodeDeviceGroups"):
+        raise BadItem(f"unknown device group {groups[0][:60]!r}")
+    labels = [*_texts(fields, "lbl", "labels"), f"profile:{profile}"]
+    iccid = fields.get("ICCID")
+    if iccid is not None:
+        if not isinstance(iccid, str) or not iccid.strip():
+            raise BadItem("ICCID is a text of digits")
+        labels.append(f"ICCID:{iccid.strip()}")
+    return NewDevice(name, node_id, tuple(labels), profile, _device_info(fields.get("ndvi")), now_ms)
+
+
+def _device_info(info: Any) -> tuple[tuple[str, str], ...]:
+    if info is None:
+        return ()
+    if not isinstance(info, dict):
+        raise BadItem("nodeDeviceInfo (ndvi) is an object of deviceInfo attributes")
+    if info.get("mgd", 1007) != 1007:
+        raise BadItem("nodeDeviceInfo (ndvi) has mgmtDefinition (mgd) 1007")
+    pairs: list[tuple[str, str]] = []
+    for name, value in info.items():
+        if name in _INFO_OF_THE_RESOURCE or value is None:
+            continue
+        if not _INFO_NAME.fullmatch(name):
+            raise BadItem(f"nodeDeviceInfo has no attribute {name[:40]!r}")
+        # A device label is printed as a string in one place and as a list in another (§6.1).
+        if name == "dlb" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+            value = " ".join(value)
+        if not isinstance(value, str):
+            raise BadItem(f"nodeDeviceInfo attribute {name!r} is a text")
+        pairs.append((name, value))
+    return tuple(pairs)
+
+
+def _fields(item: Item) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise BadItem("an item of requestList (reqLt) is an object")
+    return item
+
+
+def _text(fields: dict[str, Any], name: str, full: str) -> str:
+    value = fields.get(name)
+    if value is None:
+        raise BadItem(f"{full} ({name}) is missing")
+    if not isinstance(value, str):
+        raise BadItem(f"{full} ({name}) is a text")
+    return value
+
+
+def _texts(fields: dict[str, Any], name: str, full: str) -> list[str]:
+    value = fields.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise BadItem(f"{full} ({name}) is a list of texts")
+    return value
+
+
+def _describe(position: int, item: Item) -> str:
+    name = (item.get("noRNe") or item.get("ni")) if isinstance(item, dict) else None
+    return f"item {position} ({name[:60]})" if isinstance(name, str) and name else f"item {position}"
+
+
+def _without_secrets(item: Item) -> Item:
+    """What may be stored and shown of an item: identities, never keys (§6.1)."""
+    if not isinstance(item, dict) or not isinstance(item.get("nCr"), list):
+        return item
+    shown = [each if isinstance(each, str) and each.startswith("psk-id:") else "***" for each in item["nCr"]]
+    return {**item, "nCr": shown}

@@ -1,0 +1,91 @@
+"""An application on a socket, inside a loop that runs already."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any, Final
+
+import uvicorn
+
+GRACE_S: Final = 2
+"""How long running requests may take to end when the server stops; the whole server has five seconds."""
+
+
+class _Quiet(uvicorn.Server):
+    """Leaves signals to whoever owns the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """One application on one address. ``port`` is the bound one, also where 0 was asked for."""
+
+    def __init__(self, app: Any, host: str, port: int) -> None:
+        self._app = app
+        self.host = host
+        self.port = port
+        self._server: uvicorn.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Bind and serve; returns when connections are accepted. Raises OSError where the address is taken."""
+        listener = _bind(self.host, self.port)
+        self.port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self._app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            # The caller's address is the peer's; who may speak for others is a setting that does not exist yet.
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        self._server = _Quiet(config)
+        self._serving = asyncio.get_running_loop().create_task(
+            self._server.serve(sockets=[listener]), name=f"http {self.host}:{self.port}"
+        )
+        while not self._server.started:
+            if self._serving.done():
+                await self._serving
+                raise OSError(f"the HTTP server on {self.host}:{self.port} ended while it started")
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Accept nothing more, let running requests end for `GRACE_S`, close."""
+        if self._server is None or self._serving is None:
+            return
+        self._server.should_exit = True
+        await self._serving
+        self._server = self._serving = None
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether connections are accepted right now."""
+        return self._server is not None and self._server.started and not self._server.should_exit
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Bound here, since uvicorn ends the process where an address is taken."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(2048)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
