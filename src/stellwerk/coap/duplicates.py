@@ -168,19 +168,23 @@ class Answers:
             self._left(inbound)
         inbound.message = inbound.view = inbound.body = inbound.about = None
 
-    def expire(self, peer: Peer, now: float) -> None:
-        """Drop the answers of ``peer`` whose time is over."""
+    def expire(self, peer: Peer, now: float) -> list[Inbound]:
+        """Drop the messages of ``peer`` whose time is over; gives those among them that were never decided."""
         ring = peer.ring
+        undecided: list[Inbound] = []
         if ring is not None:
-            for inbound in [item for item in ring.values() if item.expires <= now and item.message is None]:
+            for inbound in [item for item in ring.values() if item.expires <= now]:
                 del ring[inbound.mid]
                 self._left(inbound)
+                if inbound.message is not None:
+                    undecided.append(inbound)
             if not ring:
                 peer.ring = None
         if peer.evicted is not None:
             peer.evicted.turn(now)
             if not peer.evicted:
                 peer.evicted = None
+        return undecided
 
     def _left(self, inbound: Inbound) -> None:
         if inbound.message is None:

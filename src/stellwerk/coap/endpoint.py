@@ -48,6 +48,7 @@ class Endpoint:
         self._serving = Serving(layer, self._questions, self._bodies)
         self._requests = Requests(layer)
         self._observing = Observing(layer, self._questions, self._requests)
+        layer.abandon = self._drop
 
     # --- bytes in ------------------------------------------------------------------------------------------------
 
@@ -69,17 +70,18 @@ class Endpoint:
                 if kind == CON:
                     layer.send_reset(peer, message.mid)
                 return
+            if code >= 0x20 and not codes.is_response(code):
+                layer.refuse(peer, "code", f"code {codes.dotted(code)} is reserved")
+                if kind == CON:
+                    layer.send_reset(peer, message.mid)
+                return
             known = layer.peers.find_or_add(peer, now)
             if known is None:
                 layer.refuse(peer, "peers_total", "too many peers")
             elif code < 0x20:
                 self._serving.receive(known, message, datagram, now)
-            elif codes.is_response(code):
-                self._receive_response(known, message, datagram, now)
             else:
-                layer.refuse(peer, "code", f"code {codes.dotted(code)} is reserved")
-                if kind == CON:
-                    layer.send_reset(peer, message.mid)
+                self._receive_response(known, message, datagram, now)
             return
         known = layer.peers.find(peer)
         if known is None:

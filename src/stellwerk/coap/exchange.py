@@ -15,6 +15,7 @@ from stellwerk.coap.message import Message, encode_options
 from stellwerk.coap.options import (
     ACCEPT,
     CONTENT_FORMAT,
+    ECHO,
     OBSERVE,
     URI_PATH,
     URI_QUERY,
@@ -61,6 +62,7 @@ class Exchange(Timed):
         "_requests",
         "action",
         "download",
+        "echo",
         "notification",
         "observe",
         "outstanding",
@@ -82,6 +84,8 @@ class Exchange(Timed):
         self.outstanding = False
         self.upload: Upload | None = None
         self.download: Download | None = None
+        self.echo: bytes | None = None
+        """What the peer wants repeated to believe our address (RFC 9175 §2.3)."""
         self.observe: int | None = None
         """The sequence number of the relation that this request set up."""
 
@@ -219,9 +223,13 @@ class Requests:
     def _send(self, exchange: Exchange, now: float) -> None:
         """Send the message that comes next in ``exchange``."""
         peer, action = exchange.peer, exchange.action
-        parts = text_options(URI_PATH, action.path) + text_options(URI_QUERY, action.query)
+        # Some clients refuse empty segments (contract §1.1), and none of ours means one.
+        path = tuple(segment for segment in action.path if segment)
+        parts = text_options(URI_PATH, path) + text_options(URI_QUERY, action.query)
         if action.accept is not None:
             parts.append((ACCEPT, encode_uint(action.accept)))
+        if exchange.echo is not None:
+            parts.append((ECHO, exchange.echo))
         payload = b""
         if exchange.download is not None:
             # BLK-9: requests for further blocks carry neither body nor Observe.
@@ -271,6 +279,10 @@ class Requests:
         if view.unknown is not None or (view.refusal is not None and view.refusal[0] == codes.BAD_REQUEST):
             # RFC 7252 5.4.1: a response with an unknown critical option is rejected.
             self.fail(exchange, "malformed", view.unknown or "a block size that is reserved", now)
+            return
+        if message.code == codes.UNAUTHORIZED and view.echo is not None and exchange.echo is None:
+            exchange.echo = view.echo
+            self._send(exchange, now)
             return
         upload = exchange.upload
         if upload is None and exchange.download is None and self._may_shrink(exchange, message.code, view):

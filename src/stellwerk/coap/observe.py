@@ -87,9 +87,14 @@ class Observing:
     def failed(self, exchange: "Exchange", reason: str) -> None:
         """A request with Observe ended without an answer; RST says that the relation is gone."""
         relation = (exchange.peer.relations or {}).get(exchange.action.token)
-        if relation is not None and reason == "reset":
+        if relation is None:
+            return
+        if reason == "reset":
             self._remove(exchange.peer, exchange.action.token)
             self._lost(exchange.peer, relation, "reset")
+        elif exchange.observe is not None:
+            # It stood already, but the outside hears of a failure; so its next notification shall be asked about.
+            self._remove(exchange.peer, exchange.action.token)
 
     def first_answer_ended(self, exchange: "Exchange") -> None:
         """The request that set up a relation is over, so no newer notification can become its answer."""

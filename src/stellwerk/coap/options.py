@@ -180,14 +180,15 @@ class OptionView:
 _EMPTY: Final = OptionView()
 
 
-def read_options(options: Options) -> OptionView:
-    """The meaning of ``options``. Views are shared between equal messages: treat them as read-only."""
+def read_options(options: Options, remember: bool = False) -> OptionView:
+    """The meaning of ``options``. Views are shared between equal messages: treat them as read-only.
+
+    ``remember`` keeps the view for the next equal message; say it for short options only, or a flood of giant ones
+    fills the memory.
+    """
     if not options:
         return _EMPTY
-    # The value lengths are bounded here so that a flood of giant options cannot fill the memory of views.
-    if len(options) <= 12:
-        return _remember_view(options)
-    return _view(options)
+    return _remember_view(options) if remember else _view(options)
 
 
 def _view(options: Options) -> OptionView:

@@ -5,6 +5,7 @@ receives becomes an `Inbound`, which stays undecided until the exchange layer an
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from stellwerk.coap.duplicates import Answers, EvictedMids, Inbound, message_receipt
@@ -58,6 +59,22 @@ class Transmission(Timed):
         self._layer.retransmit(self, now)
 
 
+class _EmptyAck(Timed):
+    """The empty ACK of a request from a peer with its own ``separate_after_s``."""
+
+    __slots__ = ("_inbound", "_layer")
+
+    def __init__(self, layer: "MessageLayer", inbound: Inbound) -> None:
+        super().__init__()
+        self._layer = layer
+        self._inbound = inbound
+
+    def fire(self, now: float) -> None:
+        """Still undecided: acknowledge."""
+        if self._inbound.message is not None:
+            self._layer.acknowledge(self._inbound)
+
+
 class MessageLayer:
     """All message state of one engine, and what the other layers share: outbox, events, timers, bounds."""
 
@@ -72,6 +89,8 @@ class MessageLayer:
         self.peers = PeerTable(limits.peers_total)
         self.answers = Answers(limits.ring_per_peer, limits.answers_total)
         self.exchanges = 0
+        self.abandon: Callable[[int], None] = lambda exchange: None
+        """Told the number of a message that was left undecided for its whole lifetime."""
         # Requests in the order in which their empty ACK falls due; one lifetime for nearly all, so no heap.
         self._undecided: deque[tuple[float, Inbound]] = deque()
 
@@ -117,7 +136,12 @@ class MessageLayer:
 
     def expect_answer(self, inbound: Inbound, now: float) -> None:
         """Send the empty ACK if the request is still undecided after ``separate_after_s`` (MSG-5)."""
-        if inbound.confirmable:
+        if not inbound.confirmable:
+            return
+        own = inbound.peer.parameters
+        if own is not None and own.separate_after_s != self.parameters.separate_after_s:
+            self.timers.arm(_EmptyAck(self, inbound), now + own.separate_after_s)
+        else:
             self._undecided.append((now + self.parameters.separate_after_s, inbound))
 
     def acknowledge(self, inbound: Inbound) -> None:
@@ -229,7 +253,9 @@ class MessageLayer:
                 self.acknowledge(inbound)
         self.timers.fire_due(now)
         while (peer := self.peers.take_due(now)) is not None:
-            self.answers.expire(peer, now)
+            for inbound in self.answers.expire(peer, now):
+                self.refuse(peer.id, "undecided", "never answered from here")
+                self.abandon(inbound.number)
             if peer.is_idle():
                 self.peers.drop(peer)
             else:

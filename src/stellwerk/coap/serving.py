@@ -36,6 +36,8 @@ from stellwerk.coap.reliability import MessageLayer, Transmission
 _OBSERVERS_PER_PEER = 64
 _NOTIFIED_PER_PEER = 16
 _ECHO_LIFETIME_S = 60.0
+# Header, token and options up to here are worth remembering: they repeat, and they cannot fill the memory.
+_SHORT_BYTES = 112
 
 Resume = Callable[[Inbound, float], None]
 
@@ -125,10 +127,16 @@ class Serving:
         inbound = layer.admit(peer, message, datagram, now)
         if inbound is None:
             return
-        view = inbound.view = read_options(message.options)
+        short = inbound.size - len(message.payload) <= _SHORT_BYTES
+        view = inbound.view = read_options(message.options, short)
         if view.refusal is not None:
             code, text = view.refusal
-            self._refuse(inbound, code, text, now)
+            if view.unknown is not None and not inbound.confirmable:
+                # RFC 7252 5.4.1: a NON is rejected without a word.
+                layer.refuse(peer.id, codes.dotted(code), text)
+                layer.reject(inbound, now)
+            else:
+                self._refuse(inbound, code, text, now)
             return
         if message.code > codes.IPATCH:
             self._refuse(inbound, codes.METHOD_NOT_ALLOWED, f"method {codes.dotted(message.code)} is unknown", now)
@@ -258,8 +266,8 @@ class Serving:
         """A truthful answer of at most ``budget`` bytes (design §7, contract §1.7)."""
         assert inbound.message is not None
         room = budget - 4 - len(inbound.message.token)
-        if code >= codes.BAD_REQUEST and len(options) <= room:
-            return code, options, b""
+        if code >= codes.BAD_REQUEST:
+            return code, options if len(options) <= room else b"", b""
         # RFC 9175 2.4: ask the peer to repeat its request with our Echo, which proves its address.
         echo = encode_options(((ECHO, self._echo(inbound.peer, now)),))
         return codes.UNAUTHORIZED, echo if len(echo) <= room else b"", b""
