@@ -1,0 +1,88 @@
+"""What happens to simulated devices, in the past tense, for whoever counts or logs it."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    endpoint_name: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    endpoint_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationRefused:
+    """A registration request was refused or not answered; ``reason`` is a code (``5.03``) or the engine's word."""
+
+    endpoint_name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationLost:
+    """The server no longer knew the registration; a Register follows."""
+
+    endpoint_name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deregistered:
+    endpoint_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request of the server was answered: method and answer as CoAP codes; ``why`` is the reason of a refusal."""
+
+    endpoint_name: str
+    method: int
+    path: str
+    code: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    endpoint_name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationEnded:
+    """The server rejected a notification (``reset``) or was not there for it (``timeout``)."""
+
+    endpoint_name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendEnded:
+    """A Send was answered with ``code``, or with nothing at all (None)."""
+
+    endpoint_name: str
+    code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebooted:
+    endpoint_name: str
+
+
+Happening: TypeAlias = (
+    Registered
+    | Updated
+    | RegistrationRefused
+    | RegistrationLost
+    | Deregistered
+    | Served
+    | Notified
+    | ObservationEnded
+    | SendEnded
+    | Rebooted
+)

@@ -1,0 +1,210 @@
+"""A device's values as a tree of objects, instances and resources; the models of `lwm2m.schema` say the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from stellwerk.coap import codes
+from stellwerk.lwm2m.content import Entry
+from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.schema.library import DeviceTypes
+from stellwerk.lwm2m.schema.model import ResourceModel
+from stellwerk.lwm2m.schema.values import objection_to_value
+from stellwerk.lwm2m.value import Value
+from stellwerk.sim.motion import Motion
+
+SECURITY: Final = 0
+
+HIDDEN: Final = frozenset({SECURITY})
+"""Objects that are never registered nor shown to a server (Core 1.2.2 §6.2.1, §7.3)."""
+
+
+class _Executable:
+    """Marks a resource that is only executed."""
+
+
+EXECUTABLE: Final = _Executable()
+
+Cell: TypeAlias = Value | Motion | dict[int, Value] | _Executable
+"""What a resource holds: a value, a function of time, resource instances, or nothing but an action."""
+
+Instance: TypeAlias = dict[int, Cell]
+
+
+class Denied(Exception):
+    """The device refuses a request with ``code``; ``why`` is for people."""
+
+    def __init__(self, code: int, why: str) -> None:
+        self.code, self.why = code, why
+        super().__init__(f"{codes.dotted(code)}: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One object as it is registered or discovered. ``version`` None: implied by the release."""
+
+    object_id: int
+    version: str | None
+    instances: tuple[int, ...]
+
+
+class ObjectTree:
+    """Objects by identifier, their instances, their resources. What exists is declared; the models say the rest."""
+
+    __slots__ = ("_objects", "types")
+
+    def __init__(self, types: DeviceTypes, objects: Mapping[int, Mapping[int, Instance]]) -> None:
+        """Raises `ValueError` for a resource that no model of ``types`` knows."""
+        self.types = types
+        self._objects = {each: dict(instances) for each, instances in objects.items()}
+        for object_id, instances in self._objects.items():
+            for instance_id, resources in instances.items():
+                for resource_id in resources:
+                    self._model(Path(object_id, instance_id, resource_id))
+
+    # -- what is there --
+
+    def listings(self, versions: Mapping[int, str | None]) -> tuple[Listing, ...]:
+        """The objects to register, in order."""
+        return tuple(
+            Listing(each, versions.get(each), tuple(sorted(instances)))
+            for each, instances in sorted(self._objects.items())
+            if each not in HIDDEN
+        )
+
+    def below(self, path: Path) -> tuple[Path, ...]:
+        """The existing paths one level below ``path``, in order. Raises `Denied` when ``path`` does not exist."""
+        self.require(path)
+        if len(path) == 0:
+            return tuple(Path(each) for each in sorted(self._objects) if each not in HIDDEN)
+        if len(path) == 1:
+            return tuple(path.child(each) for each in sorted(self._objects[path[0]]))
+        if len(path) == 2:
+            return tuple(path.child(each) for each in sorted(self._objects[path[0]][path[1]]))
+        cell = self._objects[path[0]][path[1]][path[2]]
+        if len(path) == 3 and isinstance(cell, dict):
+            return tuple(path.child(each) for each in sorted(cell))
+        return ()
+
+    def require(self, path: Path) -> None:
+        """Raises `Denied`: 4.01 for what a server may not see, 4.04 for what is not there."""
+        if path and path[0] in HIDDEN:
+            raise Denied(codes.UNAUTHORIZED, f"object {path[0]} is for a bootstrap server alone")
+        level: object = self._objects
+        for identifier in path:
+            if not isinstance(level, dict) or identifier not in level:
+                raise Denied(codes.NOT_FOUND, f"no {path}")
+            level = level[identifier]
+
+    # -- values --
+
+    def value(self, path: Path, utc_s: float) -> Value | None:
+        """The value of a single resource for the device's own use; None where there is none."""
+        cell = self._objects.get(path[0], {}).get(path[1], {}).get(path[2])
+        if cell is None or isinstance(cell, dict | _Executable):
+            return None
+        return cell(utc_s) if callable(cell) else cell
+
+    def read(self, path: Path, utc_s: float) -> tuple[tuple[Entry, ...], tuple[Path, ...]]:
+        """The readable values at and below ``path``, and the existing paths there that hold none.
+
+        Raises `Denied`: 4.04, 4.01, or 4.05 when ``path`` names a resource that cannot be read.
+        """
+        self.require(path)
+        if len(path) >= 3 and not self._model(path).readable:
+            raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} cannot be read")
+        entries: list[Entry] = []
+        empty: list[Path] = []
+        self._collect(path, utc_s, entries, empty)
+        return tuple(entries), tuple(empty)
+
+    def write(self, path: Path, entries: tuple[Entry, ...], *, replace: bool) -> tuple[Path, ...]:
+        """Put ``entries`` at ``path`` (an instance, a resource or a resource instance), all or nothing.
+
+        ``replace`` clears what ``path`` names first: the resource instances of a multiple resource, and in an instance
+        the optional writable resources. Gives the resources that changed. Raises `Denied`: 4.04 for an unknown
+        resource, 4.05 for one that is not writable, 4.00 for a value that does not fit.
+        """
+        self.require(path if len(path) < 4 else path.parent)
+        if len(path) < 2:
+            raise Denied(codes.METHOD_NOT_ALLOWED, "an object is not written, its instances are")
+        if len(path) >= 3 and not self._model(path).writable:
+            raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} cannot be written")
+        fresh: Instance = {}
+        for entry in entries:
+            self._place(fresh, path, entry)
+        if len(path) >= 3 and not fresh and not self._model(path).multiple:
+            raise Denied(codes.BAD_REQUEST, f"no value for {path}")
+        resources = self._objects[path[0]][path[1]]
+        if replace and len(path) == 2:
+            for resource_id in list(resources):
+                model = self._model(path.child(resource_id))
+                if resource_id not in fresh and model.writable and not model.mandatory:
+                    del resources[resource_id]
+        if replace and len(path) == 3 and self._model(path).multiple:
+            resources[path[2]] = {}
+        for resource_id, cell in fresh.items():
+            present = resources.get(resource_id)
+            if isinstance(cell, dict) and isinstance(present, dict):
+                present.update(cell)
+            else:
+                resources[resource_id] = cell
+        return tuple(Path(path[0], path[1], resource_id) for resource_id in fresh)
+
+    def put(self, path: Path, cell: Cell) -> None:
+        """Set a resource from inside the device, whatever a server may do with it."""
+        self._objects[path[0]][path[1]][path[2]] = cell
+
+    def require_executable(self, path: Path) -> None:
+        """Raises `Denied`: 4.04 for what is not there, 4.05 for what cannot be executed."""
+        self.require(path)
+        if len(path) != 3 or not self._model(path).executable:
+            raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} cannot be executed")
+
+    def _place(self, fresh: Instance, base: Path, entry: Entry) -> None:
+        path = entry.path
+        if not base.covers(path) or len(path) < 3:
+            raise Denied(codes.BAD_REQUEST, f"{path} is outside of {base}")
+        model = self.types.resource(path)
+        if model is None:
+            raise Denied(codes.NOT_FOUND, f"no {path}")
+        if not model.writable:
+            raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} cannot be written")
+        if model.multiple is not (len(path) == 4):
+            raise Denied(codes.BAD_REQUEST, f"{path} does not say one value of {model.name}")
+        objection = objection_to_value(model, entry.value)
+        if objection is not None:
+            raise Denied(codes.BAD_REQUEST, f"{path}: {objection}")
+        if len(path) == 4:
+            several = fresh.setdefault(path[2], {})
+            assert isinstance(several, dict)
+            several[path[3]] = entry.value
+        else:
+            fresh[path[2]] = entry.value
+
+    def _collect(self, path: Path, utc_s: float, entries: list[Entry], empty: list[Path]) -> None:
+        if len(path) < 3:
+            before = len(entries) + len(empty)
+            for child in self.below(path):
+                if len(child) < 3 or self._model(child).readable:
+                    self._collect(child, utc_s, entries, empty)
+            if len(path) == 2 and len(entries) + len(empty) == before:
+                empty.append(path)
+            return
+        cell = self._objects[path[0]][path[1]][path[2]]
+        if isinstance(cell, dict):
+            chosen = [path[3]] if len(path) == 4 else sorted(cell)
+            resource = Path(*path[:3])
+            entries.extend(Entry(resource.child(each), cell[each]) for each in chosen)
+            if not chosen:
+                empty.append(path)
+        elif callable(cell):
+            entries.append(Entry(path, cell(utc_s)))
+        elif not isinstance(cell, _Executable):
+            entries.append(Entry(path, cell))
+
+    def _model(self, path: Path) -> ResourceModel:
+        model = self.types.resource(path)
+        if model is None:
+            raise ValueError(f"no model knows {path}")
+        return model
