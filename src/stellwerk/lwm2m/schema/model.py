@@ -114,7 +114,7 @@ class ObjectModel:
     ) -> "ObjectModel":
         """A model with its resources in order and, unless one is given, the URN its identifier implies."""
         by_id = {each.id: each for each in sorted(resources, key=lambda each: each.id)}
-        # A plain dict: every decoded value asks it, and a proxy would double the price.
+        # A plain dict, not a proxy: every decoded value asks it, and a lookup through a proxy costs more.
         types = {each.id: each.type for each in by_id.values() if each.type is not ResourceType.NONE}
         return ObjectModel(
             id,
