@@ -26,6 +26,7 @@ help:
 	@echo 'make clean    remove what these targets made, except $(VENV)'
 
 setup: $(STAMP)
+	@echo '$(VENV) is ready'
 
 $(STAMP): pyproject.toml constraints.txt tools/make_environment.sh
 	@sh tools/make_environment.sh '$(VENV)' '$(PYTHON)'

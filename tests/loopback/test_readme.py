@@ -1,6 +1,5 @@
 """The README's lines, verbatim but for the ports, against `stellwerk demo`."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -53,9 +52,8 @@ def demo(project_root: Path, tmp_path: Path) -> Iterator[Demo]:
     log = tmp_path / "demo.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [Path(sys.executable).with_name("stellwerk"), "demo"],
+            [Path(sys.executable).with_name("stellwerk"), "demo", "--http-port", str(http), "--coap-port", str(coap)],
             cwd=project_root,
-            env={**os.environ, "STELLWERK_HTTP_PORT": str(http), "STELLWERK_COAP_PORT": str(coap)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -6,7 +6,9 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
+import typer
+
+from stellwerk.config import LATER, Settings
 
 # Pieces, so that this file does not name what it looks for.
 MACHINE_FOLDERS = ("home", "root", "work", "Users")
@@ -53,10 +55,9 @@ def test_every_make_target_in_the_docs_exists(project_root: Path) -> None:
 
 
 def test_every_stellwerk_command_and_option_in_the_docs_exists(project_root: Path) -> None:
-    typer_main = pytest.importorskip("typer.main")
-    from stellwerk import cli
+    from stellwerk.cli import app  # the rest of this module should not depend on every part of the program
 
-    commands = typer_main.get_command(cli.app).commands
+    commands = typer.main.get_group(app).commands
     ours = [words for _, words in shell_commands(project_root) if words[0] == ".venv/bin/stellwerk"]
     assert ours
     for _, name, *arguments in ours:
@@ -64,18 +65,25 @@ def test_every_stellwerk_command_and_option_in_the_docs_exists(project_root: Pat
         assert {word.partition("=")[0] for word in arguments if word.startswith("--")} <= options, name
 
 
-def test_every_setting_is_documented_and_no_other(project_root: Path) -> None:
-    from stellwerk.config import Settings
+def setting_names() -> dict[str, str]:
+    """Every setting that does something, with its default as the page prints it."""
+    defaults = {}
+    for field in dataclasses.fields(Settings):
+        default = field.default
+        defaults[f"STELLWERK_{field.name.upper()}"] = "unset" if default in ("", (), None) else f"`{default}`"
+    return defaults
 
+
+def test_every_setting_is_documented_with_its_default_and_no_other(project_root: Path) -> None:
     page = (project_root / "docs" / "settings.md").read_text(encoding="utf-8")
-    documented = re.findall(r"^\| `(STELLWERK_[A-Z_]+)` \|", page, re.MULTILINE)
-    assert sorted(documented) == sorted(f"STELLWERK_{field.name.upper()}" for field in dataclasses.fields(Settings))
+    documented = re.findall(r"^\| `(STELLWERK_[A-Z_]+)` \| ([^|]+) \| [^|]+ \|$", page, re.MULTILINE)
+    assert dict(documented) == setting_names()
+    reserved = re.findall(r"^\| `(STELLWERK_[A-Z_]+)` \| [^|]+ \|$", page, re.MULTILINE)
+    assert set(reserved) == LATER
 
 
-def test_no_page_or_program_names_a_setting_that_does_not_exist(project_root: Path) -> None:
-    from stellwerk.config import Settings
-
-    known = {f"STELLWERK_{field.name.upper()}" for field in dataclasses.fields(Settings)}
+def test_no_page_names_a_setting_that_does_not_exist(project_root: Path) -> None:
+    known = setting_names().keys() | LATER
     for page in [project_root / "README.md", *(project_root / "docs").glob("*.md")]:
         named = set(re.findall(r"STELLWERK_[A-Z]+(?:_[A-Z]+)*", page.read_text(encoding="utf-8")))
         assert named <= known, page.name
