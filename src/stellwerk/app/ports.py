@@ -104,6 +104,9 @@ class Commit:
     entries: Sequence[JournalEntry]
     changes: Sequence[Change]
     done: Callable[[Exception | None], None]
+    seq: int = 0
+    """Set by the store before ``done(None)``: the journal's sequence number of the last entry, 0 without entries. What
+    the entries say is readable once `ProjectedStore.projected_seq` has reached it."""
 
 
 # -- messages of the Device to Cloud containers, as stored --

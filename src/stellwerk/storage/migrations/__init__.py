@@ -1,0 +1,106 @@
+"""Bring the database files of a data directory to the schema of this version, before anything else opens them.
+
+``deciding`` and ``projected`` hold the revisions of ``stellwerk.db`` and ``projected.db``, each a line of its own.
+A new revision: change `storage.schema`, add ``000N_what.py`` to the folder, set the head below, and keep a database
+of the version before in ``tests/migrations``.
+"""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stellwerk.core.errors import UserError
+
+DECIDING_FILE: Final = "stellwerk.db"
+PROJECTED_FILE: Final = "projected.db"
+HEADS: Final = {"deciding": "0001", "projected": "0001"}
+"""The newest revision of each line. Known here so that a start with nothing to do needs no migration library."""
+
+_FILES: Final = {"deciding": DECIDING_FILE, "projected": PROJECTED_FILE}
+
+
+@dataclass
+class SchemaMismatch(UserError):
+    """``file`` is at ``revision``, this program works with ``wanted`` only."""
+
+    file: str
+    revision: str | None
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"{self.file} has schema {self.revision or 'none'}, this version needs {self.wanted}"
+
+
+def migrate(data_dir: Path) -> list[str]:
+    """Migrate both files, making them where they are missing; says what was done, nothing when all was done before.
+
+    Raises `SchemaMismatch` for a file of a newer version.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    done = []
+    for line, name in _FILES.items():
+        file = data_dir / name
+        before = revision(file)
+        if before != HEADS[line]:
+            _upgrade(file, line, before)
+            done.append(f"{name}: {before or 'new'} -> {HEADS[line]}")
+    return done
+
+
+def require(data_dir: Path) -> None:
+    """Raises `SchemaMismatch` unless both files are at this version's schema."""
+    for line, name in _FILES.items():
+        found = revision(data_dir / name)
+        if found != HEADS[line]:
+            raise SchemaMismatch(name, found, HEADS[line])
+
+
+def revision(file: Path) -> str | None:
+    """The schema revision of a database file, None where there is no file or no schema in it."""
+    if not file.exists():
+        return None
+    with closing(sqlite3.connect(file)) as connection:
+        try:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            return None
+    return None if row is None else str(row[0])
+
+
+def _upgrade(file: Path, line: str, before: str | None) -> None:
+    # Imported late: half a second of start-up that only a migration pays.
+    from alembic import command
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+    from sqlalchemy import URL, create_engine, event
+
+    from stellwerk.storage.migrations.configuration import configuration
+
+    config = configuration(line)
+    if before is not None:
+        try:
+            ScriptDirectory.from_config(config).get_revision(before)
+        except CommandError:
+            raise SchemaMismatch(file.name, before, HEADS[line]) from None
+    engine = create_engine(URL.create("sqlite", database=str(file)))
+
+    # The driver's own transaction control would commit before DDL: all of a migration or nothing.
+    @event.listens_for(engine, "connect")
+    def leave_transactions_to_us(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: object) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # type: ignore[attr-defined]
+
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()

@@ -1,0 +1,1 @@
+"""Revisions of the deciding database, oldest first."""

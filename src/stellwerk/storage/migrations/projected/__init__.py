@@ -1,0 +1,1 @@
+"""Revisions of the projected database, oldest first."""

@@ -1,0 +1,304 @@
+"""The schema of both databases as SQLAlchemy tables: what migrations lead to (a test compares) and other stores share.
+
+Times are UTC milliseconds since 1970. Columns named ``labels``, ``attributes``, ``extra``, ``device_info`` and
+``content_formats`` hold JSON text. Hot paths use plain statements (`sqlite`), not these objects.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeEngine
+
+_Key = BigInteger().with_variant(Integer(), "sqlite")
+OPEN_STEPS = "step IN ('queued','sent','delivered')"
+
+deciding = MetaData()
+projected = MetaData()
+
+
+def _number(name: str) -> "Column[int]":
+    return Column(name, BigInteger, nullable=False)
+
+
+def _text(name: str, *, nullable: bool = False) -> "Column[str]":
+    return Column(name, Text, nullable=nullable)
+
+
+def _blob(name: str) -> "Column[bytes]":
+    return Column(name, LargeBinary, nullable=False)
+
+
+def _device() -> "Column[int]":
+    # What hangs on a device goes with it; only what decides has this (the projected file is a database of its own).
+    return Column("device_id", BigInteger, ForeignKey("device.id", ondelete="CASCADE"), nullable=False)
+
+
+def _identity(name: str, kind: "TypeEngine[int]") -> "Column[int]":
+    return Column(name, kind, primary_key=True)
+
+
+def _message_columns() -> "list[Column[Any]]":
+    return [
+        _number("state_tag"),
+        _text("resource_id"),
+        _text("resource_name"),
+        _number("created_ms"),
+        _number("content_size"),
+        _text("content_info", nullable=True),
+        _text("creator"),
+        _text("labels"),
+        _text("content"),
+    ]
+
+
+# -- what decides --
+
+meta = Table("meta", deciding, Column("name", Text, primary_key=True), _blob("value"))
+
+tenant = Table(
+    "tenant", deciding, _identity("id", _Key), Column("name", Text, unique=True, nullable=False), _number("created_ms")
+)
+
+# Identifiers of devices and commands are never used again: the journal and message ids refer to them.
+device = Table(
+    "device",
+    deciding,
+    _identity("id", _Key),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    _text("name"),
+    Column("node_id", Text, unique=True, nullable=False),
+    _text("labels"),
+    _text("profile"),
+    _text("security"),
+    _text("device_info"),
+    _number("created_ms"),
+    _number("modified_ms"),
+    UniqueConstraint("tenant_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+device_alias = Table(
+    "device_alias",
+    deciding,
+    _text("alias"),
+    _number("rank"),
+    _device(),
+    PrimaryKeyConstraint("alias", "rank", "device_id"),
+    Index("device_alias_of_device", "device_id"),
+    sqlite_with_rowid=False,
+)
+
+removed_device = Table(
+    "removed_device", deciding, _identity("id", _Key), _number("device_id"), _number("seq"), sqlite_autoincrement=True
+)
+
+registration = Table(
+    "registration",
+    deciding,
+    Column("device_id", _Key, ForeignKey("device.id", ondelete="CASCADE"), primary_key=True),
+    Column("location", Text, unique=True, nullable=False),
+    _text("endpoint_name"),
+    _text("peer"),
+    _text("version"),
+    _number("lifetime_s"),
+    _text("binding"),
+    _number("queue_mode"),
+    _blob("body"),
+    _text("content_formats"),
+    _number("registered_ms"),
+    _number("updated_ms"),
+    _text("sms"),
+    _text("extra"),
+    _number("deadline_ms"),
+    Index("registration_of_peer", "peer"),
+    Index("registration_by_deadline", "deadline_ms"),
+)
+
+observation = Table(
+    "observation",
+    deciding,
+    _device(),
+    _text("path"),
+    Column("token", LargeBinary, unique=True, nullable=False),
+    Column("accept", BigInteger),
+    _text("attributes"),
+    _text("labels"),
+    _number("created_ms"),
+    PrimaryKeyConstraint("device_id", "path"),
+)
+
+command = Table(
+    "command",
+    deciding,
+    _identity("id", _Key),
+    _device(),
+    _text("outgoing_ri"),
+    _text("outgoing_rn"),
+    _text("request_id"),
+    _text("method"),
+    _text("operation"),
+    _text("content"),
+    _text("content_info", nullable=True),
+    _text("step"),
+    _number("created_ms"),
+    _number("expires_ms"),
+    _number("changed_ms"),
+    _text("reason"),
+    _text("detail"),
+    Index("command_open", "id", sqlite_where=text(OPEN_STEPS), postgresql_where=text(OPEN_STEPS)),
+    Index(
+        "command_open_of_device", "device_id", "id", sqlite_where=text(OPEN_STEPS), postgresql_where=text(OPEN_STEPS)
+    ),
+    Index("command_of_outgoing", "outgoing_ri"),
+    Index("command_of_device", "device_id"),
+    sqlite_autoincrement=True,
+)
+
+outgoing_message = Table(
+    "outgoing_message",
+    deciding,
+    _device(),
+    *_message_columns(),
+    PrimaryKeyConstraint("device_id", "state_tag"),
+    UniqueConstraint("device_id", "resource_name"),
+    Index("outgoing_message_by_resource_id", "resource_id"),
+    sqlite_with_rowid=False,
+)
+
+sent_message = Table(
+    "sent_message",
+    deciding,
+    _device(),
+    *_message_columns(),
+    Column("command_id", BigInteger, nullable=False, unique=True),
+    PrimaryKeyConstraint("device_id", "state_tag"),
+    sqlite_with_rowid=False,
+)
+
+message_container = Table(
+    "message_container",
+    deciding,
+    _device(),
+    _text("container"),
+    _number("state_tag"),
+    _number("modified_ms"),
+    PrimaryKeyConstraint("device_id", "container"),
+    sqlite_with_rowid=False,
+)
+
+tree_resource = Table(
+    "tree_resource",
+    deciding,
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    _text("parent"),
+    _text("resource_name"),
+    _text("resource_id"),
+    _number("resource_type"),
+    _text("envelope"),
+    _text("creator"),
+    _text("labels"),
+    _number("created_ms"),
+    _number("modified_ms"),
+    _number("state_tag"),
+    _text("attributes"),
+    PrimaryKeyConstraint("tenant_id", "parent", "resource_name"),
+)
+
+# One row per group commit. ``receipts`` comes before ``entries``, so that a search for one reads few pages.
+journal = Table(
+    "journal",
+    deciding,
+    _identity("first", _Key),
+    _number("last"),
+    _number("time_ms"),
+    _blob("receipts"),
+    _blob("entries"),
+)
+
+# -- what is only read --
+
+projection = Table(
+    "projection", projected, _identity("id", _Key), _number("seq"), _number("removals"), _number("failures")
+)
+
+device_state = Table(
+    "device_state",
+    projected,
+    _identity("device_id", _Key),
+    _text("status"),
+    _number("last_seen_ms"),
+    _number("registered_ms"),
+    _number("updated_ms"),
+    _number("deregistered_ms"),
+    _number("expired_ms"),
+    _number("message_tag"),
+    _number("message_oldest"),
+    _number("message_bytes"),
+    _number("message_ms"),
+    _number("log_tag"),
+    _number("log_oldest"),
+    # The last entry that counts in here: an entry that is read again changes nothing.
+    _number("seq"),
+)
+
+device_model = Table("device_model", projected, _identity("device_id", _Key), _text("version"), _blob("body"))
+
+current_value = Table(
+    "current_value",
+    projected,
+    _number("device_id"),
+    _text("path"),
+    _text("value"),
+    _number("time_ms"),
+    _number("seq"),
+    PrimaryKeyConstraint("device_id", "path"),
+    sqlite_with_rowid=False,
+)
+
+value_history = Table(
+    "value_history",
+    projected,
+    _number("device_id"),
+    _text("path"),
+    _number("time_ms"),
+    _number("seq"),
+    _text("value"),
+    PrimaryKeyConstraint("device_id", "path", "time_ms", "seq"),
+    sqlite_with_rowid=False,
+)
+
+received_message = Table(
+    "received_message",
+    projected,
+    _number("device_id"),
+    *_message_columns(),
+    _number("seq"),
+    PrimaryKeyConstraint("device_id", "state_tag"),
+    sqlite_with_rowid=False,
+)
+
+device_log = Table(
+    "device_log",
+    projected,
+    _number("device_id"),
+    _number("tag"),
+    _number("seq"),
+    _number("time_ms"),
+    _text("event"),
+    _text("detail"),
+    PrimaryKeyConstraint("device_id", "tag"),
+    sqlite_with_rowid=False,
+)

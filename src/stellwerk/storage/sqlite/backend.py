@@ -1,0 +1,133 @@
+"""What the writer thread does with a group of commits and with the writes of people."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from stellwerk.app.journal import JournalEntry
+from stellwerk.app.ports import Commit, Limits
+from stellwerk.storage.sqlite.changes import ChangeWriter
+from stellwerk.storage.sqlite.journal import Batch, JournalTail
+from stellwerk.storage.sqlite.writer import Failures, Task
+
+_NOBODYS_FAULT: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT}
+)
+"""Primary result codes that say nothing about a single commit: looking for a culprit would only take longer."""
+
+
+class SqliteBackend:
+    """Runs in the writer thread; ``connection`` is its own. Implements `writer.Backend`."""
+
+    def __init__(self, connection: sqlite3.Connection, tail: JournalTail, salt: bytes, limits: Limits) -> None:
+        self.connection = connection
+        self._tail = tail
+        self._changes = ChangeWriter(connection, salt, limits)
+
+    def write(self, commits: Sequence[Commit]) -> Failures | None:
+        """All in one transaction; if that fails, one by one, so that only the culprit bears it."""
+        try:
+            self._write_group(commits)
+        except Exception as error:
+            if len(commits) == 1 or (isinstance(error, sqlite3.Error) and _code(error) in _NOBODYS_FAULT):
+                return [error] * len(commits)
+            return self._write_one_by_one(commits)
+        return None
+
+    def run_tasks(self, tasks: Sequence[Task]) -> None:
+        """In one transaction, each behind a savepoint."""
+        try:
+            self._begin()
+            for task in tasks:
+                self._run_task(task)
+            self.connection.execute("COMMIT")
+        except Exception as error:
+            self._rollback()
+            for task in tasks:
+                task.error = task.error or error
+
+    def append(self, entries: Sequence[JournalEntry]) -> None:
+        """For a task: journal ``entries`` in its transaction. The tail may then know of entries that were rolled back,
+        which only costs it a look at the table."""
+        if entries:
+            batch = Batch(entries, self._tail.next_seq)
+            batch.insert(self.connection)
+            self._tail.note(batch)
+
+    def _write_group(self, commits: Sequence[Commit]) -> None:
+        entries = [entry for commit in commits for entry in commit.entries]
+        changes = [change for commit in commits for change in commit.changes]
+        batch = Batch(entries, self._tail.next_seq) if entries else None
+        if changes:
+            try:
+                self._begin()
+                if batch is not None:
+                    batch.insert(self.connection)
+                self._changes.write(changes)
+                self.connection.execute("COMMIT")
+            except BaseException:
+                self._rollback()
+                raise
+        elif batch is not None:
+            # A single statement is a transaction of its own: the common case enters SQLite once.
+            batch.insert(self.connection)
+        if batch is not None:
+            seq = batch.first - 1
+            for commit in commits:
+                if commit.entries:
+                    seq += len(commit.entries)
+                    commit.seq = seq
+            self._tail.note(batch)
+
+    def _write_one_by_one(self, commits: Sequence[Commit]) -> list[Exception | None]:
+        failures: list[Exception | None] = [None] * len(commits)
+        batches: list[Batch] = []
+        next_seq = self._tail.next_seq
+        try:
+            self._begin()
+            for index, commit in enumerate(commits):
+                self.connection.execute("SAVEPOINT one")
+                try:
+                    if commit.entries:
+                        batch = Batch(commit.entries, next_seq)
+                        batch.insert(self.connection)
+                    self._changes.write(commit.changes)
+                except Exception as error:
+                    failures[index] = error
+                    self.connection.execute("ROLLBACK TO one")
+                else:
+                    if commit.entries:
+                        batches.append(batch)
+                        next_seq = batch.last + 1
+                        commit.seq = batch.last
+                self.connection.execute("RELEASE one")
+            self.connection.execute("COMMIT")
+        except Exception as error:
+            self._rollback()
+            return [failure or error for failure in failures]
+        for batch in batches:
+            self._tail.note(batch)
+        return failures
+
+    def _run_task(self, task: Task) -> None:
+        self.connection.execute("SAVEPOINT task")
+        try:
+            task.result = task.work()
+        except Exception as error:
+            task.error = error
+            # A full disk may have ended the whole transaction already; then this raises, and all of them failed.
+            self.connection.execute("ROLLBACK TO task")
+        self.connection.execute("RELEASE task")
+
+    def _begin(self) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def _rollback(self) -> None:
+        with suppress(sqlite3.Error):
+            self.connection.execute("ROLLBACK")
+
+
+def _code(error: sqlite3.Error) -> int:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return (code or 0) & 0xFF

@@ -1,0 +1,25 @@
+"""Opening database files the one way we use them."""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+_STATEMENTS_KEPT: Final = 256
+_BUSY_MS: Final = 5_000
+
+
+def connect(file: Path, *, writable: bool, synchronous: str = "FULL") -> sqlite3.Connection:
+    """A connection in autocommit mode: transactions are spelled out where they are wanted."""
+    connection = sqlite3.connect(
+        file, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS_KEPT, timeout=_BUSY_MS / 1000
+    )
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    if writable:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute("PRAGMA journal_size_limit=67108864")
+        connection.execute("PRAGMA cache_size=-32000")
+    else:
+        connection.execute("PRAGMA query_only=ON")
+    return connection

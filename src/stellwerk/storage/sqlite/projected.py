@@ -1,0 +1,83 @@
+"""`ProjectedStore` on the projector's file, read only."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from stellwerk.app.ports import ContainerState, DeviceState, Limits, LogLine, MessageRecord, StoredValue
+from stellwerk.core.ids import DeviceId
+from stellwerk.storage.eviction import kept
+from stellwerk.storage.sqlite import rows
+
+
+class SqliteProjection:
+    """Belongs to the event loop that opened ``connection``."""
+
+    def __init__(self, connection: sqlite3.Connection, limits: Limits) -> None:
+        self._connection = connection
+        self._limits = limits
+
+    def close(self) -> None:
+        self._connection.close()
+
+    async def received_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
+        count, _ = self._kept(device_id)
+        query = (
+            f"SELECT {rows.MESSAGE} FROM received_message WHERE device_id=? ORDER BY state_tag DESC LIMIT ? OFFSET ?"
+        )
+        found = self._rows(query, device_id, max(0, min(limit, count - offset)), offset)
+        return [rows.message_from(row) for row in found]
+
+    async def received_state(self, device_id: DeviceId) -> ContainerState:
+        found = self._rows("SELECT message_tag,message_ms FROM device_state WHERE device_id=?", device_id)
+        tag, modified_ms = found[0] if found else (0, 0)
+        count, size = self._kept(device_id)
+        return ContainerState(tag, count, size, modified_ms)
+
+    async def state_of(self, device_id: DeviceId) -> DeviceState | None:
+        found = self._rows(
+            "SELECT device_id,status,last_seen_ms,registered_ms,updated_ms,deregistered_ms,expired_ms "
+            "FROM device_state WHERE device_id=?",
+            device_id,
+        )
+        return DeviceState(*found[0]) if found else None
+
+    async def current_values(self, device_id: DeviceId) -> Sequence[StoredValue]:
+        query = "SELECT path,value,time_ms,seq FROM current_value WHERE device_id=? ORDER BY path"
+        return [StoredValue(*row) for row in self._rows(query, device_id)]
+
+    async def value_history(self, device_id: DeviceId, path: str, limit: int) -> Sequence[StoredValue]:
+        query = (
+            "SELECT path,value,time_ms,seq FROM value_history WHERE device_id=? AND path=? "
+            "ORDER BY time_ms DESC, seq DESC LIMIT ?"
+        )
+        return [StoredValue(*row) for row in self._rows(query, device_id, path, limit)]
+
+    async def device_log(self, device_id: DeviceId, limit: int) -> Sequence[LogLine]:
+        query = "SELECT seq,time_ms,event,detail FROM device_log WHERE device_id=? ORDER BY tag DESC LIMIT ?"
+        return [LogLine(*row) for row in self._rows(query, device_id, limit)]
+
+    async def projected_seq(self) -> int:
+        return self.seq()
+
+    def seq(self) -> int:
+        """The projector's cursor."""
+        found = self._rows("SELECT seq FROM projection")
+        return int(found[0][0]) if found else 0
+
+    def failures(self) -> int:
+        """Entries that could not be interpreted, since the file was made."""
+        found = self._rows("SELECT failures FROM projection")
+        return int(found[0][0]) if found else 0
+
+    def updated_ms(self, device_id: DeviceId) -> int:
+        """When the device last registered or updated, as far as it is projected; 0 = never."""
+        found = self._rows("SELECT updated_ms FROM device_state WHERE device_id=?", device_id)
+        return int(found[0][0]) if found else 0
+
+    def _kept(self, device_id: DeviceId) -> tuple[int, int]:
+        query = "SELECT content_size FROM received_message WHERE device_id=? ORDER BY state_tag DESC LIMIT ?"
+        return kept((row[0] for row in self._rows(query, device_id, self._limits.max_instances)), self._limits)
+
+    def _rows(self, query: str, *parameters: Any) -> list[Any]:
+        return self._connection.execute(query, parameters).fetchall()

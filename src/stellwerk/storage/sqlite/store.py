@@ -1,0 +1,312 @@
+"""`DecidingStore` on SQLite: reads on the event loop, writes through the writer thread."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Self
+
+from stellwerk.app.journal import JournalEntry
+from stellwerk.app.ports import (
+    Commit,
+    ContainerState,
+    Limits,
+    MessageRecord,
+    NewDevice,
+    NewOutgoing,
+    TreeResource,
+)
+from stellwerk.core.ids import DeviceId, PeerId, TenantId, encode_peer
+from stellwerk.device.command import Command
+from stellwerk.device.observation import WantedObservation
+from stellwerk.device.record import DeviceRecord
+from stellwerk.device.registration import Registration
+from stellwerk.lwm2m.schema.library import Library
+from stellwerk.storage.eviction import kept
+from stellwerk.storage.identifiers import SALT_BYTES
+from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE, require
+from stellwerk.storage.receipts import KEEP_MS
+from stellwerk.storage.sqlite import rows, tasks
+from stellwerk.storage.sqlite.backend import SqliteBackend
+from stellwerk.storage.sqlite.connection import connect
+from stellwerk.storage.sqlite.journal import JournalTail
+from stellwerk.storage.sqlite.projected import SqliteProjection
+from stellwerk.storage.sqlite.writer import GroupWriter
+
+QUEUE_LIMIT: Final = 20_000
+JOURNAL_KEEP_MS: Final = 3_600_000
+"""The least that a trimmed journal still reaches back. The projected file is written without waiting for the disk:
+after a power loss it may be minutes behind, and the journal has to hold what it lost."""
+
+_OPEN: Final = "step IN ('queued','sent','delivered')"
+_SENT: Final = "sent-msg"
+_OUTGOING: Final = "outgoing-msg"
+
+
+class SqliteStore:
+    """Made by `open`; belongs to the event loop that opened it. The projected file's reads are in ``projection``."""
+
+    def __init__(
+        self,
+        reader: sqlite3.Connection,
+        writer: sqlite3.Connection,
+        projection: SqliteProjection,
+        *,
+        library: Library,
+        limits: Limits,
+        queue_limit: int,
+        now_ms: int,
+    ) -> None:
+        """Use `open`."""
+        self.projection = projection
+        self.on_commit: Callable[[], None] = _nothing
+        """Runs on the loop after each group commit: wiring wakes the projector with it."""
+        self._reader = reader
+        self._connection = writer
+        self._limits = limits
+        self._model = rows.model_reader(library)
+        self._tail = JournalTail()
+        self._tail.load(reader, projection.seq(), now_ms - KEEP_MS)
+        self._backend = SqliteBackend(writer, self._tail, _salt(writer), limits)
+        self._writer = GroupWriter(self._backend, queue_limit, self._committed)
+        self._groups = 0
+
+    @classmethod
+    async def open(
+        cls,
+        data_dir: Path,
+        *,
+        library: Library | None = None,
+        limits: Limits | None = None,
+        queue_limit: int = QUEUE_LIMIT,
+        now_ms: int | None = None,
+    ) -> Self:
+        """Open the migrated files in ``data_dir``. Raises `SchemaMismatch` unless `migrations.migrate` was here."""
+        require(data_dir)
+        limits = limits or Limits()
+        deciding = data_dir / DECIDING_FILE
+        return cls(
+            connect(deciding, writable=False),
+            connect(deciding, writable=True),
+            SqliteProjection(connect(data_dir / PROJECTED_FILE, writable=False), limits),
+            library=library or Library.builtin(),
+            limits=limits,
+            queue_limit=queue_limit,
+            now_ms=time.time_ns() // 1_000_000 if now_ms is None else now_ms,
+        )
+
+    async def close(self) -> None:
+        """Write what waits, then close the files."""
+        await self._writer.close()
+        self._reader.close()
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA optimize")
+        self._connection.close()
+        self.projection.close()
+
+    # -- commits --
+
+    def submit(self, commit: Commit) -> None:
+        self._writer.submit(commit)
+
+    def queue_length(self) -> int:
+        return len(self._writer)
+
+    def _committed(self) -> None:
+        self._groups += 1
+        if self._groups % 64 == 0:
+            self._tail.projected_seq = self.projection.seq()
+        self.on_commit()
+
+    # -- tenants and devices --
+
+    async def tenant(self, name: str) -> TenantId | None:
+        row = self._row("SELECT id FROM tenant WHERE name=?", name)
+        return None if row is None else TenantId(row[0])
+
+    async def ensure_tenant(self, name: str, now_ms: int) -> TenantId:
+        return await self.tenant(name) or await self._task(tasks.ensure_tenant, name, now_ms)
+
+    async def create_device(self, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
+        record: DeviceRecord = await self._task(tasks.create_device, tenant_id, device)
+        return record
+
+    async def device(self, device_id: DeviceId) -> DeviceRecord | None:
+        return self._device("WHERE d.id=?", device_id)
+
+    async def device_by_name(self, tenant_id: TenantId, name: str) -> DeviceRecord | None:
+        return self._device("WHERE d.tenant_id=? AND d.name=?", tenant_id, name)
+
+    async def device_by_endpoint(self, endpoint_name: str) -> DeviceRecord | None:
+        return self._device(
+            "WHERE d.id=(SELECT device_id FROM device_alias WHERE alias=? ORDER BY rank,device_id LIMIT 1)",
+            endpoint_name,
+        )
+
+    async def devices(self, tenant_id: TenantId, limit: int, offset: int) -> Sequence[DeviceRecord]:
+        query = f"SELECT {rows.DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id WHERE d.tenant_id=? "
+        return [
+            rows.device_from(row)
+            for row in self._rows(query + "ORDER BY d.name LIMIT ? OFFSET ?", tenant_id, limit, offset)
+        ]
+
+    async def remove_device(self, device_id: DeviceId) -> bool:
+        removed: bool = await self._writer.run(
+            lambda: tasks.remove_device(self._connection, device_id, self._tail.next_seq - 1)
+        )
+        return removed
+
+    # -- registrations and observations --
+
+    async def registration_of(self, device_id: DeviceId) -> Registration | None:
+        return self._registration("device_id=?", device_id)
+
+    async def registration_at(self, location: str) -> Registration | None:
+        return self._registration("location=?", location)
+
+    async def registration_from(self, peer: PeerId) -> Registration | None:
+        return self._registration("peer=? ORDER BY registered_ms DESC, device_id DESC LIMIT 1", encode_peer(peer))
+
+    async def registrations_due(self, before_ms: int, limit: int) -> Sequence[tuple[Registration, int]]:
+        query = f"SELECT {rows.REGISTRATION} FROM registration WHERE deadline_ms<? ORDER BY deadline_ms LIMIT ?"
+        return [(self._registration_from(row), row[-1]) for row in self._rows(query, before_ms, limit)]
+
+    async def observations_of(self, device_id: DeviceId) -> Sequence[WantedObservation]:
+        query = f"SELECT {rows.OBSERVATION} FROM observation WHERE device_id=? ORDER BY created_ms, path"
+        return [rows.observation_from(row) for row in self._rows(query, device_id)]
+
+    async def observation_by_token(self, token: bytes) -> WantedObservation | None:
+        row = self._row(f"SELECT {rows.OBSERVATION} FROM observation WHERE token=?", token)
+        return None if row is None else rows.observation_from(row)
+
+    # -- commands and their messages --
+
+    async def post_outgoing(self, outgoing: NewOutgoing, limit: int) -> tuple[MessageRecord, Sequence[Command]]:
+        def work() -> tuple[MessageRecord, Sequence[Command]]:
+            posted = tasks.post_outgoing(self._connection, outgoing, limit)
+            self._backend.append(outgoing.entries)
+            return posted
+
+        return await self._writer.run(work)
+
+    async def open_commands(self, device_id: DeviceId | None, limit: int) -> Sequence[Command]:
+        query = f"SELECT {rows.COMMAND} FROM command WHERE {_OPEN}"
+        if device_id is None:
+            found = self._rows(query + " ORDER BY id LIMIT ?", limit)
+        else:
+            found = self._rows(query + " AND device_id=? ORDER BY id LIMIT ?", device_id, limit)
+        return [rows.command_from(row) for row in found]
+
+    async def outgoing_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
+        return self._messages("outgoing_message", device_id, limit, offset)
+
+    async def sent_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
+        count, _ = self._sent_kept(device_id)
+        return self._messages("sent_message", device_id, max(0, min(limit, count - offset)), offset)
+
+    async def container_state(self, device_id: DeviceId, container: str) -> ContainerState:
+        row = self._row(
+            "SELECT state_tag,modified_ms FROM message_container WHERE device_id=? AND container=?",
+            device_id,
+            container,
+        )
+        tag, modified_ms = row or (0, 0)
+        if container == _SENT:
+            count, size = self._sent_kept(device_id)
+        elif container == _OUTGOING:
+            query = "SELECT count(*),coalesce(sum(content_size),0) FROM outgoing_message WHERE device_id=?"
+            ((count, size),) = self._rows(query, device_id)
+        else:
+            raise ValueError(f"{container!r} is neither {_OUTGOING!r} nor {_SENT!r}")
+        return ContainerState(tag, count, size, modified_ms)
+
+    # -- tree resources --
+
+    async def create_resource(self, resource: TreeResource) -> None:
+        await self._task(tasks.create_resource, resource)
+
+    async def resource(self, tenant_id: TenantId, parent: str, name: str) -> TreeResource | None:
+        query = f"SELECT {rows.TREE_RESOURCE} FROM tree_resource WHERE tenant_id=? AND parent=? AND resource_name=?"
+        row = self._row(query, tenant_id, parent, name)
+        return None if row is None else rows.tree_resource_from(row)
+
+    async def resources(self, tenant_id: TenantId, parent: str, limit: int, offset: int) -> Sequence[TreeResource]:
+        query = (
+            f"SELECT {rows.TREE_RESOURCE} FROM tree_resource WHERE tenant_id=? AND parent=? "
+            "ORDER BY created_ms, resource_name LIMIT ? OFFSET ?"
+        )
+        return [rows.tree_resource_from(row) for row in self._rows(query, tenant_id, parent, limit, offset)]
+
+    # -- journal --
+
+    async def recall(self, receipt: bytes, since_ms: int) -> JournalEntry | None:
+        return self._tail.recall(self._reader, receipt, since_ms)
+
+    async def trim_journal(self, before_ms: int) -> int:
+        """Delete entries older than ``before_ms`` that are projected, a slice at a time, never the newest or those of
+        the last `JOURNAL_KEEP_MS`; returns how many rows went, 0 when there is nothing left to do."""
+        before_ms = min(before_ms, time.time_ns() // 1_000_000 - JOURNAL_KEEP_MS)
+        projected_seq = self.projection.seq()
+        return await self._writer.run(
+            lambda: (
+                self._connection.execute(
+                    "DELETE FROM journal WHERE first IN (SELECT first FROM journal ORDER BY first LIMIT 64) "
+                    "AND last<=? AND time_ms<? AND first<(SELECT max(first) FROM journal)",
+                    (projected_seq, before_ms),
+                ).rowcount
+            )
+        )
+
+    async def check(self) -> None:
+        self._row("SELECT 1 FROM meta LIMIT 1")
+        await self._writer.run(_nothing)
+
+    # -- reading --
+
+    def _rows(self, query: str, *parameters: Any) -> list[Any]:
+        # Always to the end: a half-read statement would hold a snapshot and keep the write-ahead log from shrinking.
+        return self._reader.execute(query, parameters).fetchall()
+
+    def _row(self, query: str, *parameters: Any) -> Any | None:
+        found = self._reader.execute(query, parameters).fetchall()
+        return found[0] if found else None
+
+    def _device(self, condition: str, *parameters: Any) -> DeviceRecord | None:
+        row = self._row(
+            f"SELECT {rows.DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id {condition}", *parameters
+        )
+        return None if row is None else rows.device_from(row)
+
+    def _registration(self, condition: str, *parameters: Any) -> Registration | None:
+        row = self._row(f"SELECT {rows.REGISTRATION} FROM registration WHERE {condition}", *parameters)
+        return None if row is None else self._registration_from(row)
+
+    def _registration_from(self, row: rows.Row) -> Registration:
+        # A plain Update leaves no trace in the row: the journal's tail knows it, and from there on the projection.
+        device_id = row[0]
+        updated_ms = max(self._tail.updated_ms(device_id), self.projection.updated_ms(device_id))
+        return rows.registration_from(row, updated_ms, self._model)
+
+    def _messages(self, table: str, device_id: DeviceId, limit: int, offset: int) -> list[MessageRecord]:
+        query = f"SELECT {rows.MESSAGE} FROM {table} WHERE device_id=? ORDER BY state_tag DESC LIMIT ? OFFSET ?"
+        return [rows.message_from(row) for row in self._rows(query, device_id, limit, offset)]
+
+    def _sent_kept(self, device_id: DeviceId) -> tuple[int, int]:
+        query = "SELECT content_size FROM sent_message WHERE device_id=? ORDER BY state_tag DESC LIMIT ?"
+        return kept((row[0] for row in self._rows(query, device_id, self._limits.max_instances)), self._limits)
+
+    async def _task(self, work: Callable[..., Any], *parameters: Any) -> Any:
+        return await self._writer.run(partial(work, self._connection, *parameters))
+
+
+def _nothing() -> None:
+    pass
+
+
+def _salt(connection: sqlite3.Connection) -> bytes:
+    connection.execute("INSERT OR IGNORE INTO meta(name,value) VALUES ('salt',?)", (os.urandom(SALT_BYTES),))
+    ((salt,),) = connection.execute("SELECT value FROM meta WHERE name='salt'").fetchall()
+    return bytes(salt)

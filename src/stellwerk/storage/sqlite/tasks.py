@@ -1,0 +1,159 @@
+"""What people write: devices, outgoing messages, tree resources. Each function runs in the writer thread, inside a
+transaction its caller opened and rolls back when it raises."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from stellwerk.app.operation_record import encode_operation
+from stellwerk.app.ports import AlreadyExists, ContainerFull, MessageRecord, NewDevice, NewOutgoing, TreeResource
+from stellwerk.core.ids import DeviceId, TenantId
+from stellwerk.device.command import Command, Step
+from stellwerk.device.record import DeviceRecord, endpoint_aliases
+from stellwerk.storage.sqlite import rows
+
+
+def ensure_tenant(connection: sqlite3.Connection, name: str, now_ms: int) -> TenantId:
+    """The tenant of that name, made if need be."""
+    connection.execute("INSERT INTO tenant(name,created_ms) VALUES (?,?) ON CONFLICT(name) DO NOTHING", (name, now_ms))
+    return TenantId(_one(connection, "SELECT id FROM tenant WHERE name=?", (name,)))
+
+
+def create_device(connection: sqlite3.Connection, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
+    """Raises `AlreadyExists`."""
+    if _exists(connection, "SELECT 1 FROM device WHERE tenant_id=? AND name=?", (tenant_id, device.name)):
+        raise AlreadyExists("device name", device.name)
+    if _exists(connection, "SELECT 1 FROM device WHERE node_id=?", (device.node_id,)):
+        raise AlreadyExists("node ID", device.node_id)
+    cursor = connection.execute(
+        "INSERT INTO device(tenant_id,name,node_id,labels,profile,security,device_info,created_ms,modified_ms) "
+        "VALUES (?,?,?,?,?,'nosec',?,?,?)",
+        (
+            tenant_id,
+            device.name,
+            device.node_id,
+            rows.to_json(device.labels),
+            device.profile,
+            rows.to_json(device.device_info),
+            device.created_ms,
+            device.created_ms,
+        ),
+    )
+    device_id = cursor.lastrowid
+    connection.executemany(
+        "INSERT INTO device_alias(alias,rank,device_id) VALUES (?,?,?)",
+        [(alias, rank, device_id) for alias, rank in endpoint_aliases(device.node_id, device.name)],
+    )
+    query = f"SELECT {rows.DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id WHERE d.id=?"
+    return rows.device_from(connection.execute(query, (device_id,)).fetchone())
+
+
+def remove_device(connection: sqlite3.Connection, device_id: DeviceId, last_seq: int) -> bool:
+    """The device and all that hangs on it; the projector is told through ``removed_device``."""
+    if connection.execute("DELETE FROM device WHERE id=?", (device_id,)).rowcount == 0:
+        return False
+    connection.execute("INSERT INTO removed_device(device_id,seq) VALUES (?,?)", (device_id, last_seq))
+    return True
+
+
+def post_outgoing(
+    connection: sqlite3.Connection, outgoing: NewOutgoing, limit: int
+) -> tuple[MessageRecord, list[Command]]:
+    """Raises `ContainerFull` or `AlreadyExists`. The entries are for the caller to append."""
+    device_id = outgoing.device_id
+    count = _one(connection, "SELECT count(*) FROM outgoing_message WHERE device_id=?", (device_id,))
+    if count >= limit:
+        raise ContainerFull("outgoing-msg", count, limit)
+    taken = "SELECT 1 FROM outgoing_message WHERE device_id=? AND resource_name=?"
+    if _exists(connection, taken, (device_id, outgoing.resource_name)):
+        raise AlreadyExists("resource name", outgoing.resource_name)
+    tag = _one(
+        connection,
+        "INSERT INTO message_container(device_id,container,state_tag,modified_ms) VALUES (?,'outgoing-msg',1,?) "
+        "ON CONFLICT DO UPDATE SET state_tag=state_tag+1, modified_ms=excluded.modified_ms RETURNING state_tag",
+        (device_id, outgoing.created_ms),
+    )
+    record = MessageRecord(
+        outgoing.resource_id,
+        outgoing.resource_name,
+        tag,
+        outgoing.created_ms,
+        outgoing.content,
+        outgoing.content_info,
+        outgoing.content_size,
+        outgoing.creator,
+        outgoing.labels,
+    )
+    if outgoing.commands:
+        connection.execute(
+            f"INSERT INTO outgoing_message(device_id,{rows.MESSAGE}) VALUES (?,?,?,?,?,?,?,?,?,?)",
+            (
+                device_id,
+                record.resource_id,
+                record.resource_name,
+                tag,
+                record.created_ms,
+                record.content,
+                record.content_info,
+                record.content_size,
+                record.creator,
+                rows.to_json(record.labels),
+            ),
+        )
+    return record, [_insert_command(connection, outgoing, index) for index in range(len(outgoing.commands))]
+
+
+def create_resource(connection: sqlite3.Connection, resource: TreeResource) -> None:
+    """Raises `AlreadyExists`."""
+    taken = "SELECT 1 FROM tree_resource WHERE tenant_id=? AND parent=? AND resource_name=?"
+    if _exists(connection, taken, (resource.tenant_id, resource.parent, resource.resource_name)):
+        raise AlreadyExists("resource name", resource.resource_name)
+    connection.execute(
+        f"INSERT INTO tree_resource({rows.TREE_RESOURCE}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+        rows.tree_resource_row(resource),
+    )
+
+
+def _insert_command(connection: sqlite3.Connection, outgoing: NewOutgoing, index: int) -> Command:
+    new = outgoing.commands[index]
+    cursor = connection.execute(
+        "INSERT INTO command(device_id,outgoing_ri,outgoing_rn,request_id,method,operation,content,content_info,step,"
+        "created_ms,expires_ms,changed_ms,reason,detail) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,'','')",
+        (
+            outgoing.device_id,
+            outgoing.resource_id,
+            outgoing.resource_name,
+            new.request_id,
+            new.method,
+            encode_operation(new.operation),
+            new.content,
+            new.content_info,
+            Step.QUEUED.value,
+            outgoing.created_ms,
+            new.expires_ms,
+            outgoing.created_ms,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return Command(
+        cursor.lastrowid,
+        outgoing.device_id,
+        outgoing.resource_id,
+        outgoing.resource_name,
+        new.request_id,
+        new.method,
+        new.operation,
+        new.content,
+        new.content_info,
+        Step.QUEUED,
+        outgoing.created_ms,
+        new.expires_ms,
+    )
+
+
+def _one(connection: sqlite3.Connection, query: str, parameters: Sequence[Any]) -> Any:
+    return connection.execute(query, parameters).fetchall()[0][0]
+
+
+def _exists(connection: sqlite3.Connection, query: str, parameters: Sequence[Any]) -> bool:
+    return bool(connection.execute(query, parameters).fetchall())

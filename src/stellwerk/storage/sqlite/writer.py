@@ -1,0 +1,177 @@
+"""Group commit: one thread writes what the event loop decided, many decisions per transaction.
+
+The loop never waits. Commits gather while the thread is writing; the moment it is done, the next group leaves and the
+callbacks of the last one run. What people write (`run`) goes behind the commits, as one transaction per round.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any, Final, Protocol, TypeVar
+
+from stellwerk.app.ports import Commit, StoreOverloaded
+
+T = TypeVar("T")
+
+GROUP: Final = 512
+"""Commits in one transaction at most."""
+TASKS_PER_ROUND: Final = 32
+"""Writes of people in one transaction at most: the journal waits no longer than these take (design §5)."""
+
+Failures = Sequence[Exception | None]
+"""One per commit or task: what kept it from being stored, or None."""
+
+
+class StoreClosed(Exception):
+    """The store takes nothing any more."""
+
+
+class Task:
+    """A write of people: ``work`` runs in the writer thread inside a transaction, its result or error goes to
+    ``future``."""
+
+    __slots__ = ("error", "future", "result", "work")
+
+    def __init__(self, work: Callable[[], Any], future: "asyncio.Future[Any]") -> None:
+        self.work = work
+        self.future = future
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+class Backend(Protocol):
+    """What the thread calls. Neither method may raise: what fails is told per commit or task."""
+
+    def write(self, commits: Sequence[Commit]) -> Failures | None:
+        """Store all of them; None when nothing failed."""
+        ...
+
+    def run_tasks(self, tasks: Sequence[Task]) -> None:
+        """Run them, each all or nothing, and set ``result`` or ``error``."""
+        ...
+
+
+class GroupWriter:
+    """Owns the writer thread. All methods belong to the event loop."""
+
+    def __init__(self, backend: Backend, queue_limit: int, on_commit: Callable[[], None]) -> None:
+        """``on_commit`` runs on the loop after each group that stored something, before its callbacks."""
+        self._backend = backend
+        self._queue_limit = queue_limit
+        self._on_commit = on_commit
+        self._loop = asyncio.get_running_loop()
+        self._commits: list[Commit] = []
+        self._tasks: list[Task] = []
+        self._writing = 0
+        self._busy = False
+        self._planned = False
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._rounds: SimpleQueue[tuple[list[Commit], list[Task]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="stellwerk-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, commit: Commit) -> None:
+        """Queue a commit for the next group; its ``done`` runs once, later."""
+        commits = self._commits
+        if self._closing:
+            self._loop.call_soon(commit.done, StoreClosed("the store is closed"))
+            return
+        waiting = len(commits) + self._writing
+        if waiting >= self._queue_limit:
+            self._loop.call_soon(commit.done, StoreOverloaded(waiting))
+            return
+        commits.append(commit)
+        if not self._planned and not self._busy:
+            self._plan()
+
+    def __len__(self) -> int:
+        """Commits waiting or being written."""
+        return len(self._commits) + self._writing
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` in the writer thread, in a transaction, behind the commits that wait. Raises what it raises."""
+        if self._closing:
+            raise StoreClosed("the store is closed")
+        task = Task(work, self._loop.create_future())
+        self._tasks.append(task)
+        if not self._planned and not self._busy:
+            self._plan()
+        result: T = await task.future
+        return result
+
+    async def close(self) -> None:
+        """Write all that waits, run the callbacks, end the thread. A second call does nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        await self._idle.wait()
+        self._rounds.put(None)
+        self._thread.join()
+
+    def _plan(self) -> None:
+        # At the end of this turn of the loop: all that its datagrams decided goes in one group.
+        self._planned = True
+        self._idle.clear()
+        self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._planned = False
+        if self._busy:
+            return
+        commits, tasks = self._commits[:GROUP], self._tasks[:TASKS_PER_ROUND]
+        if not commits and not tasks:
+            self._idle.set()
+            return
+        del self._commits[:GROUP]
+        del self._tasks[:TASKS_PER_ROUND]
+        self._busy = True
+        self._writing = len(commits)
+        self._rounds.put((commits, tasks))
+
+    def _run(self) -> None:
+        """The thread."""
+        while (work := self._rounds.get()) is not None:
+            commits, tasks = work
+            if commits:
+                failures = self._backend.write(commits)
+                self._loop.call_soon_threadsafe(self._written, commits, failures, not tasks)
+            if tasks:
+                self._backend.run_tasks(tasks)
+                self._loop.call_soon_threadsafe(self._tasks_ran, tasks)
+
+    def _written(self, commits: list[Commit], failures: Failures | None, last: bool) -> None:
+        self._writing = 0
+        if last:
+            self._busy = False
+            # First the next group, so that the thread works while the callbacks run.
+            self._dispatch()
+        if failures is None:
+            self._on_commit()
+            for commit in commits:
+                self._tell(commit, None)
+            return
+        if not all(failures):
+            self._on_commit()
+        for commit, failure in zip(commits, failures, strict=True):
+            self._tell(commit, failure)
+
+    def _tell(self, commit: Commit, failure: Exception | None) -> None:
+        try:
+            commit.done(failure)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "a commit's callback failed", "exception": error})
+
+    def _tasks_ran(self, tasks: list[Task]) -> None:
+        self._busy = False
+        self._dispatch()
+        self._on_commit()
+        for task in tasks:
+            if task.future.done():
+                continue
+            if task.error is not None:
+                task.future.set_exception(task.error)
+            else:
+                task.future.set_result(task.result)
