@@ -1,0 +1,120 @@
+"""The command line."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+
+from stellwerk.config import Settings, load_settings
+from stellwerk.core.errors import UserError
+from stellwerk.demo import run_demo
+from stellwerk.logs import configure_logs
+from stellwerk.sim.fleet import FleetOptions, run_fleet
+from stellwerk.sim.impairment import Conditions
+from stellwerk.wiring import Server, run
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help="LwM2M devices, served."
+)
+_say = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """Entry point. What a user can mend is one line on standard error and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        _say.print(f"[red]stellwerk:[/red] {error}")
+        raise SystemExit(2) from None
+
+
+@app.command()
+def serve(
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")] = None,
+) -> None:
+    """Serve devices and applications: all roles in one process."""
+    settings = _settings(config)
+
+    async def work(stop: asyncio.Event) -> None:
+        await run(Server(settings), stop)
+
+    _run(work)
+
+
+@app.command()
+def demo(
+    http_port: Annotated[int, typer.Option(help="Port of the HTTP API.")] = 8080,
+    coap_port: Annotated[int, typer.Option(help="Port of CoAP.")] = 5683,
+    devices: Annotated[int, typer.Option(help="How many simulated devices live.", min=1, max=500)] = 6,
+) -> None:
+    """Serve on a scratch directory with simulated devices that live; bearer token `demo`, loopback only."""
+    configure_logs("info", "console")
+
+    async def work(stop: asyncio.Event) -> None:
+        await run_demo(http_port, coap_port, devices, stop, _say)
+
+    _run(work)
+
+
+@app.command()
+def sim(
+    server: Annotated[str, typer.Option(help="Where to register: coap://HOST:PORT.")] = "coap://127.0.0.1:5683",
+    count: Annotated[int, typer.Option(help="How many devices.", min=1, max=100_000)] = 1,
+    prefix: Annotated[str, typer.Option(help="Endpoint names are PREFIX1, PREFIX2, ...")] = "sim-",
+    lifetime: Annotated[int, typer.Option(help="Registration lifetime in seconds.", min=1)] = 300,
+    send_every: Annotated[float, typer.Option(help="Seconds between Sends of a device; 0: none.", min=0)] = 0,
+    loss: Annotated[str, typer.Option(help="Share of datagrams lost each way, like 5%.")] = "0%",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same values and losses.")] = 1,
+) -> None:
+    """Simulated LwM2M clients against any server. End with Ctrl-C: they de-register."""
+    configure_logs("info", "console")
+    options = FleetOptions(
+        server=server,
+        count=count,
+        prefix=prefix,
+        lifetime_s=lifetime,
+        send_every_s=send_every or None,
+        conditions=Conditions(loss=_share(loss)),
+        seed=seed,
+    )
+
+    async def work(stop: asyncio.Event) -> None:
+        await run_fleet(options, stop, on_summary=lambda summary: _say.print(str(summary)))
+
+    _run(work)
+
+
+def _share(text: str) -> float:
+    """``5%`` or ``0.05`` as a share. Raises `typer.BadParameter`."""
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise typer.BadParameter(f"{text!r} is no share; write it like 5% or 0.05")
+    return share
+
+
+def _settings(config: Path | None) -> Settings:
+    settings = load_settings(config)
+    configure_logs(settings.log_level, settings.log_format)
+    return settings
+
+
+def _run(work: Any) -> None:
+    """Run ``work(stop)`` on uvloop; SIGTERM and SIGINT set ``stop``."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        job: Coroutine[Any, Any, None] = work(stop)
+        await job
+
+    uvloop.run(main())

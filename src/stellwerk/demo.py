@@ -1,0 +1,73 @@
+"""``stellwerk demo``: a server on a scratch directory, its devices provisioned, with simulated devices that live."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from stellwerk.app.ports import NewDevice
+from stellwerk.config import Settings
+from stellwerk.northbound.auth import Access
+from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
+from stellwerk.wiring import Server
+
+TOKEN: Final = "demo"
+LOOPBACK: Final = "127.0.0.1"
+SEND_EVERY_S: Final = 5.0
+
+_CURL: Final = """\
+curl -sS http://{host}:{port}/device-management-orchestrator/v3/default/device-communication/demo-1/outgoing-msg \\
+  -H 'Authorization: Bearer demo' -H 'Content-Type: application/json;ty=4' \\
+  -H 'X-M2M-Origin: CTestApp' -H 'X-M2M-RI: 123' \\
+  -d '{{"m2m:cin": {{"con": "READ /3/0/0"}}}}'"""
+
+
+async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.Event, say: Console) -> None:
+    """Serve until ``stop``; the scratch directory goes with it. Raises `UserError` for a taken port."""
+    with tempfile.TemporaryDirectory(prefix="stellwerk-demo-") as scratch:
+        settings = Settings(
+            data_dir=Path(scratch),
+            host=LOOPBACK,
+            http_port=http_port,
+            coap_host=LOOPBACK,
+            coap_port=coap_port,
+        )
+        access = Access(tenants=(settings.tenant,), role="rw", loopback_only=True)
+        server = Server(settings, {TOKEN: access})
+        await server.start()
+        try:
+            await server.provision([_device(number) for number in range(1, devices + 1)])
+            port = server.bound.coap[0][1]
+            options = FleetOptions(
+                server=f"coap://{LOOPBACK}:{port}",
+                count=devices,
+                prefix="demo-",
+                send_every_s=SEND_EVERY_S,
+                behaviours=_behaviours(devices),
+            )
+            say.print(
+                f"[bold]Stellwerk demo[/bold]: {devices} devices, HTTP on {LOOPBACK}:{server.bound.http_port}, "
+                f"CoAP on {LOOPBACK}:{port}, bearer token [bold]{TOKEN}[/bold]. Ctrl-C ends it."
+            )
+            say.print("Ask one for its manufacturer:\n")
+            say.print(_CURL.format(host=LOOPBACK, port=server.bound.http_port), soft_wrap=True, markup=False)
+            say.print("\nand read the answer with GET .../demo-1/received-msg/la; the README has the lines.")
+            await run_fleet(options, stop)
+        finally:
+            await server.stop()
+
+
+def _device(number: int) -> NewDevice:
+    name = f"demo-{number}"
+    labels = ("d2c:1.0", f"d2c-uplink-property_Room:room-{number}")
+    return NewDevice(name, f"urn:dev:os:{name}", labels, "SCS-LwM2M", (), 0)
+
+
+def _behaviours(devices: int) -> list[Behaviour]:
+    """demo-1 stays quiet and awake for the README's lines; the last two sleep and misbehave."""
+    if devices < 4:
+        return [Behaviour.QUIET, Behaviour.MOVING]
+    moving = [Behaviour.MOVING] * (devices - 3)
+    return [Behaviour.QUIET, *moving, Behaviour.SLEEPER, Behaviour.MISBEHAVING]

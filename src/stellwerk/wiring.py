@@ -1,0 +1,273 @@
+"""The one place where the parts meet: builds a server out of settings, starts it in order and stops it in order."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.expiry import Expiry
+from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.provisioning import Provisioning
+from stellwerk.app.handlers.registering import Registering
+from stellwerk.app.listening import Listening
+from stellwerk.app.ports import AlreadyExists, Limits, NewDevice
+from stellwerk.app.registry import Registry
+from stellwerk.app.tasks import Tasks
+from stellwerk.app.uplinks import Uplinks
+from stellwerk.coap.actions import Action
+from stellwerk.coap.endpoint import Endpoint
+from stellwerk.coap.events import Event
+from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
+from stellwerk.config import Settings
+from stellwerk.lwm2m.schema.library import Library
+from stellwerk.net.clock import SystemClock, SystemEntropy
+from stellwerk.net.driver import Driver
+from stellwerk.net.udp import CannotBind, UdpSocket
+from stellwerk.northbound.auth import Access, Tokens
+from stellwerk.northbound.http import build_http
+from stellwerk.northbound.server import HttpServer
+from stellwerk.northbound.services import Services
+from stellwerk.southbound.link import Link
+from stellwerk.storage.migrations import migrate
+from stellwerk.storage.projector_process import ProjectorProcess
+from stellwerk.storage.sqlite.store import SqliteStore
+
+log = structlog.get_logger(__name__)
+
+SWITCH_INTERVAL_S = 0.0005
+"""How often threads hand over the interpreter: the store's writer must not wait 5 ms for a busy loop (design §5)."""
+
+REGISTER_BODY_BYTES = 65_536
+SEND_BODY_BYTES = 65_536
+
+
+@dataclass(slots=True)
+class Bound:
+    """Where the listeners stand; a port is 0 where there is none."""
+
+    coap: list[tuple[str, int]] = field(default_factory=list)
+    http_host: str = ""
+    http_port: int = 0
+
+
+class Server:
+    """All roles in one process. `start`, then `stop` within seconds; what was acknowledged is on disk."""
+
+    def __init__(self, settings: Settings, tokens: Mapping[str, Access] | None = None) -> None:
+        """``tokens``: bearer tokens besides the configured one."""
+        self._settings = settings
+        self._tokens = dict(tokens or {})
+        self.bound = Bound()
+        self._ready = False
+        self._tasks = Tasks()
+        self._clock = SystemClock()
+        self._driver: Driver[Event, Action] | None = None
+        self._store: SqliteStore | None = None
+        self._projector: ProjectorProcess | None = None
+        self._http: HttpServer | None = None
+
+    async def start(self) -> None:
+        """Open the store, take up what was open, then listen. Raises `UserError` for what the operator can mend."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Take nothing more in, finish what is being stored, answer it, close."""
+        self._ready = False
+        if self._driver is not None:
+            self._driver.stop_reading()
+        if self._http is not None:
+            await self._http.stop()
+        await self._tasks.close()
+        # What closing commits is still answered: the sockets go last.
+        if self._store is not None:
+            await self._store.close()
+        if self._driver is not None:
+            await asyncio.sleep(0)
+            self._driver.close()
+        if self._projector is not None:
+            await self._projector.stop()
+
+    async def provision(self, devices: Iterable[NewDevice]) -> None:
+        """Make devices in the configured tenant; one that exists already stays as it is."""
+        assert self._store is not None
+        tenant_id = await self._store.ensure_tenant(self._settings.tenant, self._clock.wall_ms())
+        for each in devices:
+            with contextlib.suppress(AlreadyExists):
+                await self._store.create_device(tenant_id, replace(each, created_ms=self._clock.wall_ms()))
+
+    async def _start(self) -> None:
+        settings = self._settings
+        clock, entropy, tasks = self._clock, SystemEntropy(), self._tasks
+        limits = Limits()
+        library = Library.builtin()
+
+        for done in await asyncio.to_thread(migrate, settings.data_dir):
+            log.info("store.migrated", what=done)
+        store = self._store = await SqliteStore.open(settings.data_dir, library=library, limits=limits)
+        tenant_id = await store.ensure_tenant(settings.tenant, clock.wall_ms())
+        projector = self._projector = ProjectorProcess(settings.data_dir)
+        await projector.start()
+        store.on_commit = projector.wake
+
+        registry = Registry(store)
+        listening = Listening(tasks)
+        link = Link(submit=self._submit, store=store, tasks=tasks, entropy=entropy, clock=clock)
+        observations = Observations(store=store, registry=registry, clock=clock, link=link)
+        commands = Commands(
+            store=store,
+            registry=registry,
+            library=library,
+            observations=observations,
+            tasks=tasks,
+            clock=clock,
+            entropy=entropy,
+            link=link,
+            limits=limits,
+            awake_s=settings.awake_s,
+        )
+        registering = Registering(
+            store=store,
+            registry=registry,
+            library=library,
+            clock=clock,
+            entropy=entropy,
+            link=link,
+            listener=listening,
+            grace_s=settings.expiry_grace_s,
+            auto_provision=settings.auto_provision,
+            tenant_id=tenant_id,
+        )
+        uplinks = Uplinks(
+            store=store,
+            registry=registry,
+            library=library,
+            registering=registering,
+            tasks=tasks,
+            clock=clock,
+            link=link,
+            listener=listening,
+            grace_s=settings.expiry_grace_s,
+        )
+        expiry = Expiry(
+            store=store, registry=registry, clock=clock, link=link, listener=listening, grace_s=settings.expiry_grace_s
+        )
+        listening.connect(commands, observations)
+        link.connect(uplinks, observations, listening.finished)
+
+        engine = Endpoint(
+            entropy,
+            ask_until=clock.now() + EXCHANGE_LIFETIME_S,
+            body_bytes_by_path={("rd",): REGISTER_BODY_BYTES, ("dp",): SEND_BODY_BYTES},
+        )
+        driver: Driver[Event, Action] = Driver(engine, link.handle, clock=clock)
+        self._driver = driver
+
+        open_commands = await commands.recover()
+        tasks.spawn("expiry", expiry.run())
+        if settings.auto_provision:
+            log.warning(
+                "auto_provision.on", patterns=list(settings.auto_provision), meaning="these may register without keys"
+            )
+        await self._listen_http(store, commands, clock, entropy, tasks)
+        self._listen_coap(driver)
+        self._ready = True
+        log.info(
+            "server.ready",
+            coap=[f"{host}:{port}" for host, port in self.bound.coap],
+            http=f"{self.bound.http_host}:{self.bound.http_port}",
+            open_commands=open_commands,
+        )
+
+    def _submit(self, action: Action) -> None:
+        assert self._driver is not None
+        self._driver.submit(action)
+
+    async def _listen_http(
+        self, store: SqliteStore, commands: Commands, clock: SystemClock, entropy: SystemEntropy, tasks: Tasks
+    ) -> None:
+        settings = self._settings
+        if settings.http_port is None:
+            return
+        tokens = dict(self._tokens)
+        if settings.api_token:
+            tokens[settings.api_token] = Access(tenants=(settings.tenant,), role="rw")
+        provisioning = Provisioning(
+            store=store, clock=clock, entropy=entropy, spawn=lambda work: tasks.spawn("provisioning", work)
+        )
+        services = Services(
+            deciding=store,
+            projected=store.projection,
+            commands=commands,
+            provisioning=provisioning,
+            tokens=Tokens(tokens),
+            clock=clock,
+            entropy=entropy,
+            ready=self._missing,
+            naming="published",
+        )
+        server = self._http = HttpServer(build_http(services), settings.host, settings.http_port)
+        await server.start()
+        self.bound.http_host, self.bound.http_port = settings.host, server.port
+
+    def _listen_coap(self, driver: Driver[Event, Action]) -> None:
+        settings = self._settings
+        if settings.coap_port is None:
+            return
+        port = settings.coap_port
+        hosts = [settings.coap_host] if settings.coap_host else ["0.0.0.0", "::"]
+        for host in hosts:
+            try:
+                bound = UdpSocket(host, port)
+            except CannotBind:
+                if settings.coap_host or (host != "::" or _has_ipv6()):
+                    raise
+                continue
+            # With port 0 the second family takes the number that the first one got.
+            port = bound.port
+            driver.add(bound)
+            self.bound.coap.append((bound.host, bound.port))
+
+    async def _missing(self) -> list[str]:
+        missing = []
+        if not self._ready:
+            missing.append("listeners are not bound yet")
+        try:
+            if self._store is not None:
+                await self._store.check()
+        except Exception as error:
+            missing.append(f"the store does not answer: {error}")
+        if self._projector is None or not self._projector.alive:
+            missing.append("the projector does not run")
+        return missing
+
+
+def _has_ipv6() -> bool:
+    if not socket.has_ipv6:
+        return False
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+async def run(server: Server, stop: asyncio.Event) -> None:
+    """Start, wait for ``stop``, stop."""
+    await server.start()
+    try:
+        await stop.wait()
+    finally:
+        log.info("server.stopping")
+        await server.stop()
+        log.info("server.stopped")

@@ -1,0 +1,313 @@
+"""The whole server in memory, with time as an argument: bytes in, bytes out, read like a sequence chart.
+
+``stack << con(POST, "/rd?ep=dev1", mid=7) >> ack(CREATED, mid=7)`` feeds one datagram and wants one back.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from stellwerk.app.command_request import CommandRequest
+from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.expiry import Expiry
+from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.registering import Registering
+from stellwerk.app.listening import Listening
+from stellwerk.app.ports import Limits, NewDevice
+from stellwerk.app.registry import Registry
+from stellwerk.app.tasks import Tasks
+from stellwerk.app.uplinks import Uplinks
+from stellwerk.coap.endpoint import Endpoint
+from stellwerk.coap.message import ACK, CON, NON, RST, Message, decode_message, encode_message
+from stellwerk.coap.options import encode_uint, sort_options
+from stellwerk.core.ids import PeerId
+from stellwerk.core.instant import Instant
+from stellwerk.lwm2m.schema.library import Library
+from stellwerk.southbound.link import Link
+from stellwerk.storage.memory import MemoryStore
+
+WALL_MS = 1_790_000_000_000
+HOME = PeerId("udp", "192.0.2.1", 40000, "192.0.2.100", 5683)
+
+
+class ManualClock:
+    """Time that moves only when a test says so."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def wall_ms(self) -> int:
+        return WALL_MS + int((self.at - 1000.0) * 1000)
+
+    def lifetime_ms(self) -> int:
+        return self.wall_ms()
+
+    def instant(self) -> Instant:
+        return Instant(self.now(), self.wall_ms())
+
+
+class SeededEntropy:
+    """Bytes that look random and are the same in every run."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed, self._count = seed, 0
+
+    def take(self, count: int) -> bytes:
+        self._count += 1
+        return hashlib.shake_128(f"{self._seed}/{self._count}".encode()).digest(count)
+
+
+@dataclass
+class Step:
+    """One datagram of a chart; ``check`` looks closer at one that is wanted."""
+
+    message: Message
+    peer: PeerId = HOME
+    check: Callable[[Message], None] | None = None
+    ignore: frozenset[str] = frozenset()
+
+
+@dataclass
+class After:
+    seconds: float
+
+
+def _message(kind: int, code: int, target: str, mid: int, token: bytes, payload: bytes, **options: Any) -> Message:
+    path, _, query = target.partition("?")
+    found: list[tuple[int, bytes]] = [(11, each.encode()) for each in path.split("/") if each]
+    found += [(15, each.encode()) for each in query.split("&") if each]
+    for name, number in (("observe", 6), ("content_format", 12), ("accept", 17)):
+        if options.get(name) is not None:
+            found.append((number, encode_uint(options[name])))
+    found += options.get("extra", [])
+    return Message(kind, code, mid, token, sort_options(found), payload)
+
+
+def con(
+    code: int, target: str = "", *, mid: int, token: bytes = b"", payload: bytes = b"", peer: PeerId = HOME, **more: Any
+) -> Step:
+    """A confirmable request or response from the device."""
+    return Step(_message(CON, code, target, mid, token, payload, **more), peer)
+
+
+def non(
+    code: int, target: str = "", *, mid: int, token: bytes = b"", payload: bytes = b"", peer: PeerId = HOME, **more: Any
+) -> Step:
+    """The same, non-confirmable."""
+    return Step(_message(NON, code, target, mid, token, payload, **more), peer)
+
+
+def ack(code: int = 0, *, mid: int, token: bytes = b"", payload: bytes = b"", peer: PeerId = HOME, **more: Any) -> Step:
+    """An acknowledgement, empty or with a piggybacked response."""
+    return Step(_message(ACK, code, "", mid, token, payload, **more), peer)
+
+
+def rst(*, mid: int, peer: PeerId = HOME) -> Step:
+    return Step(Message(RST, 0, mid), peer)
+
+
+def after(seconds: float) -> After:
+    return After(seconds)
+
+
+@dataclass
+class Stack:
+    """``store`` may be that of an earlier stack: a restart. ``ask_for_s``: how long old requests are asked for."""
+
+    store: MemoryStore | None = None
+    clock: ManualClock = field(default_factory=ManualClock)
+    seed: int = 0
+    ask_for_s: float | None = None
+    grace_s: float = 0.0
+    auto_provision: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._runner.get_loop()
+        self.out: list[tuple[PeerId, Message]] = []
+        self.library = Library.builtin()
+        self.run(self._build())
+
+    async def _build(self) -> None:
+        self.tasks = Tasks()
+        self.entropy = SeededEntropy(self.seed)
+        if self.store is None:
+            self.store = MemoryStore(library=self.library, limits=Limits())
+        store, clock = self.store, self.clock
+        self.tenant_id = await store.ensure_tenant("default", clock.wall_ms())
+        self.registry = Registry(store)
+        self.listening = Listening(self.tasks)
+        self.engine = Endpoint(
+            self.entropy, ask_until=None if self.ask_for_s is None else clock.now() + self.ask_for_s
+        )
+        self.link = Link(
+            submit=lambda action: self.engine.submit(action, clock.now()),
+            store=store,
+            tasks=self.tasks,
+            entropy=self.entropy,
+            clock=clock,
+        )
+        self.observations = Observations(store=store, registry=self.registry, clock=clock, link=self.link)
+        self.commands = Commands(
+            store=store,
+            registry=self.registry,
+            library=self.library,
+            observations=self.observations,
+            tasks=self.tasks,
+            clock=clock,
+            entropy=self.entropy,
+            link=self.link,
+            limits=Limits(),
+            awake_s=93.0,
+        )
+        self.registering = Registering(
+            store=store,
+            registry=self.registry,
+            library=self.library,
+            clock=clock,
+            entropy=self.entropy,
+            link=self.link,
+            listener=self.listening,
+            grace_s=self.grace_s,
+            auto_provision=self.auto_provision,
+            tenant_id=self.tenant_id,
+        )
+        self.uplinks = Uplinks(
+            store=store,
+            registry=self.registry,
+            library=self.library,
+            registering=self.registering,
+            tasks=self.tasks,
+            clock=clock,
+            link=self.link,
+            listener=self.listening,
+            grace_s=self.grace_s,
+        )
+        self.expiry = Expiry(
+            store=store,
+            registry=self.registry,
+            clock=clock,
+            link=self.link,
+            listener=self.listening,
+            grace_s=self.grace_s,
+        )
+        self.listening.connect(self.commands, self.observations)
+        self.link.connect(self.uplinks, self.observations, self.listening.finished)
+
+    # -- the chart --
+
+    def __lshift__(self, step: Step | After) -> "Stack":
+        """Feed a datagram, or let time pass."""
+        if isinstance(step, After):
+            self.run(self._wait(step.seconds))
+        else:
+            datagram = encode_message(step.message)
+            self.engine.feed(datagram, peer=step.peer, now=self.clock.now())
+            self.run(self._settle())
+        return self
+
+    def __rshift__(self, step: Step) -> "Stack":
+        """Want a datagram: type, code, message ID and token as given; options and payload where they are given."""
+        assert self.out, f"nothing was sent; wanted {step.message}"
+        peer, sent = self.out.pop(0)
+        wanted = step.message
+        assert peer == step.peer
+        assert (sent.type, sent.code, sent.mid) == (wanted.type, wanted.code, wanted.mid), f"sent {sent}"
+        assert sent.token == wanted.token
+        for option in wanted.options:
+            assert option in sent.options, f"sent {sent}"
+        if wanted.payload:
+            assert sent.payload == wanted.payload
+        return self
+
+    def take(self) -> Message:
+        """The next datagram sent, to look at and to answer."""
+        assert self.out, "nothing was sent"
+        return self.out.pop(0)[1]
+
+    def silent(self) -> bool:
+        """Whether nothing was sent that was not wanted yet."""
+        return not self.out
+
+    # -- looking inside --
+
+    def provision(self, name: str, labels: tuple[str, ...] = ()) -> Any:
+        assert self.store is not None
+        new = NewDevice(name, f"urn:dev:os:{name}", labels, "SCS-LwM2M", (), self.clock.wall_ms())
+        return self.run(self.store.create_device(self.tenant_id, new))
+
+    def post(self, device: Any, *requests: CommandRequest) -> Any:
+        async def work() -> Any:
+            text = "; ".join(str(each.content) for each in requests)
+            return await self.commands.post(
+                device, name=None, content=text, content_info=None, creator="CTestApp", labels=(), requests=requests
+            )
+
+        return self.run(self._then_settle(work()))
+
+    def received(self, device: Any) -> list[dict[str, Any]]:
+        """Contents of received-msg, oldest first."""
+        import json
+
+        assert self.store is not None
+        records = self.run(self.store.received_messages(device.device_id, 1000, 0))
+        return [json.loads(each.content) for each in reversed(records)]
+
+    def values(self, device: Any, path: str) -> list[str]:
+        """Stored values of a path, oldest first."""
+        assert self.store is not None
+        return [each.value for each in reversed(self.run(self.store.value_history(device.device_id, path, 1000)))]
+
+    def log(self, device: Any) -> list[str]:
+        """Events of the device's log, oldest first."""
+        assert self.store is not None
+        return [each.event for each in reversed(self.run(self.store.device_log(device.device_id, 1000)))]
+
+    def registrations(self) -> list[str]:
+        return sorted(each.registration.endpoint_name for each in self.registry)
+
+    def run(self, work: Any) -> Any:
+        return self._runner.run(work)
+
+    def close(self) -> None:
+        self.run(self.tasks.close())
+        self._runner.close()
+
+    # -- inside --
+
+    async def _then_settle(self, work: Any) -> Any:
+        result = await work
+        await self._settle()
+        return result
+
+    async def _settle(self) -> None:
+        quiet = 0
+        while quiet < 3:
+            events = self.engine.take_events()
+            if events:
+                self.link.handle(events, self.clock.instant())
+            for peer, datagram in self.engine.take_datagrams():
+                self.out.append((peer, decode_message(datagram)))
+                events = events or [None]  # type: ignore[list-item]
+            await asyncio.sleep(0)
+            quiet = 0 if events or len(self.tasks) else quiet + 1
+
+    async def _wait(self, seconds: float) -> None:
+        end = self.clock.at + seconds
+        while True:
+            deadline = self.engine.deadline()
+            if deadline is None or deadline > end:
+                break
+            self.clock.at = max(self.clock.at, deadline)
+            self.engine.tick(self.clock.at)
+            await self._settle()
+        self.clock.at = end
+        self.engine.tick(end)
+        while await self.expiry.look():
+            await self._settle()
+        await self._settle()
