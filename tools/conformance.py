@@ -91,11 +91,20 @@ def load_rows() -> dict[str, Any]:
     return tomllib.loads(ROWS.read_text(encoding="utf-8"))
 
 
+def is_of(clause: str, prefix: str) -> bool:
+    """Whether ``clause`` is the standard ``prefix`` as a whole, or its prefix, a blank and a clause."""
+    return clause == prefix or clause.startswith(prefix + " ")
+
+
 def unknown_clauses(found: list[Shown], rows: dict[str, Any]) -> list[Shown]:
-    """Markers that name neither a row nor a clause of a known standard (its prefix, a blank, the clause)."""
+    """Markers that name neither a row nor a known standard."""
     known = {row["id"] for group in rows["group"] for row in group["rows"]}
-    prefixes = tuple(standard["prefix"] + " " for standard in rows["standard"])
-    return [shown for shown in found if shown.clause not in known and not shown.clause.startswith(prefixes)]
+    prefixes = [standard["prefix"] for standard in rows["standard"]]
+    return [
+        shown
+        for shown in found
+        if shown.clause not in known and not any(is_of(shown.clause, prefix) for prefix in prefixes)
+    ]
 
 
 def natural(text: str) -> list[tuple[bool, int, str]]:
@@ -140,7 +149,7 @@ def render(found: list[Shown], rows: dict[str, Any], deviations: str) -> str:
     lines += ["", "## Clauses of standards", "", "| clause | shown by |", "|---|---|"]
     for standard in rows["standard"]:
         prefix = standard["prefix"]
-        clauses = sorted((c for c in tests_of if c.startswith(prefix + " ")), key=natural)
+        clauses = sorted((clause for clause in tests_of if is_of(clause, prefix)), key=natural)
         state = "" if clauses else f"open: {standard.get('open', 'no test names a clause of it yet')}"
         lines.append(f"| **{prefix}** {standard['title']} | {state} |")
         lines += [f"| {clause} | {cell(tests_of[clause])} |" for clause in clauses]
