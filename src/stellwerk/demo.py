@@ -34,7 +34,7 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
             coap_host=LOOPBACK,
             coap_port=coap_port,
         )
-        access = Access(tenants=(settings.tenant,), role="rw", loopback_only=True)
+        access = Access(tenants=frozenset({settings.tenant}), role="rw", loopback_only=True)
         server = Server(settings, {TOKEN: access})
         await server.start()
         try:

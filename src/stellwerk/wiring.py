@@ -200,7 +200,7 @@ class Server:
             return
         tokens = dict(self._tokens)
         if settings.api_token:
-            tokens[settings.api_token] = Access(tenants=(settings.tenant,), role="rw")
+            tokens[settings.api_token] = Access(tenants=frozenset({settings.tenant}), role="rw")
         provisioning = Provisioning(
             store=store, clock=clock, entropy=entropy, spawn=lambda work: tasks.spawn("provisioning", work)
         )

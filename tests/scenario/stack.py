@@ -142,9 +142,7 @@ class Stack:
         self.tenant_id = await store.ensure_tenant("default", clock.wall_ms())
         self.registry = Registry(store)
         self.listening = Listening(self.tasks)
-        self.engine = Endpoint(
-            self.entropy, ask_until=None if self.ask_for_s is None else clock.now() + self.ask_for_s
-        )
+        self.engine = Endpoint(self.entropy, ask_until=None if self.ask_for_s is None else clock.now() + self.ask_for_s)
         self.link = Link(
             submit=lambda action: self.engine.submit(action, clock.now()),
             store=store,

@@ -208,7 +208,7 @@ class Uplinks:
     def _changed(self, uplink: Update, known: Known, peer: PeerId, updated_ms: int) -> Registration:
         """Raises the decoders' PeerErrors."""
         registration = known.registration
-        parameters = decode_update(uplink.query)
+        parameters = decode_update(uplink.query, registration.version)
         objects, types, body = registration.objects, registration.types, registration.body
         if uplink.body:
             objects, types = self._registering.model(uplink.body, registration.version)

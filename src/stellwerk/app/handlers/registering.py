@@ -29,7 +29,7 @@ from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
 from stellwerk.lwm2m.operations import Register
 from stellwerk.lwm2m.registration_parameters import (
     RegistrationParameters,
-    UnsupportedVersion,
+    VersionUnsupported,
     decode_registration,
 )
 from stellwerk.lwm2m.schema.library import DeviceTypes, Library
@@ -88,7 +88,7 @@ class Registering:
             if uplink.content_format not in _LINK_FORMATS:
                 raise NotLinkFormat(uplink.content_format)
             objects, types = self.model(uplink.body, parameters.version)
-        except UnsupportedVersion as error:
+        except VersionUnsupported as error:
             self._refuse(peer, Status.PRECONDITION_FAILED, str(error), answer)
             return
         except PeerError as error:
@@ -186,7 +186,7 @@ class Registering:
             registered_ms=now_ms,
             updated_ms=now_ms,
             sms=parameters.sms or "",
-            extra=parameters.extra,
+            extra=tuple((name, value or "") for name, value in parameters.extra),
             proven=False,
         )
 

@@ -1,0 +1,14 @@
+"""One fresh stack a test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.scenario.stack import Stack
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    made = Stack()
+    yield made
+    made.close()
