@@ -13,9 +13,9 @@ def render(content: Any) -> tuple[str, int]:
     try:
         encoded = _encode(content)
     except (TypeError, ValueError, OverflowError):
-        # An integer beyond 64 bits or a lone surrogate, which JSON text can hold and the fast encoder cannot.
-        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-        return text, len(text.encode("utf-8", "surrogatepass"))
+        # An integer beyond 64 bits or a lone surrogate: JSON can spell them, the fast encoder cannot. No database takes
+        # a surrogate as text, so it becomes a question mark.
+        encoded = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     return encoded.decode(), len(encoded)
 
 
@@ -23,4 +23,4 @@ def content_size(text: str) -> int:
     """contentSize of a ``con`` given as JSON text: a string counts without quotes and escapes, all else as its text."""
     if text.startswith('"'):
         text = json.loads(text)
-    return len(text.encode("utf-8", "surrogatepass"))
+    return len(text.encode("utf-8", "replace"))

@@ -1,0 +1,443 @@
+"""Both store ports with plain dicts: for scenario tests and for trying things out. Kept honest by the same contract
+tests as the databases."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final, assert_never
+
+from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.ports import (
+    AlreadyExists,
+    Change,
+    ChangeCommand,
+    ChangeRegistration,
+    CommandNeverSent,
+    CommandSent,
+    Commit,
+    ContainerFull,
+    ContainerState,
+    DropObservation,
+    DropRegistration,
+    Limits,
+    MessageRecord,
+    NewDevice,
+    NewOutgoing,
+    PutObservation,
+    PutRegistration,
+    StoreOverloaded,
+    TreeResource,
+)
+from stellwerk.core.ids import DeviceId, PeerId, TenantId
+from stellwerk.device.command import FINAL, Command, Step
+from stellwerk.device.observation import WantedObservation
+from stellwerk.device.record import DeviceRecord, endpoint_aliases
+from stellwerk.device.registration import Registration
+from stellwerk.lwm2m.content import Types
+from stellwerk.lwm2m.link_format import decode_object_list
+from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.schema.library import Library
+from stellwerk.storage.content import content_size
+from stellwerk.storage.eviction import kept
+from stellwerk.storage.identifiers import SALT_BYTES, sent_ids
+from stellwerk.storage.memory_projection import MemoryProjection
+
+Scheduler = Callable[[Callable[[], None]], None]
+_ABSENT: Final = object()
+_SENT: Final = "sent-msg"
+_OUTGOING: Final = "outgoing-msg"
+
+
+class Broken(Exception):
+    """A change that the tables would not take: a location or token that is taken, a device that is not there."""
+
+
+class MemoryStore:
+    """Implements `DecidingStore` and, as ``projection``, `ProjectedStore`; projects at commit.
+
+    ``schedule`` runs a commit's callback a little later (default: the running loop's ``call_soon``).
+    """
+
+    def __init__(
+        self,
+        *,
+        library: Library | None = None,
+        limits: Limits | None = None,
+        schedule: Scheduler | None = None,
+        queue_limit: int = 20_000,
+        salt: bytes | None = None,
+    ) -> None:
+        self.on_commit: Callable[[], None] = _nothing
+        self.limits = limits or Limits()
+        self._library = library or Library.builtin()
+        self._schedule = schedule or _call_soon
+        self._queue_limit = queue_limit
+        self._salt = os.urandom(SALT_BYTES) if salt is None else salt
+        self._waiting = 0
+        self._undo: list[Callable[[], None]] = []
+        self._tenants: dict[str, TenantId] = {}
+        self._devices: dict[DeviceId, DeviceRecord] = {}
+        self._last_device_id = 0
+        self._registrations: dict[DeviceId, tuple[Registration, int]] = {}
+        self._observations: dict[tuple[DeviceId, Path], WantedObservation] = {}
+        self._commands: dict[int, Command] = {}
+        self._last_command_id = 0
+        self._outgoing: dict[tuple[DeviceId, str], MessageRecord] = {}
+        self._sent: dict[int, tuple[DeviceId, MessageRecord]] = {}
+        self._containers: dict[tuple[DeviceId, str], tuple[int, int]] = {}
+        """State tag and time of the last change."""
+        self._resources: dict[tuple[TenantId, str, str], TreeResource] = {}
+        self._journal: list[JournalEntry] = []
+        self._receipts: dict[bytes, JournalEntry] = {}
+        self._updates: dict[DeviceId, int] = {}
+        self.projection = MemoryProjection(self._salt, self._types, self.limits)
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    # -- commits --
+
+    def submit(self, commit: Commit) -> None:
+        if self._waiting >= self._queue_limit:
+            self._schedule(lambda: commit.done(StoreOverloaded(self._queue_limit)))
+            return
+        self._waiting += 1
+        error: Exception | None = None
+        try:
+            for change in commit.changes:
+                self._apply(change)
+        except Broken as broken:
+            error = broken
+            for undo in reversed(self._undo):
+                undo()
+        self._undo.clear()
+        if error is None:
+            self._append(commit.entries)
+            commit.seq = len(self._journal) if commit.entries else 0
+
+        def finish() -> None:
+            self._waiting -= 1
+            if error is None:
+                self.on_commit()
+            commit.done(error)
+
+        self._schedule(finish)
+
+    def queue_length(self) -> int:
+        return self._waiting
+
+    # -- tenants and devices --
+
+    async def tenant(self, name: str) -> TenantId | None:
+        return self._tenants.get(name)
+
+    async def ensure_tenant(self, name: str, now_ms: int) -> TenantId:
+        return self._tenants.setdefault(name, TenantId(len(self._tenants) + 1))
+
+    async def create_device(self, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
+        for known in self._devices.values():
+            if known.tenant_id == tenant_id and known.name == device.name:
+                raise AlreadyExists("device name", device.name)
+        for known in self._devices.values():
+            if known.node_id == device.node_id:
+                raise AlreadyExists("node ID", device.node_id)
+        self._last_device_id += 1
+        device_id = DeviceId(self._last_device_id)
+        tenant = next(name for name, each in self._tenants.items() if each == tenant_id)
+        record = DeviceRecord(
+            device_id,
+            tenant_id,
+            tenant,
+            device.name,
+            device.node_id,
+            device.labels,
+            device.profile,
+            device.created_ms,
+            device.created_ms,
+            device_info=device.device_info,
+        )
+        self._devices[device_id] = record
+        self.projection.names[device_id] = device.name
+        return record
+
+    async def device(self, device_id: DeviceId) -> DeviceRecord | None:
+        return self._devices.get(device_id)
+
+    async def device_by_name(self, tenant_id: TenantId, name: str) -> DeviceRecord | None:
+        found = (each for each in self._devices.values() if each.tenant_id == tenant_id and each.name == name)
+        return next(found, None)
+
+    async def device_by_endpoint(self, endpoint_name: str) -> DeviceRecord | None:
+        found = [
+            (rank, record.device_id)
+            for record in self._devices.values()
+            for alias, rank in endpoint_aliases(record.node_id, record.name)
+            if alias == endpoint_name
+        ]
+        return self._devices[min(found)[1]] if found else None
+
+    async def devices(self, tenant_id: TenantId, limit: int, offset: int) -> Sequence[DeviceRecord]:
+        found = sorted(
+            (each for each in self._devices.values() if each.tenant_id == tenant_id), key=lambda each: each.name
+        )
+        return found[offset : offset + limit]
+
+    async def remove_device(self, device_id: DeviceId) -> bool:
+        if self._devices.pop(device_id, None) is None:
+            return False
+        self._registrations.pop(device_id, None)
+        self._updates.pop(device_id, None)
+        tables: tuple[dict[Any, Any], ...] = (self._observations, self._outgoing, self._containers)
+        for table in tables:
+            for key in [key for key in table if key[0] == device_id]:
+                del table[key]
+        self._commands = {key: each for key, each in self._commands.items() if each.device_id != device_id}
+        self._sent = {key: each for key, each in self._sent.items() if each[0] != device_id}
+        self.projection.remove(device_id)
+        return True
+
+    # -- registrations and observations --
+
+    async def registration_of(self, device_id: DeviceId) -> Registration | None:
+        found = self._registrations.get(device_id)
+        return None if found is None else self._fresh(found[0])
+
+    async def registration_at(self, location: str) -> Registration | None:
+        found = (each for each, _ in self._registrations.values() if each.location == location)
+        return next(map(self._fresh, found), None)
+
+    async def registration_from(self, peer: PeerId) -> Registration | None:
+        found = [each for each, _ in self._registrations.values() if each.peer == peer]
+        newest = max(found, key=lambda each: (each.registered_ms, each.device_id), default=None)
+        return None if newest is None else self._fresh(newest)
+
+    async def registrations_due(self, before_ms: int, limit: int) -> Sequence[tuple[Registration, int]]:
+        found = sorted((each for each in self._registrations.values() if each[1] < before_ms), key=lambda each: each[1])
+        return [(self._fresh(registration), deadline_ms) for registration, deadline_ms in found[:limit]]
+
+    async def observations_of(self, device_id: DeviceId) -> Sequence[WantedObservation]:
+        found = [each for each in self._observations.values() if each.device_id == device_id]
+        return sorted(found, key=lambda each: (each.created_ms, str(each.path)))
+
+    async def observation_by_token(self, token: bytes) -> WantedObservation | None:
+        return next((each for each in self._observations.values() if each.token == token), None)
+
+    # -- commands and their messages --
+
+    async def post_outgoing(self, outgoing: NewOutgoing, limit: int) -> tuple[MessageRecord, Sequence[Command]]:
+        device_id = outgoing.device_id
+        waiting = [message.resource_name for key, message in self._outgoing.items() if key[0] == device_id]
+        if len(waiting) >= limit:
+            raise ContainerFull(_OUTGOING, len(waiting), limit)
+        if outgoing.resource_name in waiting:
+            raise AlreadyExists("resource name", outgoing.resource_name)
+        tag = self._containers.get((device_id, _OUTGOING), (0, 0))[0] + 1
+        self._containers[device_id, _OUTGOING] = (tag, outgoing.created_ms)
+        record = MessageRecord(
+            outgoing.resource_id,
+            outgoing.resource_name,
+            tag,
+            outgoing.created_ms,
+            outgoing.content,
+            outgoing.content_info,
+            outgoing.content_size,
+            outgoing.creator,
+            outgoing.labels,
+        )
+        if outgoing.commands:
+            self._outgoing[device_id, outgoing.resource_id] = record
+        commands = []
+        for new in outgoing.commands:
+            self._last_command_id += 1
+            command = Command(
+                self._last_command_id,
+                device_id,
+                outgoing.resource_id,
+                outgoing.resource_name,
+                new.request_id,
+                new.method,
+                new.operation,
+                new.content,
+                new.content_info,
+                Step.QUEUED,
+                outgoing.created_ms,
+                new.expires_ms,
+            )
+            self._commands[command.command_id] = command
+            commands.append(replace(command))
+        self._append(outgoing.entries)
+        return record, commands
+
+    async def open_commands(self, device_id: DeviceId | None, limit: int) -> Sequence[Command]:
+        found = [
+            replace(each)
+            for each in self._commands.values()
+            if each.step not in FINAL and device_id in (None, each.device_id)
+        ]
+        return found[:limit]
+
+    async def outgoing_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
+        found = [message for key, message in self._outgoing.items() if key[0] == device_id]
+        return sorted(found, key=lambda each: -each.state_tag)[offset : offset + limit]
+
+    async def sent_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
+        return self._kept_sent(device_id)[offset : offset + limit]
+
+    async def container_state(self, device_id: DeviceId, container: str) -> ContainerState:
+        if container == _SENT:
+            messages: Sequence[MessageRecord] = self._kept_sent(device_id)
+        elif container == _OUTGOING:
+            messages = await self.outgoing_messages(device_id, len(self._outgoing), 0)
+        else:
+            raise ValueError(f"{container!r} is neither {_OUTGOING!r} nor {_SENT!r}")
+        tag, modified_ms = self._containers.get((device_id, container), (0, 0))
+        return ContainerState(tag, len(messages), sum(each.content_size for each in messages), modified_ms)
+
+    # -- tree resources --
+
+    async def create_resource(self, resource: TreeResource) -> None:
+        key = (resource.tenant_id, resource.parent, resource.resource_name)
+        if key in self._resources:
+            raise AlreadyExists("resource name", resource.resource_name)
+        self._resources[key] = resource
+
+    async def resource(self, tenant_id: TenantId, parent: str, name: str) -> TreeResource | None:
+        return self._resources.get((tenant_id, parent, name))
+
+    async def resources(self, tenant_id: TenantId, parent: str, limit: int, offset: int) -> Sequence[TreeResource]:
+        found = [each for key, each in self._resources.items() if key[:2] == (tenant_id, parent)]
+        found.sort(key=lambda each: (each.created_ms, each.resource_name))
+        return found[offset : offset + limit]
+
+    # -- journal --
+
+    async def recall(self, receipt: bytes, since_ms: int) -> JournalEntry | None:
+        entry = self._receipts.get(receipt)
+        return entry if entry is not None and entry.time_ms >= since_ms else None
+
+    async def check(self) -> None:
+        """It always answers."""
+
+    # -- inside --
+
+    def _append(self, entries: Sequence[JournalEntry]) -> None:
+        for entry in entries:
+            self._journal.append(entry)
+            if entry.receipt:
+                self._receipts[entry.receipt] = entry
+            if entry.kind == Kind.UPDATE and entry.status == 204:
+                self._updates[DeviceId(entry.device_id)] = entry.time_ms
+            self.projection.project(len(self._journal), entry)
+
+    def _apply(self, change: Change) -> None:
+        if isinstance(change, PutRegistration | ChangeRegistration):
+            self._put_registration(change)
+        elif isinstance(change, DropRegistration):
+            known = self._registrations.get(change.device_id)
+            if known is not None and known[0].location == change.location:
+                self._set(self._registrations, change.device_id, _ABSENT)
+        elif isinstance(change, PutObservation):
+            self._put_observation(change.observation)
+        elif isinstance(change, DropObservation):
+            self._set(self._observations, (change.device_id, change.path), _ABSENT)
+        elif isinstance(change, ChangeCommand):
+            self._step(change.command_id, change.step, change.at_ms)
+        elif isinstance(change, CommandSent):
+            self._send(change)
+            self._step(change.command.command_id, Step.SENT, change.at_ms)
+        elif isinstance(change, CommandNeverSent):
+            self._step(change.command.command_id, change.step, change.at_ms)
+        else:
+            assert_never(change)
+
+    def _put_registration(self, change: PutRegistration | ChangeRegistration) -> None:
+        registration = change.registration
+        known = self._registrations.get(registration.device_id)
+        if isinstance(change, ChangeRegistration) and (known is None or known[0].location != registration.location):
+            return
+        if registration.device_id not in self._devices:
+            raise Broken(f"there is no device {registration.device_id}")
+        for other, _ in self._registrations.values():
+            if other.location == registration.location and other.device_id != registration.device_id:
+                raise Broken(f"location {registration.location} is taken")
+        self._set(self._registrations, registration.device_id, (replace(registration), change.deadline_ms))
+
+    def _put_observation(self, wanted: WantedObservation) -> None:
+        key = (wanted.device_id, wanted.path)
+        if wanted.device_id not in self._devices:
+            raise Broken(f"there is no device {wanted.device_id}")
+        if any(each.token == wanted.token for other, each in self._observations.items() if other != key):
+            raise Broken("the token is taken")
+        self._set(self._observations, key, wanted)
+
+    def _send(self, change: CommandSent) -> None:
+        command = self._commands.get(change.command.command_id)
+        if command is None or command.command_id in self._sent:
+            return
+        container = (command.device_id, _SENT)
+        tag = self._containers.get(container, (0, 0))[0] + 1
+        self._set(self._containers, container, (tag, change.at_ms))
+        ids = sent_ids(self._salt, command.command_id)
+        message = MessageRecord(
+            *ids,
+            tag,
+            change.at_ms,
+            command.content,
+            command.content_info,
+            content_size(command.content),
+            "CNI-IPE",
+            change.labels,
+        )
+        self._set(self._sent, command.command_id, (command.device_id, message))
+
+    def _step(self, command_id: int, step: Step, at_ms: int) -> None:
+        command = self._commands.get(command_id)
+        if command is None:
+            return
+        self._set(self._commands, command_id, replace(command, step=step))
+        waiting = (each for each in self._commands.values() if each.outgoing_ri == command.outgoing_ri)
+        outgoing = (command.device_id, command.outgoing_ri)
+        if outgoing in self._outgoing and all(each.step is not Step.QUEUED for each in waiting):
+            self._set(self._outgoing, outgoing, _ABSENT)
+            container = (command.device_id, _OUTGOING)
+            tag, modified_ms = self._containers[container]
+            self._set(self._containers, container, (tag, max(modified_ms, at_ms)))
+
+    def _set(self, table: dict[Any, Any], key: Any, value: Any) -> None:
+        """Write, remembering how to take it back; `_ABSENT` deletes."""
+        before = table.get(key, _ABSENT)
+
+        def undo() -> None:
+            if before is _ABSENT:
+                table.pop(key, None)
+            else:
+                table[key] = before
+
+        self._undo.append(undo)
+        if value is _ABSENT:
+            table.pop(key, None)
+        else:
+            table[key] = value
+
+    def _kept_sent(self, device_id: DeviceId) -> list[MessageRecord]:
+        found = [message for owner, message in self._sent.values() if owner == device_id]
+        found.sort(key=lambda each: -each.state_tag)
+        count, _ = kept((each.content_size for each in found), self.limits)
+        return found[:count]
+
+    def _fresh(self, registration: Registration) -> Registration:
+        updated_ms = max(registration.updated_ms, self._updates.get(registration.device_id, 0))
+        return replace(registration, updated_ms=updated_ms, proven=True)
+
+    def _types(self, body: bytes, version: str) -> Types:
+        objects = decode_object_list(body)
+        return self._library.for_device(version, {each: listed.version for each, listed in objects.objects.items()})
+
+
+def _call_soon(call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(call)
+
+
+def _nothing() -> None:
+    pass

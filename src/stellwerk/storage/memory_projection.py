@@ -1,0 +1,108 @@
+"""`ProjectedStore` with plain dicts: each entry is projected the moment it is committed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from stellwerk.app.journal import JournalEntry
+from stellwerk.app.ports import ContainerState, DeviceState, Limits, LogLine, MessageRecord, StoredValue
+from stellwerk.core.ids import DeviceId
+from stellwerk.storage.eviction import kept
+from stellwerk.storage.projection import LOG_KEPT, EntryProjector, Shadow, Slice, TypesOf
+
+
+class MemoryProjection:
+    """Belongs to a `MemoryStore`, which tells it of devices and entries."""
+
+    def __init__(self, salt: bytes, types_of: TypesOf, limits: Limits) -> None:
+        self.names: dict[DeviceId, str] = {}
+        self._limits = limits
+        self._projector = EntryProjector(salt, types_of)
+        self._seq = 0
+        self._failures = 0
+        self._shadows: dict[DeviceId, Shadow] = {}
+        self._messages: dict[DeviceId, list[MessageRecord]] = {}
+        self._current: dict[DeviceId, dict[str, StoredValue]] = {}
+        self._history: dict[DeviceId, list[StoredValue]] = {}
+        self._log: dict[DeviceId, list[LogLine]] = {}
+
+    async def received_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
+        return self._kept(device_id)[offset : offset + limit]
+
+    async def received_state(self, device_id: DeviceId) -> ContainerState:
+        messages = self._kept(device_id)
+        shadow = self._shadows.get(device_id)
+        tag, modified_ms = (0, 0) if shadow is None else (shadow.message_tag, shadow.message_ms)
+        return ContainerState(tag, len(messages), sum(each.content_size for each in messages), modified_ms)
+
+    async def state_of(self, device_id: DeviceId) -> DeviceState | None:
+        shadow = self._shadows.get(device_id)
+        return None if shadow is None else shadow.state()
+
+    async def current_values(self, device_id: DeviceId) -> Sequence[StoredValue]:
+        return sorted(self._current.get(device_id, {}).values(), key=lambda each: each.path)
+
+    async def value_history(self, device_id: DeviceId, path: str, limit: int) -> Sequence[StoredValue]:
+        # One row per path, time and entry, as the tables have it: of two in one entry the later one counts.
+        found = {(each.time_ms, each.seq): each for each in self._history.get(device_id, []) if each.path == path}
+        return [found[key] for key in sorted(found, reverse=True)][:limit]
+
+    async def device_log(self, device_id: DeviceId, limit: int) -> Sequence[LogLine]:
+        return self._log.get(device_id, [])[::-1][: min(limit, LOG_KEPT)]
+
+    async def projected_seq(self) -> int:
+        return self._seq
+
+    def failures(self) -> int:
+        """Entries that could not be interpreted."""
+        return self._failures
+
+    def remove(self, device_id: DeviceId) -> None:
+        """The device was removed; entries of it that still come are skipped."""
+        self.names.pop(device_id, None)
+        tables: tuple[dict[DeviceId, Any], ...] = (
+            self._shadows,
+            self._messages,
+            self._current,
+            self._history,
+            self._log,
+        )
+        for table in tables:
+            table.pop(device_id, None)
+
+    def project(self, seq: int, entry: JournalEntry) -> None:
+        """Called for every entry, in order."""
+        self._seq = seq
+        device_id = DeviceId(entry.device_id)
+        name = self.names.get(device_id)
+        if name is None:
+            return
+        shadow = self._shadows.setdefault(device_id, Shadow(device_id))
+        made = Slice()
+        self._projector.project(seq, entry, name, shadow, made)
+        self._failures += made.failures
+        for message in made.messages:
+            record = MessageRecord(
+                message.resource_id,
+                message.resource_name,
+                message.state_tag,
+                message.created_ms,
+                message.content,
+                message.content_info,
+                message.content_size,
+                message.creator,
+                message.labels,
+            )
+            self._messages.setdefault(device_id, []).append(record)
+        for _, path, time_ms, _, value in made.history:
+            self._history.setdefault(device_id, []).append(StoredValue(path, value, time_ms, seq))
+        current = self._current.setdefault(device_id, {})
+        for (_, path), (value, time_ms, _) in made.current.items():
+            if path not in current or time_ms >= current[path].time_ms:
+                current[path] = StoredValue(path, value, time_ms, seq)
+        for _, _, _, time_ms, event, detail in made.log:
+            self._log.setdefault(device_id, []).append(LogLine(seq, time_ms, event, detail))
+
+    def _kept(self, device_id: DeviceId) -> list[MessageRecord]:
+        found = self._messages.get(device_id, [])[::-1]
+        count, _ = kept((each.content_size for each in found), self._limits)
+        return found[:count]
