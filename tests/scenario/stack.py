@@ -253,18 +253,18 @@ class Stack:
         import json
 
         assert self.store is not None
-        records = self.run(self.store.received_messages(device.device_id, 1000, 0))
+        records = self.run(self.store.projection.received_messages(device.device_id, 1000, 0))
         return [json.loads(each.content) for each in reversed(records)]
 
     def values(self, device: Any, path: str) -> list[str]:
         """Stored values of a path, oldest first."""
         assert self.store is not None
-        return [each.value for each in reversed(self.run(self.store.value_history(device.device_id, path, 1000)))]
+        return [each.value for each in reversed(self.run(self.store.projection.value_history(device.device_id, path, 1000)))]
 
     def log(self, device: Any) -> list[str]:
         """Events of the device's log, oldest first."""
         assert self.store is not None
-        return [each.event for each in reversed(self.run(self.store.device_log(device.device_id, 1000)))]
+        return [each.event for each in reversed(self.run(self.store.projection.device_log(device.device_id, 1000)))]
 
     def registrations(self) -> list[str]:
         return sorted(each.registration.endpoint_name for each in self.registry)

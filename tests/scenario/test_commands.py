@@ -62,7 +62,7 @@ def test_sent_and_received_carry_the_same_two_labels_and_the_uplink_properties(s
     stack << ack(codes.CONTENT, mid=request.mid, token=request.token, payload=SENML_MANUFACTURER, content_format=112)
     assert stack.store is not None
     (sent,) = stack.run(stack.store.sent_messages(device.device_id, 10, 0))
-    received = stack.run(stack.store.received_messages(device.device_id, 10, 0))[0]
+    received = stack.run(stack.store.projection.received_messages(device.device_id, 10, 0))[0]
     assert sent.labels == received.labels
     assert sent.labels[0] == f"outgoing_msgRN:{outgoing.resource_name}"
     assert sent.labels[1].startswith("requestId:")

@@ -8,7 +8,6 @@ from tests.scenario.stack import HOME, Stack, ack, after, con, non
 
 LINKS = b'</>;rt="oma.lwm2m";ct=112,</1/0>,</3/0>,</3303/0>'
 REGISTER = "/rd?ep=dev1&lt=300&lwm2m=1.1&b=U"
-TEMPERATURE = bytes.fromhex("81a2216e2f333330332f302f35373030") + b"\x02\xf9\x4d\x60"
 ELSEWHERE = PeerId("udp", "192.0.2.1", 41000, "192.0.2.100", 5683)
 
 
@@ -122,12 +121,10 @@ def test_an_update_from_a_new_port_moves_the_registration_there(stack: Stack) ->
     device = stack.provision("dev1")
     location = register(stack)
     stack << con(codes.POST, location, mid=9, peer=ELSEWHERE) >> ack(codes.CHANGED, mid=9, peer=ELSEWHERE)
-    body = bytes.fromhex("81a2216e2f333330332f302f353730300219012c")
     sent = con(codes.POST, "/dp", mid=10, payload=_senml(), content_format=112, peer=ELSEWHERE)
     stack << sent >> ack(codes.CHANGED, mid=10, peer=ELSEWHERE)
     stack << con(codes.POST, "/dp", mid=11, payload=_senml(), content_format=112) >> ack(codes.NOT_FOUND, mid=11)
     assert len(stack.values(device, "/3303/0/5700")) == 1
-    assert body
 
 
 @pytest.mark.spec("R-13")
@@ -171,7 +168,7 @@ def test_a_send_that_needs_no_answer_is_stored_too(stack: Stack) -> None:
         (b"\x81\xa2\x21", 112, codes.BAD_REQUEST),
         (b"not json", 110, codes.BAD_REQUEST),
         (b"{}", 64000, codes.UNSUPPORTED_CONTENT_FORMAT),
-        (bytes.fromhex("81a2216a2f393939392f302f31") + b"\x02\x01", 112, codes.NOT_FOUND),
+        (bytes.fromhex("81a221692f393939392f302f31") + b"\x02\x01", 112, codes.NOT_FOUND),
     ],
 )
 def test_a_send_that_makes_no_sense_is_refused_and_nothing_of_it_is_stored(
