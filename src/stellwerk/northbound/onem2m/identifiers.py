@@ -3,8 +3,12 @@
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Final
 
 from stellwerk.device.record import DeviceRecord
+
+_LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999; what devices claim may lie beyond."""
 
 
 @lru_cache(maxsize=65536)
@@ -31,13 +35,13 @@ def _second(second: int) -> str:
 
 def timestamp(utc_ms: int) -> str:
     """``YYYYMMDDThhmmss,ffffff`` in UTC (TS-0004; §4.1), from milliseconds since 1970."""
-    second, millisecond = divmod(utc_ms, 1000)
+    second, millisecond = divmod(min(max(utc_ms, 0), _LAST_MS), 1000)
     return f"{_second(second)},{millisecond:03d}000"
 
 
 def iso_timestamp(utc_ms: int) -> str:
     """``2025-07-17T14:05:33.829Z``, the form of the vendor's X-M2M-OT (§3)."""
-    second, millisecond = divmod(utc_ms, 1000)
+    second, millisecond = divmod(min(max(utc_ms, 0), _LAST_MS), 1000)
     digits = _second(second)
     date = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}"
     return f"{date}T{digits[9:11]}:{digits[11:13]}:{digits[13:15]}.{millisecond:03d}Z"

@@ -1,0 +1,71 @@
+"""The management object ``device-info``: what people provisioned, overlaid by what the device reports (contract §9)."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from stellwerk.app.ports import StoredValue
+from stellwerk.device.record import DeviceRecord
+from stellwerk.northbound.onem2m.identifiers import device_id, timestamp
+from stellwerk.northbound.onem2m.names import MGMT_OBJ
+from stellwerk.northbound.onem2m.resources import Resource
+from stellwerk.northbound.onem2m.tree import DEVICE_INFO
+
+_REPORTED: Final = {
+    "/3/0/0": "man",
+    "/3/0/1": "mod",
+    "/3/0/3": "fwv",
+    "/3/0/13": "syst",
+    "/3/0/17": "dty",
+    "/3/0/18": "hwv",
+    "/3/0/19": "swv",
+}
+_DEVICE_INFORMATION: Final = 1007
+
+
+def device_info(
+    device: DeviceRecord, endpoint_name: str | None, values: Sequence[StoredValue], *, now_ms: int, strict: bool = False
+) -> Resource:
+    """``endpoint_name``: of the registration, None where there is none. ``now_ms``: a device whose clock runs ahead
+    does not change this resource in the future. ``strict``: times in the standard's form."""
+    provisioned = dict(device.device_info)
+    label = provisioned.pop("dlb", None) or endpoint_name
+    known = {value.path: value for value in values}
+    details: dict[str, Any] = dict(provisioned)
+    changed_ms = device.modified_ms
+    for path, name in _REPORTED.items():
+        if (value := known.get(path)) is not None:
+            details[name] = _system_time(value, strict) if name == "syst" else _text(value)
+            changed_ms = max(changed_ms, min(value.time_ms, now_ms))
+    # One sample shows the manufacturer as device name, the mapping table as manufacturer: both readings work (§9).
+    if "dvnm" not in provisioned and "/3/0/0" in known:
+        details["dvnm"] = _text(known["/3/0/0"])
+    latitude, longitude = known.get("/6/0/0"), known.get("/6/0/1")
+    if latitude is not None and longitude is not None:
+        details["loc"] = f"geo:{_text(latitude)},{_text(longitude)}"
+        changed_ms = max(changed_ms, min(max(latitude.time_ms, longitude.time_ms), now_ms))
+    attributes: dict[str, Any] = {"rn": DEVICE_INFO, "mgd": _DEVICE_INFORMATION}
+    if label:
+        attributes["dlb"] = label
+    attributes |= {
+        "ty": MGMT_OBJ,
+        "ri": device_id(device, DEVICE_INFO),
+        "pi": device_id(device),
+        "ct": timestamp(device.created_ms),
+        "lt": timestamp(changed_ms),
+    }
+    return Resource("m2m:dvi", MGMT_OBJ, attributes | details)
+
+
+def _text(value: StoredValue) -> str:
+    decoded = msgspec.json.decode(value.value)
+    return decoded if isinstance(decoded, str) else value.value
+
+
+def _system_time(value: StoredValue, strict: bool) -> str:
+    """The sample prints a text of epoch milliseconds, the standard wants a timestamp (§9)."""
+    text = _text(value)
+    if strict and text.isdigit() and len(text) < 15:
+        return timestamp(int(text))
+    return text

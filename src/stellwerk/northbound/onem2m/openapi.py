@@ -1,0 +1,110 @@
+"""The oneM2M tree in the OpenAPI document. The routes are one plain ASGI application, so they are described here."""
+
+from typing import Any, Final
+
+_HEADERS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "X-M2M-Origin",
+        "in": "header",
+        "required": True,
+        "description": "AE-ID of the caller",
+        "schema": {"type": "string", "example": "CAdmin"},
+    },
+    {
+        "name": "X-M2M-RI",
+        "in": "header",
+        "required": True,
+        "description": "Request ID, echoed in the answer",
+        "schema": {"type": "string", "example": "123"},
+    },
+    {
+        "name": "fullName",
+        "in": "header",
+        "description": "Full (true) or short (false) names in the answer",
+        "schema": {"type": "boolean"},
+    },
+]
+_CHILDREN: Final[list[dict[str, Any]]] = [
+    {
+        "name": "rcn",
+        "in": "query",
+        "description": "1 attributes, 4 attributes and children, 8 children",
+        "schema": {"type": "integer", "enum": [1, 4, 8]},
+    },
+    {"name": "ty", "in": "query", "description": "Resource type of children", "schema": {"type": "integer"}},
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1}},
+    {"name": "offset", "in": "query", "schema": {"type": "integer", "minimum": 0}},
+]
+_DEVICE: Final = "/device-communication/{device}"
+_CONTAINERS: Final = ("outgoing-msg", "sent-msg", "received-msg")
+_COMMAND: Final = {"m2m:cin": {"con": "READ /3/0/0"}}
+_ORDER: Final = {
+    "dtiot:noPRt": {
+        "opern": 1,
+        "reqLt": [{"noRNe": "device001", "ni": "urn:gsma:imei:350000000000001", "profe": "SCS-LwM2M"}],
+    }
+}
+
+
+def describe(prefix: str) -> dict[str, Any]:
+    """Path items of a mount at ``prefix``, by path."""
+    base = prefix + "/{tenant}"
+    paths: dict[str, Any] = {
+        base: {"get": _retrieve("The tenant, a CSEBase", children=True)},
+        f"{base}/{{device}}": {
+            "get": _retrieve("A device: node ID, labels, when it was last heard", children=True),
+            "delete": _operation("Remove a device with everything that is its own", {"200": "removed"}),
+        },
+        f"{base}/{{device}}/device-info": {"get": _retrieve("What a device is: manufacturer, model, versions")},
+        f"{base}/device-provisioning/request": {
+            "get": _retrieve("Provisioning requests", children=True),
+            "post": _create("Create (opern 1) or remove (opern 2) devices", 28, _ORDER),
+        },
+        f"{base}/device-provisioning/response/{{name}}": {
+            "get": _retrieve("The result of a provisioning request, named responseToRequest-<its resource ID>")
+        },
+    }
+    for container in _CONTAINERS:
+        path = f"{base}{_DEVICE}/{container}"
+        paths[path] = {"get": _retrieve(f"The container {container}", children=True)}
+        paths[f"{path}/la"] = {"get": _retrieve(f"The newest message of {container}")}
+        paths[f"{path}/ol"] = {"get": _retrieve(f"The oldest message of {container}")}
+        paths[f"{path}/{{name}}"] = {"get": _retrieve(f"A message of {container}")}
+    paths[f"{base}{_DEVICE}/outgoing-msg"]["post"] = _create("Send commands to a device", 4, _COMMAND)
+    for path, item in paths.items():
+        item["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in ("tenant", "device", "name")
+            if f"{{{name}}}" in path
+        ] + _HEADERS
+    return paths
+
+
+def _operation(summary: str, answers: dict[str, str]) -> dict[str, Any]:
+    responses: dict[str, Any] = {status: {"description": text} for status, text in answers.items()}
+    responses["default"] = {
+        "description": "Refused; X-M2M-RSC has the code",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "properties": {"m2m:dbg": {"type": "string"}}, "required": ["m2m:dbg"]}
+            }
+        },
+    }
+    return {"summary": summary, "tags": ["Device to Cloud"], "security": [{"bearer": []}], "responses": responses}
+
+
+def _retrieve(summary: str, children: bool = False) -> dict[str, Any]:
+    operation = _operation(summary, {"200": "found"})
+    if children:
+        operation["parameters"] = _CHILDREN
+    return operation
+
+
+def _create(summary: str, resource_type: int, example: dict[str, Any]) -> dict[str, Any]:
+    operation = _operation(summary, {"201": "stored"})
+    media = f"application/json;ty={resource_type}"
+    operation["requestBody"] = {
+        "required": True,
+        "content": {media: {"schema": {"type": "object"}, "example": example}},
+    }
+    return operation

@@ -1,0 +1,201 @@
+"""Records as oneM2M resources, with short names, members in the order of the published samples (contract §4.1)."""
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from stellwerk.app.ports import ContainerState, DeviceState, Limits, MessageRecord, TreeResource
+from stellwerk.device.record import DeviceRecord
+from stellwerk.northbound.onem2m.identifiers import device_id, infrastructure_id, timestamp
+from stellwerk.northbound.onem2m.names import AE, CB, CIN, CNT, FCNT, MGMT_OBJ, NOD, Form, envelope_name, to_form
+from stellwerk.northbound.onem2m.tree import COMMUNICATION, MessageContainerName
+
+SUPPORTED_TYPES: Final = [AE, CNT, CIN, CB, MGMT_OBJ, NOD, FCNT]
+SUPPORTED_RELEASES: Final = ["1", "2", "2a", "3", "4", "5"]
+_IN_CSE: Final = 1
+_AE_IDS: Final = {
+    "NI-IPE": "CNI-IPE",
+    "device-provisioning": "CDevice-Provisioning",
+    "device-group": "CDevice-Group",
+}
+
+_TIMESTAMP_LABELS: Final = (
+    ("updates_timestamp", "updated_ms"),
+    ("registrations_timestamp", "registered_ms"),
+    ("deregistrations_timestamp", "deregistered_ms"),
+    ("expirations_timestamp", "expired_ms"),
+)
+"""Label and the field of `DeviceState` behind it; the first two in the order of the sample (§8.1)."""
+
+_OWNED_LABELS: Final = tuple(f"{label}:" for label, _ in _TIMESTAMP_LABELS)
+
+
+class Resource(NamedTuple):
+    """``envelope`` and the names of ``attributes`` are short."""
+
+    envelope: str
+    resource_type: int
+    attributes: dict[str, Any]
+
+    def document(self, form: Form) -> dict[str, Any]:
+        """The JSON answer about this resource alone. A provisioning response keeps the generic envelope, which is what
+        the vendor's client unwraps (§6.2)."""
+        envelope = "flexContainer" if self.envelope == "dtiot:prRRe" else envelope_name(self.envelope, form)
+        return {envelope: to_form(self.attributes, form)}
+
+
+def with_children(parent: Resource, children: list[Resource], with_attributes: bool) -> Resource:
+    """``parent`` with lists of its children under their envelopes (§4.3)."""
+    attributes = dict(parent.attributes) if with_attributes else {}
+    for child in children:
+        attributes.setdefault(child.envelope, []).append(child.attributes)
+    return Resource(parent.envelope, parent.resource_type, attributes)
+
+
+def cse_base(tenant: str) -> Resource:
+    return Resource(
+        "m2m:cb",
+        CB,
+        {
+            "csi": f"/{tenant}",
+            "cst": _IN_CSE,
+            "srt": SUPPORTED_TYPES,
+            "srv": SUPPORTED_RELEASES,
+            "csz": ["application/json"],
+            "rn": tenant,
+            "ty": CB,
+            "ri": tenant,
+        },
+    )
+
+
+def system_ae(tenant: str, name: str) -> Resource:
+    ae_id = _AE_IDS[name]
+    return Resource(
+        "m2m:ae",
+        AE,
+        {
+            "api": f"N{name}",
+            "rr": True,
+            "srv": SUPPORTED_RELEASES,
+            "rn": name,
+            "ty": AE,
+            "ri": infrastructure_id(tenant, name),
+            "aei": ae_id,
+            "pi": tenant,
+        },
+    )
+
+
+def bin_container(tenant: str, path: str) -> Resource:
+    parent, _, name = path.rpartition("/")
+    return Resource(
+        "m2m:cnt",
+        CNT,
+        {
+            "cni": 0,
+            "cbs": 0,
+            "ty": CNT,
+            "st": 0,
+            "rn": name,
+            "ri": infrastructure_id(tenant, path),
+            "pi": infrastructure_id(tenant, parent) if parent else tenant,
+        },
+    )
+
+
+def communication(tenant: str) -> Resource:
+    return bin_container(tenant, COMMUNICATION)
+
+
+def flex_container(tenant: str, resource: TreeResource) -> Resource:
+    attributes = dict(resource.attributes)
+    if resource.labels:
+        attributes["lbl"] = list(resource.labels)
+    attributes["ty"] = FCNT
+    if resource.creator:
+        attributes["cr"] = resource.creator
+    attributes |= {
+        "st": resource.state_tag,
+        "rn": resource.resource_name,
+        "ri": resource.resource_id,
+        "pi": infrastructure_id(tenant, resource.parent),
+        "ct": timestamp(resource.created_ms),
+        "lt": timestamp(resource.modified_ms),
+    }
+    return Resource(resource.envelope, FCNT, attributes)
+
+
+def device_container(device: DeviceRecord, limits: Limits) -> Resource:
+    """Its instances are none: messages live one level below."""
+    empty = ContainerState(0, 0, 0, device.created_ms)
+    return _container(
+        device, device.name, "communication", infrastructure_id(device.tenant, COMMUNICATION), empty, limits
+    )
+
+
+def message_container(device: DeviceRecord, name: str, state: ContainerState, limits: Limits) -> Resource:
+    return _container(device, name, f"communication/{name}", device_id(device, "communication"), state, limits)
+
+
+def _container(
+    device: DeviceRecord, name: str, part: str, parent: str, state: ContainerState, limits: Limits
+) -> Resource:
+    return Resource(
+        "m2m:cnt",
+        CNT,
+        {
+            "mni": limits.max_instances,
+            "mbs": limits.max_bytes,
+            "cni": state.count,
+            "cbs": state.bytes,
+            "ty": CNT,
+            "st": state.state_tag,
+            "cr": "CDevice-Provisioning",
+            "rn": name,
+            "ri": device_id(device, part),
+            "pi": parent,
+            "ct": timestamp(device.created_ms),
+            "lt": timestamp(max(state.modified_ms, device.created_ms)),
+        },
+    )
+
+
+def message(device: DeviceRecord, container: MessageContainerName, record: MessageRecord) -> Resource:
+    attributes: dict[str, Any] = {"con": msgspec.Raw(record.content.encode())}
+    if record.labels:
+        attributes["lbl"] = record.labels
+    if record.content_info is not None:
+        attributes["cnf"] = record.content_info
+    attributes["ty"] = CIN
+    attributes["cs"] = record.content_size
+    attributes["st"] = record.state_tag
+    if record.creator:
+        attributes["cr"] = record.creator
+    attributes["rn"] = record.resource_name
+    attributes["ri"] = record.resource_id
+    attributes["pi"] = device_id(device, f"communication/{container}")
+    # A contentInstance never changes (§4.4).
+    attributes["ct"] = attributes["lt"] = timestamp(record.created_ms)
+    return Resource("m2m:cin", CIN, attributes)
+
+
+def node(device: DeviceRecord, state: DeviceState | None) -> Resource:
+    labels = [label for label in device.labels if not label.startswith(_OWNED_LABELS)]
+    if state is not None:
+        for label, field in _TIMESTAMP_LABELS:
+            if at_ms := getattr(state, field):
+                # The sample's form: a blank behind the colon, milliseconds (§8.1).
+                labels.append(f"{label}: {at_ms}")
+    attributes: dict[str, Any] = {"ni": device.node_id}
+    if labels:
+        attributes["lbl"] = labels
+    attributes |= {
+        "rn": device.name,
+        "ty": NOD,
+        "ri": device_id(device),
+        "pi": device.tenant,
+        "ct": timestamp(device.created_ms),
+        "lt": timestamp(device.modified_ms),
+    }
+    return Resource("m2m:nod", NOD, attributes)
