@@ -1,0 +1,199 @@
+import static org.eclipse.leshan.core.LwM2mId.DEVICE;
+import static org.eclipse.leshan.core.LwM2mId.LOCATION;
+import static org.eclipse.leshan.core.LwM2mId.SECURITY;
+import static org.eclipse.leshan.core.LwM2mId.SERVER;
+
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.util.Date;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Map;
+import org.eclipse.leshan.client.LeshanClient;
+import org.eclipse.leshan.client.LeshanClientBuilder;
+import org.eclipse.leshan.client.engine.DefaultRegistrationEngineFactory;
+import org.eclipse.leshan.client.object.Security;
+import org.eclipse.leshan.client.object.Server;
+import org.eclipse.leshan.client.observer.LwM2mClientObserverAdapter;
+import org.eclipse.leshan.client.resource.BaseInstanceEnabler;
+import org.eclipse.leshan.client.resource.ObjectsInitializer;
+import org.eclipse.leshan.client.servers.LwM2mServer;
+import org.eclipse.leshan.core.ResponseCode;
+import org.eclipse.leshan.core.model.ObjectModel;
+import org.eclipse.leshan.core.model.ResourceModel.Type;
+import org.eclipse.leshan.core.node.LwM2mResource;
+import org.eclipse.leshan.core.request.BindingMode;
+import org.eclipse.leshan.core.request.ContentFormat;
+import org.eclipse.leshan.core.request.DeregisterRequest;
+import org.eclipse.leshan.core.request.RegisterRequest;
+import org.eclipse.leshan.core.request.UpdateRequest;
+import org.eclipse.leshan.core.request.argument.Arguments;
+import org.eclipse.leshan.core.response.ExecuteResponse;
+import org.eclipse.leshan.core.response.ReadResponse;
+import org.eclipse.leshan.core.response.WriteResponse;
+import org.eclipse.leshan.transport.californium.client.endpoint.CaliforniumClientEndpointsProvider;
+import org.eclipse.leshan.transport.californium.client.endpoint.coap.CoapClientProtocolProvider;
+
+/**
+ * A small device on Leshan's client and Californium: objects 1, 3 and 6, one server, no security. It says on stdout
+ * what happens ("registered", "wrote 15 Europe/Berlin", ...) and takes "update", "battery N", "send" and "stop" (which
+ * de-registers) on stdin.
+ *
+ * <p>Arguments: server URL, endpoint name, lifetime in seconds, format of answers (TLV, SENML_CBOR, ...).
+ */
+public final class InteropClient {
+
+    private static synchronized void say(String line) {
+        System.out.println(line);
+        System.out.flush();
+    }
+
+    /** Object 3. */
+    public static final class Device extends BaseInstanceEnabler {
+        private String timezone = "UTC";
+        private String offset = "+00";
+        private long battery = 77;
+
+        void discharge(long level) {
+            battery = level;
+            fireResourceChange(9);
+        }
+
+        @Override
+        public ReadResponse read(LwM2mServer server, int resource) {
+            return switch (resource) {
+                case 0 -> ReadResponse.success(resource, "Leshan");
+                case 1 -> ReadResponse.success(resource, "interop");
+                case 2 -> ReadResponse.success(resource, "00-11-22");
+                case 3 -> ReadResponse.success(resource, "2.0.0");
+                case 9 -> ReadResponse.success(resource, battery);
+                case 11 -> ReadResponse.success(resource, Map.of(0, 0L), Type.INTEGER);
+                case 13 -> ReadResponse.success(resource, new Date(1_700_000_000_000L));
+                case 14 -> ReadResponse.success(resource, offset);
+                case 15 -> ReadResponse.success(resource, timezone);
+                case 16 -> ReadResponse.success(resource, "U");
+                default -> super.read(server, resource);
+            };
+        }
+
+        @Override
+        public WriteResponse write(LwM2mServer server, boolean replace, int resource, LwM2mResource value) {
+            switch (resource) {
+                case 14 -> offset = (String) value.getValue();
+                case 15 -> timezone = (String) value.getValue();
+                default -> {
+                    return super.write(server, replace, resource, value);
+                }
+            }
+            say("wrote " + resource + " " + value.getValue());
+            return WriteResponse.success();
+        }
+
+        @Override
+        public ExecuteResponse execute(LwM2mServer server, int resource, Arguments arguments) {
+            say("executed " + resource + " " + (arguments == null ? "" : arguments.serialize()));
+            return resource == 4 || resource == 12 ? ExecuteResponse.success() : ExecuteResponse.methodNotAllowed();
+        }
+
+        @Override
+        public List<Integer> getAvailableResourceIds(ObjectModel model) {
+            return List.of(0, 1, 2, 3, 4, 9, 11, 12, 13, 14, 15, 16);
+        }
+    }
+
+    /** Object 6. */
+    public static final class Location extends BaseInstanceEnabler {
+        @Override
+        public ReadResponse read(LwM2mServer server, int resource) {
+            return switch (resource) {
+                case 0 -> ReadResponse.success(resource, 52.5);
+                case 1 -> ReadResponse.success(resource, 13.25);
+                case 5 -> ReadResponse.success(resource, new Date(1_700_000_000_000L));
+                default -> super.read(server, resource);
+            };
+        }
+
+        @Override
+        public List<Integer> getAvailableResourceIds(ObjectModel model) {
+            return List.of(0, 1, 5);
+        }
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        String url = arguments[0];
+        String endpoint = arguments[1];
+        long lifetime = Long.parseLong(arguments[2]);
+        ContentFormat format = ContentFormat.fromName(arguments.length > 3 ? arguments[3] : "SENML_CBOR");
+
+        Device device = new Device();
+        ObjectsInitializer objects = new ObjectsInitializer();
+        objects.setInstancesForObject(SECURITY, Security.noSec(url, 123));
+        objects.setInstancesForObject(
+                SERVER, new Server(123, lifetime, EnumSet.of(BindingMode.U), false, BindingMode.U));
+        objects.setInstancesForObject(DEVICE, device);
+        objects.setInstancesForObject(LOCATION, new Location());
+        objects.setDefaultContentFormat(DEVICE, format);
+
+        LeshanClientBuilder builder = new LeshanClientBuilder(endpoint);
+        builder.setObjects(objects.create(SECURITY, SERVER, DEVICE, LOCATION));
+        builder.setRegistrationEngineFactory(new DefaultRegistrationEngineFactory());
+        builder.setEndpointsProviders(
+                new CaliforniumClientEndpointsProvider.Builder(new CoapClientProtocolProvider()).build());
+        LeshanClient client = builder.build();
+        client.addObserver(new LwM2mClientObserverAdapter() {
+            @Override
+            public void onRegistrationSuccess(LwM2mServer server, RegisterRequest request, String location) {
+                say("registered " + location);
+            }
+
+            @Override
+            public void onRegistrationFailure(
+                    LwM2mServer server, RegisterRequest request, ResponseCode code, String text, Exception cause) {
+                say("register refused " + code);
+            }
+
+            @Override
+            public void onUpdateSuccess(LwM2mServer server, UpdateRequest request) {
+                say("updated");
+            }
+
+            @Override
+            public void onUpdateFailure(
+                    LwM2mServer server, UpdateRequest request, ResponseCode code, String text, Exception cause) {
+                say("update refused " + code);
+            }
+
+            @Override
+            public void onDeregistrationSuccess(LwM2mServer server, DeregisterRequest request) {
+                say("deregistered");
+            }
+
+            @Override
+            public void onUnexpectedError(Throwable error) {
+                say("error " + error);
+            }
+        });
+        client.start();
+        BufferedReader orders = new BufferedReader(new InputStreamReader(System.in));
+        for (String line = orders.readLine(); line != null; line = orders.readLine()) {
+            String[] words = line.trim().split(" ");
+            switch (words[0]) {
+                case "update" -> client.triggerRegistrationUpdate();
+                case "send" -> {
+                    LwM2mServer server = client.getRegisteredServers().values().iterator().next();
+                    say("sent " + client.getSendService()
+                            .sendData(server, ContentFormat.SENML_CBOR, List.of("/3/0/9", "/3/0/15"), 5000)
+                            .getCode());
+                }
+                case "battery" -> device.discharge(Long.parseLong(words[1]));
+                case "stop" -> {
+                    client.destroy(true);
+                    say("stopped");
+                    System.exit(0);
+                }
+                default -> say("unknown order " + line);
+            }
+        }
+        client.destroy(true);
+    }
+}

@@ -1,0 +1,52 @@
+#!/bin/sh
+# Puts Leshan's client (the library under its demo client) with everything it needs into a folder outside the clone, by
+# Maven and from wherever this machine's Maven gets its artifacts; then compiles InteropClient.java against it.
+# Prints the Java class path. What was fetched once is used again without a network.
+# Maven Central has the libraries of 2.0.0-M18, but no demo client and no 2.0.0-M17.
+set -u
+
+version=2.0.0-M18
+source=$(dirname "$0")/InteropClient.java
+target=${XDG_CACHE_HOME:-$HOME/.cache}/stellwerk-interop/leshan-$version
+command -v javac >/dev/null 2>&1 || { echo 'no Java compiler (javac) on this machine'; exit 1; }
+
+if [ ! -f "$target/.complete" ]; then
+    command -v mvn >/dev/null 2>&1 || { echo 'no Maven (mvn) on this machine'; exit 1; }
+    mkdir -p "$target"
+    cat >"$target/pom.xml" <<POM
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>stellwerk</groupId>
+  <artifactId>interop</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.eclipse.leshan</groupId>
+      <artifactId>leshan-lwm2m-client</artifactId>
+      <version>$version</version>
+    </dependency>
+    <dependency>
+      <groupId>org.eclipse.leshan</groupId>
+      <artifactId>leshan-tl-cf-client-coap</artifactId>
+      <version>$version</version>
+    </dependency>
+  </dependencies>
+</project>
+POM
+    if ! mvn -q -B -f "$target/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=. \
+        >"$target/maven.log" 2>&1 </dev/null; then
+        tail -n 5 "$target/maven.log"
+        echo "Maven could not fetch leshan-lwm2m-client $version ($target/maven.log)"
+        exit 1
+    fi
+    touch "$target/.complete"
+fi
+
+if [ ! "$target/classes/InteropClient.class" -nt "$source" ]; then
+    javac -nowarn -cp "$target/*" -d "$target/classes" "$source" >"$target/javac.log" 2>&1 || {
+        tail -n 5 "$target/javac.log"
+        echo "$source does not compile ($target/javac.log)"
+        exit 1
+    }
+fi
+echo "$target/*:$target/classes"

@@ -1,0 +1,281 @@
+"""A server process under test, and the Device to Cloud face as an application uses it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+TOKEN = "interop"
+TENANT = "default"
+Json = dict[str, Any]
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], Any], *, within_s: float, what: str, every_s: float = 0.02) -> Any:
+    """The first true value of ``condition``; an AssertionError that names ``what`` when there is none in time."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s} s: {what}")
+        time.sleep(every_s)
+
+
+class Served:
+    """``stellwerk serve`` on free ports of the loopback; `kill` and `start` as often as you like, on the same data."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.data_dir = folder / "data"
+        self.log_path = folder / "serve.log"
+        self.coap_port = free_port()
+        self.http_port = free_port(socket.SOCK_STREAM)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._settings = settings
+        self._api: Api | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def api(self) -> "Api":
+        if self._api is None:
+            self._api = Api(self.http_port)
+        return self._api
+
+    def start(self, wrapper: Sequence[str] = (), *, within_s: float = 20.0) -> "Served":
+        """Returns when the server says it is ready. ``wrapper`` is a program that runs the server, with its words."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("STELLWERK_")}
+        environment |= {
+            "STELLWERK_DATA_DIR": str(self.data_dir),
+            "STELLWERK_HTTP_PORT": str(self.http_port),
+            "STELLWERK_COAP_HOST": "127.0.0.1",
+            "STELLWERK_COAP_PORT": str(self.coap_port),
+            "STELLWERK_API_TOKEN": TOKEN,
+            "STELLWERK_LOG_FORMAT": "json",
+        }
+        environment |= {f"STELLWERK_{name.upper()}": value for name, value in self._settings.items()}
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*wrapper, sys.executable, "-m", "stellwerk", "serve"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._is_ready, within_s=within_s, what="the server is ready")
+        return self
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(
+                f"the server ended with {self.process.returncode}:\n{self.log_path.read_text()[-3000:]}"
+            )
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{self.http_port}/health/ready", timeout=2).status_code == 200
+        return False
+
+    def kill(self) -> None:
+        """Not a chance to write anything."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+        self.process = None
+
+    def stop(self) -> int:
+        """By SIGTERM; the exit status."""
+        if self.process is None:
+            return 0
+        self.process.terminate()
+        try:
+            return self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError("the server did not stop within 15 s of SIGTERM") from None
+        finally:
+            self.process = None
+
+    def close(self) -> None:
+        if self._api is not None:
+            self._api.close()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    # -- looking inside --
+
+    def pids(self) -> list[int]:
+        """The server's process and its helpers."""
+        found = [self.pid]
+        for each in found:
+            children = Path(f"/proc/{each}/task/{each}/children")
+            if children.exists():
+                found.extend(int(pid) for pid in children.read_text().split())
+        return found
+
+    def resident_bytes(self, pid: int | None = None) -> int:
+        for line in Path(f"/proc/{pid or self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
+
+    def query(self, file: str, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of ``stellwerk.db`` or ``projected.db``, read beside the running server."""
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.data_dir / file}?mode=ro", uri=True, timeout=10)
+        ) as reader:
+            return reader.execute(statement, parameters).fetchall()
+
+    def wait_projected(self, within_s: float = 30.0) -> None:
+        """Until everything in the journal is in the tables."""
+
+        def level() -> bool:
+            last = self.query("stellwerk.db", "SELECT coalesce(max(last), 0) FROM journal")[0][0]
+            done = self.query("projected.db", "SELECT coalesce(max(seq), 0) FROM projection")[0][0]
+            return bool(done >= last)
+
+        wait_until(level, within_s=within_s, what="the journal is projected")
+
+    def device_id(self, name: str) -> int:
+        rows = self.query("stellwerk.db", "SELECT id FROM device WHERE name = ? OR node_id = ?", (name, name))
+        assert rows, f"no device {name}"
+        return int(rows[0][0])
+
+    def messages(self, name: str) -> list[Json]:
+        """Everything kept in the device's received-msg, oldest first: the content, with ``labels``."""
+        rows = self.query(
+            "projected.db",
+            "SELECT content, labels FROM received_message WHERE device_id = ? ORDER BY state_tag",
+            (self.device_id(name),),
+        )
+        return [json.loads(content) | {"labels": json.loads(labels or "[]")} for content, labels in rows]
+
+    def log_lines(self) -> Iterator[Json]:
+        for line in self.log_path.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                yield json.loads(line)
+
+
+class Api:
+    """The v3 mount, with full names."""
+
+    def __init__(self, port: int) -> None:
+        self._client = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}/device-management-orchestrator/v3/{TENANT}",
+            headers={"Authorization": f"Bearer {TOKEN}", "X-M2M-Origin": "CAdmin"},
+            timeout=20,
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def get(self, path: str) -> httpx.Response:
+        return self._client.get(path, headers={"X-M2M-RI": uuid.uuid4().hex})
+
+    def post(self, path: str, resource_type: int, body: Json) -> httpx.Response:
+        headers = {"X-M2M-RI": uuid.uuid4().hex, "Content-Type": f"application/json;ty={resource_type}"}
+        return self._client.post(path, headers=headers, content=json.dumps(body))
+
+    def provision(self, name: str, node_id: str, labels: Sequence[str] = ("d2c:1.0",)) -> None:
+        """A NoSec device that may register as ``node_id``; returns when the platform says it is there."""
+        wanted = {"ni": node_id, "noRNe": name, "profe": "SCS-LwM2M", "lbl": list(labels)}
+        made = self.post(
+            "/device-provisioning/request",
+            28,
+            {
+                "dtiot:noPRt": {
+                    "cnd": "com.telekom.iot.orchestrator.nodeProvisioningRequest",
+                    "opern": 1,
+                    "reqLt": [wanted],
+                }
+            },
+        )
+        assert made.status_code == 201, made.text
+        content = next(iter(made.json().values()))
+        request_id = content.get("ri") or content["resourceID"]
+
+        def result() -> Json | None:
+            answer = self.get(f"/device-provisioning/response/responseToRequest-{request_id}")
+            return next(iter(answer.json().values())) if answer.status_code == 200 else None
+
+        outcome = wait_until(result, within_s=10, what="the provisioning is answered")
+        assert (outcome.get("resSs") or outcome.get("responseStatus")) == 1, outcome
+
+    def command(self, device: str, content: Any) -> str:
+        """Posts to outgoing-msg; the name of the new message."""
+        body: Json = {"con": content}
+        if not isinstance(content, str):
+            body["cnf"] = "application/json:0"
+        answer = self.post(f"/device-communication/{device}/outgoing-msg", 4, {"m2m:cin": body})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["contentInstance"]["resourceName"])
+
+    def latest(self, device: str, container: str = "received-msg") -> Json | None:
+        """The newest message with its ``content`` as an object, or None in an empty container."""
+        answer = self.get(f"/device-communication/{device}/{container}/la")
+        if answer.status_code == 404:
+            return None
+        assert answer.status_code == 200, answer.text
+        message: Json = answer.json()["contentInstance"]
+        if isinstance(message["content"], str):
+            with contextlib.suppress(json.JSONDecodeError):
+                message["content"] = json.loads(message["content"])
+        return message
+
+    def wait_latest(
+        self, device: str, matches: Callable[[Json], bool], *, within_s: float = 10.0, container: str = "received-msg"
+    ) -> Json:
+        """The newest message once it fits; an AssertionError that shows the newest otherwise."""
+        seen: list[Json | None] = [None]
+
+        def found() -> Json | None:
+            seen[0] = self.latest(device, container)
+            return seen[0] if seen[0] is not None and matches(seen[0]) else None
+
+        try:
+            return wait_until(found, within_s=within_s, what="the message")  # type: ignore[no-any-return]
+        except AssertionError:
+            raise AssertionError(f"no such message within {within_s} s; the newest is {seen[0]}") from None
+
+    def wait_type(self, device: str, message_type: str, *, within_s: float = 10.0) -> Json:
+        """The newest message once it is of the type."""
+        return self.wait_latest(device, lambda each: each["content"]["messageType"] == message_type, within_s=within_s)
+
+    def run(self, device: str, content: Any, *, within_s: float = 15.0) -> Json:
+        """Posts a command and waits for its response, which must carry both trace labels as its sent message does.
+
+        The response message; its ``content`` is the interesting part.
+        """
+        name = self.command(device, content)
+        label = f"outgoing_msgRN:{name}"
+        answer = self.wait_latest(device, lambda each: label in each.get("labels", []), within_s=within_s)
+        labels = answer["labels"]
+        assert labels[0] == label
+        assert labels[1].startswith("requestId:"), labels
+        sent = self.wait_latest(
+            device, lambda each: label in each.get("labels", []), within_s=within_s, container="sent-msg"
+        )
+        assert sent["labels"][:2] == labels[:2]
+        assert answer["content"]["messageType"] == "response"
+        return answer
