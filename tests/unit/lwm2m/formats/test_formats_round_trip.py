@@ -108,7 +108,7 @@ def test_a_single_value_survives(data: st.DataObject, content_format: int, kind:
     assert decode_content(content_format, payload, path, MODEL) == content
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), base=st.sampled_from((Path(OBJECT), Path(OBJECT, 0))))
 def test_tlv_keeps_every_value_of_a_tree(data: st.DataObject, base: Path) -> None:
     content = data.draw(contents(base))
@@ -116,7 +116,7 @@ def test_tlv_keeps_every_value_of_a_tree(data: st.DataObject, base: Path) -> Non
     assert decode_content(ContentFormat.TLV, payload, base, MODEL).latest() == content.latest()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     data=st.data(),
     content_format=st.sampled_from((ContentFormat.SENML_CBOR, ContentFormat.SENML_JSON)),
@@ -164,7 +164,7 @@ ITEMS = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     item=ITEMS | st.lists(st.dictionaries(st.integers(-6, 8), ITEMS, max_size=4), max_size=4),
     base=st.sampled_from(BASES),
@@ -194,7 +194,7 @@ JSON_RECORDS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(records=JSON_RECORDS, base=st.sampled_from(BASES))
 def test_any_json_pack_is_understood_or_refused(records: object, base: Path) -> None:
     payload = msgspec.json.encode(records)
