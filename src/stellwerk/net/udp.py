@@ -31,8 +31,9 @@ class UdpSocket:
 
     __slots__ = ("_buffer", "_hosts", "_view", "host", "ipv6", "port", "raw", "wildcard")
 
-    def __init__(self, host: str, port: int) -> None:
-        """Binds at once. Raises `CannotBind`."""
+    def __init__(self, host: str, port: int, buffer: bytearray | None = None) -> None:
+        """Binds at once. ``buffer``: shared by sockets that one thread reads in turn, at least `BUFFER_BYTES` long.
+        Raises `CannotBind`."""
         self.ipv6 = ":" in host
         self.wildcard = host in _WILDCARDS
         self.raw = socket.socket(socket.AF_INET6 if self.ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
@@ -53,7 +54,7 @@ class UdpSocket:
             raise CannotBind(host, port, error.strerror or str(error)) from error
         name = self.raw.getsockname()
         self.host, self.port = name[0], name[1]
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = bytearray(BUFFER_BYTES) if buffer is None else buffer
         self._view = memoryview(self._buffer)
         self._hosts: dict[bytes, str] = {}
 

@@ -182,6 +182,11 @@ class Device:
         return self._enrolment.is_registered
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether its De-register has no answer yet."""
+        return self._enrolment.state in (State.LEAVING, State.WITHDRAWING)
+
+    @property
     def location(self) -> str:
         """The path of its registration, ``rd/k7x``."""
         return "/".join(self._enrolment.location)
@@ -219,7 +224,7 @@ class Device:
         if self._down_until is not None:
             return self._down_until
         times = [self._enrolment.deadline(), self._late[0][0] if self._late else None]
-        if self._enrolment.state is State.REGISTERED:
+        if self._enrolment.is_registered:
             times.append(self._send_at)
             if self.is_listening(now):
                 times.append(self._reporting.deadline(self._defaults(now)))
@@ -234,7 +239,7 @@ class Device:
         while self._late and self._late[0][0] <= now:
             self._actions.append(heappop(self._late)[2])
         self._ask(self._enrolment.take_due(now), now)
-        if self._enrolment.state is not State.REGISTERED:
+        if not self._enrolment.is_registered:
             return
         if self._send_at is not None and self._send_at <= now:
             self._sample_for_send(now)
@@ -338,6 +343,8 @@ class Device:
             self._tell(RegistrationLost(name, reason))
         elif outcome is Outcome.REFUSED:
             self._tell(RegistrationRefused(name, reason))
+        elif outcome is Outcome.UNWANTED:
+            self._ask(self._enrolment.leave(), now)
         else:
             self._tell(Deregistered(name))
             self._rejoin(now)

@@ -24,6 +24,8 @@ class State(Enum):
     REGISTERED = auto()
     UPDATING = auto()
     LEAVING = auto()
+    WITHDRAWING = auto()
+    """Stopped while its Register was under way: should that succeed, a De-register follows."""
 
 
 class Ask(Enum):
@@ -44,6 +46,8 @@ class Outcome(Enum):
     REFUSED = auto()
     """Neither accepted nor final: it is tried again later."""
     LEFT = auto()
+    UNWANTED = auto()
+    """Registered after all, though stopped meanwhile: `Enrolment.leave` again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +100,16 @@ class Enrolment:
             self._due = now
 
     def leave(self) -> Ask | None:
-        """De-register if registered, else just stop."""
-        registered, self._due = self.is_registered, None
-        self.state = State.LEAVING if registered else State.OFF
-        return Ask.DEREGISTER if registered else None
+        """De-register if registered, or as soon as a Register under way succeeds; else just stop."""
+        self._due = None
+        if self.is_registered:
+            self.state = State.LEAVING
+            return Ask.DEREGISTER
+        if self.state is State.REGISTERING:
+            self.state = State.WITHDRAWING
+        elif self.state is State.WAITING:
+            self.state = State.OFF
+        return None
 
     def deadline(self) -> float | None:
         """When `take_due` has something."""
@@ -139,20 +149,20 @@ class Enrolment:
                 return Outcome.REFUSED
             self.start(now)
             return Outcome.LOST
-        if self.state is State.LEAVING:
-            self.state = State.OFF
-            return Outcome.LEFT
-        return Outcome.REFUSED
+        if self.state is State.WITHDRAWING and code == codes.CREATED:
+            self.state, self.location = State.REGISTERED, location
+            return Outcome.UNWANTED
+        self.state = State.OFF
+        return Outcome.LEFT
 
     def unanswered(self, now: float) -> Outcome:
         """The request under way came to nothing: timeout, reset."""
-        if self.state is State.LEAVING:
-            self.state = State.OFF
-            return Outcome.LEFT
         if self.state in (State.REGISTERING, State.UPDATING):
             # A server that does not answer an Update may be a new one: register, after a while.
             self._retry(now, None)
-        return Outcome.REFUSED
+            return Outcome.REFUSED
+        self.state = State.OFF
+        return Outcome.LEFT
 
     def _settle(self, lifetime_s: int, now: float) -> None:
         self._failures = 0

@@ -130,13 +130,13 @@ class Reporting:
     def is_due(self, each: Observation, content: Content, defaults: dict[str, float], now: float) -> bool:
         """Whether ``content`` is to be told now, by change and periods."""
         attributes = self.attributes_for(each.path, defaults)
-        waited = now - each.said_at
         if not each.pending:
             each.pending = is_worth_telling(each.said, reading_of(content), attributes)
-        if each.pending and waited >= attributes.get("pmin", 0.0):
+        # The same sums as in `deadline`: a difference could round to just below the period, for ever.
+        if each.pending and now >= each.said_at + attributes.get("pmin", 0.0):
             return True
         pmax = attributes.get("pmax", 0.0)
-        return bool(pmax) and waited >= pmax
+        return bool(pmax) and now >= each.said_at + pmax
 
     def told(self, each: Observation, content: Content, now: float) -> int:
         """``content`` is told now. Gives the sequence number for it (RFC 7641 §4.4)."""

@@ -1,0 +1,317 @@
+"""A fleet of simulated devices on real sockets: `stellwerk sim` and the devices of `stellwerk demo`."""
+
+import asyncio
+import contextlib
+import resource
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from itertools import count
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from stellwerk.coap import codes
+from stellwerk.coap.endpoint import Endpoint
+from stellwerk.coap.parameters import Limits, Parameters
+from stellwerk.core.errors import UserError
+from stellwerk.core.ids import PeerId
+from stellwerk.core.instant import Instant
+from stellwerk.net.clock import SystemClock, SystemEntropy
+from stellwerk.net.driver import Driver
+from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
+from stellwerk.sim.device import Device, DeviceOptions
+from stellwerk.sim.enrolment import Patience
+from stellwerk.sim.happenings import (
+    Deregistered,
+    Happening,
+    Rebooted,
+    Registered,
+    RegistrationLost,
+    RegistrationRefused,
+    Served,
+)
+from stellwerk.sim.impairment import Conditions, Impairment
+from stellwerk.sim.lossy import LossyEngine
+from stellwerk.sim.population import Order, Population, Start, Stop
+from stellwerk.sim.summary import Summary, Tally
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_PORT: Final = 5683
+_SPARE_FILES: Final = 64
+_START_STEP_S: Final = 0.05
+_FAULT_RATE: Final = 0.15
+
+
+class Behaviour(Enum):
+    """What kind of device one is."""
+
+    QUIET = "quiet"
+    """Awake, and nothing moves by itself."""
+    MOVING = "moving"
+    SLEEPER = "sleeper"
+    """Queue mode: does not listen outside its awake window."""
+    MISBEHAVING = "misbehaving"
+    """Late, silent, refusing or talking nonsense now and then."""
+
+
+class NoServer(UserError):
+    """``url`` names no server that can be reached; ``reason`` says why and what would be right."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(f"cannot simulate devices against {url!r}: {reason}")
+
+
+class TooManyDevices(UserError):
+    """``wanted`` devices need more open files than the ``limit`` of this system."""
+
+    def __init__(self, wanted: int, limit: int) -> None:
+        self.wanted, self.limit = wanted, limit
+        super().__init__(
+            f"{wanted} devices need {wanted + _SPARE_FILES} open files, the limit is {limit}: raise it (ulimit -Hn)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """What to simulate. Times in seconds, None switches a timer off.
+
+    Devices are named ``{prefix}{first}``, ``{prefix}{first + 1}`` and so on; ``behaviours`` says what the first ones
+    are, and the last of it counts for all that follow. ``conditions`` hold for both directions.
+    """
+
+    server: str = "coap://127.0.0.1:5683"
+    count: int = 1
+    prefix: str = "sim-"
+    first: int = 1
+    lifetime_s: int = 300
+    update_every_s: float | None = None
+    sample_every_s: float = 10.0
+    send_every_s: float | None = None
+    sleeper_update_every_s: float | None = 60.0
+    awake_s: float = 10.0
+    start_per_s: float = 250.0
+    conditions: Conditions = field(default_factory=Conditions)
+    behaviours: Sequence[Behaviour] = (Behaviour.MOVING,)
+    patience: Patience = field(default_factory=Patience)
+    parameters: Parameters = field(default_factory=Parameters)
+    """Transmission parameters of the devices; modems on slow links have an ACK timeout of 4 to 15 s."""
+    seed: int = 1
+    summary_every_s: float = 5.0
+    leave_within_s: float = 5.0
+    """How long a stop waits for the answers to De-register."""
+
+    def behaviour_of(self, index: int) -> Behaviour:
+        """What the device with ``index`` (from 0) is."""
+        return self.behaviours[min(index, len(self.behaviours) - 1)] if self.behaviours else Behaviour.MOVING
+
+    def device(self, index: int) -> DeviceOptions:
+        """The options of the device with ``index`` (from 0)."""
+        options = DeviceOptions(
+            endpoint_name=f"{self.prefix}{self.first + index}",
+            server_uri=self.server,
+            lifetime_s=self.lifetime_s,
+            update_every_s=self.update_every_s,
+            sample_every_s=self.sample_every_s,
+            send_every_s=self.send_every_s,
+            patience=self.patience,
+            seed=self.seed * 1_000_003 + index,
+        )
+        behaviour = self.behaviour_of(index)
+        if behaviour is Behaviour.QUIET:
+            return replace(options, moving=False)
+        if behaviour is Behaviour.SLEEPER:
+            return replace(options, queue_mode=True, awake_s=self.awake_s, update_every_s=self.sleeper_update_every_s)
+        if behaviour is Behaviour.MISBEHAVING:
+            return replace(options, fault_rate=_FAULT_RATE)
+        return options
+
+
+class Fleet:
+    """Devices, their engine and their sockets. `run` is all of it; `open`, `start`, `leave`, `close` are its parts."""
+
+    def __init__(self, options: FleetOptions) -> None:
+        self.options = options
+        limits = Limits(peers_total=max(1000, 2 * options.count))
+        self.population = Population(Endpoint(SystemEntropy(), limits, options.parameters))
+        self.impairment = Impairment(options.conditions, options.seed)
+        self.tally = Tally()
+        self.devices: list[Device] = []
+        self._clock = SystemClock()
+        self._driver: Driver[Happening, Order] | None = None
+        self._sockets: list[UdpSocket] = []
+        self._lost = 0
+        self._leaving = 0
+        self._left = asyncio.Event()
+
+    async def open(self) -> None:
+        """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`."""
+        options = self.options
+        raise_open_files(options.count)
+        server_host, server_port = await resolve(options.server)
+        local_host = local_address(server_host, server_port)
+        engine = self.population if options.conditions.perfect else LossyEngine(self.population, self.impairment)
+        self._driver = Driver(engine, self._hear, clock=self._clock, on_lost=self._count_lost)
+        instant = self._clock.instant()
+        handles = count(1)
+        # All sockets are read by this thread alone, one datagram at a time: one buffer serves them all.
+        buffer = bytearray(BUFFER_BYTES)
+        for index in range(options.count):
+            bound = UdpSocket(local_host, 0, buffer)
+            self._sockets.append(bound)
+            self._driver.add(bound)
+            self.devices.append(
+                Device(
+                    options.device(index),
+                    PeerId("udp", server_host, server_port, bound.host, bound.port),
+                    utc_offset_s=instant.wall_ms / 1000 - instant.now,
+                    handles=handles,
+                )
+            )
+
+    async def start(self) -> None:
+        """Let the devices register, ``start_per_s`` at most each second."""
+        assert self._driver is not None
+        batch = max(1, round(self.options.start_per_s * _START_STEP_S))
+        pause = batch / self.options.start_per_s
+        for first in range(0, len(self.devices), batch):
+            for device in self.devices[first : first + batch]:
+                self._driver.submit(Start(device))
+                self.tally.started += 1
+            if first + batch < len(self.devices):
+                await asyncio.sleep(pause)
+
+    async def leave(self) -> None:
+        """Let every device de-register; waits for the answers at most ``leave_within_s``."""
+        assert self._driver is not None
+        self._left.clear()
+        for device in self.devices[: self.tally.started]:
+            self._driver.submit(Stop(device))
+        self._leaving = sum(device.is_leaving for device in self.devices)
+        if self._leaving:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.options.leave_within_s):
+                    await self._left.wait()
+
+    def close(self) -> None:
+        """Close all sockets."""
+        if self._driver is not None:
+            self._driver.close()
+
+    def summary(self) -> Summary:
+        """Where the fleet stands, and what happened since the last call."""
+        now = self._clock.now()
+        return self.tally.summarize(
+            now,
+            devices=len(self.devices),
+            registered=sum(device.is_registered for device in self.devices),
+            asleep=sum(not device.is_listening(now) for device in self.devices[: self.tally.started]),
+            faults=sum(device.faults_committed for device in self.devices),
+            lost=self.impairment.lost + self._lost,
+        )
+
+    async def run(self, stop: asyncio.Event, on_summary: Callable[[Summary], None] | None = None) -> Summary:
+        """Run until ``stop`` is set, then de-register. ``on_summary`` is told every ``summary_every_s`` seconds.
+        Gives the last summary. Raises as `open`."""
+        try:
+            await self.open()
+            log.info("fleet.started", devices=len(self.devices), server=self.options.server, seed=self.options.seed)
+            async with asyncio.TaskGroup() as group:
+                starting = group.create_task(self.start(), name="fleet-start")
+                group.create_task(self._summarize(stop, on_summary), name="fleet-summary")
+                await stop.wait()
+                starting.cancel()
+            await self.leave()
+            summary = self.summary()
+            if on_summary is not None:
+                on_summary(summary)
+            log.info("fleet.stopped", devices=len(self.devices), registrations=summary.registrations_total)
+            return summary
+        finally:
+            self.close()
+
+    async def _summarize(self, stop: asyncio.Event, on_summary: Callable[[Summary], None] | None) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.options.summary_every_s):
+                    await stop.wait()
+                    return
+            if on_summary is not None:
+                on_summary(self.summary())
+
+    def _hear(self, happenings: list[Happening], instant: Instant) -> None:
+        for happening in happenings:
+            self.tally.count(happening)
+            if isinstance(happening, Registered):
+                log.debug("device.registered", endpoint_name=happening.endpoint_name, location=happening.location)
+            elif isinstance(happening, RegistrationRefused | RegistrationLost):
+                log.info("device.refused", endpoint_name=happening.endpoint_name, reason=happening.reason)
+            elif isinstance(happening, Deregistered):
+                self._leaving -= 1
+                if self._leaving == 0:
+                    self._left.set()
+            elif isinstance(happening, Rebooted):
+                log.info("device.rebooted", endpoint_name=happening.endpoint_name)
+            elif isinstance(happening, Served):
+                log.debug(
+                    "device.served",
+                    endpoint_name=happening.endpoint_name,
+                    method=codes.dotted(happening.method),
+                    path=happening.path,
+                    code=codes.dotted(happening.code),
+                    why=happening.why,
+                )
+
+    def _count_lost(self, peer: PeerId) -> None:
+        self._lost += 1
+
+
+async def run_fleet(
+    options: FleetOptions, stop: asyncio.Event, on_summary: Callable[[Summary], None] | None = None
+) -> Summary:
+    """Simulate ``options.count`` devices until ``stop`` is set; see `Fleet.run`."""
+    return await Fleet(options).run(stop, on_summary)
+
+
+async def resolve(url: str) -> tuple[str, int]:
+    """The address of a server written ``coap://HOST[:PORT]``. Raises `NoServer`."""
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname, parts.port or DEFAULT_PORT
+    except ValueError as error:
+        raise NoServer(url, str(error)) from None
+    if parts.scheme != "coap" or not host:
+        raise NoServer(url, "write it as coap://HOST:PORT")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise NoServer(url, error.strerror or str(error)) from None
+    # Where a name has both, IPv4: a server on this machine always has it.
+    _, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+    return str(address[0]), int(address[1])
+
+
+def local_address(server_host: str, server_port: int) -> str:
+    """The address from which this machine reaches the server. Raises `NoServer`."""
+    family = socket.AF_INET6 if ":" in server_host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((server_host, server_port))
+        except OSError as error:
+            raise NoServer(f"{server_host}:{server_port}", error.strerror or str(error)) from None
+        return str(probe.getsockname()[0])
+
+
+def raise_open_files(devices: int) -> None:
+    """Let this process open a socket per device. Raises `TooManyDevices` when the system does not allow it."""
+    wanted = devices + _SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise TooManyDevices(devices, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
