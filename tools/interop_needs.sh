@@ -11,7 +11,7 @@ missing=''
 need() { # program, Debian package
     has "$1" || missing="$missing $2"
 }
-need java default-jre-headless
+need javac default-jdk-headless
 need mvn maven
 need cc gcc
 need strace strace
