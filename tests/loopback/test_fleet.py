@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import pytest
 
 from stellwerk.coap import codes
-from stellwerk.coap.actions import Respond
+from stellwerk.coap.actions import Respond, SendRequest
 from stellwerk.coap.endpoint import Endpoint
-from stellwerk.coap.events import RequestReceived
+from stellwerk.coap.events import RequestReceived, ResponseReceived
 from stellwerk.coap.parameters import Parameters
+from stellwerk.core.ids import PeerId
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver
 from stellwerk.net.udp import UdpSocket
@@ -27,10 +28,15 @@ class Server:
         self.registered: dict[str, str] = {}
         self.ports: dict[str, list[int]] = {}
         self.sends = 0
+        self.executed: list[int] = []
         self._driver: Driver = Driver(Endpoint(SystemEntropy()), self._handle, clock=SystemClock())
         bound = UdpSocket("127.0.0.1", 0)
         self.address = (bound.host, bound.port)
         self._driver.add(bound)
+
+    def execute(self, location: str, path: tuple[str, ...]) -> None:
+        peer = PeerId("udp", "127.0.0.1", self.ports[location][-1], *self.address)
+        self._driver.submit(SendRequest(1, peer, codes.POST, b"execute!", path))
 
     def close(self) -> None:
         self._driver.close()
@@ -39,6 +45,8 @@ class Server:
         for event in events:
             if isinstance(event, RequestReceived):
                 self._driver.submit(self._answer(event))
+            elif isinstance(event, ResponseReceived):
+                self.executed.append(event.code)
 
     def _answer(self, event: RequestReceived) -> Respond:
         if event.path == ("rd",):
@@ -143,6 +151,24 @@ def test_a_fleet_registers_through_a_relay_that_loses_and_doubles():
             finally:
                 fleet.close()
                 relay.close()
+
+    asyncio.run(story())
+
+
+def test_a_rebooted_device_may_register_from_another_port():
+    async def story() -> None:
+        with serving() as server:
+            fleet = Fleet(options(server.address, count=1, reboot_moves=True))
+            try:
+                await fleet.open()
+                await fleet.start()
+                await until(lambda: len(server.ports) == 1)
+                server.execute("r0", ("3", "0", "4"))
+                await until(lambda: len(server.ports) == 2)
+                assert server.executed == [codes.CHANGED]
+                assert server.ports["r1"] != server.ports["r0"]
+            finally:
+                fleet.close()
 
     asyncio.run(story())
 

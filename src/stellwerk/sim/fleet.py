@@ -35,7 +35,7 @@ from stellwerk.sim.happenings import (
 )
 from stellwerk.sim.impairment import Conditions, Impairment
 from stellwerk.sim.lossy import LossyEngine
-from stellwerk.sim.population import Order, Population, Start, Stop
+from stellwerk.sim.population import Move, Order, Population, Start, Stop
 from stellwerk.sim.summary import Summary, Tally
 
 log = structlog.get_logger(__name__)
@@ -44,6 +44,7 @@ DEFAULT_PORT: Final = 5683
 _SPARE_FILES: Final = 64
 _START_STEP_S: Final = 0.05
 _FAULT_RATE: Final = 0.15
+_MOVE_AFTER_S: Final = 0.5
 
 
 class Behaviour(Enum):
@@ -98,6 +99,8 @@ class FleetOptions:
     conditions: Conditions = field(default_factory=Conditions)
     behaviours: Sequence[Behaviour] = (Behaviour.MOVING,)
     patience: Patience = field(default_factory=Patience)
+    reboot_moves: bool = False
+    """After a reboot a device speaks from a new port, as one that gets another address would."""
     parameters: Parameters = field(default_factory=Parameters)
     """Transmission parameters of the devices; modems on slow links have an ACK timeout of 4 to 15 s."""
     seed: int = 1
@@ -144,6 +147,9 @@ class Fleet:
         self._clock = SystemClock()
         self._driver: Driver[Happening, Order] | None = None
         self._sockets: list[UdpSocket] = []
+        # All sockets are read by this thread alone, one datagram at a time: one buffer serves them all.
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._closed = False
         self._lost = 0
         self._leaving = 0
         self._left = asyncio.Event()
@@ -158,10 +164,8 @@ class Fleet:
         self._driver = Driver(engine, self._hear, clock=self._clock, on_lost=self._count_lost)
         instant = self._clock.instant()
         handles = count(1)
-        # All sockets are read by this thread alone, one datagram at a time: one buffer serves them all.
-        buffer = bytearray(BUFFER_BYTES)
         for index in range(options.count):
-            bound = UdpSocket(local_host, 0, buffer)
+            bound = UdpSocket(local_host, 0, self._buffer)
             self._sockets.append(bound)
             self._driver.add(bound)
             self.devices.append(
@@ -199,6 +203,7 @@ class Fleet:
 
     def close(self) -> None:
         """Close all sockets."""
+        self._closed = True
         if self._driver is not None:
             self._driver.close()
 
@@ -256,6 +261,9 @@ class Fleet:
                     self._left.set()
             elif isinstance(happening, Rebooted):
                 log.info("device.rebooted", endpoint_name=happening.endpoint_name)
+                if self.options.reboot_moves:
+                    # Not yet: the answer to the Execute still has to leave from the old port.
+                    asyncio.get_running_loop().call_later(_MOVE_AFTER_S, self._move, happening.endpoint_name)
             elif isinstance(happening, Served):
                 log.debug(
                     "device.served",
@@ -265,6 +273,17 @@ class Fleet:
                     code=codes.dotted(happening.code),
                     why=happening.why,
                 )
+
+    def _move(self, endpoint_name: str) -> None:
+        driver = self._driver
+        index = next(at for at, each in enumerate(self.devices) if each.options.endpoint_name == endpoint_name)
+        if driver is None or self._closed:
+            return
+        device, old = self.devices[index], self._sockets[index]
+        bound = self._sockets[index] = UdpSocket(old.host, 0, self._buffer)
+        driver.add(bound)
+        driver.submit(Move(device, device.server._replace(local_host=bound.host, local_port=bound.port)))
+        driver.remove(old)
 
     def _count_lost(self, peer: PeerId) -> None:
         self._lost += 1

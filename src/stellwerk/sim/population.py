@@ -42,7 +42,15 @@ class Poke:
     act: Callable[[Device, float], None]
 
 
-Order: TypeAlias = Start | Stop | Leave | Poke
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Let ``device`` speak from the local address in ``server``: another socket, as after a reboot."""
+
+    device: Device
+    server: PeerId
+
+
+Order: TypeAlias = Start | Stop | Leave | Poke | Move
 
 
 class _Member(Timed):
@@ -112,6 +120,10 @@ class Population:
             return
         elif isinstance(action, Stop):
             device.stop(now)
+        elif isinstance(action, Move):
+            del self._members[key]
+            self._members[action.server.local_host, action.server.local_port] = member
+            device.move(action.server)
         else:
             action.act(device, now)
         self._settle(member, now)
@@ -132,13 +144,6 @@ class Population:
         return due if due != float("inf") else None
 
     # -- inside --
-
-    def move(self, device: Device, server: PeerId) -> None:
-        """Let ``device`` speak from the local address in ``server``: a new socket after a reboot."""
-        member = self._members.pop((device.server.local_host, device.server.local_port))
-        device.move(server)
-        self._members[server.local_host, server.local_port] = member
-        self._settle(member, self._now)
 
     def _run(self) -> None:
         events = self._engine.take_events()

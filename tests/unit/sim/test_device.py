@@ -11,9 +11,11 @@ from stellwerk.coap.options import MAX_AGE, encode_uint
 from stellwerk.core.ids import PeerId
 from stellwerk.lwm2m.formats import decode_content
 from stellwerk.lwm2m.path import Path
+from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience, State
 from stellwerk.sim.happenings import ObservationEnded, Rebooted, RegistrationLost, RegistrationRefused
 from stellwerk.sim.objects import device_types
+from stellwerk.sim.population import Poke
 
 EAGER = Patience(first_s=5.0, count=3, pause_s=60.0)
 
@@ -136,6 +138,20 @@ def test_a_device_stopped_during_its_register_deregisters_once_that_succeeds(ben
     bench.network.run_for(10)
     assert [each.code for each in bench.requests] == [codes.POST, codes.DELETE]
     assert device.state is State.OFF
+
+
+def test_a_device_can_be_poked_into_an_update(bench):
+    device = bench.start()
+    bench.devices.submit(Poke(device, Device.trigger_update))
+    bench.network.run_for(0.5)
+    assert bench.requests[-1].path == ("rd", "r1")
+
+
+def test_a_device_that_vanishes_says_and_answers_nothing(bench):
+    device = bench.start(update_every_s=10)
+    bench.vanish(device)
+    assert bench.ask(codes.GET, "/3/0/0", wait_s=60) is None
+    assert len(bench.requests) == 1
 
 
 # -- reading --
