@@ -173,6 +173,10 @@ class Serving:
             if part is not None:
                 self._answer(inbound, part[0], part[1], part[2], now)
                 return
+            if message.code not in (codes.GET, codes.FETCH):
+                # Only a safe method may run again for the rest of an answer that is not kept any more.
+                self._refuse(inbound, codes.REQUEST_ENTITY_INCOMPLETE, "the answer is not kept any more", now)
+                return
         self._open[inbound.number] = inbound
         self._layer.expect_answer(inbound, now)
         self._layer.events.append(

@@ -1,0 +1,473 @@
+"""The client role: the three shapes of an answer, NSTART, tokens, bodies in both directions."""
+
+import pytest
+from coap_wire import DEVICE, MOVED, Bench, ack, con, non, rst
+
+from stellwerk.coap import actions, codes, events
+from stellwerk.coap.message import ACK, CON, RST
+from stellwerk.coap.options import BLOCK1, BLOCK2, ECHO, ETAG, SIZE1, encode_block, read_options
+from stellwerk.coap.parameters import Limits, Parameters
+
+
+def request(handle=1, token=b"tokn", code=codes.GET, **more):
+    return actions.SendRequest(handle, DEVICE, code, token, ("3", "0"), **more)
+
+
+def one(bench):
+    (message,) = bench.sent()
+    return message
+
+
+# --- shapes of an answer -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("MSG-4", "RFC 7252 5.2.1")
+def test_a_piggybacked_answer():
+    bench = Bench()
+    bench.submit(request(accept=112))
+    sent = one(bench)
+    assert (sent.type, sent.options) == (CON, ((11, b"3"), (11, b"0"), (17, b"\x70")))
+    bench.feed(ack(codes.CONTENT, sent.mid, b"tokn", content_format=112, payload=b"\x80"))
+    got = bench.event(events.ResponseReceived)
+    assert (got.handle, got.peer, got.token, got.code) == (1, DEVICE, b"tokn", codes.CONTENT)
+    assert (got.content_format, got.payload, got.observe) == (112, b"\x80", None)
+    bench.after(300)
+    assert (bench.sent(), bench.events(), bench.engine.deadline()) == ([], [], None)
+
+
+@pytest.mark.spec("MSG-4", "RFC 7252 5.2.2")
+@pytest.mark.parametrize("kind", [con, non])
+def test_an_empty_acknowledgement_then_a_separate_answer(kind):
+    bench = Bench()
+    bench.submit(request())
+    sent = one(bench)
+    bench.feed(ack(0, sent.mid))
+    bench.after(200)
+    assert (bench.sent(), bench.events()) == ([], [])
+    answer = kind(codes.CONTENT, 77, b"tokn", payload=b"1")
+    bench.feed(answer)
+    assert bench.event(events.ResponseReceived).payload == b"1"
+    acknowledgements = [ack(0, 77)] if kind is con else []
+    assert bench.sent() == acknowledgements
+    bench.feed(answer)
+    assert bench.sent() == acknowledgements
+    assert bench.events() == []
+
+
+@pytest.mark.spec("MSG-4")
+@pytest.mark.parametrize("kind", [con, non])
+def test_an_answer_that_overtakes_its_acknowledgement_counts_as_it(kind):
+    bench = Bench()
+    bench.submit(request())
+    sent = one(bench)
+    bench.feed(kind(codes.CONTENT, 77, b"tokn"))
+    assert bench.event(events.ResponseReceived)
+    bench.sent()
+    bench.feed(ack(0, sent.mid))
+    bench.after(100)
+    assert (bench.sent(), bench.events()) == ([], [])
+
+
+@pytest.mark.spec("MSG-4", "RFC 7252 4.8.2")
+def test_an_acknowledged_request_waits_no_longer_than_one_exchange():
+    bench = Bench()
+    bench.submit(request())
+    bench.feed(ack(0, one(bench).mid))
+    bench.after(246)
+    assert bench.events() == []
+    bench.after(2)
+    assert bench.event(events.RequestFailed).reason == "timeout"
+
+
+@pytest.mark.spec("MSG-7", "RFC 7252 5.3.2")
+def test_an_acknowledgement_with_a_foreign_token_changes_nothing():
+    bench = Bench()
+    bench.submit(request())
+    sent = one(bench)
+    bench.feed(ack(codes.CONTENT, sent.mid, b"nope"))
+    assert bench.event(events.Refused).reason == "mismatch"
+    bench.feed(ack(codes.CONTENT, sent.mid, b"tokn"), peer=MOVED)
+    assert bench.events() == []
+    bench.feed(ack(codes.CONTENT, sent.mid, b"tokn"))
+    assert bench.event(events.ResponseReceived)
+
+
+@pytest.mark.spec("RFC 7252 5.4.1")
+def test_an_answer_with_an_unknown_critical_option_is_rejected():
+    bench = Bench(parameters=Parameters(nstart=2))
+    bench.submit(request(1, b"aaaa"), request(2, b"bbbb"))
+    first, _ = bench.sent()
+    bench.feed(ack(codes.CONTENT, first.mid, b"aaaa", options=((65, b""),)))
+    assert bench.event(events.RequestFailed).reason == "malformed"
+    assert bench.sent() == []
+    bench.feed(con(codes.CONTENT, 9, b"bbbb", options=((65, b""),)))
+    assert bench.event(events.RequestFailed).reason == "malformed"
+    assert one(bench) == rst(9)
+
+
+@pytest.mark.spec("MSG-7")
+@pytest.mark.parametrize("kind", [con, non])
+def test_an_answer_nobody_waits_for_is_asked_about_and_then_reset(kind):
+    bench = Bench()
+    answer = kind(codes.CONTENT, 9, b"gone")
+    bench.feed(answer, answer)
+    question = bench.event(events.TokenQuestion)
+    assert (question.peer, question.token) == (DEVICE, b"gone")
+    assert bench.sent() == []
+    bench.submit(actions.RejectToken(question.exchange))
+    expected = [rst(9)] if kind is con else []
+    assert bench.sent() == expected
+    bench.feed(answer)
+    assert bench.sent() == expected
+    assert bench.events() == []
+
+
+@pytest.mark.spec("RFC 9175 2.3")
+def test_a_peer_that_wants_an_echo_gets_it_once():
+    bench = Bench()
+    bench.submit(request(code=codes.POST))
+    bench.feed(ack(codes.UNAUTHORIZED, one(bench).mid, b"tokn", options=((ECHO, b"fresh?"),)))
+    again = one(bench)
+    assert (ECHO, b"fresh?") in again.options
+    bench.feed(ack(codes.UNAUTHORIZED, again.mid, b"tokn", options=((ECHO, b"fresh?"),)))
+    assert bench.event(events.ResponseReceived).code == codes.UNAUTHORIZED
+
+
+# --- turns and bounds --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("RFC 7252 4.7")
+def test_one_request_at_a_time_until_it_is_acknowledged():
+    bench = Bench()
+    bench.submit(request(1, b"aaaa"), request(2, b"bbbb"), request(3, b"cccc"))
+    first = one(bench)
+    assert first.token == b"aaaa"
+    bench.feed(ack(codes.CONTENT, first.mid, b"aaaa"))
+    second = one(bench)
+    assert second.token == b"bbbb"
+    bench.feed(ack(0, second.mid))
+    third = one(bench)
+    assert third.token == b"cccc"
+    bench.feed(non(codes.CONTENT, 5, b"bbbb"), ack(codes.CONTENT, third.mid, b"cccc"))
+    assert [event.handle for event in bench.events()] == [1, 2, 3]
+
+
+def test_a_dead_peer_does_not_slow_another():
+    bench = Bench()
+    bench.submit(request(1, b"aaaa"), actions.SendRequest(2, MOVED, codes.GET, b"bbbb", ("3",)))
+    assert [peer for peer, _ in bench.sent_to()] == [DEVICE, MOVED]
+
+
+def test_too_many_requests_and_live_tokens_are_refused():
+    bench = Bench(limits=Limits(requests_per_peer=3))
+    bench.submit(*(request(number, bytes([number]) * 4) for number in range(4)))
+    failed = bench.event(events.RequestFailed)
+    assert (failed.handle, failed.reason, failed.detail) == (3, "refused", "requests_per_peer")
+    bench = Bench()
+    bench.submit(request(1, b"same"), request(2, b"same"), request(1, b"else"))
+    assert [(event.handle, event.detail) for event in bench.events()] == [
+        (2, "the token is in use"),
+        (1, "the handle is in use"),
+    ]
+
+
+def test_a_cancelled_request_ends_and_gives_way():
+    bench = Bench()
+    bench.submit(request(1, b"aaaa"), request(2, b"bbbb"), request(3, b"cccc"))
+    one(bench)
+    bench.submit(actions.CancelRequest(2), actions.CancelRequest(1))
+    assert [(event.handle, event.reason) for event in bench.events()] == [(2, "cancelled"), (1, "cancelled")]
+    assert one(bench).token == b"cccc"
+
+
+def test_a_forgotten_peer_ends_all_its_requests():
+    bench = Bench()
+    bench.submit(request(1, b"aaaa"), request(2, b"bbbb"), actions.ForgetPeer(DEVICE))
+    assert [(event.handle, event.reason) for event in bench.events()] == [(1, "cancelled"), (2, "cancelled")]
+    assert [message.token for message in bench.sent()] == [b"aaaa"]
+    bench.after(300)
+    assert (bench.sent(), bench.events()) == ([], [])
+
+
+def test_a_single_transmission_is_never_repeated():
+    bench = Bench()
+    bench.submit(request(once=True))
+    assert len(bench.sent()) == 1
+    bench.after(100)
+    assert bench.sent() == []
+    assert bench.event(events.RequestFailed).reason == "timeout"
+
+
+def test_no_empty_path_segment_ever_leaves():
+    bench = Bench()
+    bench.submit(actions.SendRequest(1, DEVICE, codes.FETCH, b"tokn", ("",), content_format=112, payload=b"\x80"))
+    assert one(bench).options == ((12, b"\x70"),)
+
+
+# --- moving ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("RFC 7252 4.5")
+def test_requests_follow_a_device_as_the_same_messages():
+    bench = Bench()
+    bench.submit(request(1, b"aaaa"), request(2, b"bbbb"))
+    first = one(bench)
+    bench.feed(con(codes.POST, 5, path=("rd", "1")), peer=MOVED)
+    bench.submit(actions.MovePeer(DEVICE, MOVED))
+    assert bench.sent_to() == [(MOVED, first)]
+    # Unproven until it answers: no repetition.
+    bench.after(10)
+    assert bench.sent() == [ack(0, 5)]
+    bench.feed(ack(codes.CONTENT, first.mid, b"aaaa"), peer=MOVED)
+    assert [type(event) for event in bench.events()] == [events.RequestReceived, events.ResponseReceived]
+    ((peer, second),) = bench.sent_to()
+    assert (peer, second.token, second.mid) == (MOVED, b"bbbb", (first.mid + 1) & 0xFFFF)
+    bench.after(3)
+    assert bench.sent_to() == [(MOVED, second)]
+
+
+def test_duplicates_stay_with_the_old_address():
+    bench = Bench()
+    bench.feed(con(codes.POST, 5, path=("rd", "1")))
+    bench.submit(actions.Respond(bench.event(events.RequestReceived).exchange, codes.CHANGED))
+    bench.submit(actions.MovePeer(DEVICE, MOVED))
+    bench.sent()
+    bench.feed(con(codes.POST, 5, path=("rd", "1")))
+    assert one(bench).type == ACK
+    assert bench.events() == []
+
+
+# --- bodies on their way out (Block1) ----------------------------------------------------------------------------
+
+BODY = bytes(range(250)) * 10
+
+
+def upload(bench, body=BODY, **more):
+    bench.submit(request(code=codes.PUT, content_format=42, payload=body, **more))
+    return one(bench)
+
+
+def block1(message):
+    return read_options(message.options).block1
+
+
+def go_on(message, exponent=None, code=codes.CONTINUE, more=None):
+    sent = block1(message)
+    value = encode_block(
+        sent.number, sent.more if more is None else more, sent.exponent if exponent is None else exponent
+    )
+    return ack(code, message.mid, message.token, options=((BLOCK1, value),))
+
+
+@pytest.mark.spec("BLK-2", "BLK-3", "RFC 7959 2.3")
+@pytest.mark.parametrize("middle", [codes.CONTINUE, codes.CHANGED])
+def test_a_large_body_leaves_in_blocks(middle):
+    bench = Bench()
+    sent = upload(bench)
+    assert (SIZE1, b"\x09\xc4") in sent.options
+    parts = []
+    while block1(sent).more:
+        parts.append(sent.payload)
+        bench.feed(go_on(sent, code=middle))
+        assert bench.events() == []
+        sent = one(bench)
+        assert read_options(sent.options).content_format == 42
+    parts.append(sent.payload)
+    assert b"".join(parts) == BODY
+    assert [len(item) for item in parts] == [1024, 1024, 452]
+    bench.feed(go_on(sent, code=codes.CHANGED))
+    assert bench.event(events.ResponseReceived).code == codes.CHANGED
+
+
+@pytest.mark.spec("BLK-4", "RFC 7959 2.3")
+def test_smaller_blocks_go_on_at_the_same_byte():
+    bench = Bench()
+    sent = upload(bench)
+    bench.feed(go_on(sent, exponent=5))
+    sent = one(bench)
+    assert (block1(sent), sent.payload) == ((2, True, 5), BODY[1024:1536])
+
+
+@pytest.mark.spec("BLK-6", "RFC 7959 2.9.3")
+def test_too_large_is_tried_smaller():
+    bench = Bench()
+    sent = upload(bench)
+    bench.feed(go_on(sent, exponent=4, code=codes.REQUEST_ENTITY_TOO_LARGE))
+    sent = one(bench)
+    assert (block1(sent), sent.payload) == ((0, True, 4), BODY[:256])
+    bench.feed(go_on(sent, code=codes.REQUEST_ENTITY_TOO_LARGE))
+    assert bench.event(events.ResponseReceived).code == codes.REQUEST_ENTITY_TOO_LARGE
+
+
+@pytest.mark.spec("BLK-6")
+def test_a_body_sent_whole_is_cut_when_the_peer_hints_at_it():
+    bench = Bench()
+    bench.submit(request(code=codes.PUT, content_format=42, payload=BODY[:600]))
+    sent = one(bench)
+    assert block1(sent) is None
+    hint = ((BLOCK1, encode_block(0, False, 4)),)
+    bench.feed(ack(codes.REQUEST_ENTITY_TOO_LARGE, sent.mid, b"tokn", options=hint))
+    sent = one(bench)
+    assert (block1(sent), len(sent.payload)) == ((0, True, 4), 256)
+
+
+@pytest.mark.spec("BLK-5", "RFC 7959 2.9.2")
+def test_lost_state_restarts_once():
+    bench = Bench()
+    sent = upload(bench)
+    bench.feed(go_on(sent))
+    bench.feed(ack(codes.REQUEST_ENTITY_INCOMPLETE, one(bench).mid, b"tokn"))
+    sent = one(bench)
+    assert block1(sent) == (0, True, 6)
+    bench.feed(go_on(sent))
+    bench.feed(ack(codes.REQUEST_ENTITY_INCOMPLETE, one(bench).mid, b"tokn"))
+    assert bench.event(events.ResponseReceived).code == codes.REQUEST_ENTITY_INCOMPLETE
+
+
+@pytest.mark.spec("BLK-3")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda sent: ack(codes.CHANGED, sent.mid, sent.token),
+        lambda sent: ack(codes.CONTINUE, sent.mid, sent.token, options=((BLOCK1, encode_block(5, True, 6)),)),
+    ],
+)
+def test_a_peer_that_confuses_blocks_is_not_believed(answer):
+    bench = Bench()
+    bench.feed(answer(upload(bench)))
+    assert bench.event(events.RequestFailed).reason == "malformed"
+
+
+def test_continue_without_blocks_is_not_believed():
+    bench = Bench()
+    bench.submit(request(code=codes.PUT, payload=b"short"))
+    bench.feed(ack(codes.CONTINUE, one(bench).mid, b"tokn"))
+    assert bench.event(events.RequestFailed).reason == "malformed"
+
+
+def test_each_block_may_be_answered_separately():
+    bench = Bench()
+    sent = upload(bench, BODY[:1100])
+    bench.feed(ack(0, sent.mid))
+    bench.feed(con(codes.CONTINUE, 50, b"tokn", options=((BLOCK1, encode_block(0, True, 6)),)))
+    acknowledged, sent = bench.sent()
+    assert (acknowledged, len(sent.payload)) == (ack(0, 50), 76)
+    bench.feed(go_on(sent, code=codes.CHANGED))
+    assert bench.event(events.ResponseReceived)
+
+
+# --- bodies on their way in (Block2) -----------------------------------------------------------------------------
+
+
+def piece(message, number, more, payload, exponent=6, etag=b"e1", code=codes.CONTENT, **more_options):
+    options = [(BLOCK2, encode_block(number, more, exponent))]
+    if etag:
+        options.append((ETAG, etag))
+    return ack(code, message.mid, message.token, options=tuple(options), payload=payload, **more_options)
+
+
+@pytest.mark.spec("BLK-2", "RFC 7959 2.4")
+def test_a_large_answer_is_fetched_whole():
+    bench = Bench()
+    bench.submit(request(accept=112))
+    sent = one(bench)
+    bench.feed(piece(sent, 0, True, BODY[:1024], content_format=112))
+    sent = one(bench)
+    view = read_options(sent.options)
+    assert (view.block2, view.path, view.accept) == ((1, False, 6), ("3", "0"), 112)
+    assert sent.token != b"tokn"
+    bench.feed(piece(sent, 1, True, BODY[1024:2048]))
+    sent = one(bench)
+    bench.feed(piece(sent, 2, False, BODY[2048:]))
+    got = bench.event(events.ResponseReceived)
+    assert (got.token, got.payload, got.content_format, got.code) == (b"tokn", BODY, 112, codes.CONTENT)
+
+
+@pytest.mark.spec("BLK-4")
+def test_a_wish_for_small_blocks_is_said_in_the_first_request():
+    bench = Bench(parameters=Parameters(block_size=256))
+    bench.submit(request())
+    sent = one(bench)
+    assert read_options(sent.options).block2 == (0, False, 4)
+    bench.feed(piece(sent, 0, True, BODY[:512], exponent=5))
+    assert read_options(one(bench).options).block2 == (2, False, 4)
+
+
+@pytest.mark.spec("BLK-8")
+@pytest.mark.parametrize("etag", [b"e2", b""])
+def test_a_body_that_changes_is_fetched_anew_once(etag):
+    bench = Bench()
+    bench.submit(request())
+    bench.feed(piece(one(bench), 0, True, BODY[:1024]))
+    bench.feed(piece(one(bench), 1, False, b"other", etag=etag))
+    sent = one(bench)
+    assert read_options(sent.options).block2 == (0, False, 6)
+    bench.feed(piece(sent, 0, True, BODY[1:1025], etag=etag))
+    bench.feed(piece(one(bench), 1, False, b"end", etag=b"e3"))
+    failed = bench.event(events.RequestFailed)
+    assert (failed.reason, failed.detail) == ("malformed", "the body keeps changing")
+
+
+@pytest.mark.spec("BLK-8")
+def test_an_error_in_the_middle_is_the_answer():
+    bench = Bench()
+    bench.submit(request())
+    bench.feed(piece(one(bench), 0, True, BODY[:1024]))
+    bench.feed(ack(codes.NOT_FOUND, (sent := one(bench)).mid, sent.token))
+    assert bench.event(events.ResponseReceived).code == codes.NOT_FOUND
+
+
+@pytest.mark.spec("BLK-11")
+def test_an_answer_body_is_bounded():
+    bench = Bench(limits=Limits(response_body_bytes=1500))
+    bench.submit(request())
+    bench.feed(piece(one(bench), 0, True, BODY[:1024]))
+    bench.feed(piece(one(bench), 1, True, BODY[:1024]))
+    failed = bench.event(events.RequestFailed)
+    assert (failed.reason, failed.detail) == ("refused", "response_body_bytes")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda sent: piece(sent, 0, True, b"not full"),
+        lambda sent: piece(sent, 4, True, BODY[:1024]),
+        lambda sent: ack(codes.CONTENT, sent.mid, sent.token, options=((BLOCK2, b"\x07"),)),
+    ],
+)
+def test_broken_blocks_end_a_request(answer):
+    bench = Bench()
+    bench.submit(request())
+    bench.feed(answer(one(bench)))
+    assert bench.event(events.RequestFailed).reason == "malformed"
+
+
+@pytest.mark.spec("BLK-9", "RFC 7959 2.7")
+def test_fetch_finishes_its_body_before_it_reads_the_answer():
+    bench = Bench()
+    bench.submit(request(code=codes.FETCH, content_format=112, accept=112, payload=BODY[:1200]))
+    sent = one(bench)
+    bench.feed(go_on(sent))
+    sent = one(bench)
+    bench.feed(
+        ack(
+            codes.CONTENT,
+            sent.mid,
+            sent.token,
+            options=((BLOCK2, encode_block(0, True, 6)), (BLOCK1, encode_block(1, False, 6))),
+            payload=BODY[:1024],
+        )
+    )
+    sent = one(bench)
+    view = read_options(sent.options)
+    assert (sent.code, sent.payload, view.block1, view.block2) == (codes.FETCH, b"", None, (1, False, 6))
+    bench.feed(piece(sent, 1, False, b"end", etag=b""))
+    assert bench.event(events.ResponseReceived).payload == BODY[:1024] + b"end"
+
+
+@pytest.mark.spec("BLK-13")
+def test_quick_blocks_are_not_spoken():
+    bench = Bench()
+    bench.feed(con(codes.PUT, 5, path=("x",), options=((19, b"\x08"),)))
+    assert one(bench).code == codes.BAD_OPTION
+    assert RST != ACK
