@@ -1,0 +1,235 @@
+"""Provisioning requests over HTTP and what becomes of them."""
+
+from typing import Any
+
+import pytest
+
+from stellwerk.app.ports import NewDevice
+
+REQUEST = "/device-provisioning/request"
+RESPONSE = "/device-provisioning/response"
+DEFINITION = "com.telekom.iot.orchestrator.nodeProvisioningRequest"
+
+
+def item(name: str = "myLwM2M-Device01", **more: Any) -> dict[str, Any]:
+    return {"ni": f"urn:gsma:imei:{name}", "noRNe": name, "profe": "SCS-LwM2M", **more}
+
+
+def order(world: Any, *items: Any, **more: Any) -> dict[str, Any]:
+    """Post a request; its stored form in short names."""
+    body = {"dtiot:noPRt": {"cnd": DEFINITION, "opern": 1, "reqLt": list(items), **more}}
+    answer = world.post(REQUEST, 28, body)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["dtiot:noPRt"]
+
+
+def result(world: Any, request: dict[str, Any]) -> dict[str, Any]:
+    answer = world.get(f"{RESPONSE}/responseToRequest-{request['ri']}")
+    assert answer.status_code == 200
+    return answer.json()["flexContainer"]
+
+
+@pytest.mark.spec("D2C 6.1", "D2C 6.2", "D2C 6.3")
+def test_a_request_creates_devices_and_leaves_a_result(world: Any):
+    first = item(
+        lbl=["d2c:1.0", "d2c-uplink-property_Room:2035"],
+        ICCID="89882280000004492060",
+        ndvi={"rn": "device-info", "mgd": 1007, "man": "Maker", "dlb": ["My", "device"]},
+    )
+    stored = order(world, first, item("second"), rn="my-request")
+    assert stored["reqLt"] == [first, item("second")]
+    assert (stored["ty"], stored["cr"], stored["st"], stored["rn"]) == (28, "CTestApp", 0, "my-request")
+    assert {"ri", "pi", "ct", "lt", "cnd", "opern"} <= set(stored)
+    outcome = result(world, stored)
+    assert outcome["reqRD"] == stored["ri"]
+    assert (outcome["resSs"], outcome["inEMs"]) == (1, [])
+    assert outcome["geEMe"] == "total: 2, processed: 2, errors: 0"
+    assert outcome["cr"] == "CDevice-Provisioning"
+    node = world.get("/myLwM2M-Device01").json()["node"]
+    assert node["labels"] == [
+        "d2c:1.0",
+        "d2c-uplink-property_Room:2035",
+        "profile:SCS-LwM2M",
+        "ICCID:89882280000004492060",
+    ]
+    info = world.get("/myLwM2M-Device01/device-info").json()["deviceInfo"]
+    assert (info["manufacturer"], info["deviceLabel"]) == ("Maker", "My device")
+    assert world.get("/device-communication/second/received-msg").status_code == 200
+
+
+@pytest.mark.spec("D2C 4.1", "D2C 6.1")
+def test_long_names_in_a_request_mean_the_same(world: Any):
+    body = {
+        "dtiot:noPRt": {
+            "operation": 1,
+            "requestList": [
+                {
+                    "nodeID": "urn:gsma:imei:1",
+                    "nodeResourceName": "long",
+                    "profile": "scs-lwm2m",
+                    "labels": ["a:b"],
+                    "nodeDeviceInfo": {"manufacturer": "Maker", "firmwareVersion": "1.0"},
+                }
+            ],
+        }
+    }
+    answer = world.post(REQUEST, 28, body, headers={"fullName": "true"})
+    request = answer.json()["dtiot:noPRt"]
+    assert request["requestList"][0]["nodeDeviceInfo"] == {"manufacturer": "Maker", "fwVersion": "1.0"}
+    assert "resourceID" in request
+    assert world.get("/long").json()["node"]["labels"] == ["a:b", "profile:scs-lwm2m"]
+    assert world.get("/long/device-info").json()["deviceInfo"]["fwVersion"] == "1.0"
+
+
+@pytest.mark.spec("D2C 6.2", "D2C 6.4", "D2C 6.5")
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"ni": "urn:x:1", "profe": "SCS-LwM2M"}, "nodeResourceName (noRNe) is missing"),
+        (item("with blank"), "characters"),
+        (item("slash/ed"), "characters"),
+        (item("x" * 256), "characters"),
+        (item("device-communication"), "reserved"),
+        (item(7), "text"),
+        ({"noRNe": "x", "profe": "SCS-LwM2M"}, "nodeID (ni) is missing"),
+        ({**item(), "ni": "a b"}, "nodeID"),
+        ({"noRNe": "x", "ni": "urn:x:1"}, "profile (profe) is missing"),
+        ({**item(), "profe": "SCS-UDP"}, "not supported"),
+        ({**item(), "profe": "nonsense"}, "SCS-LwM2M"),
+        (item(lbl="a:b"), "list of texts"),
+        (item(lbl=["a:b", 3]), "list of texts"),
+        (item(nCr=["psk-id:x", "psk:c2VjcmV0"]), "DTLS"),
+        (item(nodeDeviceGroups=["somewhere"]), "unknown device group"),
+        (item(ICCID=898), "ICCID"),
+        (item(ndvi=[]), "nodeDeviceInfo"),
+        (item(ndvi={"man": {"x": 1}}), "man"),
+        (item(ndvi={"mgd": 1029}), "1007"),
+        ("nothing", "object"),
+        (None, "object"),
+    ],
+)
+def test_a_bad_item_says_why_and_takes_no_other_with_it(world: Any, bad: Any, says: str):
+    outcome = result(world, order(world, item("before"), bad, item("after")))
+    assert outcome["resSs"] == 2
+    assert outcome["geEMe"] == "total: 3, processed: 2, errors: 1"
+    (message,) = outcome["inEMs"]
+    assert message.startswith("item 2")
+    assert says in message
+    assert world.get("/before").status_code == world.get("/after").status_code == 200
+    assert len(world.get("?rcn=8&ty=14").json()["m2m:cb"]["m2m:nod"]) == 2
+
+
+@pytest.mark.spec("D2C 6.2")
+def test_duplicates_are_errors_inside_a_request_and_across_requests(world: Any):
+    outcome = result(world, order(world, item("twin"), item("twin"), {**item("other"), "ni": "urn:gsma:imei:twin"}))
+    assert outcome["resSs"] == 2
+    assert "device name 'twin' exists already" in outcome["inEMs"][0]
+    assert "node ID 'urn:gsma:imei:twin' exists already" in outcome["inEMs"][1]
+    again = result(world, order(world, item("twin")))
+    assert (again["resSs"], again["geEMe"]) == (3, "total: 1, processed: 0, errors: 1")
+
+
+@pytest.mark.spec("D2C 6.7")
+def test_a_request_removes_devices_by_name_or_by_node_id(world: Any):
+    order(world, item("one"), item("two"), item("three"))
+    outcome = result(
+        world,
+        order(world, {"noRNe": "one"}, {"ni": "urn:gsma:imei:two"}, {"noRNe": "four"}, {}, {"noRNe": 3}, opern=2),
+    )
+    assert outcome["geEMe"] == "total: 5, processed: 2, errors: 3"
+    assert world.removed == ["one", "two"]
+    assert [each["rn"] for each in world.get("?rcn=8&ty=14").json()["m2m:cb"]["m2m:nod"]] == ["three"]
+    mismatch = result(world, order(world, {"noRNe": "three", "ni": "urn:gsma:imei:two"}, opern=2))
+    assert mismatch["resSs"] == 3
+    assert world.get("/three").status_code == 200
+
+
+@pytest.mark.spec("D2C 6.7")
+def test_a_tenant_cannot_remove_a_device_of_another(world: Any):
+    order(world, item("mine"))
+    body = {"dtiot:noPRt": {"opern": 2, "reqLt": [{"ni": "urn:gsma:imei:mine"}]}}
+    mount = "/device-management-orchestrator/v3/other"
+    foreign = {"Authorization": "Bearer foreign"}
+    request = world.post(REQUEST, 28, body, mount=mount, headers=foreign).json()["dtiot:noPRt"]
+    answer = world.get(f"{RESPONSE}/responseToRequest-{request['ri']}", mount=mount, headers=foreign)
+    assert answer.json()["flexContainer"]["resSs"] == 3
+    assert world.get("/mine").status_code == 200
+
+
+@pytest.mark.spec("D2C 6.1")
+def test_key_material_is_neither_echoed_nor_stored(world: Any):
+    stored = order(world, item(nCr=["psk-id:me", "psk:c2VjcmV0", 5]))
+    assert stored["reqLt"][0]["nCr"] == ["psk-id:me", "***", "***"]
+    listed = world.get(f"{REQUEST}?rcn=4").text
+    assert "c2VjcmV0" not in listed
+    assert "psk-id:me" in listed
+
+
+@pytest.mark.spec("D2C 6.2")
+def test_requests_and_results_are_listed_under_their_containers(world: Any):
+    stored = order(world, item())
+    listed = world.get(f"{RESPONSE}?rcn=4").json()["m2m:cnt"]
+    assert [each["reqRD"] for each in listed["dtiot:prRRe"]] == [stored["ri"]]
+    assert listed["dtiot:prRRe"][0]["pi"] == listed["ri"]
+    requests = world.get(f"{REQUEST}?rcn=8").json()["m2m:cnt"]["dtiot:noPRt"]
+    assert [each["ri"] for each in requests] == [stored["ri"]]
+    assert world.get(f"{REQUEST}/{stored['rn']}").json()["dtiot:noPRt"]["ri"] == stored["ri"]
+
+
+@pytest.mark.spec("D2C 6.2")
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"dtiot:noPRt": {"opern": 3, "reqLt": [item()]}}, "opern"),
+        ({"dtiot:noPRt": {"opern": True, "reqLt": [item()]}}, "opern"),
+        ({"dtiot:noPRt": {"opern": 1}}, "reqLt"),
+        ({"dtiot:noPRt": {"opern": 1, "reqLt": []}}, "reqLt"),
+        ({"dtiot:noPRt": {"opern": 1, "reqLt": item()}}, "reqLt"),
+        ({"dtiot:noPRt": {"opern": 1, "reqLt": [item()], "cnd": "x"}}, "cnd"),
+        ({"dtiot:noPRt": {"opern": 1, "operation": 1, "reqLt": [item()]}}, "twice"),
+        ({"dtiot:noPRt": {"opern": 1, "reqLt": [item()], "rn": "a/b"}}, "rn"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_as_a_whole(world: Any, body: dict[str, Any], says: str):
+    answer = world.post(REQUEST, 28, body)
+    assert (answer.status_code, answer.headers["x-m2m-rsc"]) == (400, "4000")
+    assert says in answer.json()["m2m:dbg"]
+    assert world.get(f"{REQUEST}?rcn=8").json() == {"m2m:cnt": {}}
+
+
+def test_a_request_name_that_is_taken_is_a_conflict(world: Any):
+    order(world, item("one"), rn="same")
+    answer = world.post(REQUEST, 28, {"dtiot:noPRt": {"opern": 1, "rn": "same", "reqLt": [item("two")]}})
+    assert (answer.status_code, answer.headers["x-m2m-rsc"]) == (409, "4105")
+    assert world.get("/two").status_code == 404
+
+
+@pytest.mark.spec("D2C 6.2")
+def test_a_store_that_fails_for_one_item_leaves_a_result_all_the_same(world: Any):
+    create = world.store.create_device
+
+    async def failing(tenant_id: Any, device: Any) -> Any:
+        if device.name == "unlucky":
+            raise OSError("disk full")
+        return await create(tenant_id, device)
+
+    world.store.create_device = failing
+    outcome = result(world, order(world, item("unlucky"), item("lucky")))
+    assert outcome["resSs"] == 2
+    assert "internal error" in outcome["inEMs"][0]
+    assert "disk" not in outcome["inEMs"][0]
+
+
+@pytest.mark.spec("D2C 6.2")
+def test_a_request_that_a_stop_left_half_done_is_finished_after_the_restart(world: Any):
+    stopped: list[Any] = []
+    world.provisioning._spawn = stopped.append
+    stored = order(world, item("one"), item("two"))
+    stopped.pop().close()
+    assert world.get(f"{RESPONSE}/responseToRequest-{stored['ri']}").status_code == 404
+    done = NewDevice("one", "urn:gsma:imei:one", (), "SCS-LwM2M", (), world.clock.wall_ms())
+    world.run(world.store.create_device(world.tenant_id, done))
+    assert world.run(world.provisioning.resume(world.tenant_id)) == 1
+    assert result(world, stored)["geEMe"] == "total: 2, processed: 2, errors: 0"
+    assert world.get("/two").status_code == 200
+    assert world.run(world.provisioning.resume(world.tenant_id)) == 0
