@@ -8,7 +8,10 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
+
+import msgspec
 
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.status_table import STATUS
@@ -29,6 +32,8 @@ _STATUS_MESSAGES: Final = {
     Kind.EXPIRE: ("registration-expire", None),
 }
 """messageType as samples print it, and the table's spelling where it differs (``messageTypeName``)."""
+
+_encode = msgspec.json.Encoder().encode
 
 _METHODS_WITH_DATA: Final = frozenset({"read", "observe"})
 
@@ -168,13 +173,26 @@ def _decode(entry: JournalEntry, base: Path, types: Types) -> tuple[Content | No
 
 
 def _flat(content: Content, types: Types) -> dict[str, Any]:
-    return {path.key: json_value(value, types.resource_type(path)) for path, value in content.latest().items()}
+    return {_texts(path)[1]: json_value(value, types.resource_type(path)) for path, value in content.latest().items()}
 
 
 def _values(entries: Iterable[Entry], received_ms: int, types: Types) -> list[tuple[str, str, int]]:
     found = []
     for path, value, time_s in entries:
         shown = json_value(value, types.resource_type(path))
-        text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
-        found.append((str(path), text, received_ms if time_s is None else int(time_s * 1000)))
+        found.append((_texts(path)[0], _json_text(shown), received_ms if time_s is None else int(time_s * 1000)))
     return found
+
+
+def _json_text(value: Any) -> str:
+    try:
+        return _encode(value).decode()
+    except (OverflowError, ValueError):
+        # An integer beyond 64 bits, half a surrogate pair: JSON can spell them, the fast encoder cannot.
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@lru_cache(maxsize=65536)
+def _texts(path: Path) -> tuple[str, str]:
+    """With and without the leading slash."""
+    return str(path), path.key

@@ -23,6 +23,7 @@ LOG_KEPT: Final = 200
 
 _VERSION: Final = re.compile(r"(?:^|&)lwm2m=([^& ]+)")
 _DEFAULT_VERSION: Final = "1.0"
+_TIME_BOUND: Final = 1 << 62
 _UNTYPED: Final = Untyped()
 _FROM_DEVICE: Final = frozenset({Kind.REGISTER, Kind.UPDATE, Kind.DEREGISTER, Kind.SEND, Kind.NOTIFY})
 
@@ -145,6 +146,11 @@ class EntryProjector:
             self._add_message(seq, entry, shadow, into, text, size)
         device_id = shadow.device_id
         for path, value, time_ms in meaning.values:
+            # Whatever a device says, no database refuses the row: a time beyond 64 bits, half a surrogate pair.
+            if not -_TIME_BOUND < time_ms < _TIME_BOUND:
+                time_ms = entry.time_ms
+            if not value.isascii():
+                value = _storable(value)
             into.history.append((device_id, path, time_ms, seq, value))
             key = (device_id, path)
             known = into.current.get(key)
@@ -158,8 +164,8 @@ class EntryProjector:
         shadow.seq = seq
         into.shadows[shadow.device_id] = shadow
         into.failures += 1
-        detail = f"{_kind_name(entry.kind)}: {type(error).__name__}: {error}".encode("utf-8", "replace").decode()
-        self._add_log(seq, max(0, min(entry.time_ms, 1 << 62)), shadow, into, "projection-failed", detail[:500])
+        detail = f"{_kind_name(entry.kind)}: {type(error).__name__}: {error}"
+        self._add_log(seq, entry.time_ms, shadow, into, "projection-failed", detail[:500])
 
     def _note_state(self, entry: JournalEntry, shadow: Shadow, into: Slice) -> None:
         kind, time_ms = entry.kind, entry.time_ms
@@ -216,7 +222,11 @@ class EntryProjector:
 
     def _add_log(self, seq: int, time_ms: int, shadow: Shadow, into: Slice, event: str, detail: str) -> None:
         shadow.log_tag += 1
-        into.log.append((shadow.device_id, shadow.log_tag, seq, time_ms, event, detail))
+        into.log.append((shadow.device_id, shadow.log_tag, seq, time_ms, event, _storable(detail)))
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 @lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ from typing import Any
 from stellwerk.app.ports import ContainerState, DeviceState, Limits, LogLine, MessageRecord, StoredValue
 from stellwerk.core.ids import DeviceId
 from stellwerk.storage.eviction import kept
+from stellwerk.storage.projection import LOG_KEPT
 from stellwerk.storage.sqlite import rows
 
 
@@ -55,7 +56,7 @@ class SqliteProjection:
 
     async def device_log(self, device_id: DeviceId, limit: int) -> Sequence[LogLine]:
         query = "SELECT seq,time_ms,event,detail FROM device_log WHERE device_id=? ORDER BY tag DESC LIMIT ?"
-        return [LogLine(*row) for row in self._rows(query, device_id, limit)]
+        return [LogLine(*row) for row in self._rows(query, device_id, min(limit, LOG_KEPT))]
 
     async def projected_seq(self) -> int:
         return self.seq()

@@ -1,0 +1,236 @@
+"""The projector: follows the journal and writes the tables that are only read, a slice at a time.
+
+As a process of its own (``python -m stellwerk.storage.projector --data-dir DIR``) it is woken by a byte on its standard
+input and ends when that closes; besides, it looks four times a second. In one process `Projector.run_once` does the
+same work for tests and small use. Rows and cursor are written in one transaction, so it may be killed at any moment.
+"""
+
+import argparse
+import os
+import select
+import sqlite3
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from stellwerk.app.journal import JournalEntry
+from stellwerk.app.ports import Limits
+from stellwerk.lwm2m.content import Types
+from stellwerk.lwm2m.schema.library import Library
+from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE, require
+from stellwerk.storage.projection import EntryProjector, Shadow, Slice
+from stellwerk.storage.sqlite import projected_rows, rows
+from stellwerk.storage.sqlite.connection import connect
+from stellwerk.storage.sqlite.journal import decode_batch
+
+log = structlog.get_logger(__name__)
+
+ENTRIES_PER_SLICE: Final = 4_000
+_BATCHES_PER_READ: Final = 64
+_LOOK_EVERY_MS: Final = 250
+_REST_AFTER_FAILURE_S: Final = 1.0
+_DEVICES_REMEMBERED: Final = 100_000
+
+_BAD_ROW = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, OverflowError, ValueError, TypeError)
+"""What a single row can do to a statement; anything else is the database's own trouble and worth a later try."""
+
+Numbered = list[tuple[int, JournalEntry]]
+
+
+class Projector:
+    """One writer of ``projected.db``. ``limits`` as the readers have them."""
+
+    def __init__(self, data_dir: Path, *, library: Library | None = None, limits: Limits | None = None) -> None:
+        """Raises `SchemaMismatch` unless the files are migrated."""
+        require(data_dir)
+        self._journal = connect(data_dir / DECIDING_FILE, writable=False)
+        self._connection = connect(data_dir / PROJECTED_FILE, writable=True, synchronous="NORMAL")
+        # Fewer, larger checkpoints: each writes a page once, however often it changed.
+        self._connection.execute("PRAGMA wal_autocheckpoint=8000")
+        self._limits = limits or Limits()
+        self._model = rows.model_reader(library or Library.builtin())
+        self._entries: EntryProjector | None = None
+        self._names: dict[int, str] = {}
+        self._shadows: dict[int, Shadow] = {}
+        self.seq, self._removals, self.failures = self._cursor()
+
+    def close(self) -> None:
+        """Close the files; nothing is lost by not calling it."""
+        self._journal.close()
+        self._connection.close()
+
+    def run_once(self) -> int:
+        """Project one slice of what is committed; returns how many entries it took, 0 when there was nothing new.
+        Raises sqlite3.Error when a file does not take part; then nothing of the slice is written."""
+        removed = self._read_removals()
+        last, entries = self._read_slice()
+        if last == self.seq and not removed:
+            return 0
+        if self._entries is None:
+            self._entries = EntryProjector(self._salt(), self._types)
+        if len(self._shadows) > _DEVICES_REMEMBERED:
+            self._forget_devices()
+        try:
+            self._transact(last, removed, lambda: self._project_together(entries))
+        except _BAD_ROW:
+            self._transact(last, removed, lambda: self._project_apart(entries))
+        return len(entries)
+
+    def run_all(self) -> int:
+        """Slices until there is nothing new; returns how many entries they took."""
+        total = 0
+        while taken := self.run_once():
+            total += taken
+        return total
+
+    # -- reading --
+
+    def _read_slice(self) -> tuple[int, Numbered]:
+        """The next entries and the sequence number they reach to. The snapshot is given back before the slice is
+        worked on."""
+        found = self._journal.execute(
+            "SELECT first,last,entries FROM journal WHERE first>? ORDER BY first LIMIT ?", (self.seq, _BATCHES_PER_READ)
+        )
+        entries: Numbered = []
+        reached = self.seq
+        for first, last, packed in found:
+            entries.extend(enumerate(decode_batch(packed), first))
+            reached = last
+            if len(entries) >= ENTRIES_PER_SLICE:
+                break
+        found.close()
+        return reached, entries
+
+    def _read_removals(self) -> list[tuple[int, int]]:
+        return self._journal.execute(
+            "SELECT id,device_id FROM removed_device WHERE id>? ORDER BY id LIMIT 100", (self._removals,)
+        ).fetchall()
+
+    def _cursor(self) -> tuple[int, int, int]:
+        found = self._connection.execute("SELECT seq,removals,failures FROM projection").fetchall()
+        return tuple(found[0]) if found else (0, 0, 0)
+
+    def _salt(self) -> bytes:
+        # Made when the server first opened its file, so before any entry.
+        ((salt,),) = self._journal.execute("SELECT value FROM meta WHERE name='salt'").fetchall()
+        return bytes(salt)
+
+    def _types(self, body: bytes, version: str) -> Types:
+        return self._model(body, version)[2]
+
+    def _load_devices(self, wanted: Iterable[int]) -> None:
+        """Names from what decides, shadows from what was projected before. A device without name is not there."""
+        assert self._entries is not None
+        missing = msgspec.json.encode([each for each in wanted if each not in self._names]).decode()
+        if missing == "[]":
+            return
+        query = "SELECT id,name FROM device WHERE id IN (SELECT value FROM json_each(?))"
+        self._names.update(self._journal.execute(query, (missing,)).fetchall())
+        for shadow in projected_rows.read_shadows(self._connection, missing):
+            if shadow.model is not None:
+                self._entries.set_model(shadow, *shadow.model)
+            self._shadows[shadow.device_id] = shadow
+
+    def _forget_devices(self) -> None:
+        self._names.clear()
+        self._shadows.clear()
+
+    # -- writing --
+
+    def _transact(self, last: int, removed: Sequence[tuple[int, int]], work: Any) -> None:
+        connection = self._connection
+        failures = self.failures
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for _, device_id in removed:
+                projected_rows.remove_device(connection, device_id)
+                self._names.pop(device_id, None)
+                self._shadows.pop(device_id, None)
+            work()
+            removals = removed[-1][0] if removed else self._removals
+            projected_rows.write_cursor(connection, last, removals, self.failures)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            # Shadows have run ahead of their rows.
+            self._forget_devices()
+            self.failures = failures
+            raise
+        self.seq, self._removals = last, removals
+
+    def _project_together(self, entries: Numbered) -> None:
+        assert self._entries is not None
+        made = Slice()
+        names, shadows, project = self._names, self._shadows, self._entries.project
+        self._load_devices({entry.device_id for _, entry in entries})
+        for seq, entry in entries:
+            device_id = entry.device_id
+            name = names.get(device_id)
+            if name is None:
+                continue
+            shadow = shadows.get(device_id)
+            if shadow is None:
+                shadow = shadows[device_id] = Shadow(device_id)
+            project(seq, entry, name, shadow, made)
+        self._write(made)
+
+    def _project_apart(self, entries: Numbered) -> None:
+        """Entry by entry, after a slice would not go in: whoever cannot be written leaves a line in the log instead."""
+        assert self._entries is not None
+        for seq, entry in entries:
+            self._connection.execute("SAVEPOINT entry")
+            try:
+                self._project_together([(seq, entry)])
+            except _BAD_ROW as error:
+                self._connection.execute("ROLLBACK TO entry")
+                self._forget_devices()
+                self._load_devices([entry.device_id])
+                made = Slice()
+                shadow = self._shadows.setdefault(entry.device_id, Shadow(entry.device_id))
+                self._entries.fail(seq, entry, shadow, made, error)
+                self._write(made)
+            self._connection.execute("RELEASE entry")
+
+    def _write(self, made: Slice) -> None:
+        self.failures += made.failures
+        projected_rows.write_slice(self._connection, made, self._limits)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until standard input closes."""
+    parser = argparse.ArgumentParser(prog="stellwerk-projector", description="Project the journal into tables.")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--max-instances", type=int, default=Limits().max_instances)
+    parser.add_argument("--max-bytes", type=int, default=Limits().max_bytes)
+    options = parser.parse_args(arguments)
+    projector = Projector(options.data_dir, limits=Limits(options.max_instances, options.max_bytes))
+    follow(projector, sys.stdin.fileno())
+    projector.close()
+    return 0
+
+
+def follow(projector: Projector, wake: int) -> None:
+    """Project what comes until the descriptor ``wake`` reads end-of-file, then stop after the slice at hand."""
+    poll = select.poll()
+    poll.register(wake, select.POLLIN | select.POLLHUP)
+    pending = True
+    while True:
+        if poll.poll(0 if pending else _LOOK_EVERY_MS) and not os.read(wake, 65536):
+            return
+        try:
+            pending = projector.run_once() > 0
+        except (sqlite3.Error, OSError) as error:
+            # A full disk, most likely. The journal keeps what waits.
+            log.warning("projector.waits", error=repr(error))
+            pending = False
+            time.sleep(_REST_AFTER_FAILURE_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
