@@ -51,7 +51,7 @@ class Behaviour(Enum):
     """What kind of device one is."""
 
     QUIET = "quiet"
-    """Awake, and nothing moves by itself."""
+    """Awake; nothing moves, and it speaks only to keep its registration."""
     MOVING = "moving"
     SLEEPER = "sleeper"
     """Queue mode: does not listen outside its awake window."""
@@ -126,7 +126,7 @@ class FleetOptions:
         )
         behaviour = self.behaviour_of(index)
         if behaviour is Behaviour.QUIET:
-            return replace(options, moving=False)
+            return replace(options, moving=False, send_every_s=None)
         if behaviour is Behaviour.SLEEPER:
             return replace(options, queue_mode=True, awake_s=self.awake_s, update_every_s=self.sleeper_update_every_s)
         if behaviour is Behaviour.MISBEHAVING:

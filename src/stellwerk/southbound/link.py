@@ -8,6 +8,7 @@ from typing import Final, Protocol, assert_never
 import structlog
 
 from stellwerk.app.handlers.observations import MovedWithoutUpdate, Observations
+from stellwerk.app.journal import Kind
 from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceAnswer
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
@@ -203,6 +204,10 @@ class Link:
     async def _recall(self, event: events.RequestQuestion, at: Instant) -> None:
         since_ms = at.wall_ms - int(EXCHANGE_LIFETIME_S * 1000)
         entry = await self._store.recall(event.receipt, since_ms)
+        if entry is not None and entry.kind == Kind.REGISTER:
+            # A client that restarts its message IDs repeats old bytes; a location that is gone is no answer to it.
+            live = await self._store.registration_at(entry.location)
+            entry = entry if live is not None else None
         if entry is None:
             self._submit(actions.Proceed(event.exchange))
             return
