@@ -139,6 +139,9 @@ class Link:
                     answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail)
                     self._finished(answer, at)
                 case events.RequestQuestion():
+                    if not self._store.may_recall(event.receipt):
+                        self._submit(actions.Proceed(event.exchange))
+                        continue
                     work = self._recall(event, at)
                     if not self._tasks.spawn(f"recall {event.peer}", work):
                         self._submit(actions.Drop(event.exchange))

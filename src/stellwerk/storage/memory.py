@@ -312,6 +312,9 @@ class MemoryStore:
 
     # -- journal --
 
+    def may_recall(self, receipt: bytes) -> bool:
+        return receipt in self._receipts
+
     async def recall(self, receipt: bytes, since_ms: int) -> JournalEntry | None:
         entry = self._receipts.get(receipt)
         return entry if entry is not None and entry.time_ms >= since_ms else None

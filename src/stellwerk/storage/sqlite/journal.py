@@ -92,6 +92,10 @@ class JournalTail:
         """When the device's newest Update was received, 0 where the tail holds none."""
         return self._updates.get(device_id) or self._older_updates.get(device_id, 0)
 
+    def may_recall(self, receipt: bytes) -> bool:
+        """Whether `recall` is worth asking."""
+        return bool(self._receipts.find(receipt))
+
     def recall(self, connection: sqlite3.Connection, receipt: bytes, since_ms: int) -> JournalEntry | None:
         """The newest entry with this receipt that is not older than ``since_ms``."""
         for first, end in self._receipts.find(receipt):

@@ -242,6 +242,9 @@ class SqliteStore:
 
     # -- journal --
 
+    def may_recall(self, receipt: bytes) -> bool:
+        return self._tail.may_recall(receipt)
+
     async def recall(self, receipt: bytes, since_ms: int) -> JournalEntry | None:
         return self._tail.recall(self._reader, receipt, since_ms)
 
