@@ -47,6 +47,9 @@ COLLECTOR_THRESHOLDS = (50_000, 50, 1_000)
 """What an uplink leaves behind has no cycles, and each look of the collector at the oldest generation costs time for
 every registered device: with the interpreter's defaults it took half of an Update. Cycles are still found, later."""
 
+JOURNAL_KEEP_S = 86_400
+RETENTION_EVERY_S = 600.0
+
 REGISTER_BODY_BYTES = 65_536
 SEND_BODY_BYTES = 65_536
 
@@ -180,6 +183,7 @@ class Server:
 
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
+        tasks.spawn("retention", _retain(store, clock))
         if settings.auto_provision:
             log.warning(
                 "auto_provision.on", patterns=list(settings.auto_provision), meaning="these may register without keys"
@@ -269,6 +273,17 @@ def _has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+async def _retain(store: SqliteStore, clock: SystemClock) -> None:
+    """Let go of journal entries that are projected and older than `JOURNAL_KEEP_S`, in slices."""
+    while True:
+        trimmed = 0
+        try:
+            trimmed = await store.trim_journal(clock.wall_ms() - JOURNAL_KEEP_S * 1000)
+        except Exception:
+            log.exception("retention.failed")
+        await asyncio.sleep(0.05 if trimmed else RETENTION_EVERY_S)
 
 
 async def run(server: Server, stop: asyncio.Event) -> None:
