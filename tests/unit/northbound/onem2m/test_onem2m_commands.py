@@ -240,18 +240,18 @@ JSON = st.recursive(
         st.lists(inner, max_size=4)
         | st.dictionaries(st.sampled_from(["method", "path", "value", "attributes", "args", "paths", "x"]), inner)
     ),
-    max_leaves=10,
+    max_leaves=6,
 )
 
 
 @given(st.lists(WORDS | st.text(max_size=5), max_size=20).map(" ".join), st.none() | st.text(max_size=20))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_text_is_understood_or_refused(content: str, content_info: str | None):
     check(parse_commands(content, content_info))
 
 
 @given(JSON, st.none() | st.just("application/json:0"))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_json_is_understood_or_refused(content: Any, content_info: str | None):
     requests = parse_commands(content, content_info)
     check(requests)
@@ -269,7 +269,7 @@ def test_any_json_is_understood_or_refused(content: Any, content_info: str | Non
         },
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_object_that_looks_like_a_command_is_understood_or_refused(content: dict[str, Any]):
     check(parse_commands(content, "application/json:0"))
 
