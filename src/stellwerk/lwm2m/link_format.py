@@ -21,6 +21,9 @@ UNLISTED_OBJECTS: Final = frozenset((0, 21, 23, 24))
 # Devices of one make send the same few bytes; only those are worth keeping, and the bound keeps them small.
 _CACHED_BODY: Final = 2048
 
+# "/65534/65534/" and room for leading zeros; longer targets are no objects of ours and stay out of the cache.
+_LONGEST_TARGET: Final = 16
+
 
 class LinkFormatError(PeerError):
     """A body is not a list of links, or not one of LwM2M objects; ``position`` is the offset in characters."""
@@ -167,44 +170,61 @@ def encode_object_list(objects: ObjectList) -> bytes:
 
 def _decode(body: bytes) -> ObjectList:
     links = decode_links(body)
-    root, content_formats = "", None
-    for link in links:
-        if link.attributes and "oma.lwm2m" in (link.get("rt") or "").split():
-            root = _check_root(link.target)
-            content_formats = _content_formats(link.get("ct"))
-            break
-    else:
-        # RFC 6690 allows a root link without its type; `</>` cannot mean anything else here.
-        for link in links:
-            if link.target == "/" and link.attributes:
-                content_formats = _content_formats(link.get("ct"))
-                break
-    versions: dict[int, str | None] = {}
+    described = [link for link in links if link.attributes]
+    root, content_formats = _read_root(described) if described else ("", None)
     instances: dict[int, list[int]] = {}
-    for target, attributes in links:
+    for target, _ in links:
         if root:
             if not target.startswith(root):
                 continue
             target = target[len(root) :]
-        ids = _object_path(target) if len(target) <= 16 else None
+        ids = _object_path(target) if len(target) <= _LONGEST_TARGET else None
         if ids is None or ids[0] in UNLISTED_OBJECTS:
             continue
-        known = instances.setdefault(ids[0], [])
+        known = instances.get(ids[0])
+        if known is None:
+            known = instances[ids[0]] = []
         if len(ids) == 2:
             known.append(ids[1])
-        if attributes:
-            version = next((value for name, value in attributes if name == "ver"), None)
-            # R-10: the object's own link says it; one on an instance counts only where that does not.
-            if version is not None and _VERSION.fullmatch(version) and (len(ids) == 1 or versions.get(ids[0]) is None):
-                versions[ids[0]] = version
+    versions = _read_versions(described, root) if described else {}
     return ObjectList(
         {
-            object_id: ListedObject(versions.get(object_id), tuple(sorted(set(known))))
+            object_id: ListedObject(
+                versions.get(object_id), tuple(known) if len(known) < 2 else tuple(sorted(set(known)))
+            )
             for object_id, known in sorted(instances.items())
         },
         root,
         content_formats,
     )
+
+
+def _read_root(links: list[Link]) -> tuple[str, tuple[int, ...] | None]:
+    """The alternate path and the content formats, from the link that is typed as the root. Raises `LinkFormatError`."""
+    for link in links:
+        if "oma.lwm2m" in (link.get("rt") or "").split():
+            return _check_root(link.target), _content_formats(link.get("ct"))
+    # A root link without its type is seen, too; `</>` cannot mean anything else here.
+    for link in links:
+        if link.target == "/":
+            return "", _content_formats(link.get("ct"))
+    return "", None
+
+
+def _read_versions(links: list[Link], root: str) -> dict[int, str]:
+    """R-10: the object's own link says the version; one on an instance counts only where that does not."""
+    versions: dict[int, str] = {}
+    for link in links:
+        version = link.get("ver")
+        if version is None or not _VERSION.fullmatch(version) or not link.target.startswith(root):
+            continue
+        target = link.target[len(root) :]
+        if len(target) > _LONGEST_TARGET:
+            continue
+        ids = _object_path(target)
+        if ids is not None and (len(ids) == 1 or ids[0] not in versions):
+            versions[ids[0]] = version
+    return versions
 
 
 _decode_cached = lru_cache(maxsize=4096)(_decode)
