@@ -218,7 +218,7 @@ class Endpoint:
         elif isinstance(action, actions.ForgetPeer):
             self._requests.cancel_all(peer, now)
             self._observing.forget_all(peer, now)
-            peer.parameters = None
+            peer.parameters = peer.observed = peer.notified = None
         else:
             assert_never(action)
 

@@ -231,6 +231,9 @@ class Serving:
         message, view = inbound.message, inbound.view
         assert message is not None
         assert view is not None
+        if not payload and view.observe is None and view.block1 is None:
+            self._answer(inbound, code, options, b"", now)
+            return
         if view.observe is not None:
             self._note_observer(inbound, view.observe, code, options, answer_key(message, view))
         if payload and (view.block2 is not None or len(payload) > 16):

@@ -430,6 +430,14 @@ def test_whoever_answers_us_is_proven():
     assert bench.sent()[0].code == codes.CONTENT
 
 
+def test_whoever_acknowledges_us_is_proven():
+    bench = Bench()
+    bench.submit(actions.SendRequest(1, DEVICE, codes.GET, b"tokn", ("3",)))
+    bench.feed(ack(0, bench.sent()[0].mid), get(1))
+    bench.submit(actions.Respond(bench.event(events.RequestReceived).exchange, codes.CONTENT, payload=bytes(900)))
+    assert bench.sent()[0].code == codes.CONTENT
+
+
 # --- being observed ----------------------------------------------------------------------------------------------
 
 
