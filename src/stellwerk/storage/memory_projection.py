@@ -42,7 +42,7 @@ class MemoryProjection:
         return sorted(self._current.get(device_id, {}).values(), key=lambda each: each.path)
 
     async def value_history(self, device_id: DeviceId, path: str, limit: int) -> Sequence[StoredValue]:
-        # One row per path, time and entry, as the tables have it: of two in one entry the later one counts.
+        # Of two values of a path with one time in one entry, the later one counts.
         found = {(each.time_ms, each.seq): each for each in self._history.get(device_id, []) if each.path == path}
         return [found[key] for key in sorted(found, reverse=True)][:limit]
 
@@ -93,8 +93,9 @@ class MemoryProjection:
                 message.labels,
             )
             self._messages.setdefault(device_id, []).append(record)
-        for _, path, time_ms, _, value in made.history:
-            self._history.setdefault(device_id, []).append(StoredValue(path, value, time_ms, seq))
+        for _, _, _, _, values in made.history:
+            stored = self._history.setdefault(device_id, [])
+            stored.extend(StoredValue(path, value, time_ms, seq) for path, value, time_ms in values)
         current = self._current.setdefault(device_id, {})
         for (_, path), (value, time_ms, _) in made.current.items():
             if path not in current or time_ms >= current[path].time_ms:

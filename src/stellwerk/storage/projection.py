@@ -5,7 +5,7 @@ rows. An entry that a device's state counts already does nothing.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -96,16 +96,19 @@ class Shadow:
 
 
 class Slice:
-    """What a stretch of the journal writes. ``current`` holds the newest value of each path in the stretch: (value,
-    time_ms, seq) by (device_id, path); ``history`` is (device_id, path, time_ms, seq, value), ``log`` is (device_id,
-    tag, seq, time_ms, event, detail); ``models`` names the shadows whose model is new."""
+    """What a stretch of the journal writes.
+
+    ``current``: the newest value of each path in it, (value, time_ms, seq) by (device_id, path). ``history``:
+    (device_id, newest_ms, seq, oldest_ms, values as interpreted). ``log``: (device_id, tag, seq, time_ms, event,
+    detail). ``models`` and ``shadows``, by device: whose model and whose state is new.
+    """
 
     __slots__ = ("current", "failures", "history", "log", "messages", "models", "shadows")
 
     def __init__(self) -> None:
         self.messages: list[ReceivedMessage] = []
         self.log: list[tuple[int, int, int, int, str, str]] = []
-        self.history: list[tuple[int, str, int, int, str]] = []
+        self.history: list[tuple[int, int, int, int, list[tuple[str, str, int]]]] = []
         self.current: dict[tuple[int, str], tuple[str, int, int]] = {}
         self.models: dict[int, Shadow] = {}
         self.shadows: dict[int, Shadow] = {}
@@ -144,18 +147,8 @@ class EntryProjector:
             return
         if meaning.content is not None:
             self._add_message(seq, entry, shadow, into, text, size)
-        device_id = shadow.device_id
-        for path, value, time_ms in meaning.values:
-            # Whatever a device says, no database refuses the row: a time beyond 64 bits, half a surrogate pair.
-            if not -_TIME_BOUND < time_ms < _TIME_BOUND:
-                time_ms = entry.time_ms
-            if not value.isascii():
-                value = _storable(value)
-            into.history.append((device_id, path, time_ms, seq, value))
-            key = (device_id, path)
-            known = into.current.get(key)
-            if known is None or time_ms >= known[1]:
-                into.current[key] = (value, time_ms, seq)
+        if meaning.values:
+            self._add_values(seq, entry, shadow, into, meaning.values)
         if meaning.log is not None:
             self._add_log(seq, entry.time_ms, shadow, into, *meaning.log)
 
@@ -166,6 +159,26 @@ class EntryProjector:
         into.failures += 1
         detail = f"{_kind_name(entry.kind)}: {type(error).__name__}: {error}"
         self._add_log(seq, entry.time_ms, shadow, into, "projection-failed", detail[:500])
+
+    def _add_values(
+        self, seq: int, entry: JournalEntry, shadow: Shadow, into: Slice, values: Sequence[tuple[str, str, int]]
+    ) -> None:
+        device_id = shadow.device_id
+        current = into.current
+        kept: list[tuple[str, str, int]] = []
+        for path, value, time_ms in values:
+            # Whatever a device says, no database refuses the row: a time beyond 64 bits, half a surrogate pair.
+            if not -_TIME_BOUND < time_ms < _TIME_BOUND:
+                time_ms = entry.time_ms
+            if not value.isascii():
+                value = _storable(value)
+            kept.append((path, value, time_ms))
+            key = (device_id, path)
+            known = current.get(key)
+            if known is None or time_ms >= known[1]:
+                current[key] = (value, time_ms, seq)
+        times = [each[2] for each in kept]
+        into.history.append((device_id, max(times), seq, min(times), kept))
 
     def _note_state(self, entry: JournalEntry, shadow: Shadow, into: Slice) -> None:
         kind, time_ms = entry.kind, entry.time_ms

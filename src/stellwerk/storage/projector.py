@@ -6,6 +6,7 @@ same work for tests and small use. Rows and cursor are written in one transactio
 """
 
 import argparse
+import gc
 import os
 import select
 import sqlite3
@@ -209,6 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-instances", type=int, default=Limits().max_instances)
     parser.add_argument("--max-bytes", type=int, default=Limits().max_bytes)
     options = parser.parse_args(arguments)
+    # Rows come and go by the ten thousand and hold no cycles: to look for some often is wasted time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     projector = Projector(options.data_dir, limits=Limits(options.max_instances, options.max_bytes))
     follow(projector, sys.stdin.fileno())
     projector.close()

@@ -268,15 +268,17 @@ current_value = Table(
     sqlite_with_rowid=False,
 )
 
+# One row per entry with all its values: a row per value would touch a page for every path of every device that sent.
+# ``packed`` is MessagePack of [[path, JSON text, time_ms], ...].
 value_history = Table(
     "value_history",
     projected,
     _number("device_id"),
-    _text("path"),
-    _number("time_ms"),
+    _number("newest_ms"),
     _number("seq"),
-    _text("value"),
-    PrimaryKeyConstraint("device_id", "path", "time_ms", "seq"),
+    _number("oldest_ms"),
+    _blob("packed"),
+    PrimaryKeyConstraint("device_id", "newest_ms", "seq"),
     sqlite_with_rowid=False,
 )
 

@@ -9,9 +9,7 @@ import msgspec
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.core.ids import DeviceId
 from stellwerk.lwm2m.status import Status
-from stellwerk.storage.receipts import KEEP_MS, ReceiptIndex
-
-RECEIPT_BYTES: Final = 8
+from stellwerk.storage.receipts import KEEP_MS, RECEIPT_BYTES, ReceiptIndex
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[JournalEntry]).decode
@@ -98,11 +96,10 @@ class JournalTail:
 
     def recall(self, connection: sqlite3.Connection, receipt: bytes, since_ms: int) -> JournalEntry | None:
         """The newest entry with this receipt that is not older than ``since_ms``."""
-        for first, end in self._receipts.find(receipt):
-            rows = connection.execute(
-                "SELECT entries FROM journal WHERE first>=? AND first<? AND instr(receipts,?)>0 ORDER BY first DESC",
-                (first, self.next_seq if end is None else end, receipt),
-            ).fetchall()
+        if len(receipt) != RECEIPT_BYTES:
+            return None
+        for first in self._receipts.find(receipt):
+            rows = connection.execute("SELECT entries FROM journal WHERE first=?", (first,)).fetchall()
             for (entries,) in rows:
                 for entry in reversed(decode_batch(entries)):
                     if entry.receipt == receipt:

@@ -8,7 +8,7 @@ from stellwerk.app.ports import ContainerState, DeviceState, Limits, LogLine, Me
 from stellwerk.core.ids import DeviceId
 from stellwerk.storage.eviction import kept
 from stellwerk.storage.projection import LOG_KEPT
-from stellwerk.storage.sqlite import rows
+from stellwerk.storage.sqlite import projected_rows, rows
 
 
 class SqliteProjection:
@@ -48,11 +48,7 @@ class SqliteProjection:
         return [StoredValue(*row) for row in self._rows(query, device_id)]
 
     async def value_history(self, device_id: DeviceId, path: str, limit: int) -> Sequence[StoredValue]:
-        query = (
-            "SELECT path,value,time_ms,seq FROM value_history WHERE device_id=? AND path=? "
-            "ORDER BY time_ms DESC, seq DESC LIMIT ?"
-        )
-        return [StoredValue(*row) for row in self._rows(query, device_id, path, limit)]
+        return projected_rows.read_history(self._connection, device_id, path, limit)
 
     async def device_log(self, device_id: DeviceId, limit: int) -> Sequence[LogLine]:
         query = "SELECT seq,time_ms,event,detail FROM device_log WHERE device_id=? ORDER BY tag DESC LIMIT ?"

@@ -4,7 +4,9 @@ import sqlite3
 from functools import lru_cache
 from typing import Final
 
-from stellwerk.app.ports import Limits
+import msgspec
+
+from stellwerk.app.ports import Limits, StoredValue
 from stellwerk.storage.eviction import kept
 from stellwerk.storage.projection import LOG_KEPT, ReceivedMessage, Shadow, Slice
 from stellwerk.storage.sqlite.rows import to_json
@@ -13,13 +15,15 @@ _STATE: Final = (
     "device_id,status,last_seen_ms,registered_ms,updated_ms,deregistered_ms,expired_ms,message_tag,message_oldest,"
     "message_bytes,message_ms,log_tag,log_oldest,seq"
 )
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[tuple[str, str, int]]).decode
 _TABLES: Final = ("device_state", "device_model", "current_value", "value_history", "received_message", "device_log")
 _PUT_CURRENT: Final = (
     "INSERT INTO current_value(device_id,path,value,time_ms,seq) VALUES (?,?,?,?,?) "
     "ON CONFLICT(device_id,path) DO UPDATE SET value=excluded.value,time_ms=excluded.time_ms,seq=excluded.seq "
     "WHERE (excluded.time_ms,excluded.seq)>=(time_ms,seq)"
 )
-_PUT_HISTORY: Final = "INSERT OR REPLACE INTO value_history(device_id,path,time_ms,seq,value) VALUES (?,?,?,?,?)"
+_PUT_HISTORY: Final = "INSERT INTO value_history(device_id,newest_ms,seq,oldest_ms,packed) VALUES (?,?,?,?,?)"
 _PUT_MESSAGE: Final = (
     "INSERT INTO received_message(device_id,state_tag,resource_id,resource_name,created_ms,content_size,content_info,"
     "creator,labels,content,seq) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
@@ -47,14 +51,35 @@ def write_slice(connection: sqlite3.Connection, made: Slice, limits: Limits) -> 
     if made.messages:
         _write_messages(connection, made, limits)
     if made.history:
-        made.history.sort()
-        connection.executemany(_PUT_HISTORY, made.history)
+        connection.executemany(_PUT_HISTORY, sorted([(*row[:4], _pack(row[4])) for row in made.history]))
         current = made.current
         connection.executemany(_PUT_CURRENT, [(*key, *current[key]) for key in sorted(current)])
     if made.log:
         _write_log(connection, made)
     if made.shadows:
         connection.executemany(_PUT_STATE, [_state_row(made.shadows[each]) for each in sorted(made.shadows)])
+
+
+def read_history(connection: sqlite3.Connection, device_id: int, path: str, limit: int) -> list[StoredValue]:
+    """The newest ``limit`` values of a path, newest first. Rows come by the newest time in them, so it is enough to
+    read until that many values are no older than all that follows."""
+    found: dict[tuple[int, int], StoredValue] = {}
+    newest_first: list[tuple[int, int]] = []
+    # The path's bytes stand in the packed values as they are; a row without them needs no unpacking.
+    query = (
+        "SELECT newest_ms,seq,packed FROM value_history WHERE device_id=? AND instr(packed,?)>0 "
+        "ORDER BY newest_ms DESC, seq DESC"
+    )
+    cursor = connection.execute(query, (device_id, path.encode()))
+    for newest_ms, seq, packed in cursor:
+        if len(newest_first) >= limit and newest_first[limit - 1][0] > newest_ms:
+            break
+        for each, value, time_ms in _unpack(packed):
+            if each == path:
+                found[time_ms, seq] = StoredValue(path, value, time_ms, seq)
+        newest_first = sorted(found, reverse=True)
+    cursor.close()
+    return [found[key] for key in newest_first[:limit]]
 
 
 def write_cursor(connection: sqlite3.Connection, seq: int, removals: int, failures: int) -> None:

@@ -83,10 +83,10 @@ def upgrade() -> None:
     op.create_table(
         "value_history",
         sa.Column("device_id", sa.BigInteger(), nullable=False),
-        sa.Column("path", sa.Text(), nullable=False),
-        sa.Column("time_ms", sa.BigInteger(), nullable=False),
+        sa.Column("newest_ms", sa.BigInteger(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("device_id", "path", "time_ms", "seq"),
+        sa.Column("oldest_ms", sa.BigInteger(), nullable=False),
+        sa.Column("packed", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("device_id", "newest_ms", "seq"),
         sqlite_with_rowid=False,
     )
