@@ -212,3 +212,65 @@ def test_senml_json_examples(base: str, text: str, content: Content) -> None:
 def test_a_patch_record_without_value_is_no_content() -> None:
     with pytest.raises(DecodeError):
         decode_content(322, bytes.fromhex("81a200682f332f302f362f3102f6"), Path(), Untyped())
+
+
+@pytest.mark.spec("LwM2M-contract 8.5")
+@pytest.mark.parametrize(
+    ("base", "hexadecimal", "content", "is_our_form"),
+    [
+        ("/3/0", "a103a100a1091864", at(("/3/0/9", 100)), False),
+        ("/3/0/9", "a1830300091864", at(("/3/0/9", 100)), True),
+        (
+            "/",
+            "a2820300a2091864106155830100011a00015180",
+            at(("/3/0/9", 100), ("/3/0/16", "U"), ("/1/0/1", 86400)),
+            True,
+        ),
+        ("/3/0/6", "a183030006a200010105", at(("/3/0/6/0", 1), ("/3/0/6/1", 5)), True),
+        ("/3", "bf830300091864ff", at(("/3/0/9", 100)), False),
+        ("/3303", "a182190ce719ffffa1191644f94d60", at(("/3303/65535/5700", 21.5)), False),
+    ],
+)
+def test_lwm2m_cbor_examples(base: str, hexadecimal: str, content: Content, is_our_form: bool) -> None:
+    payload, path = bytes.fromhex(hexadecimal), Path.parse(base)
+    assert decode_content(ContentFormat.LWM2M_CBOR, payload, path, Registry()) == content
+    ours = encode_content(ContentFormat.LWM2M_CBOR, content, path, Registry())
+    assert decode_content(ContentFormat.LWM2M_CBOR, ours, path, Registry()) == content
+    assert (ours == payload) is is_our_form
+
+
+@pytest.mark.spec("LwM2M-contract 8.5")
+def test_keys_of_lwm2m_cbor_may_begin_with_the_prefix_of_a_gateway() -> None:
+    payload = bytes.fromhex("a18463643031190ce700191644f94d60")
+    content = decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3303), Registry(), root="/d01")
+    assert content == at(("/3303/0/5700", 21.5))
+    with pytest.raises(DecodeError):
+        decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3303), Registry())
+
+
+@pytest.mark.spec("LwM2M-contract 8.6")
+@pytest.mark.parametrize("number", [11543, 1543, 50])
+def test_the_json_of_lwm2m_1_0_is_understood(number: int) -> None:
+    payload = (
+        b'{"bn":"/3/0/","bt":1700000000,"e":[{"n":"9","v":100},{"n":"0","sv":"x"},{"n":"6/0","v":1},'
+        b'{"n":"31","bv":true},{"n":"22/0","ov":"10:3"},{"n":"30","sv":"yv4=","t":5}]}'
+    )
+    now = 1700000000.0
+    assert decode_content(number, payload, Path(3, 0), Registry()) == at(
+        ("/3/0/9", 100, now),
+        ("/3/0/0", "x", now),
+        ("/3/0/6/0", 1, now),
+        ("/3/0/31", True, now),
+        ("/3/0/22/0", ObjectLink(10, 3), now),
+        ("/3/0/30", b"\xca\xfe", now + 5),
+    )
+
+
+@pytest.mark.spec("LwM2M-contract 8.6")
+def test_names_of_that_json_are_relative_to_what_was_asked_for() -> None:
+    for payload in (b'{"e":[{"n":"9","v":100}]}', b'{"bn":"/3/0","e":[{"n":"9","v":100}]}'):
+        assert decode_content(11543, payload, Path(3, 0), Registry()) == at(("/3/0/9", 100))
+    assert decode_content(11543, b'{"e":[{"v":100}]}', Path(3, 0, 9), Registry()) == at(("/3/0/9", 100))
+    for payload in (b"[]", b"{}", b'{"e":[1]}', b'{"e":[{"n":1,"v":1}]}', b'{"bn":1,"e":[]}', b'{"e":[{"n":"9"}]}'):
+        with pytest.raises(DecodeError):
+            decode_content(11543, payload, Path(3, 0), Registry())

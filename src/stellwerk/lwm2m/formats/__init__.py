@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from stellwerk.lwm2m.content import Content, Types
-from stellwerk.lwm2m.formats import cbor, opaque, senml_cbor, senml_json, text, tlv
+from stellwerk.lwm2m.formats import cbor, lwm2m_cbor, lwm2m_json, opaque, senml_cbor, senml_json, text, tlv
 from stellwerk.lwm2m.formats.content_format import INPUT_ALIASES, ContentFormat
 from stellwerk.lwm2m.formats.errors import (
     BadName,
@@ -49,20 +49,23 @@ _ENCODERS: Final[dict[int, _Encode]] = {
     ContentFormat.SENML_ETCH_JSON: senml_json.encode,
     ContentFormat.SENML_ETCH_CBOR: senml_cbor.encode,
     ContentFormat.TLV: tlv.encode,
+    ContentFormat.LWM2M_CBOR: lwm2m_cbor.encode,
 }
 _DECODERS: Final[dict[int, _Decode]] = {
     ContentFormat.TEXT: text.decode,
     ContentFormat.OPAQUE: opaque.decode,
-    # Contract §13: SenML JSON is seen labelled as plain JSON.
-    ContentFormat.JSON: senml_json.decode,
+    # Contract §13: JSON of either kind is seen labelled as plain JSON.
+    ContentFormat.JSON: lwm2m_json.decode_either,
     ContentFormat.CBOR: cbor.decode,
     ContentFormat.SENML_JSON: senml_json.decode,
     ContentFormat.SENML_CBOR: senml_cbor.decode,
     ContentFormat.SENML_ETCH_JSON: senml_json.decode,
     ContentFormat.SENML_ETCH_CBOR: senml_cbor.decode,
     ContentFormat.TLV: tlv.decode,
+    ContentFormat.LWM2M_JSON: lwm2m_json.decode,
+    ContentFormat.LWM2M_CBOR: lwm2m_cbor.decode,
 }
-_DECODERS.update({alias: _DECODERS[number] for alias, number in INPUT_ALIASES.items() if number in _DECODERS})
+_DECODERS.update({alias: _DECODERS[number] for alias, number in INPUT_ALIASES.items()})
 
 _PATH_ENCODERS: Final[dict[int, Callable[[Iterable[Path], str], bytes]]] = {
     ContentFormat.SENML_JSON: senml_json.encode_paths,

@@ -65,15 +65,16 @@ _TAGS: Final[dict[int, Callable[[Any, bool], Any]]] = {
 _loads = cbor2.loads
 
 
-def load(payload: bytes) -> Any:
+def load(payload: bytes, *, array_keys: bool = False) -> Any:
     """The one CBOR item that ``payload`` is. Times arrive as numbers, decimal fractions as Decimal.
 
+    ``array_keys``: maps may have keys that are arrays of identifiers, which arrive as tuples.
     Raises `Malformed` and `LimitExceeded`.
     """
     # In an unfinished array, what follows the item becomes a second element instead of being overlooked,
     # unless the payload itself can close the array; a break needs the byte FF, so then the shape is checked.
     if len(payload) > _SHORT or b"\xff" in payload:
-        check_shape(payload)
+        check_shape(payload, array_keys=array_keys)
     try:
         items = _loads(
             b"\x9f" + payload + b"\xff", semantic_decoders=_TAGS, max_depth=MAX_CBOR_DEPTH, allow_duplicate_keys=False
@@ -85,14 +86,15 @@ def load(payload: bytes) -> Any:
     return items[0]
 
 
-def check_shape(payload: bytes) -> None:
-    """Walks ``payload`` without building anything: exactly one well-formed item, map keys only integers and text,
-    nesting and number of items bounded. Raises `Malformed` and `LimitExceeded`."""
+def check_shape(payload: bytes, *, array_keys: bool = False) -> None:
+    """Walks ``payload`` without building anything: exactly one well-formed item, map keys only integers and text
+    (and arrays of text and 16-bit numbers with ``array_keys``), nesting and number of
+    items bounded. Raises `Malformed` and `LimitExceeded`."""
     end = len(payload)
     offset = items = 0
     open_items: list[list[int]] = [[1, 0]]
     # Each frame is [items still to come, kind]; -1 items is an indefinite length. Kinds: 0 array or tag, 1 map
-    # at a key, 2 map at a value, 4 + major type for the chunks of a string.
+    # at a key, 2 map at a value, 3 array that is a key, 4 + major type for the chunks of a string.
     while open_items:
         frame = open_items[-1]
         if frame[0] == 0:
@@ -125,8 +127,12 @@ def check_shape(payload: bytes) -> None:
             raise Malformed(_NAME, f"reserved initial byte {head:#04x}", start)
         if frame[1] >= 4 and (major != frame[1] - 4 or argument < 0):
             raise Malformed(_NAME, "chunk of another kind", start)
-        if frame[1] == 1 and major not in (0, 1, 3):
+        is_key = frame[1] == 1
+        if is_key and major not in (0, 1, 3) and not (array_keys and major == 4):
             raise Malformed(_NAME, "map key is neither integer nor text", start)
+        # Short numbers leave no room to search for tuples that hash alike.
+        if frame[1] == 3 and major != 3 and (major != 0 or argument > 0xFFFF):
+            raise Malformed(_NAME, "map key has something other than identifiers", start)
         if frame[1] in (1, 2):
             frame[1] = 3 - frame[1]
         if frame[0] > 0:
@@ -141,7 +147,8 @@ def check_shape(payload: bytes) -> None:
         elif major in (4, 5):
             if argument > end - offset:
                 raise Malformed(_NAME, "more items announced than bytes left", start)
-            open_items.append([argument * (major - 3) if argument > 0 else argument, major - 4])
+            kind = 3 if is_key else major - 4
+            open_items.append([argument * (major - 3) if argument > 0 else argument, kind])
         elif major == 6:
             open_items.append([1, 0])
         if len(open_items) > MAX_CBOR_DEPTH + 2:

@@ -25,12 +25,12 @@ from stellwerk.lwm2m.value import ObjectLink
 
 def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "") -> Content:
     """The values of the pack ``payload``. Raises what `senml.read_pack` raises."""
-    return read_pack(_load(payload), JSON_LABELS, base, types, now_s, root)
+    return read_pack(load(payload), JSON_LABELS, base, types, now_s, root)
 
 
 def decode_paths(payload: bytes, root: str = "") -> tuple[Path, ...]:
     """The paths of a composite request's body. Raises `Malformed`, `BadName`, `LimitExceeded`."""
-    return read_paths(_load(payload), JSON_LABELS, root)
+    return read_paths(load(payload), JSON_LABELS, root)
 
 
 def encode(content: Content, base: Path, types: Types, root: str = "") -> bytes:
@@ -53,7 +53,8 @@ def _parse_float(text: str) -> float | Decimal:
 _decoder = msgspec.json.Decoder(float_hook=_parse_float)
 
 
-def _load(payload: bytes) -> Any:
+def load(payload: bytes) -> Any:
+    """A JSON document; numbers that a float would change arrive as Decimal. Raises `Malformed`."""
     try:
         return _decoder.decode(payload)
     except (ValueError, RecursionError) as error:

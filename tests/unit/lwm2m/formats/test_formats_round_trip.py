@@ -25,8 +25,8 @@ from stellwerk.lwm2m.value import ResourceType, Value
 
 MODEL = OneOfEach()
 SINGLE = (ContentFormat.TEXT, ContentFormat.CBOR)
-TREES = (ContentFormat.TLV, ContentFormat.SENML_CBOR, ContentFormat.SENML_JSON)
-ALL = (*SINGLE, *TREES, ContentFormat.OPAQUE, 50, 320, 322, 1541, 1542)
+TREES = (ContentFormat.TLV, ContentFormat.LWM2M_CBOR, ContentFormat.SENML_CBOR, ContentFormat.SENML_JSON)
+ALL = (*SINGLE, *TREES, ContentFormat.OPAQUE, 50, 320, 322, 1541, 1542, 1543)
 BASES = (Path(), Path(OBJECT), Path(OBJECT, 0), Path(OBJECT, 0, 2), Path(OBJECT, 0, 12), Path(OBJECT, 0, 12, 1))
 
 EXTREMES = [
@@ -91,7 +91,7 @@ def test_a_value_that_is_not_of_its_type_is_not_sent(content_format: int, kind: 
 def test_nan_and_infinities_travel_in_binary_and_not_as_text(value: float) -> None:
     path = resource_of(ResourceType.FLOAT)
     content = Content((Entry(path, value),))
-    for content_format in (ContentFormat.TLV, ContentFormat.CBOR, ContentFormat.SENML_CBOR):
+    for content_format in (ContentFormat.TLV, ContentFormat.CBOR, ContentFormat.SENML_CBOR, ContentFormat.LWM2M_CBOR):
         payload = encode_content(content_format, content, path, MODEL)
         assert same(decode_content(content_format, payload, path, MODEL).entries[0].value, value)
     for content_format in (ContentFormat.TEXT, ContentFormat.SENML_JSON):
@@ -109,11 +109,15 @@ def test_a_single_value_survives(data: st.DataObject, content_format: int, kind:
 
 
 @settings(max_examples=40, deadline=None)
-@given(data=st.data(), base=st.sampled_from((Path(OBJECT), Path(OBJECT, 0))))
-def test_tlv_keeps_every_value_of_a_tree(data: st.DataObject, base: Path) -> None:
+@given(
+    data=st.data(),
+    content_format=st.sampled_from((ContentFormat.TLV, ContentFormat.LWM2M_CBOR)),
+    base=st.sampled_from((Path(OBJECT), Path(OBJECT, 0))),
+)
+def test_trees_keep_every_value(data: st.DataObject, content_format: int, base: Path) -> None:
     content = data.draw(contents(base))
-    payload = encode_content(ContentFormat.TLV, content, base, MODEL)
-    assert decode_content(ContentFormat.TLV, payload, base, MODEL).latest() == content.latest()
+    payload = encode_content(content_format, content, base, MODEL)
+    assert decode_content(content_format, payload, base, MODEL).latest() == content.latest()
 
 
 @settings(max_examples=50, deadline=None)
@@ -171,7 +175,7 @@ ITEMS = st.recursive(
 )
 def test_any_cbor_item_is_understood_or_refused(item: object, base: Path) -> None:
     payload = cbor2.dumps(item)
-    for content_format in (ContentFormat.CBOR, ContentFormat.SENML_CBOR):
+    for content_format in (ContentFormat.CBOR, ContentFormat.SENML_CBOR, ContentFormat.LWM2M_CBOR):
         for model in (MODEL, Untyped()):
             with contextlib.suppress(DecodeError):
                 decode_content(content_format, payload, base, model, 1.7e9)
@@ -226,6 +230,9 @@ def test_any_json_pack_is_understood_or_refused(records: object, base: Path) -> 
         # 3,000 keys that are multiples of 2^61 - 1, which Python's hash cannot tell apart.
         b"\xb9\x0b\xb8"
         + b"".join(b"\xc2\x4c" + (number * (2**61 - 1)).to_bytes(12, "big") + b"\x00" for number in range(1, 3001)),
+        # Keys of two numbers each; free to choose 64 bits, they could be made to hash alike.
+        b"\xb9\x0b\xb8"
+        + b"".join(b"\x82\x1b" + bytes(7) + b"\x01\x1b" + n.to_bytes(8, "big") + b"\x00" for n in range(3000)),
         b"[" * 60000,
         b'{"a":' * 10000,
         b"[" + b"1" * 60000 + b"]",
