@@ -39,12 +39,15 @@ class Timezone(resource.Resource):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[tuple[int | None, bytes]] = []
+        self.value = b""
 
     async def render_get(self, request: aiocoap.Message) -> aiocoap.Message:
-        return aiocoap.Message(code=aiocoap.CONTENT, payload=self.writes[-1][1], content_format=TEXT)
+        return aiocoap.Message(code=aiocoap.CONTENT, payload=self.value, content_format=TEXT)
 
     async def render_put(self, request: aiocoap.Message) -> aiocoap.Message:
         self.writes.append((request.opt.content_format, request.payload))
+        # [{-2: "/3/0/15", 3: "..."}], short text only
+        self.value = request.payload[13:] if request.opt.content_format == SENML_CBOR else request.payload
         return aiocoap.Message(code=aiocoap.CHANGED)
 
 
@@ -119,9 +122,9 @@ class AiocoapDevice:
 
         return self.wait(exchange())
 
-    def register(self, endpoint: str, lifetime: int = 300) -> None:
-        query = f"ep={endpoint}&lt={lifetime}&lwm2m=1.1&b=U"
-        answer = self.ask(aiocoap.POST, f"/rd?{query}", LINKS.encode(), 40)
+    def register(self, endpoint: str, lifetime: int = 300, links: str = LINKS, version: str = "1.1") -> None:
+        query = f"ep={endpoint}&lt={lifetime}&lwm2m={version}&b=U"
+        answer = self.ask(aiocoap.POST, f"/rd?{query}", links.encode(), 40)
         assert answer.code == aiocoap.CREATED, answer.code
         assert not answer.opt.location_query
         self.location = "/" + "/".join(answer.opt.location_path)

@@ -7,17 +7,25 @@ import pytest
 from served import Served
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Makes servers that end with the test: ``serve(auto_provision="load-*")``; not started yet."""
+def _servers(make_folder: Callable[[], Path]) -> Iterator[Callable[..., Served]]:
     made: list[Served] = []
 
     def make(**settings: str) -> Served:
-        folder = tmp_path / f"server-{len(made)}"
-        folder.mkdir()
-        made.append(Served(folder, **settings))
+        made.append(Served(make_folder(), **settings))
         return made[-1]
 
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """Makes servers that end with the test: ``serve(auto_provision="load-*")``; not started yet."""
+    yield from _servers(lambda: tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture(scope="module")
+def serve_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """The same for servers that tests of one module share."""
+    yield from _servers(lambda: tmp_path_factory.mktemp("server"))

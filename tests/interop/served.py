@@ -64,7 +64,12 @@ class Served:
 
     def start(self, wrapper: Sequence[str] = (), *, within_s: float = 20.0) -> "Served":
         """Returns when the server says it is ready. ``wrapper`` is a program that runs the server, with its words."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("STELLWERK_")}
+        # Compiled modules are kept, else every start takes seconds.
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("STELLWERK_") and name != "PYTHONDONTWRITEBYTECODE"
+        }
         environment |= {
             "STELLWERK_DATA_DIR": str(self.data_dir),
             "STELLWERK_HTTP_PORT": str(self.http_port),

@@ -1,5 +1,6 @@
 """Leshan's client and our server: a life from Register to the end of the lifetime, seen through Device to Cloud."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,25 +10,31 @@ from served import Served
 REASON = class_path()[1]
 pytestmark = pytest.mark.skipif(bool(REASON), reason=f"Leshan: {REASON}")
 
-ENDPOINT = "urn:gsma:imei:490154203237518"
-NAME = "leshan01"
+ROOM = "d2c-uplink-property_Room:room123"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def server(serve_module: Callable[..., Served]) -> Served:
+    return serve_module(expiry_grace_s="0").start()
 
 
 @pytest.fixture
-def server(serve: Callable[..., Served]) -> Served:
-    made = serve(expiry_grace_s="0").start()
-    made.api.provision(NAME, ENDPOINT, ["d2c:1.0", "d2c-uplink-property_Room:room123"])
-    return made
+def name(server: Served) -> str:
+    """The resource name of a device of its own, provisioned for one test."""
+    chosen = f"leshan{next(_numbers):02d}"
+    server.api.provision(chosen, f"urn:dev:os:{chosen}", ["d2c:1.0", ROOM])
+    return chosen
 
 
 @pytest.fixture
-def leshan(server: Served) -> Iterator[Callable[..., LeshanClient]]:
+def leshan(server: Served, name: str) -> Iterator[Callable[..., LeshanClient]]:
     made: list[LeshanClient] = []
 
     def connect(**options: object) -> LeshanClient:
-        made.append(LeshanClient(server.coap_port, ENDPOINT, **options))  # type: ignore[arg-type]
+        made.append(LeshanClient(server.coap_port, f"urn:dev:os:{name}", **options))  # type: ignore[arg-type]
         assert made[-1].wait_said("register").startswith("registered /rd/")
-        server.api.wait_type(NAME, "registration")
+        server.api.wait_type(name, "registration")
         return made[-1]
 
     yield connect
@@ -38,11 +45,11 @@ def leshan(server: Served) -> Iterator[Callable[..., LeshanClient]]:
 @pytest.mark.spec("R-1")
 @pytest.mark.spec("R-2")
 def test_leshan_registers_and_the_message_carries_the_uplink_property(
-    server: Served, leshan: Callable[..., LeshanClient]
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
 ) -> None:
     leshan()
-    message = server.api.wait_type(NAME, "registration")
-    assert message["content"]["nodeResourceName"] == NAME
+    message = server.api.wait_type(name, "registration")
+    assert message["content"]["nodeResourceName"] == name
     assert message["labels"] == ["Room:room123"]
     assert message["creator"] == "CNI-IPE"
     assert message["contentInfo"] == "application/json:0"
@@ -50,95 +57,103 @@ def test_leshan_registers_and_the_message_carries_the_uplink_property(
 
 @pytest.mark.spec("D-1")
 @pytest.mark.parametrize("answers_in", ["TLV", "SENML_CBOR", "SENML_JSON"])
-def test_leshan_is_read_whole_and_in_part(server: Served, leshan: Callable[..., LeshanClient], answers_in: str) -> None:
+def test_leshan_is_read_whole_and_in_part(
+    server: Served, name: str, leshan: Callable[..., LeshanClient], answers_in: str
+) -> None:
     leshan(answers_in=answers_in)
-    whole = server.api.run(NAME, "READ /3")["content"]
+    whole = server.api.run(name, "READ /3")["content"]
     assert whole["status"]["code"] == 200
     assert whole["data"]["3/0/0"] == "Leshan"
     assert whole["data"]["3/0/9"] == 77
     assert whole["data"]["3/0/11/0"] == 0
     assert whole["data"]["3/0/13"] == 1_700_000_000_000
-    one = server.api.run(NAME, "READ /3/0/0")["content"]
+    one = server.api.run(name, "READ /3/0/0")["content"]
     assert (one["method"], one["resourcePath"], one["data"]) == ("read", "3/0/0", {"3/0/0": "Leshan"})
-    place = server.api.run(NAME, "READ /6")["content"]
+    place = server.api.run(name, "READ /6")["content"]
     assert place["data"] == {"6/0/0": 52.5, "6/0/1": 13.25, "6/0/5": 1_700_000_000_000}
 
 
-def test_leshan_is_written_and_reads_back_what_was_written(server: Served, leshan: Callable[..., LeshanClient]) -> None:
+def test_leshan_is_written_and_reads_back_what_was_written(
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
+) -> None:
     client = leshan()
-    answer = server.api.run(NAME, "WRITE /3/0/15 Europe/Berlin")["content"]
+    answer = server.api.run(name, "WRITE /3/0/15 Europe/Berlin")["content"]
     assert (answer["method"], answer["status"]["code"], answer["data"]) == ("write", 200, None)
     client.wait_said("wrote 15 Europe/Berlin")
-    assert server.api.run(NAME, "READ /3/0/15")["content"]["data"] == {"3/0/15": "Europe/Berlin"}
+    assert server.api.run(name, "READ /3/0/15")["content"]["data"] == {"3/0/15": "Europe/Berlin"}
 
 
 @pytest.mark.spec("D-8")
-def test_leshan_executes_with_and_without_arguments(server: Served, leshan: Callable[..., LeshanClient]) -> None:
+def test_leshan_executes_with_and_without_arguments(
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
+) -> None:
     client = leshan()
-    answer = server.api.run(NAME, "EXECUTE /3/0/4")["content"]
+    answer = server.api.run(name, "EXECUTE /3/0/4")["content"]
     assert (answer["method"], answer["status"]["code"], answer["data"]) == ("exec", 200, None)
     client.wait_said("executed 4")
-    assert server.api.run(NAME, "EXECUTE /3/0/12?0='full',1")["content"]["status"]["code"] == 200
+    assert server.api.run(name, "EXECUTE /3/0/12?0='full',1")["content"]["status"]["code"] == 200
     assert client.wait_said("executed 12") == "executed 12 0='full',1"
 
 
-def test_what_leshan_refuses_is_told_with_its_code(server: Served, leshan: Callable[..., LeshanClient]) -> None:
+def test_what_leshan_refuses_is_told_with_its_code(
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
+) -> None:
     leshan()
-    assert server.api.run(NAME, "READ /3/0/17")["content"]["status"]["code"] == 404
-    assert server.api.run(NAME, "READ /3303/0/5700")["content"]["status"]["code"] == 404
+    assert server.api.run(name, "READ /3/0/17")["content"]["status"]["code"] == 404
+    assert server.api.run(name, "READ /3303/0/5700")["content"]["status"]["code"] == 404
 
 
 @pytest.mark.spec("OB-1")
-def test_leshan_is_observed_and_notifies(server: Served, leshan: Callable[..., LeshanClient]) -> None:
+def test_leshan_is_observed_and_notifies(server: Served, name: str, leshan: Callable[..., LeshanClient]) -> None:
     client = leshan()
-    response = server.api.run(NAME, "OBSERVE /3/0/9")
+    response = server.api.run(name, "OBSERVE /3/0/9")
     assert response["content"]["status"]["code"] == 200
     client.order("battery 41")
-    notify = server.api.wait_type(NAME, "notify")
+    notify = server.api.wait_type(name, "notify")
     assert (notify["content"]["resourcePath"], notify["content"]["dataValue"]) == ("/3/0/9", 41)
     assert notify["labels"][:2] == response["labels"][:2]
 
 
-def test_leshan_sends(server: Served, leshan: Callable[..., LeshanClient]) -> None:
+def test_leshan_sends(server: Served, name: str, leshan: Callable[..., LeshanClient]) -> None:
     client = leshan()
     client.order("send")
     client.wait_said("sent CHANGED")
-    assert server.api.wait_type(NAME, "send")["content"]["data"] == {"3/0/9": 77, "3/0/15": "UTC"}
+    assert server.api.wait_type(name, "send")["content"]["data"] == {"3/0/9": 77, "3/0/15": "UTC"}
 
 
 @pytest.mark.spec("R-7")
 def test_leshan_updates_by_itself_and_keeps_its_registration(
-    server: Served, leshan: Callable[..., LeshanClient]
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
 ) -> None:
     # Shorter than Leshan's own margin, so that it updates several times in the test.
     client = leshan(lifetime=4)
     client.wait_said("updated")
-    server.api.wait_type(NAME, "update")
+    server.api.wait_type(name, "update")
     client.wait_said("updated")
-    assert server.api.run(NAME, "READ /3/0/0")["content"]["status"]["code"] == 200
+    assert server.api.run(name, "READ /3/0/0")["content"]["status"]["code"] == 200
 
 
 def test_leshan_updates_when_it_is_told_to_and_deregisters_when_it_ends(
-    server: Served, leshan: Callable[..., LeshanClient]
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
 ) -> None:
     client = leshan()
     client.order("update")
     client.wait_said("updated")
-    message = server.api.wait_type(NAME, "update")
+    message = server.api.wait_type(name, "update")
     assert message["content"]["messageTypeName"] == "registration-update"
     client.stop()
-    assert server.api.wait_type(NAME, "deregistration")["content"]["messageTypeName"] == "de-registration"
+    assert server.api.wait_type(name, "deregistration")["content"]["messageTypeName"] == "de-registration"
 
 
 @pytest.mark.spec("R-6")
 def test_a_leshan_that_falls_silent_expires_and_then_nothing_is_sent_to_it(
-    server: Served, leshan: Callable[..., LeshanClient]
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
 ) -> None:
     client = leshan(lifetime=3)
     client.kill()
-    server.api.wait_type(NAME, "registration-expire", within_s=15)
-    before = server.api.latest(NAME, "sent-msg")
-    name = server.api.command(NAME, "READ /3")
-    answer = server.api.wait_latest(NAME, lambda each: f"outgoing_msgRN:{name}" in each.get("labels", []))
+    server.api.wait_type(name, "registration-expire", within_s=15)
+    before = server.api.latest(name, "sent-msg")
+    label = f"outgoing_msgRN:{server.api.command(name, 'READ /3')}"
+    answer = server.api.wait_latest(name, lambda each: label in each.get("labels", []))
     assert answer["content"]["status"]["code"] == 408
-    assert server.api.latest(NAME, "sent-msg") == before
+    assert server.api.latest(name, "sent-msg") == before
