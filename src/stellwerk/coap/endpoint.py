@@ -75,7 +75,7 @@ class Endpoint:
                 if kind == CON:
                     layer.send_reset(peer, message.mid)
                 return
-            known = layer.peers.find_or_add(peer, now)
+            known = layer.peers.find(peer) or layer.peers.find_or_add(peer, now)
             if known is None:
                 layer.refuse(peer, "peers_total", "too many peers")
             elif code < 0x20:

@@ -1,6 +1,7 @@
 """What one engine knows of each peer. Everything beyond the bare record is created when first needed."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, Parameters
@@ -78,19 +79,17 @@ _ROOM_TRIES: Final = 8
 class PeerTable:
     """All peers by address. Each is looked at once per EXCHANGE_LIFETIME, in a first-in-first-out queue."""
 
-    __slots__ = ("_by_id", "_checks", "_limit")
+    __slots__ = ("_by_id", "_checks", "_limit", "find")
 
     def __init__(self, limit: int) -> None:
         self._by_id: dict[PeerId, Peer] = {}
         self._checks: deque[tuple[float, Peer]] = deque()
         self._limit = limit
+        self.find: Callable[[PeerId], Peer | None] = self._by_id.get
+        """The peer, if known. Each datagram asks, so it is the table's own method."""
 
     def __len__(self) -> int:
         return len(self._by_id)
-
-    def find(self, id: PeerId) -> Peer | None:
-        """The peer, if known."""
-        return self._by_id.get(id)
 
     def find_or_add(self, id: PeerId, now: float) -> Peer | None:
         """The peer, created when new; None when the table is full of peers that matter."""
