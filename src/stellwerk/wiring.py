@@ -19,12 +19,13 @@ from stellwerk.app.listening import Listening
 from stellwerk.app.ports import AlreadyExists, Limits, NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
-from stellwerk.app.uplinks import Uplinks
+from stellwerk.app.uplinks import Uplinks, forget_registration
 from stellwerk.coap.actions import Action
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
 from stellwerk.config import Settings
+from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver
@@ -188,7 +189,21 @@ class Server:
             log.warning(
                 "auto_provision.on", patterns=list(settings.auto_provision), meaning="these may register without keys"
             )
-        await self._listen_http(store, commands, clock, entropy, tasks)
+
+        def removed(device: DeviceRecord) -> None:
+            known = registry.of(device.device_id)
+            if known is not None:
+                forget_registration(registry, link, listening, known.registration, clock.instant())
+
+        provisioning = Provisioning(
+            store=store,
+            clock=clock,
+            entropy=entropy,
+            spawn=lambda work: tasks.spawn("provisioning", work),
+            removed=removed,
+        )
+        tasks.spawn("provisioning resumed", provisioning.resume(tenant_id))
+        await self._listen_http(store, commands, provisioning, entropy)
         self._listen_coap(driver)
         # What lives as long as the process need not be looked at again.
         gc.collect()
@@ -206,7 +221,7 @@ class Server:
         self._driver.submit(action)
 
     async def _listen_http(
-        self, store: SqliteStore, commands: Commands, clock: SystemClock, entropy: SystemEntropy, tasks: Tasks
+        self, store: SqliteStore, commands: Commands, provisioning: Provisioning, entropy: SystemEntropy
     ) -> None:
         settings = self._settings
         if settings.http_port is None:
@@ -214,16 +229,13 @@ class Server:
         tokens = dict(self._tokens)
         if settings.api_token:
             tokens[settings.api_token] = Access(tenants=frozenset({settings.tenant}), role="rw")
-        provisioning = Provisioning(
-            store=store, clock=clock, entropy=entropy, spawn=lambda work: tasks.spawn("provisioning", work)
-        )
         services = Services(
             deciding=store,
             projected=store.projection,
             commands=commands,
             provisioning=provisioning,
             tokens=Tokens(tokens),
-            clock=clock,
+            clock=self._clock,
             entropy=entropy,
             ready=self._missing,
             naming="published",

@@ -8,8 +8,18 @@ from typing import Any, Final
 
 import uvicorn
 
+from stellwerk.core.errors import UserError
+
 GRACE_S: Final = 2
 """How long running requests may take to end when the server stops; the whole server has five seconds."""
+
+
+class CannotListen(UserError):
+    """``host``:``port`` cannot be bound; ``reason`` is the system's word."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host, self.port, self.reason = host, port, reason
+        super().__init__(f"cannot listen on TCP {host}:{port}: {reason}; choose another port or stop what uses it")
 
 
 class _Quiet(uvicorn.Server):
@@ -31,7 +41,7 @@ class HttpServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Bind and serve; returns when connections are accepted. Raises OSError where the address is taken."""
+        """Bind and serve; returns when connections are accepted. Raises `CannotListen` where the address is taken."""
         listener = _bind(self.host, self.port)
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
@@ -85,7 +95,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
         listener.listen(2048)
         listener.setblocking(False)
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        raise CannotListen(host, port, error.strerror or str(error)) from error
     return listener
