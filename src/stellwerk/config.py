@@ -59,10 +59,10 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
     values: dict[str, Any] = {}
     if config_file is not None:
         try:
-            loaded = tomllib.loads(config_file.read_text())
+            loaded = tomllib.loads(config_file.read_text(encoding="utf-8"))
         except OSError as error:
             raise BadSetting("--config", str(config_file), error.strerror or str(error)) from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadSetting("--config", str(config_file), f"not TOML: {error}") from error
         values.update(loaded)
     source = os.environ if environment is None else environment
@@ -82,12 +82,16 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
 def _parse(name: str, field: str, value: Any) -> Any:
     match field:
         case "data_dir":
-            return Path(str(value))
+            text = _text(name, value)
+            if not text:
+                raise BadSetting(name, value, "a directory; '.' for the current one")
+            return Path(text)
         case "http_port" | "coap_port":
             return _port(name, value)
         case "auto_provision":
-            parts = value if isinstance(value, list) else str(value).split(",")
-            return tuple(each.strip() for each in parts if each.strip())
+            parts = value if isinstance(value, list) else _text(name, value).split(",")
+            texts = [_text(name, each).strip() for each in parts]
+            return tuple(each for each in texts if each)
         case "expiry_grace_s" | "awake_s":
             return _seconds(name, value)
         case "log_level":
@@ -95,24 +99,31 @@ def _parse(name: str, field: str, value: Any) -> Any:
         case "log_format":
             return _one_of(name, value, ("console", "json"))
         case "database_url":
-            if value and not str(value).startswith("sqlite"):
+            text = _text(name, value)
+            if text and not text.startswith("sqlite"):
                 raise BadSetting(name, value, "only SQLite in the data directory is there yet; leave it unset")
-            return str(value)
+            return text
         case "tenant":
-            text = str(value)
+            text = _text(name, value)
             if not text or not all(each.isalnum() or each in "_-." for each in text):
                 raise BadSetting(name, value, "a tenant's name is letters, digits, '-', '_' and '.'")
             return text
         case _:
-            return str(value)
+            return _text(name, value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise BadSetting(name, value, "a text, in quotes in a TOML file")
+    return value
 
 
 def _port(name: str, value: Any) -> int | None:
     if str(value).lower() == "off":
         return None
     try:
-        number = int(value)
-    except (TypeError, ValueError):
+        number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else -1
+    except ValueError:
         number = -1
     if not 0 <= number <= 65535:
         raise BadSetting(name, value, "a port is 0 to 65535 (0: any free one), or 'off'")
@@ -121,8 +132,8 @@ def _port(name: str, value: Any) -> int | None:
 
 def _seconds(name: str, value: Any) -> float:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else -1.0
+    except (ValueError, OverflowError):
         number = -1.0
     if not 0 <= number <= 1e9:
         raise BadSetting(name, value, "seconds, 0 or more")
