@@ -35,7 +35,6 @@ class UdpSocket:
         """Binds at once. ``buffer``: shared by sockets that one thread reads in turn, at least `BUFFER_BYTES` long.
         Raises `CannotBind`."""
         self.ipv6 = ":" in host
-        self.wildcard = host in _WILDCARDS
         self.raw = socket.socket(socket.AF_INET6 if self.ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self.raw.setblocking(False)
@@ -44,16 +43,19 @@ class UdpSocket:
                     self.raw.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
             if self.ipv6:
                 self.raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if self.wildcard and self.ipv6:
+            # Asked for before the bind, so that no datagram comes without; specific addresses do not read it.
+            if self.ipv6:
                 self.raw.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-            elif self.wildcard:
+            else:
                 self.raw.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             self.raw.bind((host, port))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             self.raw.close()
-            raise CannotBind(host, port, error.strerror or str(error)) from error
+            raise CannotBind(host, port, getattr(error, "strerror", None) or str(error)) from error
         name = self.raw.getsockname()
         self.host, self.port = name[0], name[1]
+        # By what the kernel made of it: "0" and "::0" are wildcards too.
+        self.wildcard = self.host in _WILDCARDS
         self._buffer = bytearray(BUFFER_BYTES) if buffer is None else buffer
         self._view = memoryview(self._buffer)
         self._hosts: dict[bytes, str] = {}
