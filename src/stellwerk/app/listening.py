@@ -24,6 +24,7 @@ class Listening:
     def connect(self, commands: Commands, observations: Observations) -> None:
         self._commands = commands
         self._observations = observations
+        observations.on_heard = commands.device_heard
 
     def device_registered(self, known: Known, at: Instant) -> None:
         name = f"observe {known.registration.endpoint_name}"

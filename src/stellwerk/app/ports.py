@@ -284,8 +284,8 @@ class DecidingStore(Protocol):
     async def resource(self, tenant_id: TenantId, parent: str, name: str) -> TreeResource | None: ...
     async def resources(self, tenant_id: TenantId, parent: str, limit: int, offset: int) -> Sequence[TreeResource]: ...
     def may_recall(self, receipt: bytes) -> bool:
-        """Whether `recall` could find something: False is certain, True may be wrong. In memory and cheap, for it is asked
-        of every request in the first EXCHANGE_LIFETIME after a start."""
+        """Whether `recall` could find something: False is certain, True may be wrong. In memory and cheap, for it is
+        asked of every request in the first EXCHANGE_LIFETIME after a start."""
         ...
 
     async def recall(self, receipt: bytes, since_ms: int) -> JournalEntry | None:

@@ -2,33 +2,45 @@
 need, never all at once (design §4)."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
 
+NEVER: Final = float("-inf")
+
 
 class Known:
     """A registration with what every message of its device carries, so that the hot path looks nothing up."""
 
-    __slots__ = ("last_heard", "record", "registration", "uplink_labels")
+    __slots__ = ("last_heard", "pending", "record", "registration", "uplink_labels")
 
     def __init__(self, registration: Registration, record: DeviceRecord, now: float) -> None:
         self.registration = registration
+        self.pending: Registration | None = None
+        """What the registration becomes once the newest Update is stored; the next change starts from there."""
         self.record = record
         self.uplink_labels = record.uplink_labels
         self.last_heard = now
+        """When the device sent something in this run; `NEVER` while it only was loaded."""
 
 
 class Registry:
-    """The three indexes always agree. Change it only after the commit of the change."""
+    """The three indexes always agree. Change it only after the commit of the change.
+
+    Devices may share an address (a gateway, a stale NAT binding): the one heard there last speaks for it, and when it
+    goes, another does.
+    """
 
     def __init__(self, store: DecidingStore) -> None:
         self._store = store
         self._by_location: dict[str, Known] = {}
         self._by_device: dict[DeviceId, Known] = {}
         self._by_peer: dict[PeerId, Known] = {}
+        self._shadowed: dict[PeerId, dict[Known, None]] = {}
+        """The others at an address that more than one device has, in order. Empty for nearly every fleet."""
 
     def __len__(self) -> int:
         return len(self._by_device)
@@ -49,9 +61,11 @@ class Registry:
         """As `at`, asking the store too."""
         return self.at(location) or await self._keep(await self._store.registration_at(location), now)
 
-    async def load_of(self, device_id: DeviceId, now: float) -> Known | None:
-        """As `of`, asking the store too."""
-        return self.of(device_id) or await self._keep(await self._store.registration_of(device_id), now)
+    async def load_of(self, device_id: DeviceId) -> Known | None:
+        """As `of`, asking the store too. A device that is only loaded was not heard: a sleeper may sleep."""
+        known = self.of(device_id) or await self._keep(await self._store.registration_of(device_id), NEVER)
+        # None too where it registered anew while we waited for the store.
+        return known or self.of(device_id)
 
     async def load_from_peer(self, peer: PeerId, now: float) -> Known | None:
         """As `from_peer`, asking the store too."""
@@ -61,9 +75,17 @@ class Registry:
         """The device's registration from now on; what it had before is gone. Returns it with its record."""
         self.drop(registration.device_id)
         known = Known(registration, record, now)
+        peer = registration.peer
         self._by_device[registration.device_id] = known
         self._by_location[registration.location] = known
-        self._by_peer[registration.peer] = known
+        other = self._by_peer.get(peer)
+        if other is not None:
+            # Only loading brings in somebody who was heard there earlier.
+            if other.registration.updated_ms > registration.updated_ms:
+                self._shadowed.setdefault(peer, {})[known] = None
+                return known
+            self._shadowed.setdefault(peer, {})[other] = None
+        self._by_peer[peer] = known
         return known
 
     def drop(self, device_id: DeviceId) -> Known | None:
@@ -71,10 +93,20 @@ class Registry:
         known = self._by_device.pop(device_id, None)
         if known is not None:
             self._by_location.pop(known.registration.location, None)
-            # Another device may have registered from the same address since.
-            if self._by_peer.get(known.registration.peer) is known:
-                del self._by_peer[known.registration.peer]
+            self._leave(known, known.registration.peer)
         return known
+
+    def _leave(self, known: Known, peer: PeerId) -> None:
+        shadowed = self._shadowed.get(peer)
+        if self._by_peer.get(peer) is not known:
+            if shadowed is not None:
+                shadowed.pop(known, None)
+        elif shadowed:
+            self._by_peer[peer] = shadowed.popitem()[0]
+        else:
+            del self._by_peer[peer]
+        if shadowed is not None and not shadowed:
+            del self._shadowed[peer]
 
     async def _keep(self, registration: Registration | None, now: float) -> Known | None:
         if registration is None:

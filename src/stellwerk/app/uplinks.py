@@ -4,9 +4,9 @@ Every path ends in exactly one call of ``answer``. Nothing is acknowledged that 
 store cannot take it the device is told 5.03 with Max-Age and asked to come again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -98,7 +98,8 @@ class Uplinks:
             work = self._deregister(uplink, peer, receipt, at, answer)
         else:
             raise TypeError(f"{type(uplink).__name__} is not answered here")
-        if not self._tasks.spawn(f"uplink {peer}", work):
+        if not self._tasks.spawn(f"uplink {peer}", _answered(work, answer)):
+            work.close()
             answer(_busy("too many requests are being looked up"))
 
     # -- Send (Core §6.4.6; contract §6) --
@@ -163,16 +164,18 @@ class Uplinks:
             self._update(uplink, known, peer, receipt, at, answer)
 
     def _update(self, uplink: Update, known: Known, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
-        registration = known.registration
+        # An Update may come while another is being stored: it builds on that one.
+        registration = known.pending or known.registration
         changes: tuple[Change, ...] = ()
         changed = None
         updated_ms = self._clock.lifetime_ms()
         if uplink.query or uplink.body or peer != registration.peer:
             try:
-                changed = self._changed(uplink, known, peer, updated_ms)
+                changed = self._changed(uplink, registration, peer, updated_ms)
             except PeerError as error:
                 self._refuse(known, at, Status.BAD_REQUEST, "update-refused", str(error), answer)
                 return
+            known.pending = changed
             changes = (ChangeRegistration(changed, changed.deadline_ms(self._grace_s)),)
         row = JournalEntry(
             Kind.UPDATE,
@@ -188,10 +191,16 @@ class Uplinks:
         )
 
         def done(error: Exception | None) -> None:
+            current = self._registry.at(uplink.location)
+            if current is not None and current.pending is changed:
+                current.pending = None
             if error is not None:
                 answer(_storage_trouble(error))
                 return
-            current = self._registry.at(uplink.location) or known
+            if current is None:
+                # It ended or was replaced while this was being stored; the device learns that with its next Update.
+                answer(_CHANGED)
+                return
             if changed is None:
                 current.registration.updated_ms = updated_ms
                 if not current.registration.proven:
@@ -200,14 +209,13 @@ class Uplinks:
                 answer(_CHANGED)
             else:
                 answer(_CHANGED)
-                self._apply(changed, current, at)
+                current = self._apply(changed, current, at)
             self._heard(current, at)
 
         self._store.submit(Commit((row,), changes, done))
 
-    def _changed(self, uplink: Update, known: Known, peer: PeerId, updated_ms: int) -> Registration:
+    def _changed(self, uplink: Update, registration: Registration, peer: PeerId, updated_ms: int) -> Registration:
         """Raises the decoders' PeerErrors."""
-        registration = known.registration
         parameters = decode_update(uplink.query, registration.version)
         objects, types, body = registration.objects, registration.types, registration.body
         if uplink.body:
@@ -231,14 +239,16 @@ class Uplinks:
             proven=peer == registration.peer,
         )
 
-    def _apply(self, changed: Registration, known: Known, at: Instant) -> None:
+    def _apply(self, changed: Registration, known: Known, at: Instant) -> Known:
         old = known.registration.peer
-        self._registry.put(changed, known.record, at.now)
+        following = self._registry.put(changed, known.record, at.now)
+        following.pending = known.pending
         if old != changed.peer:
             log.info("registration.moved", endpoint_name=changed.endpoint_name, old=str(old), new=str(changed.peer))
             self._link.move_peer(old, changed.peer)
         elif not known.registration.proven:
             self._link.prove_peer(changed.peer)
+        return following
 
     # -- De-register (Core §6.2.3) --
 
@@ -265,10 +275,7 @@ class Uplinks:
                 return
             answer(_DELETED)
             log.info("registration.ended", endpoint_name=registration.endpoint_name, location=registration.location)
-            if self._registry.at(registration.location) is not None:
-                self._registry.drop(registration.device_id)
-            self._link.forget_peer(registration.peer)
-            self._listener.device_lost(registration.device_id, at)
+            forget_registration(self._registry, self._link, self._listener, registration, at)
 
         self._store.submit(Commit((row,), (DropRegistration(registration.device_id, registration.location),), done))
 
@@ -284,6 +291,31 @@ class Uplinks:
         answer(Acknowledgement(status, detail=detail))
         row = JournalEntry(Kind.LOG, known.registration.device_id, at.wall_ms, reason=event, detail=detail)
         self._store.submit(Commit((row,), (), _ignore))
+
+
+def forget_registration(
+    registry: Registry, link: DeviceLink, listener: Listener, registration: Registration, at: Instant
+) -> None:
+    """``registration`` ended, and that is stored: let go of what memory and engine hold for it."""
+    known = registry.of(registration.device_id)
+    if known is not None and known.registration.location != registration.location:
+        # The device registered anew while the end of the old registration was being stored.
+        return
+    # An Update may have moved it meanwhile.
+    peer = registration.peer if known is None else known.registration.peer
+    registry.drop(registration.device_id)
+    if registry.from_peer(peer) is None:
+        link.forget_peer(peer)
+    listener.device_lost(registration.device_id, at)
+
+
+async def _answered(work: Coroutine[Any, Any, None], answer: Answer) -> None:
+    """Run ``work``; when the store fails it, the device is told to come again instead of being left without a word."""
+    try:
+        await work
+    except Exception as error:
+        answer(_storage_trouble(error))
+        raise
 
 
 def _ignore(error: Exception | None) -> None:

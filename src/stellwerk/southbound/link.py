@@ -1,9 +1,9 @@
 """One CoAP engine's meaning: its events become calls of `app`, and `app`'s wishes become its actions."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, Protocol, assert_never
+from typing import Any, Final, Protocol, assert_never
 
 import structlog
 
@@ -20,9 +20,9 @@ from stellwerk.core.errors import StellwerkError
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.registration import Registration
-from stellwerk.lwm2m.operations import Notify, Operation
+from stellwerk.lwm2m.operations import Notify, Observe, Operation
 from stellwerk.lwm2m.status import Status
-from stellwerk.southbound.translate_down import formats_of, translate_down
+from stellwerk.southbound.translate_down import formats_of, has_open_format, translate_down
 from stellwerk.southbound.translate_up import coap_code, status_of, translate_up
 
 log = structlog.get_logger(__name__)
@@ -75,7 +75,8 @@ class Link:
 
     def send(self, handle: int, registration: Registration, operation: Operation, token: bytes | None = None) -> None:
         formats = formats_of(registration)
-        self._pending[handle] = _Pending(registration, operation, token, formats[1:])
+        others = formats[1:] if has_open_format(operation) else ()
+        self._pending[handle] = _Pending(registration, operation, token, others)
         self._transmit(handle, formats[0])
 
     def cancel(self, handle: int) -> None:
@@ -125,39 +126,43 @@ class Link:
     # -- up: events of the engine --
 
     def handle(self, batch: list[Event], at: Instant) -> None:
-        """Take the events of one round of the driver."""
+        """Take the events of one round of the driver. A mistake of ours with one of them does not touch the others."""
         for event in batch:
-            match event:
-                case events.RequestReceived():
-                    self._request(event, at)
-                case events.NotificationReceived():
-                    self._notification(event, at)
-                case events.ResponseReceived():
-                    self._response(event, at)
-                case events.RequestFailed():
-                    self._pending.pop(event.handle, None)
-                    answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail)
-                    self._finished(answer, at)
-                case events.RequestQuestion():
-                    if not self._store.may_recall(event.receipt):
-                        self._submit(actions.Proceed(event.exchange))
-                        continue
-                    work = self._recall(event, at)
-                    if not self._tasks.spawn(f"recall {event.peer}", work):
-                        self._submit(actions.Drop(event.exchange))
-                case events.TokenQuestion():
-                    work = self._find_token(event)
-                    if not self._tasks.spawn(f"token {event.peer}", work):
-                        self._submit(actions.Drop(event.exchange))
-                case events.ObservationLost():
-                    self._observations.lost(event.token, event.reason, at)
-                case events.Refused():
-                    self.refused[event.reason] = self.refused.get(event.reason, 0) + 1
-                    log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
-                case events.NotificationAcked() | events.NotificationRejected():
-                    pass
-                case _:
-                    assert_never(event)
+            try:
+                self._handle_one(event, at)
+            except Exception:
+                log.exception("event.failed", event_type=type(event).__name__, peer=str(event.peer))
+                if isinstance(event, events.RequestReceived):
+                    self._submit(actions.Respond(event.exchange, codes.INTERNAL_SERVER_ERROR))
+
+    def _handle_one(self, event: Event, at: Instant) -> None:
+        match event:
+            case events.RequestReceived():
+                self._request(event, at)
+            case events.NotificationReceived():
+                self._notification(event, at)
+            case events.ResponseReceived():
+                self._response(event, at)
+            case events.RequestFailed():
+                self._pending.pop(event.handle, None)
+                answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail)
+                self._finished(answer, at)
+            case events.RequestQuestion():
+                if self._store.may_recall(event.receipt):
+                    self._ask(f"recall {event.peer}", self._recall(event, at), event.exchange)
+                else:
+                    self._submit(actions.Proceed(event.exchange))
+            case events.TokenQuestion():
+                self._ask(f"token {event.peer}", self._find_token(event), event.exchange)
+            case events.ObservationLost():
+                self._observations.lost(event.token, event.reason, at)
+            case events.Refused():
+                self.refused[event.reason] = self.refused.get(event.reason, 0) + 1
+                log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
+            case events.NotificationAcked() | events.NotificationRejected():
+                pass
+            case _:
+                assert_never(event)
 
     def _request(self, event: events.RequestReceived, at: Instant) -> None:
         exchange = event.exchange
@@ -204,6 +209,20 @@ class Link:
 
     # -- what the engine asks --
 
+    def _ask(self, name: str, question: Coroutine[Any, Any, None], exchange: int) -> None:
+        work = self._answered(question, exchange)
+        if not self._tasks.spawn(name, work):
+            question.close()
+            self._submit(actions.Drop(exchange))
+
+    async def _answered(self, question: Coroutine[Any, Any, None], exchange: int) -> None:
+        """Run ``question``; when the store fails it, the message is forgotten and asked about again when it repeats."""
+        try:
+            await question
+        except Exception:
+            self._submit(actions.Drop(exchange))
+            raise
+
     async def _recall(self, event: events.RequestQuestion, at: Instant) -> None:
         since_ms = at.wall_ms - int(EXCHANGE_LIFETIME_S * 1000)
         entry = await self._store.recall(event.receipt, since_ms)
@@ -222,17 +241,22 @@ class Link:
 
     async def _find_token(self, event: events.TokenQuestion) -> None:
         try:
-            wanted = await self._observations.find(event.peer, event.token)
+            found = await self._observations.find(event.peer, event.token)
         except MovedWithoutUpdate as error:
             # Resetting would end the observation on the device; it will update its registration when it gets no answer.
             log.info("notification.from_elsewhere", detail=str(error))
             self._submit(actions.Drop(event.exchange))
             return
-        if wanted is None:
+        if found is None:
             log.info("token.unknown", peer=str(event.peer))
             self._submit(actions.RejectToken(event.exchange))
         else:
-            self._submit(actions.AdoptObservation(0, event.peer, event.token, event.exchange))
+            wanted, registration = found
+            operation = Observe(wanted.path, wanted.accept)
+            down = translate_down(operation, registration, formats_of(registration)[0])
+            # Its further blocks are fetched with the request as it was sent (BLK-10).
+            request = actions.SendRequest(0, event.peer, down.code, event.token, down.path, accept=down.accept)
+            self._submit(actions.AdoptObservation(0, event.peer, event.token, event.exchange, request))
 
 
 def _respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond:

@@ -30,7 +30,7 @@ _MANDATORY_SINCE_1_1: Final = (ContentFormat.SENML_CBOR, ContentFormat.SENML_JSO
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """The parts of a request; ``format_index`` says which of the device's formats it uses, None where none matters."""
+    """The parts of a request."""
 
     code: int
     path: tuple[str, ...]
@@ -83,6 +83,17 @@ def translate_down(operation: Operation, registration: Registration, preferred: 
             return Down(codes.DELETE, path)
         case _:
             assert_never(operation)
+
+
+def has_open_format(operation: Operation) -> bool:
+    """Whether the format of ``operation`` is ours to choose, so that another may be tried (D-2)."""
+    match operation:
+        case Read(accept=None) | Observe(accept=None) | CancelObservation(accept=None):
+            return True
+        case Write(content_format=None) | Create(content_format=None):
+            return True
+        case _:
+            return False
 
 
 def _segments(root: str, path: Path) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ The order is always the same: the row first, then `sent` committed, then the dat
 (design §3). Nothing waits for a device but its own row.
 """
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from stellwerk.app.ports import (
     NewCommand,
     NewOutgoing,
 )
-from stellwerk.app.registry import Known, Registry
+from stellwerk.app.registry import NEVER, Known, Registry
 from stellwerk.app.status_table import reason_for_device_status
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.entropy import Entropy
@@ -53,14 +54,15 @@ _METHODS: Final = {"read": "read", "write": "write", "execute": "exec", "observe
 _FAILURES: Final = {
     "timeout": (Step.TIMED_OUT, "timeout", "sent, no answer"),
     "reset": (Step.REFUSED, "device-bad-request", "the device reset the request"),
-    "refused": (Step.REFUSED, "adapter-unavailable", "too many requests wait for this device"),
+    "refused": (Step.REFUSED, "adapter-unavailable", "given up here"),
     "malformed": (Step.REFUSED, "adapter", "the device's answer broke the rules of CoAP"),
     "cancelled": (Step.TIMED_OUT, "timeout-binding", "the registration ended before the device answered"),
 }
 
 
 class Commands:
-    """``awake_s``: how long a queue-mode device listens after its last uplink (contract QM-2)."""
+    """``awake_s``: how long a queue-mode device listens after its last uplink (contract QM-2); ``again_s``: how long
+    until an outcome that the store did not take is offered again."""
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Commands:
         link: DeviceLink,
         limits: Limits,
         awake_s: float,
+        again_s: float = 1.0,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -86,10 +89,13 @@ class Commands:
         self._link = link
         self._limits = limits
         self._awake_s = awake_s
+        self._again_s = again_s
         self._waiting: dict[DeviceId, deque[Command]] = {}
         self._active: dict[DeviceId, Command] = {}
         self._by_handle: dict[int, Command] = {}
         self._resent: set[int] = set()
+        self._uplink_labels: dict[DeviceId, tuple[str, ...]] = {}
+        """Of devices with open commands: their last messages carry them even when the registration is gone."""
 
     # -- taking commands --
 
@@ -107,15 +113,16 @@ class Commands:
         """Store an outgoing message with its commands; returns it as stored. What cannot be sent is answered in
         received-msg in the same transaction. Raises `AlreadyExists`, `ContainerFull`."""
         now_ms = self._clock.wall_ms()
-        known = await self._registry.load_of(device.device_id, self._clock.now())
+        known = await self._registry.load_of(device.device_id)
         await self._observations.load(device.device_id)
+        wanted = set(self._observations.wanted_paths(device.device_id))
         types = known.registration.types if known else self._library.for_device("1.1", {})
         rn = name or random_uuid(self._entropy)
         commands: list[NewCommand] = []
         entries: list[JournalEntry] = []
         for request in requests:
             request_id = random_uuid(self._entropy)
-            resolved = resolve(request, known.registration if known else None, types, self._observations.wanted_paths)
+            resolved = resolve(request, known.registration if known else None, types, wanted)
             if isinstance(resolved, Resolved) and known is None:
                 resolved = RefusedRequest(
                     _METHODS[resolved.request.verb],
@@ -125,6 +132,11 @@ class Commands:
                     resolved.request.content,
                 )
             if isinstance(resolved, Resolved):
+                # Later commands of the message find what earlier ones leave.
+                if isinstance(resolved.operation, Observe):
+                    wanted.add(resolved.operation.path)
+                elif isinstance(resolved.operation, CancelObservation):
+                    wanted.discard(resolved.operation.path)
                 method = _METHODS[resolved.request.verb]
                 text = _json_text(resolved.request.content)
                 commands.append(NewCommand(request_id, method, resolved.operation, text, content_info, NEVER_MS))
@@ -161,7 +173,12 @@ class Commands:
         record, stored = await self._store.post_outgoing(outgoing, self._limits.max_instances)
         if stored:
             self._waiting.setdefault(device.device_id, deque()).extend(stored)
-            self._drain(device.device_id)
+            self._uplink_labels[device.device_id] = device.uplink_labels
+            if self._registry.of(device.device_id) is None:
+                # It ended while the message was being stored.
+                self.device_lost(device.device_id, Instant(self._clock.now(), self._clock.wall_ms()))
+            else:
+                self._drain(device.device_id)
         return record
 
     # -- when a device listens --
@@ -174,13 +191,29 @@ class Commands:
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         """The registration ended; nothing more can be sent: what waits ends as 408 (contract §7.3)."""
         for command in self._waiting.pop(device_id, ()):
-            self._never_sent(command, at.wall_ms)
+            if command.command_id in self._resent:
+                text = "the registration ended before the device answered"
+            else:
+                text = "the registration ended before the command could be sent"
+            self._never_sent(command, Step.TIMED_OUT, "timeout-binding", text, at.wall_ms)
+        active = self._active.get(device_id)
+        if active is None:
+            self._uplink_labels.pop(device_id, None)
+        elif active.command_id in self._by_handle:
+            # Another device may be at the same address, so the engine has not forgotten it.
+            self._link.cancel(active.command_id)
 
     async def recover(self) -> int:
         """Take up after a restart: what was queued goes on; what was sent and not answered is sent again, or ends as
         `outcome unknown` where repeating could do harm (design §3). Returns how many commands were open."""
         commands = await self._store.open_commands(None, 1_000_000)
         now_ms = self._clock.wall_ms()
+        for device_id in dict.fromkeys(each.device_id for each in commands):
+            known = await self._registry.load_of(device_id)
+            # What the store wants observed, before a command adds to it.
+            await self._observations.load(device_id)
+            record = known.record if known is not None else await self._store.device(device_id)
+            self._uplink_labels[device_id] = record.uplink_labels if record is not None else ()
         for command in commands:
             if command.step is Step.QUEUED:
                 self._waiting.setdefault(command.device_id, deque()).append(command)
@@ -190,8 +223,7 @@ class Commands:
             else:
                 self._end(command, Step.OUTCOME_UNKNOWN, "outcome-unknown", _UNKNOWN_TEXT, now_ms)
         for device_id in list(self._waiting):
-            known = await self._registry.load_of(device_id, self._clock.now())
-            if known is None:
+            if self._registry.of(device_id) is None:
                 self.device_lost(device_id, Instant(self._clock.now(), now_ms))
             else:
                 self._drain(device_id)
@@ -206,11 +238,23 @@ class Commands:
             return
         if known.registration.queue_mode and self._clock.now() - known.last_heard > self._awake_s:
             return
-        command = queue.popleft()
+        while queue:
+            command = queue.popleft()
+            if not self._conflicts(command):
+                self._active[device_id] = command
+                self._send(command, known)
+                break
+            text = f"{command.operation.path} is observed already; UNOBSERVE it first"
+            self._never_sent(command, Step.REFUSED, "conflict", text, self._clock.wall_ms())
         if not queue:
             del self._waiting[device_id]
-        self._active[device_id] = command
-        self._send(command, known)
+
+    def _conflicts(self, command: Command) -> bool:
+        """Whether another OBSERVE of the path was taken before and sent first (contract Device to Cloud §7.2)."""
+        operation = command.operation
+        if not isinstance(operation, Observe) or command.command_id in self._resent:
+            return False
+        return self._observations.of(command.device_id, operation.path) is not None
 
     def _send(self, command: Command, known: Known) -> None:
         at_ms = self._clock.wall_ms()
@@ -224,7 +268,6 @@ class Commands:
             wanted = self._observations.of(command.device_id, command.operation.path)
             token = wanted.token if wanted else self._link.draw_token()
         if command.command_id in self._resent:
-            self._resent.discard(command.command_id)
             changes.append(ChangeCommand(command.command_id, Step.SENT, at_ms))
         else:
             changes.append(CommandSent(command, at_ms, command.labels + known.uplink_labels))
@@ -234,7 +277,10 @@ class Commands:
                 log.warning("command.not_stored", command_id=command.command_id, error=repr(error))
                 self._active.pop(command.device_id, None)
                 self._waiting.setdefault(command.device_id, deque()).appendleft(command)
+                if isinstance(command.operation, Observe) and command.command_id not in self._resent:
+                    self._observations.dropped(command.device_id, command.operation.path)
                 return
+            self._resent.discard(command.command_id)
             current = self._registry.of(command.device_id)
             if command.step is Step.QUEUED:
                 command.step = advance(command.step, Step.SENT)
@@ -258,6 +304,8 @@ class Commands:
             step, reason, text = _FAILURES[answer.failure]
             if reason == "timeout" and known is not None and known.registration.queue_mode:
                 reason = "timeout-binding"
+                # Asleep, whatever its window says (QM-4): the next command waits until it is heard.
+                known.last_heard = NEVER
             detail = f"{text}: {answer.detail}" if answer.detail else text
             self._end(command, step, reason, detail, at.wall_ms)
             return True
@@ -308,7 +356,7 @@ class Commands:
             path=str(command.operation.path),
             content_format=answer.content_format if answer and answered else -1,
             payload=answer.payload if answer and answered else b"",
-            labels=command.labels + (known.uplink_labels if known else ()),
+            labels=command.labels + (known.uplink_labels if known else self._uplink_labels.get(command.device_id, ())),
             method=command.method,
             reason=reason,
             detail=detail,
@@ -325,6 +373,9 @@ class Commands:
         def done(error: Exception | None) -> None:
             if error is not None:
                 log.warning("command.outcome_not_stored", command_id=command.command_id, error=repr(error))
+                again = self._submit_again(Commit((row,), changes, done))
+                if self._tasks.spawn(f"outcome {command.command_id}", again):
+                    return
             else:
                 command.step = step
                 for change in changes:
@@ -333,26 +384,33 @@ class Commands:
             if self._active.get(command.device_id) is command:
                 del self._active[command.device_id]
             self._drain(command.device_id)
+            if command.device_id not in self._active and command.device_id not in self._waiting:
+                self._uplink_labels.pop(command.device_id, None)
 
         self._store.submit(Commit((row,), changes, done))
 
-    def _never_sent(self, command: Command, at_ms: int) -> None:
+    async def _submit_again(self, commit: Commit) -> None:
+        """What the device said is not lost to a store that is busy for a while; meanwhile the command stays open."""
+        await asyncio.sleep(self._again_s)
+        self._store.submit(commit)
+
+    def _never_sent(self, command: Command, step: Step, reason: str, detail: str, at_ms: int) -> None:
         row = JournalEntry(
             Kind.ANSWER,
             command.device_id,
             at_ms,
             path=str(command.operation.path),
-            labels=command.labels,
+            labels=command.labels + self._uplink_labels.get(command.device_id, ()),
             method=command.method,
-            reason="timeout-binding",
-            detail="the registration ended before the command could be sent",
+            reason=reason,
+            detail=detail,
             command_id=command.command_id,
         )
         if command.command_id in self._resent:
             self._resent.discard(command.command_id)
-            change: Change = ChangeCommand(command.command_id, Step.TIMED_OUT, at_ms, row.reason, row.detail)
+            change: Change = ChangeCommand(command.command_id, step, at_ms, reason, detail)
         else:
-            change = CommandNeverSent(command, Step.TIMED_OUT, at_ms)
+            change = CommandNeverSent(command, step, at_ms)
         self._store.submit(Commit((row,), (change,), _log_failure))
 
 

@@ -9,7 +9,7 @@ import structlog
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import ChangeRegistration, Clock, Commit, DecidingStore, DeviceLink, DropRegistration
 from stellwerk.app.registry import Registry
-from stellwerk.app.uplinks import Listener
+from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.instant import Instant
 from stellwerk.device.registration import Registration
 
@@ -35,6 +35,8 @@ class Expiry:
         self._link = link
         self._listener = listener
         self._grace_s = grace_s
+        self._ending: set[str] = set()
+        """Locations whose end is being stored: a slow store shall not make them expire twice."""
 
     async def run(self, every_s: float = 1.0) -> None:
         """Look every ``every_s`` seconds, for ever. The first look waits a grace: whoever wanted to update while we
@@ -55,8 +57,10 @@ class Expiry:
         due = await self._store.registrations_due(now_ms, SLICE)
         at = Instant(self._clock.now(), self._clock.wall_ms())
         for stored, deadline_ms in due:
+            if stored.location in self._ending:
+                continue
             known = self._registry.at(stored.location)
-            registration = known.registration if known is not None else stored
+            registration = stored if known is None else known.pending or known.registration
             true_deadline = registration.deadline_ms(self._grace_s)
             if true_deadline > now_ms:
                 # An Update came since the row was written.
@@ -79,6 +83,7 @@ class Expiry:
         )
 
         def done(error: Exception | None) -> None:
+            self._ending.discard(registration.location)
             if error is not None:
                 _log_failure(error)
                 return
@@ -88,11 +93,9 @@ class Expiry:
                 lifetime_s=registration.lifetime_s,
                 location=registration.location,
             )
-            if self._registry.at(registration.location) is not None:
-                self._registry.drop(registration.device_id)
-            self._link.forget_peer(registration.peer)
-            self._listener.device_lost(registration.device_id, at)
+            forget_registration(self._registry, self._link, self._listener, registration, at)
 
+        self._ending.add(registration.location)
         self._store.submit(Commit((row,), (DropRegistration(registration.device_id, registration.location),), done))
 
 

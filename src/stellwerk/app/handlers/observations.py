@@ -22,6 +22,7 @@ from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.observation import WantedObservation
+from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.formats import decode_content
 from stellwerk.lwm2m.operations import Notify, Observe
 from stellwerk.lwm2m.path import Path
@@ -45,13 +46,15 @@ class Observations:
         self._by_device: dict[DeviceId, dict[Path, WantedObservation]] = {}
         self._restoring: dict[int, WantedObservation] = {}
         self._next_handle = FIRST_HANDLE
+        self.on_heard: Callable[[Known], None] = _nobody
+        """Told of a device after its notification was stored and acknowledged: it listens now (QM-3)."""
 
     # -- wanting --
 
     async def observe(self, device_id: DeviceId, path: Path, labels: tuple[str, ...] = ()) -> WantedObservation:
         """Want ``path`` observed from now on: stored, then asked of the device if it is registered, and again after
         every Register. Returns what is wanted. Raises what the store raised."""
-        known = await self._registry.load_of(device_id, self._clock.now())
+        known = await self._registry.load_of(device_id)
         at_ms = self._clock.wall_ms()
         token = self._link.draw_token()
         wanted = WantedObservation(device_id, path, token, None, (), labels, at_ms)
@@ -107,12 +110,13 @@ class Observations:
         fresh = [replace(each, token=self._link.draw_token()) for each in wanted]
         await commit(self._store, (), [PutObservation(each) for each in fresh])
         current = self._registry.of(device_id)
+        still = current is not None and current.registration.location == known.registration.location
         for old, new in zip(wanted, fresh, strict=True):
             self._by_token.pop(old.token, None)
             self._keep(new)
             self._link.forget_observation(known.registration.peer, old.token)
-            if current is known:
-                self._ask(new, known)
+            if current is not None and still:
+                self._ask(new, current)
 
     def _ask(self, wanted: WantedObservation, known: Known) -> None:
         self._next_handle += 1
@@ -143,18 +147,20 @@ class Observations:
 
     # -- notifications --
 
-    async def find(self, peer: PeerId, token: bytes) -> WantedObservation | None:
-        """The wanted observation a token belongs to, if ``peer`` is where its device is registered."""
+    async def find(self, peer: PeerId, token: bytes) -> tuple[WantedObservation, Registration] | None:
+        """The wanted observation a token belongs to, with its device's registration. Raises `MovedWithoutUpdate` when
+        ``peer`` is not where that is."""
         wanted = self._by_token.get(token) or await self._store.observation_by_token(token)
         if wanted is None:
             return None
-        known = await self._registry.load_of(wanted.device_id, self._clock.now())
+        known = await self._registry.load_of(wanted.device_id)
         if known is None:
             return None
         if known.registration.peer != peer:
             raise MovedWithoutUpdate(known.registration.endpoint_name, known.registration.peer, peer)
         await self._wanted_of(wanted.device_id)
-        return self._by_token.get(token)
+        current = self._by_token.get(token)
+        return None if current is None else (current, known.registration)
 
     def notified(
         self, notify: Notify, peer: PeerId, receipt: bytes, at: Instant, accept: Callable[[bool], None]
@@ -163,8 +169,9 @@ class Observations:
         wanted = self._by_token.get(notify.token)
         known = self._registry.of(wanted.device_id) if wanted else None
         if wanted is None or known is None:
-            # Forgotten between the engine's match and now: the next one is asked about and reset.
+            # Forgotten, but not by the engine: the next one is asked about and reset.
             accept(True)
+            self._link.forget_observation(peer, notify.token)
             return
         content_format = -1 if notify.content_format is None else notify.content_format
         if is_success(notify.code):
@@ -179,7 +186,9 @@ class Observations:
             if error is not None:
                 log.warning("notification.not_stored", peer=str(peer), error=repr(error))
             else:
-                known.last_heard = at.now
+                current = self._registry.of(wanted.device_id) or known
+                current.last_heard = at.now
+                self.on_heard(current)
 
         self._store.submit(Commit((row,), (), done))
 
@@ -270,6 +279,10 @@ class MovedWithoutUpdate(PeerError):
     def __init__(self, endpoint_name: str, registered: PeerId, actual: PeerId) -> None:
         self.endpoint_name, self.registered, self.actual = endpoint_name, registered, actual
         super().__init__(f"{endpoint_name} is registered at {registered}, not at {actual}")
+
+
+def _nobody(known: Known) -> None:
+    pass
 
 
 def _log_failure(error: Exception | None) -> None:

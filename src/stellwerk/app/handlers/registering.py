@@ -142,9 +142,9 @@ class Registering:
                 answer(Acknowledgement(Status.SERVICE_UNAVAILABLE, detail="not stored; come again", max_age_s=10))
                 return
             before = self._registry.of(record.device_id)
-            if before is not None and before.registration.peer != registration.peer:
-                self._link.forget_peer(before.registration.peer)
             known = self._registry.put(registration, record, at.now)
+            if before is not None and self._registry.from_peer(before.registration.peer) is None:
+                self._link.forget_peer(before.registration.peer)
             # The answer is on its way before anything we ask of the device.
             answer(Acknowledgement(Status.CREATED, location=registration.location))
             log.info(

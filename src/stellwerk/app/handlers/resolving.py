@@ -1,11 +1,10 @@
 """From what a client asked to an operation the device can understand, checked against its model (contract D-5)."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.core.errors import StellwerkError
-from stellwerk.core.ids import DeviceId
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.operations import CancelObservation, Execute, Observe, Operation, Read, Write
@@ -36,9 +35,10 @@ def resolve(
     request: CommandRequest | RefusedRequest,
     registration: Registration | None,
     types: DeviceTypes,
-    wanted_paths: Callable[[DeviceId], Collection[Path]],
+    wanted_paths: Collection[Path],
 ) -> Resolved | RefusedRequest:
-    """The operation behind ``request``, or why there is none. Without a registration the newest models are asked."""
+    """The operation behind ``request``, or why there is none. Without a registration the newest models are asked.
+    ``wanted_paths``: what is observed of the device when the command's turn comes."""
     if isinstance(request, RefusedRequest):
         return request
     try:
@@ -47,7 +47,7 @@ def resolve(
         except PathError as error:
             raise _Refusal("path-invalid", str(error)) from None
         _offered(path, registration)
-        operation = _operation(request, path, types, wanted_paths(registration.device_id) if registration else ())
+        operation = _operation(request, path, types, wanted_paths if registration else ())
     except _Refusal as refusal:
         return RefusedRequest(_METHODS[request.verb], request.path, refusal.reason, refusal.detail, request.content)
     return Resolved(request, operation)
