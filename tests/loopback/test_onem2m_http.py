@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stellwerk.northbound.server import HttpServer
+from stellwerk.northbound.server import CannotListen, HttpServer
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
@@ -49,7 +49,7 @@ def test_an_address_that_is_taken_is_an_error_and_no_exit():
     async def run() -> None:
         first = HttpServer(hello, "127.0.0.1", 0)
         await first.start()
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(CannotListen, match="in use"):
             await HttpServer(hello, "127.0.0.1", first.port).start()
         await first.stop()
 
