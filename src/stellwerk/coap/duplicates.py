@@ -128,8 +128,9 @@ class Answers:
         # (Ordered dicts, since only their oldest key is found in constant time after many deletions.)
         self._by_size: list[OrderedDict[Peer, None]] = [OrderedDict() for _ in range(per_peer + 1)]
 
-    def admit(self, inbound: Inbound) -> None:
-        """Put a new message in its peer's ring, undecided."""
+    def admit(self, inbound: Inbound) -> Inbound | None:
+        """Put a new message in its peer's ring, undecided. Gives an undecided one that it pushed out."""
+        undecided = None
         peer = inbound.peer
         ring = peer.ring
         if ring is None:
@@ -140,8 +141,11 @@ class Answers:
             old = ring.pop(inbound.mid, None)
             if old is not None:
                 self._left(old)
+                if old.message is not None:
+                    undecided = old
         ring[inbound.mid] = inbound
         peer.pending += 1
+        return undecided
 
     def decided(self, inbound: Inbound, now: float) -> None:
         """``inbound`` has its answer; the oldest answer of the peer makes room if there are too many."""

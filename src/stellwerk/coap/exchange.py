@@ -54,6 +54,13 @@ class Outgoing:
     def __bool__(self) -> bool:
         return bool(self.by_token or self.waiting)
 
+    def uses(self, token: bytes) -> bool:
+        """Whether a request with ``token`` is live, be it that it fetches its blocks with other tokens just now."""
+        if token in self.by_token:
+            return True
+        live = (*self.by_token.values(), *self.waiting)
+        return any(item.notification is None and item.action.token == token for item in live)
+
 
 class Exchange(Timed):
     """One request and what is known of its answer."""
@@ -127,9 +134,7 @@ class Requests:
             detail = "the handle is in use"
         elif outgoing is not None and len(outgoing.by_token) + len(outgoing.waiting) >= limit:
             detail = "requests_per_peer"
-        elif outgoing is not None and (
-            action.token in outgoing.by_token or any(item.token == action.token for item in outgoing.waiting)
-        ):
+        elif outgoing is not None and outgoing.uses(action.token):
             # MSG-6: two live requests with one token could not be told apart.
             detail = "the token is in use"
         if detail or peer is None:
@@ -178,12 +183,20 @@ class Requests:
         target = new.outgoing
         if target is None:
             target = new.outgoing = Outgoing()
+        clashing: list[Exchange] = []
         for exchange in [*outgoing.by_token.values(), *outgoing.waiting]:
+            # The same token in use at both addresses: what was asked at the old one cannot be told apart any more.
+            is_clash = exchange.notification is None and target.uses(exchange.action.token)
+            if is_clash or exchange.token in target.by_token:
+                clashing.append(exchange)
+                continue
             exchange.peer = new
-        target.by_token.update(outgoing.by_token)
-        target.waiting.extend(outgoing.waiting)
-        target.running += outgoing.running
-        for exchange in list(outgoing.by_token.values()):
+            if exchange.outstanding:
+                target.running += 1
+            if exchange.token not in outgoing.by_token:
+                target.waiting.append(exchange)
+                continue
+            target.by_token[exchange.token] = exchange
             sending = exchange.sending
             if sending is None:
                 continue
@@ -197,6 +210,13 @@ class Requests:
             self._layer.datagrams.append((new.id, sending.datagram))
         if not old.sent:
             old.sent = None
+        if clashing:
+            old.outgoing = outgoing
+            outgoing.by_token.clear()
+            outgoing.waiting.clear()
+            for exchange in clashing:
+                self.fail(exchange, "refused", "the token is in use", now)
+            old.outgoing = None
         self._start_next(new, now)
 
     # --- the course of one exchange ------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ class MessageLayer:
         self.answers = Answers(limits.ring_per_peer, limits.answers_total)
         self.exchanges = 0
         self.abandon: Callable[[int], None] = lambda exchange: None
-        """Told the number of a message that was left undecided for its whole lifetime."""
+        """Told the number of a message that nobody needs to decide any more."""
         # Requests in the order in which their empty ACK falls due; one lifetime for nearly all, so no heap.
         self._undecided: deque[tuple[float, Inbound]] = deque()
 
@@ -122,7 +122,10 @@ class MessageLayer:
         inbound = Inbound(peer, message, receipt, now + lifetime, len(datagram))
         self.exchanges += 1
         inbound.number = self.exchanges
-        self.answers.admit(inbound)
+        pushed_out = self.answers.admit(inbound)
+        if pushed_out is not None:
+            # Whoever sent it has forgotten it, since it uses the message ID anew.
+            self.abandon(pushed_out.number)
         return inbound
 
     def may_be_old(self, inbound: Inbound, now: float) -> bool:

@@ -169,6 +169,19 @@ def test_a_rebooted_client_that_restarts_its_message_ids_is_heard():
     assert serve(bench, 7, b"new!").token == b"new!"
 
 
+@pytest.mark.spec("RFC 7252 4.5")
+def test_what_a_rebooted_client_has_forgotten_is_not_answered():
+    bench = Bench()
+    bench.feed(con(codes.POST, 7, b"old!", path=("dp",)))
+    old = bench.event(events.RequestReceived)
+    bench.feed(con(codes.POST, 7, b"new!", path=("dp",)))
+    new = bench.event(events.RequestReceived)
+    bench.submit(actions.Respond(old.exchange, codes.CHANGED))
+    assert bench.sent() == []
+    bench.submit(actions.Respond(new.exchange, codes.CHANGED))
+    assert bench.sent() == [ack(codes.CHANGED, 7, b"new!")]
+
+
 @pytest.mark.spec("MSG-1")
 def test_another_address_is_another_peer():
     bench = Bench()
