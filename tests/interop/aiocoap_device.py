@@ -1,6 +1,7 @@
 """A device on aiocoap that shares no code with ours: link format as text, payloads as bytes written by hand."""
 
 import asyncio
+import contextlib
 import struct
 import threading
 from collections.abc import Coroutine
@@ -104,7 +105,10 @@ class AiocoapDevice:
         site.add_resource(["6"], Fixed(LOCATION_TLV, TLV))
         site.add_resource(["3303", "0"], Fixed(SENSOR_CBOR, SENML_CBOR))
         site.add_resource(["3303", "0", "5700"], self.temperature)
-        return await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", free_port()))
+        while True:
+            # A port that was free a moment ago may be taken by now.
+            with contextlib.suppress(OSError):
+                return await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", free_port()))
 
     def wait(self, work: Coroutine[Any, Any, T], within_s: float = 15) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 
 TOKEN = "interop"
 TENANT = "default"
@@ -176,6 +177,18 @@ class Served:
         )
         return [json.loads(content) | {"labels": json.loads(labels or "[]")} for content, labels in rows]
 
+    def values(self, path: str | None = None, device: str | None = None) -> list[Any]:
+        """Every value in the history, as stored rows have them: of all devices and paths unless some are named."""
+        rows = self.query("projected.db", "SELECT device_id, packed FROM value_history ORDER BY device_id, seq")
+        wanted = None if device is None else self.device_id(device)
+        return [
+            json.loads(value)
+            for device_id, packed in rows
+            if wanted in (None, device_id)
+            for each, value, _ in msgspec.msgpack.decode(packed, type=list[tuple[str, str, int]])
+            if path in (None, each)
+        ]
+
     def log_lines(self) -> Iterator[Json]:
         for line in self.log_path.read_text().splitlines():
             with contextlib.suppress(json.JSONDecodeError):
@@ -267,20 +280,22 @@ class Api:
         """The newest message once it is of the type."""
         return self.wait_latest(device, lambda each: each["content"]["messageType"] == message_type, within_s=within_s)
 
-    def run(self, device: str, content: Any, *, within_s: float = 15.0) -> Json:
+    def run(self, device: str, content: Any, *, within_s: float = 15.0, is_sent: bool = True) -> Json:
         """Posts a command and waits for its response, which must carry both trace labels as its sent message does.
 
-        The response message; its ``content`` is the interesting part.
+        With ``is_sent`` False there must be no sent message: the command was refused before. The response message.
         """
-        name = self.command(device, content)
-        label = f"outgoing_msgRN:{name}"
+        label = f"outgoing_msgRN:{self.command(device, content)}"
         answer = self.wait_latest(device, lambda each: label in each.get("labels", []), within_s=within_s)
+        assert answer["content"]["messageType"] == "response"
         labels = answer["labels"]
         assert labels[0] == label
         assert labels[1].startswith("requestId:"), labels
-        sent = self.wait_latest(
-            device, lambda each: label in each.get("labels", []), within_s=within_s, container="sent-msg"
-        )
-        assert sent["labels"][:2] == labels[:2]
-        assert answer["content"]["messageType"] == "response"
+        # The sent message is committed before the datagram leaves, so it is there once the answer is.
+        sent = self.latest(device, "sent-msg")
+        if is_sent:
+            assert sent is not None
+            assert sent["labels"][:2] == labels[:2]
+        else:
+            assert sent is None or label not in sent["labels"]
         return answer

@@ -229,8 +229,7 @@ def test_a_bad_send_gets_its_code_and_stores_no_value(server: Served, name: str,
     assert peer.ask(Message(CON, POST, 2, b"\x07", options, payload)).dotted == code
     server.wait_projected()
     assert not [each for each in server.messages(name) if each["messageType"] == "send"]
-    values = "SELECT count(*) FROM value_history WHERE device_id = ?"
-    assert server.query("projected.db", values, (server.device_id(name),)) == [(0,)]
+    assert server.values(device=name) == []
 
 
 def test_a_send_of_somebody_who_is_not_registered_is_not_found(server: Served) -> None:

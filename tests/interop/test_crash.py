@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import os
 import random
 import re
@@ -142,8 +141,7 @@ def test_every_acknowledged_value_is_there_once_after_ten_kills_in_the_middle_of
     finally:
         load.close()
     server.wait_projected()
-    rows = server.query("projected.db", "SELECT value FROM value_history WHERE path LIKE '%3303/0/5700'")
-    stored = Counter(int(float(json.loads(each[0]))) for each in rows)
+    stored = Counter(int(each) for each in server.values("/3303/0/5700"))
     lost = [number for number in load.acknowledged if stored[number] == 0]
     doubled = [number for number, count in stored.items() if count > 1]
     assert not lost, f"{len(lost)} of {len(load.acknowledged)} acknowledged values are lost: {lost[:10]}"
@@ -205,7 +203,7 @@ def test_a_send_repeated_after_a_kill_is_stored_once_and_a_new_one_again(serve: 
 
     def values() -> int:
         server.wait_projected()
-        return int(server.query("projected.db", "SELECT count(*) FROM value_history")[0][0])
+        return len(server.values())
 
     client.send(data)
     again = client.receive(5)
@@ -377,8 +375,7 @@ def test_a_confirmed_stop_loses_nothing(serve: Callable[..., Served]) -> None:
     load.close()
     server.start()
     server.wait_projected()
-    rows = server.query("projected.db", "SELECT value FROM value_history")
-    assert set(load.acknowledged) <= {int(float(json.loads(each[0]))) for each in rows}
+    assert set(load.acknowledged) <= {int(each) for each in server.values("/3303/0/5700")}
 
 
 def test_a_notification_that_asks_for_no_answer_is_stored_after_a_kill(serve: Callable[..., Served]) -> None:
