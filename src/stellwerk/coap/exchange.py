@@ -210,13 +210,9 @@ class Requests:
             self._layer.datagrams.append((new.id, sending.datagram))
         if not old.sent:
             old.sent = None
-        if clashing:
-            old.outgoing = outgoing
-            outgoing.by_token.clear()
-            outgoing.waiting.clear()
-            for exchange in clashing:
-                self.fail(exchange, "refused", "the token is in use", now)
-            old.outgoing = None
+        for exchange in clashing:
+            exchange.outstanding = False
+            self.fail(exchange, "refused", "the token is in use", now)
         self._start_next(new, now)
 
     # --- the course of one exchange ------------------------------------------------------------------------------
