@@ -12,18 +12,20 @@ from stellwerk.storage.memory import MemoryStore
 
 
 class TroubledStore(MemoryStore):
-    """``full``: commits are refused as an overloaded writer refuses them. ``slow``: nothing is told until `catch_up`.
-    ``broken``: reads fail."""
+    """``full``: commits are refused as an overloaded writer refuses them; ``refuse_next``: so many of them. ``slow``:
+    nothing is told until `catch_up`. ``broken``: reads fail."""
 
     def __init__(self) -> None:
         super().__init__(library=Library.builtin(), limits=Limits(), schedule=self._later)
         self.full = False
+        self.refuse_next = 0
         self.slow = False
         self.broken = False
         self._held: list[Callable[[], None]] = []
 
     def submit(self, commit: Commit) -> None:
-        if self.full:
+        if self.full or self.refuse_next:
+            self.refuse_next = max(0, self.refuse_next - 1)
             self._later(lambda: commit.done(StoreOverloaded(1)))
         else:
             super().submit(commit)
