@@ -164,11 +164,16 @@ class Answers:
         if self.total > self._total:
             self._evict_noisiest(now)
 
+    def holds(self, inbound: Inbound) -> bool:
+        """Whether ``inbound`` still has its place: neither its time is over nor its message ID used anew."""
+        ring = inbound.peer.ring
+        return ring is not None and ring.get(inbound.mid) is inbound
+
     def forget(self, inbound: Inbound) -> None:
         """As if ``inbound`` had never come: its next copy is a new message."""
-        peer = inbound.peer
-        if peer.ring is not None and peer.ring.get(inbound.mid) is inbound:
-            del peer.ring[inbound.mid]
+        ring = inbound.peer.ring
+        if ring is not None and ring.get(inbound.mid) is inbound:
+            del ring[inbound.mid]
             self._left(inbound)
         inbound.message = inbound.view = inbound.body = inbound.about = None
 

@@ -231,6 +231,10 @@ class Observing:
         if not codes.is_success(code):
             self.incomplete(inbound, f"{codes.dotted(code)} to a further block", now)
             return
+        if not self._layer.answers.holds(inbound):
+            self._layer.refuse(inbound.peer.id, "superseded", "its sender has forgotten the notification")
+            self._layer.answers.forget(inbound)
+            return
         self._deliver(inbound, payload)
 
     def incomplete(self, inbound: Inbound, detail: str, now: float) -> None:

@@ -111,7 +111,7 @@ class Storm:
             self.bench.submit(wish)
 
 
-@pytest.mark.parametrize("seed", [*range(100), 20_568])
+@pytest.mark.parametrize("seed", [*range(100), 20_568, 117_646])
 def test_after_any_storm_all_requests_have_ended_and_nothing_is_left(seed):
     storm = Storm(seed)
     for _ in range(60):
