@@ -9,7 +9,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 def render(content: Any) -> tuple[str, int]:
-    """Compact JSON text with non-ASCII characters as they are, and its size in bytes as UTF-8."""
+    """Compact JSON text with non-ASCII characters as they are, and its size in bytes as UTF-8. Numbers with an exponent
+    are spelled ``1e-7``; what JSON has no word for (NaN) is null."""
     try:
         encoded = _encode(content)
     except (TypeError, ValueError, OverflowError):
