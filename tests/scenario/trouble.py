@@ -1,10 +1,9 @@
 """Stores that are slow, full or broken for a while, as real ones are."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 from stellwerk.app.ports import Commit, Limits, StoreOverloaded
+from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.schema.library import Library
@@ -13,29 +12,31 @@ from stellwerk.storage.memory import MemoryStore
 
 class TroubledStore(MemoryStore):
     """``full``: commits are refused as an overloaded writer refuses them; ``refuse_next``: so many of them. ``slow``:
-    nothing is told until `catch_up`. ``broken``: reads fail."""
+    nothing is written until `catch_up`. ``broken``: reads fail."""
 
     def __init__(self) -> None:
-        super().__init__(library=Library.builtin(), limits=Limits(), schedule=self._later)
+        super().__init__(library=Library.builtin(), limits=Limits())
         self.full = False
         self.refuse_next = 0
         self.slow = False
         self.broken = False
-        self._held: list[Callable[[], None]] = []
+        self._held: list[Commit] = []
 
     def submit(self, commit: Commit) -> None:
         if self.full or self.refuse_next:
             self.refuse_next = max(0, self.refuse_next - 1)
-            self._later(lambda: commit.done(StoreOverloaded(1)))
+            asyncio.get_running_loop().call_soon(commit.done, StoreOverloaded(1))
+        elif self.slow:
+            self._held.append(commit)
         else:
             super().submit(commit)
 
     def catch_up(self) -> None:
-        """Tell what was held, in order."""
+        """Write what was held, in order."""
         self.slow = False
         held, self._held = self._held, []
         for each in held:
-            each()
+            super().submit(each)
 
     async def device_by_endpoint(self, endpoint_name: str) -> DeviceRecord | None:
         self._check()
@@ -45,16 +46,10 @@ class TroubledStore(MemoryStore):
         self._check()
         return await super().registration_at(location)
 
-    async def observation_by_token(self, token: bytes) -> Any:
+    async def observation_by_token(self, token: bytes) -> WantedObservation | None:
         self._check()
         return await super().observation_by_token(token)
 
     def _check(self) -> None:
         if self.broken:
             raise OSError("the disk is gone")
-
-    def _later(self, call: Callable[[], None]) -> None:
-        if self.slow:
-            self._held.append(call)
-        else:
-            asyncio.get_running_loop().call_soon(call)
