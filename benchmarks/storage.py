@@ -154,8 +154,6 @@ async def run(directory: Path, seconds: float, devices: int) -> None:
     begun = time.perf_counter()
     ids = await fill(store, devices)
     print(f"create_device        {devices / (time.perf_counter() - begun):10,.0f}/s")
-    ready = registration(ids[0], 0)
-    del ready
 
     def update(number: int) -> tuple[list[JournalEntry], list[Change]]:
         device_id = ids[number % devices]
@@ -164,7 +162,13 @@ async def run(directory: Path, seconds: float, devices: int) -> None:
     def register(number: int) -> tuple[list[JournalEntry], list[Change]]:
         device_id = ids[number % devices]
         entry = JournalEntry(
-            Kind.REGISTER, device_id, NOW_MS, receipt(number), 201, payload=BODY, detail="ep=x&lwm2m=1.1&lt=300"
+            Kind.REGISTER,
+            device_id,
+            NOW_MS + number,
+            receipt(number),
+            201,
+            payload=BODY,
+            detail="ep=x&lwm2m=1.1&lt=300",
         )
         return [entry], [PutRegistration(registration(device_id, number), NOW_MS + number)]
 
@@ -242,8 +246,8 @@ async def project(directory: Path, sends: int, devices: int) -> None:
     took, cpu = time.perf_counter() - begun, time.process_time() - begun_cpu
     size = (directory / "projected.db").stat().st_size / 1e6
     print(
-        f"projector            {total / took:10,.0f} Sends/s of 4 values ({total / cpu:,.0f} per CPU second), {devices} "
-        f"devices, failures {projector.failures}, first/last slice {slices[0]:.0f}/{slices[-1]:.0f} us CPU each, "
+        f"projector            {total / took:10,.0f} Sends/s of 4 values ({total / cpu:,.0f} per CPU second), "
+        f"{devices} devices, failures {projector.failures}, first/last slice {slices[0]:.0f}/{slices[-1]:.0f} us CPU each, "
         f"file {size:.0f} MB"
     )
     projector.close()

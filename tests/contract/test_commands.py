@@ -76,7 +76,7 @@ async def test_a_message_of_which_nothing_waits_is_not_kept_but_counted(stores: 
     assert len(await stores.projected.received_messages(device_id, 10, 0)) == 1
 
 
-@pytest.mark.spec("Device to Cloud 4.4")
+@pytest.mark.spec("D2C 4.4")
 async def test_a_full_container_refuses_and_keeps_what_waits(stores: Stores) -> None:
     store = stores.deciding
     device_id = (await make_device(store)).device_id
@@ -102,7 +102,7 @@ async def test_a_resource_name_is_taken_once_in_a_container(store: DecidingStore
     assert len(await store.open_commands(None, 9)) == 2
 
 
-@pytest.mark.spec("Device to Cloud 7.1")
+@pytest.mark.spec("D2C 7.1")
 async def test_a_sent_command_moves_its_message_when_it_was_the_last(store: DecidingStore) -> None:
     device_id = (await make_device(store)).device_id
     first, second = await make_commands(store, device_id, count=2)
@@ -172,7 +172,7 @@ async def test_the_last_step_of_a_command_in_a_group_counts(store: DecidingStore
     assert await store.open_commands(device_id, 10) == [replace(two, step=Step.DELIVERED)]
 
 
-@pytest.mark.spec("Device to Cloud 4.4")
+@pytest.mark.spec("D2C 4.4")
 async def test_sent_messages_obey_the_count(store: DecidingStore) -> None:
     device_id = (await make_device(store)).device_id
     commands = [command for n in range(4) for command in await make_commands(store, device_id, f"m{n}", 10)]
@@ -188,7 +188,7 @@ async def test_sent_messages_obey_the_count(store: DecidingStore) -> None:
     assert (state.state_tag, state.count) == (40, 5)
 
 
-@pytest.mark.spec("Device to Cloud 4.4")
+@pytest.mark.spec("D2C 4.4")
 async def test_sent_messages_obey_the_bytes_and_the_newest_always_stays(store: DecidingStore) -> None:
     device_id = (await make_device(store)).device_id
 

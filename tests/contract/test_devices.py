@@ -60,13 +60,13 @@ async def test_a_taken_name_or_node_id_is_refused_and_nothing_is_written(store: 
 
 
 @pytest.mark.parametrize("endpoint_name", ["urn:imei:1234", "imei:1234", "1234", "meter"])
-@pytest.mark.spec("Device to Cloud 6.6")
+@pytest.mark.spec("D2C 6.6")
 async def test_an_endpoint_name_means_a_device_by_any_of_its_aliases(store: DecidingStore, endpoint_name: str) -> None:
     made = await make_device(store, "meter", node_id="urn:imei:1234")
     assert await store.device_by_endpoint(endpoint_name) == made
 
 
-@pytest.mark.spec("Device to Cloud 6.6")
+@pytest.mark.spec("D2C 6.6")
 async def test_the_lower_rank_decides_whose_alias_it_is(store: DecidingStore) -> None:
     by_name = await make_device(store, "1234", node_id="urn:imei:9")
     by_last_part = await make_device(store, "meter", node_id="urn:imei:1234")
@@ -87,7 +87,7 @@ async def test_devices_of_a_tenant_come_in_pages_by_name(store: DecidingStore) -
     assert await store.devices(tenant_id, 2, 4) == []
 
 
-@pytest.mark.spec("Device to Cloud 6.7")
+@pytest.mark.spec("D2C 6.7")
 async def test_a_removed_device_takes_all_of_its_own_with_it(stores: Stores) -> None:
     store, projected = stores.deciding, stores.projected
     gone, stays = await make_device(store, "gone"), await make_device(store, "stays")

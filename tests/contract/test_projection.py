@@ -27,7 +27,7 @@ def measured(device_id: DeviceId, number: int, value: float, age_s: int | None =
     return send(device_id, number, f'[{{"n":"/3303/0/5700","v":{value}{time}}}]'.encode())
 
 
-@pytest.mark.spec("Device to Cloud 8")
+@pytest.mark.spec("D2C 8")
 async def test_a_send_becomes_a_message_with_frozen_labels(stores: Stores) -> None:
     device = await make_device(stores.deciding, "meter")
     await project(stores, register(device.device_id), send(device.device_id, 7, labels=("Room:1", "Floor:ü")))
@@ -51,7 +51,7 @@ async def test_a_send_becomes_a_message_with_frozen_labels(stores: Stores) -> No
     assert await stores.projected.received_state(device.device_id) == ContainerState(2, 2, size, NOW_MS + 7)
 
 
-@pytest.mark.spec("Device to Cloud 4.4")
+@pytest.mark.spec("D2C 4.4")
 async def test_received_messages_obey_the_count_exactly(stores: Stores) -> None:
     device_id = (await make_device(stores.deciding)).device_id
     for start in (0, 7, 30):
@@ -66,7 +66,7 @@ async def test_received_messages_obey_the_count_exactly(stores: Stores) -> None:
     assert (await stores.projected.received_state(device_id)).count == 5
 
 
-@pytest.mark.spec("Device to Cloud 4.4")
+@pytest.mark.spec("D2C 4.4")
 async def test_received_messages_obey_the_bytes_and_the_newest_always_stays(stores: Stores) -> None:
     device_id = (await make_device(stores.deciding)).device_id
     medium = f'[{{"n":"/3303/0/5750","vs":"{"x" * 300}"}}]'.encode()
@@ -79,7 +79,7 @@ async def test_received_messages_obey_the_bytes_and_the_newest_always_stays(stor
     assert [each.state_tag for each in await stores.projected.received_messages(device_id, 9, 0)] == [5]
 
 
-@pytest.mark.spec("Device to Cloud 8")
+@pytest.mark.spec("D2C 8")
 async def test_an_injected_message_keeps_what_its_originator_said(stores: Stores) -> None:
     device_id = (await make_device(stores.deciding)).device_id
     fields = {"labels": ("x",), "location": "my-name", "method": "text/plain:0", "detail": "CApp"}

@@ -9,6 +9,7 @@ import argparse
 import gc
 import os
 import select
+import signal
 import sqlite3
 import sys
 import time
@@ -31,6 +32,7 @@ from stellwerk.storage.sqlite.journal import decode_batch
 
 log = structlog.get_logger(__name__)
 
+HISTORY_KEEP_MS: Final = 30 * 86_400_000
 ENTRIES_PER_SLICE: Final = 4_000
 _BATCHES_PER_READ: Final = 64
 _LOOK_EVERY_MS: Final = 250
@@ -46,14 +48,23 @@ Numbered = list[tuple[int, JournalEntry]]
 class Projector:
     """One writer of ``projected.db``. ``limits`` as the readers have them."""
 
-    def __init__(self, data_dir: Path, *, library: Library | None = None, limits: Limits | None = None) -> None:
-        """Raises `SchemaMismatch` unless the files are migrated."""
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        library: Library | None = None,
+        limits: Limits | None = None,
+        history_keep_ms: int = HISTORY_KEEP_MS,
+    ) -> None:
+        """``history_keep_ms``: values older than a device's newest by more may go. Raises `SchemaMismatch` unless the
+        files are migrated."""
         require(data_dir)
         self._journal = connect(data_dir / DECIDING_FILE, writable=False)
         self._connection = connect(data_dir / PROJECTED_FILE, writable=True, synchronous="NORMAL")
         # Fewer, larger checkpoints: each writes a page once, however often it changed.
         self._connection.execute("PRAGMA wal_autocheckpoint=8000")
         self._limits = limits or Limits()
+        self._history_keep_ms = history_keep_ms
         self._model = rows.model_reader(library or Library.builtin())
         self._entries: EntryProjector | None = None
         self._names: dict[int, str] = {}
@@ -200,7 +211,7 @@ class Projector:
 
     def _write(self, made: Slice) -> None:
         self.failures += made.failures
-        projected_rows.write_slice(self._connection, made, self._limits)
+        projected_rows.write_slice(self._connection, made, self._limits, self._history_keep_ms)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -209,11 +220,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--max-instances", type=int, default=Limits().max_instances)
     parser.add_argument("--max-bytes", type=int, default=Limits().max_bytes)
+    parser.add_argument("--history-keep-ms", type=int, default=HISTORY_KEEP_MS)
     options = parser.parse_args(arguments)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    # An interrupt from the keyboard reaches the whole group; the server then closes our input, and that ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Rows come and go by the ten thousand and hold no cycles: to look for some often is wasted time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    projector = Projector(options.data_dir, limits=Limits(options.max_instances, options.max_bytes))
+    limits = Limits(options.max_instances, options.max_bytes)
+    projector = Projector(options.data_dir, limits=limits, history_keep_ms=options.history_keep_ms)
     follow(projector, sys.stdin.fileno())
     projector.close()
     return 0

@@ -70,7 +70,7 @@ def test_identifiers_are_stable_and_differ(first: int, second: int) -> None:
     assert (received_ids(SALT, second) == ids) == (first == second)
 
 
-@pytest.mark.spec("Device to Cloud 4.4")
+@pytest.mark.spec("D2C 4.4")
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [

@@ -20,7 +20,8 @@ from tests.contract.builders import (
     write,
 )
 
-from stellwerk.app.ports import Commit, PutObservation, PutRegistration
+from stellwerk.app.ports import ChangeCommand, Commit, PutObservation, PutRegistration
+from stellwerk.device.command import Step
 from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE
 from stellwerk.storage.projector import Projector
 from stellwerk.storage.sqlite.store import SqliteStore
@@ -180,6 +181,32 @@ async def test_the_journal_is_trimmed_only_where_it_is_projected_and_old(data_di
     assert projector.run_all() == 1
     assert projector.seq == 6
     projector.close()
+    await store.close()
+
+
+async def test_ended_commands_are_trimmed_and_open_ones_stay(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    waits, old, young = await make_commands(store, device_id, count=3)
+    await write(
+        store, [], [ChangeCommand(each.command_id, Step.EXPIRED, NOW_MS + n) for n, each in enumerate((old, young))]
+    )
+    assert await store.trim_commands(NOW_MS + 1) == 1
+    assert await store.trim_commands(NOW_MS + 1) == 0
+    assert [each.command_id for each in await store.open_commands(None, 9)] == [waits.command_id]
+    await store.close()
+
+
+async def test_history_is_swept_by_age_as_new_values_come(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    await write(store, [send(device_id, number) for number in range(200)])
+    projector = Projector(data_dir, history_keep_ms=20)
+    projector.run_all()
+    projector.close()
+    left = await store.projection.value_history(device_id, "/3303/0/5700", 1000)
+    # Entry 192 was the last to sweep; it was received at 191.
+    assert [each.time_ms - NOW_MS for each in left] == list(range(199, 170, -1))
     await store.close()
 
 

@@ -24,6 +24,8 @@ _PUT_CURRENT: Final = (
     "WHERE (excluded.time_ms,excluded.seq)>=(time_ms,seq)"
 )
 _PUT_HISTORY: Final = "INSERT INTO value_history(device_id,newest_ms,seq,oldest_ms,packed) VALUES (?,?,?,?,?)"
+_SWEEP_EVERY: Final = 64
+"""One entry in so many has its device's history swept."""
 _PUT_MESSAGE: Final = (
     "INSERT INTO received_message(device_id,state_tag,resource_id,resource_name,created_ms,content_size,content_info,"
     "creator,labels,content,seq) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
@@ -44,7 +46,7 @@ def read_shadows(connection: sqlite3.Connection, device_ids: str) -> list[Shadow
     return [_shadow_from(row) for row in connection.execute(query, (device_ids,)).fetchall()]
 
 
-def write_slice(connection: sqlite3.Connection, made: Slice, limits: Limits) -> None:
+def write_slice(connection: sqlite3.Connection, made: Slice, limits: Limits, history_keep_ms: int) -> None:
     """Rows of a slice, inside the caller's transaction."""
     if made.models:
         connection.executemany(_PUT_MODEL, [(each.device_id, *(each.model or ())) for each in made.models.values()])
@@ -52,6 +54,12 @@ def write_slice(connection: sqlite3.Connection, made: Slice, limits: Limits) -> 
         _write_messages(connection, made, limits)
     if made.history:
         connection.executemany(_PUT_HISTORY, sorted([(*row[:4], _pack(row[4])) for row in made.history]))
+        for device_id, newest_ms, seq, _, _ in made.history:
+            if seq % _SWEEP_EVERY == 0:
+                connection.execute(
+                    "DELETE FROM value_history WHERE device_id=? AND newest_ms<?",
+                    (device_id, newest_ms - history_keep_ms),
+                )
         current = made.current
         connection.executemany(_PUT_CURRENT, [(*key, *current[key]) for key in sorted(current)])
     if made.log:
