@@ -2,7 +2,7 @@
 
     python benchmarks/storage.py [--seconds 3] [--devices 1000]
 
-Commits are measured with the loop idle and with a loop that computes all the time it is let (turns of about 1 ms), the
+Commits are measured with the loop resting and with a loop that computes all the time, in turns of some length: the
 worst neighbour the writer thread can have. ``submit`` is the loop's own time per commit: queueing and callbacks.
 """
 
@@ -49,8 +49,9 @@ async def fill(store: SqliteStore, devices: int) -> list[DeviceId]:
     return list(await asyncio.gather(*map(make, range(devices))))
 
 
-async def commits(store: SqliteStore, make: Make, seconds: float, *, busy: bool, window: int) -> str:
-    """Keep ``window`` commits in flight for a while; each done submits the next."""
+async def commits(store: SqliteStore, make: Make, seconds: float, *, turn_s: float, window: int) -> str:
+    """Keep ``window`` commits in flight for a while. ``turn_s``: how long each turn of the loop computes besides, with
+    no pause between turns; 0 = the loop rests."""
     loop = asyncio.get_running_loop()
     finished = 0
     number = 0
@@ -96,8 +97,8 @@ async def commits(store: SqliteStore, make: Make, seconds: float, *, busy: bool,
             number += 1
             store.submit(Commit(entries, changes, mark))
         turns += 1
-        if busy:
-            until = time.perf_counter() + 0.001
+        if turn_s:
+            until = time.perf_counter() + turn_s
             while time.perf_counter() < until:
                 pass
             loop.call_soon(refill)
@@ -120,6 +121,8 @@ async def commits(store: SqliteStore, make: Make, seconds: float, *, busy: bool,
     await idle.wait()
     took = time.perf_counter() - begun
     store._writer._written = tell  # type: ignore[method-assign]
+    if finished < window * 3:
+        return f"{finished / took:10,.0f}/s   the writer thread starves"
     waits.sort()
     middle, late = waits[len(waits) // 2] * 1000, waits[int(len(waits) * 0.99)] * 1000
     return (
@@ -173,13 +176,13 @@ async def run(directory: Path, seconds: float, devices: int) -> None:
         return [entry], [PutRegistration(registration(device_id, number), NOW_MS + number)]
 
     usual = sys.getswitchinterval()
-    for interval in (usual, 0.0005):
+    for interval in (usual, 0.0005, 0.0001):
         sys.setswitchinterval(interval)
         print(f"switch interval {interval * 1000:g} ms")
         for name, make in (("update", update), ("register", register)):
-            for busy in (False, True):
-                line = await commits(store, make, seconds, busy=busy, window=2000)
-                print(f"  {name:9} {'busy' if busy else 'idle'} loop {line}")
+            for turn_ms in (0.0, 0.1, 0.3, 1.0, 5.0):
+                line = await commits(store, make, seconds, turn_s=turn_ms / 1000, window=2000)
+                print(f"  {name:9} turns of {turn_ms:3} ms {line}", flush=True)
     sys.setswitchinterval(usual)
     begun = time.perf_counter()
     for number in range(20_000):
@@ -247,8 +250,8 @@ async def project(directory: Path, sends: int, devices: int) -> None:
     size = (directory / "projected.db").stat().st_size / 1e6
     print(
         f"projector            {total / took:10,.0f} Sends/s of 4 values ({total / cpu:,.0f} per CPU second), "
-        f"{devices} devices, failures {projector.failures}, first/last slice {slices[0]:.0f}/{slices[-1]:.0f} us CPU each, "
-        f"file {size:.0f} MB"
+        f"{devices} devices, failures {projector.failures}, first/last slice {slices[0]:.0f}/{slices[-1]:.0f} us CPU "
+        f"each, file {size:.0f} MB"
     )
     projector.close()
 
