@@ -113,7 +113,7 @@ def field(request: pytest.FixtureRequest) -> Iterator[Field]:
     made.close()
 
 
-def a_busy_hour(field: Field) -> None:
+def a_busy_half_hour(field: Field) -> None:
     """Commands of every kind to every device, while each device changes its port twice."""
     field.run_for(60)
     for turn in range(4):
@@ -133,7 +133,7 @@ def a_busy_hour(field: Field) -> None:
 @pytest.mark.spec("Design 7", "MSG-1", "MSG-2")
 @pytest.mark.parametrize("field", [1, 2], indirect=True)
 def test_every_command_ends_with_exactly_one_response_that_is_true(field: Field) -> None:
-    a_busy_hour(field)
+    a_busy_half_hour(field)
     store = field.stack.store
     assert store is not None
     assert field.stack.run(store.open_commands(None, 100)) == []
@@ -169,7 +169,7 @@ def test_every_command_ends_with_exactly_one_response_that_is_true(field: Field)
 def test_once_the_network_is_well_again_every_command_succeeds_and_what_is_observed_arrives(field: Field) -> None:
     for number in range(DEVICES):
         field.post(number, read("/3/0/0"))
-    a_busy_hour(field)
+    a_busy_half_hour(field)
     field.network.impairment.conditions = type(field.network.impairment.conditions)(delay_s=0.05)
     field.run_for(400)
     before = [len(field.stack.values(record, "/3303/0/5700")) for record in field.records]
