@@ -43,7 +43,7 @@ def encode_operation(operation: Operation) -> str:
 
 
 def decode_operation(text: str) -> Operation:
-    """The inverse of `encode_operation`. Raises ValueError or KeyError on anything else."""
+    """The inverse of `encode_operation`. Raises ValueError, KeyError or `PathError` on anything else."""
     record = json.loads(text)
     path = Path.parse(record["path"])
     match record["op"]:

@@ -1,0 +1,55 @@
+"""A request of a device becomes an operation, or the code that refuses it."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stellwerk.coap import codes
+from stellwerk.coap.events import RequestReceived
+from stellwerk.core.ids import PeerId
+from stellwerk.lwm2m.operations import Deregister, Register, Send, Update, Uplink
+from stellwerk.southbound.translate_up import coap_code, status_of, translate_up
+
+PEER = PeerId("udp", "192.0.2.1", 5683)
+
+
+def request(code: int, *path: str, query: tuple[str, ...] = ()) -> RequestReceived:
+    return RequestReceived(1, PEER, code, path, query, 40, None, (), b"body", b"receipt", True)
+
+
+@pytest.mark.parametrize(
+    ("code", "path", "operation"),
+    [
+        (codes.POST, ("rd",), Register(("ep=x",), 40, b"body")),
+        (codes.POST, ("rd", "k7"), Update("k7", ("ep=x",), 40, b"body")),
+        (codes.DELETE, ("rd", "k7"), Deregister("k7")),
+        (codes.POST, ("dp",), Send(40, b"body")),
+    ],
+)
+def test_the_four_uplinks_are_known_by_method_and_path(code: int, path: tuple[str, ...], operation: Uplink) -> None:
+    assert translate_up(request(code, *path, query=("ep=x",))) == operation
+
+
+@given(
+    st.integers(1, 31),
+    st.lists(st.sampled_from(["rd", "dp", "bs", "", "k7", ".well-known", "core"]), max_size=3).map(tuple),
+)
+@settings(max_examples=200, deadline=None)
+def test_everything_else_is_not_found_or_not_allowed(code: int, path: tuple[str, ...]) -> None:
+    found = translate_up(request(code, *path))
+    if isinstance(found, int):
+        ours = path in (("rd",), ("dp",)) or (len(path) == 2 and path[0] == "rd")
+        assert found == (codes.METHOD_NOT_ALLOWED if ours else codes.NOT_FOUND)
+    else:
+        assert code in (codes.POST, codes.DELETE)
+
+
+@given(st.integers(0, 255))
+@settings(max_examples=100, deadline=None)
+def test_codes_and_statuses_are_two_forms_of_one_thing(code: int) -> None:
+    assert coap_code(status_of(code)) == code
+
+
+def test_the_forms_are_those_of_the_standard() -> None:
+    assert (status_of(codes.CHANGED), coap_code(201)) == (204, codes.CREATED)
+    assert (status_of(codes.SERVICE_UNAVAILABLE), coap_code(404)) == (503, codes.NOT_FOUND)
