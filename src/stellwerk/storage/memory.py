@@ -68,7 +68,7 @@ class MemoryStore:
         queue_limit: int = 20_000,
         salt: bytes | None = None,
     ) -> None:
-        self.on_commit: Callable[[], None] = _nothing
+        self.on_commit: Callable[[int], None] = _ignore
         self.limits = limits or Limits()
         self._library = library or Library.builtin()
         self._schedule = schedule or _call_soon
@@ -119,7 +119,7 @@ class MemoryStore:
         def finish() -> None:
             self._waiting -= 1
             if error is None:
-                self.on_commit()
+                self.on_commit(1)
             commit.done(error)
 
         self._schedule(finish)
@@ -442,5 +442,5 @@ def _call_soon(call: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_soon(call)
 
 
-def _nothing() -> None:
-    pass
+def _ignore(commits: int) -> None:
+    """Nobody asked to be woken."""

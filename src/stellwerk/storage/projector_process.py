@@ -14,6 +14,11 @@ from stellwerk.app.ports import Limits
 log = structlog.get_logger(__name__)
 
 _WAKE_AFTER_S: Final = 0.003
+"""How long to gather commits before the projector is woken: a command's three arrive within this."""
+_REST_S: Final = 0.025
+"""And under load: each wake-up and each slice has its price, and a message may be this much older."""
+_LOAD: Final = 16
+"""More commits than this within `_WAKE_AFTER_S` are load; a few commands at a time are not."""
 """Group commits this close together share one wake-up; shorter than what a person or a test would notice."""
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 30.0
@@ -40,6 +45,7 @@ class ProjectorProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._waking: asyncio.TimerHandle | None = None
+        self._commits = 0
 
     @property
     def alive(self) -> bool:
@@ -51,10 +57,11 @@ class ProjectorProcess:
         self._process = await self._spawn()
         self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="projector keeper")
 
-    def wake(self) -> None:
+    def wake(self, commits: int = 1) -> None:
         """Say that there is something to project. Cheap, and never blocks."""
+        self._commits += commits
         if self._waking is None:
-            self._waking = asyncio.get_running_loop().call_later(_WAKE_AFTER_S, self._write)
+            self._waking = asyncio.get_running_loop().call_later(_WAKE_AFTER_S, self._write_or_rest)
 
     async def stop(self) -> None:
         """End it after the slice at hand. What waits in the journal is projected at the next start."""
@@ -100,8 +107,15 @@ class ProjectorProcess:
     async def _spawn(self) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(*self._command, stdin=asyncio.subprocess.PIPE)
 
+    def _write_or_rest(self) -> None:
+        if self._commits > _LOAD:
+            self._waking = asyncio.get_running_loop().call_later(_REST_S - _WAKE_AFTER_S, self._write)
+        else:
+            self._write()
+
     def _write(self) -> None:
         self._waking = None
+        self._commits = 0
         if self._process is None or self._process.returncode is not None:
             return
         pipe = self._process.stdin

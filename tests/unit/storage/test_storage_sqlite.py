@@ -108,7 +108,7 @@ async def test_commits_of_one_turn_share_a_transaction(data_dir: Path) -> None:
     store = await SqliteStore.open(data_dir)
     device_id = (await make_device(store)).device_id
     groups: list[int] = []
-    store.on_commit = lambda: groups.append(1)
+    store.on_commit = groups.append
     for number in range(500):
         store.submit(Commit((send(device_id, number),), (), lambda error: None))
     await write(store, [])

@@ -62,7 +62,7 @@ class SqliteStore:
     ) -> None:
         """Use `open`."""
         self.projection = projection
-        self.on_commit: Callable[[], None] = _nothing
+        self.on_commit: Callable[[int], None] = _ignore
         """Runs on the loop after each group commit: wiring wakes the projector with it."""
         self._reader = reader
         self._connection = writer
@@ -115,11 +115,11 @@ class SqliteStore:
     def queue_length(self) -> int:
         return len(self._writer)
 
-    def _committed(self) -> None:
+    def _committed(self, commits: int) -> None:
         self._groups += 1
         if self._groups % 64 == 0:
             self._tail.projected_seq = self.projection.seq()
-        self.on_commit()
+        self.on_commit(commits)
 
     # -- tenants and devices --
 
@@ -317,6 +317,10 @@ class SqliteStore:
 
     async def _task(self, work: Callable[..., Any], *parameters: Any) -> Any:
         return await self._writer.run(partial(work, self._connection, *parameters))
+
+
+def _ignore(commits: int) -> None:
+    """Nobody asked to be woken."""
 
 
 def _nothing() -> None:

@@ -1,11 +1,14 @@
-"""Group commit: one thread writes what the event loop decided, many decisions per transaction.
+"""Group commit: many decisions of the event loop per transaction.
 
-The loop never waits. Commits gather while the thread is writing; the moment it is done, the next group leaves and the
-callbacks of the last one run. What people write (`run`) goes behind the commits, as one transaction per round.
+While the disk is fast the loop writes a group itself, at the end of the turn that decided it: a commit of a few hundred
+microseconds costs less than handing the interpreter to a thread and back (decision 0005). A write that took longer
+than `SLOW_WRITE_S` sends the next ones to a thread for `AWAY_S`, so that a slow disk delays acknowledgements but stops
+nothing else; commits gather meanwhile. What people write (`run`) goes behind the commits, one transaction per round.
 """
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
@@ -18,6 +21,11 @@ GROUP: Final = 512
 """Commits in one transaction at most."""
 TASKS_PER_ROUND: Final = 32
 """Writes of people in one transaction at most: the journal waits no longer than these take (design §5)."""
+
+SLOW_WRITE_S: Final = 0.025
+"""A round that takes longer than this shall not hold up the loop again soon."""
+AWAY_S: Final = 10.0
+"""How long rounds go to the thread after a slow one."""
 
 Failures = Sequence[Exception | None]
 """One per commit or task: what kept it from being stored, or None."""
@@ -55,8 +63,17 @@ class Backend(Protocol):
 class GroupWriter:
     """Owns the writer thread. All methods belong to the event loop."""
 
-    def __init__(self, backend: Backend, queue_limit: int, on_commit: Callable[[], None]) -> None:
-        """``on_commit`` runs on the loop after each group that stored something, before its callbacks."""
+    def __init__(
+        self,
+        backend: Backend,
+        queue_limit: int,
+        on_commit: Callable[[int], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``on_commit`` runs on the loop after each group that stored something, with its size, before its callbacks.
+        ``clock``: seconds that tell how long a write took."""
+        self._clock = clock
+        self._away_until = 0.0
         self._backend = backend
         self._queue_limit = queue_limit
         self._on_commit = on_commit
@@ -129,32 +146,76 @@ class GroupWriter:
         del self._tasks[:TASKS_PER_ROUND]
         self._busy = True
         self._writing = len(commits)
-        self._rounds.put((commits, tasks))
+        if self._clock() < self._away_until:
+            self._rounds.put((commits, tasks))
+        else:
+            self._write_here(commits, tasks)
+
+    def _write_here(self, commits: list[Commit], tasks: list[Task]) -> None:
+        started = self._clock()
+        failures = self._backend.write(commits) if commits else None
+        if tasks:
+            self._backend.run_tasks(tasks)
+        ended = self._clock()
+        if ended - started > SLOW_WRITE_S:
+            self._away_until = ended + AWAY_S
+        self._busy = False
+        self._writing = 0
+        if commits:
+            self._tell_all(commits, failures)
+        if tasks:
+            self._tell_tasks(tasks)
+        if not self._planned:
+            # Also with nothing to write: the dispatch is what declares the writer idle.
+            self._plan()
 
     def _run(self) -> None:
         """The thread."""
         while (work := self._rounds.get()) is not None:
             commits, tasks = work
             if commits:
+                started = self._clock()
                 failures = self._backend.write(commits)
-                self._loop.call_soon_threadsafe(self._written, commits, failures, not tasks)
+                took_s = self._clock() - started
+                self._loop.call_soon_threadsafe(self._written, commits, failures, not tasks, took_s)
             if tasks:
+                started = self._clock()
                 self._backend.run_tasks(tasks)
-                self._loop.call_soon_threadsafe(self._tasks_ran, tasks)
+                self._loop.call_soon_threadsafe(self._tasks_ran, tasks, self._clock() - started)
 
-    def _written(self, commits: list[Commit], failures: Failures | None, last: bool) -> None:
+    def _written(self, commits: list[Commit], failures: Failures | None, last: bool, took_s: float) -> None:
         self._writing = 0
-        if last:
-            self._busy = False
+        self._after_round(last, took_s, lambda: self._tell_all(commits, failures))
+
+    def _tasks_ran(self, tasks: list[Task], took_s: float) -> None:
+        self._after_round(True, took_s, lambda: self._tell_tasks(tasks))
+
+    def _after_round(self, last: bool, took_s: float, tell: Callable[[], None]) -> None:
+        """The thread is done with (part of) a round."""
+        if took_s > SLOW_WRITE_S:
+            self._away_until = self._clock() + AWAY_S
+        if not last:
+            tell()
+            return
+        self._busy = False
+        if self._clock() < self._away_until:
             # First the next group, so that the thread works while the callbacks run.
             self._dispatch()
+            tell()
+        else:
+            # Here nothing may be written, and told, before what the thread wrote is told.
+            self._planned = True
+            tell()
+            self._dispatch()
+
+    def _tell_all(self, commits: list[Commit], failures: Failures | None) -> None:
         if failures is None:
-            self._on_commit()
+            self._on_commit(len(commits))
             for commit in commits:
                 self._tell(commit, None)
             return
         if not all(failures):
-            self._on_commit()
+            self._on_commit(len(commits))
         for commit, failure in zip(commits, failures, strict=True):
             self._tell(commit, failure)
 
@@ -164,10 +225,8 @@ class GroupWriter:
         except Exception as error:
             self._loop.call_exception_handler({"message": "a commit's callback failed", "exception": error})
 
-    def _tasks_ran(self, tasks: list[Task]) -> None:
-        self._busy = False
-        self._dispatch()
-        self._on_commit()
+    def _tell_tasks(self, tasks: list[Task]) -> None:
+        self._on_commit(len(tasks))
         for task in tasks:
             if task.future.done():
                 continue
