@@ -8,7 +8,7 @@ from stellwerk.app.status_table import STATUS, reason_for_device_status
 
 
 @pytest.mark.spec("D2C 12")
-def test_the_table_holds_every_code_and_message_of_the_contract():
+def test_the_table_holds_every_code_and_message_of_the_contract() -> None:
     assert set(STATUS.values()) == {
         (200, "success"),
         (400, "bad request"),
@@ -46,11 +46,11 @@ def test_the_table_holds_every_code_and_message_of_the_contract():
         (503, "adapter"),
     ],
 )
-def test_a_device_s_code_has_its_key(status: int, reason: str):
+def test_a_device_s_code_has_its_key(status: int, reason: str) -> None:
     assert reason_for_device_status(status) == reason
 
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=200, deadline=None)
-def test_whatever_a_device_answers_has_a_row_in_the_table(status: int):
+def test_whatever_a_device_answers_has_a_row_in_the_table(status: int) -> None:
     assert reason_for_device_status(status) in STATUS
