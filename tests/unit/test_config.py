@@ -163,7 +163,7 @@ _VALUES = st.recursive(
 
 
 @given(st.sampled_from([each.name for each in fields(Settings)]), _VALUES)
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=80, deadline=None)
 def test_any_value_is_taken_or_refused_as_a_bad_setting(name: str, value: Any) -> None:
     try:
         found = load_settings(environment={PREFIX + name.upper(): value})

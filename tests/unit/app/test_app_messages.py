@@ -264,7 +264,7 @@ ENTRIES = st.builds(
 
 
 @given(ENTRIES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_payload_makes_it_raise_and_what_comes_out_is_json(entry: JournalEntry) -> None:
     found = interpret(entry, NAME, TYPES)
     json.dumps(found.content, allow_nan=False)
@@ -287,7 +287,7 @@ _NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from([1e306, -1e308,
         max_size=4,
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_number_and_no_time_makes_it_raise(records: list[dict[int, Any]]) -> None:
     found = interpret(JournalEntry(Kind.SEND, 1, TIME_MS, content_format=112, payload=senml(*records)), NAME, TYPES)
     json.dumps(found.content, allow_nan=False)

@@ -56,7 +56,7 @@ def types_in(operation: Operation) -> list[type]:
 
 
 @given(OPERATIONS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_stored_operation_is_the_same_operation(operation: Operation) -> None:
     text = encode_operation(operation)
     text.encode()

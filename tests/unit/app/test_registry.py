@@ -214,5 +214,5 @@ class Indexes(RuleBasedStateMachine):
             assert known is None or known.registration in self.present.values()
 
 
-Indexes.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+Indexes.TestCase.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
 TestIndexes = Indexes.TestCase

@@ -26,7 +26,7 @@ def test_reading_past_the_end_says_what_was_wanted_and_moves_nothing() -> None:
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(0, 12), max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_whatever_is_taken_are_the_bytes_themselves_up_to_the_end(data: bytes, counts: list[int]) -> None:
     cursor, taken = Cursor(data), b""
     for count in counts:

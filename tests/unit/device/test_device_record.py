@@ -42,7 +42,7 @@ def test_a_plain_node_id_has_one_alias_besides_the_name() -> None:
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_aliases_are_never_empty_texts_and_each_has_one_rank(node_id: str, name: str) -> None:
     aliases = endpoint_aliases(node_id, name)
     texts = [alias for alias, _ in aliases]

@@ -183,7 +183,7 @@ MIDS: Counter[str] = Counter()
 
 @pytest.mark.spec("Design 7")
 @given(_TARGETS, _FORMATS, _QUERY, st.binary(max_size=50))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_request_gets_exactly_one_answer_and_raises_nothing(
     alone: Any, target: str, content_format: int | None, query: list[str], payload: bytes
 ) -> None:

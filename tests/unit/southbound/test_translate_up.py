@@ -34,7 +34,7 @@ def test_the_four_uplinks_are_known_by_method_and_path(code: int, path: tuple[st
     st.integers(1, 31),
     st.lists(st.sampled_from(["rd", "dp", "bs", "", "k7", ".well-known", "core"]), max_size=3).map(tuple),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_everything_else_is_not_found_or_not_allowed(code: int, path: tuple[str, ...]) -> None:
     found = translate_up(request(code, *path))
     if isinstance(found, int):
