@@ -259,7 +259,9 @@ class Stack:
     def values(self, device: Any, path: str) -> list[str]:
         """Stored values of a path, oldest first."""
         assert self.store is not None
-        return [each.value for each in reversed(self.run(self.store.projection.value_history(device.device_id, path, 1000)))]
+        return [
+            each.value for each in reversed(self.run(self.store.projection.value_history(device.device_id, path, 1000)))
+        ]
 
     def log(self, device: Any) -> list[str]:
         """Events of the device's log, oldest first."""
