@@ -249,8 +249,10 @@ def _free_port(kind: socket.SocketKind) -> int:
 def _report(results: list[Measured], options: argparse.Namespace) -> str:
     lines = [
         f"{options.devices} devices, window {options.window}, {options.seconds:g} s a run, median of {options.rounds} "
-        f"rounds; {os.cpu_count()} cores shared by server, projector and load; Python {platform.python_version()}. "
-        "CPU is microseconds per request and process; *again*: retransmissions; *lag*: what the projector needed after the last answer.",
+        f"rounds; {os.cpu_count()} cores shared by server, projector and load; Python {platform.python_version()}.",
+        "",
+        "*again*: retransmissions of the load; *CPU us*: microseconds per request and process; *lag*: how long the "
+        "projector needed after the last answer.",
         "",
         "| scenario | server | per second | ratio | p50 ms | p99 ms | max ms | again | not 2.xx | CPU us | lag s |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---|---:|",
