@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 
 from stellwerk.app.ports import Commit
-from stellwerk.storage.sqlite.writer import AWAY_S, SLOW_WRITE_S, Failures, GroupWriter, Task
+from stellwerk.storage.sqlite.writer import AWAY_S, SLOW_WRITE_S, STALLED_WRITE_S, Failures, GroupWriter, Task
 
 
 class Disk:
@@ -35,21 +35,37 @@ async def commit(writer: GroupWriter) -> None:
     assert await stored is None
 
 
-def test_a_slow_write_sends_the_next_ones_to_the_thread_until_the_disk_had_time_to_recover() -> None:
+def test_a_stalled_write_sends_the_next_ones_to_the_thread_until_the_disk_had_time_to_recover() -> None:
     async def story() -> None:
         disk = Disk()
         writer = GroupWriter(disk, 100, lambda commits: None, disk.clock)
         here = threading.current_thread().name
         await commit(writer)
-        disk.takes_s = SLOW_WRITE_S * 2
+        disk.takes_s = STALLED_WRITE_S / 2
         await commit(writer)
-        assert disk.written_by == [here, here]
+        disk.takes_s = STALLED_WRITE_S * 2
+        await commit(writer)
+        assert disk.written_by == [here, here, here]
         disk.takes_s = 0.001
         await commit(writer)
         assert disk.written_by[-1] == "stellwerk-writer"
         disk.now += AWAY_S
         await commit(writer)
         assert disk.written_by[-1] == here
+        await writer.close()
+
+    asyncio.run(story())
+
+
+def test_writes_that_are_slow_on_average_go_to_the_thread() -> None:
+    async def story() -> None:
+        disk = Disk()
+        disk.takes_s = SLOW_WRITE_S * 3
+        writer = GroupWriter(disk, 100, lambda commits: None, disk.clock)
+        for _ in range(20):
+            await commit(writer)
+        assert disk.written_by[0] == threading.current_thread().name
+        assert disk.written_by[-1] == "stellwerk-writer"
         await writer.close()
 
     asyncio.run(story())
@@ -71,7 +87,7 @@ def test_callbacks_keep_the_order_of_the_commits_across_the_change_of_writers() 
             writer.submit(Commit((), (), done))
 
         for number in range(600):
-            disk.takes_s = SLOW_WRITE_S * 2 if number % 50 == 0 else 0.001
+            disk.takes_s = STALLED_WRITE_S * 2 if number % 50 == 0 else 0.001
             if number % 70 == 0:
                 disk.now += AWAY_S
             submit(number)

@@ -1,9 +1,10 @@
 """Group commit: many decisions of the event loop per transaction.
 
 While the disk is fast the loop writes a group itself, at the end of the turn that decided it: a commit of a few hundred
-microseconds costs less than handing the interpreter to a thread and back (decision 0005). A write that took longer
-than `SLOW_WRITE_S` sends the next ones to a thread for `AWAY_S`, so that a slow disk delays acknowledgements but stops
-nothing else; commits gather meanwhile. What people write (`run`) goes behind the commits, one transaction per round.
+microseconds costs less than handing the interpreter to a thread and back (decision 0005). When writes take longer than
+`SLOW_WRITE_S` on average, or one took `STALLED_WRITE_S`, they go to a thread for `AWAY_S`, so that a slow disk delays
+acknowledgements but stops nothing else; commits gather meanwhile. What people write (`run`) goes behind the commits,
+one transaction per round.
 """
 
 import asyncio
@@ -22,8 +23,12 @@ GROUP: Final = 512
 TASKS_PER_ROUND: Final = 32
 """Writes of people in one transaction at most: the journal waits no longer than these take (design §5)."""
 
-SLOW_WRITE_S: Final = 0.025
-"""A round that takes longer than this shall not hold up the loop again soon."""
+SLOW_WRITE_S: Final = 0.01
+"""Rounds that take longer than this on average shall not hold up the loop."""
+STALLED_WRITE_S: Final = 0.2
+"""A single round this slow is enough. Disks stall for some tens of milliseconds now and then; that is no reason."""
+_MEMORY: Final = 16
+"""About how many rounds the average looks back."""
 AWAY_S: Final = 10.0
 """How long rounds go to the thread after a slow one."""
 
@@ -74,6 +79,7 @@ class GroupWriter:
         ``clock``: seconds that tell how long a write took."""
         self._clock = clock
         self._away_until = 0.0
+        self._usual_s = 0.0
         self._backend = backend
         self._queue_limit = queue_limit
         self._on_commit = on_commit
@@ -156,9 +162,7 @@ class GroupWriter:
         failures = self._backend.write(commits) if commits else None
         if tasks:
             self._backend.run_tasks(tasks)
-        ended = self._clock()
-        if ended - started > SLOW_WRITE_S:
-            self._away_until = ended + AWAY_S
+        self._judge(self._clock() - started)
         self._busy = False
         self._writing = 0
         if commits:
@@ -190,10 +194,14 @@ class GroupWriter:
     def _tasks_ran(self, tasks: list[Task], took_s: float) -> None:
         self._after_round(True, took_s, lambda: self._tell_tasks(tasks))
 
+    def _judge(self, took_s: float) -> None:
+        self._usual_s += (took_s - self._usual_s) / _MEMORY
+        if self._usual_s > SLOW_WRITE_S or took_s > STALLED_WRITE_S:
+            self._away_until = self._clock() + AWAY_S
+
     def _after_round(self, last: bool, took_s: float, tell: Callable[[], None]) -> None:
         """The thread is done with (part of) a round."""
-        if took_s > SLOW_WRITE_S:
-            self._away_until = self._clock() + AWAY_S
+        self._judge(took_s)
         if not last:
             tell()
             return
