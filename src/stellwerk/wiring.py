@@ -176,7 +176,8 @@ class Server:
 
         engine = Endpoint(
             entropy,
-            ask_until=clock.now() + EXCHANGE_LIFETIME_S,
+            # Without a recent past there is nothing to ask for.
+            ask_until=clock.now() + EXCHANGE_LIFETIME_S if store.remembers else None,
             body_bytes_by_path={("rd",): REGISTER_BODY_BYTES, ("dp",): SEND_BODY_BYTES},
         )
         driver: Driver[Event, Action] = Driver(engine, link.handle, clock=clock)

@@ -77,7 +77,9 @@ class CancelObservation:
     accept: int | None = None
 
 
-Operation: TypeAlias = Read | Discover | Write | WriteAttributes | Execute | Create | Delete | Observe | CancelObservation
+Operation: TypeAlias = (
+    Read | Discover | Write | WriteAttributes | Execute | Create | Delete | Observe | CancelObservation
+)
 
 
 # -- what a device tells us (Client Registration and Information Reporting) --

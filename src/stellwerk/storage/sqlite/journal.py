@@ -90,6 +90,11 @@ class JournalTail:
         """When the device's newest Update was received, 0 where the tail holds none."""
         return self._updates.get(device_id) or self._older_updates.get(device_id, 0)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether there is any receipt to find."""
+        return len(self._receipts) > 0
+
     def may_recall(self, receipt: bytes) -> bool:
         """Whether `recall` is worth asking."""
         return bool(self._receipts.find(receipt))

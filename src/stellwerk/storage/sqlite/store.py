@@ -242,6 +242,11 @@ class SqliteStore:
 
     # -- journal --
 
+    @property
+    def remembers(self) -> bool:
+        """Whether any message of the last EXCHANGE_LIFETIME is known, so that `recall` could be asked for one."""
+        return self._tail.remembers
+
     def may_recall(self, receipt: bytes) -> bool:
         return self._tail.may_recall(receipt)
 
