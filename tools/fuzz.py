@@ -1,0 +1,261 @@
+"""Coverage-guided fuzzing of everything that reads foreign bytes: whatever comes in is understood or refused by name.
+
+    make fuzz                                   every target, a minute each
+    make fuzz ARGS="--list"
+    make fuzz ARGS="tlv senml-cbor --seconds 3600"
+
+Needs atheris, which is no dependency of the project: .venv/bin/pip install atheris
+Findings and the growing corpus stay under build/fuzz/<target>; a finding is replayed with
+    make fuzz ARGS="tlv --replay build/fuzz/tlv/crash-..."
+"""
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "fuzz"
+
+Target = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Harness:
+    """``make`` imports the decoder and returns what takes bytes; ``seeds`` are good inputs to begin with."""
+
+    make: Callable[[], Target]
+    seeds: tuple[bytes, ...]
+
+
+def _message() -> Target:
+    from stellwerk.coap.message import MessageFormatError, decode_message, encode_message
+
+    def take(data: bytes) -> None:
+        try:
+            message = decode_message(data)
+        except MessageFormatError:
+            return
+        # What is understood survives the way back; its bytes may differ, since lengths can be written in two ways.
+        assert decode_message(encode_message(message)) == message
+
+    return take
+
+
+def _endpoint() -> Target:
+    from stellwerk.coap.actions import Respond, SendRequest
+    from stellwerk.coap.endpoint import Endpoint
+    from stellwerk.coap.events import RequestReceived
+    from stellwerk.core.ids import PeerId
+
+    class Numbers:
+        """Entropy that counts, so that every finding replays."""
+
+        def __init__(self) -> None:
+            self._numbers = count(1)
+
+        def take(self, size: int) -> bytes:
+            return next(self._numbers).to_bytes(16, "big")[-size:].rjust(size, b"\x00")
+
+    peers = [PeerId("udp", "192.0.2.1", port, "198.51.100.1", 5683) for port in (40001, 40002)]
+
+    def take(data: bytes) -> None:
+        engine = Endpoint(Numbers(), body_bytes_by_path={("rd",): 4096})
+        engine.submit(SendRequest(1, peers[0], 1, b"\x0b\xad\xca\xfe", ("3", "0", "9"), observe=0), 0.0)
+        now, at = 0.0, 0
+        # A story: a byte with length and peer, the datagram, and half a second between two of them.
+        while at < len(data):
+            size, peer = data[at] & 0x7F, peers[data[at] >> 7]
+            engine.feed(data[at + 1 : at + 1 + size], peer=peer, now=now)
+            for event in engine.take_events():
+                if isinstance(event, RequestReceived):
+                    engine.submit(Respond(event.exchange, 0x44), now)
+            for _, datagram in engine.take_datagrams():
+                assert len(datagram) <= 1280
+            at, now = at + 1 + size, now + 0.5
+            due = engine.deadline()
+            if due is not None and due <= now:
+                engine.tick(now)
+        engine.tick(now + 400)
+
+    return take
+
+
+def _links() -> Target:
+    from stellwerk.lwm2m.link_format import LinkFormatError, decode_links, decode_object_list, encode_object_list
+
+    def take(data: bytes) -> None:
+        for decode in (decode_links, decode_object_list):
+            try:
+                found = decode(data)
+            except LinkFormatError:
+                return
+        assert decode_object_list(encode_object_list(found)) is not None  # type: ignore[arg-type]
+
+    return take
+
+
+def _content(number: int) -> Callable[[], Target]:
+    def make() -> Target:
+        from stellwerk.core.errors import PeerError
+        from stellwerk.lwm2m.formats import decode_content, decode_paths
+        from stellwerk.lwm2m.path import Path as ResourcePath
+        from stellwerk.lwm2m.schema.library import Library
+
+        types = Library.builtin().for_device("1.1", {3: None, 6: None, 3303: None})
+        bases = [ResourcePath.parse(each) for each in ("/3", "/3/0", "/3/0/9", "/3/0/11/0", "/3303/0/5700")]
+        bases.append(ResourcePath())
+
+        def take(data: bytes) -> None:
+            base = bases[data[0] % len(bases)] if data else bases[0]
+            for now_s in (None, 1.8e9):
+                try:
+                    decode_content(number, data[1:], base, types, now_s)
+                except PeerError:
+                    continue
+            try:
+                decode_paths(number, data[1:])
+            except PeerError:
+                return
+
+        return take
+
+    return make
+
+
+def _parameters() -> Target:
+    from stellwerk.lwm2m.registration_parameters import ParameterError, decode_registration, decode_update
+
+    def take(data: bytes) -> None:
+        query = tuple(data.decode("utf-8", "replace").split("&"))
+        for decode in (decode_registration, decode_update):
+            try:
+                decode(query)
+            except ParameterError:
+                continue
+
+    return take
+
+
+def _ddf() -> Target:
+    from stellwerk.lwm2m.schema.ddf import DdfError, load_ddf
+
+    def take(data: bytes) -> None:
+        try:
+            load_ddf(data)
+        except DdfError:
+            return
+
+    return take
+
+
+def _commands() -> Target:
+    from stellwerk.northbound.onem2m.commands import parse_commands
+
+    def take(data: bytes) -> None:
+        # It never raises: what cannot be understood becomes a refusal for the application.
+        parse_commands(data.decode("utf-8", "replace"), None)
+
+    return take
+
+
+_REGISTER = bytes.fromhex(
+    "44021234a1b2c3d4b2726411283765703d64657631066c743d333030096c776d326d3d312e3103623d550151"
+    "ff3c2f3e3b63743d3131322c3c2f312f303e2c3c2f332f303e"
+)
+_NOTIFY = bytes.fromhex("544570010badcafe610c6170ff81a200662f332f302f39021863")
+_DDF = (
+    b"<LWM2M><Object ObjectType='MODefinition'><Name>x</Name><ObjectID>3303</ObjectID><ObjectURN>urn:x</ObjectURN>"
+    b"<MultipleInstances>Multiple</MultipleInstances><Mandatory>Optional</Mandatory><Resources><Item ID='5700'>"
+    b"<Name>v</Name><Operations>R</Operations><MultipleInstances>Single</MultipleInstances><Mandatory>Mandatory"
+    b"</Mandatory><Type>Float</Type><RangeEnumeration/><Units/><Description/></Item></Resources></Object></LWM2M>"
+)
+
+HARNESSES = {
+    "message": Harness(_message, (_REGISTER, _NOTIFY)),
+    "endpoint": Harness(_endpoint, (bytes([len(_REGISTER)]) + _REGISTER + bytes([len(_NOTIFY) | 0x80]) + _NOTIFY,)),
+    "links": Harness(_links, (b'</>;rt="oma.lwm2m";ct="60 110 112",</1/0>,</3/0>;ver=1.1,</3303>',)),
+    "text": Harness(_content(0), (b"\x02" + b"42", b"\x04" + b"20.5")),
+    "cbor": Harness(_content(60), (b"\x02\x18\x2a", b"\x04\xf9\x4d\x20")),
+    "tlv": Harness(_content(11542), (b"\x01\xc8\x00\x14" + b"A" * 20 + bytes.fromhex("8606410001410105"),)),
+    "senml-json": Harness(_content(110), (b'\x05[{"bn":"/3/0/","n":"9","v":88},{"n":"0","vs":"x","t":-5}]',)),
+    "senml-cbor": Harness(_content(112), (b"\x05\x82\xa3\x21\x68/3303/0/\x00\x645700\x02\xf9\x4d\x20\xa1\x06\x01",)),
+    "json": Harness(_content(11543), (b'\x01{"bn":"/3/0/","e":[{"n":"9","v":88}]}',)),
+    "lwm2m-cbor": Harness(_content(11544), (b"\x05\xa1\x03\xa1\x00\xa1\x09\x18\x58",)),
+    "parameters": Harness(_parameters, (b"ep=dev1&lt=300&lwm2m=1.1&b=U&Q", b"lt=60&sms=49170")),
+    "ddf": Harness(_ddf, (_DDF,)),
+    "commands": Harness(_commands, (b"READ /3; WRITE /3/0/15 'a;b'; OBSERVE /3303/0/5700?pmin=10&pmax=60",)),
+}
+
+
+def main() -> int:
+    options = _options()
+    if options.list:
+        print("\n".join(HARNESSES))
+        return 0
+    if options.replay:
+        HARNESSES[options.targets[0]].make()(options.replay.read_bytes())
+        print("no complaint")
+        return 0
+    if importlib.util.find_spec("atheris") is None:
+        print("fuzz: atheris is not installed here; get it with: .venv/bin/pip install atheris", file=sys.stderr)
+        return 1
+    if options.inside:
+        return _run_inside(options.targets[0], options.seconds)
+    failed = [name for name in options.targets if _run(name, options.seconds) != 0]
+    print(f"fuzz: {len(options.targets) - len(failed)} targets without a finding, {len(failed)} with: {failed}")
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", help="one or more of --list; all when none is named")
+    parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--list", action="store_true", help="name the targets")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="give one file to the one target named")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    unknown = set(chosen.targets) - set(HARNESSES)
+    if unknown:
+        parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(HARNESSES)}")
+    if chosen.replay and len(chosen.targets) != 1:
+        parser.error("--replay goes with exactly one target")
+    chosen.targets = chosen.targets or list(HARNESSES)
+    return chosen
+
+
+def _run(name: str, seconds: int) -> int:
+    """One target in a process of its own: the fuzzer never returns to its caller."""
+    print(f"fuzz: {name} for {seconds} s", flush=True)
+    started = time.monotonic()
+    command = [sys.executable, __file__, "--inside", "--seconds", str(seconds), name]
+    code = subprocess.run(command, check=False).returncode
+    print(f"fuzz: {name}: {'nothing found' if code == 0 else 'FOUND something'} in {time.monotonic() - started:.0f} s")
+    return code
+
+
+def _run_inside(name: str, seconds: int) -> int:
+    import atheris
+
+    folder = FOLDER / name
+    corpus = folder / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    harness = HARNESSES[name]
+    for index, seed in enumerate(harness.seeds):
+        (corpus / f"seed-{index}").write_bytes(seed)
+    with atheris.instrument_imports(include=["stellwerk"]):
+        take = harness.make()
+    words = [sys.argv[0], f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", "-rss_limit_mb=1024"]
+    words += [f"-artifact_prefix={folder}/", "-print_final_stats=1", "-verbosity=0", str(corpus)]
+    atheris.Setup(words, take)
+    atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
