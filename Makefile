@@ -36,7 +36,7 @@ demo: $(STAMP)
 	@exec $(BIN)/stellwerk demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check --quiet .
