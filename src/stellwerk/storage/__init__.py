@@ -1,7 +1,7 @@
 """Rows: the stores behind the ports of `app.ports`.
 
 Two SQLite files lie in the data directory. ``stellwerk.db`` holds what decides (devices, registrations, observations,
-commands, messages that wait or were sent) and the journal; only the server's writer thread writes it. ``projected.db``
+commands, messages that wait or were sent) and the journal; only the server's writer writes it. ``projected.db``
 holds what is only read (state, values, received messages, device log) with the projector's cursor; only the projector
 writes it. Each writer so has a lock of its own, and readers are free (WAL).
 

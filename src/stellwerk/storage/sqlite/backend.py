@@ -1,4 +1,4 @@
-"""What the writer thread does with a group of commits and with the writes of people."""
+"""What the writer does with a group of commits and with the writes of people."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _NOBODYS_FAULT: Final = frozenset(
 
 
 class SqliteBackend:
-    """Runs in the writer thread; ``connection`` is its own. Implements `writer.Backend`."""
+    """One round at a time, in the loop or in the writer thread; ``connection`` is its own. Implements `writer.Backend`."""
 
     def __init__(self, connection: sqlite3.Connection, tail: JournalTail, salt: bytes, limits: Limits) -> None:
         self.connection = connection

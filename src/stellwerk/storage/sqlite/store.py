@@ -1,4 +1,4 @@
-"""`DecidingStore` on SQLite: reads on the event loop, writes through the writer thread."""
+"""`DecidingStore` on SQLite: reads on the event loop, writes in groups."""
 
 import os
 import sqlite3

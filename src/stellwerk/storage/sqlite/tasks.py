@@ -1,4 +1,4 @@
-"""What people write: devices, outgoing messages, tree resources. Each function runs in the writer thread, inside a
+"""What people write: devices, outgoing messages, tree resources. Each function runs in a round of the writer, inside a
 transaction its caller opened and rolls back when it raises."""
 
 import sqlite3

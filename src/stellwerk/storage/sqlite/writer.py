@@ -41,7 +41,7 @@ class StoreClosed(Exception):
 
 
 class Task:
-    """A write of people: ``work`` runs in the writer thread inside a transaction, its result or error goes to
+    """A write of people: ``work`` runs inside a transaction, its result or error goes to
     ``future``."""
 
     __slots__ = ("error", "future", "result", "work")
@@ -115,7 +115,7 @@ class GroupWriter:
         return len(self._commits) + self._writing
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run ``work`` in the writer thread, in a transaction, behind the commits that wait. Raises what it raises."""
+        """Run ``work`` in a transaction, behind the commits that wait. Raises what it raises."""
         if self._closing:
             raise StoreClosed("the store is closed")
         task = Task(work, self._loop.create_future())
