@@ -18,7 +18,7 @@ _NOBODYS_FAULT: Final = frozenset(
 
 
 class SqliteBackend:
-    """One round at a time, in the loop or in the writer thread; ``connection`` is its own. Implements `writer.Backend`."""
+    """One round at a time, in the loop or in a thread; ``connection`` is its own. Implements `writer.Backend`."""
 
     def __init__(self, connection: sqlite3.Connection, tail: JournalTail, salt: bytes, limits: Limits) -> None:
         self.connection = connection

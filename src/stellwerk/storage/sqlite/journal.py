@@ -45,7 +45,7 @@ class Batch:
 class JournalTail:
     """What the newest end of the journal says, in memory: receipts, and the Updates the projector has not passed.
 
-    The writer, perhaps in its thread, adds and the event loop asks; single steps are atomic under the interpreter's lock.
+    The writer (perhaps a thread) adds and the loop asks; single steps are atomic under the interpreter's lock.
     """
 
     def __init__(self, keep_ms: int = KEEP_MS) -> None:
