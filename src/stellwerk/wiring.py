@@ -35,6 +35,7 @@ from stellwerk.northbound.http import build_http
 from stellwerk.northbound.server import HttpServer
 from stellwerk.northbound.services import Services
 from stellwerk.southbound.link import Link
+from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
 from stellwerk.storage.sqlite.store import SqliteStore
@@ -76,6 +77,7 @@ class Server:
         self._tasks = Tasks()
         self._clock = SystemClock()
         self._driver: Driver[Event, Action] | None = None
+        self._lock: DirectoryLock | None = None
         self._store: SqliteStore | None = None
         self._projector: ProjectorProcess | None = None
         self._http: HttpServer | None = None
@@ -106,6 +108,8 @@ class Server:
             self._driver.close()
         if self._projector is not None:
             await self._projector.stop()
+        if self._lock is not None:
+            self._lock.release()
 
     async def provision(self, devices: Iterable[NewDevice]) -> None:
         """Make devices in the configured tenant; one that exists already stays as it is."""
@@ -121,6 +125,8 @@ class Server:
         limits = Limits()
         library = Library.builtin()
 
+        # Two writers of one journal would give two entries the same number: nobody looks at the files without the lock.
+        self._lock = DirectoryLock.take(settings.data_dir)
         for done in await asyncio.to_thread(migrate, settings.data_dir):
             log.info("store.migrated", what=done)
         store = self._store = await SqliteStore.open(settings.data_dir, library=library, limits=limits)

@@ -13,7 +13,15 @@ from sqlalchemy import URL, MetaData, create_engine
 
 from stellwerk.core.ids import DeviceId
 from stellwerk.storage import schema
-from stellwerk.storage.migrations import DECIDING_FILE, HEADS, PROJECTED_FILE, SchemaMismatch, migrate, require
+from stellwerk.storage.migrations import (
+    DECIDING_FILE,
+    HEADS,
+    PROJECTED_FILE,
+    DatabaseUnusable,
+    SchemaMismatch,
+    migrate,
+    require,
+)
 from stellwerk.storage.migrations.configuration import configuration
 from stellwerk.storage.projector import Projector
 from stellwerk.storage.sqlite.store import SqliteStore
@@ -139,3 +147,10 @@ def test_a_folder_without_databases_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(SchemaMismatch, match=r"stellwerk\.db has schema none"):
         asyncio.run(SqliteStore.open(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_an_error_for_people_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / DECIDING_FILE).write_bytes(b"certainly not SQLite" * 100)
+    with pytest.raises(DatabaseUnusable, match=r"stellwerk\.db: file is not a database; .*backup"):
+        migrate(tmp_path)
+    assert (tmp_path / DECIDING_FILE).read_bytes().startswith(b"certainly")

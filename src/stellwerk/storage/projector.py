@@ -24,6 +24,7 @@ from stellwerk.app.journal import JournalEntry
 from stellwerk.app.ports import Limits
 from stellwerk.lwm2m.content import Types
 from stellwerk.lwm2m.schema.library import Library
+from stellwerk.storage.lock import PROJECTOR_LOCK, DirectoryLock
 from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE, require
 from stellwerk.storage.projection import EntryProjector, Shadow, Slice
 from stellwerk.storage.sqlite import projected_rows, rows
@@ -229,9 +230,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     limits = Limits(options.max_instances, options.max_bytes)
+    # The helper of a server that was killed may be at its last slice: whoever reads the cursor before the end of it
+    # projects that slice twice.
+    lock = DirectoryLock.take(options.data_dir, PROJECTOR_LOCK, wait=True)
     projector = Projector(options.data_dir, limits=limits, history_keep_ms=options.history_keep_ms)
     follow(projector, sys.stdin.fileno())
     projector.close()
+    lock.release()
     return 0
 
 

@@ -23,7 +23,8 @@ _LOAD: Final = 16
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 30.0
 _STEADY_AFTER_S: Final = 60.0
-_STOP_WITHIN_S: Final = 10.0
+_STOP_WITHIN_S: Final = 2.0
+"""A slice takes a fraction of this; a projector that is killed loses nothing, and the server has five seconds."""
 
 
 class ProjectorProcess:

@@ -5,6 +5,7 @@ A new revision: change `storage.schema`, add ``000N_what.py`` to the folder, set
 of the version before in ``tests/migrations``.
 """
 
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -30,22 +31,44 @@ class SchemaMismatch(UserError):
     wanted: str
 
     def __str__(self) -> str:
-        return f"{self.file} has schema {self.revision or 'none'}, this version needs {self.wanted}"
+        text = f"{self.file} has schema {self.revision or 'none'}, this version needs {self.wanted}"
+        if self.revision is None:
+            return text
+        return f"{text}; start the version that wrote it, or name another directory in STELLWERK_DATA_DIR"
+
+
+@dataclass
+class DatabaseUnusable(UserError):
+    """``file`` cannot be opened, read or written as a database; ``reason`` is SQLite's word."""
+
+    file: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"cannot work with the database {self.file.absolute()}: {self.reason}; "
+            "make it readable and writable for this user, or restore a backup"
+        )
 
 
 def migrate(data_dir: Path) -> list[str]:
     """Migrate both files, making them where they are missing; says what was done, nothing when all was done before.
 
-    Raises `SchemaMismatch` for a file of a newer version.
+    Raises `SchemaMismatch` for a file of a newer version, and `DatabaseUnusable`.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     done = []
     for line, name in _FILES.items():
         file = data_dir / name
-        before = revision(file)
-        if before != HEADS[line]:
-            _upgrade(file, line, before)
-            done.append(f"{name}: {before or 'new'} -> {HEADS[line]}")
+        try:
+            before = revision(file)
+            if before != HEADS[line]:
+                _upgrade(file, line, before)
+                done.append(f"{name}: {before or 'new'} -> {HEADS[line]}")
+        except sqlite3.Error as error:
+            raise DatabaseUnusable(file, str(error)) from error
+        if not os.access(file, os.R_OK | os.W_OK):
+            raise DatabaseUnusable(file, "permission denied")
     return done
 
 
@@ -77,6 +100,7 @@ def _upgrade(file: Path, line: str, before: str | None) -> None:
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
     from sqlalchemy import URL, create_engine, event
+    from sqlalchemy.exc import DBAPIError
 
     from stellwerk.storage.migrations.configuration import configuration
 
@@ -102,5 +126,7 @@ def _upgrade(file: Path, line: str, before: str | None) -> None:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+    except DBAPIError as error:
+        raise error.orig or error from error
     finally:
         engine.dispose()
