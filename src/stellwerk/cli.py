@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 import uvloop
 from rich.console import Console
+from rich.markup import escape
 
+from stellwerk import __version__
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.demo import run_demo
@@ -24,13 +26,29 @@ app = typer.Typer(
 _say = Console(stderr=True, highlight=False)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stellwerk {__version__}")
+        raise typer.Exit
+
+
 def main() -> None:
     """Entry point. What a user can mend is one line on standard error and exit status 2."""
     try:
         app()
     except UserError as error:
-        _say.print(f"[red]stellwerk:[/red] {error}")
+        # What the user wrote may look like markup; and one line stays one line, however narrow the terminal.
+        _say.print(f"[red]stellwerk:[/red] {escape(str(error))}", soft_wrap=True)
         raise SystemExit(2) from None
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """LwM2M devices, served."""
 
 
 @app.command()
@@ -48,8 +66,8 @@ def serve(
 
 @app.command()
 def demo(
-    http_port: Annotated[int, typer.Option(help="Port of the HTTP API.")] = 8080,
-    coap_port: Annotated[int, typer.Option(help="Port of CoAP.")] = 5683,
+    http_port: Annotated[int, typer.Option(help="Port of the HTTP API; 0: any free one.", min=0, max=65535)] = 8080,
+    coap_port: Annotated[int, typer.Option(help="Port of CoAP; 0: any free one.", min=0, max=65535)] = 5683,
     devices: Annotated[int, typer.Option(help="How many simulated devices live.", min=1, max=500)] = 6,
 ) -> None:
     """Serve on a scratch directory with simulated devices that live; bearer token `demo`, loopback only."""
@@ -66,7 +84,7 @@ def sim(
     server: Annotated[str, typer.Option(help="Where to register: coap://HOST:PORT.")] = "coap://127.0.0.1:5683",
     count: Annotated[int, typer.Option(help="How many devices.", min=1, max=100_000)] = 1,
     prefix: Annotated[str, typer.Option(help="Endpoint names are PREFIX1, PREFIX2, ...")] = "sim-",
-    lifetime: Annotated[int, typer.Option(help="Registration lifetime in seconds.", min=1)] = 300,
+    lifetime: Annotated[int, typer.Option(help="Registration lifetime in seconds.", min=1, max=2**31 - 1)] = 300,
     send_every: Annotated[float, typer.Option(help="Seconds between Sends of a device; 0: none.", min=0)] = 0,
     loss: Annotated[str, typer.Option(help="Share of datagrams lost each way, like 5%.")] = "0%",
     seed: Annotated[int, typer.Option(help="The same seed gives the same values and losses.")] = 1,
@@ -84,7 +102,7 @@ def sim(
     )
 
     async def work(stop: asyncio.Event) -> None:
-        await run_fleet(options, stop, on_summary=lambda summary: _say.print(str(summary)))
+        await run_fleet(options, stop, on_summary=lambda summary: _say.print(str(summary), soft_wrap=True))
 
     _run(work)
 

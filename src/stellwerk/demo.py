@@ -49,11 +49,14 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
             )
             say.print(
                 f"[bold]Stellwerk demo[/bold]: {devices} devices, HTTP on {LOOPBACK}:{server.bound.http_port}, "
-                f"CoAP on {LOOPBACK}:{port}, bearer token [bold]{TOKEN}[/bold]. Ctrl-C ends it."
+                f"CoAP on {LOOPBACK}:{port}, bearer token [bold]{TOKEN}[/bold]. Ctrl-C ends it.",
+                soft_wrap=True,
             )
             say.print("Ask one for its manufacturer:\n")
             say.print(_CURL.format(host=LOOPBACK, port=server.bound.http_port), soft_wrap=True, markup=False)
-            say.print("\nand read the answer with GET .../demo-1/received-msg/la; the README has the lines.")
+            say.print(
+                "\nand read the answer with GET .../demo-1/received-msg/la; the README has the lines.", soft_wrap=True
+            )
             await run_fleet(options, stop)
         finally:
             await server.stop()
