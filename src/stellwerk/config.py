@@ -100,13 +100,24 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _one_of(name, value, ("console", "json"))
         case "database_url":
             text = _text(name, value)
-            if text and not text.startswith("sqlite"):
+            if text:
                 raise BadSetting(name, value, "only SQLite in the data directory is there yet; leave it unset")
             return text
         case "tenant":
             text = _text(name, value)
-            if not text or not all(each.isalnum() or each in "_-." for each in text):
-                raise BadSetting(name, value, "a tenant's name is letters, digits, '-', '_' and '.'")
+            # A lone '.' or '_' means something else in a URL.
+            if not text[:1].isalnum() or not all(each.isalnum() or each in "_-." for each in text):
+                raise BadSetting(
+                    name,
+                    value,
+                    "a tenant's name is letters, digits, '-', '_' and '.', and starts with one of the first two",
+                )
+            return text
+        case "api_token":
+            text = _text(name, value)
+            # The value is a secret, and no header could carry it.
+            if not all("!" <= each <= "~" for each in text):
+                raise BadSetting(name, "***", "a token is visible ASCII characters without blanks")
             return text
         case _:
             return _text(name, value)

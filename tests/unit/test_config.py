@@ -35,7 +35,6 @@ def test_without_anything_the_defaults_of_the_design_hold() -> None:
 
 EVERY: list[tuple[str, str, Any]] = [
     ("data_dir", "/var/lib/stellwerk", Path("/var/lib/stellwerk")),
-    ("database_url", "sqlite:///x.db", "sqlite:///x.db"),
     ("database_url", "", ""),
     ("host", "0.0.0.0", "0.0.0.0"),
     ("http_port", "0", 0),
@@ -76,6 +75,11 @@ def test_every_setting_is_shown_above() -> None:
         ("tenant", ""),
         ("tenant", "a b"),
         ("tenant", "a/b"),
+        ("tenant", "_"),
+        ("tenant", ".."),
+        ("api_token", " "),
+        ("api_token", "pässword"),
+        ("database_url", "sqlite:///x.db"),
         ("expiry_grace_s", "-1"),
         ("expiry_grace_s", "nan"),
         ("awake_s", "inf"),
