@@ -219,7 +219,7 @@ class Server:
         log.info(
             "server.ready",
             coap=[f"{host}:{port}" for host, port in self.bound.coap],
-            http=f"{self.bound.http_host}:{self.bound.http_port}",
+            http=f"{self.bound.http_host}:{self.bound.http_port}" if self._http is not None else "off",
             open_commands=open_commands,
         )
 
@@ -236,6 +236,8 @@ class Server:
         tokens = dict(self._tokens)
         if settings.api_token:
             tokens[settings.api_token] = Access(tenants=frozenset({settings.tenant}), role="rw")
+        if not tokens:
+            log.warning("http.no_token", meaning="every request is refused; set STELLWERK_API_TOKEN")
         services = Services(
             deciding=store,
             projected=store.projection,

@@ -155,3 +155,18 @@ def test_the_projector_ends_with_a_server_that_was_killed_and_another_may_start(
         os.sched_yield()
     again = serve()
     assert httpx.get(again.url + "/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"STELLWERK_HOST": "nobody.invalid"}, "TCP nobody.invalid:0"),
+        ({"STELLWERK_COAP_HOST": "nobody.invalid"}, "UDP nobody.invalid:0"),
+        ({"STELLWERK_DATA_DIR": "/dev/null"}, "it is no directory"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_in_a_line(tmp_path: Path, settings: dict[str, str], word: str):
+    code, said = run_serve(tmp_path, **settings)
+    assert code == 2
+    assert "Traceback" not in said
+    assert word in said

@@ -22,7 +22,9 @@ class CannotBind(UserError):
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         self.host, self.port, self.reason = host, port, reason
-        super().__init__(f"cannot listen on UDP {host}:{port}: {reason}; choose another port or stop what uses it")
+        super().__init__(
+            f"cannot listen on UDP {host}:{port}: {reason}; choose another address or port, or stop what uses it"
+        )
 
 
 class UdpSocket:

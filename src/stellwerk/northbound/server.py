@@ -19,7 +19,9 @@ class CannotListen(UserError):
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         self.host, self.port, self.reason = host, port, reason
-        super().__init__(f"cannot listen on TCP {host}:{port}: {reason}; choose another port or stop what uses it")
+        super().__init__(
+            f"cannot listen on TCP {host}:{port}: {reason}; choose another address or port, or stop what uses it"
+        )
 
 
 class _Quiet(uvicorn.Server):
@@ -41,7 +43,7 @@ class HttpServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Bind and serve; returns when connections are accepted. Raises `CannotListen` where the address is taken."""
+        """Bind and serve; returns when connections are accepted. Raises `CannotListen`."""
         listener = _bind(self.host, self.port)
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
@@ -84,9 +86,12 @@ class HttpServer:
 
 def _bind(host: str, port: int) -> socket.socket:
     """A listening socket. Bound here, since uvicorn ends the process where an address is taken."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise CannotListen(host, port, getattr(error, "strerror", None) or str(error)) from error
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -58,6 +58,8 @@ class DirectoryLock:
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(data_dir / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileExistsError as error:
+            raise DataDirUnusable(data_dir, "it is no directory") from error
         except OSError as error:
             raise DataDirUnusable(data_dir, error.strerror or str(error)) from error
         try:

@@ -56,5 +56,5 @@ def test_a_directory_that_cannot_be_made_is_an_error_for_people(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(DataDirUnusable, match=r"file/data: Not a directory; .*STELLWERK_DATA_DIR"):
         DirectoryLock.take(tmp_path / "file" / "data")
-    with pytest.raises(DataDirUnusable, match="File exists"):
+    with pytest.raises(DataDirUnusable, match="no directory"):
         DirectoryLock.take(tmp_path / "file")
