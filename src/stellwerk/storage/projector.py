@@ -224,8 +224,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--history-keep-ms", type=int, default=HISTORY_KEEP_MS)
     options = parser.parse_args(arguments)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    # An interrupt from the keyboard reaches the whole group; the server then closes our input, and that ends us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A keyboard's interrupt and a supervisor's SIGTERM reach the whole group; the server then closes our input, and
+    # that ends us.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     # Rows come and go by the ten thousand and hold no cycles: to look for some often is wasted time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
