@@ -130,9 +130,11 @@ def test_behaviours_are_given_to_the_first_devices_and_the_last_one_to_the_rest(
     assert len({each.seed for each in devices}) == 6
 
 
-@pytest.mark.parametrize("url", ["coaps://localhost:5684", "localhost:5683", "coap://", "coap://localhost:99999"])
+@pytest.mark.parametrize(
+    "url", ["coaps://localhost:5684", "localhost:5683", "coap://", "coap://localhost:99999", "coap://[::1"]
+)
 def test_a_server_that_cannot_be_reached_that_way_is_refused_with_advice(url):
-    with pytest.raises(NoServer, match=r"coap://|Port"):
+    with pytest.raises(NoServer, match=r"coap://|Port|IPv6"):
         asyncio.run(resolve(url))
 
 

@@ -298,8 +298,8 @@ async def run_fleet(
 
 async def resolve(url: str) -> tuple[str, int]:
     """The address of a server written ``coap://HOST[:PORT]``. Raises `NoServer`."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         host, port = parts.hostname, parts.port or DEFAULT_PORT
     except ValueError as error:
         raise NoServer(url, str(error)) from None
@@ -307,8 +307,8 @@ async def resolve(url: str) -> tuple[str, int]:
         raise NoServer(url, "write it as coap://HOST:PORT")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        raise NoServer(url, error.strerror or str(error)) from None
+    except (OSError, UnicodeError) as error:
+        raise NoServer(url, getattr(error, "strerror", None) or str(error)) from None
     # Where a name has both, IPv4: a server on this machine always has it.
     _, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     return str(address[0]), int(address[1])

@@ -55,6 +55,27 @@ class Summary:
     refusals_total: int
     lost_registrations_total: int
 
+    def __str__(self) -> str:
+        """A line for people: how it stands, and what was since the start."""
+        happened = (
+            f"{self.registrations_total} registrations, {self.updates_total} updates, {self.sends_total} Sends, "
+            f"{self.notifications_total} notifications, {self.served_total} requests served"
+        )
+        troubles = {
+            "registrations or updates refused or unanswered": self.refusals_total,
+            "registrations lost": self.lost_registrations_total,
+            "Sends failed": self.failed_sends_total,
+            "datagrams lost": self.lost,
+            "faults": self.faults,
+        }
+        bad = "".join(f", {number} {what}" for what, number in troubles.items() if number)
+        silent = "; no answer from the server yet" if self.started and not self._ended else ""
+        return f"{self.registered} of {self.devices} registered: {happened}{bad}{silent}"
+
+    @property
+    def _ended(self) -> int:
+        return self.registrations_total + self.refusals_total
+
 
 class Tally:
     """Counts what happens."""

@@ -1,0 +1,26 @@
+"""A fleet's numbers as a line for people."""
+
+from stellwerk.sim.happenings import Registered, RegistrationRefused
+from stellwerk.sim.summary import Tally
+
+
+def line(tally: Tally, registered: int = 0) -> str:
+    return str(tally.summarize(1.0, devices=3, registered=registered, asleep=0, faults=0, lost=0))
+
+
+def test_silence_is_said():
+    tally = Tally()
+    tally.started = 3
+    assert line(tally).startswith("0 of 3 registered: 0 registrations")
+    assert line(tally).endswith("; no answer from the server yet")
+
+
+def test_troubles_are_named_only_where_there_are_some():
+    tally = Tally()
+    tally.started = 3
+    tally.count(Registered("a", "rd/1"))
+    assert line(tally, 1) == (
+        "1 of 3 registered: 1 registrations, 0 updates, 0 Sends, 0 notifications, 0 requests served"
+    )
+    tally.count(RegistrationRefused("b", "4.03"))
+    assert line(tally, 1).endswith(", 1 registrations or updates refused or unanswered")
