@@ -14,7 +14,8 @@ class SendRequest:
     ``token`` is drawn by the caller (at least 4 unguessable bytes), so that a wanted observation is stored before its
     Observe leaves. ``observe``: None for a plain request, 0 to observe, 1 to cancel (with the relation's token).
     Bodies above the block size go block-wise. Over NSTART it waits its turn; over the bound it fails as ``refused``.
-    ``once``: transmit a single time and never again, for a peer whose address is not proven (design §7).
+    ``once``: the peer's address is not proven; after the first transmission, repeat only what the peer's own datagrams
+    pay for (three times their bytes, decision 0006).
     """
 
     handle: int

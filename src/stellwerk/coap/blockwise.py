@@ -136,8 +136,9 @@ class Bodies:
             return self._full()
         assert isinstance(body.data, bytearray)
         if not block.more:
+            whole = bytes(body.data) + payload
             self.discard(body)
-            return bytes(body.data) + payload
+            return whole
         body.last = len(body.data)
         body.data += payload
         self._total += len(payload)
@@ -209,6 +210,8 @@ class Bodies:
         """Forget a body and give its room back."""
         self._timers.cancel(body)
         self._total -= len(body.data)
+        # Its dead timer may hold the body for a while, but not the bytes that no bound counts any more.
+        body.data = b""
         store = body.peer.bodies
         if store is not None:
             (store.arriving if body.arriving else store.leaving).pop(body.key, None)

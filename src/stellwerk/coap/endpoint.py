@@ -78,7 +78,10 @@ class Endpoint:
             known = layer.peers.find(peer) or layer.peers.find_or_add(peer, now)
             if known is None:
                 layer.refuse(peer, "peers_total", "too many peers")
-            elif code < 0x20:
+                return
+            if not known.verified:
+                layer.earn(known, len(datagram))
+            if code < 0x20:
                 self._serving.receive(known, message, datagram, now)
             else:
                 self._receive_response(known, message, datagram, now)

@@ -208,6 +208,7 @@ class Requests:
             sending.peer = new
             # The device is known to listen at its new address at this very moment.
             self._layer.datagrams.append((new.id, sending.datagram))
+            new.credit -= len(sending.datagram)
         if not old.sent:
             old.sent = None
         for exchange in clashing:

@@ -20,6 +20,7 @@ class Peer:
 
     __slots__ = (
         "bodies",
+        "credit",
         "decided",
         "evicted",
         "id",
@@ -40,7 +41,10 @@ class Peer:
         self.id = id
         self.verified = False
         self.unproven = False
-        """A device moved here and has not answered from here yet: nothing is retransmitted to it (design §7)."""
+        """A device moved here and has not answered from here yet: repetitions are paid from ``credit`` (decision 0006)."""
+        self.credit = 0
+        """Bytes that we may still send unasked while the address is not verified: what came from it, times the
+        amplification limit, less what went there."""
         self.parameters: Parameters | None = None
         self.next_mid = -1
         self.sent: dict[int, Transmission] | None = None

@@ -34,6 +34,9 @@ class Owner(Protocol):
         ...
 
 
+_MOST_CREDIT = 8_192
+
+
 class Transmission(Timed):
     """One confirmable message under way."""
 
@@ -114,6 +117,7 @@ class MessageLayer:
                 # Undecided and non-confirmable duplicates have no reply: swallowed.
                 if known.reply is not None:
                     self.datagrams.append((peer.id, known.reply))
+                    peer.credit -= len(known.reply)
                 return None
         if peer.pending >= self.limits.pending_per_peer:
             self.refuse(peer.id, "pending_per_peer", "too many undecided messages")
@@ -153,6 +157,7 @@ class MessageLayer:
             inbound.acked = True
             inbound.reply = encode_empty(ACK, inbound.mid)
             self.datagrams.append((inbound.peer.id, inbound.reply))
+            inbound.peer.credit -= len(inbound.reply)
 
     def reject(self, inbound: Inbound, now: float) -> None:
         """Refuse a message with RST if it is confirmable; its duplicates get the same."""
@@ -194,6 +199,7 @@ class MessageLayer:
             peer.sent = {}
         peer.sent[mid] = sending
         self.datagrams.append((peer.id, datagram))
+        peer.credit -= len(datagram)
         self.timers.arm(sending, now + timeout)
         return sending
 
@@ -212,13 +218,19 @@ class MessageLayer:
         sending.left -= 1
         sending.timeout *= 2
         peer = sending.peer
-        # A bounded or single transmission still waits its full time for an answer; only the repetition is left out.
-        if not sending.once and not peer.unproven:
-            if sending.budget is None or peer.verified:
-                self.datagrams.append((peer.id, sending.datagram))
-            elif sending.budget >= len(sending.datagram):
-                sending.budget -= len(sending.datagram)
-                self.datagrams.append((peer.id, sending.datagram))
+        size = len(sending.datagram)
+        # A bounded transmission still waits its full time for an answer; only repetitions beyond the bound are left out.
+        if peer.verified:
+            affordable = True
+        elif sending.once or peer.unproven:
+            affordable = peer.credit >= size
+        else:
+            affordable = sending.budget is None or sending.budget >= size
+        if affordable:
+            peer.credit -= size
+            if sending.budget is not None:
+                sending.budget -= size
+            self.datagrams.append((peer.id, sending.datagram))
         self.timers.arm(sending, now + sending.timeout)
 
     def stop(self, sending: Transmission) -> None:
@@ -239,6 +251,10 @@ class MessageLayer:
             self.stop(sending)
             self.verify(peer)
         return sending
+
+    def earn(self, peer: Peer, size: int) -> None:
+        """``size`` bytes came from an address that is not verified."""
+        peer.credit = min(peer.credit + self.limits.amplification * size, _MOST_CREDIT)
 
     def verify(self, peer: Peer) -> None:
         """The address of ``peer`` is proven: it reacted to something only it could have received."""

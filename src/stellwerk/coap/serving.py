@@ -255,6 +255,7 @@ class Serving:
             budget = layer.limits.amplification * inbound.size - (4 if inbound.acked else 0)
             if 5 + len(token) + len(encoded) + len(payload) > budget:
                 code, encoded, payload = self._cut_down(inbound, code, encoded, payload, budget, now)
+            peer.credit -= 5 + len(token) + len(encoded) + len(payload)
         if not inbound.confirmable:
             layer.send_non_confirmable(peer, code, token, encoded, payload)
         elif not inbound.acked:

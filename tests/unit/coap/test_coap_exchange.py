@@ -4,7 +4,7 @@ import pytest
 from coap_wire import DEVICE, MOVED, Bench, ack, con, non, rst
 
 from stellwerk.coap import actions, codes, events
-from stellwerk.coap.message import ACK, CON, RST
+from stellwerk.coap.message import ACK, CON, RST, encode_message
 from stellwerk.coap.options import BLOCK1, BLOCK2, ECHO, ETAG, SIZE1, encode_block, read_options
 from stellwerk.coap.parameters import Limits, Parameters
 
@@ -189,13 +189,40 @@ def test_a_forgotten_peer_ends_all_its_requests():
     assert (bench.sent(), bench.events()) == ([], [])
 
 
-def test_a_single_transmission_is_never_repeated():
+def test_to_an_address_that_never_sent_anything_nothing_is_repeated():
     bench = Bench()
     bench.submit(request(once=True))
     assert len(bench.sent()) == 1
     bench.after(100)
     assert bench.sent() == []
     assert bench.event(events.RequestFailed).reason == "timeout"
+
+
+@pytest.mark.parametrize("size", [0, 4, 10, 40, 400])
+def test_to_an_unproven_address_no_more_than_three_times_its_bytes_are_sent(size):
+    bench = Bench()
+    question = con(codes.POST, 5, path=("rd",), payload=bytes(size))
+    bench.feed(question)
+    bench.submit(actions.Respond(bench.event(events.RequestReceived).exchange, codes.CREATED, ("rd", "k7x")))
+    answer = one(bench)
+    bench.submit(request(once=True))
+    first = one(bench)
+    bench.after(100)
+    again = bench.sent()
+    assert all(message == first for message in again)
+    spent = len(encode_message(answer)) + (1 + len(again)) * len(encode_message(first))
+    assert spent <= 3 * len(encode_message(question)) or not again
+    assert len(again) == 4 if size >= 40 else len(again) < 4
+    assert bench.event(events.RequestFailed).reason == "timeout"
+
+
+def test_a_proven_address_gets_the_repetitions_that_were_left_out():
+    bench = Bench()
+    bench.submit(request(once=True))
+    first = one(bench)
+    bench.submit(actions.VerifyPeer(DEVICE))
+    bench.after(4)
+    assert one(bench) == first
 
 
 def test_no_empty_path_segment_ever_leaves():
@@ -215,9 +242,13 @@ def test_requests_follow_a_device_as_the_same_messages():
     bench.feed(con(codes.POST, 5, path=("rd", "1")), peer=MOVED)
     bench.submit(actions.MovePeer(DEVICE, MOVED))
     assert bench.sent_to() == [(MOVED, first)]
-    # Unproven until it answers: no repetition.
-    bench.after(10)
-    assert bench.sent() == [ack(0, 5)]
+    # Unproven until it answers: repeated only as far as its own bytes pay for it.
+    bench.after(40)
+    later = bench.sent()
+    assert later[0] == ack(0, 5)
+    assert later[1:] == [first] * len(later[1:])
+    spent = sum(len(encode_message(each)) for each in [first, *later])
+    assert spent <= 3 * len(encode_message(con(codes.POST, 5, path=("rd", "1"))))
     bench.feed(ack(codes.CONTENT, first.mid, b"aaaa"), peer=MOVED)
     assert [type(event) for event in bench.events()] == [events.RequestReceived, events.ResponseReceived]
     ((peer, second),) = bench.sent_to()

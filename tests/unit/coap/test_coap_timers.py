@@ -45,3 +45,24 @@ def test_only_the_last_word_about_each_counts(moves):
     for now in range(1, 22):
         timers.fire_due(float(now))
     assert sorted((bells.index(bell), now) for bell, now in rung) == sorted(wanted.items())
+
+
+def test_what_is_armed_and_cancelled_is_let_go_before_its_time():
+    timers, rung = Timers(), []
+    kept = Bell(rung)
+    timers.arm(kept, 50.0)
+    gone = []
+    for _ in range(10_000):
+        bell = Bell(rung)
+        timers.arm(bell, 100.0)
+        timers.cancel(bell)
+        gone.append(bell)
+    assert len(timers) < 200
+    for bell in gone[:10]:
+        timers.arm(bell, 60.0)
+    timers.fire_due(55.0)
+    assert [bell for bell, _ in rung] == [kept]
+    timers.fire_due(99.0)
+    assert len(rung) == 11
+    assert timers.next_due() == float("inf")
+    assert len(timers) == 0
