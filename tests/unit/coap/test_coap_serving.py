@@ -1,5 +1,7 @@
 """The server role: rules for options, blocks that arrive, large answers, unverified peers, being observed."""
 
+import tracemalloc
+
 import pytest
 from coap_wire import DEVICE, Bench, ack, con, non, rst
 
@@ -252,6 +254,19 @@ def test_all_bodies_together_are_bounded():
     bench.after(93.1)
     bench.feed(part(4, 0, True))
     assert bench.sent()[0].code == codes.CONTINUE
+
+
+@pytest.mark.spec("BLK-11")
+def test_a_transfer_that_is_begun_over_and_over_holds_no_more_than_one_body():
+    bench = Bench()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for mid in range(5_000):
+        bench.feed(part(mid, 0, True, exponent=6))
+        bench.sent()
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 256 * 1024
 
 
 @pytest.mark.spec("BLK-11", "BLK-12")
