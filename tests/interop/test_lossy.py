@@ -20,8 +20,6 @@ from stellwerk.sim.relay import Relay, RelayOptions
 
 DEVICES = 10
 ROUNDS = 4
-# Nothing is lost while an address is proven: until it answers once, it gets a single transmission (design §7).
-ODD = Conditions(duplication=0.1, delay_s=0.005, jitter_s=0.02, reorder=0.2, reorder_delay_s=0.3)
 BAD = Conditions(loss=0.2, duplication=0.1, delay_s=0.005, jitter_s=0.02, reorder=0.2, reorder_delay_s=0.3)
 
 
@@ -39,10 +37,6 @@ class RelayThread:
     @staticmethod
     async def _start(options: RelayOptions) -> Relay:
         return Relay(options)
-
-    def play(self, conditions: Conditions) -> None:
-        """Another weather, both ways."""
-        self.relay.up.conditions = self.relay.down.conditions = conditions
 
     def move(self) -> None:
         """All devices get new ports towards the server, as behind a NAT that restarts."""
@@ -124,15 +118,6 @@ def test_every_command_over_a_bad_network_ends_once_and_says_the_truth(server: S
 
     posted: dict[str, tuple[int, str, str]] = {}
 
-    def prove() -> None:
-        """A Read is answered by every device at the address it has now."""
-        relay.play(ODD)
-        mine = {server.api.command(name, "READ /3303/0/5700"): index for index, name in enumerate(names)}
-        posted.update({name: (index, "READ", "READ /3303/0/5700") for name, index in mine.items()})
-        wait_until(lambda: set(_outcomes(server, names)) >= set(mine), within_s=60, what="every device answers")
-        relay.play(BAD)
-
-    prove()
     for turn in range(ROUNDS):
         for index, name in enumerate(names):
             for content in (
@@ -144,11 +129,9 @@ def test_every_command_over_a_bad_network_ends_once_and_says_the_truth(server: S
         if turn == ROUNDS // 2 - 1:
             # In the middle of it all the NAT forgets; NoSec devices are found again by their Update (R-14).
             relay.move()
-            relay.play(ODD)
             for each in devices:
                 assert each.update(within_s=60).code == CHANGED
-            prove()
-    assert len(posted) == (3 * ROUNDS + 2) * DEVICES >= 100
+    assert len(posted) == 3 * ROUNDS * DEVICES >= 100
 
     deadline = time.monotonic() + 220
 
@@ -165,7 +148,8 @@ def test_every_command_over_a_bad_network_ends_once_and_says_the_truth(server: S
     codes = Counter(found[0]["status"]["code"] for found in outcomes.values())
     print(f"outcomes over a bad network: {dict(codes)}")  # noqa: T201
     assert set(codes) <= {200, 408}, codes
-    # (1 - 0.8 * 0.8) ** 5 of the commands lose all five transmissions or answers: 0.6 %.
+    # (1 - 0.8 * 0.8) ** 5 of the commands lose all five transmissions or answers: 0.6 %. An address that just
+    # moved pays for fewer (decision 0006).
     assert codes[408] <= 0.15 * len(posted), codes
     for name, (index, method, content) in posted.items():
         status, thing = outcomes[name][0]["status"]["code"], things[index]

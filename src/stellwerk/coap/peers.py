@@ -41,7 +41,7 @@ class Peer:
         self.id = id
         self.verified = False
         self.unproven = False
-        """A device moved here and has not answered from here yet: repetitions are paid from ``credit`` (decision 0006)."""
+        """A device moved here and has not answered from here yet: ``credit`` pays for repetitions (decision 0006)."""
         self.credit = 0
         """Bytes that we may still send unasked while the address is not verified: what came from it, times the
         amplification limit, less what went there."""

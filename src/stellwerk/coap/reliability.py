@@ -219,7 +219,7 @@ class MessageLayer:
         sending.timeout *= 2
         peer = sending.peer
         size = len(sending.datagram)
-        # A bounded transmission still waits its full time for an answer; only repetitions beyond the bound are left out.
+        # A bounded transmission still waits its full time for an answer; only what goes beyond the bound is left out.
         if peer.verified:
             affordable = True
         elif sending.once or peer.unproven:
