@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, assert_never
 
 import structlog
@@ -134,6 +134,9 @@ class Link:
                 log.exception("event.failed", event_type=type(event).__name__, peer=str(event.peer))
                 if isinstance(event, events.RequestReceived):
                     self._submit(actions.Respond(event.exchange, codes.INTERNAL_SERVER_ERROR))
+                elif isinstance(event, events.NotificationReceived | events.RequestQuestion | events.TokenQuestion):
+                    # Forgotten, so that its repetition is not taken for a duplicate.
+                    self._submit(actions.Drop(event.exchange))
 
     def _handle_one(self, event: Event, at: Instant) -> None:
         match event:
@@ -193,6 +196,8 @@ class Link:
         pending = self._pending.get(event.handle)
         if pending is not None and event.code in _TRY_ANOTHER_FORMAT and pending.formats:
             following, pending.formats = pending.formats[0], pending.formats[1:]
+            # It may have moved since it was asked; where it answered from, it is.
+            pending.registration = replace(pending.registration, peer=event.peer, proven=True)
             self._transmit(event.handle, following)
             return
         self._pending.pop(event.handle, None)

@@ -109,6 +109,19 @@ def test_a_mistake_with_one_event_leaves_the_others_alone_and_is_answered() -> N
 
 
 @pytest.mark.spec("OB-3")
+def test_a_mistake_with_a_notification_leaves_it_to_be_repeated() -> None:
+    link, uses, submitted = linked()
+
+    def fail(*parameters: Any) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    uses.notified = fail  # type: ignore[method-assign]
+    with capture_logs():
+        link.handle([events.NotificationReceived(5, 0, PEER, b"t", codes.CONTENT, None, (), b"", 2, b"r", True)], AT)
+    assert submitted == [actions.Drop(5)]
+
+
+@pytest.mark.spec("OB-3")
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_notification_is_accepted_once_stored_and_dropped_otherwise(stored: bool) -> None:
     link, uses, submitted = linked()

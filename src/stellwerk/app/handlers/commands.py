@@ -7,7 +7,7 @@ The order is always the same: the row first, then `sent` committed, then the dat
 import asyncio
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -62,7 +62,8 @@ _FAILURES: Final = {
 
 class Commands:
     """``awake_s``: how long a queue-mode device listens after its last uplink (contract QM-2); ``again_s``: how long
-    until an outcome that the store did not take is offered again."""
+    until what the store did not take is offered again; ``grace_s``: what a registration has beyond its lifetime
+    (R-6)."""
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class Commands:
         limits: Limits,
         awake_s: float,
         again_s: float = 1.0,
+        grace_s: float = 0.0,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -90,6 +92,7 @@ class Commands:
         self._limits = limits
         self._awake_s = awake_s
         self._again_s = again_s
+        self._grace_s = grace_s
         self._waiting: dict[DeviceId, deque[Command]] = {}
         self._active: dict[DeviceId, Command] = {}
         self._by_handle: dict[int, Command] = {}
@@ -279,6 +282,10 @@ class Commands:
                 self._waiting.setdefault(command.device_id, deque()).appendleft(command)
                 if isinstance(command.operation, Observe) and command.command_id not in self._resent:
                     self._observations.dropped(command.device_id, command.operation.path)
+                if self._registry.of(command.device_id) is None:
+                    self.device_lost(command.device_id, Instant(self._clock.now(), self._clock.wall_ms()))
+                else:
+                    asyncio.get_running_loop().call_later(self._again_s, self._drain, command.device_id)
                 return
             self._resent.discard(command.command_id)
             current = self._registry.of(command.device_id)
@@ -299,6 +306,15 @@ class Commands:
         command = self._by_handle.pop(answer.handle, None)
         if command is None:
             return False
+        try:
+            self._conclude(command, answer, at)
+        except Exception as error:
+            # Whatever mistake of ours that is: the command ends, and those behind it get their turn.
+            log.exception("command.answer_failed", command_id=command.command_id)
+            self._end(command, Step.REFUSED, "adapter", f"internal error: {type(error).__name__}", at.wall_ms)
+        return True
+
+    def _conclude(self, command: Command, answer: DeviceAnswer, at: Instant) -> None:
         known = self._registry.of(command.device_id)
         if answer.failure:
             step, reason, text = _FAILURES[answer.failure]
@@ -308,7 +324,7 @@ class Commands:
                 known.last_heard = NEVER
             detail = f"{text}: {answer.detail}" if answer.detail else text
             self._end(command, step, reason, detail, at.wall_ms)
-            return True
+            return
         if known is not None:
             known.last_heard = at.now
             if not known.registration.proven:
@@ -319,7 +335,7 @@ class Commands:
             text = answer.payload[:200].decode("utf-8", "replace")
             detail = f"the device answered {dotted(answer.status)}{': ' + text if text else ''}"
             self._end(command, Step.REFUSED, reason, detail, at.wall_ms, answer)
-            return True
+            return
         if isinstance(command.operation, Read | Observe) and known is not None:
             content_format = None if answer.content_format < 0 else answer.content_format
             try:
@@ -333,9 +349,8 @@ class Commands:
                 )
             except PeerError as error:
                 self._end(command, Step.REFUSED, "adapter", f"the answer does not decode: {error}", at.wall_ms)
-                return True
+                return
         self._end(command, Step.SUCCEEDED, "ok", "", at.wall_ms, answer)
-        return True
 
     def _end(
         self,
@@ -372,27 +387,33 @@ class Commands:
 
         def done(error: Exception | None) -> None:
             if error is not None:
-                log.warning("command.outcome_not_stored", command_id=command.command_id, error=repr(error))
-                again = self._submit_again(Commit((row,), changes, done))
-                if self._tasks.spawn(f"outcome {command.command_id}", again):
-                    return
-            else:
-                command.step = step
-                for change in changes:
-                    if isinstance(change, DropObservation):
-                        self._observations.dropped(change.device_id, change.path)
+                self._offer_again(command, error, submit)
+                return
+            command.step = step
+            for change in changes:
+                if isinstance(change, DropObservation):
+                    self._observations.dropped(change.device_id, change.path)
             if self._active.get(command.device_id) is command:
                 del self._active[command.device_id]
             self._drain(command.device_id)
             if command.device_id not in self._active and command.device_id not in self._waiting:
                 self._uplink_labels.pop(command.device_id, None)
 
-        self._store.submit(Commit((row,), changes, done))
+        def submit() -> None:
+            self._store.submit(Commit((row,), changes, done))
 
-    async def _submit_again(self, commit: Commit) -> None:
-        """What the device said is not lost to a store that is busy for a while; meanwhile the command stays open."""
-        await asyncio.sleep(self._again_s)
-        self._store.submit(commit)
+        submit()
+
+    def _offer_again(self, command: Command, error: Exception, submit: Callable[[], None]) -> None:
+        """What became of a command is not lost to a store that is busy for a while; until then the command is open."""
+        log.warning("command.outcome_not_stored", command_id=command.command_id, error=repr(error))
+
+        async def later() -> None:
+            await asyncio.sleep(self._again_s)
+            submit()
+
+        if not self._tasks.spawn(f"outcome {command.command_id}", later()):
+            asyncio.get_running_loop().call_later(self._again_s, submit)
 
     def _never_sent(self, command: Command, step: Step, reason: str, detail: str, at_ms: int) -> None:
         row = JournalEntry(
@@ -406,20 +427,30 @@ class Commands:
             detail=detail,
             command_id=command.command_id,
         )
+        changes: list[Change] = []
+        operation = command.operation
         if command.command_id in self._resent:
             self._resent.discard(command.command_id)
-            change: Change = ChangeCommand(command.command_id, step, at_ms, reason, detail)
+            changes.append(ChangeCommand(command.command_id, step, at_ms, reason, detail))
+            if isinstance(operation, Observe):
+                # Wanted since it was first sent; the command has failed, so nothing is.
+                changes.append(DropObservation(command.device_id, operation.path))
         else:
-            change = CommandNeverSent(command, step, at_ms)
-        self._store.submit(Commit((row,), (change,), _log_failure))
+            changes.append(CommandNeverSent(command, step, at_ms))
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                self._offer_again(command, error, submit)
+            elif len(changes) > 1:
+                self._observations.dropped(command.device_id, operation.path)
+
+        def submit() -> None:
+            self._store.submit(Commit((row,), changes, done))
+
+        submit()
 
 
 _UNKNOWN_TEXT: Final = "sent, and the server restarted before the answer; not repeated because repeating could do harm"
-
-
-def _log_failure(error: Exception | None) -> None:
-    if error is not None:
-        log.warning("command.outcome_not_stored", error=repr(error))
 
 
 def _json_text(content: Any) -> str:

@@ -1,0 +1,125 @@
+"""Every command ends once, and what is wanted is asked for again, whatever goes wrong in between."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stellwerk.app.ports import StoreOverloaded
+from stellwerk.coap import codes
+from tests.scenario.stack import Stack, ack, after, con
+from tests.scenario.test_commands import execute, path_of, read
+from tests.scenario.test_observations import OBSERVE_0, observe
+from tests.scenario.test_registration import ELSEWHERE, LINKS, register
+from tests.scenario.test_storms import SLEEPER, answer, responses
+from tests.scenario.trouble import TroubledStore
+
+
+@pytest.fixture
+def store() -> TroubledStore:
+    return TroubledStore()
+
+
+@pytest.fixture
+def troubled(store: TroubledStore) -> Iterator[Stack]:
+    made = Stack(store=store)
+    yield made
+    made.close()
+
+
+def open_commands(stack: Stack) -> list[Any]:
+    assert stack.store is not None
+    return list(stack.run(stack.store.open_commands(None, 10)))
+
+
+# -- commands --
+
+
+@pytest.mark.spec("D2C 7")
+def test_commands_that_never_left_end_although_the_store_is_full_at_first(
+    troubled: Stack, store: TroubledStore
+) -> None:
+    device = troubled.provision("dev1")
+    location = register(troubled, target=SLEEPER)
+    troubled << after(100)
+    troubled.post(device, read("/3/0/0"))
+    troubled.commands._again_s = 0.0
+    lost = troubled.commands.device_lost
+
+    def lost_while_full(*parameters: Any) -> None:
+        store.refuse_next = 2
+        lost(*parameters)
+
+    troubled.commands.device_lost = lost_while_full  # type: ignore[method-assign]
+    troubled << con(codes.DELETE, location, mid=2) >> ack(codes.DELETED, mid=2)
+    assert responses(troubled, device) == [(408, "timeout-binding")]
+    assert open_commands(troubled) == []
+
+
+@pytest.mark.spec("D2C 7")
+def test_an_observe_that_failed_after_a_restart_is_not_wanted_any_more() -> None:
+    before = Stack()
+    device = before.provision("dev1")
+    register(before, target=SLEEPER)
+    before.post(device, observe())
+    assert OBSERVE_0 in before.take().options
+    stack = Stack(store=before.store, clock=before.clock, seed=1, ask_for_s=247)
+    stack.run(stack._then_settle(stack.commands.recover()))
+    stack << after(3001)
+    assert responses(stack, device) == [(408, "timeout-binding")]
+    assert stack.store is not None
+    assert stack.run(stack.store.observations_of(device.device_id)) == []
+    register(stack, mid=9)
+    assert stack.silent()
+    before.close()
+    stack.close()
+
+
+def test_a_command_that_could_not_be_marked_sent_ends_with_its_registration(
+    troubled: Stack, store: TroubledStore
+) -> None:
+    device = troubled.provision("dev1")
+    location = register(troubled)
+    store.slow = True
+    troubled.post(device, read("/3/0/0"))
+    (held,), store._held = store._held, []
+    store.slow = False
+    troubled << con(codes.DELETE, location, mid=2) >> ack(codes.DELETED, mid=2)
+
+    async def fail() -> None:
+        held.done(StoreOverloaded(1))
+        await troubled._settle()
+
+    troubled.run(fail())
+    assert responses(troubled, device) == [(408, "timeout-binding")]
+    assert open_commands(troubled) == []
+
+
+def test_a_mistake_of_ours_with_an_answer_ends_its_command_and_lets_the_next_one_go(stack: Stack) -> None:
+    device = stack.provision("dev1")
+    register(stack)
+    stack.post(device, read("/3/0/0"), execute("/3/0/4"))
+    request = stack.take()
+    known = stack.registry.of(device.device_id)
+    assert known is not None
+    known.registration = replace(known.registration, types=None)  # type: ignore[arg-type]
+    answer(stack, request)
+    assert responses(stack, device) == [(500, "adapter")]
+    assert path_of(stack.take()) == "/3/0/4"
+
+
+@pytest.mark.spec("D-2", "R-14")
+def test_another_format_is_tried_where_the_device_is_now(stack: Stack) -> None:
+    device = stack.provision("dev1")
+    links = LINKS.replace(b"ct=112", b'ct="112 110"')
+    stack << con(codes.POST, "/rd?ep=dev1&lt=300&lwm2m=1.1", mid=1, payload=links, content_format=40)
+    location = "/" + "/".join(value.decode() for number, value in stack.take().options if number == 8)
+    stack.post(device, read("/3/0/0"))
+    request = stack.take()
+    stack << con(codes.POST, location, mid=2, peer=ELSEWHERE)
+    stack.out.clear()
+    stack << ack(codes.NOT_ACCEPTABLE, mid=request.mid, token=request.token, peer=ELSEWHERE)
+    peer, again = stack.out.pop(0)
+    assert (peer, path_of(again)) == (ELSEWHERE, "/3/0/0")
+    assert (17, b"\x6e") in again.options
