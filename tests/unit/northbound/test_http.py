@@ -10,6 +10,12 @@ def test_the_process_is_alive_without_a_token(world: Any):
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+def test_health_may_be_asked_without_a_body(world: Any, path: str):
+    answer = world.call("HEAD", path, mount="")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_traffic_may_come_once_nothing_is_missing(world: Any):
     world.missing.append("coap")
     answer = world.get("/health/ready", mount="")

@@ -55,7 +55,8 @@ def parse_query(raw: bytes, strict: bool) -> Query:
                 if rcn not in _KNOWN_RCN:
                     raise Refusal(Rsc.BAD_REQUEST, f"rcn={rcn} is not defined; use 1, 4 or 8")
             case "ty":
-                types.update(_number(name, each) for each in text.split("+"))
+                # TS-0009 6.2.2.2: values are parted by '+', which a query also uses for a blank.
+                types.update(_number(name, each) for each in text.replace(" ", "+").split("+"))
             case "limit" | "lim":
                 limit = min(_number(name, text), LARGEST_PAGE)
                 if not limit:

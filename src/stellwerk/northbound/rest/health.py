@@ -19,10 +19,13 @@ def health_routes(services: Services) -> APIRouter:
     store answers, else 503 with what is missing."""
     router = APIRouter(prefix="/health", tags=["Health"])
 
+    # Some balancers ask with HEAD.
+    @router.head("/live", include_in_schema=False)
     @router.get("/live", summary="Whether the process answers")
     async def live() -> JSONResponse:
         return JSONResponse({"status": "alive"})
 
+    @router.head("/ready", include_in_schema=False)
     @router.get("/ready", summary="Whether traffic may come", responses={503: {"description": "Something is missing"}})
     async def ready() -> JSONResponse:
         missing = list(await services.ready())

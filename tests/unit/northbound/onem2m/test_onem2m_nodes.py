@@ -165,3 +165,11 @@ def test_a_device_made_anew_under_an_old_name_is_another_resource(world: Any):
     item = {"noRNe": "device001", "ni": "urn:x:1", "profe": "SCS-LwM2M"}
     world.post("/device-provisioning/request", 28, {"dtiot:noPRt": {"opern": 1, "reqLt": [item]}})
     assert world.get("/device001").json()["node"]["resourceID"] != before
+
+
+@pytest.mark.spec("D2C 4.3")
+@pytest.mark.parametrize("parted", ["14+2", "14%2B2", "14&ty=2"])
+def test_several_types_of_children_may_be_asked_for(world: Any, parted: str):
+    world.device()
+    found = world.get(f"?rcn=8&ty={parted}").json()["m2m:cb"]
+    assert set(found) == {"m2m:ae", "m2m:nod"}
