@@ -1,18 +1,19 @@
 """Every command ends once, and what is wanted is asked for again, whatever goes wrong in between."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from stellwerk.app.ports import StoreOverloaded
+from stellwerk.app.ports import Commit, DropObservation, StoreOverloaded
 from stellwerk.coap import codes
 from tests.scenario.stack import Stack, ack, after, con
 from tests.scenario.test_commands import execute, path_of, read
-from tests.scenario.test_observations import OBSERVE_0, observe
+from tests.scenario.test_observations import OBSERVE_0, PATH, VALUE, establish, notification, observe, wanted
 from tests.scenario.test_registration import ELSEWHERE, LINKS, register
-from tests.scenario.test_storms import SLEEPER, answer, responses
+from tests.scenario.test_storms import SLEEPER, answer, feed, responses, sent_codes
 from tests.scenario.trouble import TroubledStore
 
 
@@ -123,3 +124,90 @@ def test_another_format_is_tried_where_the_device_is_now(stack: Stack) -> None:
     peer, again = stack.out.pop(0)
     assert (peer, path_of(again)) == (ELSEWHERE, "/3/0/0")
     assert (17, b"\x6e") in again.options
+
+
+# -- observations --
+
+
+@pytest.mark.spec("OB-7", "Design 7")
+def test_an_observe_that_was_lost_is_asked_again_when_the_device_is_heard(stack: Stack) -> None:
+    device = stack.provision("dev1")
+    location = register(stack)
+    stack.run(stack._then_settle(stack.observations.observe(device.device_id, PATH)))
+    lost = stack.take()
+    stack << after(300)
+    stack.out.clear()
+    assert "observe-failed" in stack.log(device)
+    stack << con(codes.POST, location, mid=2) >> ack(codes.CHANGED, mid=2)
+    again = stack.take()
+    assert (path_of(again), again.token) == (VALUE, lost.token)
+    establish(stack, again)
+    stack << con(codes.POST, location, mid=3) >> ack(codes.CHANGED, mid=3)
+    assert stack.silent()
+    stack << notification(again.token, mid=50, number=2) >> ack(mid=50)
+
+
+@pytest.mark.spec("OB-7")
+def test_what_the_store_could_not_take_after_a_register_is_asked_for_when_the_device_is_heard(
+    troubled: Stack, store: TroubledStore
+) -> None:
+    device = troubled.provision("dev1")
+    register(troubled)
+    old = wanted(troubled, device)
+    restore = troubled.observations.restore
+
+    async def restore_while_full(known: Any) -> None:
+        store.refuse_next = 1
+        await restore(known)
+
+    troubled.observations.restore = restore_while_full  # type: ignore[method-assign]
+    location = register(troubled, mid=2)
+    assert troubled.silent()
+    troubled.observations.restore = restore  # type: ignore[method-assign]
+    troubled << con(codes.POST, location, mid=3) >> ack(codes.CHANGED, mid=3)
+    assert establish(troubled, troubled.take()) != old
+
+
+@pytest.mark.spec("OB-7")
+def test_an_observation_given_up_while_it_is_being_restored_stays_given_up(
+    troubled: Stack, store: TroubledStore
+) -> None:
+    device = troubled.provision("dev1")
+    register(troubled)
+    wanted(troubled, device)
+    known = troubled.registry.of(device.device_id)
+    assert known is not None
+    store.slow = True
+
+    async def give_up_meanwhile() -> None:
+        assert troubled.tasks.spawn("restore", troubled.observations.restore(known))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        store.submit(Commit((), (DropObservation(device.device_id, PATH),), lambda error: None))
+        troubled.observations.dropped(device.device_id, PATH)
+        store.catch_up()
+
+    troubled.run(troubled._then_settle(give_up_meanwhile()))
+    assert troubled.silent()
+    assert troubled.observations.of(device.device_id, PATH) is None
+
+
+# -- updates that overlap --
+
+
+@pytest.mark.spec("R-14")
+def test_an_update_behind_one_that_was_not_stored_brings_what_that_one_brought(
+    troubled: Stack, store: TroubledStore
+) -> None:
+    troubled.provision("dev1")
+    location = register(troubled)
+    store.refuse_next = 1
+    feed(
+        troubled,
+        con(codes.POST, location, mid=2, peer=ELSEWHERE),
+        con(codes.POST, location, mid=3, peer=ELSEWHERE),
+    )
+    assert sent_codes(troubled) == [codes.SERVICE_UNAVAILABLE, codes.CHANGED]
+    known = troubled.registry.at(location.removeprefix("/rd/"))
+    assert known is not None
+    assert known.registration.peer == ELSEWHERE

@@ -30,9 +30,12 @@ class Listening:
         name = f"observe {known.registration.endpoint_name}"
         if not self._tasks.spawn(name, self._observations.restore(known)):
             log.warning("observations.not_restored", endpoint_name=known.registration.endpoint_name)
+            self._observations.owe(known)
         self._commands.device_heard(known)
 
     def device_heard(self, known: Known, at: Instant) -> None:
+        if known.registration.device_id in self._observations.owed:
+            self._tasks.spawn(f"observe {known.registration.endpoint_name}", self._observations.resume(known))
         self._commands.device_heard(known)
 
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:

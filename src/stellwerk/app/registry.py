@@ -20,7 +20,7 @@ class Known:
     def __init__(self, registration: Registration, record: DeviceRecord, now: float) -> None:
         self.registration = registration
         self.pending: Registration | None = None
-        """What the registration becomes once the newest Update is stored; the next change starts from there."""
+        """What the registration becomes once its newest change is stored; the next change starts from there."""
         self.record = record
         self.uplink_labels = record.uplink_labels
         self.last_heard = now

@@ -164,12 +164,13 @@ class Uplinks:
             self._update(uplink, known, peer, receipt, at, answer)
 
     def _update(self, uplink: Update, known: Known, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
-        # An Update may come while another is being stored: it builds on that one.
-        registration = known.pending or known.registration
+        # An Update may come while another is being stored: it builds on that one, and repeats it should that one fail.
+        pending = known.pending
+        registration = pending or known.registration
         changes: tuple[Change, ...] = ()
         changed = None
         updated_ms = self._clock.lifetime_ms()
-        if uplink.query or uplink.body or peer != registration.peer:
+        if uplink.query or uplink.body or pending is not None or peer != registration.peer:
             try:
                 changed = self._changed(uplink, registration, peer, updated_ms)
             except PeerError as error:

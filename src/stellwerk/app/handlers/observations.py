@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 FIRST_HANDLE: Final = 1 << 48
 """Handles of re-observes start here; those of commands are their row ids."""
+_WORTH_ANOTHER_TRY: Final = ("timeout", "refused")
+"""A lost datagram or a bound of ours says nothing of what the device would answer."""
 
 
 class Observations:
@@ -46,6 +48,9 @@ class Observations:
         self._by_device: dict[DeviceId, dict[Path, WantedObservation]] = {}
         self._restoring: dict[int, WantedObservation] = {}
         self._next_handle = FIRST_HANDLE
+        self.owed: dict[DeviceId, dict[Path, WantedObservation] | None] = {}
+        """What a registered device is still to be asked for, None for all: its Observe went unanswered or could not be
+        sent. Asked again with `resume` when the device is heard."""
         self.on_heard: Callable[[Known], None] = _nobody
         """Told of a device after its notification was stored and acknowledged: it listens now (QM-3)."""
 
@@ -104,19 +109,45 @@ class Observations:
     async def restore(self, known: Known) -> None:
         """The device registered anew: its relations died. Draw new tokens, store them, then observe again."""
         device_id = known.registration.device_id
-        wanted = list((await self._wanted_of(device_id)).values())
-        if not wanted:
-            return
-        fresh = [replace(each, token=self._link.draw_token()) for each in wanted]
-        await commit(self._store, (), [PutObservation(each) for each in fresh])
+        self.owed.pop(device_id, None)
+        try:
+            wanted = list((await self._wanted_of(device_id)).values())
+            if not wanted:
+                return
+            fresh = [replace(each, token=self._link.draw_token()) for each in wanted]
+            await commit(self._store, (), [PutObservation(each) for each in fresh])
+        except Exception:
+            self.owe(known)
+            raise
         current = self._registry.of(device_id)
         still = current is not None and current.registration.location == known.registration.location
         for old, new in zip(wanted, fresh, strict=True):
+            now_wanted = self.of(device_id, old.path)
+            if now_wanted is None or _wish(now_wanted) != _wish(old):
+                # Given up, or wanted by another command, while the tokens were being stored.
+                continue
             self._by_token.pop(old.token, None)
             self._keep(new)
             self._link.forget_observation(known.registration.peer, old.token)
             if current is not None and still:
                 self._ask(new, current)
+
+    def owe(self, known: Known) -> None:
+        """The device could not be asked for what is wanted of it; `resume` will."""
+        current = self._registry.of(known.registration.device_id)
+        if current is not None:
+            self.owed[known.registration.device_id] = None
+
+    async def resume(self, known: Known) -> None:
+        """The device was heard: ask it for what is owed."""
+        owed = self.owed.pop(known.registration.device_id, {})
+        if owed is None:
+            await self.restore(known)
+            return
+        current = self._registry.of(known.registration.device_id)
+        for wanted in owed.values():
+            if current is not None and self._by_token.get(wanted.token) is wanted:
+                self._ask(wanted, current)
 
     def _ask(self, wanted: WantedObservation, known: Known) -> None:
         self._next_handle += 1
@@ -133,8 +164,13 @@ class Observations:
             return True
         if answer.failure or not is_success(answer.status) or not answer.observing:
             why = answer.failure or (dotted(answer.status) if not is_success(answer.status) else "a plain answer")
-            text = f"{wanted.path}: {why}; asked again after the next Register"
-            self._log(known, at, "observe-failed", text)
+            again = "with the next Register"
+            if answer.failure in _WORTH_ANOTHER_TRY and self._by_token.get(wanted.token) is wanted:
+                again = "when the device is heard"
+                owed = self.owed.setdefault(wanted.device_id, {})
+                if owed is not None:
+                    owed[wanted.path] = wanted
+            self._log(known, at, "observe-failed", f"{wanted.path}: {why}; asked again {again}")
             return True
         known.last_heard = at.now
         if not known.registration.proven:
@@ -201,6 +237,7 @@ class Observations:
 
     def forget_device(self, device_id: DeviceId) -> None:
         """The registration ended: nothing of the device needs to stay in memory."""
+        self.owed.pop(device_id, None)
         for wanted in self._by_device.pop(device_id, {}).values():
             self._by_token.pop(wanted.token, None)
 
@@ -279,6 +316,11 @@ class MovedWithoutUpdate(PeerError):
     def __init__(self, endpoint_name: str, registered: PeerId, actual: PeerId) -> None:
         self.endpoint_name, self.registered, self.actual = endpoint_name, registered, actual
         super().__init__(f"{endpoint_name} is registered at {registered}, not at {actual}")
+
+
+def _wish(wanted: WantedObservation) -> tuple[int, tuple[str, ...]]:
+    """What stays the same when only the token is drawn anew."""
+    return wanted.created_ms, wanted.labels
 
 
 def _nobody(known: Known) -> None:
