@@ -150,6 +150,7 @@ class Server:
             link=link,
             limits=limits,
             awake_s=settings.awake_s,
+            grace_s=settings.expiry_grace_s,
         )
         registering = Registering(
             store=store,

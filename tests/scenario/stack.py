@@ -162,6 +162,7 @@ class Stack:
             link=self.link,
             limits=Limits(),
             awake_s=93.0,
+            grace_s=self.grace_s,
         )
         self.registering = Registering(
             store=store,

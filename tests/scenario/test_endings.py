@@ -10,7 +10,7 @@ import pytest
 from stellwerk.app.ports import Commit, DropObservation, StoreOverloaded
 from stellwerk.coap import codes
 from tests.scenario.stack import Stack, ack, after, con
-from tests.scenario.test_commands import execute, path_of, read
+from tests.scenario.test_commands import execute, path_of, read, write
 from tests.scenario.test_observations import OBSERVE_0, PATH, VALUE, establish, notification, observe, wanted
 from tests.scenario.test_registration import ELSEWHERE, LINKS, register
 from tests.scenario.test_storms import SLEEPER, answer, feed, responses, sent_codes
@@ -211,3 +211,77 @@ def test_an_update_behind_one_that_was_not_stored_brings_what_that_one_brought(
     known = troubled.registry.at(location.removeprefix("/rd/"))
     assert known is not None
     assert known.registration.peer == ELSEWHERE
+
+
+# -- lifetimes that we write --
+
+
+def written(stack: Stack, device: Any, path: str, value: str, code: int = codes.CHANGED) -> None:
+    stack.post(device, write(path, value))
+    request = stack.take()
+    stack << ack(code, mid=request.mid, token=request.token)
+
+
+@pytest.mark.spec("R-8")
+def test_a_lifetime_that_the_device_took_from_us_holds_from_then_on(stack: Stack) -> None:
+    device = stack.provision("dev1")
+    register(stack)
+    stack << after(200)
+    written(stack, device, "/1/0/1", "60")
+    assert "lifetime-changed" in stack.log(device)
+    stack << after(59)
+    assert stack.registrations() == ["dev1"]
+    stack << after(2)
+    assert stack.registrations() == []
+
+
+@pytest.mark.spec("R-8")
+def test_a_longer_lifetime_that_the_device_took_survives_a_restart(stack: Stack) -> None:
+    device = stack.provision("dev1")
+    location = register(stack)
+    written(stack, device, "/1/0/1", "3000")
+    stack << con(codes.POST, location, mid=5) >> ack(codes.CHANGED, mid=5)
+    again = Stack(store=stack.store, clock=stack.clock, seed=1)
+    again << after(2999)
+    again << con(codes.POST, location, mid=6) >> ack(codes.CHANGED, mid=6)
+    again << after(3001)
+    again << con(codes.POST, location, mid=7) >> ack(codes.NOT_FOUND, mid=7)
+    again.close()
+
+
+@pytest.mark.spec("R-8", "R-18")
+@pytest.mark.parametrize("case", ["refused", "another resource", "several accounts"])
+def test_other_writes_leave_the_lifetime_alone(stack: Stack, case: str) -> None:
+    device = stack.provision("dev1")
+    location = register(stack)
+    if case == "several accounts":
+        stack << con(codes.POST, location, mid=2, payload=b"</1/0>,</1/1>,</3/0>") >> ack(codes.CHANGED, mid=2)
+    path = "/1/0/2" if case == "another resource" else "/1/0/1"
+    written(stack, device, path, "60", codes.UNAUTHORIZED if case == "refused" else codes.CHANGED)
+    stack << after(250)
+    assert stack.registrations() == ["dev1"]
+    stack << after(60)
+    assert stack.registrations() == []
+
+
+@pytest.mark.spec("R-8")
+def test_a_lifetime_that_could_not_be_stored_at_once_does_not_undo_an_update(
+    troubled: Stack, store: TroubledStore
+) -> None:
+    device = troubled.provision("dev1")
+    location = register(troubled)
+    troubled.post(device, write("/1/0/1", "60"))
+    request = troubled.take()
+    troubled.commands._again_s = 0.0
+    store.refuse_next = 1
+    feed(
+        troubled,
+        ack(codes.CHANGED, mid=request.mid, token=request.token),
+        con(codes.POST, location + "?b=UQ", mid=5),
+    )
+    known = troubled.registry.of(device.device_id)
+    assert known is not None
+    assert (known.registration.lifetime_s, known.registration.queue_mode, known.pending) == (60, True, None)
+    assert store.queue_length() == 0
+    stored = troubled.run(store.registration_of(device.device_id))
+    assert (stored.lifetime_s, stored.queue_mode) == (60, True)

@@ -5,9 +5,15 @@ from typing import Final
 
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.lwm2m.link_format import ObjectList
+from stellwerk.lwm2m.operations import Operation, Write
+from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.registration_parameters import MAX_LIFETIME_S
 from stellwerk.lwm2m.schema.library import DeviceTypes
 
 DEFAULT_LIFETIME_S: Final = 86_400
+_SERVER: Final = 1
+_LIFETIME: Final = 1
+
 INFINITE_MS: Final = 1 << 62
 """The deadline of a lifetime of 0 (Server object 1.2, resource 1)."""
 
@@ -44,3 +50,19 @@ class Registration:
         if self.lifetime_s == 0:
             return INFINITE_MS
         return self.updated_ms + self.lifetime_s * 1000 + int(grace_s * 1000)
+
+
+def written_lifetime(operation: Operation, objects: ObjectList) -> int | None:
+    """The lifetime in seconds that the device took with ``operation``: a Write to ``/1/x/1`` of the only server account
+    it lists (contract R-8). None otherwise; of several accounts we do not know ours, so its Update has to tell."""
+    if not isinstance(operation, Write) or operation.path[:1] != (_SERVER,) or len(operation.path) < 2:
+        return None
+    instance = operation.path[1]
+    listed = objects.objects.get(_SERVER)
+    if listed is not None and listed.instances not in ((), (instance,)):
+        return None
+    for entry in operation.content.entries:
+        value = entry.value
+        if entry.path == Path(_SERVER, instance, _LIFETIME) and isinstance(value, int):
+            return value if 0 <= value <= MAX_LIFETIME_S else None
+    return None

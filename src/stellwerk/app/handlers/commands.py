@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -19,6 +20,7 @@ from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
     Change,
     ChangeCommand,
+    ChangeRegistration,
     Clock,
     CommandNeverSent,
     CommandSent,
@@ -42,8 +44,9 @@ from stellwerk.core.instant import Instant
 from stellwerk.core.uuid_text import random_uuid
 from stellwerk.device.command import Command, Step, advance, after_restart
 from stellwerk.device.record import DeviceRecord
+from stellwerk.device.registration import Registration, written_lifetime
 from stellwerk.lwm2m.formats import decode_content
-from stellwerk.lwm2m.operations import CancelObservation, Observe, Read
+from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation, Read
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.lwm2m.status import dotted, is_success
 
@@ -385,7 +388,11 @@ class Commands:
         if cancelled or (isinstance(operation, Observe) and not observes):
             changes.append(DropObservation(command.device_id, operation.path))
 
+        renewed: Registration | None = None
+
         def done(error: Exception | None) -> None:
+            if renewed is not None:
+                self._settle_renewal(renewed, error)
             if error is not None:
                 self._offer_again(command, error, submit)
                 return
@@ -400,9 +407,41 @@ class Commands:
                 self._uplink_labels.pop(command.device_id, None)
 
         def submit() -> None:
-            self._store.submit(Commit((row,), changes, done))
+            nonlocal renewed
+            # Anew each time: an Update may have come since the store was busy.
+            renewed = self._renew(operation, command.device_id) if answered else None
+            if renewed is None:
+                self._store.submit(Commit((row,), changes, done))
+                return
+            text = f"{renewed.lifetime_s} s, written to {operation.path}"
+            line = JournalEntry(Kind.LOG, command.device_id, at_ms, reason="lifetime-changed", detail=text)
+            longer = ChangeRegistration(renewed, renewed.deadline_ms(self._grace_s))
+            self._store.submit(Commit((row, line), (*changes, longer), done))
 
         submit()
+
+    def _renew(self, operation: Operation, device_id: DeviceId) -> Registration | None:
+        """The registration under the lifetime that the device took with ``operation``, counted from now: it may never
+        send it in an Update (contract R-8). None where the operation says nothing of it."""
+        known = self._registry.of(device_id)
+        if known is None:
+            return None
+        before = known.pending or known.registration
+        lifetime_s = written_lifetime(operation, before.objects)
+        if lifetime_s is None:
+            return None
+        known.pending = replace(before, lifetime_s=lifetime_s, updated_ms=self._clock.lifetime_ms())
+        return known.pending
+
+    def _settle_renewal(self, renewed: Registration, error: Exception | None) -> None:
+        current = self._registry.at(renewed.location)
+        if current is None:
+            return
+        if current.pending is renewed:
+            current.pending = None
+        if error is None:
+            current.registration.lifetime_s = renewed.lifetime_s
+            current.registration.updated_ms = max(current.registration.updated_ms, renewed.updated_ms)
 
     def _offer_again(self, command: Command, error: Exception, submit: Callable[[], None]) -> None:
         """What became of a command is not lost to a store that is busy for a while; until then the command is open."""
