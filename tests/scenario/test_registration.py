@@ -67,6 +67,7 @@ def test_a_new_register_replaces_the_old_registration_under_a_new_location(stack
         ("/rd?ep=dev1&lwm2m=1.1", b'</>;rt="oma', codes.BAD_REQUEST),
         ("/rd?ep=dev1&lwm2m=1.1", b"\xff\xfe", codes.BAD_REQUEST),
         ("/rd?ep=stranger&lwm2m=1.1", LINKS, codes.FORBIDDEN),
+        ("/rd?ep=stranger&lwm2m=1.1", b"\xff\xfe", codes.FORBIDDEN),
     ],
 )
 def test_a_bad_register_is_refused_with_its_code_and_leaves_nothing(
@@ -77,6 +78,25 @@ def test_a_bad_register_is_refused_with_its_code_and_leaves_nothing(
     assert stack.take().code == code
     assert stack.registrations() == []
     assert stack.received(device) == []
+
+
+@pytest.mark.spec("R-12")
+def test_a_list_of_two_thousand_unknown_objects_leaves_few_lines_in_the_log(stack: Stack) -> None:
+    device = stack.provision("dev1")
+    links = b",".join(b"</%d>" % each for each in range(40_000, 42_000))
+    stack << con(codes.POST, REGISTER, mid=1, token=b"t", payload=links, content_format=40)
+    assert stack.take().code == codes.CREATED
+    assert stack.log(device).count("model-warning") == 21
+
+
+def test_a_bad_list_provisions_nobody() -> None:
+    stack = Stack(auto_provision=("load-*",))
+    stack << con(codes.POST, "/rd?ep=load-1&lwm2m=1.1", mid=1, payload=b'</>;rt="oma', content_format=40)
+    assert stack.take().code == codes.BAD_REQUEST
+    assert stack.store is not None
+    assert stack.run(stack.store.devices(stack.tenant_id, 10, 0)) == []
+    register(stack, mid=2, target="/rd?ep=load-1&lwm2m=1.1")
+    stack.close()
 
 
 def test_an_endpoint_may_call_itself_by_the_last_part_of_its_node_id(stack: Stack) -> None:

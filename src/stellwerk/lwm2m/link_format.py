@@ -227,7 +227,7 @@ def _read_versions(links: list[Link], root: str) -> dict[int, str]:
     return versions
 
 
-_decode_cached = lru_cache(maxsize=4096)(_decode)
+_decode_cached = lru_cache(maxsize=1024)(_decode)
 
 
 @lru_cache(maxsize=16384)

@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 Answer = Callable[[Acknowledgement], None]
 _LINK_FORMATS = (None, 40)
+_WARNINGS_KEPT = 20
+"""Lines that one Register may leave in its device's log: a list may name two thousand unknown objects."""
 
 
 class RegisterListener(Protocol):
@@ -87,7 +89,6 @@ class Registering:
             parameters = decode_registration(uplink.query)
             if uplink.content_format not in _LINK_FORMATS:
                 raise NotLinkFormat(uplink.content_format)
-            objects, types = self.model(uplink.body, parameters.version)
         except VersionUnsupported as error:
             self._refuse(peer, Status.PRECONDITION_FAILED, str(error), answer)
             return
@@ -97,14 +98,24 @@ class Registering:
         if parameters.endpoint_name is None:
             self._refuse(peer, Status.BAD_REQUEST, "ep is missing and no secure identity stands in for it", answer)
             return
-        record = await self._device(parameters.endpoint_name, at)
-        if record is None:
+        # The body is read only for whom we know: it may be long, and anybody may send it.
+        record = await self._store.device_by_endpoint(parameters.endpoint_name)
+        if record is None and not any(fnmatchcase(parameters.endpoint_name, each) for each in self._auto_provision):
             text = f"endpoint {parameters.endpoint_name!r} is not provisioned"
             self._refuse(peer, Status.FORBIDDEN, text, answer)
             return
-        if record.security != "nosec":
+        if record is not None and record.security != "nosec":
             text = f"device {record.name!r} has credentials and must use them"
             self._refuse(peer, Status.FORBIDDEN, text, answer)
+            return
+        try:
+            objects, types = self.model(uplink.body, parameters.version)
+        except PeerError as error:
+            self._refuse(peer, Status.BAD_REQUEST, str(error), answer)
+            return
+        record = record or await self._provision(parameters.endpoint_name, at)
+        if record is None:
+            self._refuse(peer, Status.FORBIDDEN, "the name is another device's", answer)
             return
         registration = self._registration(parameters, record, peer, uplink.body, objects, types)
         self._commit(registration, record, uplink, receipt, at, answer)
@@ -133,7 +144,10 @@ class Registering:
                 detail=f"{detail} from {registration.peer}",
             )
         ]
-        for warning in registration.types.warnings:
+        warnings = registration.types.warnings
+        if len(warnings) > _WARNINGS_KEPT:
+            warnings = (*warnings[:_WARNINGS_KEPT], f"and {len(warnings) - _WARNINGS_KEPT} more")
+        for warning in warnings:
             rows.append(JournalEntry(Kind.LOG, record.device_id, at.wall_ms, reason="model-warning", detail=warning))
 
         def done(error: Exception | None) -> None:
@@ -190,10 +204,7 @@ class Registering:
             proven=False,
         )
 
-    async def _device(self, endpoint_name: str, at: Instant) -> DeviceRecord | None:
-        record = await self._store.device_by_endpoint(endpoint_name)
-        if record is not None or not any(fnmatchcase(endpoint_name, each) for each in self._auto_provision):
-            return record
+    async def _provision(self, endpoint_name: str, at: Instant) -> DeviceRecord | None:
         new = NewDevice(endpoint_name, endpoint_name, (), "SCS-LwM2M", (), at.wall_ms)
         try:
             return await self._store.create_device(self._tenant_id, new)

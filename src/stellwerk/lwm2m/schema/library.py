@@ -19,6 +19,8 @@ _VERSIONS_OF_RELEASE: Final[Mapping[Version, Mapping[int, Version]]] = {
     (1, 2): {0: (1, 2), 1: (1, 2), 2: (1, 1), 3: (1, 2), 4: (1, 3), 5: (1, 1), 21: (2, 0)},
 }
 _DEVICES_REMEMBERED: Final = 1024
+# Anybody may send a list of two thousand objects; a megabyte each is too much to remember.
+_OBJECTS_REMEMBERED: Final = 64
 
 
 class Rule(Enum):
@@ -164,7 +166,9 @@ class Library:
 
     def for_device(self, lwm2m_version: str, versions: Mapping[int, str | None]) -> DeviceTypes:
         """The models for a client of release ``lwm2m_version`` (``1.1``) that registered these objects (identifier to
-        ``ver``, None where it gave none). Devices with equal arguments share one answer."""
+        ``ver``, None where it gave none). Devices with equal arguments of usual length share one answer."""
+        if len(versions) > _OBJECTS_REMEMBERED:
+            return DeviceTypes(self, lwm2m_version, versions)
         return self._for_device(lwm2m_version, frozenset(versions.items()))
 
     def _build_for_device(self, lwm2m_version: str, versions: frozenset[tuple[int, str | None]]) -> DeviceTypes:

@@ -22,7 +22,9 @@ Row = Sequence[Any]
 Model = Callable[[bytes, str], tuple[bytes, ObjectList, DeviceTypes]]
 """From object list and enabler version to the shared bytes, their decoded form and the types they imply."""
 
-_MODELS_KEPT: Final = 4096
+_MODELS_KEPT: Final = 1024
+_SHARED_BODY: Final = 2048
+"""Object lists up to this many bytes are shared: longer ones are no fleet's, and their models are large."""
 
 DEVICE: Final = (
     "d.id,d.tenant_id,t.name,d.name,d.node_id,d.labels,d.profile,d.created_ms,d.modified_ms,d.security,d.device_info"
@@ -62,11 +64,15 @@ def labels_of(text: str) -> tuple[str, ...]:
 def model_reader(library: Library) -> Model:
     """Devices that registered the same object list share its bytes, its decoded form and their types."""
 
-    @lru_cache(maxsize=_MODELS_KEPT)
-    def model(body: bytes, version: str) -> tuple[bytes, ObjectList, DeviceTypes]:
+    def build(body: bytes, version: str) -> tuple[bytes, ObjectList, DeviceTypes]:
         objects = decode_object_list(body)
         versions = {each: listed.version for each, listed in objects.objects.items()}
         return body, objects, library.for_device(version, versions)
+
+    share = lru_cache(maxsize=_MODELS_KEPT)(build)
+
+    def model(body: bytes, version: str) -> tuple[bytes, ObjectList, DeviceTypes]:
+        return share(body, version) if len(body) <= _SHARED_BODY else build(body, version)
 
     return model
 

@@ -155,6 +155,15 @@ def test_resources_of_unknown_objects_leave_nothing_behind() -> None:
     assert len(types._models) == size
 
 
+def test_only_lists_of_usual_length_are_remembered() -> None:
+    library = Library(Library.builtin().models())
+    usual = {object_id: None for object_id in range(3300, 3330)}
+    bomb = {object_id: None for object_id in range(1000, 3000)}
+    assert library.for_device("1.1", usual) is library.for_device("1.1", usual)
+    assert library.for_device("1.1", bomb) is not library.for_device("1.1", bomb)
+    assert library.for_device("1.1", bomb).object(1303) is None
+
+
 def test_operations_are_written_in_letters() -> None:
     assert str(Operations.parse("WR")) == "RW"
     assert Operations.parse("") is Operations.NONE
