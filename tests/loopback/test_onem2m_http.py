@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stellwerk.northbound import server as server_module
 from stellwerk.northbound.server import CannotListen, HttpServer
 
 
@@ -76,3 +77,25 @@ def test_a_request_that_runs_may_end_before_the_server_stops():
             await asyncio.wait_for(stopping, 5)
 
     asyncio.run(run())
+
+
+def test_a_request_that_does_not_end_is_told_that_the_server_stops(caplog, monkeypatch):
+    monkeypatch.setattr(server_module, "GRACE_S", 0.1)
+
+    async def run() -> None:
+        started = asyncio.Event()
+
+        async def endless(scope: Any, receive: Any, send: Any) -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        server = HttpServer(endless, "127.0.0.1", 0)
+        await server.start()
+        async with httpx.AsyncClient() as http:
+            asking = asyncio.ensure_future(http.get(f"http://127.0.0.1:{server.port}/"))
+            await started.wait()
+            await asyncio.wait_for(server.stop(), 5)
+            assert (await asking).status_code == 503
+
+    asyncio.run(run())
+    assert not any(each.exc_info for each in caplog.records)

@@ -47,7 +47,8 @@ class HttpServer:
         listener = _bind(self.host, self.port)
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
-            self._app,
+            self._answer,
+            interface="asgi3",
             loop="none",
             http="httptools",
             ws="none",
@@ -76,7 +77,28 @@ class HttpServer:
             return
         self._server.should_exit = True
         await self._serving
+        # Whoever was told to end needs the loop once more to say so.
+        await asyncio.sleep(0)
         self._server = self._serving = None
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """Run the application. A request that is still unfinished when the server stops is told so: it is nobody's
+        mistake and leaves no traceback."""
+        started = False
+
+        async def watched(message: Any) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            if started or self.is_serving:
+                raise
+            headers = [(b"connection", b"close"), (b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 503, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
 
     @property
     def is_serving(self) -> bool:
