@@ -157,8 +157,8 @@ def test_resources_of_unknown_objects_leave_nothing_behind() -> None:
 
 def test_only_lists_of_usual_length_are_remembered() -> None:
     library = Library(Library.builtin().models())
-    usual = {object_id: None for object_id in range(3300, 3330)}
-    bomb = {object_id: None for object_id in range(1000, 3000)}
+    usual = dict.fromkeys(range(3300, 3330))
+    bomb = dict.fromkeys(range(1000, 3000))
     assert library.for_device("1.1", usual) is library.for_device("1.1", usual)
     assert library.for_device("1.1", bomb) is not library.for_device("1.1", bomb)
     assert library.for_device("1.1", bomb).object(1303) is None
