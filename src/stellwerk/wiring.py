@@ -50,6 +50,8 @@ COLLECTOR_THRESHOLDS = (50_000, 50, 1_000)
 every registered device: with the interpreter's defaults it took half of an Update. Cycles are still found, later."""
 
 JOURNAL_KEEP_S = 86_400
+COMMANDS_KEEP_S = 7 * 86_400
+"""How long a command that ended stays in its table; its messages have rules of their own."""
 RETENTION_EVERY_S = 600.0
 
 REGISTER_BODY_BYTES = 65_536
@@ -297,12 +299,18 @@ def _has_ipv6() -> bool:
     return True
 
 
+async def let_go(store: SqliteStore, now_ms: int) -> int:
+    """Delete a slice of what is kept long enough: journal entries that are projected and older than `JOURNAL_KEEP_S`,
+    commands that ended more than `COMMANDS_KEEP_S` ago. Returns how many rows went, 0 when there is nothing left."""
+    entries = await store.trim_journal(now_ms - JOURNAL_KEEP_S * 1000)
+    return entries + await store.trim_commands(now_ms - COMMANDS_KEEP_S * 1000)
+
+
 async def _retain(store: SqliteStore, clock: SystemClock) -> None:
-    """Let go of journal entries that are projected and older than `JOURNAL_KEEP_S`, in slices."""
     while True:
         trimmed = 0
         try:
-            trimmed = await store.trim_journal(clock.wall_ms() - JOURNAL_KEEP_S * 1000)
+            trimmed = await let_go(store, clock.wall_ms())
         except Exception:
             log.exception("retention.failed")
         await asyncio.sleep(0.05 if trimmed else RETENTION_EVERY_S)
