@@ -71,6 +71,39 @@ def test_writes_that_are_slow_on_average_go_to_the_thread() -> None:
     asyncio.run(story())
 
 
+def test_a_group_behind_one_of_the_thread_is_not_told_before_it() -> None:
+    async def story() -> None:
+        disk = Disk()
+        looks: list[float] = []
+        loop_thread = threading.current_thread()
+
+        def clock() -> float:
+            # The time away ends between two looks of the loop at the clock.
+            return looks.pop(0) if looks and threading.current_thread() is loop_thread else disk.now
+
+        writer = GroupWriter(disk, 100, lambda commits: None, clock)
+        disk.takes_s = STALLED_WRITE_S * 2
+        await commit(writer)
+        disk.takes_s = 0.001
+        told: list[int] = []
+        last: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def second(error: Exception | None) -> None:
+            told.append(2)
+            last.set_result(None)
+
+        writer.submit(Commit((), (), lambda error: told.append(1)))
+        writer._dispatch()
+        writer.submit(Commit((), (), second))
+        end = writer._away_until
+        looks += [end - AWAY_S, end - 1.0, end + 1.0]
+        await last
+        assert told == [1, 2]
+        await writer.close()
+
+    asyncio.run(story())
+
+
 def test_callbacks_keep_the_order_of_the_commits_across_the_change_of_writers() -> None:
     async def story() -> None:
         disk = Disk()

@@ -140,7 +140,8 @@ class GroupWriter:
         self._idle.clear()
         self._loop.call_soon(self._dispatch)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, away: bool = False) -> None:
+        """``away``: to the thread in any case."""
         self._planned = False
         if self._busy:
             return
@@ -152,7 +153,7 @@ class GroupWriter:
         del self._tasks[:TASKS_PER_ROUND]
         self._busy = True
         self._writing = len(commits)
-        if self._clock() < self._away_until:
+        if away or self._clock() < self._away_until:
             self._rounds.put((commits, tasks))
         else:
             self._write_here(commits, tasks)
@@ -207,8 +208,9 @@ class GroupWriter:
             return
         self._busy = False
         if self._clock() < self._away_until:
-            # First the next group, so that the thread works while the callbacks run.
-            self._dispatch()
+            # First the next group, so that the thread works while the callbacks run. Written here it would be told
+            # first, should the time have passed between the two looks at the clock.
+            self._dispatch(away=True)
             tell()
         else:
             # Here nothing may be written, and told, before what the thread wrote is told.
