@@ -132,7 +132,7 @@ def test_a_port_that_is_taken_or_an_address_that_is_not_ours_says_so() -> None:
         with pytest.raises(CannotBind) as caught:
             UdpSocket("127.0.0.1", server.port)
         assert (caught.value.host, caught.value.port) == ("127.0.0.1", server.port)
-        assert "choose another port" in str(caught.value)
+        assert "choose another address or port" in str(caught.value)
     for host in ("192.0.2.1", "no..such..host"):
         with pytest.raises(CannotBind):
             UdpSocket(host, 0)
