@@ -98,7 +98,7 @@ class Uplinks:
             work = self._deregister(uplink, peer, receipt, at, answer)
         else:
             raise TypeError(f"{type(uplink).__name__} is not answered here")
-        if not self._tasks.spawn(f"uplink {peer}", _answered(work, answer)):
+        if not self._tasks.spawn(type(uplink).__name__, _answered(work, answer)):
             work.close()
             answer(_busy("too many requests are being looked up"))
 

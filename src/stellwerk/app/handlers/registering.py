@@ -1,6 +1,5 @@
 """Register: who the endpoint is, whether it may, and what it brings (Core 1.2.2 §6.2.1; contract §4, §13)."""
 
-import base64
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -186,7 +185,7 @@ class Registering:
         now_ms = self._clock.lifetime_ms()
         assert parameters.endpoint_name is not None
         return Registration(
-            location=base64.b32encode(self._entropy.take(10)).decode().lower(),
+            location=self._entropy.take(8).hex(),
             device_id=record.device_id,
             endpoint_name=parameters.endpoint_name,
             peer=peer,
