@@ -22,6 +22,9 @@ from stellwerk.sim.motion import clock
 from stellwerk.sim.reporting import Reporting, write_number
 from stellwerk.sim.tree import Denied, Listing, ObjectTree
 
+_LIFETIMES: Final = range(2**32)
+"""What ``lt`` of an Update can say; the object's type, Integer, can hold more."""
+
 READABLE: Final = frozenset(
     {
         ContentFormat.TEXT,
@@ -160,6 +163,9 @@ class Access:
             raise Denied(codes.UNSUPPORTED_CONTENT_FORMAT, str(error)) from None
         except DecodeError as error:
             raise Denied(codes.BAD_REQUEST, str(error)) from None
+        for entry in content.entries:
+            if entry.path == objects.LIFETIME and isinstance(entry.value, int) and entry.value not in _LIFETIMES:
+                raise Denied(codes.BAD_REQUEST, f"a lifetime of {entry.value} s cannot be told to a server")
         changed = self._tree.write(path, content.entries, replace=replace)
         # Core 1.1.1 6.2.2: a changed lifetime is told by an Update.
         effect = Effect.UPDATE if objects.LIFETIME in changed else None

@@ -258,6 +258,15 @@ def test_a_lifetime_written_in_any_format_is_taken_and_told_by_an_update(bench, 
     assert bench.requests[-1].query == ()
 
 
+@pytest.mark.parametrize("lifetime", [b"-5", b"4294967296"])
+def test_a_lifetime_that_no_update_could_tell_is_refused(bench, lifetime):
+    bench.start()
+    assert bench.code(codes.PUT, "/1/0/1", content_format=0, payload=lifetime) == "4.00"
+    assert bench.value("/1/0/1") == 300
+    bench.network.run_for(1)
+    assert len(bench.requests) == 1
+
+
 @pytest.mark.spec("D-6")
 def test_a_partial_write_keeps_what_it_does_not_name(bench):
     bench.start()
