@@ -220,7 +220,7 @@ def test_a_notification_nobody_wants_is_reset(stack: Stack, device: object) -> N
     assert stack.out.pop(0)[1] == Message(3, 0, 50)
 
 
-@pytest.mark.spec("OB-7", "OB-8")
+@pytest.mark.spec("OB-7", "OB-8", "R-15")
 def test_after_a_restart_an_old_token_is_known_and_a_new_register_observes_again(stack: Stack, device: object) -> None:
     stack.run(stack._then_settle(stack.observations.observe(device.device_id, Path.parse("/3303/0/5700"))))
     request = stack.take()

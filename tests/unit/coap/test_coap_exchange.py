@@ -290,6 +290,21 @@ def go_on(message, exponent=None, code=codes.CONTINUE, more=None):
     return ack(code, message.mid, message.token, options=((BLOCK1, value),))
 
 
+@pytest.mark.spec("MSG-9", "RFC 7252 4.6")
+@pytest.mark.parametrize("block_size", [16, 512, 1024])
+def test_no_datagram_outgrows_the_path_whatever_the_body(block_size):
+    bench = Bench()
+    bench.submit(actions.SetParameters(DEVICE, Parameters(block_size=block_size)))
+    sent = upload(bench, bytes(5000), query=("a" * 60,))
+    while True:
+        assert len(encode_message(sent)) <= 1152
+        assert len(sent.payload) <= block_size
+        if not block1(sent).more:
+            break
+        bench.feed(go_on(sent))
+        sent = one(bench)
+
+
 @pytest.mark.spec("BLK-2", "BLK-3", "RFC 7959 2.3")
 @pytest.mark.parametrize("middle", [codes.CONTINUE, codes.CHANGED])
 def test_a_large_body_leaves_in_blocks(middle):
