@@ -207,23 +207,32 @@ class Endpoint:
         if isinstance(action, actions.MovePeer):
             self._move(action, now)
             return
+        if isinstance(action, actions.ForgetObservation | actions.ForgetPeer):
+            # Whoever is not known is forgotten already: a thousand registrations that expire leave no trace here.
+            self._forget(action, now)
+            return
         peer = peers.find_or_add(action.peer, now)
         if peer is None:
             self._layer.refuse(action.peer, "peers_total", "too many peers")
         elif isinstance(action, actions.AdoptObservation):
             self._observing.adopt(action, peer, now)
-        elif isinstance(action, actions.ForgetObservation):
-            self._observing.forget(peer, action.token, now)
         elif isinstance(action, actions.VerifyPeer):
             self._layer.verify(peer)
         elif isinstance(action, actions.SetParameters):
             peer.parameters = action.parameters
-        elif isinstance(action, actions.ForgetPeer):
-            self._requests.cancel_all(peer, now)
-            self._observing.forget_all(peer, now)
-            peer.parameters = peer.observed = peer.notified = None
         else:
             assert_never(action)
+
+    def _forget(self, action: actions.ForgetObservation | actions.ForgetPeer, now: float) -> None:
+        peer = self._layer.peers.find(action.peer)
+        if peer is None:
+            return
+        if isinstance(action, actions.ForgetObservation):
+            self._observing.forget(peer, action.token, now)
+            return
+        self._requests.cancel_all(peer, now)
+        self._observing.forget_all(peer, now)
+        peer.parameters = peer.observed = peer.notified = None
 
     def _send_notification(self, action: actions.SendNotification, now: float) -> None:
         peer = self._layer.peers.find_or_add(action.peer, now)

@@ -144,17 +144,20 @@ class Requests:
         self._by_handle[action.handle] = exchange
         self._enqueue(exchange, now)
 
-    def fetch_rest(self, peer: Peer, request: SendRequest, message: Message, inbound: Inbound, now: float) -> Exchange:
-        """Fetch the blocks that follow a notification's first, with a new token and without Observe (BLK-10)."""
+    def fetch_rest(
+        self, peer: Peer, request: SendRequest, message: Message, inbound: Inbound, now: float
+    ) -> Exchange | None:
+        """Fetch the blocks that follow a notification's first, with a new token and without Observe (BLK-10). None when
+        that first one broke the rules: then it has failed already."""
         exchange = Exchange(self, peer, request, inbound)
         exchange.download = self._new_download(peer)
         view = read_options(message.options)
         step = exchange.download.take(message, view, view.block2)
         exchange.token = self._layer.entropy.take(_FETCH_TOKEN_BYTES)
-        if step is Step.SEND:
-            self._enqueue(exchange, now)
-        else:
+        if step is not Step.SEND:
             self.fail(exchange, "malformed", exchange.download.fault, now)
+            return None
+        self._enqueue(exchange, now)
         return exchange
 
     def cancel(self, handle: int, now: float) -> None:

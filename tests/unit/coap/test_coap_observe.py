@@ -271,6 +271,19 @@ def test_while_fetching_takes_long_the_notification_is_acknowledged():
     assert bench.sent() == [ack(0, 5)]
 
 
+@pytest.mark.spec("BLK-10", "MSG-3")
+def test_a_first_block_that_breaks_the_rules_is_settled_once():
+    bench = observing()
+    for number in range(2, 40):
+        bench.feed(notify(number, number, b"short", options=blocks(0, True)))
+        assert [event.reason for event in bench.events()] == ["notification_incomplete"]
+    assert len(bench.sent()) == 38
+    bench.after(3 * 247)
+    answers = bench.engine._layer.answers
+    assert answers.total == 0
+    assert bench.engine._layer.peers.find(DEVICE).pending == 0
+
+
 @pytest.mark.spec("BLK-10")
 def test_a_newer_notification_ends_the_fetch_of_an_older():
     bench = observing()

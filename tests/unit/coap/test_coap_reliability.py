@@ -406,6 +406,13 @@ def test_idle_peers_are_forgotten():
     assert bench.engine.deadline() is None
 
 
+def test_who_is_not_known_is_forgotten_without_a_trace():
+    bench = Bench()
+    bench.submit(actions.ForgetPeer(DEVICE), actions.ForgetObservation(DEVICE, b"token"))
+    assert bench.engine.deadline() is None
+    assert bench.events() == []
+
+
 def test_a_full_table_refuses_newcomers_but_makes_room_from_idle_ones():
     bench = Bench(limits=Limits(peers_total=2))
     for port in (1, 2):
