@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.contract.builders import make_device, send, write
 
+from stellwerk.storage.lock import PROJECTOR_LOCK, DataDirInUse, DirectoryLock
 from stellwerk.storage.projector_process import ProjectorProcess
 from stellwerk.storage.sqlite.store import SqliteStore
 
@@ -46,6 +47,19 @@ async def test_what_is_committed_is_projected_by_a_process_that_ends_when_asked(
         assert len(await store.projection.received_messages(device_id, 9, 0)) == 2
     assert not process.alive
     assert process.restarts == 0
+
+
+async def test_a_projector_that_works_keeps_every_other_away_from_its_file(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    async with running(store, data_dir) as process:
+        device_id = (await make_device(store)).device_id
+        await write(store, [send(device_id, 1)])
+        await until(lambda: store.projection.seq() == 1)
+        assert process._process is not None
+        with pytest.raises(DataDirInUse) as refused:
+            DirectoryLock.take(data_dir, PROJECTOR_LOCK)
+        assert refused.value.holder == process._process.pid
+    DirectoryLock.take(data_dir, PROJECTOR_LOCK).release()
 
 
 async def test_a_projector_that_dies_is_started_again(data_dir: Path) -> None:
