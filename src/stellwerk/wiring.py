@@ -85,7 +85,8 @@ class Server:
         self._http: HttpServer | None = None
 
     async def start(self) -> None:
-        """Open the store, take up what was open, then listen. Raises `UserError` for what the operator can mend."""
+        """Open the store, listen to devices, take up what was open, then listen to people. Raises `UserError` for what
+        the operator can mend."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         try:
@@ -192,6 +193,8 @@ class Server:
         driver: Driver[Event, Action] = Driver(engine, link.handle, clock=clock)
         self._driver = driver
 
+        # Sockets first: what was open leaves at once.
+        self._listen_coap(driver)
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
         tasks.spawn("retention", _retain(store, clock))
@@ -214,7 +217,6 @@ class Server:
         )
         tasks.spawn("provisioning resumed", provisioning.resume(tenant_id))
         await self._listen_http(store, commands, provisioning, entropy)
-        self._listen_coap(driver)
         # What lives as long as the process need not be looked at again.
         gc.collect()
         gc.freeze()
