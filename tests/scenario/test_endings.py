@@ -13,7 +13,7 @@ from tests.scenario.stack import Stack, ack, after, con
 from tests.scenario.test_commands import execute, path_of, read, write
 from tests.scenario.test_observations import OBSERVE_0, PATH, VALUE, establish, notification, observe, wanted
 from tests.scenario.test_registration import ELSEWHERE, LINKS, register
-from tests.scenario.test_storms import SLEEPER, answer, feed, responses, sent_codes
+from tests.scenario.test_storms import SLEEPER, answer, catch_up, feed, responses, sent_codes
 from tests.scenario.trouble import TroubledStore
 
 
@@ -211,6 +211,35 @@ def test_an_update_behind_one_that_was_not_stored_brings_what_that_one_brought(
     known = troubled.registry.at(location.removeprefix("/rd/"))
     assert known is not None
     assert known.registration.peer == ELSEWHERE
+
+
+# -- registrations --
+
+
+@pytest.mark.spec("R-1")
+def test_a_deregister_that_is_asked_for_again_while_it_is_stored_is_one(troubled: Stack, store: TroubledStore) -> None:
+    device = troubled.provision("dev1")
+    location = register(troubled)
+    store.slow = True
+    troubled << con(codes.DELETE, location, mid=2) << con(codes.DELETE, location, mid=3)
+    troubled << after(0.5)
+    troubled.clock.at += 301
+    troubled.run(troubled._then_settle(troubled.expiry.look()))
+    catch_up(troubled, store)
+    assert sent_codes(troubled) == [codes.DELETED] * 2
+    kinds = [each["messageType"] for each in troubled.received(device)]
+    assert kinds == ["registration", "deregistration"]
+
+
+@pytest.mark.spec("R-1", "MSG-14")
+def test_a_deregister_that_was_not_stored_may_be_asked_for_again(troubled: Stack, store: TroubledStore) -> None:
+    device = troubled.provision("dev1")
+    location = register(troubled)
+    store.refuse_next = 1
+    troubled << con(codes.DELETE, location, mid=2)
+    assert sent_codes(troubled) == [codes.SERVICE_UNAVAILABLE]
+    troubled << con(codes.DELETE, location, mid=3) >> ack(codes.DELETED, mid=3)
+    assert [each["messageType"] for each in troubled.received(device)] == ["registration", "deregistration"]
 
 
 # -- lifetimes that we write --

@@ -1,10 +1,10 @@
 """Registrations in memory: those heard of in this run, by location, device and address. Loaded from the store on first
 need, never all at once (design §4)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from stellwerk.app.ports import DecidingStore
+from stellwerk.app.ports import Acknowledgement, DecidingStore
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
@@ -15,12 +15,14 @@ NEVER: Final = float("-inf")
 class Known:
     """A registration with what every message of its device carries, so that the hot path looks nothing up."""
 
-    __slots__ = ("last_heard", "pending", "record", "registration", "uplink_labels")
+    __slots__ = ("last_heard", "leaving", "pending", "record", "registration", "uplink_labels")
 
     def __init__(self, registration: Registration, record: DeviceRecord, now: float) -> None:
         self.registration = registration
         self.pending: Registration | None = None
         """What the registration becomes once its newest change is stored; the next change starts from there."""
+        self.leaving: list[Callable[[Acknowledgement], None]] | None = None
+        """Who waits to hear that its De-register is stored; None while there is none."""
         self.record = record
         self.uplink_labels = record.uplink_labels
         self.last_heard = now

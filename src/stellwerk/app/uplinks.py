@@ -243,7 +243,7 @@ class Uplinks:
     def _apply(self, changed: Registration, known: Known, at: Instant) -> Known:
         old = known.registration.peer
         following = self._registry.put(changed, known.record, at.now)
-        following.pending = known.pending
+        following.pending, following.leaving = known.pending, known.leaving
         if old != changed.peer:
             log.info("registration.moved", endpoint_name=changed.endpoint_name, old=str(old), new=str(changed.peer))
             self._link.move_peer(old, changed.peer)
@@ -259,6 +259,11 @@ class Uplinks:
             log.info("deregister.refused", peer=str(peer), reason="unknown location", location=uplink.location)
             answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
             return
+        if known.leaving is not None:
+            # Its end is being stored; whoever asks again hears of the same one.
+            known.leaving.append(answer)
+            return
+        waiting = known.leaving = [answer]
         registration = known.registration
         row = JournalEntry(
             Kind.DEREGISTER,
@@ -271,10 +276,14 @@ class Uplinks:
         )
 
         def done(error: Exception | None) -> None:
+            acknowledgement = _DELETED if error is None else _storage_trouble(error)
+            for each in waiting:
+                each(acknowledgement)
             if error is not None:
-                answer(_storage_trouble(error))
+                current = self._registry.at(registration.location)
+                if current is not None:
+                    current.leaving = None
                 return
-            answer(_DELETED)
             log.info("registration.ended", endpoint_name=registration.endpoint_name, location=registration.location)
             forget_registration(self._registry, self._link, self._listener, registration, at)
 

@@ -60,6 +60,8 @@ class Expiry:
             if stored.location in self._ending:
                 continue
             known = self._registry.at(stored.location)
+            if known is not None and known.leaving is not None:
+                continue
             registration = stored if known is None else known.pending or known.registration
             true_deadline = registration.deadline_ms(self._grace_s)
             if true_deadline > now_ms:
