@@ -117,7 +117,7 @@ def test_a_second_server_on_a_data_directory_is_refused_and_the_first_works_on(s
     serve().end(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_server_under_load_stops_within_five_seconds_and_leaves_nothing_running(serve, number):
     server = serve()
     helpers = children(server.process.pid)
@@ -144,6 +144,7 @@ def test_a_server_under_load_stops_within_five_seconds_and_leaves_nothing_runnin
     assert not any(runs(each) for each in helpers)
 
 
+@pytest.mark.slow
 def test_the_projector_ends_with_a_server_that_was_killed_and_another_may_start(serve):
     server = serve()
     helpers = children(server.process.pid)
@@ -160,8 +161,8 @@ def test_the_projector_ends_with_a_server_that_was_killed_and_another_may_start(
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"STELLWERK_HOST": "nobody.invalid"}, "TCP nobody.invalid:0"),
-        ({"STELLWERK_COAP_HOST": "nobody.invalid"}, "UDP nobody.invalid:0"),
+        pytest.param({"STELLWERK_HOST": "nobody.invalid"}, "TCP nobody.invalid:0", marks=pytest.mark.slow),
+        pytest.param({"STELLWERK_COAP_HOST": "nobody.invalid"}, "UDP nobody.invalid:0", marks=pytest.mark.slow),
         ({"STELLWERK_DATA_DIR": "/dev/null"}, "it is no directory"),
     ],
 )
