@@ -20,7 +20,7 @@ help:
 	@echo 'make check    lint, format, strict types, import rules, conformance page'
 	@echo 'make interop  tests against the programs of others (Java, Maven, strace, a C compiler)'
 	@echo 'make bench    speed, side by side with others (a C compiler)'
-	@echo 'make fuzz     datagrams against a running server, for as long as you like'
+	@echo 'make fuzz     every decoder against made-up bytes, for as long as you like (atheris)'
 	@echo 'make format   let ruff lay out the code'
 	@echo 'make docs     write docs/conformance.md anew from the tests'
 	@echo 'make clean    remove what these targets made, except $(VENV)'
