@@ -22,6 +22,11 @@ class CommandRequest:
     arguments: str = ""
     attributes: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def method(self) -> str:
+        """The word that the response message has for the verb (contract Device to Cloud §8)."""
+        return "exec" if self.verb == "execute" else self.verb
+
 
 @dataclass(frozen=True, slots=True)
 class RefusedRequest:

@@ -53,7 +53,6 @@ from stellwerk.lwm2m.status import dotted, is_success
 log = structlog.get_logger(__name__)
 
 NEVER_MS: Final = 1 << 62
-_METHODS: Final = {"read": "read", "write": "write", "execute": "exec", "observe": "observe", "unobserve": "unobserve"}
 _FAILURES: Final = {
     "timeout": (Step.TIMED_OUT, "timeout", "sent, no answer"),
     "reset": (Step.REFUSED, "device-bad-request", "the device reset the request"),
@@ -131,7 +130,7 @@ class Commands:
             resolved = resolve(request, known.registration if known else None, types, wanted)
             if isinstance(resolved, Resolved) and known is None:
                 resolved = RefusedRequest(
-                    _METHODS[resolved.request.verb],
+                    resolved.request.method,
                     resolved.request.path,
                     "timeout-binding",
                     "the device is not registered; check its binding mode and lifetime",
@@ -143,7 +142,7 @@ class Commands:
                     wanted.add(resolved.operation.path)
                 elif isinstance(resolved.operation, CancelObservation):
                     wanted.discard(resolved.operation.path)
-                method = _METHODS[resolved.request.verb]
+                method = resolved.request.method
                 text = _json_text(resolved.request.content)
                 commands.append(NewCommand(request_id, method, resolved.operation, text, content_info, NEVER_MS))
                 continue

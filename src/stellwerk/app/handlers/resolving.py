@@ -14,7 +14,6 @@ from stellwerk.lwm2m.schema.library import DeviceTypes
 from stellwerk.lwm2m.schema.values import ValueRefused, parse_entries, parse_text_value
 
 _PATH_GROUNDS = (Ground.PATH, Ground.PROTECTED)
-_METHODS = {"read": "read", "write": "write", "execute": "exec", "observe": "observe", "unobserve": "unobserve"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def resolve(
         _offered(path, registration)
         operation = _operation(request, path, types, wanted_paths if registration else ())
     except _Refusal as refusal:
-        return RefusedRequest(_METHODS[request.verb], request.path, refusal.reason, refusal.detail, request.content)
+        return RefusedRequest(request.method, request.path, refusal.reason, refusal.detail, request.content)
     return Resolved(request, operation)
 
 
