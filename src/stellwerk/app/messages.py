@@ -48,6 +48,9 @@ class Interpretation:
     log: tuple[str, str] | None = None
 
 
+_NOTHING: Final = Interpretation(None)
+
+
 def interpret(entry: JournalEntry, device_name: str, types: Types) -> Interpretation:
     """What ``entry`` says. Raises nothing for a payload that does not decode: the log line tells."""
     kind = entry.kind
@@ -61,6 +64,10 @@ def interpret(entry: JournalEntry, device_name: str, types: Types) -> Interpreta
         return Interpretation(None, log=(entry.reason, entry.detail))
     if kind == Kind.INJECTED:
         return Interpretation(json.loads(entry.payload))
+    if kind == Kind.READING:
+        return _reading(entry, types)
+    if kind == Kind.MESSAGE_REMOVED:
+        return _NOTHING
     message_type, name = _STATUS_MESSAGES[Kind(kind)]
     content: dict[str, Any] = {
         "nodeResourceName": device_name,
@@ -160,6 +167,13 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
         values,
         None if code == 200 else ("command-failed", f"{entry.method} {entry.path}: {code} {text}: {detail or ''}"),
     )
+
+
+def _reading(entry: JournalEntry, types: Types) -> Interpretation:
+    content, problem = _decode(entry, Path.parse(entry.path), types)
+    if content is None:
+        return Interpretation(None, log=("reading-undecodable", f"{entry.path}: {problem}"))
+    return Interpretation(None, _values(content.entries, entry.time_ms, types))
 
 
 def _decode(entry: JournalEntry, base: Path, types: Types) -> tuple[Content | None, str]:

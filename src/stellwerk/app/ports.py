@@ -9,7 +9,7 @@ from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.device.command import Command, Step
 from stellwerk.device.observation import WantedObservation
-from stellwerk.device.record import DeviceRecord
+from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.operations import Operation
 from stellwerk.lwm2m.path import Path
@@ -177,6 +177,43 @@ class NewDevice:
     profile: str
     device_info: tuple[tuple[str, str], ...]
     created_ms: int
+    credential: Credential | None = None
+    """None: the device connects over NoSec."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChange:
+    """What people change of a device; None leaves it as it is. ``labels`` replaces all labels that are not the
+    server's own, ``device_info`` all provisioned attributes."""
+
+    modified_ms: int
+    labels: tuple[str, ...] | None = None
+    device_info: tuple[tuple[str, str], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who may log in to the console. ``password_hash``: an Argon2 hash as text. ``authority``: ``SYS_ADMIN`` or
+    ``TENANT_ADMIN``; ``tenant``: empty for the former."""
+
+    name: str
+    password_hash: str
+    authority: str
+    tenant: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiClient:
+    """A program that fetches bearer tokens with a client id and a secret (contract Device to Cloud §5).
+    ``secret_hash``: hex digits of SHA-256; the secrets are random, so nothing slower is needed. ``role``: ``rw`` or
+    ``r``."""
+
+    client_id: str
+    secret_hash: str
+    tenants: tuple[str, ...]
+    role: str
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +282,21 @@ class DecidingStore(Protocol):
         ...
 
     async def devices(self, tenant_id: TenantId, limit: int, offset: int) -> Sequence[DeviceRecord]: ...
+    async def device_by_resource_id(self, tenant_id: TenantId, resource_id: str) -> tuple[DeviceRecord, str] | None:
+        """The device that a resource ID of `app.resource_ids.device_resource_id` belongs to, with the part it names:
+        empty for the node, ``device-info``, ``communication/sent-msg`` ..."""
+        ...
+
+    async def change_device(self, device_id: DeviceId, change: DeviceChange) -> DeviceRecord | None:
+        """The device as it is then; None where there is none."""
+        ...
+
+    async def credential_of(self, device_id: DeviceId) -> Credential | None: ...
+    async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
+        """Give the device a key, or take it away; ``security`` follows. None where there is no such device. Raises
+        `AlreadyExists` for an identity that another device has."""
+        ...
+
     async def remove_device(self, device_id: DeviceId) -> bool:
         """Removes the device with registration, observations, commands and messages. False where there is none."""
         ...
@@ -273,6 +325,26 @@ class DecidingStore(Protocol):
         """Newest first, at most what the eviction rules leave."""
         ...
 
+    async def find_message(
+        self, device_id: DeviceId, container: str, *, name: str | None = None, resource_id: str | None = None
+    ) -> MessageRecord | None:
+        """Of ``outgoing-msg`` or ``sent-msg``, by resource name or by resource ID."""
+        ...
+
+    async def message_by_resource_id(
+        self, tenant_id: TenantId, resource_id: str
+    ) -> tuple[DeviceRecord, str, MessageRecord] | None:
+        """An outgoing or sent message anywhere in the tenant: its device, its container, itself."""
+        ...
+
+    async def remove_sent_message(self, device_id: DeviceId, resource_id: str) -> bool:
+        """False where there is none. (What is outgoing is cancelled instead.)"""
+        ...
+
+    async def commands_of_message(self, resource_id: str) -> Sequence[Command]:
+        """All commands of an outgoing message, in order, whatever their step."""
+        ...
+
     async def container_state(self, device_id: DeviceId, container: str) -> ContainerState:
         """Of ``outgoing-msg`` or ``sent-msg``."""
         ...
@@ -281,8 +353,41 @@ class DecidingStore(Protocol):
         """Raises `AlreadyExists` when the parent has a child of that name."""
         ...
 
+    async def change_resource(
+        self,
+        tenant_id: TenantId,
+        parent: str,
+        name: str,
+        *,
+        modified_ms: int,
+        labels: tuple[str, ...] | None = None,
+        attributes: dict[str, Any] | None = None,
+    ) -> TreeResource | None:
+        """Replace labels, attributes or both, and count the state tag up; the resource as it is then, None where there
+        is none."""
+        ...
+
+    async def remove_resource(self, tenant_id: TenantId, parent: str, name: str) -> bool:
+        """Removes the resource and all below it (whose ``parent`` is its ID, and so on). False where there is none."""
+        ...
+
+    async def resource_by_id(self, tenant_id: TenantId, resource_id: str) -> TreeResource | None: ...
     async def resource(self, tenant_id: TenantId, parent: str, name: str) -> TreeResource | None: ...
     async def resources(self, tenant_id: TenantId, parent: str, limit: int, offset: int) -> Sequence[TreeResource]: ...
+
+    async def account(self, name: str) -> Account | None: ...
+    async def put_account(self, account: Account) -> None:
+        """Make it, or replace the one of that name."""
+        ...
+
+    async def api_client(self, client_id: str) -> ApiClient | None: ...
+    async def api_clients(self) -> Sequence[ApiClient]: ...
+    async def put_api_client(self, client: ApiClient) -> None:
+        """Make it, or replace the one of that ID."""
+        ...
+
+    async def remove_api_client(self, client_id: str) -> bool: ...
+
     def may_recall(self, receipt: bytes) -> bool:
         """Whether `recall` could find something: False is certain, True may be wrong. In memory and cheap, for it is
         asked of every request in the first EXCHANGE_LIFETIME after a start."""
@@ -339,6 +444,25 @@ class ProjectedStore(Protocol):
         ...
 
     async def received_state(self, device_id: DeviceId) -> ContainerState: ...
+    async def find_received(
+        self,
+        device_id: DeviceId,
+        *,
+        name: str | None = None,
+        resource_id: str | None = None,
+        seq: int | None = None,
+    ) -> MessageRecord | None:
+        """A received message by resource name, by resource ID, or by the journal sequence number it came from."""
+        ...
+
+    async def received_by_resource_id(self, resource_id: str) -> tuple[DeviceId, MessageRecord] | None:
+        """A received message of any device; the caller checks whose."""
+        ...
+
+    async def recent_states(self, tenant_devices: Sequence[DeviceId]) -> Sequence[DeviceState]:
+        """The states of these devices, those there are."""
+        ...
+
     async def state_of(self, device_id: DeviceId) -> DeviceState | None: ...
     async def current_values(self, device_id: DeviceId) -> Sequence[StoredValue]: ...
     async def value_history(self, device_id: DeviceId, path: str, limit: int) -> Sequence[StoredValue]:

@@ -1,9 +1,16 @@
 """A provisioned device: what people wrote about it (= a oneM2M node; contract Device to Cloud §6)."""
 
-from dataclasses import dataclass
+import base64
+import binascii
+from dataclasses import dataclass, field
 from typing import Final
 
+from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, TenantId
+
+NOSEC: Final = "nosec"
+PSK: Final = "psk"
+"""What a device has to prove itself with: nothing, or a pre-shared key."""
 
 UPLINK_PROPERTY_PREFIXES: Final = ("d2c-uplink-property_", "UplinkProperty_")
 """Node labels ``<prefix><key>:<value>`` are copied to received messages as ``<key>:<value>`` (§8)."""
@@ -22,7 +29,7 @@ class DeviceRecord:
     profile: str
     created_ms: int
     modified_ms: int
-    security: str = "nosec"
+    security: str = NOSEC
     device_info: tuple[tuple[str, str], ...] = ()
     """Provisioned device-info attributes by oneM2M short name."""
 
@@ -30,6 +37,62 @@ class DeviceRecord:
     def uplink_labels(self) -> tuple[str, ...]:
         """The labels every received message of this device carries."""
         return uplink_labels(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A device's pre-shared key (contract Device to Cloud §6.5). ``identity`` is the PSK identity, ``secret`` the key as
+    its owner wrote it, ``envelope`` the oneM2M name it was made under (``m2m:crds`` or ``dcfg:crds``). Times are UTC
+    milliseconds since 1970."""
+
+    identity: str
+    secret: str = field(repr=False)
+    description: str = "cred"
+    envelope: str = "m2m:crds"
+    created_ms: int = 0
+    modified_ms: int = 0
+
+    @property
+    def key(self) -> bytes:
+        """The key's bytes. Raises `BadKey`."""
+        return key_bytes(self.secret)
+
+
+class BadKey(UserError):
+    """``secret`` is no key; the text says why, never what it was."""
+
+
+_HEX: Final = "psk-hex:"
+_TEXT: Final = "psk-text:"
+_LONGEST_KEY: Final = 64
+
+
+def key_bytes(secret: str) -> bytes:
+    """The bytes of a key: what canonical base64 encodes, else the text itself; ``psk-hex:`` and ``psk-text:`` in front
+    remove doubt (§6.5). Raises `BadKey`."""
+    if secret.startswith(_HEX):
+        try:
+            key = bytes.fromhex(secret.removeprefix(_HEX))
+        except ValueError:
+            raise BadKey("psk-hex takes an even number of hex digits") from None
+    elif secret.startswith(_TEXT):
+        key = secret.removeprefix(_TEXT).encode()
+    else:
+        key = _from_base64(secret)
+    if not 1 <= len(key) <= _LONGEST_KEY:
+        raise BadKey(f"a pre-shared key has 1 to {_LONGEST_KEY} bytes, this one has {len(key)}")
+    return key
+
+
+def _from_base64(text: str) -> bytes:
+    raw = text.encode("utf-8", "replace")
+    if not text or len(text) % 4:
+        return raw
+    try:
+        decoded = base64.b64decode(raw, validate=True)
+    except binascii.Error:
+        return raw
+    return decoded if base64.b64encode(decoded) == raw else raw
 
 
 def uplink_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
