@@ -1,9 +1,17 @@
 """Identifiers of messages, derived from what caused them: a replay of the journal gives the same ones."""
 
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-SALT_BYTES = 16
+from stellwerk.core.ids import DeviceId
+
+SALT_BYTES: Final = 16
+
+_DEVICE_DIGITS: Final = 8
+_SEQ_DIGITS: Final = 10
+_CHECK_DIGITS: Final = 6
+_DEVICE_MASK: Final = (1 << 4 * _DEVICE_DIGITS) - 1
+_SEQ_MASK: Final = (1 << 4 * _SEQ_DIGITS) - 1
 
 
 class MessageIds(NamedTuple):
@@ -13,9 +21,26 @@ class MessageIds(NamedTuple):
     resource_name: str
 
 
-def received_ids(salt: bytes, seq: int) -> MessageIds:
-    """Of the received message that the journal's entry ``seq`` became. ``salt`` differs per installation."""
-    return _derive(salt, b"received", seq)
+def received_ids(salt: bytes, device_id: int, seq: int) -> MessageIds:
+    """Of the received message that the journal's entry ``seq`` became. ``salt`` differs per installation.
+
+    The resource ID says where to look, so that no index of millions has to: device, entry, and three bytes that only
+    this installation can tell.
+    """
+    derived, resource_name = _derive(salt, b"received", seq)
+    place = f"{device_id & _DEVICE_MASK:08x}{seq & _SEQ_MASK:010x}"
+    return MessageIds(place + derived[:_CHECK_DIGITS], resource_name)
+
+
+def receiving_device(resource_id: str) -> DeviceId | None:
+    """The device whose received message has this ID, if any has; None for what is no such ID. The ID may still be of
+    something else: compare it whole."""
+    if len(resource_id) != _DEVICE_DIGITS + _SEQ_DIGITS + _CHECK_DIGITS:
+        return None
+    try:
+        return DeviceId(int.from_bytes(bytes.fromhex(resource_id[:_DEVICE_DIGITS])))
+    except ValueError:
+        return None
 
 
 def sent_ids(salt: bytes, command_id: int) -> MessageIds:

@@ -18,6 +18,7 @@ from stellwerk.app.ports import (
     Commit,
     ContainerFull,
     ContainerState,
+    DeviceChange,
     DropObservation,
     DropRegistration,
     Limits,
@@ -27,12 +28,12 @@ from stellwerk.app.ports import (
     PutObservation,
     PutRegistration,
     StoreOverloaded,
-    TreeResource,
 )
+from stellwerk.app.resource_ids import device_key, split_resource_id
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.device.command import FINAL, Command, Step
 from stellwerk.device.observation import WantedObservation
-from stellwerk.device.record import DeviceRecord, endpoint_aliases
+from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, endpoint_aliases
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.content import Types
 from stellwerk.lwm2m.link_format import decode_object_list
@@ -42,6 +43,7 @@ from stellwerk.storage.content import content_size
 from stellwerk.storage.eviction import kept
 from stellwerk.storage.identifiers import SALT_BYTES, sent_ids
 from stellwerk.storage.memory_projection import MemoryProjection
+from stellwerk.storage.memory_tree import MemoryTree
 
 Scheduler = Callable[[Callable[[], None]], None]
 _ABSENT: Final = object()
@@ -53,7 +55,7 @@ class Broken(Exception):
     """A change that the tables would not take: a location or token that is taken, a device that is not there."""
 
 
-class MemoryStore:
+class MemoryStore(MemoryTree):
     """Implements `DecidingStore` and, as ``projection``, `ProjectedStore`; projects at commit.
 
     ``schedule`` runs a commit's callback a little later (default: the running loop's ``call_soon``).
@@ -68,6 +70,7 @@ class MemoryStore:
         queue_limit: int = 20_000,
         salt: bytes | None = None,
     ) -> None:
+        super().__init__()
         self.on_commit: Callable[[int], None] = _ignore
         self.limits = limits or Limits()
         self._library = library or Library.builtin()
@@ -79,6 +82,7 @@ class MemoryStore:
         self._tenants: dict[str, TenantId] = {}
         self._devices: dict[DeviceId, DeviceRecord] = {}
         self._last_device_id = 0
+        self._credentials: dict[DeviceId, Credential] = {}
         self._registrations: dict[DeviceId, tuple[Registration, int]] = {}
         self._observations: dict[tuple[DeviceId, Path], WantedObservation] = {}
         self._commands: dict[int, Command] = {}
@@ -87,7 +91,6 @@ class MemoryStore:
         self._sent: dict[int, tuple[DeviceId, MessageRecord]] = {}
         self._containers: dict[tuple[DeviceId, str], tuple[int, int]] = {}
         """State tag and time of the last change."""
-        self._resources: dict[tuple[TenantId, str, str], TreeResource] = {}
         self._journal: list[JournalEntry] = []
         self._receipts: dict[bytes, JournalEntry] = {}
         self._updates: dict[DeviceId, int] = {}
@@ -142,6 +145,8 @@ class MemoryStore:
         for known in self._devices.values():
             if known.node_id == device.node_id:
                 raise AlreadyExists("node ID", device.node_id)
+        if device.credential is not None:
+            self._refuse_known_identity(device.credential, None)
         self._last_device_id += 1
         device_id = DeviceId(self._last_device_id)
         tenant = next(name for name, each in self._tenants.items() if each == tenant_id)
@@ -155,9 +160,12 @@ class MemoryStore:
             device.profile,
             device.created_ms,
             device.created_ms,
-            device_info=device.device_info,
+            NOSEC if device.credential is None else PSK,
+            device.device_info,
         )
         self._devices[device_id] = record
+        if device.credential is not None:
+            self._credentials[device_id] = device.credential
         self.projection.names[device_id] = device.name
         return record
 
@@ -183,9 +191,50 @@ class MemoryStore:
         )
         return found[offset : offset + limit]
 
+    async def device_by_resource_id(self, tenant_id: TenantId, resource_id: str) -> tuple[DeviceRecord, str] | None:
+        split = split_resource_id(resource_id)
+        if split is None:
+            return None
+        key, part = split
+        for record in self._devices.values():
+            if record.tenant_id == tenant_id and _key_of(record) == key:
+                return record, part
+        return None
+
+    async def change_device(self, device_id: DeviceId, change: DeviceChange) -> DeviceRecord | None:
+        known = self._devices.get(device_id)
+        if known is None:
+            return None
+        changed = self._devices[device_id] = replace(
+            known,
+            modified_ms=change.modified_ms,
+            labels=known.labels if change.labels is None else change.labels,
+            device_info=known.device_info if change.device_info is None else change.device_info,
+        )
+        return changed
+
+    async def credential_of(self, device_id: DeviceId) -> Credential | None:
+        return self._credentials.get(device_id)
+
+    async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
+        known = self._devices.get(device_id)
+        if known is None:
+            return None
+        if credential is None:
+            self._credentials.pop(device_id, None)
+        else:
+            self._refuse_known_identity(credential, device_id)
+            self._credentials[device_id] = credential
+        changed = self._devices[device_id] = replace(known, security=NOSEC if credential is None else PSK)
+        return changed
+
     async def remove_device(self, device_id: DeviceId) -> bool:
-        if self._devices.pop(device_id, None) is None:
+        record = self._devices.pop(device_id, None)
+        if record is None:
             return False
+        key = _key_of(record)
+        self._remove_below(record.tenant_id, lambda parent: parent.startswith(key))
+        self._credentials.pop(device_id, None)
         self._registrations.pop(device_id, None)
         self._updates.pop(device_id, None)
         tables: tuple[dict[Any, Any], ...] = (self._observations, self._outgoing, self._containers)
@@ -278,37 +327,48 @@ class MemoryStore:
         return found[:limit]
 
     async def outgoing_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
-        found = [message for key, message in self._outgoing.items() if key[0] == device_id]
-        return sorted(found, key=lambda each: -each.state_tag)[offset : offset + limit]
+        return self._messages_in(device_id, _OUTGOING)[offset : offset + limit]
 
     async def sent_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
-        return self._kept_sent(device_id)[offset : offset + limit]
+        return self._messages_in(device_id, _SENT)[offset : offset + limit]
+
+    async def find_message(
+        self, device_id: DeviceId, container: str, *, name: str | None = None, resource_id: str | None = None
+    ) -> MessageRecord | None:
+        if name is None and resource_id is None:
+            raise ValueError("a message is found by name or resource_id")
+        for message in self._messages_in(device_id, container):
+            if name in (None, message.resource_name) and resource_id in (None, message.resource_id):
+                return message
+        return None
+
+    async def message_by_resource_id(
+        self, tenant_id: TenantId, resource_id: str
+    ) -> tuple[DeviceRecord, str, MessageRecord] | None:
+        for record in self._devices.values():
+            if record.tenant_id == tenant_id:
+                for container in (_OUTGOING, _SENT):
+                    found = await self.find_message(record.device_id, container, resource_id=resource_id)
+                    if found is not None:
+                        return record, container, found
+        return None
+
+    async def remove_sent_message(self, device_id: DeviceId, resource_id: str) -> bool:
+        kept_ids = {message.resource_id for message in self._kept_sent(device_id)}
+        # What the limits have hidden goes too: a removal brings nothing back.
+        left = kept_ids - {resource_id}
+        self._sent = {
+            key: each for key, each in self._sent.items() if each[0] != device_id or each[1].resource_id in left
+        }
+        return resource_id in kept_ids
+
+    async def commands_of_message(self, resource_id: str) -> Sequence[Command]:
+        return [replace(each) for each in self._commands.values() if each.outgoing_ri == resource_id]
 
     async def container_state(self, device_id: DeviceId, container: str) -> ContainerState:
-        if container == _SENT:
-            messages: Sequence[MessageRecord] = self._kept_sent(device_id)
-        elif container == _OUTGOING:
-            messages = await self.outgoing_messages(device_id, len(self._outgoing), 0)
-        else:
-            raise ValueError(f"{container!r} is neither {_OUTGOING!r} nor {_SENT!r}")
+        messages = self._messages_in(device_id, container)
         tag, modified_ms = self._containers.get((device_id, container), (0, 0))
         return ContainerState(tag, len(messages), sum(each.content_size for each in messages), modified_ms)
-
-    # -- tree resources --
-
-    async def create_resource(self, resource: TreeResource) -> None:
-        key = (resource.tenant_id, resource.parent, resource.resource_name)
-        if key in self._resources:
-            raise AlreadyExists("resource name", resource.resource_name)
-        self._resources[key] = resource
-
-    async def resource(self, tenant_id: TenantId, parent: str, name: str) -> TreeResource | None:
-        return self._resources.get((tenant_id, parent, name))
-
-    async def resources(self, tenant_id: TenantId, parent: str, limit: int, offset: int) -> Sequence[TreeResource]:
-        found = [each for key, each in self._resources.items() if key[:2] == (tenant_id, parent)]
-        found.sort(key=lambda each: (each.created_ms, each.resource_name))
-        return found[offset : offset + limit]
 
     # -- journal --
 
@@ -423,6 +483,20 @@ class MemoryStore:
         else:
             table[key] = value
 
+    def _refuse_known_identity(self, credential: Credential, device_id: DeviceId | None) -> None:
+        for owner, each in self._credentials.items():
+            if each.identity == credential.identity and owner != device_id:
+                raise AlreadyExists("PSK identity", credential.identity)
+
+    def _messages_in(self, device_id: DeviceId, container: str) -> list[MessageRecord]:
+        """Newest first."""
+        if container == _SENT:
+            return self._kept_sent(device_id)
+        if container != _OUTGOING:
+            raise ValueError(f"{container!r} is neither {_OUTGOING!r} nor {_SENT!r}")
+        found = [message for key, message in self._outgoing.items() if key[0] == device_id]
+        return sorted(found, key=lambda each: -each.state_tag)
+
     def _kept_sent(self, device_id: DeviceId) -> list[MessageRecord]:
         found = [message for owner, message in self._sent.values() if owner == device_id]
         found.sort(key=lambda each: -each.state_tag)
@@ -436,6 +510,10 @@ class MemoryStore:
     def _types(self, body: bytes, version: str) -> Types:
         objects = decode_object_list(body)
         return self._library.for_device(version, {each: listed.version for each, listed in objects.objects.items()})
+
+
+def _key_of(record: DeviceRecord) -> str:
+    return device_key(record.tenant, record.name, record.created_ms)
 
 
 def _call_soon(call: Callable[[], None]) -> None:

@@ -25,7 +25,7 @@ _VERSION: Final = re.compile(r"(?:^|&)lwm2m=([^& ]+)")
 _DEFAULT_VERSION: Final = "1.0"
 _TIME_BOUND: Final = 1 << 62
 _UNTYPED: Final = Untyped()
-_FROM_DEVICE: Final = frozenset({Kind.REGISTER, Kind.UPDATE, Kind.DEREGISTER, Kind.SEND, Kind.NOTIFY})
+_FROM_DEVICE: Final = frozenset({Kind.REGISTER, Kind.UPDATE, Kind.DEREGISTER, Kind.SEND, Kind.NOTIFY, Kind.READING})
 
 TypesOf = Callable[[bytes, str], Types]
 """From object list and enabler version to types. May raise: then values keep the types of their format."""
@@ -50,8 +50,9 @@ class ReceivedMessage(NamedTuple):
 class Shadow:
     """A device's projected state while a slice is made: a row of ``device_state`` and its model.
 
-    ``message_oldest`` and ``log_oldest`` are the lowest tags still in the tables, ``message_bytes`` what those messages
-    hold together; eviction brings them up to date. ``seq``: the last entry that counts in here.
+    No row has a tag below ``message_oldest`` or ``log_oldest``. Between ``message_oldest`` and ``message_tag`` some may
+    be missing; none is ever given again. ``message_bytes`` is what the messages in the table hold together. Eviction
+    brings these up to date. ``seq``: the last entry that counts in here.
     """
 
     __slots__ = (
@@ -98,15 +99,17 @@ class Shadow:
 class Slice:
     """What a stretch of the journal writes.
 
+    ``removed``: (device_id, resource_id) of received messages that go before those in ``messages`` come.
     ``current``: the newest value of each path in it, (value, time_ms, seq) by (device_id, path). ``history``:
     (device_id, newest_ms, seq, oldest_ms, values as interpreted). ``log``: (device_id, tag, seq, time_ms, event,
     detail). ``models`` and ``shadows``, by device: whose model and whose state is new.
     """
 
-    __slots__ = ("current", "failures", "history", "log", "messages", "models", "shadows")
+    __slots__ = ("current", "failures", "history", "log", "messages", "models", "removed", "shadows")
 
     def __init__(self) -> None:
         self.messages: list[ReceivedMessage] = []
+        self.removed: list[tuple[int, str]] = []
         self.log: list[tuple[int, int, int, int, str, str]] = []
         self.history: list[tuple[int, int, int, int, list[tuple[str, str, int]]]] = []
         self.current: dict[tuple[int, str], tuple[str, int, int]] = {}
@@ -133,7 +136,11 @@ class EntryProjector:
 
     def project(self, seq: int, entry: JournalEntry, device_name: str, shadow: Shadow, into: Slice) -> None:
         """Add what ``entry`` means to ``into`` and ``shadow``. Nothing in an entry raises: it fails alone, with a line
-        in the device's log."""
+        in the device's log.
+
+        What a removal leaves depends on what came before it: the caller writes the messages that wait in ``into``
+        before it asks for an entry of that kind.
+        """
         if seq <= shadow.seq:
             return
         shadow.seq = seq
@@ -147,6 +154,8 @@ class EntryProjector:
             return
         if meaning.content is not None:
             self._add_message(seq, entry, shadow, into, text, size)
+        elif entry.kind == Kind.MESSAGE_REMOVED:
+            into.removed.append((shadow.device_id, entry.location))
         if meaning.values:
             self._add_values(seq, entry, shadow, into, meaning.values)
         if meaning.log is not None:
@@ -205,7 +214,7 @@ class EntryProjector:
             shadow.expired_ms = time_ms
 
     def _add_message(self, seq: int, entry: JournalEntry, shadow: Shadow, into: Slice, text: str, size: int) -> None:
-        resource_id, resource_name = received_ids(self._salt, seq)
+        resource_id, resource_name = received_ids(self._salt, shadow.device_id, seq)
         content_info: str | None = CONTENT_INFO
         creator = CREATOR
         if entry.kind == Kind.INJECTED:

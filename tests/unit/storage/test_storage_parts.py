@@ -58,16 +58,16 @@ def test_a_clock_set_back_loses_no_receipt() -> None:
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
 @settings(max_examples=100, deadline=None)
 def test_identifiers_are_stable_and_differ(first: int, second: int) -> None:
-    ids = received_ids(SALT, first)
-    assert ids == received_ids(SALT, first)
+    ids = received_ids(SALT, 7, first)
+    assert ids == received_ids(SALT, 7, first)
     assert len(ids.resource_id) == 24
     assert set(ids.resource_id) <= set("0123456789abcdef")
     assert str(uuid.UUID(ids.resource_name)) == ids.resource_name
     assert uuid.UUID(ids.resource_name).variant == uuid.RFC_4122
     assert uuid.UUID(ids.resource_name).version == 8
     assert sent_ids(SALT, first) != ids
-    assert received_ids(bytes(16), first) != ids
-    assert (received_ids(SALT, second) == ids) == (first == second)
+    assert received_ids(bytes(16), 7, first) != ids
+    assert (received_ids(SALT, 7, second) == ids) == (first == second)
 
 
 @pytest.mark.spec("D2C 4.4")

@@ -1,0 +1,66 @@
+"""The key that signs bearer tokens: a file in the data directory, made by whoever needs it first."""
+
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stellwerk.core.errors import UserError
+
+TOKEN_KEY_FILE: Final = "token.key"
+KEY_BYTES: Final = 32
+
+
+@dataclass
+class TokenKeyUnusable(UserError):
+    """``file`` cannot be made or read, or holds something else; ``reason`` says which."""
+
+    file: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"cannot use the key of bearer tokens {self.file.absolute()}: {self.reason}; make it readable for this "
+            "user, or remove it: a new one is made, and tokens signed by the old one are good for nothing"
+        )
+
+
+def load_token_key(data_dir: Path) -> bytes:
+    """The key of this data directory; made, with the directory, where there is none. A server and commands beside it
+    may ask at the same moment: all get the same one. Raises `TokenKeyUnusable`."""
+    file = data_dir / TOKEN_KEY_FILE
+    try:
+        try:
+            key = file.read_bytes()
+        except FileNotFoundError:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            _make(file)
+            key = file.read_bytes()
+    except OSError as error:
+        raise TokenKeyUnusable(file, error.strerror or str(error)) from error
+    if len(key) != KEY_BYTES:
+        raise TokenKeyUnusable(file, f"it has {len(key)} bytes instead of {KEY_BYTES}")
+    return key
+
+
+def _make(file: Path) -> None:
+    """Whole or not at all, and the first one stays."""
+    draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            os.write(descriptor, secrets.token_bytes(KEY_BYTES))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        with suppress(FileExistsError):
+            os.link(draft, file)
+    finally:
+        draft.unlink()
+    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
