@@ -1,7 +1,7 @@
 """What the use cases need of the world, as protocols beside their user. `storage` and `southbound` implement them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from stellwerk.app.journal import JournalEntry
@@ -107,6 +107,8 @@ class Commit:
     seq: int = 0
     """Set by the store before ``done(None)``: the journal's sequence number of the last entry, 0 without entries. What
     the entries say is readable once `ProjectedStore.projected_seq` has reached it."""
+    reserve: bool = False
+    """May use the part of the queue that is kept free of uplinks: what came of our own requests (design §3)."""
 
 
 # -- messages of the Device to Cloud containers, as stored --
@@ -260,8 +262,8 @@ class DecidingStore(Protocol):
     whose ``done`` has run. Methods raise the store's own errors only when the store itself fails."""
 
     def submit(self, commit: Commit) -> None:
-        """Queue for the next group commit; never blocks. Full (``queue_limit``): ``done`` gets `StoreOverloaded`
-        soon."""
+        """Queue for the next group commit; never blocks. ``done`` gets `StoreOverloaded` soon when the queue is full
+        (``queue_limit``, and a quarter more for ``reserve``), `StoreFailing` when nothing can be written."""
         ...
 
     def queue_length(self) -> int:
@@ -318,6 +320,15 @@ class DecidingStore(Protocol):
 
     async def open_commands(self, device_id: DeviceId | None, limit: int) -> Sequence[Command]:
         """Commands not in a final step, oldest first, of one device or of all."""
+        ...
+
+    async def devices_with_open_commands(self) -> Sequence[tuple[DeviceId, bool]]:
+        """Each device that has a command which is not in a final step; True where that cannot wait until the device is
+        heard: something of it was sent, or the device is no registered sleeper."""
+        ...
+
+    async def commands_due(self, before_ms: int, limit: int) -> Sequence[Command]:
+        """Commands not in a final step whose ``expires_ms`` lies before ``before_ms``, soonest first."""
         ...
 
     async def outgoing_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]: ...
@@ -539,11 +550,24 @@ class Limits:
     max_bytes: int = 1_000_000
 
 
-@dataclass(slots=True)
-class StoreOverloaded(Exception):
-    """The writer's queue is full; the caller answers 5.03."""
+class StoreTrouble(Exception):
+    """The store cannot take this now and may be able to later: a device is answered 5.03, an application 5xx."""
 
-    waiting: int = field(default=0)
+
+class StoreOverloaded(StoreTrouble):
+    """``waiting`` writes are queued, and that is as many as may."""
+
+    def __init__(self, waiting: int = 0) -> None:
+        self.waiting = waiting
+        super().__init__(f"{waiting} writes wait for the disk already; try again in a few seconds")
+
+
+class StoreFailing(StoreTrouble):
+    """Nothing can be written, whatever it is: the disk is full or broken. ``reason``: the database's words."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the store cannot write ({reason}); nothing was changed, try again in a few seconds")
 
 
 class Clock(Protocol):
