@@ -124,6 +124,7 @@ class Stack:
     seed: int = 0
     ask_for_s: float | None = None
     grace_s: float = 0.0
+    queue_s: float | None = None
     auto_provision: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -162,7 +163,9 @@ class Stack:
             link=self.link,
             limits=Limits(),
             awake_s=93.0,
+            queue_s=self.queue_s,
             grace_s=self.grace_s,
+            gap_s=0.0,
         )
         self.registering = Registering(
             store=store,
@@ -240,11 +243,18 @@ class Stack:
         new = NewDevice(name, f"urn:dev:os:{name}", labels, "SCS-LwM2M", (), self.clock.wall_ms())
         return self.run(self.store.create_device(self.tenant_id, new))
 
-    def post(self, device: Any, *requests: CommandRequest) -> Any:
+    def post(self, device: Any, *requests: CommandRequest, expires_ms: int | None = None) -> Any:
         async def work() -> Any:
             text = "; ".join(str(each.content) for each in requests)
             return await self.commands.post(
-                device, name=None, content=text, content_info=None, creator="CTestApp", labels=(), requests=requests
+                device,
+                name=None,
+                content=text,
+                content_info=None,
+                creator="CTestApp",
+                labels=(),
+                requests=requests,
+                expires_ms=expires_ms,
             )
 
         return self.run(self._then_settle(work()))
@@ -309,6 +319,6 @@ class Stack:
             await self._settle()
         self.clock.at = end
         self.engine.tick(end)
-        while await self.expiry.look():
+        while await self.expiry.look() or await self.commands.delivery.look():
             await self._settle()
         await self._settle()

@@ -371,20 +371,6 @@ def test_a_sleeper_that_was_heard_a_moment_ago_gets_its_command_at_once(stack: S
     assert path_of(stack.take()) == "/3/0/0"
 
 
-@pytest.mark.spec("QM-4")
-def test_a_timeout_marks_a_sleeper_asleep_and_the_next_command_waits_for_it(stack: Stack) -> None:
-    device = stack.provision("dev1")
-    location = register(stack, target=SLEEPER)
-    stack.post(device, read("/3/0/0"), read("/3/0/1"))
-    assert path_of(stack.take()) == "/3/0/0"
-    stack << after(120)
-    assert responses(stack, device) == [(408, "timeout-binding")]
-    assert {path_of(message) for _, message in stack.out} == {"/3/0/0"}
-    stack.out.clear()
-    stack << con(codes.POST, location, mid=2) >> ack(codes.CHANGED, mid=2)
-    assert path_of(stack.take()) == "/3/0/1"
-
-
 @pytest.mark.spec("QM-3", "QM-5")
 def test_after_a_restart_a_sleeper_is_left_asleep_until_it_is_heard() -> None:
     before = Stack()

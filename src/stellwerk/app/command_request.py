@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-Verb: TypeAlias = Literal["read", "write", "execute", "observe", "unobserve"]
+Verb: TypeAlias = Literal[
+    "read", "write", "execute", "observe", "unobserve", "discover", "create", "delete", "write-attributes"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class CommandRequest:
     """``path`` as written. ``value``: text of a protocol-mode WRITE or a JSON value; None = absent. ``from_text``
-    says the
-    value came as text and takes its type from the object model. ``arguments``: of execute. ``attributes``: of observe.
-    ``content`` is what sent-msg shows for this single command (string or JSON object)."""
+    says the value came as text and takes its type from the object model. ``arguments``: of execute. ``attributes``: of
+    observe and write-attributes, a value of None unsets; of discover, ``depth``. ``content`` is what sent-msg shows for
+    this single command (string or JSON object)."""
 
     verb: Verb
     path: str
@@ -20,7 +22,7 @@ class CommandRequest:
     has_value: bool = False
     from_text: bool = True
     arguments: str = ""
-    attributes: tuple[tuple[str, str], ...] = ()
+    attributes: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def method(self) -> str:

@@ -36,8 +36,8 @@ class JournalEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ``payload`` and ``content_format`` (-1: none) as received. ``labels``: frozen when it happened.
     ``location``: of REGISTER, the new registration. ``method`` and ``reason``: of ANSWER, the word of the operation and
     the key of the status table (contract Device to Cloud §12). ``detail``: for people; of REGISTER, the query.
-    INJECTED has the content's JSON text as ``payload``, the resource name as ``location``, contentInfo as ``method`` and
-    the creator as ``detail``.
+    INJECTED has the content's JSON text as ``payload``, the resource name as ``location``, contentInfo as ``method``
+    and the creator as ``detail``.
     ``command_id``: of ANSWER. ``root``: the alternate path that SenML names in the payload carry (contract R-11).
     """
 

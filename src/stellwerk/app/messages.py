@@ -6,6 +6,7 @@ Pure: the projector and every face render with the same function (contract Devic
 import base64
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from stellwerk.app.status_table import STATUS
 from stellwerk.core.errors import PeerError
 from stellwerk.lwm2m.content import Content, Entry, Types
 from stellwerk.lwm2m.formats import decode_content
+from stellwerk.lwm2m.link_format import decode_links
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.status import dotted, is_success
 from stellwerk.lwm2m.value import ObjectLink, ResourceType, Value
@@ -32,6 +34,8 @@ _STATUS_MESSAGES: Final = {
     Kind.EXPIRE: ("registration-expire", None),
 }
 """messageType as samples print it, and the table's spelling where it differs (``messageTypeName``)."""
+
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -144,7 +148,12 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
     detail: str | None = entry.detail or None
     if code == 200:
         detail = None
-        if entry.method in _METHODS_WITH_DATA:
+        if entry.method == "discover":
+            data, problem = _discovered(entry)
+            if data is None:
+                code, text = STATUS["adapter"]
+                detail = problem
+        elif entry.method in _METHODS_WITH_DATA:
             content, problem = _decode(entry, Path.parse(entry.path), types)
             if content is None:
                 code, text = STATUS["adapter"]
@@ -153,20 +162,47 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
                 data = _flat(content, types)
                 values = _values(content.entries, entry.time_ms, types)
     key = entry.path.removeprefix("/")
+    message = {
+        "nodeResourceName": device_name,
+        "time": entry.time_ms,
+        "messageType": "response",
+        "method": entry.method,
+        "status": {"code": code, "message": text, "detail": detail, "reason": entry.reason},
+        "resourcePath": key,
+        "path": key,
+        "data": data,
+    }
+    if entry.location:
+        # What a Create made.
+        message["createdPath"] = entry.location.removeprefix("/")
     return Interpretation(
-        {
-            "nodeResourceName": device_name,
-            "time": entry.time_ms,
-            "messageType": "response",
-            "method": entry.method,
-            "status": {"code": code, "message": text, "detail": detail, "reason": entry.reason},
-            "resourcePath": key,
-            "path": key,
-            "data": data,
-        },
+        message,
         values,
         None if code == 200 else ("command-failed", f"{entry.method} {entry.path}: {code} {text}: {detail or ''}"),
     )
+
+
+def _discovered(entry: JournalEntry) -> tuple[dict[str, Any] | None, str]:
+    """The paths of a Discover's answer with their attributes, numbers as numbers where they are some."""
+    try:
+        links = decode_links(entry.payload)
+    except PeerError as error:
+        return None, f"the answer does not decode: {error}"
+    prefix = entry.root.rstrip("/") + "/"
+    found: dict[str, Any] = {}
+    for link in links:
+        if link.target.startswith(prefix):
+            found[link.target.removeprefix(prefix)] = {name: _number_or_text(value) for name, value in link.attributes}
+    return found, ""
+
+
+def _number_or_text(text: str | None) -> int | float | str | None:
+    if text is None:
+        return None
+    try:
+        return int(text) if text.isdecimal() and len(text) < 16 else float(text) if _DECIMAL.fullmatch(text) else text
+    except ValueError:
+        return text
 
 
 def _reading(entry: JournalEntry, types: Types) -> Interpretation:

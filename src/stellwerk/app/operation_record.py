@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stellwerk.lwm2m.content import Content, Entry
@@ -25,8 +26,12 @@ def encode_operation(operation: Operation) -> str:
     """Compact JSON with the member ``op`` naming the operation."""
     record: dict[str, Any] = {"op": type(operation).__name__, "path": str(operation.path)}
     match operation:
-        case Read(accept=accept) | Observe(accept=accept) | CancelObservation(accept=accept):
+        case Read(accept=accept) | CancelObservation(accept=accept):
             record["accept"] = accept
+        case Observe(accept=accept, attributes=attributes):
+            record["accept"] = accept
+            if attributes:
+                record["attributes"] = [list(each) for each in attributes]
         case Discover(depth=depth):
             record["depth"] = depth
         case Write(content=content, replace=replace, content_format=content_format):
@@ -50,7 +55,7 @@ def decode_operation(text: str) -> Operation:
         case "Read":
             return Read(path, record["accept"])
         case "Observe":
-            return Observe(path, record["accept"])
+            return Observe(path, record["accept"], _decode_attributes(record.get("attributes", ())))
         case "CancelObservation":
             return CancelObservation(path, record["accept"])
         case "Discover":
@@ -58,7 +63,7 @@ def decode_operation(text: str) -> Operation:
         case "Write":
             return Write(path, _decode_content(record["content"]), record["replace"], record["format"])
         case "WriteAttributes":
-            return WriteAttributes(path, tuple((name, value) for name, value in record["attributes"]))
+            return WriteAttributes(path, _decode_attributes(record["attributes"]))
         case "Execute":
             return Execute(path, record["arguments"])
         case "Create":
@@ -67,6 +72,10 @@ def decode_operation(text: str) -> Operation:
             return Delete(path)
         case other:
             raise ValueError(f"unknown operation {other!r}")
+
+
+def _decode_attributes(pairs: Iterable[Sequence[str | None]]) -> tuple[tuple[str, str | None], ...]:
+    return tuple((str(name), value) for name, value in pairs)
 
 
 def _encode_content(content: Content) -> dict[str, Any]:

@@ -489,6 +489,31 @@ class ProjectedStore(Protocol):
         ...
 
 
+# -- devices to choose from --
+
+
+class DeviceDirectory(Protocol):
+    """Devices in pages, for people who look for one. Works beside the event loop: a search may read every device of a
+    tenant, and no acknowledgement waits for it."""
+
+    async def page(
+        self,
+        tenant_id: TenantId | None,
+        text: str,
+        limit: int,
+        *,
+        after: DeviceRecord | None = None,
+        before: DeviceRecord | None = None,
+    ) -> Sequence[DeviceRecord]:
+        """At most ``limit`` devices by tenant and name, of one tenant or of all: those with ``text`` in name, node ID
+        or labels (letters of ASCII in either case), the first behind ``after`` or the last before ``before``."""
+        ...
+
+    async def count(self, tenant_id: TenantId | None, text: str, at_most: int) -> int:
+        """How many devices `page` would find in all; the count ends at ``at_most``."""
+        ...
+
+
 # -- the device side --
 
 

@@ -4,7 +4,7 @@ need, never all at once (design §4)."""
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from stellwerk.app.ports import Acknowledgement, DecidingStore
+from stellwerk.app.ports import Acknowledgement, DecidingStore, DeviceLink
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
@@ -15,7 +15,7 @@ NEVER: Final = float("-inf")
 class Known:
     """A registration with what every message of its device carries, so that the hot path looks nothing up."""
 
-    __slots__ = ("last_heard", "leaving", "pending", "record", "registration", "uplink_labels")
+    __slots__ = ("last_heard", "leaving", "pending", "record", "registration", "silent_since", "uplink_labels")
 
     def __init__(self, registration: Registration, record: DeviceRecord, now: float) -> None:
         self.registration = registration
@@ -27,6 +27,15 @@ class Known:
         self.uplink_labels = record.uplink_labels
         self.last_heard = now
         """When the device sent something in this run; `NEVER` while it only was loaded."""
+        self.silent_since = NEVER
+        """When it left a command unanswered; it counts until the device is heard again."""
+
+    def heard(self, now: float, link: DeviceLink) -> None:
+        """It answered us: it listens, and it receives what is sent to its address."""
+        self.last_heard = now
+        if not self.registration.proven:
+            self.registration.proven = True
+            link.prove_peer(self.registration.peer)
 
 
 class Registry:

@@ -41,8 +41,8 @@ class DeviceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A device's pre-shared key (contract Device to Cloud §6.5). ``identity`` is the PSK identity, ``secret`` the key as
-    its owner wrote it, ``envelope`` the oneM2M name it was made under (``m2m:crds`` or ``dcfg:crds``). Times are UTC
+    """A device's pre-shared key (contract Device to Cloud §6.5). ``identity`` is the PSK identity, ``secret`` the key
+    as its owner wrote it, ``envelope`` the oneM2M name it was made under (``m2m:crds`` or ``dcfg:crds``). Times are UTC
     milliseconds since 1970."""
 
     identity: str

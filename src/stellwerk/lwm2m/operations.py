@@ -65,8 +65,12 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Observe:
+    """``attributes``: notification attributes that hold for the observation, as pairs for a query; they are written to
+    the path before the Observe leaves (Write-Attributes)."""
+
     path: Path
     accept: int | None = None
+    attributes: tuple[tuple[str, str | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

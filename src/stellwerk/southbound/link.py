@@ -13,7 +13,7 @@ from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceAns
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
 from stellwerk.coap import actions, codes, events
-from stellwerk.coap.options import MAX_AGE, encode_uint
+from stellwerk.coap.options import MAX_AGE, encode_uint, read_options
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import StellwerkError
@@ -207,6 +207,7 @@ class Link:
                 status_of(event.code),
                 -1 if event.content_format is None else event.content_format,
                 event.payload,
+                location=_created(event, pending),
                 observing=event.observe is not None,
             ),
             at,
@@ -262,6 +263,17 @@ class Link:
             # Its further blocks are fetched with the request as it was sent (BLK-10).
             request = actions.SendRequest(0, event.peer, down.code, event.token, down.path, accept=down.accept)
             self._submit(actions.AdoptObservation(0, event.peer, event.token, event.exchange, request))
+
+
+def _created(event: events.ResponseReceived, pending: _Pending | None) -> str:
+    """The path of what a Create made, without the root the device's paths have (R-11); empty where it does not say."""
+    if event.code != codes.CREATED or pending is None:
+        return ""
+    location = read_options(event.options).location
+    root = tuple(each for each in pending.registration.objects.root.split("/") if each)
+    if location[: len(root)] == root:
+        location = location[len(root) :]
+    return "/" + "/".join(location) if location else ""
 
 
 def _respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond:

@@ -326,6 +326,20 @@ class MemoryStore(MemoryTree):
         ]
         return found[:limit]
 
+    async def devices_with_open_commands(self) -> Sequence[tuple[DeviceId, bool]]:
+        found: dict[DeviceId, bool] = {}
+        for each in self._commands.values():
+            if each.step not in FINAL:
+                registration = await self.registration_of(each.device_id)
+                asleep = registration is not None and registration.queue_mode
+                at_once = each.step is not Step.QUEUED or not asleep
+                found[each.device_id] = found.get(each.device_id, False) or at_once
+        return list(found.items())
+
+    async def commands_due(self, before_ms: int, limit: int) -> Sequence[Command]:
+        due = [replace(each) for each in self._commands.values() if each.step not in FINAL]
+        return sorted((each for each in due if each.expires_ms < before_ms), key=lambda each: each.expires_ms)[:limit]
+
     async def outgoing_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
         return self._messages_in(device_id, _OUTGOING)[offset : offset + limit]
 

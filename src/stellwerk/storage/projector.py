@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from stellwerk.app.journal import JournalEntry
+from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import Limits
 from stellwerk.lwm2m.content import Types
 from stellwerk.lwm2m.schema.library import Library
@@ -190,6 +190,14 @@ class Projector:
             shadow = shadows.get(device_id)
             if shadow is None:
                 shadow = shadows[device_id] = Shadow(device_id)
+            if entry.kind == Kind.MESSAGE_REMOVED:
+                # What it leaves depends on all that came before.
+                self._write(made)
+                made = Slice()
+                project(seq, entry, name, shadow, made)
+                self._write(made)
+                made = Slice()
+                continue
             project(seq, entry, name, shadow, made)
         self._write(made)
 

@@ -1,7 +1,7 @@
 """The schema of both databases as SQLAlchemy tables: what migrations lead to (a test compares) and other stores share.
 
-Times are UTC milliseconds since 1970. Columns named ``labels``, ``attributes``, ``extra``, ``device_info`` and
-``content_formats`` hold JSON text. Hot paths use plain statements (`sqlite`), not these objects.
+Times are UTC milliseconds since 1970. Columns named ``labels``, ``attributes``, ``extra``, ``device_info``,
+``tenants`` and ``content_formats`` hold JSON text. Hot paths use plain statements (`sqlite`), not these objects.
 """
 
 from typing import Any
@@ -86,8 +86,24 @@ device = Table(
     _text("device_info"),
     _number("created_ms"),
     _number("modified_ms"),
+    # `app.resource_ids.device_key`, by which resource IDs are found.
+    Column("resource_key", Text, nullable=False, server_default=""),
     UniqueConstraint("tenant_id", "name"),
+    Index("device_by_resource_key", "resource_key"),
     sqlite_autoincrement=True,
+)
+
+credential = Table(
+    "credential",
+    deciding,
+    Column("device_id", _Key, ForeignKey("device.id", ondelete="CASCADE"), primary_key=True),
+    Column("identity", Text, unique=True, nullable=False),
+    # Sealed by `storage.vault`.
+    _blob("secret"),
+    _text("description"),
+    _text("envelope"),
+    _number("created_ms"),
+    _number("modified_ms"),
 )
 
 device_alias = Table(
@@ -162,6 +178,7 @@ command = Table(
     Index(
         "command_open_of_device", "device_id", "id", sqlite_where=text(OPEN_STEPS), postgresql_where=text(OPEN_STEPS)
     ),
+    Index("command_due", "expires_ms", sqlite_where=text(OPEN_STEPS), postgresql_where=text(OPEN_STEPS)),
     Index("command_of_outgoing", "outgoing_ri"),
     Index("command_of_device", "device_id"),
     sqlite_autoincrement=True,
@@ -185,6 +202,7 @@ sent_message = Table(
     *_message_columns(),
     Column("command_id", BigInteger, nullable=False, unique=True),
     PrimaryKeyConstraint("device_id", "state_tag"),
+    Index("sent_message_by_resource_id", "resource_id"),
     sqlite_with_rowid=False,
 )
 
@@ -215,6 +233,27 @@ tree_resource = Table(
     _number("state_tag"),
     _text("attributes"),
     PrimaryKeyConstraint("tenant_id", "parent", "resource_name"),
+    Index("tree_resource_by_id", "tenant_id", "resource_id"),
+)
+
+account = Table(
+    "account",
+    deciding,
+    Column("name", Text, primary_key=True),
+    _text("password_hash"),
+    _text("authority"),
+    _text("tenant"),
+    _number("created_ms"),
+)
+
+api_client = Table(
+    "api_client",
+    deciding,
+    Column("client_id", Text, primary_key=True),
+    _text("secret_hash"),
+    _text("tenants"),
+    _text("role"),
+    _number("created_ms"),
 )
 
 # One row per group commit. ``receipts`` comes before ``entries``, so that a search for one reads few pages.

@@ -127,10 +127,6 @@ def test_what_is_observed_is_a_conflict_to_observe_and_can_be_unobserved() -> No
     assert operation("observe", "/3/0", wanted=("/3/0/9",)) == Observe(Path(3, 0))
 
 
-def test_attributes_of_an_observe_are_refused_rather_than_dropped() -> None:
-    assert refusal("observe", "/3/0/9", attributes=(("pmin", "5"),)).reason == "method-unknown"
-
-
 @pytest.mark.parametrize(("verb", "word"), [("read", "read"), ("execute", "exec"), ("unobserve", "unobserve")])
 def test_a_refusal_speaks_of_the_method_as_responses_do(verb: str, word: str) -> None:
     assert refusal(verb, "/bad").method == word

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 import structlog
@@ -24,7 +25,7 @@ from stellwerk.core.instant import Instant
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.formats import decode_content
-from stellwerk.lwm2m.operations import Notify, Observe
+from stellwerk.lwm2m.operations import Notify, Observe, WriteAttributes
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.status import dotted, is_success
 
@@ -47,6 +48,8 @@ class Observations:
         self._by_token: dict[bytes, WantedObservation] = {}
         self._by_device: dict[DeviceId, dict[Path, WantedObservation]] = {}
         self._restoring: dict[int, WantedObservation] = {}
+        self._attributing: set[int] = set()
+        """Handles among those of `_restoring` whose attributes are being written."""
         self._next_handle = FIRST_HANDLE
         self.owed: dict[DeviceId, dict[Path, WantedObservation] | None] = {}
         """What a registered device is still to be asked for, None for all: its Observe went unanswered or could not be
@@ -75,8 +78,9 @@ class Observations:
 
     def new(self, known: Known, operation: Observe, labels: tuple[str, ...], at_ms: int) -> WantedObservation:
         """What an OBSERVE command wants, with a fresh token; commit `put` of it before the Observe leaves."""
+        token = self._link.draw_token()
         return WantedObservation(
-            known.registration.device_id, operation.path, self._link.draw_token(), None, (), labels, at_ms
+            known.registration.device_id, operation.path, token, None, operation.attributes, labels, at_ms
         )
 
     def put(self, wanted: WantedObservation) -> PutObservation:
@@ -149,10 +153,28 @@ class Observations:
             if current is not None and self._by_token.get(wanted.token) is wanted:
                 self._ask(wanted, current)
 
-    def _ask(self, wanted: WantedObservation, known: Known) -> None:
+    def _ask(self, wanted: WantedObservation, known: Known, with_attributes: bool = True) -> None:
+        """Observe anew; the attributes first, for a device that restarted may have forgotten them."""
         self._next_handle += 1
         self._restoring[self._next_handle] = wanted
+        if with_attributes and wanted.attributes:
+            self._attributing.add(self._next_handle)
+            self._link.send(
+                self._next_handle, known.registration, WriteAttributes(wanted.path, wanted.attributes), None
+            )
+            return
         self._link.send(self._next_handle, known.registration, Observe(wanted.path, wanted.accept), wanted.token)
+
+    def _attributes_answered(self, wanted: WantedObservation, known: Known, answer: DeviceAnswer, at: Instant) -> bool:
+        """Whether the Observe follows: also where the device does not take the attributes, since a value too many is
+        better than none."""
+        if answer.failure:
+            return False
+        if not is_success(answer.status):
+            self._log(known, at, "attributes-refused", f"{wanted.path}: the device answered {dotted(answer.status)}")
+        if self._by_token.get(wanted.token) is wanted:
+            self._ask(wanted, known, with_attributes=False)
+        return True
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> bool:
         """What came of an Observe of ours; False when ``answer.handle`` is not one of these. It stays wanted."""
@@ -160,7 +182,11 @@ class Observations:
         if wanted is None:
             return False
         known = self._registry.of(wanted.device_id)
+        attributes = answer.handle in self._attributing
+        self._attributing.discard(answer.handle)
         if known is None:
+            return True
+        if attributes and self._attributes_answered(wanted, known, answer, at):
             return True
         if answer.failure or not is_success(answer.status) or not answer.observing:
             why = answer.failure or (dotted(answer.status) if not is_success(answer.status) else "a plain answer")
@@ -172,10 +198,7 @@ class Observations:
                     owed[wanted.path] = wanted
             self._log(known, at, "observe-failed", f"{wanted.path}: {why}; asked again {again}")
             return True
-        known.last_heard = at.now
-        if not known.registration.proven:
-            known.registration.proven = True
-            self._link.prove_peer(known.registration.peer)
+        known.heard(at.now, self._link)
         row = self._row(known, wanted, answer.status, answer.content_format, answer.payload, b"", at)
         if self._undecodable(known, wanted, answer.content_format, answer.payload, at) is None:
             self._store.submit(Commit((row,), (), _log_failure))
@@ -280,6 +303,7 @@ class Observations:
             content_format,
             payload,
             wanted.labels + known.uplink_labels,
+            detail=_shown(wanted.attributes) if wanted.attributes else "",
             root=known.registration.objects.root,
         )
 
@@ -321,6 +345,12 @@ class MovedWithoutUpdate(PeerError):
 def _wish(wanted: WantedObservation) -> tuple[int, tuple[str, ...]]:
     """What stays the same when only the token is drawn anew."""
     return wanted.created_ms, wanted.labels
+
+
+@lru_cache(maxsize=1024)
+def _shown(attributes: tuple[tuple[str, str | None], ...]) -> str:
+    """The active attributes as a notification's message shows them: JSON with numbers."""
+    return "{" + ",".join(f'"{name}":{value}' for name, value in attributes if value is not None) + "}"
 
 
 def _nobody(known: Known) -> None:

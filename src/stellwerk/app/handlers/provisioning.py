@@ -1,9 +1,12 @@
 """Devices made and removed in bulk: a stored request, worked off afterwards, answered by a second resource (contract
 Device to Cloud §6).
 
-An item is created whole or not at all. An item that cannot be created says why and takes no other with it.
+An item is created whole, with its key, or not at all. An item that cannot be created says why and takes no other with
+it. Keys are never part of the stored request, so a request that a stopped server left unanswered is finished without
+them: what had a key and was not made yet is refused, and said to be.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import structlog
 
+from stellwerk.app.credentials import WITHHELD, is_key, parse_credentials, without_keys
 from stellwerk.app.ports import Clock, DecidingStore, NewDevice, TreeResource
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import UserError
@@ -41,7 +45,16 @@ _FOREIGN_PROFILES: Final = frozenset({"scs-udp", "scs-neul", "scs-http", "loriot
 _NAME = re.compile(r"[0-9A-Za-z_:-]{1,255}")
 _NODE_ID = re.compile(r"[!-~]{1,255}")
 _INFO_NAME = re.compile(r"[A-Za-z][0-9A-Za-z]{0,31}")
+_MEMBERS: Final = frozenset({"ni", "noRNe", "ICCID", "profe", "lbl", "nCr", "nDGr", "ndvi"})
+_SECRETIVE = re.compile(r"cred|psk|secret|key|passw", re.IGNORECASE)
+"""Names of members that may hold keys. They are not passed over like other unknown ones: a slip of the pen would make a
+device without a key, and store the key for all to read."""
 _INFO_OF_THE_RESOURCE: Final = frozenset({"rn", "mgd", "ty", "ri", "pi", "ct", "lt", "et", "lbl", "st", "cr", "acpi"})
+
+SLICE: Final = 16
+"""Items that are worked off together: few enough for a transaction of a few milliseconds (design §5)."""
+PAUSE_S: Final = 0.002
+"""Between two slices the devices have the server to themselves."""
 
 Item: TypeAlias = Any
 """One entry of ``reqLt`` as the client wrote it, with short names; not checked."""
@@ -66,8 +79,9 @@ class ProvisioningOrder:
 
 
 class Provisioning:
-    """``spawn`` runs the work behind an answered request. ``removed`` hears of each device that is gone, so that what
-    lives in memory of it goes too."""
+    """``spawn`` runs the work behind an answered request; it says False where it cannot. ``removed`` hears of each
+    device that is gone, so that what lives in memory of it goes too. ``allow_nosec``: whether devices without a key may
+    be made."""
 
     def __init__(
         self,
@@ -77,12 +91,16 @@ class Provisioning:
         entropy: Entropy,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         removed: Callable[[DeviceRecord], object] = lambda device: None,
+        allow_nosec: bool = True,
     ) -> None:
         self._store = store
         self._clock = clock
         self._entropy = entropy
         self._spawn = spawn
         self._removed = removed
+        self._allow_nosec = allow_nosec
+        # One slice at a time, however many requests there are.
+        self._turn = asyncio.Lock()
 
     async def request(self, order: ProvisioningOrder) -> TreeResource:
         """Store the request and start working on it; returns it as stored. Raises `AlreadyExists` for a taken name."""
@@ -102,7 +120,9 @@ class Provisioning:
             attributes={**order.attributes, "reqLt": [_without_secrets(item) for item in order.items]},
         )
         await self._store.create_resource(resource)
-        self._spawn(self._process(resource, order.operation, order.items))
+        if self._spawn(self._process(resource, order.operation, order.items)) is False:
+            # It is stored, so somebody has to do it: the client waits.
+            await self._process(resource, order.operation, order.items)
         return resource
 
     async def resume(self, tenant_id: TenantId) -> int:
@@ -130,17 +150,17 @@ class Provisioning:
         self, request: TreeResource, operation: int, items: Sequence[Item], resumed: bool = False
     ) -> None:
         problems: list[str] = []
-        for position, item in enumerate(items, start=1):
-            try:
-                if operation == CREATE:
-                    await self._create(request, item, resumed)
-                else:
-                    await self._remove_item(request.tenant_id, item)
-            except UserError as error:
-                problems.append(f"{_describe(position, item)}: {error}")
-            except Exception as error:
-                log.exception("provisioning.item_failed", request=request.resource_id, item=position, error=repr(error))
-                problems.append(f"{_describe(position, item)}: internal error, nothing was done; see the server's log")
+        for start in range(0, len(items), SLICE):
+            if start:
+                await asyncio.sleep(PAUSE_S)
+            async with self._turn:
+                outcomes = await asyncio.gather(
+                    *(
+                        self._process_item(request, operation, position, item, resumed)
+                        for position, item in enumerate(items[start : start + SLICE], start=start + 1)
+                    )
+                )
+            problems += [each for each in outcomes if each is not None]
         now_ms = self._clock.wall_ms()
         total, errors = len(items), len(problems)
         response = TreeResource(
@@ -166,15 +186,36 @@ class Provisioning:
         await self._store.create_resource(response)
         log.info("provisioning.done", request=request.resource_id, total=total, errors=errors)
 
-    async def _create(self, request: TreeResource, item: Item, resumed: bool) -> None:
-        device = check_item(item, request.created_ms)
-        if resumed:
-            existing = await self._store.device_by_name(request.tenant_id, device.name)
-            if existing is not None and (existing.node_id, existing.created_ms) == (device.node_id, device.created_ms):
-                return
-        await self._store.create_device(request.tenant_id, device)
+    async def _process_item(
+        self, request: TreeResource, operation: int, position: int, item: Item, resumed: bool
+    ) -> str | None:
+        """What went wrong with an item, in words."""
+        try:
+            if operation == CREATE:
+                await self._create(request, item, resumed)
+            else:
+                await self._remove_item(request.tenant_id, item, resumed)
+        except UserError as error:
+            return f"{_describe(position, item)}: {error}"
+        except Exception as error:
+            log.exception("provisioning.item_failed", request=request.resource_id, item=position, error=repr(error))
+            return f"{_describe(position, item)}: internal error, nothing was done; see the server's log"
+        return None
 
-    async def _remove_item(self, tenant_id: TenantId, item: Item) -> None:
+    async def _create(self, request: TreeResource, item: Item, resumed: bool) -> None:
+        if resumed:
+            name, node_id = _names(_fields(item))
+            existing = await self._store.device_by_name(request.tenant_id, name)
+            if existing is not None and (existing.node_id, existing.created_ms) == (node_id, request.created_ms):
+                return
+            if WITHHELD in (item.get("nCr") or ()):
+                raise BadItem(
+                    "the server stopped before this device was made, and keys are not kept with a request; "
+                    "ask for this device again"
+                )
+        await self._store.create_device(request.tenant_id, check_item(item, request.created_ms, self._allow_nosec))
+
+    async def _remove_item(self, tenant_id: TenantId, item: Item, resumed: bool) -> None:
         fields = _fields(item)
         name, node_id = fields.get("noRNe"), fields.get("ni")
         if not isinstance(name or node_id, str):
@@ -183,10 +224,10 @@ class Provisioning:
             device = await self._store.device_by_name(tenant_id, name)
         else:
             device = await self._store.device_by_endpoint(str(node_id))
-        if device is None or device.tenant_id != tenant_id or (node_id and device.node_id != node_id):
-            raise BadItem("there is no such device")
-        if not await self.remove(device):
-            raise BadItem("there is no such device")
+        known = device is not None and device.tenant_id == tenant_id and (not node_id or device.node_id == node_id)
+        if device is None or not known or not await self.remove(device):
+            before = ", or this request removed it before the server stopped" if resumed else ""
+            raise BadItem(f"there is no such device{before}")
 
 
 def response_name(request_id: str) -> str:
@@ -194,9 +235,37 @@ def response_name(request_id: str) -> str:
     return f"responseToRequest-{request_id}"
 
 
-def check_item(item: Item, now_ms: int) -> NewDevice:
-    """The device an item asks for. Raises `BadItem` with what is wrong and what would be right."""
+def check_item(item: Item, now_ms: int, allow_nosec: bool = True) -> NewDevice:
+    """The device an item asks for. Raises `BadItem` or `BadCredential` with what is wrong and what would be right."""
     fields = _fields(item)
+    name, node_id = _names(fields)
+    profile = _text(fields, "profe", "profile")
+    if profile.lower() in _FOREIGN_PROFILES:
+        raise BadItem(f"profile {profile!r} is not supported by this server; SCS-LwM2M is")
+    if profile.lower() not in PROFILES:
+        raise BadItem(f"unknown profile {profile[:60]!r}; write SCS-LwM2M")
+    for member in fields.keys() - _MEMBERS:
+        if _SECRETIVE.search(member):
+            raise BadItem(f"unknown member {member[:40]!r}; keys belong in nodeCredentials (nCr)")
+    texts = _texts(fields, "nCr", "nodeCredentials")
+    if not texts and not allow_nosec:
+        raise BadItem("devices without a key are not allowed here; add nodeCredentials (nCr): psk-id: and psk:")
+    credential = parse_credentials(texts, now_ms) if texts else None
+    if groups := _texts(fields, "nDGr", "nodeDeviceGroups"):
+        raise BadItem(f"unknown device group {groups[0][:60]!r}")
+    labels = [*_texts(fields, "lbl", "labels"), f"profile:{profile}"]
+    if any(map(is_key, labels)):
+        raise BadItem("a label is for all to read; keys belong in nodeCredentials (nCr)")
+    iccid = fields.get("ICCID")
+    if iccid is not None:
+        if not isinstance(iccid, str) or not iccid.strip():
+            raise BadItem("ICCID is a text of digits")
+        labels.append(f"ICCID:{iccid.strip()}")
+    return NewDevice(name, node_id, tuple(labels), profile, _device_info(fields.get("ndvi")), now_ms, credential)
+
+
+def _names(fields: dict[str, Any]) -> tuple[str, str]:
+    """A new device's name and node ID."""
     name = _text(fields, "noRNe", "nodeResourceName")
     if not _NAME.fullmatch(name):
         raise BadItem("nodeResourceName (noRNe) takes 1 to 255 of the characters 0-9 A-Z a-z _ : -")
@@ -205,25 +274,7 @@ def check_item(item: Item, now_ms: int) -> NewDevice:
     node_id = _text(fields, "ni", "nodeID")
     if not _NODE_ID.fullmatch(node_id):
         raise BadItem("nodeID (ni) takes 1 to 255 visible ASCII characters, for example urn:gsma:imei:350000000000001")
-    profile = _text(fields, "profe", "profile")
-    if profile.lower() in _FOREIGN_PROFILES:
-        raise BadItem(f"profile {profile!r} is not supported by this server; SCS-LwM2M is")
-    if profile.lower() not in PROFILES:
-        raise BadItem(f"unknown profile {profile[:60]!r}; write SCS-LwM2M")
-    if fields.get("nCr") not in (None, []):
-        raise BadItem(
-            "nodeCredentials (nCr) need DTLS, which this server does not speak yet; "
-            "leave them out to provision the device for plain CoAP (NoSec)"
-        )
-    if groups := _texts(fields, "nDGr", "nodeDeviceGroups"):
-        raise BadItem(f"unknown device group {groups[0][:60]!r}")
-    labels = [*_texts(fields, "lbl", "labels"), f"profile:{profile}"]
-    iccid = fields.get("ICCID")
-    if iccid is not None:
-        if not isinstance(iccid, str) or not iccid.strip():
-            raise BadItem("ICCID is a text of digits")
-        labels.append(f"ICCID:{iccid.strip()}")
-    return NewDevice(name, node_id, tuple(labels), profile, _device_info(fields.get("ndvi")), now_ms)
+    return name, node_id
 
 
 def _device_info(info: Any) -> tuple[tuple[str, str], ...]:
@@ -278,8 +329,19 @@ def _describe(position: int, item: Item) -> str:
 
 
 def _without_secrets(item: Item) -> Item:
-    """What may be stored and shown of an item: identities, never keys (§6.1)."""
-    if not isinstance(item, dict) or not isinstance(item.get("nCr"), list):
-        return item
-    shown = [each if isinstance(each, str) and each.startswith("psk-id:") else "***" for each in item["nCr"]]
-    return {**item, "nCr": shown}
+    """What may be stored and shown of an item: identities, never keys (§6.1), wherever they stand."""
+    if not isinstance(item, dict):
+        return _masked(item)
+    shown = {}
+    for name, value in item.items():
+        secretive = name == "nCr" or (name not in _MEMBERS and _SECRETIVE.search(name))
+        shown[name] = without_keys(value) if secretive else _masked(value)
+    return shown
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return WITHHELD if is_key(value) else value
+    if isinstance(value, list):
+        return [WITHHELD if isinstance(each, str) and is_key(each) else each for each in value]
+    return value

@@ -6,10 +6,30 @@ from dataclasses import dataclass
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.core.errors import StellwerkError
 from stellwerk.device.registration import Registration
+from stellwerk.lwm2m.attributes import InvalidAttribute, NotificationAttributes
 from stellwerk.lwm2m.content import Content, Entry
-from stellwerk.lwm2m.operations import CancelObservation, Execute, Observe, Operation, Read, Write
-from stellwerk.lwm2m.path import Path, PathError
-from stellwerk.lwm2m.schema.checks import Ground, Objection, check_execute, check_read, check_write
+from stellwerk.lwm2m.operations import (
+    CancelObservation,
+    Create,
+    Delete,
+    Discover,
+    Execute,
+    Observe,
+    Operation,
+    Read,
+    Write,
+    WriteAttributes,
+)
+from stellwerk.lwm2m.path import RESERVED_ID, Path, PathError
+from stellwerk.lwm2m.schema.checks import (
+    Ground,
+    Objection,
+    check_create,
+    check_delete,
+    check_execute,
+    check_read,
+    check_write,
+)
 from stellwerk.lwm2m.schema.library import DeviceTypes
 from stellwerk.lwm2m.schema.values import ValueRefused, parse_entries, parse_text_value
 
@@ -71,22 +91,74 @@ def _operation(request: CommandRequest, path: Path, types: DeviceTypes, wanted: 
             _acceptable(check_execute(types, path))
             return Execute(path, request.arguments)
         case "observe":
-            if request.attributes:
-                raise _Refusal("method-unknown", "OBSERVE takes no attributes yet; leave out what follows '?'")
             _acceptable(check_read(types, path))
             if path in wanted:
                 raise _Refusal("conflict", f"{path} is observed already; UNOBSERVE it first")
-            return Observe(path)
+            return Observe(path, None, _attributes(request, path, types))
         case "unobserve":
             if path not in wanted:
                 raise _Refusal("no-observation", f"{path} is not observed")
             return CancelObservation(path)
+        case "discover":
+            return _discover(request, path, types)
+        case "create":
+            return _create(request, path, types)
+        case "delete":
+            _acceptable(check_delete(types, path))
+            return Delete(path)
+        case "write-attributes":
+            pairs = _attributes(request, path, types)
+            if not pairs:
+                raise _Refusal("value-missing", f"WRITE-ATTRIBUTES wants attributes: {path}?pmin=10&pmax=60")
+            return WriteAttributes(path, pairs)
 
 
 def _acceptable(objection: Objection | None) -> None:
     if objection is not None:
         reason = "path-invalid" if objection.ground in _PATH_GROUNDS else "not-acceptable"
         raise _Refusal(reason, objection.text)
+
+
+def _attributes(request: CommandRequest, path: Path, types: DeviceTypes) -> tuple[tuple[str, str | None], ...]:
+    """Attributes that the device may accept for ``path``: it would refuse one that its version does not know, and all
+    others with it (contract §7)."""
+    if not request.attributes:
+        return ()
+    try:
+        attributes = NotificationAttributes.parse(request.attributes)
+        attributes.check(path, types.resource_type(path))
+    except InvalidAttribute as error:
+        raise _Refusal("adapter-bad-request", str(error)) from None
+    if unknown := attributes.unknown_to(types.lwm2m_version):
+        text = f"a device of LwM2M {types.lwm2m_version} does not know {', '.join(sorted(unknown))}; leave that out"
+        raise _Refusal("not-acceptable", text)
+    return attributes.to_query()
+
+
+def _discover(request: CommandRequest, path: Path, types: DeviceTypes) -> Discover:
+    if len(path) > 3:
+        raise _Refusal("path-invalid", f"DISCOVER wants an object, an instance or a resource, and {path} is below one")
+    depth = dict(request.attributes).get("depth")
+    if depth is None:
+        return Discover(path)
+    if types.lwm2m_version in ("1.0", "1.1"):
+        raise _Refusal("not-acceptable", f"a device of LwM2M {types.lwm2m_version} does not know depth; leave it out")
+    return Discover(path, int(depth))
+
+
+def _create(request: CommandRequest, path: Path, types: DeviceTypes) -> Create:
+    if len(path) > 2:
+        raise _Refusal("path-invalid", f"CREATE wants an object or an instance to make, and {path} is a resource")
+    instance = path if len(path) == 2 else path.child(RESERVED_ID)
+    entries: tuple[Entry, ...] = ()
+    if request.has_value and request.value not in (None, {}):
+        try:
+            entries = parse_entries(types, instance, request.value)
+        except ValueRefused as error:
+            raise _Refusal("adapter-bad-request", str(error)) from None
+    above = Path(path[0])
+    _acceptable(check_create(types, above, entries))
+    return Create(above, Content(entries, () if entries else (instance,)))
 
 
 def _write(request: CommandRequest, path: Path, types: DeviceTypes) -> Write:

@@ -4,12 +4,13 @@
 never raises: a part that cannot be understood becomes a `RefusedRequest`, which its application finds in received-msg.
 """
 
+import json
 import re
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest, Verb
+from stellwerk.lwm2m.attributes import NAMES, InvalidAttribute, NotificationAttributes
 from stellwerk.lwm2m.path import RESERVED_ID, Path, PathError
 
 Request: TypeAlias = CommandRequest | RefusedRequest
@@ -22,32 +23,23 @@ VERBS: Final[dict[str, Verb]] = {
     **dict.fromkeys(("WRITE", "WR", "PUT"), "write"),
     **dict.fromkeys(("EXECUTE", "EXE", "EXEC", "POST"), "execute"),
     **dict.fromkeys(("OBSERVE", "OBS"), "observe"),
-    **dict.fromkeys(("UNOBSERVE", "UOBS"), "unobserve"),
+    **dict.fromkeys(("UNOBSERVE", "UOBS", "CANCEL"), "unobserve"),
+    **dict.fromkeys(("DISCOVER",), "discover"),
+    **dict.fromkeys(("CREATE",), "create"),
+    **dict.fromkeys(("DELETE",), "delete"),
+    **dict.fromkeys(("WRITE-ATTRIBUTES",), "write-attributes"),
 }
-"""Method words in upper case; both modes know all of them."""
+"""Method words in upper case; both modes know all of them. From DISCOVER on they are ours."""
 
-RESPONSE_WORDS: Final[dict[Verb, str]] = {
-    "read": "read",
-    "write": "write",
-    "execute": "exec",
-    "observe": "observe",
-    "unobserve": "unobserve",
-}
-"""The word of a response's ``method`` member (§8)."""
-
-_ATTRIBUTES: Final = {
-    **{name: name for name in ("pmin", "pmax", "gt", "lt", "st", "epmin", "epmax", "con", "edge")},
-    "step": "st",
-    "steps": "st",
-}
-_WHOLE: Final = frozenset({"pmin", "pmax", "epmin", "epmax"})
-_SWITCHES: Final = frozenset({"con", "edge"})
+_KNOWN_ATTRIBUTES: Final = ", ".join(sorted(NAMES["1.2"]))
+_ATTRIBUTES: Final = {**{name: name for name in NAMES["1.2"]}, "step": "st", "steps": "st"}
 _MEMBERS: Final = frozenset({"method", "path", "value", "attributes", "args", "paths"})
 _LONGEST_SHOWN_PATH: Final = 100
 """No path that means anything is longer; a refusal repeats no more of it."""
 
-_METHOD_HINT: Final = "use READ, WRITE, EXECUTE, OBSERVE or UNOBSERVE"
+_METHOD_HINT: Final = "use READ, WRITE, EXECUTE, OBSERVE, UNOBSERVE, DISCOVER, CREATE, DELETE or WRITE-ATTRIBUTES"
 
+_DECODER = json.JSONDecoder()
 _BLANKS = re.compile(r"\s*")
 _BETWEEN = re.compile(r"[\s;]*")
 _WORD = re.compile(r"[^\s;]+")
@@ -55,7 +47,6 @@ _PATH = re.compile(r"[^\s;?]*")
 _REST = re.compile(r"[^;]*")
 # An Execute argument is a digit, optionally with a value in single quotes (Core 6.3.5), which may hold a semicolon.
 _ARGUMENTS = re.compile(r"(?:'[^']*'|[^;'])*'?[^;]*")
-_NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,2})?")
 
 
 def parse_commands(content: Any, content_info: str | None) -> list[Request]:
@@ -145,13 +136,27 @@ def _scan(text: str) -> Iterator[_Part]:
             parameters, position = _take(pattern, text, asked + 1)
         else:
             position = _skip(text, position)
-            if verb in ("write", "execute") and text[position : position + 1] in ("'", '"'):
+            if verb in ("write", "create") and text.startswith("{", position):
+                value, position, flaw = _json(text, position)
+            elif verb in ("write", "execute") and text[position : position + 1] in ("'", '"'):
                 value, position, flaw = _quoted(text, position)
             else:
                 value, position = _take(_ARGUMENTS if verb == "execute" else _REST, text, position)
                 value = value or None
         yield _Part(text[start:position].rstrip(), word, path, parameters, value, flaw)
         position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
+
+
+def _json(text: str, position: int) -> tuple[str, int, str]:
+    """The JSON object at ``position``, where the command ends, and what is wrong. Text that is no JSON is a plain
+    value: a string resource may well hold a brace."""
+    try:
+        _, end = _DECODER.raw_decode(text, position)
+    except (ValueError, RecursionError):
+        value, end = _take(_REST, text, position)
+        return value, end, ""
+    after, behind = _take(_REST, text, end)
+    return text[position:end] + (f" {after}" if after else ""), behind, ""
 
 
 def _quoted(text: str, position: int) -> tuple[str, int, str]:
@@ -197,23 +202,49 @@ def _from_text(part: _Part) -> Request:
                 return draft.refuse("path-invalid", "WRITE takes no ?parameters; write WRITE /3442/0/110 Hello")
             if part.value is None:
                 return draft.refuse("value-missing", "WRITE needs a value behind the path: WRITE /3442/0/110 Hello")
+            if draft.path.count("/") == 2:
+                return _instance_value(draft, part.value)
             return draft.accept(value=part.value, has_value=True)
         case "execute":
             return draft.accept(arguments=part.parameters or part.value or "")
-        case "observe" | "unobserve":
+        case "create":
+            if part.parameters is not None:
+                return draft.refuse(
+                    "path-invalid", 'CREATE takes no ?parameters; write CREATE /3442/1 {"110": "Hello"}'
+                )
+            return draft.accept() if part.value is None else _instance_value(draft, part.value)
+        case "delete":
+            if part.parameters is not None or part.value is not None:
+                return draft.refuse("adapter-bad-request", "DELETE takes a path and nothing behind it")
+            return draft.accept()
+        case "observe" | "unobserve" | "discover" | "write-attributes":
             if part.value is not None:
-                hint = f"{verb.upper()} takes parameters as ?pmin=10&pmax=60 behind the path, not {_short(part.value)}"
+                example = "?depth=1" if verb == "discover" else "?pmin=10&pmax=60"
+                hint = f"{verb.upper()} takes parameters as {example} behind the path, not {_short(part.value)}"
                 return draft.refuse("adapter-bad-request", hint)
             return _with_attributes(draft, _parameter_pairs(part.parameters or ""))
 
 
-def _parameter_pairs(text: str) -> list[tuple[str, str]]:
-    """``pmin = 10 & pmax=60`` as pairs; blanks around names and numbers are tolerated."""
-    pairs = []
+def _instance_value(draft: "_Draft", text: str) -> Request:
+    """An instance is written as a JSON object of its resources."""
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        hint = f'{draft.verb.upper()} of an instance wants its resources as JSON: {{"110": "Hello"}}'
+        return draft.refuse("adapter-bad-request", hint)
+    return draft.accept(value=value, has_value=True, from_text=False)
+
+
+def _parameter_pairs(text: str) -> list[tuple[str, str | None]]:
+    """``pmin = 10 & pmax=60`` as pairs, None where there is no ``=``; blanks around names and numbers are
+    tolerated."""
+    pairs: list[tuple[str, str | None]] = []
     for each in text.split("&"):
         if each.strip():
-            name, _, number = each.partition("=")
-            pairs.append((name.strip(), number.strip()))
+            name, parted, number = each.partition("=")
+            pairs.append((name.strip(), number.strip() if parted else None))
     return pairs
 
 
@@ -250,7 +281,11 @@ def _from_object(item: Any) -> Request:
             return draft.accept(value=item["value"], has_value=True, from_text=False)
         case "execute":
             return _execute_object(draft, item)
-        case "observe" | "unobserve":
+        case "create":
+            return draft.accept(value=item.get("value"), has_value=item.get("value") is not None, from_text=False)
+        case "delete":
+            return draft.accept()
+        case "observe" | "unobserve" | "discover" | "write-attributes":
             attributes = item.get("attributes") or {}
             if not isinstance(attributes, dict):
                 return draft.refuse("adapter-bad-request", '"attributes" is an object like {"pmin": 10, "pmax": 60}')
@@ -263,6 +298,10 @@ _TAKES: Final[dict[Verb, frozenset[str]]] = {
     "execute": frozenset({"value", "args"}),
     "observe": frozenset({"attributes"}),
     "unobserve": frozenset({"attributes"}),
+    "discover": frozenset({"attributes"}),
+    "create": frozenset({"value"}),
+    "delete": frozenset(),
+    "write-attributes": frozenset({"attributes"}),
 }
 
 
@@ -288,8 +327,10 @@ def _execute_object(draft: "_Draft", item: dict[str, Any]) -> Request:
     return draft.accept(arguments=arguments.strip())
 
 
-def _number_text(value: Any) -> str:
-    """A JSON number as the text a parameter would be; anything else as text that no number matches."""
+def _number_text(value: Any) -> str | None:
+    """A JSON number as the text a parameter would be, None for null; anything else as text that no number matches."""
+    if value is None:
+        return None
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, int) and abs(value) < 10**18:
@@ -310,7 +351,8 @@ class _Draft(NamedTuple):
     content: Any
 
     def refuse(self, reason: str, detail: str) -> RefusedRequest:
-        return RefusedRequest(RESPONSE_WORDS[self.verb], self.path, reason, detail, self.content)
+        method = "exec" if self.verb == "execute" else self.verb
+        return RefusedRequest(method, self.path, reason, detail, self.content)
 
     def accept(
         self,
@@ -318,7 +360,7 @@ class _Draft(NamedTuple):
         has_value: bool = False,
         from_text: bool = True,
         arguments: str = "",
-        attributes: tuple[tuple[str, str], ...] = (),
+        attributes: tuple[tuple[str, str | None], ...] = (),
     ) -> CommandRequest:
         return CommandRequest(self.verb, self.path, self.content, value, has_value, from_text, arguments, attributes)
 
@@ -339,64 +381,37 @@ def _path_flaw(verb: Verb, text: str) -> str | None:
         return f"EXECUTE needs a resource, /object/instance/resource; {_short(text)} is none"
     if verb == "write" and len(path) < 2:
         return f"WRITE needs an instance or a resource, for example /1/0/1; {_short(text)} is an object"
+    if verb == "create" and len(path) > 2:
+        return f"CREATE needs an object or the instance to make, for example /3442/1; {_short(text)} is a resource"
+    if verb == "delete" and len(path) not in (2, 4):
+        return f"DELETE needs an instance or a resource instance, for example /3442/1; {_short(text)} is neither"
     return None
 
 
-def _with_attributes(draft: _Draft, pairs: list[tuple[str, str]]) -> Request:
-    """OBSERVE with its parameters checked. UNOBSERVE takes the same ones and ignores them (§7.2)."""
-    numbers: dict[str, Decimal] = {}
+def _with_attributes(draft: _Draft, pairs: list[tuple[str, str | None]]) -> Request:
+    """The command with its parameters checked; what they may be together depends on path and device, and is checked
+    when those are known. UNOBSERVE takes the same ones and ignores them (§7.2)."""
+    if draft.verb == "discover":
+        if any(name.lower() != "depth" or text not in ("0", "1", "2", "3") for name, text in pairs) or len(pairs) > 1:
+            return draft.refuse("adapter-bad-request", "DISCOVER takes ?depth=0 to ?depth=3 and nothing else")
+        return draft.accept(attributes=tuple(pairs))
+    named: list[tuple[str, str | None]] = []
     for name, text in pairs:
         attribute = _ATTRIBUTES.get(name.lower())
         if attribute is None:
-            hint = f"{_short(name)} is no parameter; known are pmin, pmax, gt, lt, st, epmin, epmax, con, edge"
-            return draft.refuse("adapter-bad-request", hint)
-        if attribute in numbers:
-            return draft.refuse("adapter-bad-request", f"{attribute} is given twice")
-        number = _number(text)
-        if number is None:
-            return draft.refuse("adapter-bad-request", f"{name} needs a number, not {_short(text)}")
-        if attribute in _WHOLE and (number < 0 or number != number.to_integral_value()):
-            return draft.refuse("adapter-bad-request", f"{name} needs whole seconds, not {_short(text)}")
-        if attribute in _SWITCHES and number not in (0, 1):
-            return draft.refuse("adapter-bad-request", f"{name} is 0 or 1, not {_short(text)}")
-        numbers[attribute] = number
-    if (flaw := _attribute_flaw(numbers)) is not None:
-        return draft.refuse("adapter-bad-request", flaw)
+            return draft.refuse("adapter-bad-request", f"{_short(name)} is no parameter; known are {_KNOWN_ATTRIBUTES}")
+        if text is None and draft.verb != "write-attributes":
+            return draft.refuse("adapter-bad-request", f"{name} needs a number: {name}=10")
+        named.append((attribute, text))
+    try:
+        attributes = NotificationAttributes.parse(named)
+        if draft.verb != "unobserve" and named:
+            attributes.check(Path.parse(draft.path), None)
+    except InvalidAttribute as error:
+        return draft.refuse("adapter-bad-request", str(error))
     if draft.verb == "unobserve":
         return draft.accept()
-    return draft.accept(attributes=tuple((name, _plain(number)) for name, number in numbers.items()))
-
-
-def _number(text: str) -> Decimal | None:
-    if not _NUMBER.fullmatch(text):
-        return None
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return None
-
-
-def _plain(number: Decimal) -> str:
-    """Without exponent: the attribute grammar of LwM2M has none."""
-    if number == number.to_integral_value():
-        return str(int(number))
-    return format(number, "f")
-
-
-def _attribute_flaw(numbers: dict[str, Decimal]) -> str | None:
-    """A combination that a device would refuse with 4.00 (Core 5.1.2)."""
-    pmin, pmax = numbers.get("pmin"), numbers.get("pmax")
-    if pmin is not None and pmax and pmax < pmin:
-        return f"pmax {_plain(pmax)} is less than pmin {_plain(pmin)}"
-    epmin, epmax = numbers.get("epmin"), numbers.get("epmax")
-    if epmin is not None and epmax is not None and epmax <= epmin:
-        return f"epmax {_plain(epmax)} is not above epmin {_plain(epmin)}"
-    lower, upper, step = numbers.get("lt"), numbers.get("gt"), numbers.get("st")
-    if step is not None and step <= 0:
-        return "st needs a number above 0"
-    if lower is not None and upper is not None and not lower + 2 * (step or 0) < upper:
-        return "lt + 2 * st has to be less than gt"
-    return None
+    return draft.accept(attributes=attributes.to_query())
 
 
 def _too_many(content: Any) -> RefusedRequest:

@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 
 from stellwerk.app.ports import Limits, StoredValue
-from stellwerk.storage.eviction import kept
 from stellwerk.storage.projection import LOG_KEPT, ReceivedMessage, Shadow, Slice
+from stellwerk.storage.sqlite import instances
 from stellwerk.storage.sqlite.rows import to_json
 
 _STATE: Final = (
@@ -50,6 +50,8 @@ def write_slice(connection: sqlite3.Connection, made: Slice, limits: Limits, his
     """Rows of a slice, inside the caller's transaction."""
     if made.models:
         connection.executemany(_PUT_MODEL, [(each.device_id, *(each.model or ())) for each in made.models.values()])
+    for device_id, resource_id in made.removed:
+        _remove_message(connection, made.shadows[device_id], resource_id, limits)
     if made.messages:
         _write_messages(connection, made, limits)
     if made.history:
@@ -119,15 +121,17 @@ def _write_messages(connection: sqlite3.Connection, made: Slice, limits: Limits)
 
 
 def _evict(connection: sqlite3.Connection, shadow: Shadow, limits: Limits) -> None:
-    sizes = connection.execute(
-        "SELECT content_size FROM received_message WHERE device_id=? ORDER BY state_tag DESC LIMIT ?",
-        (shadow.device_id, limits.max_instances),
-    ).fetchall()
-    count, shadow.message_bytes = kept((row[0] for row in sizes), limits)
-    shadow.message_oldest = shadow.message_tag - count + 1
-    connection.execute(
-        "DELETE FROM received_message WHERE device_id=? AND state_tag<?", (shadow.device_id, shadow.message_oldest)
-    )
+    _settle(shadow, instances.evict(connection, "received_message", shadow.device_id, limits))
+
+
+def _remove_message(connection: sqlite3.Connection, shadow: Shadow, resource_id: str, limits: Limits) -> None:
+    _, left = instances.remove(connection, "received_message", shadow.device_id, resource_id, limits)
+    _settle(shadow, left)
+
+
+def _settle(shadow: Shadow, left: instances.Kept) -> None:
+    shadow.message_bytes = left.octets
+    shadow.message_oldest = min(left.oldest, shadow.message_tag + 1)
 
 
 def _write_log(connection: sqlite3.Connection, made: Slice) -> None:

@@ -5,7 +5,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -13,28 +12,30 @@ from stellwerk.app.journal import JournalEntry
 from stellwerk.app.ports import (
     Commit,
     ContainerState,
+    DeviceChange,
     Limits,
     MessageRecord,
     NewDevice,
     NewOutgoing,
-    TreeResource,
 )
+from stellwerk.app.resource_ids import split_resource_id
 from stellwerk.core.ids import DeviceId, PeerId, TenantId, encode_peer
 from stellwerk.device.command import Command
 from stellwerk.device.observation import WantedObservation
-from stellwerk.device.record import DeviceRecord
+from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.schema.library import Library
-from stellwerk.storage.eviction import kept
 from stellwerk.storage.identifiers import SALT_BYTES
 from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE, require
 from stellwerk.storage.receipts import KEEP_MS
-from stellwerk.storage.sqlite import rows, tasks
+from stellwerk.storage.sqlite import instances, rows, tasks
 from stellwerk.storage.sqlite.backend import SqliteBackend
 from stellwerk.storage.sqlite.connection import connect
 from stellwerk.storage.sqlite.journal import JournalTail
 from stellwerk.storage.sqlite.projected import SqliteProjection
+from stellwerk.storage.sqlite.tree import SqliteTree
 from stellwerk.storage.sqlite.writer import GroupWriter
+from stellwerk.storage.vault import Vault
 
 QUEUE_LIMIT: Final = 20_000
 JOURNAL_KEEP_MS: Final = 3_600_000
@@ -46,7 +47,7 @@ _SENT: Final = "sent-msg"
 _OUTGOING: Final = "outgoing-msg"
 
 
-class SqliteStore:
+class SqliteStore(SqliteTree):
     """Made by `open`; belongs to the event loop that opened it. The projected file's reads are in ``projection``."""
 
     def __init__(
@@ -55,6 +56,7 @@ class SqliteStore:
         writer: sqlite3.Connection,
         projection: SqliteProjection,
         *,
+        vault: Vault,
         library: Library,
         limits: Limits,
         queue_limit: int,
@@ -62,6 +64,7 @@ class SqliteStore:
     ) -> None:
         """Use `open`."""
         self.projection = projection
+        self._vault = vault
         self.on_commit: Callable[[int], None] = _ignore
         """Runs on the loop after each group commit: wiring wakes the projector with it."""
         self._reader = reader
@@ -79,12 +82,14 @@ class SqliteStore:
         cls,
         data_dir: Path,
         *,
+        vault: Vault | None = None,
         library: Library | None = None,
         limits: Limits | None = None,
         queue_limit: int = QUEUE_LIMIT,
         now_ms: int | None = None,
     ) -> Self:
-        """Open the migrated files in ``data_dir``. Raises `SchemaMismatch` unless `migrations.migrate` was here."""
+        """Open the migrated files in ``data_dir``. ``vault`` seals the keys of devices; None: with the master key that
+        lies beside the files. Raises `SchemaMismatch` unless `migrations.migrate` was here, and `MasterKeyUnusable`."""
         require(data_dir)
         limits = limits or Limits()
         deciding = data_dir / DECIDING_FILE
@@ -92,6 +97,7 @@ class SqliteStore:
             connect(deciding, writable=False),
             connect(deciding, writable=True),
             SqliteProjection(connect(data_dir / PROJECTED_FILE, writable=False), limits),
+            vault=vault or Vault.load(data_dir, None),
             library=library or Library.builtin(),
             limits=limits,
             queue_limit=queue_limit,
@@ -128,11 +134,11 @@ class SqliteStore:
         return None if row is None else TenantId(row[0])
 
     async def ensure_tenant(self, name: str, now_ms: int) -> TenantId:
-        return await self.tenant(name) or await self._task(tasks.ensure_tenant, name, now_ms)
+        known = await self.tenant(name)
+        return await self._task(tasks.ensure_tenant, name, now_ms) if known is None else known
 
     async def create_device(self, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
-        record: DeviceRecord = await self._task(tasks.create_device, tenant_id, device)
-        return record
+        return await self._task(tasks.create_device, self._vault, tenant_id, device)
 
     async def device(self, device_id: DeviceId) -> DeviceRecord | None:
         return self._device("WHERE d.id=?", device_id)
@@ -153,11 +159,32 @@ class SqliteStore:
             for row in self._rows(query + "ORDER BY d.name LIMIT ? OFFSET ?", tenant_id, limit, offset)
         ]
 
-    async def remove_device(self, device_id: DeviceId) -> bool:
-        removed: bool = await self._writer.run(
-            lambda: tasks.remove_device(self._connection, device_id, self._tail.next_seq - 1)
+    async def device_by_resource_id(self, tenant_id: TenantId, resource_id: str) -> tuple[DeviceRecord, str] | None:
+        split = split_resource_id(resource_id)
+        if split is None:
+            return None
+        key, part = split
+        found = self._device("WHERE d.resource_key=? AND d.tenant_id=?", key, tenant_id)
+        return None if found is None else (found, part)
+
+    async def change_device(self, device_id: DeviceId, change: DeviceChange) -> DeviceRecord | None:
+        return await self._task(tasks.change_device, device_id, change)
+
+    async def credential_of(self, device_id: DeviceId) -> Credential | None:
+        row = self._row(
+            "SELECT identity,secret,description,envelope,created_ms,modified_ms FROM credential WHERE device_id=?",
+            device_id,
         )
-        return removed
+        if row is None:
+            return None
+        identity, sealed, *rest = row
+        return Credential(identity, self._vault.open(sealed, tasks.credential_context(device_id)).decode(), *rest)
+
+    async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
+        return await self._task(tasks.set_credential, self._vault, device_id, credential)
+
+    async def remove_device(self, device_id: DeviceId) -> bool:
+        return await self._writer.run(lambda: tasks.remove_device(self._connection, device_id, self._tail.next_seq - 1))
 
     # -- registrations and observations --
 
@@ -200,12 +227,56 @@ class SqliteStore:
             found = self._rows(query + " AND device_id=? ORDER BY id LIMIT ?", device_id, limit)
         return [rows.command_from(row) for row in found]
 
+    async def devices_with_open_commands(self) -> Sequence[tuple[DeviceId, bool]]:
+        query = (
+            "SELECT c.device_id, max(c.step<>'queued' OR r.device_id IS NULL OR NOT r.queue_mode) "
+            "FROM command c LEFT JOIN registration r ON r.device_id=c.device_id "
+            f"WHERE c.{_OPEN} GROUP BY c.device_id ORDER BY min(c.id)"
+        )
+        return [(DeviceId(device_id), bool(at_once)) for device_id, at_once in self._rows(query)]
+
+    async def commands_due(self, before_ms: int, limit: int) -> Sequence[Command]:
+        query = f"SELECT {rows.COMMAND} FROM command WHERE {_OPEN} AND expires_ms<? ORDER BY expires_ms LIMIT ?"
+        return [rows.command_from(row) for row in self._rows(query, before_ms, limit)]
+
+    async def commands_of_message(self, resource_id: str) -> Sequence[Command]:
+        query = f"SELECT {rows.COMMAND} FROM command WHERE outgoing_ri=? ORDER BY id"
+        return [rows.command_from(row) for row in self._rows(query, resource_id)]
+
     async def outgoing_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
-        return self._messages("outgoing_message", device_id, limit, offset)
+        query = (
+            f"SELECT {rows.MESSAGE} FROM outgoing_message WHERE device_id=? ORDER BY state_tag DESC LIMIT ? OFFSET ?"
+        )
+        return [rows.message_from(row) for row in self._rows(query, device_id, limit, offset)]
 
     async def sent_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
-        count, _ = self._sent_kept(device_id)
-        return self._messages("sent_message", device_id, max(0, min(limit, count - offset)), offset)
+        return instances.page(self._reader, "sent_message", device_id, self._limits, limit, offset)
+
+    async def find_message(
+        self, device_id: DeviceId, container: str, *, name: str | None = None, resource_id: str | None = None
+    ) -> MessageRecord | None:
+        wanted = {"resource_name": name, "resource_id": resource_id}
+        if container == _SENT:
+            return instances.find(self._reader, "sent_message", device_id, self._limits, wanted)
+        condition, values = instances.matching(wanted)
+        row = self._row(
+            f"SELECT {rows.MESSAGE} FROM outgoing_message WHERE device_id=? AND {condition}", device_id, *values
+        )
+        return None if row is None else rows.message_from(row)
+
+    async def message_by_resource_id(
+        self, tenant_id: TenantId, resource_id: str
+    ) -> tuple[DeviceRecord, str, MessageRecord] | None:
+        for table, container in (("outgoing_message", _OUTGOING), ("sent_message", _SENT)):
+            for (device_id,) in self._rows(f"SELECT device_id FROM {table} WHERE resource_id=?", resource_id):
+                device = self._device("WHERE d.id=? AND d.tenant_id=?", device_id, tenant_id)
+                found = await self.find_message(device_id, container, resource_id=resource_id)
+                if device is not None and found is not None:
+                    return device, container, found
+        return None
+
+    async def remove_sent_message(self, device_id: DeviceId, resource_id: str) -> bool:
+        return await self._task(tasks.remove_sent_message, device_id, resource_id, self._limits)
 
     async def container_state(self, device_id: DeviceId, container: str) -> ContainerState:
         row = self._row(
@@ -215,30 +286,13 @@ class SqliteStore:
         )
         tag, modified_ms = row or (0, 0)
         if container == _SENT:
-            count, size = self._sent_kept(device_id)
+            count, size, _ = instances.what_is_kept(self._reader, "sent_message", device_id, self._limits)
         elif container == _OUTGOING:
             query = "SELECT count(*),coalesce(sum(content_size),0) FROM outgoing_message WHERE device_id=?"
             ((count, size),) = self._rows(query, device_id)
         else:
             raise ValueError(f"{container!r} is neither {_OUTGOING!r} nor {_SENT!r}")
         return ContainerState(tag, count, size, modified_ms)
-
-    # -- tree resources --
-
-    async def create_resource(self, resource: TreeResource) -> None:
-        await self._task(tasks.create_resource, resource)
-
-    async def resource(self, tenant_id: TenantId, parent: str, name: str) -> TreeResource | None:
-        query = f"SELECT {rows.TREE_RESOURCE} FROM tree_resource WHERE tenant_id=? AND parent=? AND resource_name=?"
-        row = self._row(query, tenant_id, parent, name)
-        return None if row is None else rows.tree_resource_from(row)
-
-    async def resources(self, tenant_id: TenantId, parent: str, limit: int, offset: int) -> Sequence[TreeResource]:
-        query = (
-            f"SELECT {rows.TREE_RESOURCE} FROM tree_resource WHERE tenant_id=? AND parent=? "
-            "ORDER BY created_ms, resource_name LIMIT ? OFFSET ?"
-        )
-        return [rows.tree_resource_from(row) for row in self._rows(query, tenant_id, parent, limit, offset)]
 
     # -- journal --
 
@@ -288,14 +342,6 @@ class SqliteStore:
 
     # -- reading --
 
-    def _rows(self, query: str, *parameters: Any) -> list[Any]:
-        # Always to the end: a half-read statement would hold a snapshot and keep the write-ahead log from shrinking.
-        return self._reader.execute(query, parameters).fetchall()
-
-    def _row(self, query: str, *parameters: Any) -> Any | None:
-        found = self._reader.execute(query, parameters).fetchall()
-        return found[0] if found else None
-
     def _device(self, condition: str, *parameters: Any) -> DeviceRecord | None:
         row = self._row(
             f"SELECT {rows.DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id {condition}", *parameters
@@ -311,17 +357,6 @@ class SqliteStore:
         device_id = row[0]
         updated_ms = max(self._tail.updated_ms(device_id), self.projection.updated_ms(device_id))
         return rows.registration_from(row, updated_ms, self._model)
-
-    def _messages(self, table: str, device_id: DeviceId, limit: int, offset: int) -> list[MessageRecord]:
-        query = f"SELECT {rows.MESSAGE} FROM {table} WHERE device_id=? ORDER BY state_tag DESC LIMIT ? OFFSET ?"
-        return [rows.message_from(row) for row in self._rows(query, device_id, limit, offset)]
-
-    def _sent_kept(self, device_id: DeviceId) -> tuple[int, int]:
-        query = "SELECT content_size FROM sent_message WHERE device_id=? ORDER BY state_tag DESC LIMIT ?"
-        return kept((row[0] for row in self._rows(query, device_id, self._limits.max_instances)), self._limits)
-
-    async def _task(self, work: Callable[..., Any], *parameters: Any) -> Any:
-        return await self._writer.run(partial(work, self._connection, *parameters))
 
 
 def _ignore(commits: int) -> None:

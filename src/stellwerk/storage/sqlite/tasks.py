@@ -1,4 +1,4 @@
-"""What people write: devices, outgoing messages, tree resources. Each function runs in a round of the writer, inside a
+"""What people write: devices with their keys, outgoing messages. Each function runs in a round of the writer, inside a
 transaction its caller opened and rolls back when it raises."""
 
 import sqlite3
@@ -6,11 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from stellwerk.app.operation_record import encode_operation
-from stellwerk.app.ports import AlreadyExists, ContainerFull, MessageRecord, NewDevice, NewOutgoing, TreeResource
+from stellwerk.app.ports import (
+    AlreadyExists,
+    ContainerFull,
+    DeviceChange,
+    Limits,
+    MessageRecord,
+    NewDevice,
+    NewOutgoing,
+)
+from stellwerk.app.resource_ids import device_key
 from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step
-from stellwerk.device.record import DeviceRecord, endpoint_aliases
-from stellwerk.storage.sqlite import rows
+from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, endpoint_aliases
+from stellwerk.storage.sqlite import instances, rows
+from stellwerk.storage.sqlite.tree import remove_below
+from stellwerk.storage.vault import Vault
 
 
 def ensure_tenant(connection: sqlite3.Connection, name: str, now_ms: int) -> TenantId:
@@ -19,39 +30,78 @@ def ensure_tenant(connection: sqlite3.Connection, name: str, now_ms: int) -> Ten
     return TenantId(_one(connection, "SELECT id FROM tenant WHERE name=?", (name,)))
 
 
-def create_device(connection: sqlite3.Connection, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
+def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
     """Raises `AlreadyExists`."""
+    tenant = _one(connection, "SELECT name FROM tenant WHERE id=?", (tenant_id,))
     if _exists(connection, "SELECT 1 FROM device WHERE tenant_id=? AND name=?", (tenant_id, device.name)):
         raise AlreadyExists("device name", device.name)
     if _exists(connection, "SELECT 1 FROM device WHERE node_id=?", (device.node_id,)):
         raise AlreadyExists("node ID", device.node_id)
     cursor = connection.execute(
-        "INSERT INTO device(tenant_id,name,node_id,labels,profile,security,device_info,created_ms,modified_ms) "
-        "VALUES (?,?,?,?,?,'nosec',?,?,?)",
+        "INSERT INTO device(tenant_id,name,node_id,labels,profile,security,device_info,created_ms,modified_ms,"
+        "resource_key) VALUES (?,?,?,?,?,?,?,?,?,?)",
         (
             tenant_id,
             device.name,
             device.node_id,
             rows.to_json(device.labels),
             device.profile,
+            NOSEC if device.credential is None else PSK,
             rows.to_json(device.device_info),
             device.created_ms,
             device.created_ms,
+            device_key(tenant, device.name, device.created_ms),
         ),
     )
-    device_id = cursor.lastrowid
+    assert cursor.lastrowid is not None
+    device_id = DeviceId(cursor.lastrowid)
+    if device.credential is not None:
+        _put_credential(connection, vault, device_id, device.credential)
     connection.executemany(
         "INSERT INTO device_alias(alias,rank,device_id) VALUES (?,?,?)",
         [(alias, rank, device_id) for alias, rank in endpoint_aliases(device.node_id, device.name)],
     )
-    query = f"SELECT {rows.DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id WHERE d.id=?"
-    return rows.device_from(connection.execute(query, (device_id,)).fetchone())
+    record = _device(connection, device_id)
+    assert record is not None
+    return record
+
+
+def change_device(connection: sqlite3.Connection, device_id: DeviceId, change: DeviceChange) -> DeviceRecord | None:
+    """The device as it is then."""
+    connection.execute(
+        "UPDATE device SET modified_ms=?, labels=coalesce(?,labels), device_info=coalesce(?,device_info) WHERE id=?",
+        (
+            change.modified_ms,
+            None if change.labels is None else rows.to_json(change.labels),
+            None if change.device_info is None else rows.to_json(change.device_info),
+            device_id,
+        ),
+    )
+    return _device(connection, device_id)
+
+
+def set_credential(
+    connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, credential: Credential | None
+) -> DeviceRecord | None:
+    """The device as it is then. Raises `AlreadyExists`."""
+    if _device(connection, device_id) is None:
+        return None
+    if credential is None:
+        connection.execute("DELETE FROM credential WHERE device_id=?", (device_id,))
+    else:
+        _put_credential(connection, vault, device_id, credential)
+    security = NOSEC if credential is None else PSK
+    connection.execute("UPDATE device SET security=? WHERE id=?", (security, device_id))
+    return _device(connection, device_id)
 
 
 def remove_device(connection: sqlite3.Connection, device_id: DeviceId, last_seq: int) -> bool:
     """The device and all that hangs on it; the projector is told through ``removed_device``."""
-    if connection.execute("DELETE FROM device WHERE id=?", (device_id,)).rowcount == 0:
+    gone = connection.execute("DELETE FROM device WHERE id=? RETURNING tenant_id,resource_key", (device_id,)).fetchall()
+    if not gone:
         return False
+    tenant_id, key = gone[0]
+    remove_below(connection, tenant_id, rows.to_json([key]))
     connection.execute("INSERT INTO removed_device(device_id,seq) VALUES (?,?)", (device_id, last_seq))
     return True
 
@@ -103,15 +153,40 @@ def post_outgoing(
     return record, [_insert_command(connection, outgoing, index) for index in range(len(outgoing.commands))]
 
 
-def create_resource(connection: sqlite3.Connection, resource: TreeResource) -> None:
-    """Raises `AlreadyExists`."""
-    taken = "SELECT 1 FROM tree_resource WHERE tenant_id=? AND parent=? AND resource_name=?"
-    if _exists(connection, taken, (resource.tenant_id, resource.parent, resource.resource_name)):
-        raise AlreadyExists("resource name", resource.resource_name)
+def remove_sent_message(connection: sqlite3.Connection, device_id: DeviceId, resource_id: str, limits: Limits) -> bool:
+    """False where there is none."""
+    removed, _ = instances.remove(connection, "sent_message", device_id, resource_id, limits)
+    return removed
+
+
+def credential_context(device_id: int) -> bytes:
+    """What a device's key is sealed with."""
+    return f"key of device {device_id}".encode()
+
+
+def _put_credential(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, credential: Credential) -> None:
+    taken = "SELECT 1 FROM credential WHERE identity=? AND device_id<>?"
+    if _exists(connection, taken, (credential.identity, device_id)):
+        raise AlreadyExists("PSK identity", credential.identity)
     connection.execute(
-        f"INSERT INTO tree_resource({rows.TREE_RESOURCE}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-        rows.tree_resource_row(resource),
+        "INSERT OR REPLACE INTO credential(device_id,identity,secret,description,envelope,created_ms,modified_ms) "
+        "VALUES (?,?,?,?,?,?,?)",
+        (
+            device_id,
+            credential.identity,
+            vault.seal(credential.secret.encode(), credential_context(device_id)),
+            credential.description,
+            credential.envelope,
+            credential.created_ms,
+            credential.modified_ms,
+        ),
     )
+
+
+def _device(connection: sqlite3.Connection, device_id: DeviceId) -> DeviceRecord | None:
+    query = f"SELECT {rows.DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id WHERE d.id=?"
+    found = connection.execute(query, (device_id,)).fetchall()
+    return rows.device_from(found[0]) if found else None
 
 
 def _insert_command(connection: sqlite3.Connection, outgoing: NewOutgoing, index: int) -> Command:

@@ -98,7 +98,6 @@ def test_long_names_in_a_request_mean_the_same(world: Any):
         ({**item(), "profe": "nonsense"}, "SCS-LwM2M"),
         (item(lbl="a:b"), "list of texts"),
         (item(lbl=["a:b", 3]), "list of texts"),
-        (item(nCr=["psk-id:x", "psk:c2VjcmV0"]), "DTLS"),
         (item(nodeDeviceGroups=["somewhere"]), "unknown device group"),
         (item(ICCID=898), "ICCID"),
         (item(ndvi=[]), "nodeDeviceInfo"),

@@ -1,0 +1,560 @@
+"""Commands on their way to devices: in order, one at a time, when the device listens (contract §3, §7.3 of Device to
+Cloud).
+
+The order is always the same: the row first, then `sent` committed, then the datagram, then the outcome committed
+(design §3). Nothing waits for a device but its own rows. A device that sleeps keeps its commands as rows; after a
+restart they are read again when the device is heard.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
+from typing import Final
+
+import structlog
+
+from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.outcomes import UNKNOWN_TEXT, Outcomes
+from stellwerk.app.ports import (
+    Change,
+    ChangeCommand,
+    Clock,
+    CommandSent,
+    Commit,
+    DecidingStore,
+    DeviceAnswer,
+    DeviceLink,
+)
+from stellwerk.app.registry import Known, Registry
+from stellwerk.app.status_table import reason_for_device_status
+from stellwerk.app.tasks import Tasks
+from stellwerk.core.errors import PeerError
+from stellwerk.core.ids import DeviceId
+from stellwerk.core.instant import Instant
+from stellwerk.device.command import Command, Step, advance, after_restart
+from stellwerk.lwm2m.formats import decode_content
+from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation, Read, WriteAttributes
+from stellwerk.lwm2m.status import dotted, is_success
+
+log = structlog.get_logger(__name__)
+
+NEVER_MS: Final = 1 << 62
+"""`Command.expires_ms` of one that ends with the registration and not before."""
+TRIES: Final = 3
+"""How often a command is sent in all before no answer means that it failed."""
+SLICE: Final = 1000
+
+_FAILURES: Final = {
+    "timeout": (Step.TIMED_OUT, "timeout", "sent, no answer"),
+    "reset": (Step.REFUSED, "device-bad-request", "the device reset the request"),
+    "refused": (Step.REFUSED, "adapter-unavailable", "given up here"),
+    "malformed": (Step.REFUSED, "adapter", "the device's answer broke the rules of CoAP"),
+    "cancelled": (Step.TIMED_OUT, "timeout-binding", "the registration ended before the device answered"),
+}
+
+
+class _Lane:
+    """What one device is owed: commands that wait, in order, and the one that is on its way."""
+
+    __slots__ = ("active", "loading", "uplink_labels", "waiting")
+
+    def __init__(self, uplink_labels: tuple[str, ...]) -> None:
+        self.waiting: deque[Command] = deque()
+        self.active: Command | None = None
+        self.loading: asyncio.Event | None = None
+        """Set once the rows of earlier runs are here; None while nobody reads them."""
+        self.uplink_labels = uplink_labels
+        """Its last messages carry them even when the registration is gone."""
+
+    def knows(self, command_id: int) -> bool:
+        return (self.active is not None and self.active.command_id == command_id) or any(
+            each.command_id == command_id for each in self.waiting
+        )
+
+
+class _Flight:
+    """A command between its first datagram and its last answer; ``following``: what is still to be asked."""
+
+    __slots__ = ("answer", "command", "following", "token")
+
+    def __init__(self, command: Command, following: deque[Operation], token: bytes | None) -> None:
+        self.command = command
+        self.following = following
+        self.token = token
+        self.answer: DeviceAnswer | None = None
+        """The one that decides, while something less important is asked."""
+
+
+class Delivery:
+    """``awake_s``: how long a queue-mode device listens after its last uplink (contract QM-2); ``gap_s``: what passes
+    between our answer to an uplink and the first command (QM-6); ``probe_s``: how long a device without queue mode that
+    left a command unanswered is not tried again unless it is heard; ``again_s``: when the store is asked anew after it
+    failed."""
+
+    def __init__(
+        self,
+        *,
+        store: DecidingStore,
+        registry: Registry,
+        observations: Observations,
+        outcomes: Outcomes,
+        tasks: Tasks,
+        clock: Clock,
+        link: DeviceLink,
+        awake_s: float,
+        again_s: float,
+        gap_s: float,
+        probe_s: float,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._observations = observations
+        self._outcomes = outcomes
+        self._tasks = tasks
+        self._clock = clock
+        self._link = link
+        # Long enough for what waits to leave at all.
+        self._awake_s = max(awake_s, 2 * gap_s)
+        self._again_s = again_s
+        self._gap_s = gap_s
+        self._probe_s = probe_s
+        self._lanes: dict[DeviceId, _Lane] = {}
+        self._flights: dict[int, _Flight] = {}
+        self._tries: dict[int, int] = {}
+        """How often a command that waits was sent already; without an entry never."""
+        self._stored: dict[DeviceId, None] = {}
+        """Devices whose commands of earlier runs are still only rows."""
+        self._probes: list[tuple[float, DeviceId]] = []
+        """A heap: when devices that are silent are tried again although they were not heard."""
+        self._probing: set[DeviceId] = set()
+
+    def __len__(self) -> int:
+        """Commands in memory that have not ended."""
+        return sum(len(each.waiting) + (each.active is not None) for each in self._lanes.values())
+
+    # -- waiting --
+
+    def add(self, device_id: DeviceId, commands: Sequence[Command], uplink_labels: tuple[str, ...]) -> None:
+        """Commands that are stored; they leave in order, once the device listens."""
+        lane = self._lane(device_id, uplink_labels)
+        lane.waiting.extend(each for each in commands if not lane.knows(each.command_id))
+        if device_id in self._stored:
+            # Older ones are still rows, and they go first.
+            self._load_soon(device_id)
+        elif self._registry.of(device_id) is None:
+            # Perhaps it ended while the message was being stored.
+            self.device_lost(device_id, self._instant())
+        else:
+            self._drain(device_id)
+
+    def device_heard(self, known: Known) -> None:
+        """An uplink of the device was answered: what waits for it may leave, one at a time (QM-3)."""
+        device_id = known.registration.device_id
+        if device_id in self._stored:
+            self._load_soon(device_id)
+        elif device_id in self._lanes:
+            if known.registration.queue_mode and self._gap_s:
+                asyncio.get_running_loop().call_later(self._gap_s, self._drain, device_id)
+            else:
+                self._drain(device_id)
+
+    def device_lost(self, device_id: DeviceId, at: Instant) -> None:
+        """The registration ended: what has no time of its own ends as 408; the rest waits for the next (§7.3)."""
+        if device_id in self._stored:
+            self._load_soon(device_id)
+        lane = self._lanes.get(device_id)
+        if lane is None or lane.loading is not None:
+            return
+        stays = deque(each for each in lane.waiting if each.expires_ms < NEVER_MS)
+        ends = [each for each in lane.waiting if each.expires_ms >= NEVER_MS]
+        lane.waiting = stays
+        for command in ends:
+            sent = command.command_id in self._tries
+            text = f"the registration ended before the {'device answered' if sent else 'command could be sent'}"
+            self._end_waiting(lane, command, Step.TIMED_OUT, "timeout-binding", text, at.wall_ms)
+        if lane.active is not None and lane.active.command_id in self._flights:
+            # Another device may be at the same address, so the engine has not forgotten it.
+            self._link.cancel(lane.active.command_id)
+        self._tidy(device_id)
+
+    def take_out(self, device_id: DeviceId, command_ids: Iterable[int]) -> list[Command]:
+        """Those of the commands that wait and were never sent, out of the queue: the caller ends them."""
+        lane = self._lanes.get(device_id)
+        if lane is None:
+            return []
+        wanted = {each for each in command_ids if each not in self._tries}
+        taken = [each for each in lane.waiting if each.command_id in wanted]
+        if taken:
+            lane.waiting = deque(each for each in lane.waiting if each.command_id not in wanted)
+            self._tidy(device_id)
+        return taken
+
+    async def settle(self, device_id: DeviceId) -> None:
+        """Know of every open command of the device."""
+        if device_id in self._stored:
+            await self._load(device_id)
+
+    # -- time --
+
+    async def run_expiry(self, every_s: float = 1.0) -> None:
+        """Look every ``every_s`` seconds, for ever, for commands whose time is over."""
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                # The store is in trouble; its own face says so. What waits, waits.
+                log.exception("command_expiry.failed")
+            await asyncio.sleep(every_s)
+
+    async def look(self) -> int:
+        """End a slice of the waiting commands whose time is over, and try silent devices anew; returns how many
+        ended."""
+        self._probe()
+        now_ms = self._clock.lifetime_ms()
+        ended = 0
+        for command in await self._store.commands_due(now_ms, SLICE):
+            await self.settle(command.device_id)
+            lane = self._lanes.get(command.device_id)
+            if lane is None or lane.loading is not None:
+                continue
+            found = next((each for each in lane.waiting if each.command_id == command.command_id), None)
+            # One that was sent already hears from the device or from the engine's timers.
+            if found is not None:
+                lane.waiting.remove(found)
+                self._expire(lane, found)
+                ended += 1
+                self._tidy(command.device_id)
+        return ended
+
+    def _probe(self) -> None:
+        now = self._clock.now()
+        while self._probes and self._probes[0][0] <= now:
+            _, device_id = heappop(self._probes)
+            self._probing.discard(device_id)
+            self._drain(device_id)
+
+    def _expire(self, lane: _Lane, command: Command) -> None:
+        if command.command_id in self._tries:
+            text = "sent, no answer within the command's time; check the device's binding mode"
+        else:
+            text = "the device was not heard within the command's time; check its binding mode and lifetime"
+        self._end_waiting(lane, command, Step.EXPIRED, "timeout-binding", text, self._clock.wall_ms())
+
+    # -- after a restart --
+
+    async def recover(self) -> int:
+        """Take up after a restart: what was queued goes on; what was sent and not answered is sent again, or ends as
+        `outcome unknown` where repeating could do harm (design §3). Rows of sleepers stay rows until they are heard.
+        Returns how many devices have open commands."""
+        devices = await self._store.devices_with_open_commands()
+        self._stored = dict.fromkeys(device_id for device_id, _ in devices)
+        self._tasks.spawn("commands taken up", self._take_up([each for each, at_once in devices if at_once]))
+        return len(devices)
+
+    async def _take_up(self, devices: Sequence[DeviceId]) -> None:
+        for device_id in devices:
+            try:
+                await self._load(device_id)
+            except Exception:
+                log.exception("commands.not_loaded", device_id=device_id)
+            await asyncio.sleep(0)
+
+    def _load_soon(self, device_id: DeviceId) -> None:
+        self._tasks.spawn(f"commands of {device_id}", self._load(device_id))
+
+    async def _load(self, device_id: DeviceId) -> None:
+        lane = self._lane(device_id, ())
+        if lane.loading is not None:
+            await lane.loading.wait()
+            return
+        lane.loading = asyncio.Event()
+        try:
+            commands = await self._store.open_commands(device_id, 100_000)
+            known = await self._registry.load_of(device_id)
+            # What the store wants observed, before a command adds to it.
+            await self._observations.load(device_id)
+            record = known.record if known is not None else await self._store.device(device_id)
+            self._stored.pop(device_id, None)
+            if record is not None:
+                lane.uplink_labels = record.uplink_labels
+        finally:
+            lane.loading.set()
+            lane.loading = None
+            self._tidy(device_id)
+        self._take(device_id, commands)
+
+    def _take(self, device_id: DeviceId, commands: Sequence[Command]) -> None:
+        """Commands of an earlier run, before those of this one."""
+        lane = self._lane(device_id, ())
+        older: list[Command] = []
+        unknown: list[Command] = []
+        for command in commands:
+            if lane.knows(command.command_id):
+                continue
+            if command.step is not Step.QUEUED:
+                if after_restart(command.operation) is not Step.QUEUED:
+                    unknown.append(command)
+                    continue
+                self._tries[command.command_id] = 1
+            older.append(command)
+        lane.waiting.extendleft(reversed(older))
+        for command in unknown:
+            self._end(command, Step.OUTCOME_UNKNOWN, "outcome-unknown", UNKNOWN_TEXT, self._clock.wall_ms())
+        if self._registry.of(device_id) is None:
+            self.device_lost(device_id, self._instant())
+        else:
+            self._drain(device_id)
+        self._tidy(device_id)
+
+    # -- sending --
+
+    def _listens(self, known: Known, now: float) -> bool:
+        if known.silent_since >= known.last_heard and now - known.silent_since < self._probe_s:
+            return False
+        if not known.registration.queue_mode:
+            return True
+        return known.silent_since < known.last_heard and now - known.last_heard <= self._awake_s
+
+    def _drain(self, device_id: DeviceId) -> None:
+        lane = self._lanes.get(device_id)
+        known = self._registry.of(device_id)
+        if lane is None or known is None or lane.active is not None or lane.loading is not None:
+            return
+        if lane.waiting and not self._listens(known, self._clock.now()):
+            if not known.registration.queue_mode and device_id not in self._probing:
+                self._probing.add(device_id)
+                heappush(self._probes, (known.silent_since + self._probe_s, device_id))
+            return
+        now_ms = self._clock.lifetime_ms()
+        while lane.waiting:
+            command = lane.waiting.popleft()
+            if command.expires_ms <= now_ms:
+                self._expire(lane, command)
+            elif (refusal := self._refusal(command)) is not None:
+                self._end_waiting(lane, command, Step.REFUSED, *refusal, self._clock.wall_ms())
+            else:
+                lane.active = command
+                self._send(command, known)
+                return
+        self._tidy(device_id)
+
+    def _refusal(self, command: Command) -> tuple[str, str] | None:
+        """Why what could be done when the command was posted cannot be done now that its turn has come (§7.2)."""
+        operation = command.operation
+        if isinstance(operation, Observe) and command.command_id not in self._tries:
+            if self._observations.of(command.device_id, operation.path) is not None:
+                return "conflict", f"{operation.path} is observed already; UNOBSERVE it first"
+        elif (
+            isinstance(operation, CancelObservation)
+            and self._observations.of(command.device_id, operation.path) is None
+        ):
+            return "no-observation", f"{operation.path} is not observed"
+        return None
+
+    def _send(self, command: Command, known: Known) -> None:
+        at_ms = self._clock.wall_ms()
+        changes: list[Change] = []
+        operation = command.operation
+        flight = _Flight(command, deque((operation,)), None)
+        if isinstance(operation, Observe):
+            observation = self._observations.new(known, operation, command.labels, at_ms)
+            flight.token = observation.token
+            changes.append(self._observations.put(observation))
+            if operation.attributes:
+                flight.following.appendleft(WriteAttributes(operation.path, operation.attributes))
+        elif isinstance(operation, CancelObservation):
+            wanted = self._observations.of(command.device_id, operation.path)
+            if wanted is not None:
+                flight.token = wanted.token
+                if wanted.attributes:
+                    # They were written for this observation; whoever observes next shall not inherit them.
+                    names = tuple((name, None) for name, _ in wanted.attributes)
+                    flight.following.append(WriteAttributes(operation.path, names))
+        sent_before = command.command_id in self._tries
+        if sent_before:
+            changes.append(ChangeCommand(command.command_id, Step.SENT, at_ms))
+        else:
+            changes.append(CommandSent(command, at_ms, command.labels + known.uplink_labels))
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                log.warning("command.not_stored", command_id=command.command_id, error=repr(error))
+                self._back(command)
+                if isinstance(operation, Observe) and not sent_before:
+                    self._observations.dropped(command.device_id, operation.path)
+                if self._registry.of(command.device_id) is None:
+                    self.device_lost(command.device_id, self._instant())
+                else:
+                    asyncio.get_running_loop().call_later(self._again_s, self._drain, command.device_id)
+                return
+            self._tries[command.command_id] = self._tries.get(command.command_id, 0) + 1
+            if command.step is Step.QUEUED:
+                command.step = advance(command.step, Step.SENT)
+            if self._registry.of(command.device_id) is None:
+                self._lost_in_flight(command, self._clock.wall_ms())
+                return
+            self._flights[command.command_id] = flight
+            self._ask(flight)
+
+        self._store.submit(Commit((), changes, done))
+
+    def _ask(self, flight: _Flight) -> None:
+        """Send the next of the command's operations."""
+        command = flight.command
+        known = self._registry.of(command.device_id)
+        assert known is not None
+        operation = flight.following.popleft()
+        token = None if isinstance(operation, WriteAttributes) else flight.token
+        self._link.send(command.command_id, known.registration, operation, token)
+
+    def _back(self, command: Command) -> None:
+        """The command on its way waits again, first in the row."""
+        lane = self._lane(command.device_id, ())
+        lane.active = None
+        lane.waiting.appendleft(command)
+
+    # -- answers --
+
+    def finished(self, answer: DeviceAnswer, at: Instant) -> bool:
+        """What came of a command; False when ``answer.handle`` is not one of ours."""
+        flight = self._flights.get(answer.handle)
+        if flight is None:
+            return False
+        command = flight.command
+        try:
+            known = self._registry.of(command.device_id)
+            if not answer.failure and known is not None:
+                known.heard(at.now, self._link)
+            goes_on = not answer.failure and is_success(answer.status) and known is not None
+            if goes_on and flight.following:
+                if flight.answer is None and isinstance(command.operation, CancelObservation):
+                    flight.answer = answer
+                self._ask(flight)
+                return True
+            del self._flights[answer.handle]
+            # What follows a cancel is tidying: the cancel itself has succeeded.
+            self._conclude(flight, flight.answer or answer, at)
+        except Exception as error:
+            # Whatever mistake of ours that is: the command ends, and those behind it get their turn.
+            log.exception("command.answer_failed", command_id=command.command_id)
+            self._flights.pop(answer.handle, None)
+            self._end(command, Step.REFUSED, "adapter", f"internal error: {type(error).__name__}", at.wall_ms)
+        return True
+
+    def _conclude(self, flight: _Flight, answer: DeviceAnswer, at: Instant) -> None:
+        command = flight.command
+        known = self._registry.of(command.device_id)
+        if answer.failure:
+            self._conclude_failure(command, known, answer, at)
+            return
+        operation = command.operation
+        if not is_success(answer.status):
+            reason = reason_for_device_status(answer.status)
+            text = answer.payload[:200].decode("utf-8", "replace")
+            asked = " to the attributes" if isinstance(operation, Observe) and flight.following else ""
+            detail = f"the device answered {dotted(answer.status)}{asked}{': ' + text if text else ''}"
+            self._end(command, Step.REFUSED, reason, detail, at.wall_ms, answer)
+            return
+        if isinstance(operation, Observe) and not answer.observing:
+            text = "the device answered with the value alone; it does not observe this path"
+            self._end(command, Step.REFUSED, "observe-no-id", text, at.wall_ms, answer)
+            return
+        if isinstance(operation, Read | Observe) and known is not None:
+            content_format = None if answer.content_format < 0 else answer.content_format
+            try:
+                decode_content(
+                    content_format,
+                    answer.payload,
+                    operation.path,
+                    known.registration.types,
+                    now_s=at.wall_ms / 1000,
+                    root=known.registration.objects.root,
+                )
+            except PeerError as error:
+                self._end(command, Step.REFUSED, "adapter", f"the answer does not decode: {error}", at.wall_ms)
+                return
+        self._end(command, Step.SUCCEEDED, "ok", "", at.wall_ms, answer)
+
+    def _conclude_failure(self, command: Command, known: Known | None, answer: DeviceAnswer, at: Instant) -> None:
+        if answer.failure == "cancelled":
+            self._lost_in_flight(command, at.wall_ms)
+            return
+        step, reason, text = _FAILURES[answer.failure]
+        if answer.failure == "timeout" and known is not None:
+            # Asleep or gone, whatever its window says (QM-4): what follows waits until it is heard.
+            known.silent_since = at.now
+            if known.registration.queue_mode:
+                reason = "timeout-binding"
+                if self._may_repeat(command):
+                    self._back(command)
+                    return
+        detail = f"{text}: {answer.detail}" if answer.detail else text
+        self._end(command, step, reason, detail, at.wall_ms)
+
+    def _lost_in_flight(self, command: Command, at_ms: int) -> None:
+        """The registration ended or moved while the command was on its way."""
+        registered = self._registry.of(command.device_id) is not None
+        if (registered or command.expires_ms < NEVER_MS) and self._may_repeat(command):
+            self._back(command)
+            self._drain(command.device_id)
+            return
+        step, reason, text = _FAILURES["cancelled"]
+        self._end(command, step, reason, text, at_ms)
+
+    def _may_repeat(self, command: Command) -> bool:
+        return (
+            after_restart(command.operation) is Step.QUEUED
+            and self._tries.get(command.command_id, 0) < TRIES
+            and command.expires_ms > self._clock.lifetime_ms()
+        )
+
+    # -- ending --
+
+    def _end(
+        self,
+        command: Command,
+        step: Step,
+        reason: str,
+        detail: str,
+        at_ms: int,
+        answer: DeviceAnswer | None = None,
+    ) -> None:
+        lane = self._lane(command.device_id, ())
+
+        def then() -> None:
+            self._tries.pop(command.command_id, None)
+            if lane.active is command:
+                lane.active = None
+            self._drain(command.device_id)
+            self._tidy(command.device_id)
+
+        known = self._registry.of(command.device_id)
+        labels = known.uplink_labels if known is not None else lane.uplink_labels
+        self._outcomes.end(command, step, reason, detail, at_ms, labels, then, answer)
+
+    def _end_waiting(self, lane: _Lane, command: Command, step: Step, reason: str, detail: str, at_ms: int) -> None:
+        sent = command.command_id in self._tries
+
+        def then() -> None:
+            self._tries.pop(command.command_id, None)
+
+        self._outcomes.end_waiting(command, step, reason, detail, at_ms, lane.uplink_labels, was_sent=sent, then=then)
+
+    # -- inside --
+
+    def _lane(self, device_id: DeviceId, uplink_labels: tuple[str, ...]) -> _Lane:
+        lane = self._lanes.get(device_id)
+        if lane is None:
+            lane = self._lanes[device_id] = _Lane(uplink_labels)
+        elif uplink_labels:
+            lane.uplink_labels = uplink_labels
+        return lane
+
+    def _tidy(self, device_id: DeviceId) -> None:
+        lane = self._lanes.get(device_id)
+        if lane is not None and lane.active is None and not lane.waiting and lane.loading is None:
+            del self._lanes[device_id]
+
+    def _instant(self) -> Instant:
+        return Instant(self._clock.now(), self._clock.wall_ms())

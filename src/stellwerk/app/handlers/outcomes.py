@@ -1,0 +1,209 @@
+"""How commands end: what the device said, or that it said nothing, as a journal entry and the changes that go with it
+in one commit (contract Device to Cloud §8, §12)."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.ports import (
+    Change,
+    ChangeCommand,
+    ChangeRegistration,
+    Clock,
+    CommandNeverSent,
+    Commit,
+    DecidingStore,
+    DeviceAnswer,
+    DropObservation,
+)
+from stellwerk.app.registry import Registry
+from stellwerk.app.tasks import Tasks
+from stellwerk.core.ids import DeviceId
+from stellwerk.device.command import Command, Step
+from stellwerk.device.registration import Registration, written_lifetime
+from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation
+
+log = structlog.get_logger(__name__)
+
+Then = Callable[[], None]
+"""Runs once the end is stored."""
+
+
+class Outcomes:
+    """``again_s``: how long until what the store did not take is offered again; ``grace_s``: what a registration has
+    beyond its lifetime (R-6)."""
+
+    def __init__(
+        self,
+        *,
+        store: DecidingStore,
+        registry: Registry,
+        observations: Observations,
+        tasks: Tasks,
+        clock: Clock,
+        again_s: float,
+        grace_s: float,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._observations = observations
+        self._tasks = tasks
+        self._clock = clock
+        self._again_s = again_s
+        self._grace_s = grace_s
+
+    def end(
+        self,
+        command: Command,
+        step: Step,
+        reason: str,
+        detail: str,
+        at_ms: int,
+        uplink_labels: tuple[str, ...],
+        then: Then,
+        answer: DeviceAnswer | None = None,
+    ) -> None:
+        """A command that was sent is over. ``answer``: the device's, where it gave one."""
+        known = self._registry.of(command.device_id)
+        succeeded = answer is not None and step is Step.SUCCEEDED
+        row = JournalEntry(
+            Kind.ANSWER,
+            command.device_id,
+            at_ms,
+            status=answer.status if answer else 0,
+            path=str(command.operation.path),
+            content_format=answer.content_format if answer and succeeded else -1,
+            payload=answer.payload if answer and succeeded else b"",
+            labels=command.labels + uplink_labels,
+            location=answer.location if answer and succeeded else "",
+            method=command.method,
+            reason=reason,
+            detail=detail,
+            command_id=command.command_id,
+            root=known.registration.objects.root if known else "",
+        )
+        changes: list[Change] = [ChangeCommand(command.command_id, step, at_ms, reason, detail)]
+        operation = command.operation
+        # An Observe that did not succeed leaves nothing wanted, a cancel that did neither.
+        if (isinstance(operation, CancelObservation) and succeeded) or (
+            isinstance(operation, Observe) and not succeeded
+        ):
+            changes.append(DropObservation(command.device_id, operation.path))
+        renewed: Registration | None = None
+
+        def done(error: Exception | None) -> None:
+            if renewed is not None:
+                self._settle_renewal(renewed, error)
+            if error is not None:
+                self._offer_again(command, error, submit)
+                return
+            command.step = step
+            self._drop(changes)
+            then()
+
+        def submit() -> None:
+            nonlocal renewed
+            # Anew each time: an Update may have come since the store was busy.
+            renewed = self._renew(operation, command.device_id) if succeeded else None
+            if renewed is None:
+                self._store.submit(Commit((row,), changes, done))
+                return
+            text = f"{renewed.lifetime_s} s, written to {operation.path}"
+            line = JournalEntry(Kind.LOG, command.device_id, at_ms, reason="lifetime-changed", detail=text)
+            longer = ChangeRegistration(renewed, renewed.deadline_ms(self._grace_s))
+            self._store.submit(Commit((row, line), (*changes, longer), done))
+
+        submit()
+
+    def end_waiting(
+        self,
+        command: Command,
+        step: Step,
+        reason: str,
+        detail: str,
+        at_ms: int,
+        uplink_labels: tuple[str, ...],
+        *,
+        was_sent: bool,
+        then: Then,
+    ) -> None:
+        """A command that waits is over. ``was_sent``: it was sent before and waits for another try."""
+        row = JournalEntry(
+            Kind.ANSWER,
+            command.device_id,
+            at_ms,
+            path=str(command.operation.path),
+            labels=command.labels + uplink_labels,
+            method=command.method,
+            reason=reason,
+            detail=detail,
+            command_id=command.command_id,
+        )
+        changes: list[Change] = []
+        if was_sent:
+            changes.append(ChangeCommand(command.command_id, step, at_ms, reason, detail))
+            if isinstance(command.operation, Observe):
+                # Wanted since it was first sent; the command has failed, so nothing is.
+                changes.append(DropObservation(command.device_id, command.operation.path))
+        else:
+            changes.append(CommandNeverSent(command, step, at_ms))
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                self._offer_again(command, error, submit)
+                return
+            command.step = step
+            self._drop(changes)
+            then()
+
+        def submit() -> None:
+            self._store.submit(Commit((row,), changes, done))
+
+        submit()
+
+    def _drop(self, changes: list[Change]) -> None:
+        for change in changes:
+            if isinstance(change, DropObservation):
+                self._observations.dropped(change.device_id, change.path)
+
+    def _renew(self, operation: Operation, device_id: DeviceId) -> Registration | None:
+        """The registration under the lifetime that the device took with ``operation``, counted from now: it may never
+        send it in an Update (contract R-8). None where the operation says nothing of it."""
+        known = self._registry.of(device_id)
+        if known is None:
+            return None
+        before = known.pending or known.registration
+        lifetime_s = written_lifetime(operation, before.objects)
+        if lifetime_s is None:
+            return None
+        known.pending = replace(before, lifetime_s=lifetime_s, updated_ms=self._clock.lifetime_ms())
+        return known.pending
+
+    def _settle_renewal(self, renewed: Registration, error: Exception | None) -> None:
+        current = self._registry.at(renewed.location)
+        if current is None:
+            return
+        if current.pending is renewed:
+            current.pending = None
+        if error is None:
+            current.registration.lifetime_s = renewed.lifetime_s
+            current.registration.updated_ms = max(current.registration.updated_ms, renewed.updated_ms)
+
+    def _offer_again(self, command: Command, error: Exception, submit: Then) -> None:
+        """What became of a command is not lost to a store that is busy for a while; until then the command is open."""
+        log.warning("command.outcome_not_stored", command_id=command.command_id, error=repr(error))
+
+        async def later() -> None:
+            await asyncio.sleep(self._again_s)
+            submit()
+
+        if not self._tasks.spawn(f"outcome {command.command_id}", later()):
+            asyncio.get_running_loop().call_later(self._again_s, submit)
+
+
+UNKNOWN_TEXT: Final = "sent, and the server restarted before the answer; not repeated because repeating could do harm"

@@ -1,0 +1,119 @@
+"""Keys of devices, accounts and API clients are kept the same in every store; on disk, keys are sealed."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stellwerk.app.ports import Account, AlreadyExists, ApiClient, DecidingStore
+from stellwerk.core.ids import DeviceId
+from stellwerk.device.record import NOSEC, PSK, Credential
+from stellwerk.storage.migrations import DECIDING_FILE
+from stellwerk.storage.sqlite.store import SqliteStore
+from stellwerk.storage.vault import KEY_FILE, SecretUnreadable, Vault
+
+from .builders import NOW_MS, make_device
+
+pytestmark = pytest.mark.anyio
+
+KEY = Credential("meter@psk", "dGVzdDEyMw==", "cred", "m2m:crds", NOW_MS, NOW_MS + 1)
+
+
+@pytest.mark.spec("D2C 6.5")
+async def test_a_device_made_with_a_key_has_it_and_says_so(store: DecidingStore) -> None:
+    device = await make_device(store, "meter", credential=KEY)
+    assert device.security == PSK
+    assert await store.credential_of(device.device_id) == KEY
+    assert (await make_device(store, "open")).security == NOSEC
+
+
+@pytest.mark.spec("D2C 6.5")
+async def test_a_key_is_given_replaced_and_taken_away(store: DecidingStore) -> None:
+    device = await make_device(store)
+    assert await store.credential_of(device.device_id) is None
+    given = await store.set_credential(device.device_id, KEY)
+    assert given == replace(device, security=PSK)
+    other = replace(KEY, identity="other", secret="psk-hex:00ff", envelope="dcfg:crds")
+    await store.set_credential(device.device_id, other)
+    assert await store.credential_of(device.device_id) == other
+    assert await store.set_credential(device.device_id, None) == device
+    assert await store.credential_of(device.device_id) is None
+    assert await store.device(device.device_id) == device
+    assert await store.set_credential(DeviceId(999), KEY) is None
+
+
+async def test_an_identity_is_one_devices_and_a_refusal_changes_nothing(store: DecidingStore) -> None:
+    first = await make_device(store, "first", credential=KEY)
+    second = await make_device(store, "second")
+    with pytest.raises(AlreadyExists, match="PSK identity"):
+        await store.set_credential(second.device_id, KEY)
+    with pytest.raises(AlreadyExists, match="PSK identity"):
+        await make_device(store, "third", credential=KEY)
+    assert await store.device_by_name(first.tenant_id, "third") is None
+    assert await store.device(second.device_id) == second
+    await store.set_credential(first.device_id, replace(KEY, secret="changed"))
+    await store.remove_device(first.device_id)
+    assert await store.set_credential(second.device_id, KEY) == replace(second, security=PSK)
+
+
+async def test_accounts_are_found_by_name_and_replaced(store: DecidingStore) -> None:
+    account = Account("admin@localhost", "$argon2id$1", "TENANT_ADMIN", "default", NOW_MS)
+    assert await store.account(account.name) is None
+    await store.put_account(account)
+    await store.put_account(replace(account, password_hash="$argon2id$2"))
+    assert await store.account(account.name) == replace(account, password_hash="$argon2id$2")
+
+
+async def test_api_clients_are_listed_replaced_and_removed(store: DecidingStore) -> None:
+    one = ApiClient("one", "00", ("default", "other"), "rw", NOW_MS)
+    two = replace(one, client_id="two", role="r")
+    for each in (two, one):
+        await store.put_api_client(each)
+    assert await store.api_clients() == [one, two]
+    await store.put_api_client(replace(one, tenants=()))
+    assert await store.api_client("one") == replace(one, tenants=())
+    assert await store.remove_api_client("one")
+    assert not await store.remove_api_client("one")
+    assert await store.api_clients() == [two]
+
+
+def files_in(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {each.name: (each.stat().st_mode & 0o777, each.read_bytes()) for each in folder.iterdir()}
+
+
+async def test_the_file_holds_no_key_that_could_be_read(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device = await make_device(store, "meter", credential=replace(KEY, secret="psk-text:very secret words"))
+    await store.close()
+    for name, (mode, contents) in files_in(data_dir).items():
+        assert b"very secret" not in contents, name
+        assert name != KEY_FILE or mode == 0o600
+    again = await SqliteStore.open(data_dir)
+    credential = await again.credential_of(device.device_id)
+    await again.close()
+    assert credential is not None
+    assert credential.key == b"very secret words"
+
+
+async def test_a_key_opens_with_its_master_key_and_for_its_device_only(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir, vault=Vault(bytes(32)))
+    first = await make_device(store, "first", credential=KEY)
+    second = await make_device(store, "second", credential=replace(KEY, identity="second"))
+    await store.close()
+    other = await SqliteStore.open(data_dir, vault=Vault(b"1" * 32))
+    with pytest.raises(SecretUnreadable, match="STELLWERK_MASTER_KEY"):
+        await other.credential_of(first.device_id)
+    await other.close()
+    with closing(sqlite3.connect(data_dir / DECIDING_FILE)) as connection:
+        connection.execute(
+            "UPDATE credential SET secret=(SELECT secret FROM credential WHERE device_id=?) WHERE device_id=?",
+            (first.device_id, second.device_id),
+        )
+        connection.commit()
+    swapped = await SqliteStore.open(data_dir, vault=Vault(bytes(32)))
+    with pytest.raises(SecretUnreadable):
+        await swapped.credential_of(second.device_id)
+    assert await swapped.credential_of(first.device_id) == KEY
+    await swapped.close()
