@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import uvloop
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from stellwerk import __version__
+from stellwerk.access import add_client, issue_token, list_clients, remove_client
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.demo import run_demo
@@ -105,6 +106,57 @@ def sim(
         await run_fleet(options, stop, on_summary=lambda summary: _say.print(str(summary), soft_wrap=True))
 
     _run(work)
+
+
+@app.command()
+def token(
+    tenant: Annotated[str, typer.Option(help="What the token opens.")],
+    role: Annotated[Literal["rw", "r"], typer.Option(help="rw: read and write; r: read.")] = "rw",
+    days: Annotated[float, typer.Option(help="How long it is good for.", min=0.001, max=3650)] = 365,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")] = None,
+) -> None:
+    """Print a bearer token for scripts. Works beside a running server and without one."""
+    settings = _settings(config)
+    issued = issue_token(settings, tenant, role, int(days * 86_400))
+    typer.echo(issued)
+
+
+client = typer.Typer(
+    no_args_is_help=True,
+    help="Programs that fetch bearer tokens with an id and a secret. Works beside a running server.",
+)
+app.add_typer(client, name="client")
+
+
+@client.command("add")
+def client_add(
+    client_id: Annotated[str, typer.Argument(help="The client's id.")],
+    tenant: Annotated[list[str], typer.Option(help="What it may open; may be given more than once.")],
+    role: Annotated[Literal["rw", "r"], typer.Option(help="rw: read and write; r: read.")] = "rw",
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")] = None,
+) -> None:
+    """Make a client, or give one a new secret, and print the secret."""
+    settings = _settings(config)
+    typer.echo(asyncio.run(add_client(settings, client_id, tuple(tenant), role)))
+
+
+@client.command("list")
+def client_list(
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")] = None,
+) -> None:
+    """List the clients: id, role, tenants."""
+    for each in asyncio.run(list_clients(_settings(config))):
+        typer.echo(f"{each.client_id}\t{each.role}\t{','.join(each.tenants)}")
+
+
+@client.command("remove")
+def client_remove(
+    client_id: Annotated[str, typer.Argument(help="The client's id.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")] = None,
+) -> None:
+    """Remove a client. Tokens it fetched stay good for five minutes at most."""
+    if not asyncio.run(remove_client(_settings(config), client_id)):
+        raise UserError(f"there is no client {client_id!r}; `stellwerk client list` names them")
 
 
 def _share(text: str) -> float:

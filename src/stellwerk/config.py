@@ -1,15 +1,19 @@
 """Settings, read once: environment ``STELLWERK_*`` or the same names in a TOML file (design §2)."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from stellwerk.core.errors import UserError
 
+Naming: TypeAlias = Literal["published", "short", "full"]
+
 PREFIX = "STELLWERK_"
+_MASTER_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 LATER: Final = frozenset(
     {
@@ -17,8 +21,6 @@ LATER: Final = frozenset(
         "STELLWERK_COAPS_PORT",
         "STELLWERK_BOOTSTRAP_COAP_PORT",
         "STELLWERK_BOOTSTRAP_COAPS_PORT",
-        "STELLWERK_ADMIN_PASSWORD",
-        "STELLWERK_MASTER_KEY",
         "STELLWERK_WEBHOOK_ALLOW",
     }
 )
@@ -45,7 +47,18 @@ class Settings:
     """Empty: ``0.0.0.0``, and ``::`` where there is IPv6."""
     coap_port: int | None = 5683
     tenant: str = "default"
+    admin_password: str = ""
+    master_key: str = ""
     api_token: str = ""
+    api_auth: bool = True
+    naming: Naming = "published"
+    allow_nosec: bool = True
+    container_mni: int = 100
+    container_mbs: int = 1_000_000
+    queue_s: float | None = None
+    """None: commands wait as long as the registration lasts."""
+    auto_read: tuple[int, ...] = (3, 6)
+    auto_read_messages: bool = False
     auto_provision: tuple[str, ...] = ()
     expiry_grace_s: float = 93.0
     awake_s: float = 93.0
@@ -94,6 +107,18 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return tuple(each for each in texts if each)
         case "expiry_grace_s" | "awake_s":
             return _seconds(name, value)
+        case "queue_s":
+            return None if value == "" else _seconds(name, value)
+        case "auto_read":
+            return _objects(name, value)
+        case "container_mni":
+            return _count(name, value, 1, 1_000_000)
+        case "container_mbs":
+            return _count(name, value, 1000, 1_000_000_000)
+        case "api_auth" | "allow_nosec" | "auto_read_messages":
+            return _switch(name, value)
+        case "naming":
+            return _one_of(name, value, ("published", "short", "full"))
         case "log_level":
             return _one_of(name, value, ("debug", "info", "warning", "error"))
         case "log_format":
@@ -112,6 +137,16 @@ def _parse(name: str, field: str, value: Any) -> Any:
                     value,
                     "a tenant's name is letters, digits, '-', '_' and '.', and starts with one of the first two",
                 )
+            return text
+        case "master_key":
+            text = _text(name, value)
+            if text and not _MASTER_KEY.fullmatch(text):
+                raise BadSetting(name, "***", "64 hex digits, for example of: openssl rand -hex 32")
+            return text
+        case "admin_password":
+            text = _text(name, value)
+            if text and not 8 <= len(text) <= 1024:
+                raise BadSetting(name, "***", "a password has 8 to 1024 characters")
             return text
         case "api_token":
             text = _text(name, value)
@@ -149,6 +184,33 @@ def _seconds(name: str, value: Any) -> float:
     if not 0 <= number <= 1e9:
         raise BadSetting(name, value, "seconds, 0 or more")
     return number
+
+
+def _switch(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    return _one_of(name, value, ("on", "off", "true", "false", "1", "0")) in ("on", "true", "1")
+
+
+def _count(name: str, value: Any, least: int, most: int) -> int:
+    try:
+        number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else -1
+    except ValueError:
+        number = -1
+    if not least <= number <= most:
+        raise BadSetting(name, value, f"a number from {least} to {most}")
+    return number
+
+
+def _objects(name: str, value: Any) -> tuple[int, ...]:
+    parts = value if isinstance(value, list) else [each for each in str(value).split(",") if each.strip()]
+    try:
+        numbers = tuple(dict.fromkeys(int(each) for each in parts))
+    except (ValueError, TypeError):
+        numbers = (-1,)
+    if not all(0 < each < 65535 for each in numbers):
+        raise BadSetting(name, value, "numbers of objects, like 3,6; empty for none")
+    return numbers
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.provisioning import Provisioning
+from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.listening import Listening
 from stellwerk.app.ports import AlreadyExists, Limits, NewDevice
@@ -30,7 +32,7 @@ from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver
 from stellwerk.net.udp import CannotBind, UdpSocket
-from stellwerk.northbound.auth import Access, Tokens
+from stellwerk.northbound.auth import Access, SignedTokens, Tokens
 from stellwerk.northbound.http import build_http
 from stellwerk.northbound.server import HttpServer
 from stellwerk.northbound.services import Services
@@ -39,6 +41,8 @@ from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
 from stellwerk.storage.sqlite.store import SqliteStore
+from stellwerk.storage.token_key import load_token_key
+from stellwerk.storage.vault import Vault
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +79,8 @@ class Server:
         self._settings = settings
         self._tokens = dict(tokens or {})
         self.bound = Bound()
+        self.generated_password: str | None = None
+        """Of the accounts that the first start made, where no setting names one: to be shown once."""
         self._ready = False
         self._tasks = Tasks()
         self._clock = SystemClock()
@@ -125,16 +131,17 @@ class Server:
     async def _start(self) -> None:
         settings = self._settings
         clock, entropy, tasks = self._clock, SystemEntropy(), self._tasks
-        limits = Limits()
+        limits = Limits(settings.container_mni, settings.container_mbs)
         library = Library.builtin()
 
         # Two writers of one journal would give two entries the same number: nobody looks at the files without the lock.
         self._lock = DirectoryLock.take(settings.data_dir)
         for done in await asyncio.to_thread(migrate, settings.data_dir):
             log.info("store.migrated", what=done)
-        store = self._store = await SqliteStore.open(settings.data_dir, library=library, limits=limits)
+        vault = Vault.load(settings.data_dir, settings.master_key or None)
+        store = self._store = await SqliteStore.open(settings.data_dir, vault=vault, library=library, limits=limits)
         tenant_id = await store.ensure_tenant(settings.tenant, clock.wall_ms())
-        projector = self._projector = ProjectorProcess(settings.data_dir)
+        projector = self._projector = ProjectorProcess(settings.data_dir, limits)
         await projector.start()
         store.on_commit = projector.wake
 
@@ -153,7 +160,16 @@ class Server:
             link=link,
             limits=limits,
             awake_s=settings.awake_s,
+            queue_s=settings.queue_s,
             grace_s=settings.expiry_grace_s,
+        )
+        reading = Reading(
+            store=store,
+            registry=registry,
+            clock=clock,
+            link=link,
+            objects=settings.auto_read,
+            as_messages=settings.auto_read_messages,
         )
         registering = Registering(
             store=store,
@@ -181,7 +197,7 @@ class Server:
         expiry = Expiry(
             store=store, registry=registry, clock=clock, link=link, listener=listening, grace_s=settings.expiry_grace_s
         )
-        listening.connect(commands, observations)
+        listening.connect(commands, observations, reading)
         link.connect(uplinks, observations, listening.finished)
 
         engine = Endpoint(
@@ -197,6 +213,7 @@ class Server:
         self._listen_coap(driver)
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
+        tasks.spawn("command expiry", commands.delivery.run_expiry())
         tasks.spawn("retention", _retain(store, clock))
         if settings.auto_provision:
             log.warning(
@@ -214,9 +231,12 @@ class Server:
             entropy=entropy,
             spawn=lambda work: tasks.spawn("provisioning", work),
             removed=removed,
+            allow_nosec=settings.allow_nosec,
         )
         tasks.spawn("provisioning resumed", provisioning.resume(tenant_id))
-        await self._listen_http(store, commands, provisioning, entropy)
+        accounts = Accounts(store, clock)
+        self.generated_password = await accounts.ensure_first(settings.tenant, settings.admin_password or None)
+        await self._listen_http(store, commands, provisioning, entropy, limits)
         # What lives as long as the process need not be looked at again.
         gc.collect()
         gc.freeze()
@@ -225,7 +245,7 @@ class Server:
             "server.ready",
             coap=[f"{host}:{port}" for host, port in self.bound.coap],
             http=f"{self.bound.http_host}:{self.bound.http_port}" if self._http is not None else "off",
-            open_commands=open_commands,
+            devices_with_open_commands=open_commands,
         )
 
     def _submit(self, action: Action) -> None:
@@ -233,7 +253,12 @@ class Server:
         self._driver.submit(action)
 
     async def _listen_http(
-        self, store: SqliteStore, commands: Commands, provisioning: Provisioning, entropy: SystemEntropy
+        self,
+        store: SqliteStore,
+        commands: Commands,
+        provisioning: Provisioning,
+        entropy: SystemEntropy,
+        limits: Limits,
     ) -> None:
         settings = self._settings
         if settings.http_port is None:
@@ -241,18 +266,20 @@ class Server:
         tokens = dict(self._tokens)
         if settings.api_token:
             tokens[settings.api_token] = Access(tenants=frozenset({settings.tenant}), role="rw")
-        if not tokens:
-            log.warning("http.no_token", meaning="every request is refused; set STELLWERK_API_TOKEN")
+        signed = SignedTokens(load_token_key(settings.data_dir), self._clock.wall_ms)
+        if not settings.api_auth:
+            log.warning("http.open_to_all", meaning="STELLWERK_API_AUTH=off: nobody is asked for a token")
         services = Services(
             deciding=store,
             projected=store.projection,
             commands=commands,
             provisioning=provisioning,
-            tokens=Tokens(tokens),
+            tokens=Tokens(tokens, signed, required=settings.api_auth),
             clock=self._clock,
             entropy=entropy,
             ready=self._missing,
-            naming="published",
+            naming=settings.naming,
+            limits=limits,
         )
         server = self._http = HttpServer(build_http(services), settings.host, settings.http_port)
         await server.start()
@@ -318,9 +345,20 @@ async def _retain(store: SqliteStore, clock: SystemClock) -> None:
         await asyncio.sleep(0.05 if trimmed else RETENTION_EVERY_S)
 
 
+def announce_password(password: str) -> None:
+    """Say it once, to whoever watches the first start; no log keeps it."""
+    sys.stderr.write(
+        f"\nSign in as {ADMINISTRATOR} or {SYSTEM_ADMINISTRATOR} with the password {password}\n"
+        "It is shown this once; STELLWERK_ADMIN_PASSWORD gives both another.\n\n"
+    )
+    sys.stderr.flush()
+
+
 async def run(server: Server, stop: asyncio.Event) -> None:
     """Start, wait for ``stop``, stop."""
     await server.start()
+    if server.generated_password is not None:
+        announce_password(server.generated_password)
     try:
         await stop.wait()
     finally:

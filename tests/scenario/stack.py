@@ -13,6 +13,7 @@ from stellwerk.app.command_request import CommandRequest
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.listening import Listening
 from stellwerk.app.ports import Limits, NewDevice
@@ -126,6 +127,10 @@ class Stack:
     grace_s: float = 0.0
     queue_s: float | None = None
     auto_provision: tuple[str, ...] = ()
+    reads: tuple[int, ...] = ()
+    """Objects that are read after a Register; none, so that charts show only what they are about."""
+    reads_as_messages: bool = False
+    read_at_once: int = 256
 
     def __post_init__(self) -> None:
         self._runner = asyncio.Runner()
@@ -198,7 +203,16 @@ class Stack:
             listener=self.listening,
             grace_s=self.grace_s,
         )
-        self.listening.connect(self.commands, self.observations)
+        self.reading = Reading(
+            store=store,
+            registry=self.registry,
+            clock=clock,
+            link=self.link,
+            objects=self.reads,
+            as_messages=self.reads_as_messages,
+            at_once=self.read_at_once,
+        )
+        self.listening.connect(self.commands, self.observations, self.reading)
         self.link.connect(self.uplinks, self.observations, self.listening.finished)
 
     # -- the chart --

@@ -1,12 +1,18 @@
 """The command line: what it answers, and that mistakes are one line and exit status 2."""
 
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
 
 from stellwerk import __version__
 from stellwerk.cli import app, main
+from stellwerk.core.errors import UserError
+from stellwerk.northbound.auth import SignedTokens, Unauthorized
+from stellwerk.storage.lock import DirectoryLock
+from stellwerk.storage.migrations import migrate
+from stellwerk.storage.token_key import load_token_key
 
 run = CliRunner()
 
@@ -16,7 +22,7 @@ def test_the_version_is_told():
     assert (found.exit_code, found.stdout) == (0, f"stellwerk {__version__}\n")
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["demo"], ["sim"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["demo"], ["sim"], ["token"], ["client"], ["client", "add"]])
 def test_every_command_has_help(command: list[str]):
     found = run.invoke(app, [*command, "--help"])
     assert found.exit_code == 0
@@ -49,3 +55,53 @@ def test_a_mistake_is_one_line_that_repeats_what_was_written(monkeypatch, capsys
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert repr(tenant) in said
+
+
+@pytest.fixture
+def scratch(monkeypatch, tmp_path):
+    """A data directory that the commands find."""
+    monkeypatch.setenv("STELLWERK_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("words", "role"), [([], "rw"), (["--role", "r"], "r")])
+def test_a_token_of_the_command_line_opens_its_tenant_to_servers_on_the_same_data(scratch, words, role):
+    issued = run.invoke(app, ["token", "--tenant", "acme", *words]).stdout.strip()
+    signed = SignedTokens(load_token_key(scratch), lambda: time.time_ns() // 1_000_000)
+    access, _ = signed.verify(issued)
+    assert (access.tenants, access.role) == ({"acme"}, role)
+
+
+def test_a_token_lives_as_long_as_was_asked(scratch):
+    issued = run.invoke(app, ["token", "--tenant", "acme", "--days", "2"]).stdout.strip()
+    later_ms = time.time_ns() // 1_000_000 + 2 * 86_400_000 + 60_000
+    signed = SignedTokens(load_token_key(scratch), lambda: later_ms)
+    with pytest.raises(Unauthorized, match="expired"):
+        signed.verify(issued)
+
+
+def test_clients_are_made_listed_given_new_secrets_and_removed(scratch):
+    first = run.invoke(app, ["client", "add", "app1", "--tenant", "a", "--tenant", "b", "--role", "r"]).stdout.strip()
+    second = run.invoke(app, ["client", "add", "app1", "--tenant", "a"]).stdout.strip()
+    assert len(first) > 40
+    assert first != second
+    assert run.invoke(app, ["client", "list"]).stdout == "app1\trw\ta\n"
+    assert run.invoke(app, ["client", "remove", "app1"]).exit_code == 0
+    assert run.invoke(app, ["client", "list"]).stdout == ""
+    gone = run.invoke(app, ["client", "remove", "app1"])
+    assert isinstance(gone.exception, UserError)
+    assert "no client 'app1'" in str(gone.exception)
+
+
+def test_clients_are_made_beside_a_running_server(scratch):
+    lock = DirectoryLock.take(scratch)
+    try:
+        migrate(scratch)
+        assert run.invoke(app, ["client", "add", "app1", "--tenant", "a"]).exit_code == 0
+    finally:
+        lock.release()
+
+
+def test_no_file_holds_the_secret_of_a_client(scratch):
+    secret = run.invoke(app, ["client", "add", "app1", "--tenant", "a"]).stdout.strip()
+    assert all(secret.encode() not in file.read_bytes() for file in scratch.iterdir())

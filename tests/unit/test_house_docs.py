@@ -70,7 +70,15 @@ def setting_names() -> dict[str, str]:
     defaults = {}
     for field in dataclasses.fields(Settings):
         default = field.default
-        defaults[f"STELLWERK_{field.name.upper()}"] = "unset" if default in ("", (), None) else f"`{default}`"
+        if default in ("", (), None):
+            shown = "unset"
+        elif isinstance(default, bool):
+            shown = "`on`" if default else "`off`"
+        elif isinstance(default, tuple):
+            shown = f"`{','.join(map(str, default))}`"
+        else:
+            shown = f"`{default}`"
+        defaults[f"STELLWERK_{field.name.upper()}"] = shown
     return defaults
 
 

@@ -1,9 +1,10 @@
-"""Who is told when a device registers, is heard or is lost: observations and commands, in that order."""
+"""Who is told when a device registers, is heard or is lost: observations, commands, and the reads of what it is."""
 
 import structlog
 
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.ports import DeviceAnswer
 from stellwerk.app.registry import Known
 from stellwerk.app.tasks import Tasks
@@ -20,10 +21,12 @@ class Listening:
         self._tasks = tasks
         self._commands: Commands
         self._observations: Observations
+        self._reading: Reading
 
-    def connect(self, commands: Commands, observations: Observations) -> None:
+    def connect(self, commands: Commands, observations: Observations, reading: Reading) -> None:
         self._commands = commands
         self._observations = observations
+        self._reading = reading
         observations.on_heard = commands.device_heard
 
     def device_registered(self, known: Known, at: Instant) -> None:
@@ -32,6 +35,7 @@ class Listening:
             log.warning("observations.not_restored", endpoint_name=known.registration.endpoint_name)
             self._observations.owe(known)
         self._commands.device_heard(known)
+        self._reading.device_registered(known, at)
 
     def device_heard(self, known: Known, at: Instant) -> None:
         if known.registration.device_id in self._observations.owed:
@@ -43,6 +47,7 @@ class Listening:
         self._observations.forget_device(device_id)
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> None:
-        """What came of an operation: a command's, or an Observe of ours."""
-        if not self._commands.finished(answer, at) and not self._observations.finished(answer, at):
+        """What came of an operation: a command's, or an Observe or a Read of ours."""
+        takers = (self._commands.finished, self._observations.finished, self._reading.finished)
+        if not any(take(answer, at) for take in takers):
             log.debug("answer.unclaimed", handle=answer.handle)

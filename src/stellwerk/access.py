@@ -1,0 +1,65 @@
+"""What the command line does about access: bearer tokens for scripts, and clients of the token endpoint."""
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from stellwerk.app.ports import ApiClient
+from stellwerk.config import Settings
+from stellwerk.core.errors import UserError
+from stellwerk.core.uuid_text import random_uuid
+from stellwerk.net.clock import SystemClock, SystemEntropy
+from stellwerk.northbound.auth import Role, SignedTokens
+from stellwerk.northbound.oauth import secret_hash
+from stellwerk.storage.lock import DataDirInUse, DirectoryLock
+from stellwerk.storage.migrations import migrate
+from stellwerk.storage.sqlite.store import SqliteStore
+from stellwerk.storage.token_key import load_token_key
+
+_LONGEST_ID: Final = 128
+
+
+def issue_token(settings: Settings, tenant: str, role: Role, lifetime_s: int) -> str:
+    """A token that servers on this data directory take for ``lifetime_s`` seconds. Raises `TokenKeyUnusable`."""
+    signed = SignedTokens(load_token_key(settings.data_dir), SystemClock().wall_ms)
+    return signed.issue("stellwerk token", (tenant,), role, lifetime_s, random_uuid(SystemEntropy()))
+
+
+async def add_client(settings: Settings, client_id: str, tenants: tuple[str, ...], role: Role) -> str:
+    """Make the client, or change it; returns its new secret. Raises `UserError`."""
+    if not client_id or len(client_id) > _LONGEST_ID or not client_id.isascii() or not client_id.isprintable():
+        raise UserError(f"a client id has 1 to {_LONGEST_ID} visible ASCII characters")
+    secret = secrets.token_urlsafe(32)
+    async with _store(settings) as store:
+        now_ms = SystemClock().wall_ms()
+        await store.put_api_client(ApiClient(client_id, secret_hash(secret), tenants, role, now_ms))
+    return secret
+
+
+async def list_clients(settings: Settings) -> Sequence[ApiClient]:
+    """All clients by id."""
+    async with _store(settings) as store:
+        return await store.api_clients()
+
+
+async def remove_client(settings: Settings, client_id: str) -> bool:
+    """False where there is none."""
+    async with _store(settings) as store:
+        return await store.remove_api_client(client_id)
+
+
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[SqliteStore]:
+    """Beside a running server too: only the journal has a single writer."""
+    with suppress(DataDirInUse):
+        lock = DirectoryLock.take(settings.data_dir)
+        try:
+            migrate(settings.data_dir)
+        finally:
+            lock.release()
+    store = await SqliteStore.open(settings.data_dir)
+    try:
+        yield store
+    finally:
+        await store.close()
