@@ -79,16 +79,15 @@ async def journey(application: Application, coap_port: int) -> None:
             "/device-communication/sim-1/outgoing-msg", 4, {"m2m:cin": {"con": "READ /3/0/0; WRITE /3/0/14"}}
         )
         trace = f"outgoing_msgRN:{outgoing['resourceName']}"
-        refused = await application.received("sim-1", trace)
-        assert refused["con"]["status"]["code"] == 400
 
         async def answered() -> Any:
             container = await application.get("/device-communication/sim-1/received-msg?rcn=4")
             found = [each for each in container["m2m:cin"] if trace in each.get("lbl", [])]
-            return found[0] if len(found) == 2 else None
+            return found if len(found) == 2 else None
 
-        answer = await eventually(answered)
-        assert answer["con"]["status"]["code"] == 200
+        by_code = {each["con"]["status"]["code"]: each for each in await eventually(answered)}
+        assert by_code.keys() == {200, 400}
+        answer = by_code[200]
         assert list(answer["con"]["data"]) == ["3/0/0"]
         assert "Room:7" in answer["lbl"]
         sent = await application.get("/device-communication/sim-1/sent-msg/la")
