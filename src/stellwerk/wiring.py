@@ -280,6 +280,7 @@ class Server:
             ready=self._missing,
             naming=settings.naming,
             limits=limits,
+            tenant=settings.tenant,
         )
         server = self._http = HttpServer(build_http(services), settings.host, settings.http_port)
         await server.start()

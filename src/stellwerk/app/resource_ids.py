@@ -17,6 +17,8 @@ _PARTS: Final[tuple[str, ...]] = (
     "battery",
     "memory",
     "reboot",
+    "device-update-subscription",
+    "protocol-adapter-subscription",
 )
 """The code of a part is its place; never reorder. The empty one is the node itself."""
 

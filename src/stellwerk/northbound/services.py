@@ -47,3 +47,5 @@ class Services:
     ready: Callable[[], Awaitable[list[str]]]
     naming: Naming = "published"
     limits: Limits = Limits()  # noqa: RUF009 - frozen
+    tenant: str = ""
+    """The one that an address without a tenant means, for tokens that open every tenant; empty: none."""

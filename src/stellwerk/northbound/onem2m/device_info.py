@@ -42,8 +42,8 @@ def device_info(
     if "dvnm" not in provisioned and "/3/0/0" in known:
         details["dvnm"] = _text(known["/3/0/0"])
     latitude, longitude = known.get("/6/0/0"), known.get("/6/0/1")
-    if latitude is not None and longitude is not None:
-        details["loc"] = f"geo:{_text(latitude)},{_text(longitude)}"
+    if latitude is not None and longitude is not None and (place := _place(latitude, longitude)):
+        details["loc"] = place
         changed_ms = max(changed_ms, min(max(latitude.time_ms, longitude.time_ms), now_ms))
     attributes: dict[str, Any] = {"rn": DEVICE_INFO, "mgd": _DEVICE_INFORMATION}
     if label:
@@ -61,6 +61,20 @@ def device_info(
 def _text(value: StoredValue) -> str:
     decoded = msgspec.json.decode(value.value)
     return decoded if isinstance(decoded, str) else value.value
+
+
+def _place(latitude: StoredValue, longitude: StoredValue) -> str:
+    """A geo URI (RFC 5870 3.3), whose numbers have no exponent; empty for what is no place on earth."""
+    found = []
+    for value, bound in ((latitude, 90), (longitude, 180)):
+        try:
+            number = float(_text(value))
+        except ValueError:
+            return ""
+        if not -bound <= number <= bound:
+            return ""
+        found.append(f"{number:.7f}".rstrip("0").rstrip("."))
+    return f"geo:{found[0]},{found[1]}"
 
 
 def _system_time(value: StoredValue, strict: bool) -> str:

@@ -15,13 +15,14 @@ import structlog
 
 from stellwerk.app.ports import StoreOverloaded
 from stellwerk.northbound.auth import Access, Unauthorized
+from stellwerk.northbound.onem2m.addressing import find_tenant, locate
 from stellwerk.northbound.onem2m.create import create
 from stellwerk.northbound.onem2m.errors import HTTP_STATUS, Refusal, Rsc, error_body
 from stellwerk.northbound.onem2m.identifiers import iso_timestamp, timestamp
 from stellwerk.northbound.onem2m.query import ATTRIBUTES_ONLY, NOTHING
 from stellwerk.northbound.onem2m.request import LARGEST_BODY, RELEASES, Mount, Request, build_request
 from stellwerk.northbound.onem2m.retrieve import Scope, retrieve
-from stellwerk.northbound.onem2m.tree import Base, Bin, Communication, Message, Node, SystemAe, Target, resolve
+from stellwerk.northbound.onem2m.tree import Base, Bin, Communication, Message, Node, SystemAe, Target, path_of
 from stellwerk.northbound.services import Services
 
 log = structlog.get_logger(__name__)
@@ -36,7 +37,6 @@ DEADLINE_S: Final = 30.0
 METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 _WITH_BODY: Final = frozenset({"POST", "PUT"})
 _RELEASE: Final = b"4"
-_BY_ID: Final = frozenset({"~", "_"})
 _JSON: Final = (b"content-type", b"application/json; charset=utf-8")
 
 
@@ -93,9 +93,7 @@ class OneM2MFace:
     async def _answer(self, scope: AsgiScope, headers: dict[bytes, bytes], receive: Receive) -> Answer:
         access = self._authenticate(scope, headers)
         method = scope["method"]
-        tenant, path = self._split(scope["path"])
-        if tenant in _BY_ID:
-            raise Refusal(Rsc.NOT_IMPLEMENTED, "addressing by resource ID is not supported; use resource names")
+        tenant, path = await find_tenant(self._services, access, self._below(scope["path"]))
         if tenant not in access.tenants:
             raise Refusal(Rsc.ORIGINATOR_HAS_NO_PRIVILEGE, f"this token does not open tenant {tenant[:60]!r}")
         if method not in METHODS:
@@ -107,10 +105,10 @@ class OneM2MFace:
         body = await _read_body(headers, receive) if method in _WITH_BODY else b""
         request = build_request(self._mount, method, tenant, path, headers, scope["query_string"], body)
         tenant_id = await self._services.deciding.tenant(tenant)
-        target = resolve(request.segments)
-        if tenant_id is None or target is None:
+        if tenant_id is None:
             raise Refusal(Rsc.NOT_FOUND, f"there is no resource {f'{tenant}{path}'[:120]!r}")
-        found = Scope(self._services, tenant_id, tenant)
+        found = Scope(self._services, tenant_id, tenant, access.role)
+        target = await locate(found, request.segments)
         match method:
             case "GET":
                 return await self._get(found, target, request)
@@ -130,13 +128,11 @@ class OneM2MFace:
             forwarded=b"forwarded" in headers or b"x-forwarded-for" in headers,
         )
 
-    def _split(self, path: str) -> tuple[str, str]:
-        """The tenant, and what follows it with its leading slash."""
+    def _below(self, path: str) -> str:
         below = path.removeprefix(self._mount.prefix).removeprefix("/")
-        tenant, slash, rest = below.partition("/")
-        if not tenant:
+        if not below or below.startswith("/"):
             raise Refusal(Rsc.NOT_FOUND, f"the path names no tenant; write {self._mount.prefix}/<tenant>")
-        return tenant, slash + rest
+        return below
 
     async def _get(self, scope: Scope, target: Target, request: Request) -> Answer:
         found = await retrieve(scope, target, request)
@@ -151,7 +147,7 @@ class OneM2MFace:
         if rcn not in (None, ATTRIBUTES_ONLY, NOTHING):
             raise Refusal(Rsc.NOT_IMPLEMENTED, f"rcn={rcn} is not supported for a create; use 1 or 0")
         resource = await create(scope, target, request)
-        parts = (request.tenant, *request.segments, resource.attributes["rn"])
+        parts = (request.tenant, *path_of(target), resource.attributes["rn"])
         location = self._mount.prefix + "".join(f"/{quote(part, safe=':@~')}" for part in parts)
         document = None if rcn == NOTHING else resource.document(request.form(resource.resource_type))
         return Answer(Rsc.CREATED, document, ((b"content-location", location.encode()),))

@@ -5,7 +5,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
+from stellwerk.app.resource_ids import device_resource_id
 from stellwerk.device.record import DeviceRecord
+from stellwerk.northbound.onem2m.tree import FIXED_PATHS
 
 _LAST_MS: Final = 253_402_300_799_999
 """The end of the year 9999; what devices claim may lie beyond."""
@@ -17,6 +19,12 @@ def derived_id(*parts: str) -> str:
     return blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
 
 
+@lru_cache(maxsize=1024)
+def infrastructure_paths(tenant: str) -> dict[str, str]:
+    """Every ID of `infrastructure_id` of a tenant, with its path."""
+    return {infrastructure_id(tenant, path): path for path in FIXED_PATHS}
+
+
 def infrastructure_id(tenant: str, path: str) -> str:
     """The ID of a resource that comes with the tenant, ``device-provisioning/request``."""
     return derived_id(tenant, path)
@@ -24,13 +32,31 @@ def infrastructure_id(tenant: str, path: str) -> str:
 
 def device_id(device: DeviceRecord, part: str = "") -> str:
     """The ID of a node, or with ``part`` of what belongs to it: ``device-info``, ``communication``,
-    ``communication/sent-msg``. A device made anew under an old name is another resource, hence the creation time."""
-    return derived_id(device.tenant, device.name, str(device.created_ms), part)
+    ``communication/sent-msg`` (`app.resource_ids`)."""
+    return device_resource_id(device.tenant, device.name, device.created_ms, part)
 
 
 @lru_cache(maxsize=4096)
 def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y%m%dT%H%M%S")
+
+
+def parse_timestamp(text: str) -> str | None:
+    """A time of a query in the form of `timestamp`, so that texts compare as times do; None for what is no time. Takes
+    the standard's form with any number of the fraction's digits, and ISO 8601 in UTC."""
+    if len(text) > 40:
+        return None
+    digits = text.strip().removesuffix("Z").replace("-", "").replace(":", "").replace(".", ",")
+    second, comma, fraction = digits.partition(",")
+    if comma and not (fraction.isascii() and fraction.isdigit() and len(fraction) <= 6):
+        return None
+    if len(second) != 15 or not second.isascii():
+        return None
+    try:
+        datetime.strptime(second, "%Y%m%dT%H%M%S")
+    except ValueError:
+        return None
+    return f"{second},{fraction:0<6}"
 
 
 def timestamp(utc_ms: int) -> str:

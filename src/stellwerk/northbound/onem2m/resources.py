@@ -5,14 +5,30 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from stellwerk.app.ports import ContainerState, DeviceState, Limits, MessageRecord, TreeResource
-from stellwerk.device.record import DeviceRecord
+from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.northbound.onem2m.identifiers import device_id, infrastructure_id, timestamp
-from stellwerk.northbound.onem2m.names import AE, CB, CIN, CNT, FCNT, MGMT_OBJ, NOD, Form, envelope_name, to_form
-from stellwerk.northbound.onem2m.tree import COMMUNICATION, MessageContainerName
+from stellwerk.northbound.onem2m.names import AE, CB, CIN, CNT, FCNT, MGMT_OBJ, NOD, SUB, Form, envelope_name, to_form
+from stellwerk.northbound.onem2m.tree import (
+    ADAPTER_SUBSCRIPTION,
+    COMMUNICATION,
+    CREDENTIALS,
+    FIXED_PATHS,
+    MessageContainerName,
+)
 
-SUPPORTED_TYPES: Final = [AE, CNT, CIN, CB, MGMT_OBJ, NOD, FCNT]
+SUPPORTED_TYPES: Final = [AE, CNT, CIN, CB, MGMT_OBJ, NOD, SUB, FCNT]
+NEVER: Final = "99991231T235959,000000"
+"""``et`` of what does not expire."""
+
 SUPPORTED_RELEASES: Final = ["1", "2", "2a", "3", "4", "5"]
 _IN_CSE: Final = 1
+_CREDENTIALS: Final = 1029
+_UPDATED, _CHILD_CREATED = 1, 3
+"""Notification event types."""
+
+_COUNTED: Final = frozenset({CNT, CIN, FCNT})
+"""Types with a state tag."""
+
 _AE_IDS: Final = {
     "NI-IPE": "CNI-IPE",
     "device-provisioning": "CDevice-Provisioning",
@@ -43,13 +59,26 @@ class Resource(NamedTuple):
         envelope = "flexContainer" if self.envelope == "dtiot:prRRe" else envelope_name(self.envelope, form)
         return {envelope: to_form(self.attributes, form)}
 
+    def shown_to(self, strict: bool) -> "Resource":
+        """With an expiration time for standards clients, without one for all others (§4.1); an AE without a point of
+        access says null to the latter (§5.3)."""
+        if not strict:
+            # Nearly everything has none to hide.
+            if "et" in self.attributes:
+                kept = {name: value for name, value in self.attributes.items() if name != "et"}
+                return self._replace(attributes=kept)
+            return self
+        attributes = dict(self.attributes)
+        if self.resource_type != CB:
+            attributes.setdefault("et", NEVER)
+        if self.resource_type == AE and attributes.get("poa") is None:
+            attributes.pop("poa", None)
+        return self._replace(attributes=attributes)
 
-def with_children(parent: Resource, children: list[Resource], with_attributes: bool) -> Resource:
-    """``parent`` with lists of its children under their envelopes (§4.3)."""
-    attributes = dict(parent.attributes) if with_attributes else {}
-    for child in children:
-        attributes.setdefault(child.envelope, []).append(child.attributes)
-    return Resource(parent.envelope, parent.resource_type, attributes)
+    def only(self, names: tuple[str, ...]) -> "Resource":
+        """With these attributes alone, those that there are."""
+        kept = {name: value for name, value in self.attributes.items() if name in names}
+        return self._replace(attributes=kept)
 
 
 def cse_base(tenant: str) -> Resource:
@@ -108,22 +137,82 @@ def communication(tenant: str) -> Resource:
     return bin_container(tenant, COMMUNICATION)
 
 
-def flex_container(tenant: str, resource: TreeResource) -> Resource:
-    attributes = dict(resource.attributes)
+def stored(tenant: str, resource: TreeResource) -> Resource:
+    """What people or the platform wrote, as the store keeps it: AE, flexContainer, subscription and the like."""
+    attributes: dict[str, Any] = {}
+    if resource.resource_type == AE:
+        # Shown as null where it is not set (§5.3).
+        attributes["poa"] = None
+    attributes |= resource.attributes
     if resource.labels:
         attributes["lbl"] = list(resource.labels)
-    attributes["ty"] = FCNT
-    if resource.creator:
+    attributes["ty"] = resource.resource_type
+    # The creator of an AE is the AE; nothing says so beside its AE-ID.
+    if resource.creator and resource.resource_type != AE:
         attributes["cr"] = resource.creator
+    if resource.resource_type in _COUNTED:
+        attributes["st"] = resource.state_tag
     attributes |= {
-        "st": resource.state_tag,
         "rn": resource.resource_name,
         "ri": resource.resource_id,
-        "pi": infrastructure_id(tenant, resource.parent),
+        "pi": parent_id(tenant, resource.parent),
         "ct": timestamp(resource.created_ms),
         "lt": timestamp(resource.modified_ms),
     }
-    return Resource(resource.envelope, FCNT, attributes)
+    return Resource(resource.envelope, resource.resource_type, attributes)
+
+
+def flex_container(tenant: str, resource: TreeResource) -> Resource:
+    """A flexContainer in a bin, or a group of devices."""
+    return stored(tenant, resource)
+
+
+def parent_id(tenant: str, parent: str) -> str:
+    """The resource ID of ``parent`` as the store names it."""
+    return infrastructure_id(tenant, parent) if parent in FIXED_PATHS else parent
+
+
+def credentials(device: DeviceRecord, credential: Credential, with_secret: bool) -> Resource:
+    """The key of a device; the secret is for those who may write (§6.5)."""
+    attributes: dict[str, Any] = {}
+    if credential.description:
+        attributes["dc"] = credential.description
+    attributes |= {
+        "mgd": _CREDENTIALS,
+        "rn": CREDENTIALS,
+        "ty": MGMT_OBJ,
+        "ri": device_id(device, CREDENTIALS),
+        "pi": device_id(device),
+        "ct": timestamp(credential.created_ms or device.created_ms),
+        "lt": timestamp(credential.modified_ms or device.modified_ms),
+        "crid": credential.identity,
+    }
+    if with_secret:
+        attributes["crse"] = credential.secret
+    return Resource(credential.envelope, MGMT_OBJ, attributes)
+
+
+def fixed_subscription(device: DeviceRecord, name: str) -> Resource:
+    """How the system itself listens: for commands in ``outgoing-msg``, for changes of the node (§2)."""
+    commands = name == ADAPTER_SUBSCRIPTION
+    listener = [f"{device.tenant}/NI-IPE"]
+    return Resource(
+        "m2m:sub",
+        SUB,
+        {
+            "nu": listener,
+            "su": listener[0],
+            "nct": 1,
+            "enc": {"net": [_CHILD_CREATED if commands else _UPDATED]},
+            "rn": name,
+            "ty": SUB,
+            "cr": "CDevice-Provisioning",
+            "ri": device_id(device, name),
+            "pi": device_id(device, "communication/outgoing-msg" if commands else ""),
+            "ct": timestamp(device.created_ms),
+            "lt": timestamp(device.created_ms),
+        },
+    )
 
 
 def device_container(device: DeviceRecord, limits: Limits) -> Resource:
@@ -181,10 +270,13 @@ def message(device: DeviceRecord, container: MessageContainerName, record: Messa
 
 
 def node(device: DeviceRecord, state: DeviceState | None) -> Resource:
+    """A device. Its labels say when it was last heard, so that is a modification too (§8.1)."""
     labels = [label for label in device.labels if not label.startswith(_OWNED_LABELS)]
+    modified_ms = device.modified_ms
     if state is not None:
         for label, field in _TIMESTAMP_LABELS:
             if at_ms := getattr(state, field):
+                modified_ms = max(modified_ms, at_ms)
                 # The sample's form: a blank behind the colon, milliseconds (§8.1).
                 labels.append(f"{label}: {at_ms}")
     attributes: dict[str, Any] = {"ni": device.node_id}
@@ -196,6 +288,6 @@ def node(device: DeviceRecord, state: DeviceState | None) -> Resource:
         "ri": device_id(device),
         "pi": device.tenant,
         "ct": timestamp(device.created_ms),
-        "lt": timestamp(device.modified_ms),
+        "lt": timestamp(modified_ms),
     }
     return Resource("m2m:nod", NOD, attributes)

@@ -1,46 +1,38 @@
-"""GET: a resource, its children, or both (contract §4.3, §4.4)."""
+"""GET: a resource, what is below it, or references to that (contract §4.3, §4.4)."""
 
-from collections.abc import Sequence
+import asyncio
 from dataclasses import dataclass
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
-from stellwerk.app.ports import MessageRecord
-from stellwerk.core.ids import TenantId
-from stellwerk.device.record import DeviceRecord
-from stellwerk.northbound.onem2m import resources
-from stellwerk.northbound.onem2m.device_info import device_info
+from stellwerk.northbound.onem2m.addressing import locate
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc
-from stellwerk.northbound.onem2m.names import AE, CIN, CNT, FCNT, MGMT_OBJ, NOD
 from stellwerk.northbound.onem2m.query import (
     ATTRIBUTES_AND_CHILDREN,
+    ATTRIBUTES_AND_REFERENCES,
     ATTRIBUTES_ONLY,
     CHILDREN_ONLY,
-    LARGEST_PAGE,
+    DISCOVERED,
     NOTHING,
+    REFERENCES,
     Query,
 )
+from stellwerk.northbound.onem2m.reading import Item, Source, may_hold, read, sources
 from stellwerk.northbound.onem2m.request import Request
 from stellwerk.northbound.onem2m.resources import Resource
-from stellwerk.northbound.onem2m.tree import (
-    AES,
-    BINS,
-    MESSAGE_CONTAINERS,
-    Base,
-    Bin,
-    Communication,
-    DeviceContainer,
-    DeviceInfo,
-    Flex,
-    Message,
-    MessageContainerName,
-    Messages,
-    Node,
-    SystemAe,
-    Target,
-)
-from stellwerk.northbound.services import Services
+from stellwerk.northbound.onem2m.scope import Scope as Scope
+from stellwerk.northbound.onem2m.tree import Message, Target, path_of
 
-_SUPPORTED_RCN: Final = (ATTRIBUTES_ONLY, ATTRIBUTES_AND_CHILDREN, CHILDREN_ONLY)
+MOST_LOOKED_AT: Final = 100_000
+"""Resources that one request may look at to find those it wants."""
+
+_PAGE: Final = 200
+"""Resources that are read in one go; between two of them others have their turn."""
+
+_OF_RETRIEVE: Final = frozenset(
+    {ATTRIBUTES_ONLY, ATTRIBUTES_AND_CHILDREN, ATTRIBUTES_AND_REFERENCES, REFERENCES, CHILDREN_ONLY}
+)
+_OF_DISCOVERY: Final = frozenset({REFERENCES, DISCOVERED})
+_ANY_LEVEL: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,168 +43,150 @@ class Found:
     next_offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The tenant a request is about, looked up."""
-
-    services: Services
-    tenant_id: TenantId
-    tenant: str
-
-    async def device(self, name: str) -> DeviceRecord:
-        """Raises `Refusal` where the tenant has no device of that name."""
-        device = await self.services.deciding.device_by_name(self.tenant_id, name)
-        if device is None:
-            raise Refusal(Rsc.NOT_FOUND, f"tenant {self.tenant!r} has no device or application {name[:80]!r}")
-        return device
-
-
 async def retrieve(scope: Scope, target: Target, request: Request) -> Found:
-    """Raises `Refusal` where there is nothing, or where the request wants what is not there yet."""
+    """Raises `Refusal` where there is nothing, or where the request wants what is not there."""
     query = request.query
-    rcn = ATTRIBUTES_ONLY if query.rcn is None else query.rcn
-    if rcn == NOTHING:
-        raise Refusal(Rsc.BAD_REQUEST, "rcn=0 makes no sense for a retrieve; use 1, 4 or 8")
-    if rcn not in _SUPPORTED_RCN:
-        raise Refusal(Rsc.NOT_IMPLEMENTED, f"rcn={rcn} is not supported; use 1, 4 or 8")
-    resource = await _resource(scope, target, request)
-    next_offset = None
-    if rcn != ATTRIBUTES_ONLY:
-        children = await _children(scope, target, request)
-        if len(children) > query.limit:
-            del children[query.limit :]
-            next_offset = query.offset + query.limit
-        resource = resources.with_children(resource, children, rcn == ATTRIBUTES_AND_CHILDREN)
-    return Found(resource.document(request.form(resource.resource_type)), next_offset)
-
-
-async def _resource(scope: Scope, target: Target, request: Request) -> Resource:
-    services, tenant = scope.services, scope.tenant
-    match target:
-        case Base():
-            return resources.cse_base(tenant)
-        case SystemAe(name):
-            return resources.system_ae(tenant, name)
-        case Bin(path):
-            return resources.bin_container(tenant, path)
-        case Flex(path, name):
-            found = await services.deciding.resource(scope.tenant_id, path, name)
-            if found is None:
-                raise Refusal(Rsc.NOT_FOUND, f"{path} has no resource {name[:80]!r}")
-            return resources.flex_container(tenant, found)
-        case Communication():
-            return resources.communication(tenant)
-        case DeviceContainer(name):
-            return resources.device_container(await scope.device(name), services.limits)
-        case Messages(name, container):
-            device = await scope.device(name)
-            if container == "received-msg":
-                state = await services.projected.received_state(device.device_id)
-            else:
-                state = await services.deciding.container_state(device.device_id, container)
-            return resources.message_container(device, container, state, services.limits)
-        case Message(name, container, message_name):
-            device = await scope.device(name)
-            record = await _message(services, device, container, message_name)
-            return resources.message(device, container, record)
-        case Node(name):
-            device = await scope.device(name)
-            return resources.node(device, await services.projected.state_of(device.device_id))
-        case DeviceInfo(name):
-            return await _device_info(services, await scope.device(name), request)
-        case _:
-            assert_never(target)
-
-
-async def _device_info(services: Services, device: DeviceRecord, request: Request) -> Resource:
-    registration = await services.deciding.registration_of(device.device_id)
-    endpoint_name = registration.endpoint_name if registration else None
-    values = await services.projected.current_values(device.device_id)
-    return device_info(device, endpoint_name, values, now_ms=services.clock.wall_ms(), strict=request.strict)
-
-
-# -- messages --
-
-
-async def _message(
-    services: Services, device: DeviceRecord, container: MessageContainerName, name: str
-) -> MessageRecord:
-    if name == "la":
-        records = await _newest(services, device, container, 1, 0)
-    else:
-        records = await _newest(services, device, container, LARGEST_PAGE, 0)
-    if not records:
-        raise Refusal(Rsc.NOT_FOUND, f"{container} of {device.name} is empty")
-    if name == "la":
-        return records[0]
-    if name == "ol":
-        return records[-1]
-    for record in records:
-        if record.resource_name == name:
-            return record
-    raise Refusal(Rsc.NOT_FOUND, f"{container} of {device.name} has no message {name[:80]!r}; it may have been evicted")
-
-
-async def _newest(
-    services: Services, device: DeviceRecord, container: MessageContainerName, limit: int, offset: int
-) -> Sequence[MessageRecord]:
-    """Messages of a container, newest first."""
-    if container == "received-msg":
-        return await services.projected.received_messages(device.device_id, limit, offset)
-    if container == "sent-msg":
-        return await services.deciding.sent_messages(device.device_id, limit, offset)
-    return await services.deciding.outgoing_messages(device.device_id, limit, offset)
-
-
-# -- children --
-
-
-async def _children(scope: Scope, target: Target, request: Request) -> list[Resource]:
-    """Children of the wanted types from ``offset`` on: ``limit`` of them, and one more where the list goes on."""
-    services, tenant, query = scope.services, scope.tenant, request.query
-    limit = query.limit + 1
-    match target:
-        case Base():
-            return await _base_children(scope, query, limit)
-        case SystemAe("device-provisioning"):
-            return _window([resources.bin_container(tenant, path) for path in BINS], query, limit)
-        case Bin(path) if _wanted(query, FCNT):
-            found = await services.deciding.resources(scope.tenant_id, path, limit, query.offset)
-            return [resources.flex_container(tenant, each) for each in found]
-        case Communication() if _wanted(query, CNT):
-            devices = await services.deciding.devices(scope.tenant_id, limit, query.offset)
-            return [resources.device_container(device, services.limits) for device in devices]
-        case DeviceContainer(name):
-            containers = [await _resource(scope, Messages(name, each), request) for each in MESSAGE_CONTAINERS]
-            return _window(containers, query, limit)
-        case Messages(name, container) if _wanted(query, CIN):
-            device = await scope.device(name)
-            records = await _newest(services, device, container, limit, query.offset)
-            return [resources.message(device, container, record) for record in records]
-        case Node(name) if _wanted(query, MGMT_OBJ):
-            device = await scope.device(name)
-            return _window([await _device_info(services, device, request)], query, limit)
-    return []
-
-
-async def _base_children(scope: Scope, query: Query, limit: int) -> list[Resource]:
-    fixed = [
-        *(resources.system_ae(scope.tenant, name) for name in AES if _wanted(query, AE)),
-        *([resources.communication(scope.tenant)] if _wanted(query, CNT) else []),
+    rcn = _result_content(query, request.strict)
+    resource = await read(scope, target, request.strict)
+    form = request.form(resource.resource_type)
+    if rcn == ATTRIBUTES_ONLY or (rcn == ATTRIBUTES_AND_CHILDREN and isinstance(target, Message)):
+        shown = resource.shown_to(request.strict)
+        return Found((shown.only(query.attributes) if query.attributes else shown).document(form))
+    root = Item(target, resource)
+    found, next_offset = await _Search(scope, query, request.strict).below(root)
+    if rcn in (ATTRIBUTES_AND_CHILDREN, CHILDREN_ONLY):
+        return Found(_nested(root, found, rcn == CHILDREN_ONLY, request.strict).document(form), next_offset)
+    if rcn == DISCOVERED:
+        return Found({"m2m:uril": [_reference(scope, each, query) for each in found]}, next_offset)
+    references = [
+        {"nm": each.name, "typ": each.resource.resource_type, "val": _reference(scope, each, query)} for each in found
     ]
-    children = fixed[query.offset : query.offset + limit]
-    if _wanted(query, NOD) and len(children) < limit:
-        offset = max(0, query.offset - len(fixed))
-        for device in await scope.services.deciding.devices(scope.tenant_id, limit - len(children), offset):
-            state = await scope.services.projected.state_of(device.device_id)
-            children.append(resources.node(device, state))
-    return children
+    if rcn == REFERENCES:
+        return Found({"m2m:rrl": {"rrf": references}}, next_offset)
+    shown = resource.shown_to(request.strict)
+    return Found(shown._replace(attributes={**shown.attributes, "ch": references}).document(form), next_offset)
 
 
-def _wanted(query: Query, resource_type: int) -> bool:
-    return not query.types or resource_type in query.types
+def _result_content(query: Query, strict: bool) -> int:
+    rcn = query.rcn
+    if rcn is None:
+        rcn = DISCOVERED if query.discovery else ATTRIBUTES_ONLY
+    # TS-0004 6.3.4.2.7 says what goes with which operation; only standards clients are held to it.
+    if query.discovery:
+        allowed = _OF_DISCOVERY if strict else _OF_DISCOVERY | (_OF_RETRIEVE - {ATTRIBUTES_ONLY})
+    else:
+        allowed = _OF_RETRIEVE if strict else _OF_RETRIEVE | {DISCOVERED}
+    if rcn not in allowed:
+        use = ", ".join(str(each) for each in sorted(allowed))
+        what = "makes no sense" if rcn == NOTHING else "is not possible"
+        raise Refusal(
+            Rsc.BAD_REQUEST, f"rcn={rcn} {what} for a {'discovery' if query.discovery else 'retrieve'}; use {use}"
+        )
+    if query.attributes and rcn != ATTRIBUTES_ONLY:
+        raise Refusal(Rsc.BAD_REQUEST, "atrl goes with rcn=1 alone")
+    return rcn
 
 
-def _window(children: list[Resource], query: Query, limit: int) -> list[Resource]:
-    wanted = [each for each in children if _wanted(query, each.resource_type)]
-    return wanted[query.offset : query.offset + limit]
+# -- what is below --
+
+
+class _Search:
+    """Walks the tree below a resource, depth first, until a page is full."""
+
+    def __init__(self, scope: Scope, query: Query, strict: bool) -> None:
+        self._scope, self._query, self._strict = scope, query, strict
+        self._skip = query.offset
+        self._found: list[Item] = []
+        self._room = query.limit + 1
+        """One more than is shown, to see whether the list goes on."""
+        self._looked_at = 0
+        self._wanted = query.filter.needed_types
+        # A standards client means the whole tree unless it says otherwise; so does everybody who discovers (TS-0004).
+        default = _ANY_LEVEL if strict or query.discovery or query.rcn == DISCOVERED else 1
+        self._deepest = default if query.level is None else query.level
+
+    async def below(self, root: Item) -> tuple[list[Item], int | None]:
+        """The resources that are wanted, and the offset of the next page if there is one."""
+        await self._descend(root, 1)
+        limit = self._query.limit
+        found, goes_on = self._found[:limit], len(self._found) > limit
+        if self._query.relative:
+            found = [each for item in found if (each := await self._relative(item)) is not None]
+        return found, self._query.offset + limit if goes_on else None
+
+    async def _descend(self, parent: Item, level: int) -> None:
+        every = await sources(self._scope, parent, self._strict)
+        for source in every:
+            if len(self._found) >= self._room:
+                return
+            one_kind = source.types and (not self._wanted or source.types <= self._wanted)
+            if one_kind and level == self._deepest and self._query.filter.by_type_alone:
+                if source.count is not None or source is every[-1]:
+                    await self._take(source)
+                    continue
+            elif level == self._deepest and self._wanted and source.types and source.types.isdisjoint(self._wanted):
+                continue
+            await self._look_through(parent, source, level)
+
+    async def _take(self, source: Source) -> None:
+        """All of this kind are wanted: what is skipped need not be read."""
+        if source.count is not None and self._skip >= source.count:
+            self._skip -= source.count
+            return
+        self._found.extend(await source.page(self._room - len(self._found), self._skip))
+        self._skip = 0
+
+    async def _look_through(self, parent: Item, source: Source, level: int) -> None:
+        offset = 0
+        while True:
+            page = await source.page(_PAGE, offset)
+            for item in page:
+                self._looked_at += 1
+                if self._looked_at > MOST_LOOKED_AT:
+                    text = f"more than {MOST_LOOKED_AT} resources would have to be looked at; ask below one resource"
+                    raise Refusal(Rsc.NOT_ACCEPTABLE, f"{text}, or for a type with ty")
+                if self._query.filter.matches(item.resource, parent.resource):
+                    if self._skip:
+                        self._skip -= 1
+                    else:
+                        self._found.append(item)
+                if len(self._found) < self._room and level < self._deepest and may_hold(item.target, self._wanted):
+                    await self._descend(item, level + 1)
+                if len(self._found) >= self._room:
+                    return
+            if len(page) < _PAGE:
+                return
+            offset += _PAGE
+            await asyncio.sleep(0)
+
+    async def _relative(self, item: Item) -> Item | None:
+        """What ``arp`` means below ``item``, if it is there."""
+        try:
+            target = await locate(self._scope, (*path_of(item.target), *self._query.relative))
+            return Item(target, await read(self._scope, target, self._strict))
+        except Refusal:
+            return None
+
+
+def _nested(root: Item, found: list[Item], children_only: bool, strict: bool) -> Resource:
+    """Children as lists under their envelopes (§4.3), each below the nearest resource above it that is shown too."""
+    shown = root.resource.shown_to(strict)
+    top: dict[str, Any] = {} if children_only else dict(shown.attributes)
+    inside = {id(root): top}
+    for item in found:
+        attributes = dict(item.resource.shown_to(strict).attributes)
+        inside[id(item)] = attributes
+        above = item.parent
+        while above is not None and id(above) not in inside:
+            above = above.parent
+        holder = top if above is None else inside[id(above)]
+        holder.setdefault(item.resource.envelope, []).append(attributes)
+    return shown._replace(attributes=top)
+
+
+def _reference(scope: Scope, item: Item, query: Query) -> str:
+    """The address of a resource from the CSEBase on, or its ID (``drt``)."""
+    if query.unstructured:
+        identifier: str = item.resource.attributes["ri"]
+        return identifier
+    return "/".join((scope.tenant, *path_of(item.target)))
