@@ -22,6 +22,8 @@ _REPORTED: Final = {
     "/3/0/19": "swv",
 }
 _DEVICE_INFORMATION: Final = 1007
+_SECONDS_BELOW: Final = 10**11
+"""A time below is in seconds (§8.1)."""
 
 
 def device_info(
@@ -78,8 +80,12 @@ def _place(latitude: StoredValue, longitude: StoredValue) -> str:
 
 
 def _system_time(value: StoredValue, strict: bool) -> str:
-    """The sample prints a text of epoch milliseconds, the standard wants a timestamp (§9)."""
+    """The sample prints a text of epoch milliseconds, the standard wants a timestamp (§9). A value that came before the
+    device said what its objects are is in seconds still."""
     text = _text(value)
-    if strict and text.isdigit() and len(text) < 15:
-        return timestamp(int(text))
-    return text
+    if not (text.isascii() and text.isdigit() and len(text) < 15):
+        return text
+    time_ms = int(text)
+    if time_ms < _SECONDS_BELOW:
+        time_ms *= 1000
+    return timestamp(time_ms) if strict else str(time_ms)
