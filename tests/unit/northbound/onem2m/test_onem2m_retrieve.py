@@ -411,7 +411,7 @@ def ask(world: Any, path: str, query: str = "", strict: bool = False) -> tuple[i
 
 
 @pytest.mark.spec("D2C 4.5")
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     mount=st.sampled_from(["/onem2m", "/device-management-orchestrator/v3"]),
     segments=st.lists(_SEGMENT, max_size=7),
