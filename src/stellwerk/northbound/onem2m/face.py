@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from stellwerk.app.ports import StoreOverloaded
+from stellwerk.core.ids import TenantId
 from stellwerk.northbound.auth import Access, Unauthorized
 from stellwerk.northbound.onem2m.addressing import find_tenant, locate
 from stellwerk.northbound.onem2m.create import create
@@ -60,6 +61,7 @@ class OneM2MFace:
     def __init__(self, services: Services, mount: Mount) -> None:
         self._services = services
         self._mount = mount
+        self._tenants: dict[str, TenantId] = {}
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """The ASGI entry; ``scope["path"]`` starts with the mount's prefix."""
@@ -104,9 +106,11 @@ class OneM2MFace:
             raise Refusal(Rsc.ORIGINATOR_HAS_NO_PRIVILEGE, f"this token may read only; {method} needs role rw")
         body = await _read_body(headers, receive) if method in _WITH_BODY else b""
         request = build_request(self._mount, method, tenant, path, headers, scope["query_string"], body)
-        tenant_id = await self._services.deciding.tenant(tenant)
+        # A tenant stays once it is there, and every poll asks.
+        tenant_id = self._tenants.get(tenant) or await self._services.deciding.tenant(tenant)
         if tenant_id is None:
             raise Refusal(Rsc.NOT_FOUND, f"there is no resource {f'{tenant}{path}'[:120]!r}")
+        self._tenants[tenant] = tenant_id
         found = Scope(self._services, tenant_id, tenant, access.role)
         target = await locate(found, request.segments)
         match method:

@@ -28,8 +28,8 @@ _CHILDREN: Final[list[dict[str, Any]]] = [
     {
         "name": "rcn",
         "in": "query",
-        "description": "1 attributes, 4 attributes and children, 8 children",
-        "schema": {"type": "integer", "enum": [1, 4, 8]},
+        "description": "1 attributes, 4 and 5 with children or references to them, 8 children, 6 references, 11 discovery",
+        "schema": {"type": "integer", "enum": [1, 4, 5, 6, 8, 11]},
     },
     {"name": "ty", "in": "query", "description": "Resource type of children", "schema": {"type": "integer"}},
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1}},

@@ -10,6 +10,7 @@ from stellwerk.northbound.onem2m import resources
 from stellwerk.northbound.onem2m.addressing import store_key, stored
 from stellwerk.northbound.onem2m.device_info import device_info
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc
+from stellwerk.northbound.onem2m.messages import find_message
 from stellwerk.northbound.onem2m.names import AE, CB, CIN, CNT, FCNT, MGMT_OBJ, NOD, SUB
 from stellwerk.northbound.onem2m.resources import Resource
 from stellwerk.northbound.onem2m.scope import Scope
@@ -47,7 +48,7 @@ async def read(scope: Scope, target: Target, strict: bool) -> Resource:
     match target:
         case Message(name, container, message_name):
             device = await scope.device(name)
-            return resources.message(device, container, await _message(services, device, container, message_name))
+            return resources.message(device, container, await find_message(services, device, container, message_name))
         case Base():
             return resources.cse_base(tenant)
         case SystemAe(name):
@@ -95,35 +96,6 @@ async def _credentials(scope: Scope, device: DeviceRecord) -> Resource | None:
     return None if credential is None else resources.credentials(device, credential, scope.role == "rw")
 
 
-# -- messages --
-
-
-async def _message(
-    services: Services, device: DeviceRecord, container: MessageContainerName, name: str
-) -> MessageRecord:
-    if name == "la":
-        records = await _newest(services, device, container, 1, 0)
-    elif name == "ol":
-        records = await _oldest(services, device, container)
-    else:
-        record = await _named(services, device, container, name)
-        if record is not None:
-            return record
-        text = f"{container} of {device.name} has no message {name[:80]!r}; it may have been evicted"
-        raise Refusal(Rsc.NOT_FOUND, text)
-    if not records:
-        raise Refusal(Rsc.NOT_FOUND, f"{container} of {device.name} is empty")
-    return records[0]
-
-
-async def _named(
-    services: Services, device: DeviceRecord, container: MessageContainerName, name: str
-) -> MessageRecord | None:
-    if container == "received-msg":
-        return await services.projected.find_received(device.device_id, name=name)
-    return await services.deciding.find_message(device.device_id, container, name=name)
-
-
 async def _newest(
     services: Services, device: DeviceRecord, container: MessageContainerName, limit: int, offset: int
 ) -> Sequence[MessageRecord]:
@@ -133,16 +105,6 @@ async def _newest(
     if container == "sent-msg":
         return await services.deciding.sent_messages(device.device_id, limit, offset)
     return await services.deciding.outgoing_messages(device.device_id, limit, offset)
-
-
-async def _oldest(services: Services, device: DeviceRecord, container: MessageContainerName) -> Sequence[MessageRecord]:
-    """The last one, in pages from where the rules' count says; it is gone sooner than a count that is a moment old."""
-    if container == "received-msg":
-        state = await services.projected.received_state(device.device_id)
-    else:
-        state = await services.deciding.container_state(device.device_id, container)
-    last = await _newest(services, device, container, 2, max(state.count - 1, 0))
-    return last[-1:] or await _newest(services, device, container, 1, 0)
 
 
 # -- children --

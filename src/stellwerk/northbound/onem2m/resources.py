@@ -147,8 +147,7 @@ def stored(tenant: str, resource: TreeResource) -> Resource:
     if resource.labels:
         attributes["lbl"] = list(resource.labels)
     attributes["ty"] = resource.resource_type
-    # The creator of an AE is the AE; nothing says so beside its AE-ID.
-    if resource.creator and resource.resource_type != AE:
+    if resource.creator:
         attributes["cr"] = resource.creator
     if resource.resource_type in _COUNTED:
         attributes["st"] = resource.state_tag

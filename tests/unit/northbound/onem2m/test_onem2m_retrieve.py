@@ -276,7 +276,7 @@ def test_newest_and_oldest_are_those_that_the_limits_leave(world: Any):
 def test_an_application_shows_what_registration_answered(world: Any):
     written(world, "acme", "app", "m2m:ae", 2, api="Napp", aei="CTestApp")
     ae = world.get("/app").json()["m2m:ae"]
-    assert set(ae) == {"api", "poa", "lbl", "rn", "ty", "ri", "aei", "pi", "ct", "lt"}
+    assert set(ae) == {"api", "poa", "lbl", "rn", "ty", "ri", "aei", "pi", "cr", "ct", "lt"}
     assert (ae["poa"], ae["pi"], ae["ty"]) == (None, "acme", 2)
     assert "poa" not in world.get("/app", headers=STRICT).json()["m2m:ae"]
     assert names(world.get("?rcn=8&ty=2"), "m2m:ae") == ["NI-IPE", "device-provisioning", "device-group", "app"]
