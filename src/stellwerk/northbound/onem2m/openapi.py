@@ -28,7 +28,7 @@ _CHILDREN: Final[list[dict[str, Any]]] = [
     {
         "name": "rcn",
         "in": "query",
-        "description": "1 attributes, 4 and 5 with children or references to them, 8 children, 6 references, 11 discovery",
+        "description": "1 attributes, 4 with children, 5 with references, 8 children, 6 references, 11 all addresses",
         "schema": {"type": "integer", "enum": [1, 4, 5, 6, 8, 11]},
     },
     {"name": "ty", "in": "query", "description": "Resource type of children", "schema": {"type": "integer"}},
