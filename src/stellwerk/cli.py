@@ -17,8 +17,10 @@ from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.demo import run_demo
 from stellwerk.logs import configure_logs
-from stellwerk.sim.fleet import FleetOptions, run_fleet
+from stellwerk.sim.faults import Fault, FaultKind, InvalidFault
+from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
 from stellwerk.sim.impairment import Conditions
+from stellwerk.sim.release import RELEASES
 from stellwerk.wiring import Server, run
 
 app = typer.Typer(
@@ -85,19 +87,46 @@ def sim(
     server: Annotated[str, typer.Option(help="Where to register: coap://HOST:PORT.")] = "coap://127.0.0.1:5683",
     count: Annotated[int, typer.Option(help="How many devices.", min=1, max=100_000)] = 1,
     prefix: Annotated[str, typer.Option(help="Endpoint names are PREFIX1, PREFIX2, ...")] = "sim-",
+    lwm2m_version: Annotated[str, typer.Option(help="Release of LwM2M: 1.0, 1.1 or 1.2.")] = "1.1",
+    behaviour: Annotated[
+        list[Behaviour] | None,
+        typer.Option(help="What the first device is, the second and so on; the last one counts for the rest."),
+    ] = None,
     lifetime: Annotated[int, typer.Option(help="Registration lifetime in seconds.", min=1, max=2**31 - 1)] = 300,
+    update_every: Annotated[
+        float, typer.Option(help="Seconds between Updates; 0: 80 % of the lifetime, 60 for sleepers.", min=0)
+    ] = 0,
+    sample_every: Annotated[float, typer.Option(help="Seconds between looks at observed values.", min=0.1)] = 10,
     send_every: Annotated[float, typer.Option(help="Seconds between Sends of a device; 0: none.", min=0)] = 0,
+    queue_mode: Annotated[bool, typer.Option("--queue-mode", help="All devices sleep between their messages.")] = False,
+    awake: Annotated[float, typer.Option(help="Seconds that a sleeper listens after its last message.", min=0.1)] = 10,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What goes wrong, as silence:20%, late:5s, refuse:4.04@/3/0/9, reboot:60s; may be repeated. "
+            f"Kinds: {', '.join(each.value for each in FaultKind)}."
+        ),
+    ] = None,
     loss: Annotated[str, typer.Option(help="Share of datagrams lost each way, like 5%.")] = "0%",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same values and losses.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same values, faults and losses.")] = 1,
 ) -> None:
     """Simulated LwM2M clients against any server. End with Ctrl-C: they de-register."""
     configure_logs("info", "console")
+    if lwm2m_version not in RELEASES:
+        raise typer.BadParameter(f"LwM2M {lwm2m_version!r} is not simulated; one of {', '.join(RELEASES)}")
     options = FleetOptions(
         server=server,
         count=count,
         prefix=prefix,
+        lwm2m_version=lwm2m_version,
         lifetime_s=lifetime,
+        update_every_s=update_every or None,
+        sample_every_s=sample_every,
         send_every_s=send_every or None,
+        queue_mode=queue_mode,
+        awake_s=awake,
+        behaviours=tuple(behaviour or (Behaviour.MOVING,)),
+        faults=tuple(_fault(each) for each in fault or ()),
         conditions=Conditions(loss=_share(loss)),
         seed=seed,
     )
@@ -106,6 +135,14 @@ def sim(
         await run_fleet(options, stop, on_summary=lambda summary: _say.print(str(summary), soft_wrap=True))
 
     _run(work)
+
+
+def _fault(text: str) -> Fault:
+    """Raises `typer.BadParameter`."""
+    try:
+        return Fault.parse(text)
+    except InvalidFault as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @app.command()

@@ -16,6 +16,11 @@ from stellwerk.wiring import Server
 TOKEN: Final = "demo"
 LOOPBACK: Final = "127.0.0.1"
 SEND_EVERY_S: Final = 5.0
+WAKE_EVERY_S: Final = 30.0
+AWAKE_S: Final = 10.0
+
+_ALL_KINDS: Final = 4
+"""So many devices it takes to show one of each kind."""
 
 _CURL: Final = """\
 curl -sS http://{host}:{port}/device-management-orchestrator/v3/default/device-communication/demo-1/outgoing-msg \\
@@ -45,6 +50,8 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
                 count=devices,
                 prefix="demo-",
                 send_every_s=SEND_EVERY_S,
+                sleeper_update_every_s=WAKE_EVERY_S,
+                awake_s=AWAKE_S,
                 behaviours=_behaviours(devices),
             )
             say.print(
@@ -57,6 +64,12 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
             say.print(
                 "\nand read the answer with GET .../demo-1/received-msg/la; the README has the lines.", soft_wrap=True
             )
+            if devices >= _ALL_KINDS:
+                say.print(
+                    f"demo-{devices - 1} sleeps: it wakes every {WAKE_EVERY_S:.0f} s, listens for {AWAKE_S:.0f} s, and "
+                    f"commands wait for it. demo-{devices} misbehaves now and then: late, silent, refusing, garbled.",
+                    soft_wrap=True,
+                )
             await run_fleet(options, stop)
         finally:
             await server.stop()
@@ -70,7 +83,7 @@ def _device(number: int) -> NewDevice:
 
 def _behaviours(devices: int) -> list[Behaviour]:
     """demo-1 stays quiet and awake for the README's lines; the last two sleep and misbehave."""
-    if devices < 4:
+    if devices < _ALL_KINDS:
         return [Behaviour.QUIET, Behaviour.MOVING]
     moving = [Behaviour.MOVING] * (devices - 3)
     return [Behaviour.QUIET, *moving, Behaviour.SLEEPER, Behaviour.MISBEHAVING]

@@ -125,8 +125,8 @@ def test_behaviours_are_given_to_the_first_devices_and_the_last_one_to_the_rest(
     assert devices[0].endpoint_name == "demo-1"
     assert not devices[0].moving
     assert devices[1].queue_mode
-    assert devices[2].fault_rate > 0
-    assert [each.moving and not each.queue_mode and not each.fault_rate for each in devices] == [False] * 3 + [True] * 3
+    assert devices[2].faults
+    assert [each.moving and not each.queue_mode and not each.faults for each in devices] == [False] * 3 + [True] * 3
     assert len({each.seed for each in devices}) == 6
 
 

@@ -15,9 +15,10 @@ from stellwerk.coap.endpoint import Endpoint
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.lwm2m.schema.library import Library
-from stellwerk.sim.device import Device, DeviceOptions
+from stellwerk.sim.device import Device
 from stellwerk.sim.happenings import Served
 from stellwerk.sim.network import MemoryNetwork
+from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Population, Start
 from stellwerk.storage.memory import MemoryStore
 from tests.scenario.stack import SeededEntropy, Stack

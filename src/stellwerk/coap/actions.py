@@ -89,6 +89,13 @@ class Drop:
 
 
 @dataclass(slots=True)
+class RejectRequest:
+    """Refuse a `RequestReceived` without an answer: CON gets RST, NON is dropped (RFC 7252 §4.2)."""
+
+    exchange: int
+
+
+@dataclass(slots=True)
 class AcceptNotification:
     """The notification is stored: acknowledge it if it was confirmable."""
 
@@ -162,6 +169,7 @@ Action = (
     | Recall
     | Proceed
     | Drop
+    | RejectRequest
     | AcceptNotification
     | AdoptObservation
     | RejectToken

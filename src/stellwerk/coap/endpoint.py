@@ -188,6 +188,8 @@ class Endpoint:
             held = self._questions.take(action.exchange)
             if held is not None:
                 self._layer.reject(held[0], now)
+        elif isinstance(action, actions.RejectRequest):
+            self._serving.reject(action.exchange, now)
         elif isinstance(action, actions.CancelRequest):
             self._requests.cancel(action.handle, now)
         else:

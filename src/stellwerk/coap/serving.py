@@ -227,6 +227,12 @@ class Serving:
         self._layer.answers.forget(inbound)
         return True
 
+    def reject(self, exchange: int, now: float) -> None:
+        """Refuse an open request with RST, its duplicates too."""
+        inbound = self._open.pop(exchange, None)
+        if inbound is not None:
+            self._layer.reject(inbound, now)
+
     def _complete(self, inbound: Inbound, code: int, options: Options, payload: bytes, now: float) -> None:
         message, view = inbound.message, inbound.view
         assert message is not None

@@ -1,11 +1,12 @@
-"""A simulated LwM2M 1.1 device as a value: events of its CoAP engine and time in, actions out.
+"""A simulated LwM2M device as a value: events of its CoAP engine and time in, actions out.
 
 `Device` is the whole client: it registers and keeps registered (`enrolment`), answers its server (`access`), tells what
-is observed (`reporting`) and sends by itself. Whoever runs it (`population`) feeds it and submits what it wants.
+is observed (`reporting`), sends by itself (`sending`) and gets things wrong where it is told to (`faults`). Whoever
+runs it (`population`) feeds it and submits what it wants.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from random import Random
 from typing import Final
@@ -14,8 +15,10 @@ from stellwerk.coap import codes
 from stellwerk.coap.actions import (
     AcceptNotification,
     Action,
+    Drop,
     ForgetPeer,
     Proceed,
+    RejectRequest,
     RejectToken,
     Respond,
     SendNotification,
@@ -35,16 +38,17 @@ from stellwerk.coap.events import (
 )
 from stellwerk.coap.options import LOCATION_PATH, MAX_AGE, OBSERVE, decode_uint, encode_uint
 from stellwerk.core.ids import PeerId
-from stellwerk.lwm2m.content import Content, Entry
+from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.formats import ContentFormat, encode_content
 from stellwerk.lwm2m.path import Path
 from stellwerk.sim import objects
-from stellwerk.sim.access import Access, Answer, Effect, path_of, registration_links
-from stellwerk.sim.enrolment import Ask, Enrolment, Outcome, Patience, State
-from stellwerk.sim.faults import Faults
+from stellwerk.sim.access import Access, Answer, observe_of, path_of, registration_links
+from stellwerk.sim.enrolment import Ask, Enrolment, Outcome, State
+from stellwerk.sim.faults import Fault, FaultKind, Faults
 from stellwerk.sim.happenings import (
     Deregistered,
     Happening,
+    Moved,
     Notified,
     ObservationEnded,
     Rebooted,
@@ -55,37 +59,16 @@ from stellwerk.sim.happenings import (
     Served,
     Updated,
 )
+from stellwerk.sim.options import DeviceOptions
+from stellwerk.sim.reactions import Effect, Reaction, Reactions
+from stellwerk.sim.release import RELEASES
 from stellwerk.sim.reporting import Observation, Reporting
+from stellwerk.sim.sending import Sending
 from stellwerk.sim.tree import Denied
 
 _TOKEN_BYTES: Final = 8
-_UNSENT_AT_MOST: Final = 64
 _REBOOT_S: Final = 1.5
 _CONFIRM_AFTER_S: Final = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceOptions:
-    """How one device behaves. Times in seconds; None switches a timer off."""
-
-    endpoint_name: str
-    server_uri: str = "coap://localhost:5683"
-    lifetime_s: int = 300
-    update_every_s: float | None = None
-    """None: after 80 % of the lifetime."""
-    sample_every_s: float = 10.0
-    """How often observed values are looked at."""
-    send_every_s: float | None = None
-    send_paths: tuple[Path, ...] = (objects.SENSOR_VALUE, Path(objects.DEVICE, 0, 9))
-    confirm_every: int = 8
-    """Each so many-th notification of an observation is confirmable; 1 makes all so."""
-    queue_mode: bool = False
-    awake_s: float = 93.0
-    """How long a queue-mode device listens after its last message (MAX_TRANSMIT_WAIT, contract QM-2)."""
-    moving: bool = True
-    fault_rate: float = 0.0
-    patience: Patience = field(default_factory=Patience)
-    seed: int = 0
 
 
 class Device:
@@ -106,13 +89,15 @@ class Device:
         "_happenings",
         "_late",
         "_random",
+        "_reactions",
+        "_registered_links",
         "_rejoin_at",
+        "_release",
         "_reporting",
-        "_send_at",
         "_sending",
         "_stated_lifetime_s",
+        "_stated_links",
         "_under_way",
-        "_unsent",
         "_utc_offset_s",
         "options",
         "server",
@@ -122,29 +107,32 @@ class Device:
     def __init__(self, options: DeviceOptions, server: PeerId, *, utc_offset_s: float, handles: Iterator[int]) -> None:
         self.options = options
         self.server = server
+        self._release = release = RELEASES[options.lwm2m_version]
         self.tree = objects.build_tree(
             serial=options.endpoint_name,
             seed=options.seed,
             server_uri=options.server_uri,
             lifetime_s=options.lifetime_s,
-            binding="U",
+            binding="UQ" if options.queue_mode and release.name == "1.0" else "U",
             moving=options.moving,
+            release=release,
+            address=server.local_host,
         )
         self._utc_offset_s = utc_offset_s
         self._handles = handles
         self._random = Random(options.seed)
         self._enrolment = Enrolment(self._random, options.patience, options.update_every_s)
-        self._reporting = Reporting(options.sample_every_s)
-        self._access = Access(self.tree, self._reporting)
-        self._faults = Faults(options.fault_rate, options.seed) if options.fault_rate else None
+        self._reporting = Reporting(math.inf if options.queue_mode else options.sample_every_s, release.name)
+        self._reactions = Reactions(self.tree, release, self._random)
+        self._access = Access(self.tree, self._reporting, self._reactions, release)
+        self._faults = Faults(options.faults, options.seed) if options.faults else None
         self._actions: list[Action] = []
         self._happenings: list[Happening] = []
         self._late: list[tuple[float, int, Action]] = []
         self._under_way: int | None = None
         self._stated_lifetime_s = options.lifetime_s
-        self._sending: tuple[int, list[Entry]] | None = None
-        self._send_at: float | None = None
-        self._unsent: list[Entry] = []
+        self._stated_links = self._registered_links = b""
+        self._sending = Sending()
         self._awake_until = 0.0
         self._down_until: float | None = None
         self._rejoin_at: float | None = None
@@ -154,11 +142,15 @@ class Device:
     def start(self, now: float) -> None:
         """Register now."""
         self._enrolment.start(now)
+        if self._faults is not None:
+            self._faults.start(now)
         self.tick(now)
 
     def stop(self, now: float) -> None:
         """De-register if registered, then be quiet."""
-        self._send_at = self._down_until = self._rejoin_at = None
+        self._sending.due = self._down_until = self._rejoin_at = None
+        if self._faults is not None:
+            self._faults.stop()
         self._reporting.forget()
         self._ask(self._enrolment.leave(), now)
 
@@ -167,10 +159,13 @@ class Device:
         self._enrolment.ask_update(now)
         self.tick(now)
 
-    def move(self, server: PeerId) -> None:
-        """Speak from the local address in ``server`` from now on; relations stay behind at the old one."""
+    def move(self, server: PeerId, *, unnoticed: bool = False) -> None:
+        """Speak from the local address in ``server`` from now on; relations stay behind at the old one, unless the
+        device does not notice."""
         self.server = server
-        self._reporting.forget()
+        if not unnoticed:
+            self._reporting.forget()
+            self.tree.put(objects.IP_ADDRESSES, {0: server.local_host})
 
     @property
     def state(self) -> State:
@@ -205,7 +200,7 @@ class Device:
             return False
         if not self.options.queue_mode:
             return True
-        return now < self._awake_until or self._under_way is not None or self._sending is not None
+        return now < self._awake_until or self._under_way is not None or self._sending.is_under_way
 
     def take_actions(self) -> list[Action]:
         """What to submit to the engine."""
@@ -219,15 +214,17 @@ class Device:
 
     # -- time --
 
-    def deadline(self, now: float) -> float | None:
+    def deadline(self) -> float | None:
         """When to tick next; None when nothing is planned."""
         if self._down_until is not None:
             return self._down_until
         times = [self._enrolment.deadline(), self._late[0][0] if self._late else None]
+        if self._is_on:
+            times.append(self._faults.deadline() if self._faults is not None else None)
+            installing = self._reactions.deadline()
+            times.append(None if installing is None else installing - self._utc_offset_s)
         if self._enrolment.is_registered:
-            times.append(self._send_at)
-            if self.is_listening(now):
-                times.append(self._reporting.deadline(self._defaults(now)))
+            times += (self._sending.due, self._reporting.deadline())
         return min((each for each in times if each is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -238,13 +235,28 @@ class Device:
             self._down_until = None
         while self._late and self._late[0][0] <= now:
             self._actions.append(heappop(self._late)[2])
+        if self._is_on and not self._go_on(now):
+            return
         self._ask(self._enrolment.take_due(now), now)
         if not self._enrolment.is_registered:
             return
-        if self._send_at is not None and self._send_at <= now:
-            self._sample_for_send(now)
-        if self.is_listening(now):
-            self._report(now)
+        if self._sending.due is not None and self._sending.due <= now:
+            self._measure(now)
+        self._report(now)
+
+    @property
+    def _is_on(self) -> bool:
+        return self._enrolment.state is not State.OFF and not self.is_leaving
+
+    def _go_on(self, now: float) -> bool:
+        """What comes by time alone. Whether the device is still up."""
+        for fault in self._faults.take_due(now) if self._faults is not None else ():
+            self._befall(fault, now)
+        installing = self._reactions.deadline()
+        # The same sum as in `deadline`: the other way round could round to just below the time, for ever.
+        if installing is not None and installing - self._utc_offset_s <= now:
+            self._react(self._reactions.advance(max(installing, now + self._utc_offset_s)), now)
+        return self._down_until is None
 
     # -- events --
 
@@ -278,22 +290,27 @@ class Device:
             return
         lifetime_s = self._lifetime_s(now)
         location = self._enrolment.location
+        links = registration_links(self.tree.listings(self._release.versions), self._release.stated_formats)
         # The server is configured, not a stranger: answers to it need no bound against amplification.
         self._actions.append(VerifyPeer(self.server))
         if ask is Ask.REGISTER:
             # Contract OB-7: relations of the old registration are gone.
             self._reporting.forget()
-            query = [f"ep={self.options.endpoint_name}", f"lt={lifetime_s}", f"lwm2m={objects.RELEASE}", "b=U"]
-            if self.options.queue_mode:
-                query.append("Q")
-            links = registration_links(self.tree.listings(objects.VERSIONS)).encode()
-            handle = self._request(codes.POST, ("rd",), tuple(query), ContentFormat.LINK_FORMAT, links, now)
+            query = (
+                f"ep={self.options.endpoint_name}",
+                f"lt={lifetime_s}",
+                f"lwm2m={self._release.name}",
+                *self._release.binding(queue_mode=self.options.queue_mode),
+            )
+            handle = self._request(codes.POST, ("rd",), query, ContentFormat.LINK_FORMAT, links, now)
         elif ask is Ask.UPDATE:
-            changed = lifetime_s != self._enrolment.registered_lifetime_s
-            handle = self._request(codes.POST, location, (f"lt={lifetime_s}",) if changed else (), None, b"", now)
+            query = (f"lt={lifetime_s}",) if lifetime_s != self._enrolment.registered_lifetime_s else ()
+            # Contract R-13: a body is the whole new list.
+            body = b"" if links == self._registered_links else links
+            handle = self._request(codes.POST, location, query, ContentFormat.LINK_FORMAT if body else None, body, now)
         else:
             handle = self._request(codes.DELETE, location, (), None, b"", now)
-        self._stated_lifetime_s = lifetime_s
+        self._stated_lifetime_s, self._stated_links = lifetime_s, links
         self._under_way = handle
 
     def _request(
@@ -321,24 +338,28 @@ class Device:
             )
             outcome = self._enrolment.answered(event.code, location, max_age_of(event), self._stated_lifetime_s, now)
             self._note(outcome, codes.dotted(event.code), now)
-        elif self._sending is not None and event.handle == self._sending[0]:
+        elif self._sending.is_of(event.handle):
             self._end_send(event.code, now)
 
     def _miss(self, event: RequestFailed, now: float) -> None:
         if event.handle == self._under_way:
             self._under_way = None
             self._note(self._enrolment.unanswered(now), event.reason, now)
-        elif self._sending is not None and event.handle == self._sending[0]:
+        elif self._sending.is_of(event.handle):
             self._end_send(None, now)
 
     def _note(self, outcome: Outcome, reason: str, now: float) -> None:
         name = self.options.endpoint_name
         if outcome is Outcome.REGISTERED:
-            if self.options.send_every_s is not None and self._send_at is None:
-                self._send_at = now + self.options.send_every_s * self._random.random()
+            if self.options.send_every_s is not None and self._sending.due is None:
+                self._sending.due = now + self.options.send_every_s * self._random.random()
+            self._registered_links = self._stated_links
             self._tell(Registered(name, self.location))
+            self._awake(now)
         elif outcome is Outcome.UPDATED:
+            self._registered_links = self._stated_links
             self._tell(Updated(name))
+            self._awake(now)
         elif outcome is Outcome.LOST:
             self._tell(RegistrationLost(name, reason))
         elif outcome is Outcome.REFUSED:
@@ -356,86 +377,151 @@ class Device:
             self._down_until, self._rejoin_at = max(now, self._rejoin_at), None
             self._enrolment.start(self._down_until)
 
+    def _awake(self, now: float) -> None:
+        # The radio is on anyway: what waited for it goes out now, and not in the middle of the next sleep.
+        if self.options.queue_mode:
+            self._reporting.touch()
+            self._send(now)
+
     # -- requests of the server --
 
     def _serve(self, request: RequestReceived, now: float) -> None:
+        fault = self._strike(request)
+        if fault is not None and not fault.has_effect:
+            self._misdo(fault, request, now)
+            self.tick(now)
+            return
         utc_s = now + self._utc_offset_s
         answer = self._access.answer(request, utc_s)
         options: tuple[tuple[int, bytes], ...] = ()
-        observe = next((decode_uint(value) for number, value in request.options if number == OBSERVE), None)
+        observe = observe_of(request)
         if observe == 0 and answer.code == codes.CONTENT and answer.content_format != ContentFormat.LINK_FORMAT:
-            options = self._start_observation(request, now, utc_s)
+            if fault is None or fault.kind is not FaultKind.PLAIN_OBSERVE:
+                options = self._start_observation(request, now, utc_s)
         elif observe == 1:
             self._reporting.cancel(request.token)
-        response = Respond(request.exchange, answer.code, (), answer.content_format, options, answer.payload)
-        self._respond(response, now)
+        if fault is not None:
+            self._twist(fault, request, answer, utc_s)
+        response = Respond(
+            request.exchange, answer.code, answer.location, answer.content_format, options, answer.payload
+        )
+        if fault is not None and fault.kind is FaultKind.LATE:
+            heappush(self._late, (now + (fault.seconds or 0.0), next(self._handles), response))
+        else:
+            self._actions.append(response)
         self._tell(Served(self.options.endpoint_name, request.code, "/".join(request.path), answer.code, answer.why))
-        if answer.changed:
-            self._reporting.touch(now)
-        self._take_effect(answer, now)
+        if answer.reaction is not None:
+            self._react(answer.reaction, now)
+        if fault is not None and fault.kind is FaultKind.MOVE:
+            self._befall(fault, now)
         self.tick(now)
 
     def _start_observation(self, request: RequestReceived, now: float, utc_s: float) -> tuple[tuple[int, bytes], ...]:
         path = path_of(request)
         content, _, _ = self._access.read(path, request.accept, utc_s)
-        self._reporting.observe(path, request.token, request.accept, next(self._handles), content, now)
+        own = self._access.own_attributes(path, request.query)
+        self._reporting.observe(path, request.token, request.accept, next(self._handles), content, now, own)
         return ((OBSERVE, encode_uint(1)),)
 
-    def _respond(self, response: Respond, now: float) -> None:
-        if self._faults is None:
-            self._actions.append(response)
-            return
-        delay, action = self._faults.twist(response)
-        if delay:
-            heappush(self._late, (now + delay, next(self._handles), action))
-        else:
-            self._actions.append(action)
-
-    def _take_effect(self, answer: Answer, now: float) -> None:
-        if answer.effect is Effect.UPDATE:
+    def _react(self, reaction: Reaction, now: float) -> None:
+        if reaction.changed:
+            self._reporting.touch()
+            if objects.DEFAULT_PMIN in reaction.changed or objects.DEFAULT_PMAX in reaction.changed:
+                self._reporting.set_defaults(self._seconds(objects.DEFAULT_PMIN), self._seconds(objects.DEFAULT_PMAX))
+        if reaction.send:
+            self._add_to_send(reaction.send, now)
+            self._send(now)
+        if reaction.effect is Effect.UPDATE:
             self._enrolment.ask_update(now)
-        elif answer.effect is Effect.REBOOT:
-            self._down_until = now + _REBOOT_S
-            self._under_way = self._sending = None
-            self._late.clear()
-            self._actions.append(ForgetPeer(self.server))
-            self._enrolment.start(self._down_until)
-            self._tell(Rebooted(self.options.endpoint_name))
-        elif answer.effect is Effect.DISABLE:
+        elif reaction.effect is Effect.REBOOT:
+            self._reboot(now)
+        elif reaction.effect is Effect.DISABLE:
             timeout = self.tree.value(objects.DISABLE_TIMEOUT, now + self._utc_offset_s)
             self._rejoin_at = now + (timeout if isinstance(timeout, int) else 86_400)
             self._ask(self._enrolment.leave(), now)
 
+    def _reboot(self, now: float) -> None:
+        if not self._is_on:
+            return
+        self._down_until = now + _REBOOT_S
+        self._under_way = None
+        self._sending.abandon()
+        self._late.clear()
+        self._actions.append(ForgetPeer(self.server))
+        self._enrolment.start(self._down_until)
+        self._tell(Rebooted(self.options.endpoint_name))
+
+    # -- what goes wrong --
+
+    def _strike(self, request: RequestReceived) -> Fault | None:
+        if self._faults is None:
+            return None
+        try:
+            path: Path | None = path_of(request)
+        except Denied:
+            path = None
+        return self._faults.strike(path, request.token, observe_of(request) == 0)
+
+    def _misdo(self, fault: Fault, request: RequestReceived, now: float) -> None:
+        if fault.kind is FaultKind.REFUSE:
+            code = fault.code or codes.INTERNAL_SERVER_ERROR
+            self._actions.append(Respond(request.exchange, code))
+            name, path = self.options.endpoint_name, "/".join(request.path)
+            self._tell(Served(name, request.code, path, code, "a fault that was asked for"))
+        elif fault.kind is FaultKind.RESET:
+            self._actions.append(RejectRequest(request.exchange))
+        else:
+            self._actions.append(Drop(request.exchange))
+            if fault.kind is FaultKind.REBOOT:
+                self._reboot(now)
+
+    def _twist(self, fault: Fault, request: RequestReceived, answer: Answer, utc_s: float) -> None:
+        if not answer.payload or self._faults is None:
+            return
+        if fault.kind is FaultKind.GARBAGE:
+            answer.payload = self._faults.garble(answer.payload)
+        elif fault.kind is FaultKind.FORMAT and fault.content_format is not None:
+            answer.content_format = fault.content_format
+        elif fault.kind is FaultKind.FORMAT:
+            try:
+                path = path_of(request)
+                answer.content_format, answer.payload = self._access.read_otherwise(path, answer.content_format, utc_s)
+            except Denied:
+                answer.content_format = ContentFormat.TEXT
+
+    def _befall(self, fault: Fault, now: float) -> None:
+        if fault.kind is FaultKind.REBOOT:
+            self._reboot(now)
+        else:
+            self._tell(Moved(self.options.endpoint_name))
+
     # -- what it tells by itself --
 
     def _report(self, now: float) -> None:
-        if not self._reporting:
-            return
-        defaults = self._defaults(now)
-        due = self._reporting.deadline(defaults)
-        if due is None or due > now:
-            return
-        utc_s = now + self._utc_offset_s
-        self._reporting.start_round(now)
-        for each in self._reporting.watched():
-            self._report_one(each, defaults, now, utc_s)
+        for each in self._reporting.watched() if self._reporting else ():
+            if self._reporting.due_at(each) <= now:
+                self._report_one(each, now)
 
-    def _report_one(self, each: Observation, defaults: dict[str, float], now: float, utc_s: float) -> None:
+    def _report_one(self, each: Observation, now: float) -> None:
         try:
-            content, content_format, payload = self._access.read(each.path, each.accept, utc_s)
+            content, content_format, payload = self._access.read(each.path, each.accept, now + self._utc_offset_s)
         except Denied as denied:
             self._reporting.cancel(each.token)
             self._actions.append(SendNotification(each.handle, self.server, each.token, denied.code))
+            self._stay_awake(now)
             return
-        if not self._reporting.is_due(each, content, defaults, now):
+        if not self._reporting.is_due(each, content, now):
             return
-        # RFC 7641 4.5: at least once a day a notification asks whether the observer is still there.
         sequence = self._reporting.told(each, content, now)
-        confirmable = each.notified % self.options.confirm_every == 0 or now - each.confirmed_at >= _CONFIRM_AFTER_S
+        con = each.attributes.con
+        # RFC 7641 4.5: at least once a day a notification asks whether the observer is still there.
+        confirmable = now - each.confirmed_at >= _CONFIRM_AFTER_S or (
+            each.notified % self.options.confirm_every == 0 if con is None else con == 1
+        )
         if confirmable:
             each.confirmed_at = now
         if self._faults is not None:
-            payload = self._faults.spoil(payload)
+            payload = self._faults.spoil(payload, each.path)
         self._actions.append(
             SendNotification(
                 each.handle, self.server, each.token, codes.CONTENT, sequence, content_format, payload, confirmable
@@ -444,40 +530,36 @@ class Device:
         self._stay_awake(now)
         self._tell(Notified(self.options.endpoint_name, str(each.path)))
 
-    def _sample_for_send(self, now: float) -> None:
-        every = self.options.send_every_s
-        if every is None or self._send_at is None:
-            self._send_at = None
+    def _measure(self, now: float) -> None:
+        sending, every = self._sending, self.options.send_every_s
+        if every is None or sending.due is None:
+            sending.due = None
             return
-        self._send_at = max(self._send_at + every, now)
+        sending.due = max(sending.due + every, now)
+        self._add_to_send(self.options.send_paths, now)
+        # A sleeper measures with its radio off, and sends when it is on for an Update.
+        if not self.options.queue_mode:
+            self._send(now)
+
+    def _add_to_send(self, paths: tuple[Path, ...], now: float) -> None:
         utc_s = now + self._utc_offset_s
-        if self.tree.value(objects.MUTE_SEND, utc_s) is not False:
-            return
-        for path in self.options.send_paths:
-            entries, _ = self.tree.read(path, utc_s)
-            self._unsent.extend(entry._replace(time_s=round(utc_s, 3)) for entry in entries)
-        del self._unsent[:-_UNSENT_AT_MOST]
-        self._send(now)
+        if self.tree.value(objects.MUTE_SEND, utc_s) is False:
+            for path in paths:
+                entries, _ = self.tree.read(path, utc_s)
+                self._sending.add([entry._replace(time_s=round(utc_s, 3)) for entry in entries])
 
     def _send(self, now: float) -> None:
-        # One Send at a time: what is measured meanwhile waits, with its time.
-        if self._sending is not None or not self._unsent:
+        entries = self._sending.take()
+        if not entries or not self._enrolment.is_registered:
             return
-        entries, self._unsent = self._unsent, []
-        payload = encode_content(ContentFormat.SENML_CBOR, Content(tuple(entries)), Path(), self.tree.types)
+        payload = encode_content(ContentFormat.SENML_CBOR, Content(entries), Path(), self.tree.types)
         if self._faults is not None:
             payload = self._faults.spoil(payload)
-        handle = self._request(codes.POST, ("dp",), (), ContentFormat.SENML_CBOR, payload, now)
-        self._sending = (handle, entries)
+        self._sending.sent(self._request(codes.POST, ("dp",), (), ContentFormat.SENML_CBOR, payload, now))
 
     def _end_send(self, code: int | None, now: float) -> None:
-        assert self._sending is not None
-        _, entries = self._sending
-        self._sending = None
-        if code is None or code >> 5 == 5 or code == codes.TOO_MANY_REQUESTS:
-            # Not stored: said again with the next one, as far as there is room.
-            self._unsent = [*entries, *self._unsent][-_UNSENT_AT_MOST:]
-        elif code == codes.NOT_FOUND:
+        self._sending.ended(code)
+        if code == codes.NOT_FOUND:
             self._enrolment.ask_update(now)
         self._tell(SendEnded(self.options.endpoint_name, code))
         self.tick(now)
@@ -488,13 +570,9 @@ class Device:
         value = self.tree.value(objects.LIFETIME, now + self._utc_offset_s)
         return value if isinstance(value, int) else self.options.lifetime_s
 
-    def _defaults(self, now: float) -> dict[str, float]:
-        defaults: dict[str, float] = {}
-        for name, path in (("pmin", objects.DEFAULT_PMIN), ("pmax", objects.DEFAULT_PMAX)):
-            value = self.tree.value(path, now)
-            if isinstance(value, int) and value:
-                defaults[name] = float(value)
-        return defaults
+    def _seconds(self, path: Path) -> int | None:
+        value = self.tree.value(path, 0.0)
+        return value if isinstance(value, int) and value > 0 else None
 
     def _stay_awake(self, now: float) -> None:
         self._awake_until = now + self.options.awake_s

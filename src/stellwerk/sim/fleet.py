@@ -5,7 +5,7 @@ import contextlib
 import resource
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
 from typing import Final
@@ -22,11 +22,13 @@ from stellwerk.core.instant import Instant
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
-from stellwerk.sim.device import Device, DeviceOptions
+from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience
+from stellwerk.sim.faults import MISBEHAVIOUR, Fault
 from stellwerk.sim.happenings import (
     Deregistered,
     Happening,
+    Moved,
     Rebooted,
     Registered,
     RegistrationLost,
@@ -35,6 +37,7 @@ from stellwerk.sim.happenings import (
 )
 from stellwerk.sim.impairment import Conditions, Impairment
 from stellwerk.sim.lossy import LossyEngine
+from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Move, Order, Population, Start, Stop
 from stellwerk.sim.summary import Summary, Tally
 
@@ -43,7 +46,7 @@ log = structlog.get_logger(__name__)
 DEFAULT_PORT: Final = 5683
 _SPARE_FILES: Final = 64
 _START_STEP_S: Final = 0.05
-_FAULT_RATE: Final = 0.15
+_LARGEST_PACKAGE: Final = 1024 * 1024
 _MOVE_AFTER_S: Final = 0.5
 
 
@@ -89,15 +92,21 @@ class FleetOptions:
     count: int = 1
     prefix: str = "sim-"
     first: int = 1
+    lwm2m_version: str = "1.1"
     lifetime_s: int = 300
     update_every_s: float | None = None
     sample_every_s: float = 10.0
     send_every_s: float | None = None
-    sleeper_update_every_s: float | None = 60.0
+    queue_mode: bool = False
+    """All of them sleep, whatever else they are."""
+    sleeper_update_every_s: float = 60.0
+    """How often a sleeper wakes up, where ``update_every_s`` says nothing."""
     awake_s: float = 10.0
     start_per_s: float = 250.0
     conditions: Conditions = field(default_factory=Conditions)
     behaviours: Sequence[Behaviour] = (Behaviour.MOVING,)
+    faults: tuple[Fault, ...] = ()
+    """What all of them get wrong, besides what their behaviour brings."""
     patience: Patience = field(default_factory=Patience)
     reboot_moves: bool = False
     """After a reboot a device speaks from a new port, as one that gets another address would."""
@@ -114,24 +123,24 @@ class FleetOptions:
 
     def device(self, index: int) -> DeviceOptions:
         """The options of the device with ``index`` (from 0)."""
-        options = DeviceOptions(
+        behaviour = self.behaviour_of(index)
+        sleeps = self.queue_mode or behaviour is Behaviour.SLEEPER
+        quiet = behaviour is Behaviour.QUIET
+        return DeviceOptions(
             endpoint_name=f"{self.prefix}{self.first + index}",
             server_uri=self.server,
+            lwm2m_version=self.lwm2m_version,
             lifetime_s=self.lifetime_s,
-            update_every_s=self.update_every_s,
+            update_every_s=self.update_every_s or (self.sleeper_update_every_s if sleeps else None),
             sample_every_s=self.sample_every_s,
-            send_every_s=self.send_every_s,
+            send_every_s=None if quiet else self.send_every_s,
+            queue_mode=sleeps,
+            awake_s=self.awake_s,
+            moving=not quiet,
+            faults=(*self.faults, *(MISBEHAVIOUR if behaviour is Behaviour.MISBEHAVING else ())),
             patience=self.patience,
             seed=self.seed * 1_000_003 + index,
         )
-        behaviour = self.behaviour_of(index)
-        if behaviour is Behaviour.QUIET:
-            return replace(options, moving=False, send_every_s=None)
-        if behaviour is Behaviour.SLEEPER:
-            return replace(options, queue_mode=True, awake_s=self.awake_s, update_every_s=self.sleeper_update_every_s)
-        if behaviour is Behaviour.MISBEHAVING:
-            return replace(options, fault_rate=_FAULT_RATE)
-        return options
 
 
 class Fleet:
@@ -140,7 +149,8 @@ class Fleet:
     def __init__(self, options: FleetOptions) -> None:
         self.options = options
         limits = Limits(peers_total=max(1000, 2 * options.count))
-        self.population = Population(Endpoint(SystemEntropy(), limits, options.parameters))
+        packages: dict[tuple[str, ...], int] = {("5", "0", "0"): _LARGEST_PACKAGE}
+        self.population = Population(Endpoint(SystemEntropy(), limits, options.parameters, None, packages))
         self.impairment = Impairment(options.conditions, options.seed)
         self.tally = Tally()
         self.devices: list[Device] = []
@@ -263,7 +273,12 @@ class Fleet:
                 log.info("device.rebooted", endpoint_name=happening.endpoint_name)
                 if self.options.reboot_moves:
                     # Not yet: the answer to the Execute still has to leave from the old port.
-                    asyncio.get_running_loop().call_later(_MOVE_AFTER_S, self._move, happening.endpoint_name)
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(_MOVE_AFTER_S, self._move, happening.endpoint_name)
+            elif isinstance(happening, Moved):
+                log.info("device.moved", endpoint_name=happening.endpoint_name)
+                loop = asyncio.get_running_loop()
+                loop.call_later(_MOVE_AFTER_S, self._move, happening.endpoint_name, True)
             elif isinstance(happening, Served):
                 log.debug(
                     "device.served",
@@ -274,15 +289,16 @@ class Fleet:
                     why=happening.why,
                 )
 
-    def _move(self, endpoint_name: str) -> None:
+    def _move(self, endpoint_name: str, unnoticed: bool = False) -> None:
         driver = self._driver
-        index = next(at for at, each in enumerate(self.devices) if each.options.endpoint_name == endpoint_name)
+        index = int(endpoint_name.removeprefix(self.options.prefix)) - self.options.first
         if driver is None or self._closed:
             return
         device, old = self.devices[index], self._sockets[index]
         bound = self._sockets[index] = UdpSocket(old.host, 0, self._buffer)
         driver.add(bound)
-        driver.submit(Move(device, device.server._replace(local_host=bound.host, local_port=bound.port)))
+        server = device.server._replace(local_host=bound.host, local_port=bound.port)
+        driver.submit(Move(device, server, unnoticed))
         driver.remove(old)
 
     def _count_lost(self, peer: PeerId) -> None:

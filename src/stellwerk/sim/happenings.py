@@ -74,6 +74,14 @@ class Rebooted:
     endpoint_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Whatever is between the device and its server has forgotten the way: from now on it speaks from another port,
+    which whoever has its socket gives it."""
+
+    endpoint_name: str
+
+
 Happening: TypeAlias = (
     Registered
     | Updated
@@ -85,4 +93,5 @@ Happening: TypeAlias = (
     | ObservationEnded
     | SendEnded
     | Rebooted
+    | Moved
 )

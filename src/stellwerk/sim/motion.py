@@ -41,14 +41,25 @@ def drain(seed: int, *, hours: float, floor: int = 3) -> Callable[[float], int]:
     return value
 
 
-def lowest(of: Callable[[float], float]) -> Callable[[float], float]:
-    """The least of ``of`` in the last half hour, as a sensor that is read every few minutes would remember it."""
-    return lambda utc_s: min(map(of, _looks(utc_s)))
+def lowest(of: Callable[[float], float], since_s: float = 0.0) -> Callable[[float], float]:
+    """The least of ``of`` in the last half hour, but not before ``since_s``, as a sensor that is read every few minutes
+    would remember it."""
+    return lambda utc_s: min(map(of, _looks(utc_s, since_s)))
 
 
-def highest(of: Callable[[float], float]) -> Callable[[float], float]:
-    """The greatest of ``of`` in the last half hour."""
-    return lambda utc_s: max(map(of, _looks(utc_s)))
+def highest(of: Callable[[float], float], since_s: float = 0.0) -> Callable[[float], float]:
+    """The greatest of ``of`` in the last half hour, but not before ``since_s``."""
+    return lambda utc_s: max(map(of, _looks(utc_s, since_s)))
+
+
+def whole(of: Callable[[float], float]) -> Callable[[float], int]:
+    """``of`` without its fraction."""
+    return lambda utc_s: round(of(utc_s))
+
+
+def running(since_s: float, already_s: int = 0) -> Callable[[float], int]:
+    """Whole seconds that something has been on: ``already_s`` before ``since_s``, and all the time since then."""
+    return lambda utc_s: already_s + max(0, int(utc_s - since_s))
 
 
 def clock(offset_s: float = 0.0) -> Callable[[float], int]:
@@ -56,7 +67,7 @@ def clock(offset_s: float = 0.0) -> Callable[[float], int]:
     return lambda utc_s: int(utc_s + offset_s)
 
 
-def _looks(utc_s: float) -> list[float]:
+def _looks(utc_s: float, since_s: float) -> list[float]:
     step = _LOOK_BACK_S / _LOOKS
     first = utc_s - utc_s % step
-    return [utc_s, *(first - step * number for number in range(_LOOKS))]
+    return [utc_s, *(at for number in range(_LOOKS) if (at := first - step * number) >= since_s)]

@@ -1,19 +1,23 @@
-"""What a simulated device consists of: objects 0, 1, 3, 6 and 3303, declared compactly."""
+"""What a simulated device consists of: objects 0, 1, 3, 4, 5, 6, 3303, 3311 and the test object of its release."""
 
-from collections.abc import Mapping
-from functools import cache
 from random import Random
 from typing import Final
 
 from stellwerk.lwm2m.path import Path
-from stellwerk.lwm2m.schema.library import DeviceTypes, Library
-from stellwerk.sim.motion import Motion, clock, drain, highest, lowest, wander
-from stellwerk.sim.tree import EXECUTABLE, SECURITY, Cell, ObjectTree
+from stellwerk.lwm2m.schema.library import DeviceTypes
+from stellwerk.sim import test_object
+from stellwerk.sim.firmware import PROTOCOLS
+from stellwerk.sim.motion import Motion, clock, drain, highest, lowest, wander, whole
+from stellwerk.sim.release import RELEASES, Release
+from stellwerk.sim.tree import EXECUTABLE, SECURITY, Cell, Instance, ObjectTree
 
 SERVER: Final = 1
 DEVICE: Final = 3
+CONNECTIVITY: Final = 4
+FIRMWARE: Final = 5
 LOCATION: Final = 6
 TEMPERATURE: Final = 3303
+LIGHT: Final = 3311
 
 LIFETIME: Final = Path(SERVER, 0, 1)
 DEFAULT_PMIN: Final = Path(SERVER, 0, 2)
@@ -25,65 +29,118 @@ DISABLE: Final = Path(SERVER, 0, 4)
 DISABLE_TIMEOUT: Final = Path(SERVER, 0, 5)
 UPDATE_TRIGGER: Final = Path(SERVER, 0, 8)
 MUTE_SEND: Final = Path(SERVER, 0, 23)
+FIRMWARE_VERSION: Final = Path(DEVICE, 0, 3)
 REBOOT: Final = Path(DEVICE, 0, 4)
 FACTORY_RESET: Final = Path(DEVICE, 0, 5)
 ERROR_CODE: Final = Path(DEVICE, 0, 11)
 RESET_ERROR_CODE: Final = Path(DEVICE, 0, 12)
 CURRENT_TIME: Final = Path(DEVICE, 0, 13)
+IP_ADDRESSES: Final = Path(CONNECTIVITY, 0, 4)
+PACKAGE: Final = Path(FIRMWARE, 0, 0)
+PACKAGE_URI: Final = Path(FIRMWARE, 0, 1)
+FIRMWARE_UPDATE: Final = Path(FIRMWARE, 0, 2)
+FIRMWARE_CANCEL: Final = Path(FIRMWARE, 0, 10)
 SENSOR_VALUE: Final = Path(TEMPERATURE, 0, 5700)
 RESET_EXTREMES: Final = Path(TEMPERATURE, 0, 5605)
 
-RELEASE: Final = "1.1"
-VERSIONS: Final[Mapping[int, str | None]] = {
-    SECURITY: None,
-    SERVER: None,
-    DEVICE: None,
-    LOCATION: None,
-    TEMPERATURE: "1.1",
-}
-"""The versions a simulated device registers; None leaves it to the table of release 1.1."""
+IS_ON: Final = 5850
+ON_TIME: Final = 5852
 
 # The moment at which the values of a device that does not move stand still: 2026-01-01.
 _STILL_S: Final = 1_767_225_600.0
 
+_NARROWBAND: Final = 7
 
-@cache
-def device_types() -> DeviceTypes:
-    """The models that all simulated devices share."""
-    return Library.builtin().for_device(RELEASE, VERSIONS)
+# Instances that are the same in all devices until somebody writes to them.
+_FIRMWARE: Final[Instance] = {
+    0: b"",
+    1: "",
+    2: EXECUTABLE,
+    3: 0,
+    5: 0,
+    6: "",
+    7: "",
+    8: dict(enumerate(PROTOCOLS.values())),
+    9: 2,
+    10: EXECUTABLE,
+    11: 1,
+    12: 0,
+    13: 0,
+}
+# Object version 1.0, which releases before 1.2 imply.
+_FIRMWARE_1_0: Final[Instance] = {each: cell for each, cell in _FIRMWARE.items() if each < 10}
+_LIGHT: Final[Instance] = {
+    IS_ON: False,
+    5851: 100,
+    ON_TIME: 0,
+    5805: 0.0,
+    5820: 0.95,
+    5706: "#ffd8a8",
+    5701: "hex",
+    5750: "",
+}
+_TESTS: Final = {each.test_object: test_object.initial_instance(each.test_object) for each in RELEASES.values()}
+
+
+def device_types(release: str = "1.1") -> DeviceTypes:
+    """The models that all simulated devices of a release share."""
+    return RELEASES[release].types
+
+
+def template_of(object_id: int) -> Instance | None:
+    """What a new instance of an object has before a server gives values; None where a server creates none."""
+    return _LIGHT if object_id == LIGHT else _TESTS.get(object_id)
 
 
 def build_tree(
-    *, serial: str, seed: int, server_uri: str, lifetime_s: int, binding: str, moving: bool = True
+    *,
+    serial: str,
+    seed: int,
+    server_uri: str,
+    lifetime_s: int,
+    binding: str,
+    moving: bool = True,
+    release: Release = RELEASES["1.1"],
+    address: str = "192.0.2.2",
 ) -> ObjectTree:
-    """The objects of one device. ``moving`` False holds every value but the clock still. ``seed`` varies the values."""
+    """The objects of one device at the IP ``address``. ``moving`` False holds every value but the clock still.
+    ``seed`` varies the values."""
     random = Random(seed)
     around = random.uniform(16.0, 24.0)
     warmth = wander(seed, around=around, by=4.0)
     charge = drain(seed, hours=random.uniform(20, 60))
     latitude, longitude = random.uniform(47.4, 54.6), random.uniform(7.0, 14.0)
+    strength = wander(seed + 4, around=random.uniform(-105.0, -80.0), by=8.0)
+    types = release.types
 
     def held(motion: Motion) -> Cell:
         return motion if moving else motion(_STILL_S)
 
+    def known(object_id: int, cells: Instance) -> Instance:
+        # The same object has fewer resources in an earlier release.
+        return {each: cell for each, cell in cells.items() if types.resource(Path(object_id, 0, each)) is not None}
+
     return ObjectTree(
-        device_types(),
+        types,
         {
             SECURITY: {0: {0: server_uri, 1: False, 2: 3, 3: b"", 4: b"", 5: b"", 10: 1}},
             SERVER: {
-                0: {
-                    0: 1,
-                    1: lifetime_s,
-                    2: 0,
-                    3: 0,
-                    4: EXECUTABLE,
-                    5: 86400,
-                    6: True,
-                    7: binding,
-                    8: EXECUTABLE,
-                    # Core 1.2.2 E.2: a device that is not told otherwise stays mute; ours are told from the start.
-                    23: False,
-                }
+                0: known(
+                    SERVER,
+                    {
+                        0: 1,
+                        1: lifetime_s,
+                        2: 0,
+                        3: 0,
+                        4: EXECUTABLE,
+                        5: 86400,
+                        6: True,
+                        7: binding,
+                        8: EXECUTABLE,
+                        # Core 1.2.2 E.2: a device that is not told otherwise stays mute; ours are told from the start.
+                        23: False,
+                    },
+                )
             },
             DEVICE: {
                 0: {
@@ -111,6 +168,28 @@ def build_tree(
                     21: 256,
                 }
             },
+            CONNECTIVITY: {
+                0: known(
+                    CONNECTIVITY,
+                    {
+                        0: _NARROWBAND,
+                        1: {0: _NARROWBAND},
+                        2: held(whole(strength)),
+                        3: held(lambda utc_s: round(strength(utc_s) / 8)),
+                        4: {0: address},
+                        5: {0: "192.0.2.1"},
+                        6: held(lambda utc_s: round(abs(strength(utc_s)) % 10)),
+                        7: {0: "iot.example"},
+                        8: 1_000_000 + seed % 1_000_000,
+                        9: 1,
+                        10: 262,
+                        11: held(lambda utc_s: round((strength(utc_s) + 120) / 2)),
+                        12: 4711,
+                        13: 0,
+                    },
+                )
+            },
+            FIRMWARE: {0: _FIRMWARE if release.name == "1.2" else _FIRMWARE_1_0},
             LOCATION: {
                 0: {
                     0: held(wander(seed + 1, around=latitude, by=0.01, digits=5)),
@@ -131,5 +210,7 @@ def build_tree(
                     5750: "",
                 }
             },
+            LIGHT: {0: _LIGHT},
+            release.test_object: {0: _TESTS[release.test_object]},
         },
     )

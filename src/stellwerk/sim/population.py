@@ -44,10 +44,12 @@ class Poke:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Let ``device`` speak from the local address in ``server``: another socket, as after a reboot."""
+    """Let ``device`` speak from the local address in ``server``: another socket, as after a reboot. With
+    ``unnoticed`` it goes on as before, as behind a NAT that gave it another port."""
 
     device: Device
     server: PeerId
+    unnoticed: bool = False
 
 
 Order: TypeAlias = Start | Stop | Leave | Poke | Move
@@ -123,7 +125,7 @@ class Population:
         elif isinstance(action, Move):
             del self._members[key]
             self._members[action.server.local_host, action.server.local_port] = member
-            device.move(action.server)
+            device.move(action.server, unnoticed=action.unnoticed)
         else:
             action.act(device, now)
         self._settle(member, now)
@@ -161,7 +163,7 @@ class Population:
         for action in device.take_actions():
             self._engine.submit(action, now)
         self._happenings.extend(device.take_happenings())
-        due = device.deadline(now)
+        due = device.deadline()
         if due is None:
             self._timers.cancel(member)
         else:

@@ -1,20 +1,19 @@
-"""A device's observations: which values are watched, and when one is worth a notification (contract §7)."""
+"""A device's observations: which values are watched, and when one is worth a notification (Core 1.2.2 §5.1.2, §6.4;
+contract §7)."""
 
-import re
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Final
 
 from stellwerk.coap import codes
+from stellwerk.lwm2m.attributes import InvalidAttribute, NotificationAttributes
 from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.path import Path
-from stellwerk.lwm2m.value import Value
+from stellwerk.lwm2m.value import ResourceType, Value
 from stellwerk.sim import objects
 from stellwerk.sim.tree import Denied
 
-PERIODS: Final = ("pmin", "pmax")
-THRESHOLDS: Final = ("gt", "lt", "st")
-
-_NUMBER: Final = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?", re.ASCII)
+NO_ATTRIBUTES: Final = NotificationAttributes()
 
 Reading = dict[Path, Value]
 """Watched values by path, without the clocks."""
@@ -22,83 +21,120 @@ Reading = dict[Path, Value]
 
 @dataclass(slots=True)
 class Observation:
-    """One relation: who watches (``token``), what (``path``), in which format (``accept``), and what was last said."""
+    """One relation: who watches (``token``), what (``path``), in which format (``accept``), under which attributes.
+
+    ``own``: the attributes of its Observe, which count for it alone; ``attributes``: all that count. ``said``: what was
+    last told; ``seen``: what was last looked at. ``touched``: what is watched may have changed, so look soon.
+    """
 
     path: Path
     token: bytes
     accept: int | None
     handle: int
+    own: NotificationAttributes
+    attributes: NotificationAttributes
     said: Reading
+    seen: Reading
     said_at: float
+    looked_at: float
     confirmed_at: float
     sequence: int = 1
     notified: int = 0
     pending: bool = False
+    touched: bool = False
 
 
 class Reporting:
-    """Observations and attributes of one device. Looks at values every ``sample_s`` seconds while one is watched."""
+    """Observations and attributes of one device. Looks at values every ``sample_s`` seconds while they are watched;
+    with infinity only when told that something changed, or where ``epmax`` wants it."""
 
-    __slots__ = ("_attributes", "_observations", "_sample_at", "_sample_s")
+    __slots__ = ("_attributes", "_defaults", "_observations", "_sample_s", "_version")
 
-    def __init__(self, sample_s: float) -> None:
+    def __init__(self, sample_s: float, version: str = "1.1") -> None:
+        """``version``: the release of LwM2M, which says what attributes there are."""
         self._sample_s = sample_s
-        self._sample_at = 0.0
-        self._attributes: dict[Path, dict[str, float]] = {}
+        self._version = version
+        self._defaults = NO_ATTRIBUTES
+        self._attributes: dict[Path, NotificationAttributes] = {}
         self._observations: dict[Path, Observation] = {}
 
     # -- attributes --
 
-    def write_attributes(self, path: Path, query: tuple[str, ...]) -> None:
-        """Set what ``query`` names at ``path``; a name without value unsets it. All or nothing.
+    def set_defaults(self, pmin: int | None, pmax: int | None) -> None:
+        """The periods where no attribute states one (resources 2 and 3 of object 1)."""
+        self._defaults = NotificationAttributes(pmin=pmin or None, pmax=pmax or None)
+        self._combine_all()
 
-        Raises `Denied` 4.00 for an unknown attribute, a value that is none, or values that contradict each other.
+    def parse(self, path: Path, kind: ResourceType | None, query: tuple[str, ...]) -> NotificationAttributes:
+        """The attributes that ``query`` names for ``path``, a resource of type ``kind``; a name without value unsets.
+
+        Raises `Denied` 4.00 for an unknown attribute, a value that is none, or one that ``path`` cannot have.
         """
-        if not path:
-            raise Denied(codes.METHOD_NOT_ALLOWED, "the root has no attributes")
-        fresh = dict(self._attributes.get(path, {}))
-        for each in query:
-            name, stated, text = each.partition("=")
-            if name not in PERIODS and name not in THRESHOLDS:
-                raise Denied(codes.BAD_REQUEST, f"no attribute {name!r}")
-            if not stated:
-                fresh.pop(name, None)
-                continue
-            if not _NUMBER.fullmatch(text) or (name in PERIODS and not text.isdigit()):
-                raise Denied(codes.BAD_REQUEST, f"{name} is not {text!r}")
-            if name in THRESHOLDS and len(path) < 3:
-                raise Denied(codes.BAD_REQUEST, f"{name} is for a resource")
-            fresh[name] = float(text)
-        lower, upper = fresh.get("lt"), fresh.get("gt")
-        if lower is not None and upper is not None and lower + 2 * fresh.get("st", 0.0) >= upper:
-            raise Denied(codes.BAD_REQUEST, "lt, st and gt contradict each other")
+        pairs = [(name, text if stated else None) for name, stated, text in (each.partition("=") for each in query)]
+        try:
+            attributes = NotificationAttributes.parse(pairs)
+            if unknown := attributes.unknown_to(self._version):
+                raise InvalidAttribute(min(unknown), f"is unknown to LwM2M {self._version}")
+            _check(attributes, path, kind)
+        except InvalidAttribute as error:
+            raise Denied(codes.BAD_REQUEST, str(error)) from None
+        return attributes
+
+    def write_attributes(self, path: Path, kind: ResourceType | None, query: tuple[str, ...]) -> None:
+        """Set what ``query`` names at ``path``; what it does not name stays. All or nothing.
+
+        Raises `Denied`: as `parse`, or 4.00 where they contradict what was there.
+        """
+        fresh = replace(self.parse(path, kind, query).inherit(self.attributes_at(path)), unset=frozenset())
+        try:
+            _check(fresh, path, kind)
+        except InvalidAttribute as error:
+            raise Denied(codes.BAD_REQUEST, str(error)) from None
         self._attributes[path] = fresh
+        self._combine_all()
 
-    def attributes_at(self, path: Path) -> dict[str, float]:
+    def attributes_at(self, path: Path) -> NotificationAttributes:
         """What was written at exactly ``path``."""
-        return self._attributes.get(path, {})
+        return self._attributes.get(path, NO_ATTRIBUTES)
 
-    def attributes_for(self, path: Path, defaults: dict[str, float]) -> dict[str, float]:
-        """What counts for an observation of ``path``: lower levels override higher ones, all override ``defaults``."""
-        merged = dict(defaults)
-        for length in range(1, len(path) + 1):
-            merged.update(self._attributes.get(Path(*path[:length]), {}))
+    def inherited_at(self, path: Path, own: NotificationAttributes = NO_ATTRIBUTES) -> NotificationAttributes:
+        """What was written at ``path`` and above it, under ``own``: the lower level wins."""
+        if self._attributes:
+            for length in range(len(path), 0, -1):
+                own = own.inherit(self.attributes_at(Path(*path[:length])))
+        return own
+
+    def attributes_for(self, path: Path, own: NotificationAttributes = NO_ATTRIBUTES) -> NotificationAttributes:
+        """What counts for an observation of ``path``: as `inherited_at`, and the defaults below all."""
+        found = self.inherited_at(path, own).inherit(self._defaults)
         # Core 1.1.1 5.1.2: a maximum period below the minimum period is ignored.
-        if merged.get("pmax", 0.0) < merged.get("pmin", 0.0):
-            merged["pmax"] = 0.0
-        return merged
+        return replace(found, pmax=None) if (found.pmax or 0) < (found.pmin or 0) else found
+
+    def _combine_all(self) -> None:
+        for each in self._observations.values():
+            each.attributes = self.attributes_for(each.path, each.own)
 
     # -- observations --
 
     def __len__(self) -> int:
         return len(self._observations)
 
-    def observe(self, path: Path, token: bytes, accept: int | None, handle: int, content: Content, now: float) -> None:
+    def observe(
+        self,
+        path: Path,
+        token: bytes,
+        accept: int | None,
+        handle: int,
+        content: Content,
+        now: float,
+        own: NotificationAttributes = NO_ATTRIBUTES,
+    ) -> None:
         """Watch ``path`` for whoever asked with ``token`` and has just been told ``content``. Replaces an observation
         of the same path (contract OB-9)."""
-        self._observations[path] = Observation(path, token, accept, handle, reading_of(content), now, now)
-        if len(self._observations) == 1:
-            self._sample_at = now + self._sample_s
+        said, attributes = reading_of(content), self.attributes_for(path, own)
+        self._observations[path] = Observation(
+            path, token, accept, handle, own, attributes, said, said, now, now, confirmed_at=now
+        )
 
     def cancel(self, token: bytes) -> bool:
         """Watch no longer for ``token``. Whether there was such an observation."""
@@ -113,50 +149,62 @@ class Reporting:
         self._observations.clear()
         self._attributes.clear()
 
-    def touch(self, now: float) -> None:
-        """Something changed from outside: look at once."""
-        if self._observations:
-            self._sample_at = now
+    def forget_below(self, path: Path) -> None:
+        """``path`` is deleted: its attributes go with it. Its observations end when they are next looked at."""
+        for each in [each for each in self._attributes if path.covers(each)]:
+            del self._attributes[each]
+        self._combine_all()
+
+    def touch(self) -> None:
+        """Something changed from outside: look as soon as ``epmin`` allows it."""
+        for each in self._observations.values():
+            each.touched = True
 
     def watched(self) -> list[Observation]:
         """The observations, for `is_due`."""
         return list(self._observations.values())
 
-    def start_round(self, now: float) -> None:
-        """Values are looked at now; the next look follows after the sampling period."""
-        if now >= self._sample_at:
-            self._sample_at = now + self._sample_s
+    def due_at(self, each: Observation) -> float:
+        """When ``each`` is to be looked at or told next; infinity for never."""
+        attributes = each.attributes
+        due = self._look_at(each)
+        if each.pending:
+            due = min(due, each.said_at + (attributes.pmin or 0))
+        if attributes.pmax:
+            due = min(due, each.said_at + attributes.pmax)
+        return due
 
-    def is_due(self, each: Observation, content: Content, defaults: dict[str, float], now: float) -> bool:
+    def is_due(self, each: Observation, content: Content, now: float) -> bool:
         """Whether ``content`` is to be told now, by change and periods."""
-        attributes = self.attributes_for(each.path, defaults)
-        if not each.pending:
-            each.pending = is_worth_telling(each.said, reading_of(content), attributes)
-        # The same sums as in `deadline`: a difference could round to just below the period, for ever.
-        if each.pending and now >= each.said_at + attributes.get("pmin", 0.0):
+        attributes = each.attributes
+        if now >= self._look_at(each):
+            found = reading_of(content)
+            each.pending = each.pending or is_worth_telling(each.said, each.seen, found, attributes)
+            each.seen, each.looked_at, each.touched = found, now, False
+        # The same sums as in `due_at`: a difference could round to just below the period, for ever.
+        if each.pending and now >= each.said_at + (attributes.pmin or 0):
             return True
-        pmax = attributes.get("pmax", 0.0)
-        return bool(pmax) and now >= each.said_at + pmax
+        return bool(attributes.pmax) and now >= each.said_at + (attributes.pmax or 0)
 
     def told(self, each: Observation, content: Content, now: float) -> int:
         """``content`` is told now. Gives the sequence number for it (RFC 7641 §4.4)."""
-        each.said, each.said_at, each.pending = reading_of(content), now, False
+        each.said = each.seen = reading_of(content)
+        each.said_at, each.pending = now, False
         each.sequence = (each.sequence + 1) % (1 << 24)
         each.notified += 1
         return each.sequence
 
-    def deadline(self, defaults: dict[str, float]) -> float | None:
-        """When to look next; None while nothing is watched."""
-        if not self._observations:
-            return None
-        due = self._sample_at
-        for each in self._observations.values():
-            attributes = self.attributes_for(each.path, defaults)
-            if each.pending:
-                due = min(due, each.said_at + attributes.get("pmin", 0.0))
-            if pmax := attributes.get("pmax", 0.0):
-                due = min(due, each.said_at + pmax)
-        return due
+    def deadline(self) -> float | None:
+        """When to look or tell next; None while there is nothing to wait for."""
+        due = min(map(self.due_at, self._observations.values()), default=math.inf)
+        return None if due == math.inf else due
+
+    def _look_at(self, each: Observation) -> float:
+        attributes = each.attributes
+        if each.touched:
+            return each.looked_at + (attributes.epmin or 0)
+        period = max(self._sample_s, attributes.epmin or 0)
+        return each.looked_at + (min(period, attributes.epmax) if attributes.epmax else period)
 
 
 def reading_of(content: Content) -> Reading:
@@ -164,34 +212,30 @@ def reading_of(content: Content) -> Reading:
     return {entry.path: entry.value for entry in content.entries if entry.path not in objects.CLOCKS}
 
 
-def is_worth_telling(said: Reading, found: Reading, attributes: dict[str, float]) -> bool:
-    """Whether ``found`` differs from what was ``said`` enough: at all, or by the thresholds where there are any."""
-    if not any(name in attributes for name in THRESHOLDS):
+def is_worth_telling(said: Reading, seen: Reading, found: Reading, attributes: NotificationAttributes) -> bool:
+    """Whether ``found`` is enough of a change: any at all from what was ``said``; where there are thresholds, a step
+    from there or a crossing since values were last ``seen``."""
+    conditions = (attributes.gt, attributes.lt, attributes.st, attributes.edge)
+    if all(each is None for each in conditions):
         return said != found
-    if said.keys() != found.keys():
+    if seen.keys() != found.keys():
         return True
-    return any(
-        is_number(before) and is_number(after) and _crosses(before, after, attributes)
-        for before, after in zip(said.values(), found.values(), strict=True)
-    )
+    return any(_is_news(said.get(path), seen[path], after, attributes) for path, after in found.items())
 
 
-def is_number(value: Value) -> bool:
-    """Whether thresholds apply."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_news(said: Value | None, seen: Value, after: Value, attributes: NotificationAttributes) -> bool:
+    if isinstance(after, bool):
+        return attributes.edge is not None and seen != after and after is bool(attributes.edge)
+    if not isinstance(after, int | float) or not isinstance(seen, int | float):
+        return False
+    gt, lt, st = attributes.gt, attributes.lt, attributes.st
+    if gt is not None and (seen > gt) is not (after > gt):
+        return True
+    if lt is not None and (seen < lt) is not (after < lt):
+        return True
+    return st is not None and isinstance(said, int | float) and abs(after - said) >= float(st)
 
 
-def write_number(value: float) -> str:
-    """A plain decimal without a needless fraction."""
-    return str(int(value)) if value == int(value) else str(value)
-
-
-def _crosses(before: Value, after: Value, attributes: dict[str, float]) -> bool:
-    assert isinstance(before, int | float)
-    assert isinstance(after, int | float)
-    for name in ("gt", "lt"):
-        limit = attributes.get(name)
-        if limit is not None and (before > limit) is not (after > limit):
-            return True
-    step = attributes.get("st")
-    return step is not None and abs(after - before) >= step
+def _check(attributes: NotificationAttributes, path: Path, kind: ResourceType | None) -> None:
+    # Core 1.1.1 5.1.2: a maximum period below the minimum is no error but ignored.
+    replace(attributes, pmax=None).check(path, kind)

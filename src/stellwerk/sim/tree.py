@@ -1,4 +1,7 @@
-"""A device's values as a tree of objects, instances and resources; the models of `lwm2m.schema` say the rest."""
+"""A device's values as a tree of objects, instances and resources; the models of `lwm2m.schema` say the rest.
+
+What is given is never changed but replaced: devices alike share the instances that nobody has written to.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +9,8 @@ from typing import Final, TypeAlias
 
 from stellwerk.coap import codes
 from stellwerk.lwm2m.content import Entry
-from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.path import RESERVED_ID, Path
+from stellwerk.lwm2m.schema.checks import Ground, check_create
 from stellwerk.lwm2m.schema.library import DeviceTypes
 from stellwerk.lwm2m.schema.model import ResourceModel
 from stellwerk.lwm2m.schema.values import objection_to_value
@@ -29,6 +33,8 @@ Cell: TypeAlias = Value | Motion | dict[int, Value] | _Executable
 """What a resource holds: a value, a function of time, resource instances, or nothing but an action."""
 
 Instance: TypeAlias = dict[int, Cell]
+
+_MOST_INSTANCES: Final = 32
 
 
 class Denied(Exception):
@@ -135,25 +141,76 @@ class ObjectTree:
             self._place(fresh, path, entry)
         if len(path) >= 3 and not fresh and not self._model(path).multiple:
             raise Denied(codes.BAD_REQUEST, f"no value for {path}")
-        resources = self._objects[path[0]][path[1]]
+        resources = dict(self._objects[path[0]][path[1]])
         if replace and len(path) == 2:
             for resource_id in list(resources):
                 model = self._model(path.child(resource_id))
                 if resource_id not in fresh and model.writable and not model.mandatory:
                     del resources[resource_id]
+        emptied: tuple[int, ...] = ()
         if replace and len(path) == 3 and self._model(path).multiple:
             resources[path[2]] = {}
+            emptied = (path[2],)
         for resource_id, cell in fresh.items():
             present = resources.get(resource_id)
-            if isinstance(cell, dict) and isinstance(present, dict):
-                present.update(cell)
+            # Core 1.2.2 6.3.3: replacing an instance replaces its multiple resources, a partial write adds to them.
+            adds = isinstance(present, dict) and not (replace and len(path) == 2)
+            if adds and isinstance(cell, dict) and isinstance(present, dict):
+                resources[resource_id] = {**present, **cell}
             else:
                 resources[resource_id] = cell
-        return tuple(Path(path[0], path[1], resource_id) for resource_id in fresh)
+        self._objects[path[0]][path[1]] = resources
+        return tuple(Path(path[0], path[1], resource_id) for resource_id in fresh or emptied)
+
+    def create(self, object_id: int, entries: tuple[Entry, ...], empty: tuple[Path, ...], template: Instance) -> int:
+        """Add an instance: ``template`` with what ``entries`` give. Its identifier is theirs, or the lowest free one
+        where they (or ``empty``, for an instance without any) say 65535 or nothing. Gives the identifier.
+
+        Raises `Denied`: 4.00 for more than one instance, an identifier that is taken, a missing mandatory resource or
+        a value that does not fit, 4.05 for a value of what is executed, 5.00 when there is no room.
+        """
+        base, instances = Path(object_id), self._objects[object_id]
+        named = {each.path[1] for each in entries if len(each.path) > 1} | {each[1] for each in empty if len(each) > 1}
+        if len(named) > 1:
+            raise Denied(codes.BAD_REQUEST, "one instance is created at a time")
+        wanted = named.pop() if named else RESERVED_ID
+        if wanted in instances:
+            raise Denied(codes.BAD_REQUEST, f"{base.child(wanted)} exists already")
+        if len(instances) >= _MOST_INSTANCES:
+            raise Denied(codes.INTERNAL_SERVER_ERROR, f"no room for more than {_MOST_INSTANCES} instances")
+        objection = check_create(self.types, base, entries)
+        if objection is not None:
+            code = codes.METHOD_NOT_ALLOWED if objection.ground is Ground.OPERATION else codes.BAD_REQUEST
+            raise Denied(code, objection.text)
+        fresh: Instance = {}
+        for entry in entries:
+            self._place(fresh, base, entry, created=True)
+        if wanted == RESERVED_ID:
+            wanted = next(each for each in range(len(instances) + 1) if each not in instances)
+        self._objects[object_id] = {**instances, wanted: {**template, **fresh}}
+        return wanted
+
+    def delete(self, path: Path) -> None:
+        """Take away an instance, or an instance of a multiple resource. Raises `Denied`: 4.01, 4.04."""
+        self.require(path)
+        if len(path) == 2:
+            del self._objects[path[0]][path[1]]
+            return
+        cell = self._objects[path[0]][path[1]][path[2]]
+        assert isinstance(cell, dict)
+        self.put(Path(*path[:3]), {each: value for each, value in cell.items() if each != path[3]})
 
     def put(self, path: Path, cell: Cell) -> None:
         """Set a resource from inside the device, whatever a server may do with it."""
-        self._objects[path[0]][path[1]][path[2]] = cell
+        self.put_all(Path(*path[:2]), {path[2]: cell})
+
+    def put_all(self, path: Path, cells: Instance) -> None:
+        """Set resources of an instance from inside the device."""
+        self._objects[path[0]][path[1]] = {**self._objects[path[0]][path[1]], **cells}
+
+    def instance(self, path: Path) -> Instance:
+        """What is at an instance, to look at."""
+        return self._objects[path[0]][path[1]]
 
     def require_executable(self, path: Path) -> None:
         """Raises `Denied`: 4.04 for what is not there, 4.05 for what cannot be executed."""
@@ -161,14 +218,15 @@ class ObjectTree:
         if len(path) != 3 or not self._model(path).executable:
             raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} cannot be executed")
 
-    def _place(self, fresh: Instance, base: Path, entry: Entry) -> None:
+    def _place(self, fresh: Instance, base: Path, entry: Entry, *, created: bool = False) -> None:
         path = entry.path
         if not base.covers(path) or len(path) < 3:
             raise Denied(codes.BAD_REQUEST, f"{path} is outside of {base}")
         model = self.types.resource(path)
         if model is None:
             raise Denied(codes.NOT_FOUND, f"no {path}")
-        if not model.writable:
+        # A new instance needs the first values of what is only read from somewhere.
+        if not (model.writable or created):
             raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} cannot be written")
         if model.multiple is not (len(path) == 4):
             raise Denied(codes.BAD_REQUEST, f"{path} does not say one value of {model.name}")

@@ -22,10 +22,11 @@ from stellwerk.core.instant import Instant
 from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.formats import decode_content
 from stellwerk.lwm2m.path import Path
-from stellwerk.sim.device import Device, DeviceOptions
+from stellwerk.sim.device import Device
 from stellwerk.sim.happenings import Happening
 from stellwerk.sim.network import MemoryNetwork
 from stellwerk.sim.objects import device_types
+from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Leave, Population, Start, Stop
 
 SERVER = ("10.0.0.1", 5683)

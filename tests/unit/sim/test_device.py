@@ -13,6 +13,7 @@ from stellwerk.lwm2m.formats import decode_content
 from stellwerk.lwm2m.path import Path
 from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience, State
+from stellwerk.sim.faults import MISBEHAVIOUR
 from stellwerk.sim.happenings import ObservationEnded, Rebooted, RegistrationLost, RegistrationRefused
 from stellwerk.sim.objects import device_types
 from stellwerk.sim.population import Poke
@@ -33,7 +34,10 @@ def test_a_device_registers_with_its_name_lifetime_release_and_objects(bench):
     assert request.content_format == 40
     links = request.payload.decode().split(",")
     assert links[0] == '</>;rt="oma.lwm2m";ct="60 110 112 11542"'
-    assert links[1:] == ["</1/0>", "</3/0>", "</6/0>", "</3303>;ver=1.1", "</3303/0>"]
+    assert links[1:] == [
+        *("</1/0>", "</3/0>", "</4/0>", "</5/0>", "</6/0>", "</3303>;ver=1.1", "</3303/0>"),
+        *("</3311/0>", "</3442/0>"),
+    ]
     assert device.is_registered
     assert device.location == "rd/r1"
 
@@ -361,6 +365,18 @@ def test_discover_of_an_instance_and_of_a_resource_stay_at_their_level(bench):
     assert bench.ask(codes.GET, "/3/0/7", accept=40).payload == b"</3/0/7>;dim=2"
 
 
+@pytest.mark.spec("ETS 261", "Core 6.3.2")
+def test_what_is_discovered_shows_what_it_inherits_and_the_rest_what_was_attached(bench):
+    bench.start()
+    for path, query in (("/3", "pmin=5"), ("/3/0", "pmax=60"), ("/3/0/9", "st=2")):
+        assert bench.code(codes.PUT, path, query=(query,)) == "2.04"
+    assert bench.ask(codes.GET, "/3/0/9", accept=40).payload == b"</3/0/9>;pmin=5;pmax=60;st=2"
+    assert bench.ask(codes.GET, "/3/0", accept=40).payload.startswith(b"</3/0>;pmin=5;pmax=60,</3/0/0>,")
+    assert b"</3/0/9>;st=2," in bench.ask(codes.GET, "/3", accept=40).payload
+    assert bench.code(codes.PUT, "/3/0", query=("pmax",)) == "2.04"
+    assert bench.ask(codes.GET, "/3/0/9", accept=40).payload == b"</3/0/9>;pmin=5;st=2"
+
+
 # -- observing --
 
 
@@ -427,6 +443,28 @@ def test_a_reset_notification_ends_the_observation(bench):
     assert ObservationEnded("dev-1", "reset") in bench.happenings
 
 
+@pytest.mark.parametrize(("con", "confirmable"), [("con=1", True), ("con=0", False)])
+@pytest.mark.spec("Core 5.1.2")
+def test_con_says_whether_notifications_are_confirmable(bench, con, confirmable):
+    bench.start(lwm2m_version="1.2", sample_every_s=5, confirm_every=2)
+    bench.code(codes.PUT, "/3303/0", query=(con,))
+    bench.ask(codes.GET, "/3303/0/5700", observe=0)
+    bench.network.run_for(46)
+    assert {each.confirmable for each in bench.notifications} == {confirmable}
+
+
+@pytest.mark.spec("Core E.2")
+def test_default_periods_of_the_server_object_count_where_no_attribute_does(bench):
+    bench.start(moving=False)
+    bench.ask(codes.GET, "/3/0/14", observe=0)
+    assert bench.code(codes.PUT, "/1/0/3", content_format=0, payload=b"10") == "2.04"
+    bench.network.run_for(35)
+    assert len(bench.notifications) == 3
+    bench.code(codes.PUT, "/3", query=("pmax=1000",))
+    bench.network.run_for(35)
+    assert len(bench.notifications) == 3
+
+
 def test_each_so_many_th_notification_is_confirmable(bench):
     bench.start(sample_every_s=5, confirm_every=3)
     bench.ask(codes.GET, "/3303/0/5700", observe=0)
@@ -490,8 +528,52 @@ def test_a_sleeper_answers_only_inside_its_awake_window(bench):
     assert bench.code(codes.GET, "/3/0/1", wait_s=5) == "2.05"
 
 
+@pytest.mark.spec("QM-2")
+def test_a_sleeper_wakes_for_its_update_alone_and_sends_then_what_it_measured(bench):
+    bench.start(queue_mode=True, awake_s=10, update_every_s=60, send_every_s=7, sample_every_s=5)
+    bench.network.run_for(300)
+    assert len(bench.asked(codes.POST, "rd")) == 1 + 5
+    sends = [at for at, each in zip(bench.times, bench.requests, strict=True) if each.path == ("dp",)]
+    updates = [at for at, each in zip(bench.times, bench.requests, strict=True) if len(each.path) == 2]
+    assert [after - before for before, after in zip(updates, sends, strict=True)] == pytest.approx([0.02] * 5)
+    assert len(cbor2.loads(bench.asked(codes.POST, "dp")[-1].payload)) >= 2 * 8
+
+
+@pytest.mark.spec("QM-2")
+def test_a_sleeper_that_is_observed_sleeps_all_the_same_and_tells_when_it_wakes(bench):
+    device = bench.start(queue_mode=True, awake_s=10, update_every_s=60, sample_every_s=5)
+    bench.ask(codes.GET, "/3303/0/5700", observe=0)
+    awake = []
+    for _ in range(120):
+        awake.append(device.is_listening(bench.network.now))
+        bench.network.run_for(1)
+    assert 20 <= awake.count(True) <= 36
+    assert len(bench.notifications) == 2
+
+
+@pytest.mark.spec("QM-2", "Core 5.1.2")
+def test_a_sleeper_wakes_for_the_maximum_period_of_an_observation(bench):
+    bench.start(queue_mode=True, awake_s=10, update_every_s=600, moving=False)
+    bench.ask(codes.GET, "/3/0/14", observe=0)
+    assert bench.code(codes.PUT, "/3/0/14", query=("pmax=100",)) == "2.04"
+    bench.network.run_for(99)
+    assert bench.notifications == []
+    assert bench.ask(codes.GET, "/3/0/14", wait_s=0.4) is None
+    bench.network.run_for(2)
+    assert len(bench.notifications) == 1
+    assert bench.code(codes.GET, "/3/0/15", wait_s=60) == "2.05"
+
+
+def test_a_sleeper_tells_what_a_server_changed_at_once(bench):
+    bench.start(queue_mode=True, awake_s=10, update_every_s=600, moving=False)
+    bench.ask(codes.GET, "/3/0/14", observe=0)
+    bench.code(codes.PUT, "/3/0/14", content_format=0, payload=b"+03:00")
+    bench.network.run_for(0.5)
+    assert bench.notified().entries[0].value == "+03:00"
+
+
 def test_a_misbehaving_device_is_wrong_now_and_then_but_stays_registered(bench):
-    device = bench.start(fault_rate=0.4, seed=5)
+    device = bench.start(faults=MISBEHAVIOUR * 3, seed=5)
     answers = [bench.ask(codes.GET, "/3/0/0", wait_s=20, accept=0) for _ in range(40)]
     good = [each for each in answers if each is not None and each.payload == b"Stellwerk"]
     assert device.faults_committed >= 10

@@ -12,30 +12,41 @@ from stellwerk.lwm2m.content import Entry
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.values import objection_to_value
 from stellwerk.sim.motion import drain, highest, lowest, wander
-from stellwerk.sim.objects import VERSIONS, build_tree, device_types
+from stellwerk.sim.objects import build_tree, device_types
+from stellwerk.sim.release import RELEASES
 from stellwerk.sim.tree import Denied, ObjectTree
 
 NOW_S = 1_800_000_000.0
 
 
-def make(moving: bool = True, seed: int = 1) -> ObjectTree:
-    return build_tree(serial="d", seed=seed, server_uri="coap://x", lifetime_s=300, binding="U", moving=moving)
+def make(moving: bool = True, seed: int = 1, release: str = "1.1") -> ObjectTree:
+    return build_tree(
+        serial="d",
+        seed=seed,
+        server_uri="coap://x",
+        lifetime_s=300,
+        binding="U",
+        moving=moving,
+        release=RELEASES[release],
+    )
 
 
-def test_every_value_of_a_device_fits_its_model_at_any_time():
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_value_of_a_device_fits_its_model_at_any_time(release):
     for seed in range(20):
-        tree = make(seed=seed)
+        tree = make(seed=seed, release=release)
         utc_s = NOW_S + Random(seed).uniform(0, 10**7)
-        for listing in tree.listings(VERSIONS):
+        for listing in tree.listings(RELEASES[release].versions):
             for entry in tree.read(Path(listing.object_id), utc_s)[0]:
-                model = device_types().resource(entry.path)
+                model = device_types(release).resource(entry.path)
                 assert objection_to_value(model, entry.value) is None, entry
 
 
-def test_every_mandatory_resource_is_there():
-    tree = make()
-    for listing in tree.listings(VERSIONS):
-        model = device_types().object(listing.object_id)
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_mandatory_resource_is_there(release):
+    tree = make(release=release)
+    for listing in tree.listings(RELEASES[release].versions):
+        model = device_types(release).object(listing.object_id)
         for resource in model.resources.values():
             if resource.mandatory:
                 tree.require(Path(listing.object_id, 0, resource.id))
