@@ -10,7 +10,7 @@ from stellwerk.lwm2m.value import Value
 Motion: TypeAlias = Callable[[float], Value]
 """The value at a time in UTC seconds since 1970."""
 
-_PERIODS_S: Final = (47.0, 311.0, 1_873.0, 86_400.0)
+_PACES: Final = tuple(2 * math.pi / period_s for period_s in (47.0, 311.0, 1_873.0, 86_400.0))
 _LOOK_BACK_S: Final = 1_800
 _LOOKS: Final = 12
 
@@ -18,7 +18,7 @@ _LOOKS: Final = 12
 def wander(seed: int, *, around: float, by: float, digits: int = 2) -> Callable[[float], float]:
     """Drifts around ``around`` within about ``by``, on several time scales from under a minute to a day."""
     random = Random(seed)
-    waves = [(2 * math.pi / period, random.uniform(0, 2 * math.pi), random.uniform(0.5, 1.0)) for period in _PERIODS_S]
+    waves = tuple((pace, random.uniform(0, 2 * math.pi), random.uniform(0.5, 1.0)) for pace in _PACES)
     scale = by / sum(height for _, _, height in waves)
 
     def value(utc_s: float) -> float:

@@ -5,6 +5,7 @@ from typing import Final
 
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import DeviceTypes
+from stellwerk.lwm2m.value import Value
 from stellwerk.sim import test_object
 from stellwerk.sim.firmware import PROTOCOLS
 from stellwerk.sim.motion import Motion, clock, drain, highest, lowest, wander, whole
@@ -51,7 +52,14 @@ _STILL_S: Final = 1_767_225_600.0
 
 _NARROWBAND: Final = 7
 
-# Instances that are the same in all devices until somebody writes to them.
+# What is the same in all devices until somebody writes to it: resource instances, and whole instances.
+_POWER_SOURCES: Final[dict[int, Value]] = {0: 1, 1: 5}
+_VOLTAGES: Final[dict[int, Value]] = {0: 3800, 1: 5000}
+_CURRENTS: Final[dict[int, Value]] = {0: 125, 1: 900}
+_NO_ERROR: Final[dict[int, Value]] = {0: 0}
+_BEARERS: Final[dict[int, Value]] = {0: _NARROWBAND}
+_ROUTERS: Final[dict[int, Value]] = {0: "192.0.2.1"}
+_ACCESS_POINTS: Final[dict[int, Value]] = {0: "iot.example"}
 _FIRMWARE: Final[Instance] = {
     0: b"",
     1: "",
@@ -118,7 +126,9 @@ def build_tree(
 
     def known(object_id: int, cells: Instance) -> Instance:
         # The same object has fewer resources in an earlier release.
-        return {each: cell for each, cell in cells.items() if types.resource(Path(object_id, 0, each)) is not None}
+        model = types.object(object_id)
+        assert model is not None
+        return {each: cell for each, cell in cells.items() if each in model.resources}
 
     return ObjectTree(
         types,
@@ -150,12 +160,12 @@ def build_tree(
                     3: "1.0.0",
                     4: EXECUTABLE,
                     5: EXECUTABLE,
-                    6: {0: 1, 1: 5},
-                    7: {0: 3800, 1: 5000},
-                    8: {0: 125, 1: 900},
+                    6: _POWER_SOURCES,
+                    7: _VOLTAGES,
+                    8: _CURRENTS,
                     9: held(charge),
                     10: 112,
-                    11: {0: 0},
+                    11: _NO_ERROR,
                     12: EXECUTABLE,
                     13: clock(),
                     14: "+01:00",
@@ -173,13 +183,13 @@ def build_tree(
                     CONNECTIVITY,
                     {
                         0: _NARROWBAND,
-                        1: {0: _NARROWBAND},
+                        1: _BEARERS,
                         2: held(whole(strength)),
                         3: held(lambda utc_s: round(strength(utc_s) / 8)),
                         4: {0: address},
-                        5: {0: "192.0.2.1"},
+                        5: _ROUTERS,
                         6: held(lambda utc_s: round(abs(strength(utc_s)) % 10)),
-                        7: {0: "iot.example"},
+                        7: _ACCESS_POINTS,
                         8: 1_000_000 + seed % 1_000_000,
                         9: 1,
                         10: 262,

@@ -64,9 +64,11 @@ class ObjectTree:
         self.types = types
         self._objects = {each: dict(instances) for each, instances in objects.items()}
         for object_id, instances in self._objects.items():
+            model = types.object(object_id)
+            known = model.resources.keys() if model is not None else ()
             for instance_id, resources in instances.items():
-                for resource_id in resources:
-                    self._model(Path(object_id, instance_id, resource_id))
+                for unknown in resources.keys() - known:
+                    raise ValueError(f"no model knows {Path(object_id, instance_id, unknown)}")
 
     # -- what is there --
 
