@@ -16,6 +16,7 @@ from stellwerk.core.ids import PeerId
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver
 from stellwerk.net.udp import UdpSocket
+from stellwerk.sim.faults import Fault
 from stellwerk.sim.fleet import Behaviour, Fleet, FleetOptions, NoServer, resolve, run_fleet
 from stellwerk.sim.impairment import Conditions
 from stellwerk.sim.relay import Relay, RelayOptions
@@ -169,6 +170,22 @@ def test_a_rebooted_device_may_register_from_another_port():
                 await until(lambda: len(server.ports) == 2)
                 assert server.executed == [codes.CHANGED]
                 assert server.ports["r1"] != server.ports["r0"]
+            finally:
+                fleet.close()
+
+    asyncio.run(story())
+
+
+def test_a_device_that_moves_by_itself_goes_on_from_another_port():
+    async def story() -> None:
+        with serving() as server:
+            moving = (Fault.parse("move:0.3s"),)
+            fleet = Fleet(options(server.address, count=1, update_every_s=0.1, faults=moving))
+            try:
+                await fleet.open()
+                await fleet.start()
+                await until(lambda: len(set(server.ports.get("r0", []))) >= 3)
+                assert list(server.ports) == ["r0"]
             finally:
                 fleet.close()
 

@@ -1,10 +1,13 @@
 """The other end of the wire: simulated LwM2M devices, fleets of them, and bad networks.
 
-A `device.Device` is a value: events of the CoAP engine and time go in, actions come out. Its values are an
-`objects.ObjectTree`, declared over the models of `lwm2m.schema`; `access` answers what a server asks of them and
-`reporting` keeps its observations. A `population.Population` puts any number of devices on one CoAP engine and has the
-same six verbs as the engine below it, so that `net.driver` runs it on sockets (`fleet`) and `network.MemoryNetwork`
-runs it in memory, with time as an argument.
+A `device.Device` is a value: events of the CoAP engine and time go in, actions come out. Its values are a
+`tree.ObjectTree`, declared in `objects` over the models of `lwm2m.schema`; `release` says how LwM2M 1.0, 1.1 and 1.2
+differ. `serving` treats a request: `access` answers it, `reactions` says what follows (a restart, an installation),
+`faults` what goes wrong on request. `reporting` keeps observations, `sending` what it sends by itself.
+
+A `population.Population` puts any number of devices on one CoAP engine and has the same six verbs as the engine below
+it, so that `net.driver` runs it on sockets (`fleet`) and `network.MemoryNetwork` runs it in memory, with time as an
+argument.
 
 `impairment` decides what becomes of a datagram, for all three bad networks: between engines in memory (`network`),
 between an engine and its sockets (`lossy`), and as a process of its own on the way to any server (`relay`).

@@ -1,13 +1,12 @@
 """A simulated LwM2M device as a value: events of its CoAP engine and time in, actions out.
 
-`Device` is the whole client: it registers and keeps registered (`enrolment`), answers its server (`access`), tells what
-is observed (`reporting`), sends by itself (`sending`) and gets things wrong where it is told to (`faults`). Whoever
-runs it (`population`) feeds it and submits what it wants.
+`Device` is the whole client: it registers and keeps registered (`enrolment`), answers its server (`serving`), tells
+what is observed (`reporting`), sends by itself (`sending`) and gets things wrong where it is told to (`faults`).
+Whoever runs it (`population`) feeds it and submits what it wants.
 """
 
 import math
 from collections.abc import Iterator
-from heapq import heappop, heappush
 from random import Random
 from typing import Final
 
@@ -15,12 +14,9 @@ from stellwerk.coap import codes
 from stellwerk.coap.actions import (
     AcceptNotification,
     Action,
-    Drop,
     ForgetPeer,
     Proceed,
-    RejectRequest,
     RejectToken,
-    Respond,
     SendNotification,
     SendRequest,
     VerifyPeer,
@@ -36,13 +32,13 @@ from stellwerk.coap.events import (
     ResponseReceived,
     TokenQuestion,
 )
-from stellwerk.coap.options import LOCATION_PATH, MAX_AGE, OBSERVE, decode_uint, encode_uint
+from stellwerk.coap.options import LOCATION_PATH, MAX_AGE, decode_uint
 from stellwerk.core.ids import PeerId
 from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.formats import ContentFormat, encode_content
 from stellwerk.lwm2m.path import Path
 from stellwerk.sim import objects
-from stellwerk.sim.access import Access, Answer, observe_of, path_of, registration_links
+from stellwerk.sim.access import Access, registration_links
 from stellwerk.sim.enrolment import Ask, Enrolment, Outcome, State
 from stellwerk.sim.faults import Fault, FaultKind, Faults
 from stellwerk.sim.happenings import (
@@ -64,6 +60,7 @@ from stellwerk.sim.reactions import Effect, Reaction, Reactions
 from stellwerk.sim.release import RELEASES
 from stellwerk.sim.reporting import Observation, Reporting
 from stellwerk.sim.sending import Sending
+from stellwerk.sim.serving import Serving
 from stellwerk.sim.tree import Denied
 
 _TOKEN_BYTES: Final = 8
@@ -87,7 +84,6 @@ class Device:
         "_faults",
         "_handles",
         "_happenings",
-        "_late",
         "_random",
         "_reactions",
         "_registered_links",
@@ -95,6 +91,7 @@ class Device:
         "_release",
         "_reporting",
         "_sending",
+        "_serving",
         "_stated_lifetime_s",
         "_stated_links",
         "_under_way",
@@ -126,9 +123,9 @@ class Device:
         self._reactions = Reactions(self.tree, release, self._random)
         self._access = Access(self.tree, self._reporting, self._reactions, release)
         self._faults = Faults(options.faults, options.seed) if options.faults else None
+        self._serving = Serving(self._access, self._reporting, self._faults, handles)
         self._actions: list[Action] = []
         self._happenings: list[Happening] = []
-        self._late: list[tuple[float, int, Action]] = []
         self._under_way: int | None = None
         self._stated_lifetime_s = options.lifetime_s
         self._stated_links = self._registered_links = b""
@@ -218,7 +215,7 @@ class Device:
         """When to tick next; None when nothing is planned."""
         if self._down_until is not None:
             return self._down_until
-        times = [self._enrolment.deadline(), self._late[0][0] if self._late else None]
+        times = [self._enrolment.deadline(), self._serving.deadline()]
         if self._is_on:
             times.append(self._faults.deadline() if self._faults is not None else None)
             installing = self._reactions.deadline()
@@ -233,8 +230,7 @@ class Device:
             if now < self._down_until:
                 return
             self._down_until = None
-        while self._late and self._late[0][0] <= now:
-            self._actions.append(heappop(self._late)[2])
+        self._actions += self._serving.take_due(now)
         if self._is_on and not self._go_on(now):
             return
         self._ask(self._enrolment.take_due(now), now)
@@ -386,42 +382,16 @@ class Device:
     # -- requests of the server --
 
     def _serve(self, request: RequestReceived, now: float) -> None:
-        fault = self._strike(request)
-        if fault is not None and not fault.has_effect:
-            self._misdo(fault, request, now)
-            self.tick(now)
-            return
-        utc_s = now + self._utc_offset_s
-        answer = self._access.answer(request, utc_s)
-        options: tuple[tuple[int, bytes], ...] = ()
-        observe = observe_of(request)
-        if observe == 0 and answer.code == codes.CONTENT and answer.content_format != ContentFormat.LINK_FORMAT:
-            if fault is None or fault.kind is not FaultKind.PLAIN_OBSERVE:
-                options = self._start_observation(request, now, utc_s)
-        elif observe == 1:
-            self._reporting.cancel(request.token)
-        if fault is not None:
-            self._twist(fault, request, answer, utc_s)
-        response = Respond(
-            request.exchange, answer.code, answer.location, answer.content_format, options, answer.payload
-        )
-        if fault is not None and fault.kind is FaultKind.LATE:
-            heappush(self._late, (now + (fault.seconds or 0.0), next(self._handles), response))
-        else:
-            self._actions.append(response)
-        self._tell(Served(self.options.endpoint_name, request.code, "/".join(request.path), answer.code, answer.why))
-        if answer.reaction is not None:
-            self._react(answer.reaction, now)
-        if fault is not None and fault.kind is FaultKind.MOVE:
-            self._befall(fault, now)
+        service = self._serving.serve(request, now, now + self._utc_offset_s)
+        if service.action is not None:
+            self._actions.append(service.action)
+        if service.code is not None:
+            path = "/".join(request.path)
+            self._tell(Served(self.options.endpoint_name, request.code, path, service.code, service.why))
+        self._react(service.reaction, now)
+        if service.befalls is not None:
+            self._befall(service.befalls, now)
         self.tick(now)
-
-    def _start_observation(self, request: RequestReceived, now: float, utc_s: float) -> tuple[tuple[int, bytes], ...]:
-        path = path_of(request)
-        content, _, _ = self._access.read(path, request.accept, utc_s)
-        own = self._access.own_attributes(path, request.query)
-        self._reporting.observe(path, request.token, request.accept, next(self._handles), content, now, own)
-        return ((OBSERVE, encode_uint(1)),)
 
     def _react(self, reaction: Reaction, now: float) -> None:
         if reaction.changed:
@@ -446,48 +416,10 @@ class Device:
         self._down_until = now + _REBOOT_S
         self._under_way = None
         self._sending.abandon()
-        self._late.clear()
+        self._serving.abandon()
         self._actions.append(ForgetPeer(self.server))
         self._enrolment.start(self._down_until)
         self._tell(Rebooted(self.options.endpoint_name))
-
-    # -- what goes wrong --
-
-    def _strike(self, request: RequestReceived) -> Fault | None:
-        if self._faults is None:
-            return None
-        try:
-            path: Path | None = path_of(request)
-        except Denied:
-            path = None
-        return self._faults.strike(path, request.token, observe_of(request) == 0)
-
-    def _misdo(self, fault: Fault, request: RequestReceived, now: float) -> None:
-        if fault.kind is FaultKind.REFUSE:
-            code = fault.code or codes.INTERNAL_SERVER_ERROR
-            self._actions.append(Respond(request.exchange, code))
-            name, path = self.options.endpoint_name, "/".join(request.path)
-            self._tell(Served(name, request.code, path, code, "a fault that was asked for"))
-        elif fault.kind is FaultKind.RESET:
-            self._actions.append(RejectRequest(request.exchange))
-        else:
-            self._actions.append(Drop(request.exchange))
-            if fault.kind is FaultKind.REBOOT:
-                self._reboot(now)
-
-    def _twist(self, fault: Fault, request: RequestReceived, answer: Answer, utc_s: float) -> None:
-        if not answer.payload or self._faults is None:
-            return
-        if fault.kind is FaultKind.GARBAGE:
-            answer.payload = self._faults.garble(answer.payload)
-        elif fault.kind is FaultKind.FORMAT and fault.content_format is not None:
-            answer.content_format = fault.content_format
-        elif fault.kind is FaultKind.FORMAT:
-            try:
-                path = path_of(request)
-                answer.content_format, answer.payload = self._access.read_otherwise(path, answer.content_format, utc_s)
-            except Denied:
-                answer.content_format = ContentFormat.TEXT
 
     def _befall(self, fault: Fault, now: float) -> None:
         if fault.kind is FaultKind.REBOOT:

@@ -115,10 +115,21 @@ def test_an_unknown_method_is_not_allowed(code):
     assert bench.sent()[0].code == codes.METHOD_NOT_ALLOWED
 
 
+@pytest.mark.spec("RFC 7252 4.2")
+def test_a_request_that_is_rejected_gets_a_reset_and_so_do_its_repetitions():
+    bench = Bench()
+    for _ in range(2):
+        bench.feed(con(codes.GET, 7, path=("3", "0")))
+        for received in bench.events():
+            bench.submit(actions.RejectRequest(received.exchange))
+        assert bench.sent() == [rst(7)]
+
+
 def test_an_answer_to_nothing_open_is_ignored():
     bench = Bench()
     bench.submit(actions.Respond(99, codes.CHANGED), actions.Proceed(99), actions.Recall(99, codes.CHANGED))
     bench.submit(actions.Drop(99), actions.AcceptNotification(99), actions.RejectToken(99), actions.CancelRequest(99))
+    bench.submit(actions.RejectRequest(99))
     assert (bench.sent(), bench.events()) == ([], [])
 
 
