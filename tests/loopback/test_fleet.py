@@ -131,6 +131,15 @@ def test_behaviours_are_given_to_the_first_devices_and_the_last_one_to_the_rest(
     assert len({each.seed for each in devices}) == 6
 
 
+def test_what_a_fleet_is_told_counts_for_each_of_its_devices():
+    late = Fault.parse("late:1s")
+    fleet = FleetOptions(queue_mode=True, awake_s=3, lwm2m_version="1.0", faults=(late,), behaviours=[Behaviour.QUIET])
+    device = fleet.device(7)
+    assert (device.queue_mode, device.awake_s, device.update_every_s) == (True, 3, 60.0)
+    assert (device.lwm2m_version, device.faults, device.moving) == ("1.0", (late,), False)
+    assert FleetOptions(queue_mode=True, update_every_s=20.0).device(0).update_every_s == 20.0
+
+
 @pytest.mark.parametrize(
     "url", ["coaps://localhost:5684", "localhost:5683", "coap://", "coap://localhost:99999", "coap://[::1"]
 )

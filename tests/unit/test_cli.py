@@ -10,6 +10,8 @@ from stellwerk import __version__
 from stellwerk.cli import app, main
 from stellwerk.core.errors import UserError
 from stellwerk.northbound.auth import SignedTokens, Unauthorized
+from stellwerk.sim.faults import Fault
+from stellwerk.sim.fleet import Behaviour
 from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.token_key import load_token_key
@@ -48,6 +50,22 @@ def test_every_command_has_help(command: list[str]):
 )
 def test_a_word_that_makes_no_sense_is_refused(words: list[str]):
     assert run.invoke(app, words).exit_code == 2
+
+
+def test_the_simulator_does_what_its_options_say(monkeypatch):
+    asked = []
+
+    async def note(options, stop, on_summary):
+        asked.append(options)
+
+    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    words = "sim --count 3 --queue-mode --awake 4 --update-every 20 --lwm2m-version 1.2 --behaviour quiet"
+    found = run.invoke(app, [*words.split(), "--behaviour", "misbehaving", "--fault", "silence:20%", "--fault", "late"])
+    assert found.exit_code == 0, found.output
+    (options,) = asked
+    assert (options.count, options.queue_mode, options.awake_s, options.update_every_s) == (3, True, 4, 20)
+    assert (options.lwm2m_version, options.behaviours) == ("1.2", (Behaviour.QUIET, Behaviour.MISBEHAVING))
+    assert options.faults == (Fault.parse("silence:20%"), Fault.parse("late:5s"))
 
 
 @pytest.mark.parametrize("tenant", ["[/red]", "[bold]x", "x" * 200 + " y"])

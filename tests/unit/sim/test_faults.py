@@ -2,7 +2,7 @@
 
 import cbor2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stellwerk.coap import codes
@@ -64,6 +64,7 @@ def test_what_is_no_fault_is_answered_with_what_would_be_right(text, advice):
 
 
 @given(st.text(max_size=30) | st.from_regex(r"[a-z-]{1,8}(:[0-9.%s]{0,6}){0,3}(@[/0-9]*)?", fullmatch=True))
+@settings(max_examples=60, deadline=None)
 def test_any_text_is_a_fault_or_refused(text):
     try:
         fault = Fault.parse(text)

@@ -237,11 +237,12 @@ def test_devices_do_not_see_what_is_written_to_others(bench, bench_on):
     other = bench_on()
     other.start()
     bench.start()
+    before = values(other, "/3442/0")
     body = cbor2.dumps([{-2: "/3442/0/1120/", 0: "5", 2: 7}])
     assert bench.code(codes.POST, "/3442/0/1120", content_format=112, payload=body) == "2.04"
     execute(bench, "/3442/0/2")
     put(bench, "/3311/0/5850", b"1")
-    assert values(other, "/3442/0")["/3442/0/1120/0"] == 1024
+    assert values(other, "/3442/0") == before
     assert other.value("/3311/0/5850") is False
 
 
@@ -329,8 +330,25 @@ def test_what_must_stay_is_not_deleted(bench):
     assert bench.code(codes.DELETE, "/3442/5") == "4.04"
 
 
+def test_attributes_of_a_deleted_instance_do_not_come_back_with_another(bench):
+    bench.start()
+    created(bench, "/3442", {"110": "x"})
+    assert bench.code(codes.PUT, "/3442/1", query=("pmin=5",)) == "2.04"
+    assert bench.code(codes.DELETE, "/3442/1") == "2.02"
+    created(bench, "/3442", {"110": "x"})
+    assert bench.ask(codes.GET, "/3442/1", accept=40).payload.startswith(b"</3442/1>,")
+
+
 def test_an_instance_of_a_resource_is_deleted(bench):
     bench.start()
+    assert bench.code(codes.PUT, "/3442/0/1110/0", query=("pmin=5",)) == "2.04"
+    assert bench.code(codes.DELETE, "/3442/0/1110/0") == "2.02"
+    body = cbor2.dumps([{-2: "/3442/0/1110/0", 3: "back"}])
+    assert bench.code(codes.POST, "/3442/0/1110", content_format=112, payload=body) == "2.04"
+    bench.ask(codes.GET, "/3442/0/1110/0", observe=0)
+    put(bench, "/3442/0/1110/0", b"again")
+    bench.network.run_for(1)
+    assert bench.notified().entries[0].value == "again"
     assert bench.code(codes.DELETE, "/3442/0/1110/0") == "2.02"
     assert bench.read("/3442/0/1110").empty == (Path(3442, 0, 1110),)
     assert bench.code(codes.DELETE, "/3442/0/1110/0") == "4.04"
