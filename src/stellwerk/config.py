@@ -206,7 +206,7 @@ def _objects(name: str, value: Any) -> tuple[int, ...]:
     parts = value if isinstance(value, list) else [each for each in str(value).split(",") if each.strip()]
     try:
         numbers = tuple(dict.fromkeys(int(each) for each in parts))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         numbers = (-1,)
     if not all(0 < each < 65535 for each in numbers):
         raise BadSetting(name, value, "numbers of objects, like 3,6; empty for none")
