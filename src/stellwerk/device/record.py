@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +15,11 @@ PSK: Final = "psk"
 
 UPLINK_PROPERTY_PREFIXES: Final = ("d2c-uplink-property_", "UplinkProperty_")
 """Node labels ``<prefix><key>:<value>`` are copied to received messages as ``<key>:<value>`` (§8)."""
+
+SERVER_LABELS: Final = frozenset(
+    {"registrations_timestamp", "deregistrations_timestamp", "updates_timestamp", "expirations_timestamp"}
+)
+"""Keys of node labels that the server keeps itself (§8.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,12 @@ def uplink_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
             if label.startswith(prefix):
                 found.append(label[len(prefix) :])
     return tuple(found)
+
+
+def without_server_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """The labels that people may write, in order; a client that rewrites the list may send the others back in any
+    spelling of the value (§8.1)."""
+    return tuple(each for each in labels if each.partition(":")[0].strip() not in SERVER_LABELS)
 
 
 def endpoint_aliases(node_id: str, name: str) -> tuple[tuple[str, int], ...]:

@@ -11,7 +11,18 @@ from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.link_format import decode_object_list
-from stellwerk.lwm2m.operations import CancelObservation, Execute, Observe, Operation, Read, Write
+from stellwerk.lwm2m.operations import (
+    CancelObservation,
+    Create,
+    Delete,
+    Discover,
+    Execute,
+    Observe,
+    Operation,
+    Read,
+    Write,
+    WriteAttributes,
+)
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import Library
 
@@ -125,6 +136,43 @@ def test_what_is_observed_is_a_conflict_to_observe_and_can_be_unobserved() -> No
     assert refusal("observe", "/3/0/9", wanted=("/3/0/9",)).reason == "conflict"
     assert operation("unobserve", "/3/0/9", wanted=("/3/0/9",)) == CancelObservation(Path(3, 0, 9))
     assert operation("observe", "/3/0", wanted=("/3/0/9",)) == Observe(Path(3, 0))
+
+
+@pytest.mark.spec("D2C 7.2")
+def test_an_observe_carries_the_attributes_that_the_device_knows() -> None:
+    pairs = (("pmin", "5"), ("pmax", "60"))
+    assert operation("observe", "/3/0/9", attributes=pairs) == Observe(Path(3, 0, 9), None, pairs)
+    assert operation("observe", "/3303/0/5700", attributes=(("gt", "2.5"),)) == Observe(
+        Path(3303, 0, 5700), None, (("gt", "2.5"),)
+    )
+
+
+@pytest.mark.spec("D2C 7.2", "D2C 12")
+@pytest.mark.parametrize(
+    ("path", "attributes", "reason"),
+    [
+        # A threshold of what is no number.
+        ("/3/0/0", (("gt", "5"),), "adapter-bad-request"),
+        ("/3/0", (("gt", "5"),), "adapter-bad-request"),
+        # Of LwM2M 1.2; the device speaks 1.1.
+        ("/3303/0/5700", (("con", "1"),), "not-acceptable"),
+    ],
+)
+def test_attributes_that_a_device_would_refuse_are_not_sent(path: str, attributes: Any, reason: str) -> None:
+    assert refusal("observe", path, attributes=attributes).reason == reason
+
+
+@pytest.mark.spec("D2C 7.2")
+def test_our_own_methods_become_operations() -> None:
+    assert operation("discover", "/3/0") == Discover(Path(3, 0))
+    assert operation("delete", "/3303/0") == Delete(Path(3303, 0))
+    assert operation("write-attributes", "/3/0/9", attributes=(("pmin", "5"), ("pmax", None))) == WriteAttributes(
+        Path(3, 0, 9), (("pmin", "5"), ("pmax", None))
+    )
+    made = operation("create", "/9999/7", value={"1": 60}, has_value=True, from_text=False)
+    assert made == Create(Path(9999), Content((Entry(Path(9999, 7, 1), 60),)))
+    assert refusal("write-attributes", "/3/0/9").reason == "value-missing"
+    assert refusal("discover", "/3/0", attributes=(("depth", "1"),)).reason == "not-acceptable"
 
 
 @pytest.mark.parametrize(("verb", "word"), [("read", "read"), ("execute", "exec"), ("unobserve", "unobserve")])

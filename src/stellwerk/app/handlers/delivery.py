@@ -148,6 +148,12 @@ class Delivery:
         else:
             self._drain(device_id)
 
+    def relabel(self, device_id: DeviceId, uplink_labels: tuple[str, ...]) -> None:
+        """What messages about commands that wait carry from now on."""
+        lane = self._lanes.get(device_id)
+        if lane is not None:
+            lane.uplink_labels = uplink_labels
+
     def device_heard(self, known: Known) -> None:
         """An uplink of the device was answered: what waits for it may leave, one at a time (QM-3)."""
         device_id = known.registration.device_id

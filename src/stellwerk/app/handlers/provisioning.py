@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 import structlog
 
 from stellwerk.app.credentials import WITHHELD, is_key, parse_credentials, without_keys
-from stellwerk.app.ports import Clock, DecidingStore, NewDevice, TreeResource
+from stellwerk.app.ports import AlreadyExists, Clock, DecidingStore, NewDevice, TreeResource
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import TenantId
@@ -37,7 +37,13 @@ REMOVE: Final = 2
 SUCCEEDED, PARTLY, FAILED = 1, 2, 3
 """`resSs` of a response; only 1 is published (§6.2)."""
 
-RESERVED_NAMES: Final = frozenset({"NI-IPE", "device-provisioning", "device-group", "device-communication", "-", "_"})
+RESERVED_NAMES: Final = frozenset(
+    {
+        *("NI-IPE", "device-provisioning", "device-group", "device-communication"),
+        # Placeholders of addresses, and the virtual children of containers and groups.
+        *("-", "_", "~", "la", "ol", "fopt"),
+    }
+)
 """Names that mean something else below a tenant."""
 
 PROFILES: Final = frozenset({"scs-lwm2m"})
@@ -67,7 +73,8 @@ class BadItem(UserError):
 @dataclass(frozen=True, slots=True)
 class ProvisioningOrder:
     """A provisioning request as a client asked for it. ``operation``: `CREATE` or `REMOVE`. ``attributes``: what the
-    stored resource shows beside the universal attributes, in the order it is shown."""
+    stored resource shows beside the universal attributes, in the order it is shown. ``tenant``: its name, below which
+    applications have names too."""
 
     tenant_id: TenantId
     operation: int
@@ -76,6 +83,7 @@ class ProvisioningOrder:
     creator: str
     labels: tuple[str, ...]
     attributes: Mapping[str, Any]
+    tenant: str = ""
 
 
 class Provisioning:
@@ -120,12 +128,12 @@ class Provisioning:
             attributes={**order.attributes, "reqLt": [_without_secrets(item) for item in order.items]},
         )
         await self._store.create_resource(resource)
-        if self._spawn(self._process(resource, order.operation, order.items)) is False:
+        if self._spawn(self._process(resource, order.operation, order.items, order.tenant)) is False:
             # It is stored, so somebody has to do it: the client waits.
-            await self._process(resource, order.operation, order.items)
+            await self._process(resource, order.operation, order.items, order.tenant)
         return resource
 
-    async def resume(self, tenant_id: TenantId) -> int:
+    async def resume(self, tenant_id: TenantId, tenant: str = "") -> int:
         """Take up requests that a stopped server left unanswered; returns how many. An item that was already created
         for the same request counts as done."""
         resumed = offset = 0
@@ -134,7 +142,7 @@ class Provisioning:
             for resource in page:
                 if await self._store.resource(tenant_id, RESPONSES, response_name(resource.resource_id)) is None:
                     operation = resource.attributes.get("opern", CREATE)
-                    await self._process(resource, operation, resource.attributes["reqLt"], resumed=True)
+                    await self._process(resource, operation, resource.attributes["reqLt"], tenant, resumed=True)
                     resumed += 1
         return resumed
 
@@ -147,7 +155,7 @@ class Provisioning:
         return gone
 
     async def _process(
-        self, request: TreeResource, operation: int, items: Sequence[Item], resumed: bool = False
+        self, request: TreeResource, operation: int, items: Sequence[Item], tenant: str, resumed: bool = False
     ) -> None:
         problems: list[str] = []
         for start in range(0, len(items), SLICE):
@@ -156,7 +164,7 @@ class Provisioning:
             async with self._turn:
                 outcomes = await asyncio.gather(
                     *(
-                        self._process_item(request, operation, position, item, resumed)
+                        self._process_item(request, operation, position, item, tenant, resumed)
                         for position, item in enumerate(items[start : start + SLICE], start=start + 1)
                     )
                 )
@@ -187,12 +195,12 @@ class Provisioning:
         log.info("provisioning.done", request=request.resource_id, total=total, errors=errors)
 
     async def _process_item(
-        self, request: TreeResource, operation: int, position: int, item: Item, resumed: bool
+        self, request: TreeResource, operation: int, position: int, item: Item, tenant: str, resumed: bool
     ) -> str | None:
         """What went wrong with an item, in words."""
         try:
             if operation == CREATE:
-                await self._create(request, item, resumed)
+                await self._create(request, item, tenant, resumed)
             else:
                 await self._remove_item(request.tenant_id, item, resumed)
         except UserError as error:
@@ -202,7 +210,7 @@ class Provisioning:
             return f"{_describe(position, item)}: internal error, nothing was done; see the server's log"
         return None
 
-    async def _create(self, request: TreeResource, item: Item, resumed: bool) -> None:
+    async def _create(self, request: TreeResource, item: Item, tenant: str, resumed: bool) -> None:
         if resumed:
             name, node_id = _names(_fields(item))
             existing = await self._store.device_by_name(request.tenant_id, name)
@@ -213,7 +221,11 @@ class Provisioning:
                     "the server stopped before this device was made, and keys are not kept with a request; "
                     "ask for this device again"
                 )
-        await self._store.create_device(request.tenant_id, check_item(item, request.created_ms, self._allow_nosec))
+        device = check_item(item, request.created_ms, self._allow_nosec)
+        # Below a tenant, devices and applications share their names.
+        if tenant and await self._store.resource(request.tenant_id, tenant, device.name) is not None:
+            raise AlreadyExists("resource name", device.name)
+        await self._store.create_device(request.tenant_id, device)
 
     async def _remove_item(self, tenant_id: TenantId, item: Item, resumed: bool) -> None:
         fields = _fields(item)
@@ -261,7 +273,7 @@ def check_item(item: Item, now_ms: int, allow_nosec: bool = True) -> NewDevice:
         if not isinstance(iccid, str) or not iccid.strip():
             raise BadItem("ICCID is a text of digits")
         labels.append(f"ICCID:{iccid.strip()}")
-    return NewDevice(name, node_id, tuple(labels), profile, _device_info(fields.get("ndvi")), now_ms, credential)
+    return NewDevice(name, node_id, tuple(labels), profile, check_info(fields.get("ndvi")), now_ms, credential)
 
 
 def _names(fields: dict[str, Any]) -> tuple[str, str]:
@@ -277,7 +289,8 @@ def _names(fields: dict[str, Any]) -> tuple[str, str]:
     return name, node_id
 
 
-def _device_info(info: Any) -> tuple[tuple[str, str], ...]:
+def check_info(info: Any) -> tuple[tuple[str, str], ...]:
+    """What people say a device is, as pairs of deviceInfo attributes and texts. Raises `BadItem`."""
     if info is None:
         return ()
     if not isinstance(info, dict):
@@ -295,6 +308,8 @@ def _device_info(info: Any) -> tuple[tuple[str, str], ...]:
             value = " ".join(value)
         if not isinstance(value, str):
             raise BadItem(f"nodeDeviceInfo attribute {name!r} is a text")
+        if is_key(value):
+            raise BadItem(f"nodeDeviceInfo attribute {name!r} is for all to read; keys belong in credentials")
         pairs.append((name, value))
     return tuple(pairs)
 
@@ -343,5 +358,7 @@ def _masked(value: Any) -> Any:
     if isinstance(value, str):
         return WITHHELD if is_key(value) else value
     if isinstance(value, list):
-        return [WITHHELD if isinstance(each, str) and is_key(each) else each for each in value]
+        return [_masked(each) for each in value]
+    if isinstance(value, dict):
+        return {name: WITHHELD if _SECRETIVE.search(name) else _masked(each) for name, each in value.items()}
     return value
