@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
+from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.devices import Devices
 from stellwerk.app.handlers.expiry import Expiry
+from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
@@ -233,10 +236,18 @@ class Server:
             removed=removed,
             allow_nosec=settings.allow_nosec,
         )
-        tasks.spawn("provisioning resumed", provisioning.resume(tenant_id))
+        tasks.spawn("provisioning resumed", provisioning.resume(tenant_id, settings.tenant))
         accounts = Accounts(store, clock)
         self.generated_password = await accounts.ensure_first(settings.tenant, settings.admin_password or None)
-        await self._listen_http(store, commands, provisioning, entropy, limits)
+        devices = Devices(
+            store=store,
+            registry=registry,
+            clock=clock,
+            link=link,
+            listener=listening,
+            relabel=commands.delivery.relabel,
+        )
+        await self._listen_http(store, commands, provisioning, devices, entropy, limits)
         # What lives as long as the process need not be looked at again.
         gc.collect()
         gc.freeze()
@@ -257,6 +268,7 @@ class Server:
         store: SqliteStore,
         commands: Commands,
         provisioning: Provisioning,
+        devices: Devices,
         entropy: SystemEntropy,
         limits: Limits,
     ) -> None:
@@ -274,6 +286,9 @@ class Server:
             projected=store.projection,
             commands=commands,
             provisioning=provisioning,
+            devices=devices,
+            injecting=Injecting(store=store, projection=store.projection, clock=self._clock),
+            applications=Applications(store=store, clock=self._clock, entropy=entropy),
             tokens=Tokens(tokens, signed, required=settings.api_auth),
             clock=self._clock,
             entropy=entropy,

@@ -12,6 +12,7 @@ from starlette.routing import Mount as StarletteMount
 from starlette.routing import Route
 
 from stellwerk import __version__
+from stellwerk.northbound.oauth import oauth_routes
 from stellwerk.northbound.onem2m.face import OneM2MFace
 from stellwerk.northbound.onem2m.openapi import describe
 from stellwerk.northbound.onem2m.request import Mount
@@ -43,6 +44,8 @@ def build_http(services: Services, mounts: Sequence[Mount] | None = None) -> Fas
         # The prefix alone names no tenant, which is for the face to say.
         app.router.routes.append(Route(mount.prefix, endpoint=face, include_in_schema=False))
     app.include_router(health_routes(services))
+    if services.tokens.signed is not None:
+        app.include_router(oauth_routes(services, services.tokens.signed))
     document = _openapi(app, mounts)
 
     # The pages that usually show this document load their scripts from elsewhere; the document alone works offline.

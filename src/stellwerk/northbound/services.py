@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
+from stellwerk.app.handlers.applications import Applications
+from stellwerk.app.handlers.devices import Devices
+from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.ports import Clock, DecidingStore, Limits, MessageRecord, ProjectedStore
 from stellwerk.core.entropy import Entropy
@@ -28,8 +31,14 @@ class PostsCommands(Protocol):
         creator: str,
         labels: tuple[str, ...],
         requests: Sequence[CommandRequest | RefusedRequest],
+        expires_ms: int | None = None,
     ) -> MessageRecord:
-        """Raises `AlreadyExists` for a taken name and `ContainerFull`."""
+        """``expires_ms``: until when (UTC) a command may wait; None: as long as the server is set to. Raises
+        `AlreadyExists` for a taken name and `ContainerFull`."""
+        ...
+
+    async def cancel(self, device: DeviceRecord, message: MessageRecord) -> bool:
+        """End what of an outgoing message was not sent yet; False where all of it was."""
         ...
 
 
@@ -41,6 +50,9 @@ class Services:
     projected: ProjectedStore
     commands: PostsCommands
     provisioning: Provisioning
+    devices: Devices
+    injecting: Injecting
+    applications: Applications
     tokens: Tokens
     clock: Clock
     entropy: Entropy

@@ -2,16 +2,21 @@
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 import httpx
 import pytest
 
+from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.devices import Devices
+from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.provisioning import Provisioning
+from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.journal import JournalEntry
+from stellwerk.app.listening import Listening
 from stellwerk.app.ports import Commit, DeviceAnswer, Limits, NewDevice, PutRegistration
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
@@ -22,7 +27,7 @@ from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.link_format import decode_object_list
 from stellwerk.lwm2m.operations import Operation
 from stellwerk.lwm2m.schema.library import Library
-from stellwerk.northbound.auth import Access, Tokens
+from stellwerk.northbound.auth import Access, SignedTokens, Tokens
 from stellwerk.northbound.http import build_http
 from stellwerk.northbound.services import Services
 from stellwerk.storage.memory import MemoryStore
@@ -97,7 +102,7 @@ class World:
         self.store = MemoryStore(library=self.library, limits=self.limits, salt=bytes(16))
         self.tenant_id = await self.store.ensure_tenant("acme", NOW_MS)
         await self.store.ensure_tenant("other", NOW_MS)
-        registry = Registry(self.store)
+        registry = self.registry = Registry(self.store)
         self.observations = Observations(store=self.store, registry=registry, clock=self.clock, link=self.link)
         self.commands = Commands(
             store=self.store,
@@ -111,6 +116,9 @@ class World:
             limits=self.limits,
             awake_s=93.0,
         )
+        self.listening = Listening(self.tasks)
+        reading = Reading(store=self.store, registry=registry, clock=self.clock, link=self.link)
+        self.listening.connect(self.commands, self.observations, reading)
         self.removed: list[str] = []
         self.provisioning = Provisioning(
             store=self.store,
@@ -124,6 +132,16 @@ class World:
             projected=self.store.projection,
             commands=self.commands,
             provisioning=self.provisioning,
+            devices=Devices(
+                store=self.store,
+                registry=registry,
+                clock=self.clock,
+                link=self.link,
+                listener=self.listening,
+                relabel=self.commands.delivery.relabel,
+            ),
+            injecting=Injecting(store=self.store, projection=self.store.projection, clock=self.clock),
+            applications=Applications(store=self.store, clock=self.clock, entropy=self.entropy),
             tokens=Tokens(
                 {
                     "writer": Access(frozenset({"acme"})),
@@ -131,7 +149,8 @@ class World:
                     "foreign": Access(frozenset({"other"})),
                     "everything": Access(frozenset({"acme", "ghost"})),
                     "demo": Access(frozenset({"acme"}), loopback_only=True),
-                }
+                },
+                SignedTokens(bytes(range(32)), self.clock.wall_ms),
             ),
             clock=self.clock,
             entropy=self.entropy,
@@ -198,6 +217,10 @@ class World:
 
     def register(self, device: DeviceRecord) -> None:
         """The device is awake and known from now on."""
+        self.commit((), self.registering(device).changes)
+
+    def registering(self, device: DeviceRecord) -> Commit:
+        """What a Register of the device stores."""
         objects = decode_object_list(OBJECTS)
         types = self.library.for_device("1.1", {})
         peer = PeerId("udp", "127.0.0.1", 40000, "127.0.0.1", 5683)
@@ -216,9 +239,9 @@ class World:
             self.clock.wall_ms(),
             self.clock.wall_ms(),
         )
-        self.commit((), (PutRegistration(registration, 1 << 62),))
+        return Commit((), (PutRegistration(registration, 1 << 62),), lambda error: None)
 
-    def commit(self, entries: tuple[JournalEntry, ...], changes: tuple[Any, ...] = ()) -> None:
+    def commit(self, entries: tuple[JournalEntry, ...], changes: Sequence[Any] = ()) -> None:
         async def work() -> None:
             done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
             self.store.submit(Commit(entries, changes, done.set_result))

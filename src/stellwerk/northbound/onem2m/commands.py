@@ -31,6 +31,9 @@ VERBS: Final[dict[str, Verb]] = {
 }
 """Method words in upper case; both modes know all of them. From DISCOVER on they are ours."""
 
+COMPOSITES: Final = frozenset({"READ-COMPOSITE", "OBSERVE-COMPOSITE", "WRITE-COMPOSITE"})
+"""Words for operations on several paths at once, which are not there yet."""
+
 _KNOWN_ATTRIBUTES: Final = ", ".join(sorted(NAMES["1.2"]))
 _ATTRIBUTES: Final = {**{name: name for name in NAMES["1.2"]}, "step": "st", "steps": "st"}
 _MEMBERS: Final = frozenset({"method", "path", "value", "attributes", "args", "paths"})
@@ -185,8 +188,7 @@ def _from_text(part: _Part) -> Request:
         return _too_many(part.text)
     verb = VERBS.get(part.word.upper())
     if verb is None:
-        detail = f"{_short(part.word)} is no method; {_METHOD_HINT}"
-        return RefusedRequest("", part.path, "method-unknown", detail, part.text)
+        return RefusedRequest("", part.path, "method-unknown", _unknown(part.word), part.text)
     draft = _Draft(verb, part.path, part.text)
     if (flaw := _path_flaw(verb, part.path)) is not None:
         return draft.refuse("path-invalid", flaw)
@@ -262,8 +264,7 @@ def _from_object(item: Any) -> Request:
         return RefusedRequest("", shown_path, "method-unknown", hint, item)
     verb = VERBS.get(method.strip().upper())
     if verb is None:
-        hint = f"{_short(method)} is no method; {_METHOD_HINT}"
-        return RefusedRequest("", shown_path, "method-unknown", hint, item)
+        return RefusedRequest("", shown_path, "method-unknown", _unknown(method), item)
     draft = _Draft(verb, shown_path, item)
     if not isinstance(path, str):
         hint = f'the member "path" is {"missing" if path is None else _kind(path)}; write "path": "/3/0/0"'
@@ -412,6 +413,13 @@ def _with_attributes(draft: _Draft, pairs: list[tuple[str, str | None]]) -> Requ
     if draft.verb == "unobserve":
         return draft.accept()
     return draft.accept(attributes=attributes.to_query())
+
+
+def _unknown(word: str) -> str:
+    """Why a word is no method, and what is."""
+    if word.strip().upper() in COMPOSITES:
+        return f"{word.strip().upper()} is not supported yet; send one command for each path"
+    return f"{_short(word)} is no method; {_METHOD_HINT}"
 
 
 def _too_many(content: Any) -> RefusedRequest:

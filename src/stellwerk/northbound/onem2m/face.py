@@ -18,12 +18,15 @@ from stellwerk.core.ids import TenantId
 from stellwerk.northbound.auth import Access, Unauthorized
 from stellwerk.northbound.onem2m.addressing import find_tenant, locate
 from stellwerk.northbound.onem2m.create import create
+from stellwerk.northbound.onem2m.delete import delete
 from stellwerk.northbound.onem2m.errors import HTTP_STATUS, Refusal, Rsc, error_body
 from stellwerk.northbound.onem2m.identifiers import iso_timestamp, timestamp
 from stellwerk.northbound.onem2m.query import ATTRIBUTES_ONLY, NOTHING
-from stellwerk.northbound.onem2m.request import LARGEST_BODY, RELEASES, Mount, Request, build_request
-from stellwerk.northbound.onem2m.retrieve import Scope, retrieve
-from stellwerk.northbound.onem2m.tree import Base, Bin, Communication, Message, Node, SystemAe, Target, path_of
+from stellwerk.northbound.onem2m.request import LARGEST_BODY, RELEASES, Mount, Request, build_request, no_privilege
+from stellwerk.northbound.onem2m.retrieve import retrieve
+from stellwerk.northbound.onem2m.scope import Scope
+from stellwerk.northbound.onem2m.tree import Target, path_of
+from stellwerk.northbound.onem2m.update import update
 from stellwerk.northbound.services import Services
 
 log = structlog.get_logger(__name__)
@@ -38,6 +41,11 @@ DEADLINE_S: Final = 30.0
 METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 _WITH_BODY: Final = frozenset({"POST", "PUT"})
 _RELEASE: Final = b"4"
+ADDRESS: Final = 2
+ADDRESS_AND_ATTRIBUTES: Final = 3
+MODIFIED: Final = 9
+"""Result contents of a create and an update (§4.3)."""
+
 _JSON: Final = (b"content-type", b"application/json; charset=utf-8")
 
 
@@ -112,6 +120,7 @@ class OneM2MFace:
             raise Refusal(Rsc.NOT_FOUND, f"there is no resource {f'{tenant}{path}'[:120]!r}")
         self._tenants[tenant] = tenant_id
         found = Scope(self._services, tenant_id, tenant, access.role)
+        await self._check_originator(found, request)
         target = await locate(found, request.segments)
         match method:
             case "GET":
@@ -119,9 +128,16 @@ class OneM2MFace:
             case "POST":
                 return await self._post(found, target, request)
             case "DELETE":
-                return await self._delete(found, target)
+                return await self._delete(found, target, request)
             case _:
-                raise await self._no_update(found, target)
+                return await self._put(found, target, request)
+
+    async def _check_originator(self, scope: Scope, request: Request) -> None:
+        """Standards clients are known here, or are about to register (§3)."""
+        if not request.strict or (request.method == "POST" and not request.segments):
+            return
+        if not await self._services.applications.is_registered(scope.tenant_id, scope.tenant, request.origin):
+            raise no_privilege(request.origin, strict=True)
 
     def _authenticate(self, scope: AsgiScope, headers: dict[bytes, bytes]) -> Access:
         authorization = headers.get(b"authorization")
@@ -148,43 +164,40 @@ class OneM2MFace:
 
     async def _post(self, scope: Scope, target: Target, request: Request) -> Answer:
         rcn = request.query.rcn
-        if rcn not in (None, ATTRIBUTES_ONLY, NOTHING):
-            raise Refusal(Rsc.NOT_IMPLEMENTED, f"rcn={rcn} is not supported for a create; use 1 or 0")
-        resource = await create(scope, target, request)
-        parts = (request.tenant, *path_of(target), resource.attributes["rn"])
+        if rcn not in (None, NOTHING, ATTRIBUTES_ONLY, ADDRESS, ADDRESS_AND_ATTRIBUTES):
+            raise Refusal(Rsc.NOT_IMPLEMENTED, f"rcn={rcn} is not supported for a create; use 0, 1, 2 or 3")
+        created = (await create(scope, target, request)).shown_to(request.strict)
+        parts = (request.tenant, *path_of(target), created.attributes["rn"])
         location = self._mount.prefix + "".join(f"/{quote(part, safe=':@~')}" for part in parts)
-        document = None if rcn == NOTHING else resource.document(request.form(resource.resource_type))
+        document: dict[str, Any] | None = None
+        if rcn == ADDRESS:
+            document = {"m2m:uri": "/".join(parts)}
+        elif rcn != NOTHING:
+            document = created.document(request.form(created.resource_type))
+            if rcn == ADDRESS_AND_ATTRIBUTES:
+                document = {"m2m:rce": {"uri": "/".join(parts), **document}}
         return Answer(Rsc.CREATED, document, ((b"content-location", location.encode()),))
 
-    async def _delete(self, scope: Scope, target: Target) -> Answer:
-        match target:
-            case Node(name):
-                device = await scope.device(name)
-                if not await self._services.provisioning.remove(device):
-                    raise Refusal(Rsc.NOT_FOUND, f"device {name!r} is gone already")
-                return Answer(Rsc.DELETED)
-            case Base() | SystemAe() | Bin() | Communication():
-                raise Refusal(
-                    Rsc.OPERATION_NOT_ALLOWED, "this resource comes with the tenant and cannot be deleted", ("GET",)
-                )
-        raise Refusal(
-            Rsc.NOT_IMPLEMENTED, "deleting this resource is not supported; DELETE of a node removes the device"
-        )
+    async def _put(self, scope: Scope, target: Target, request: Request) -> Answer:
+        rcn = request.query.rcn
+        if rcn is None:
+            rcn = MODIFIED if request.strict else ATTRIBUTES_ONLY
+        if rcn not in (NOTHING, ATTRIBUTES_ONLY, MODIFIED):
+            raise Refusal(Rsc.NOT_IMPLEMENTED, f"rcn={rcn} is not supported for an update; use 0, 1 or 9")
+        updated, names = await update(scope, target, request)
+        if rcn == NOTHING:
+            return Answer(Rsc.UPDATED)
+        shown = updated.shown_to(request.strict)
+        if rcn == MODIFIED:
+            shown = shown.only((*names, "lt"))
+        return Answer(Rsc.UPDATED, shown.document(request.form(shown.resource_type)))
 
-    async def _no_update(self, scope: Scope, target: Target) -> Refusal:
-        match target:
-            case Message(device, _, _):
-                await scope.device(device)
-                return Refusal(
-                    Rsc.OPERATION_NOT_ALLOWED, "a contentInstance cannot be updated; post a new one", ("GET",)
-                )
-            case Base() | SystemAe() | Bin() | Communication():
-                return Refusal(
-                    Rsc.OPERATION_NOT_ALLOWED, "this resource belongs to the system and stays as it is", ("GET",)
-                )
-            case Node(device):
-                await scope.device(device)
-        return Refusal(Rsc.NOT_IMPLEMENTED, "updating this resource is not supported")
+    async def _delete(self, scope: Scope, target: Target, request: Request) -> Answer:
+        rcn = request.query.rcn
+        if rcn not in (None, NOTHING):
+            raise Refusal(Rsc.NOT_IMPLEMENTED, f"rcn={rcn} is not supported for a delete; use 0")
+        await delete(scope, target, request)
+        return Answer(Rsc.DELETED)
 
     async def _send(self, answer: Answer, asked: dict[bytes, bytes], send: Send) -> None:
         release = asked.get(b"x-m2m-rvi", b"").strip()

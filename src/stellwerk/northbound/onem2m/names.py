@@ -26,7 +26,9 @@ ENVELOPES: Final[dict[str, tuple[int, str]]] = {
     "m2m:dvc": (MGMT_OBJ, "deviceCapability"),
     "m2m:rbo": (MGMT_OBJ, "reboot"),
     "m2m:evl": (MGMT_OBJ, "eventLog"),
+    # What the vendor writes, and what standards clients do (TS-0022).
     "m2m:crds": (MGMT_OBJ, "credentials"),
+    "dcfg:crds": (MGMT_OBJ, "dcfg:credentials"),
     # Vendor flexContainers keep their envelope in both forms.
     "dtiot:noPRt": (FCNT, "dtiot:noPRt"),
     "dtiot:prRRe": (FCNT, "dtiot:prRRe"),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -24,12 +25,13 @@ from stellwerk.northbound.services import Naming
 
 LARGEST_BODY: Final = 1 << 20
 RELEASES: Final = frozenset({"1", "2", "2a", "3", "4", "5"})
-SYSTEM_ORIGINATORS: Final = frozenset({"CAdmin", "CDevice-Provisioning", "CNI-IPE"})
-"""Originators that exist in every tenant (§5)."""
+DEEPEST: Final = 64
+"""Lists and objects inside each other; what is nested deeper has no use here and costs stack everywhere."""
 
 _FULL_BY_DEFAULT: Final = frozenset({CIN, MGMT_OBJ, NOD})
 _MEDIA_TYPES: Final = frozenset({"application/json", "application/vnd.onem2m-res+json"})
 _RESOURCE_NAME = re.compile(r"[0-9A-Za-z._~:@-]{1,255}")
+_TIMESTAMP = re.compile(r"([0-9]{8}T[0-9]{6})(?:,([0-9]{1,6}))?")
 _VIRTUAL_NAMES: Final = frozenset({"la", "ol", "fopt"})
 _READ_ONLY: Final = frozenset({"ty", "ri", "pi", "ct", "lt", "st", "cs"})
 
@@ -83,8 +85,8 @@ def build_request(
     query_string: bytes,
     body: bytes,
 ) -> Request:
-    """Check what every request has to have. ``path``: what follows the tenant, with its leading slash, or empty.
-    Raises `Refusal`."""
+    """Check what every request has to have; whether the originator is registered is asked elsewhere. ``path``: what
+    follows the tenant, with its leading slash, or empty. Raises `Refusal`."""
     origin = _header(headers, b"x-m2m-origin")
     if not origin:
         raise Refusal(Rsc.BAD_REQUEST, "the header X-M2M-Origin is missing; send the AE-ID of the caller, like CAdmin")
@@ -95,11 +97,8 @@ def build_request(
         known = ", ".join(sorted(RELEASES))
         raise Refusal(Rsc.RELEASE_VERSION_NOT_SUPPORTED, f"X-M2M-RVI {release[:20]!r} is not supported; {known} are")
     strict = release is not None
-    if not origin.startswith("C") or (strict and origin not in SYSTEM_ORIGINATORS):
-        right = "a registered AE or CAdmin" if strict else "an AE-ID starting with C"
-        raise Refusal(
-            Rsc.ORIGINATOR_HAS_NO_PRIVILEGE, f"X-M2M-Origin {origin[:60]!r} has no privilege here; use {right}"
-        )
+    if not origin.startswith("C"):
+        raise no_privilege(origin, strict)
     if path.endswith("/"):
         if strict:
             raise Refusal(Rsc.BAD_REQUEST, "the path ends with a slash; leave it out")
@@ -121,6 +120,12 @@ def build_request(
     )
 
 
+def no_privilege(origin: str, strict: bool) -> Refusal:
+    """The originator is none that may ask for this."""
+    right = "a registered AE or CAdmin" if strict else "an AE-ID starting with C"
+    return Refusal(Rsc.ORIGINATOR_HAS_NO_PRIVILEGE, f"X-M2M-Origin {origin[:60]!r} has no privilege here; use {right}")
+
+
 def _header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = headers.get(name)
     return None if value is None else value.decode("latin-1").strip()
@@ -139,10 +144,7 @@ def _full_name(value: str | None) -> bool | None:
 
 def resource_type(request: Request) -> int:
     """``ty`` of a create's Content-Type. Raises `Refusal`."""
-    media, *parameters = (request.content_type or "").split(";")
-    if media.strip().lower() not in _MEDIA_TYPES:
-        shown = repr(request.content_type[:60]) if request.content_type else "missing"
-        raise Refusal(Rsc.UNSUPPORTED_MEDIA_TYPE, f"Content-Type is {shown}; send application/json;ty=<resource type>")
+    parameters = _media_type_parameters(request, "application/json;ty=<resource type>")
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "ty":
@@ -155,6 +157,19 @@ def resource_type(request: Request) -> int:
     raise Refusal(Rsc.BAD_REQUEST, "Content-Type does not say ty; send for example application/json;ty=4")
 
 
+def check_media_type(request: Request) -> None:
+    """What an update is written in; it needs no ``ty``. Raises `Refusal`."""
+    _media_type_parameters(request, "application/json")
+
+
+def _media_type_parameters(request: Request, right: str) -> list[str]:
+    media, *parameters = (request.content_type or "").split(";")
+    if media.strip().lower() not in _MEDIA_TYPES:
+        shown = repr(request.content_type[:60]) if request.content_type else "missing"
+        raise Refusal(Rsc.UNSUPPORTED_MEDIA_TYPE, f"Content-Type is {shown}; send {right}")
+    return parameters
+
+
 def decode_resource(request: Request, expected: int, shape: str) -> tuple[str, dict[str, Any]]:
     """The body's one resource: its short envelope and its attributes by short name. ``shape``: what the body should
     look like, for people. Raises `Refusal`."""
@@ -162,10 +177,12 @@ def decode_resource(request: Request, expected: int, shape: str) -> tuple[str, d
         raise Refusal(Rsc.BAD_REQUEST, f"the body is empty; send {shape}")
     try:
         decoded = msgspec.json.decode(request.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise Refusal(Rsc.BAD_REQUEST, f"the body is not JSON ({error}); send {shape}") from None
     except RecursionError:
-        raise Refusal(Rsc.BAD_REQUEST, f"the body is nested too deeply; send {shape}") from None
+        raise _too_deep(shape) from None
+    if request.body.count(b"[") + request.body.count(b"{") > DEEPEST and _is_deeper(decoded, DEEPEST):
+        raise _too_deep(shape)
     if not isinstance(decoded, dict) or len(decoded) != 1:
         raise Refusal(Rsc.BAD_REQUEST, f"the body is not an object with one resource in it; send {shape}")
     ((name, attributes),) = decoded.items()
@@ -173,7 +190,7 @@ def decode_resource(request: Request, expected: int, shape: str) -> tuple[str, d
     if envelope is None or (request.strict and name != envelope):
         raise Refusal(Rsc.BAD_REQUEST, f"{name[:40]!r} is no resource; send {shape}")
     if ENVELOPES[envelope][0] != expected:
-        raise Refusal(Rsc.BAD_REQUEST, f"Content-Type says ty={expected}, but the body holds {name!r}; send {shape}")
+        raise Refusal(Rsc.BAD_REQUEST, f"the body holds {name!r}, which is not ty={expected}; send {shape}")
     if not isinstance(attributes, dict):
         raise Refusal(Rsc.BAD_REQUEST, f"{name!r} is not an object; send {shape}")
     if request.strict:
@@ -182,6 +199,35 @@ def decode_resource(request: Request, expected: int, shape: str) -> tuple[str, d
         return envelope, to_short(attributes)
     except NamedTwice as error:
         raise Refusal(Rsc.BAD_REQUEST, str(error)) from None
+
+
+def _too_deep(shape: str) -> Refusal:
+    return Refusal(Rsc.BAD_REQUEST, f"the body is nested too deeply, {DEEPEST} levels are possible; send {shape}")
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return False
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def wanted_changes(request: Request, attributes: dict[str, Any], writable: frozenset[str]) -> dict[str, Any]:
+    """What an update wants changed, None where an attribute is to go. Strict clients hear of each attribute that cannot
+    be; others may send a whole resource back, as long as something in it can. Raises `Refusal`."""
+    check_attributes(request, attributes, writable)
+    changes = {name: value for name, value in attributes.items() if name in writable}
+    if not changes:
+        right = ", ".join(sorted(writable))
+        raise Refusal(Rsc.CONTENTS_UNACCEPTABLE, f"nothing in the body can be changed here; possible are {right}")
+    return changes
 
 
 def check_attributes(request: Request, attributes: dict[str, Any], writable: frozenset[str]) -> None:
@@ -217,6 +263,45 @@ def wanted_labels(attributes: dict[str, Any]) -> tuple[str, ...]:
     if not isinstance(labels, list) or not all(isinstance(each, str) for each in labels):
         raise Refusal(Rsc.BAD_REQUEST, 'lbl is a list of texts, like ["key:value"]')
     return tuple(labels)
+
+
+def wanted_text(attributes: dict[str, Any], name: str, example: str, longest: int = 255) -> str | None:
+    """A text attribute, None where it is absent. Raises `Refusal`."""
+    value = attributes.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value or len(value) > longest:
+        raise Refusal(Rsc.BAD_REQUEST, f"{name} is a text of 1 to {longest} characters, like {example}")
+    return value
+
+
+def wanted_expiry(attributes: dict[str, Any], now_ms: int) -> int | None:
+    """``et`` as UTC milliseconds: a time as `identifiers.timestamp` writes it, or how many milliseconds from now
+    (TS-0004, absRelTimestamp). None where it is absent. Raises `Refusal`."""
+    value = attributes.get("et")
+    if value is None:
+        return None
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if text.isascii() and text.isdigit() and len(text) <= 12:
+        at_ms = now_ms + int(text)
+    else:
+        at_ms = _utc_ms(text)
+    if at_ms <= now_ms:
+        raise Refusal(Rsc.BAD_REQUEST, f"et={text[:40]!r} is over already; a command would not be sent")
+    return at_ms
+
+
+def _utc_ms(text: str) -> int:
+    found = _TIMESTAMP.fullmatch(text)
+    try:
+        if found is None:
+            raise ValueError(text)
+        moment = datetime.strptime(found[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        shape = "20261128T140000 in UTC, or milliseconds from now like 60000"
+        raise Refusal(Rsc.BAD_REQUEST, f"et={text[:40]!r} is no time; write {shape}") from None
+    fraction = found[2] or ""
+    return int(moment.timestamp()) * 1000 + int(f"{fraction:0<3}"[:3])
 
 
 def creator(request: Request, attributes: dict[str, Any]) -> str:

@@ -137,6 +137,72 @@ def test_unobserve_takes_the_same_parameters_and_ignores_them():
     assert request == CommandRequest("unobserve", "/3303/0/5700", "UNOBSERVE /3303/0/5700?pmin=10&gt=3")
 
 
+@pytest.mark.spec("D2C 7.2")
+@pytest.mark.parametrize(
+    ("content", "verb"),
+    [
+        ("DISCOVER /3/0", "discover"),
+        ("discover /3303?depth=2", "discover"),
+        ("DELETE /3303/1", "delete"),
+        ("DELETE /3/0/11/0", "delete"),
+        ("CREATE /3303", "create"),
+        ('CREATE /3303/1 {"5701": "Cel"}', "create"),
+        ("WRITE-ATTRIBUTES /3303/0/5700?pmin=5&pmax", "write-attributes"),
+        ("CANCEL /3303/0/5700", "unobserve"),
+        ({"method": "DISCOVER", "path": "/3/0"}, "discover"),
+        ({"method": "Create", "path": "/3303/1", "value": {"5701": "Cel"}}, "create"),
+        ({"method": "DELETE", "path": "/3303/1"}, "delete"),
+        ({"method": "WRITE-ATTRIBUTES", "path": "/3/0", "attributes": {"pmin": 5, "pmax": None}}, "write-attributes"),
+    ],
+)
+def test_the_methods_that_are_ours_take_both_modes(content: Any, verb: str):
+    request = only(content)
+    assert isinstance(request, CommandRequest), request
+    assert (request.verb, request.content) == (verb, content)
+
+
+@pytest.mark.spec("D2C 7.2")
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        ('WRITE /3442/0 {"110": "Hello; you", "120": [1, 2]}', {"110": "Hello; you", "120": [1, 2]}),
+        ('CREATE /3442/1 {"110": "}"} ; READ /3', {"110": "}"}),
+        ({"method": "WRITE", "path": "/3442/0", "value": {"110": "Hello"}}, {"110": "Hello"}),
+    ],
+)
+def test_an_instance_is_written_as_json_of_its_resources(content: Any, value: Any):
+    request = parse_commands(content, None)[0]
+    assert isinstance(request, CommandRequest), request
+    assert (request.value, request.has_value, request.from_text) == (value, True, False)
+
+
+@pytest.mark.spec("D2C 7.2")
+def test_attributes_are_unset_with_a_name_alone_or_with_null():
+    for content in (
+        "WRITE-ATTRIBUTES /3/0/9?pmin=5&pmax",
+        {"method": "WRITE-ATTRIBUTES", "path": "/3/0/9", "attributes": {"pmin": 5, "pmax": None}},
+    ):
+        request = only(content)
+        assert isinstance(request, CommandRequest)
+        assert set(request.attributes) == {("pmin", "5"), ("pmax", None)}
+
+
+@pytest.mark.spec("D2C 7.2", "D2C 12")
+@pytest.mark.parametrize(
+    "content",
+    [
+        "READ-COMPOSITE /3/0/0 /6",
+        "observe-composite /3",
+        {"method": "Read-Composite", "paths": ["/3/0/0", "/6"]},
+        {"method": "WRITE-COMPOSITE", "path": "/", "value": {"/3/0/14": "+01"}},
+    ],
+)
+def test_operations_on_several_paths_are_said_to_be_missing(content: Any):
+    refused = refusal(content)
+    assert (refused.reason, STATUS[refused.reason][0]) == ("method-unknown", 405)
+    assert "not supported yet" in refused.detail
+
+
 @pytest.mark.spec("D2C 7.2", "D2C 12")
 @pytest.mark.parametrize(
     ("content", "reason", "method"),
@@ -173,6 +239,22 @@ def test_unobserve_takes_the_same_parameters_and_ignores_them():
         ({"method": "OBS", "path": "/3", "attributes": {"pmin": [1]}}, "adapter-bad-request", "observe"),
         ({"method": "WRITE", "path": "/1/0/1", "vlaue": 1}, "adapter-bad-request", "write"),
         ({"method": "READ", "path": "/1/0/1", "value": 1}, "adapter-bad-request", "read"),
+        ("WRITE /3442/0 Hello", "adapter-bad-request", "write"),
+        ("WRITE /3442/0 [1]", "adapter-bad-request", "write"),
+        ("CREATE /3442/0/1", "path-invalid", "create"),
+        ("CREATE /3442 Hello", "adapter-bad-request", "create"),
+        ("CREATE /3442?x=1", "path-invalid", "create"),
+        ("DELETE /3442", "path-invalid", "delete"),
+        ("DELETE /3442/0 x", "adapter-bad-request", "delete"),
+        ("DISCOVER /3?pmin=1", "adapter-bad-request", "discover"),
+        ("DISCOVER /3?depth=9", "adapter-bad-request", "discover"),
+        ("WRITE /1/0/1?pmin=1 x", "path-invalid", "write"),
+        ("UNOBSERVE /3 now", "adapter-bad-request", "unobserve"),
+        ({"method": "OBS", "path": "/3", "attributes": 5}, "adapter-bad-request", "observe"),
+        ({"method": "EXE", "path": "/3/0/4", "args": "1", "value": "2"}, "adapter-bad-request", "exec"),
+        ({"method": "EXE", "path": "/3/0/4", "args": 10}, "adapter-bad-request", "exec"),
+        ({"method": "EXE", "path": "/3/0/4", "args": True}, "adapter-bad-request", "exec"),
+        ("READ\u00a0/3\u0000", "path-invalid", "read"),
         ("", "adapter-bad-request", ""),
         (" ; ;", "adapter-bad-request", ""),
         ([], "adapter-bad-request", ""),

@@ -1,10 +1,12 @@
 """Provisioning requests over HTTP and what becomes of them."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from stellwerk.app.ports import NewDevice
+from stellwerk.device.record import PSK
 
 REQUEST = "/device-provisioning/request"
 RESPONSE = "/device-provisioning/response"
@@ -90,6 +92,7 @@ def test_long_names_in_a_request_mean_the_same(world: Any):
         (item("slash/ed"), "characters"),
         (item("x" * 256), "characters"),
         (item("device-communication"), "reserved"),
+        (item("la"), "reserved"),
         (item(7), "text"),
         ({"noRNe": "x", "profe": "SCS-LwM2M"}, "nodeID (ni) is missing"),
         ({**item(), "ni": "a b"}, "nodeID"),
@@ -98,6 +101,13 @@ def test_long_names_in_a_request_mean_the_same(world: Any):
         ({**item(), "profe": "nonsense"}, "SCS-LwM2M"),
         (item(lbl="a:b"), "list of texts"),
         (item(lbl=["a:b", 3]), "list of texts"),
+        (item(nCr=["psk-id:x"]), "psk:<key> is missing"),
+        (item(nCr=["psk:c2VjcmV0"]), "psk-id:<identity> is missing"),
+        (item(nCr=["psk-id:x", "psk-hex:abc"]), "hex digits"),
+        (item(nCr=["psk-id:x", "psk:a", "psk-text:b"]), "two keys"),
+        (item(nCr=["password:x"]), "begin with"),
+        (item(psk="c2VjcmV0"), "nodeCredentials"),
+        (item(lbl=["psk:c2VjcmV0"]), "for all to read"),
         (item(nodeDeviceGroups=["somewhere"]), "unknown device group"),
         (item(ICCID=898), "ICCID"),
         (item(ndvi=[]), "nodeDeviceInfo"),
@@ -126,6 +136,59 @@ def test_duplicates_are_errors_inside_a_request_and_across_requests(world: Any):
     assert "node ID 'urn:gsma:imei:twin' exists already" in outcome["inEMs"][1]
     again = result(world, order(world, item("twin")))
     assert (again["resSs"], again["geEMe"]) == (3, "total: 1, processed: 0, errors: 1")
+
+
+@pytest.mark.spec("D2C 6.2", "D2C 6.5")
+def test_a_device_made_with_a_key_has_it_and_no_other_gets_its_identity(world: Any):
+    key = ["psk-id:id-1", "psk:dGVzdDEyMw=="]
+    stored = order(world, item("one", nCr=key), item("two", nodeCredentials=key), item("three", nCr=[]))
+    outcome = result(world, stored)
+    assert outcome["geEMe"] == "total: 3, processed: 2, errors: 1"
+    assert outcome["inEMs"] == ["item 2 (two): PSK identity 'id-1' exists already; choose another"]
+    device = world.run(world.store.device_by_name(world.tenant_id, "one"))
+    assert device.security == PSK
+    credential = world.run(world.store.credential_of(device.device_id))
+    assert (credential.identity, credential.secret, credential.key) == ("id-1", "dGVzdDEyMw==", b"test123")
+    assert "dGVzdDEyMw" not in str(world.run(world.store.resources(world.tenant_id, REQUEST.removeprefix("/"), 9, 0)))
+    assert world.get("/one/credentials").json()["credentials"]["credentialSecret"] == "dGVzdDEyMw=="
+    assert world.get("/two").status_code == world.get("/three/credentials").status_code == 404
+
+
+@pytest.mark.spec("D2C 6.1")
+def test_the_stored_request_never_holds_a_key_wherever_it_stood(world: Any):
+    places = [
+        {"nodeCredentials": ["psk-id:a", "psk-text:hidden-key"]},
+        {"nCr": {"psk": "hidden-key"}},
+        {"password": "hidden-key"},
+        {"lbl": ["psk:hidden-key"]},
+        {"ndvi": {"dc": "psk:hidden-key"}},
+        {"comment": ["x", "psk-hex:hidden-key"]},
+        {"nested": {"deep": ["psk:hidden-key"]}},
+    ]
+    stored = order(world, *(item(f"device{number}", **place) for number, place in enumerate(places)))
+    everything = str(world.run(world.store.resources(world.tenant_id, REQUEST.removeprefix("/"), 9, 0)))
+    assert "hidden-key" not in everything + str(stored) + str(result(world, stored))
+
+
+@pytest.mark.spec("D2C 6.5")
+def test_a_server_may_refuse_devices_without_a_key(world: Any):
+    world.provisioning._allow_nosec = False
+    outcome = result(world, order(world, item("open"), item("safe", nCr=["psk-id:x", "psk:c2VjcmV0"])))
+    assert outcome["resSs"] == 2
+    assert "devices without a key are not allowed here" in outcome["inEMs"][0]
+    assert world.get("/safe").status_code == 200
+
+
+@pytest.mark.spec("D2C 6.1", "D2C 6.2")
+def test_a_thousand_devices_are_one_request(world: Any):
+    items = [item(f"bulk-{number}", nCr=[f"psk-id:{number}", f"psk:key-{number}"]) for number in range(999)]
+    stored = order(world, *items, item("bulk-7"))
+    while world.get(f"{RESPONSE}/responseToRequest-{stored['ri']}").status_code == 404:
+        world.run(asyncio.sleep(0.002))
+    outcome = result(world, stored)
+    assert outcome["geEMe"] == "total: 1000, processed: 999, errors: 1"
+    assert outcome["inEMs"] == ["item 1000 (bulk-7): device name 'bulk-7' exists already; choose another"]
+    assert len(stored["reqLt"]) == 1000
 
 
 @pytest.mark.spec("D2C 6.7")
@@ -194,6 +257,18 @@ def test_a_request_that_makes_no_sense_is_refused_as_a_whole(world: Any, body: d
     assert (answer.status_code, answer.headers["x-m2m-rsc"]) == (400, "4000")
     assert says in answer.json()["m2m:dbg"]
     assert world.get(f"{REQUEST}?rcn=8").json() == {"m2m:cnt": {}}
+
+
+@pytest.mark.spec("D2C 6.2")
+def test_old_requests_and_their_results_can_be_deleted_and_not_changed(world: Any):
+    stored = order(world, item())
+    response = f"{RESPONSE}/responseToRequest-{stored['ri']}"
+    for path in (f"{REQUEST}/{stored['rn']}", response):
+        changed = world.call("PUT", path, json={"dtiot:noPRt": {"lbl": ["x"]}})
+        assert (changed.status_code, changed.headers["x-m2m-rsc"]) == (405, "4005")
+        assert world.call("DELETE", path).headers["x-m2m-rsc"] == "2002"
+        assert world.call("DELETE", path).headers["x-m2m-rsc"] == "4004"
+    assert world.get("/myLwM2M-Device01").status_code == 200
 
 
 def test_a_request_name_that_is_taken_is_a_conflict(world: Any):

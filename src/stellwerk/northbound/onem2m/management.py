@@ -1,0 +1,85 @@
+"""Management objects below a node that people write: ``credentials`` and ``device-info`` (contract §6.5, §9)."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from stellwerk.app.handlers.provisioning import BadItem, check_info
+from stellwerk.device.record import Credential
+from stellwerk.northbound.onem2m.errors import Refusal, Rsc
+from stellwerk.northbound.onem2m.request import wanted_text
+from stellwerk.northbound.onem2m.tree import CREDENTIALS, DEVICE_INFO
+
+CREDENTIAL_ENVELOPES: Final = ("m2m:crds", "dcfg:crds")
+INFO_ENVELOPE: Final = "m2m:dvi"
+CREDENTIAL_SHAPE: Final = '{"m2m:crds": {"mgd": 1029, "crid": "<identity>", "crse": "<base64 key>"}}'
+INFO_SHAPE: Final = '{"m2m:dvi": {"mgd": 1007, "man": "<manufacturer>"}}'
+
+CREDENTIAL_CHANGEABLE: Final = frozenset({"crid", "crse", "dc"})
+INFO_CHANGEABLE: Final = frozenset(
+    {
+        *("dc", "dlb", "man", "mod", "smod", "dty", "dvnm", "fwv", "swv", "hwv", "osv", "cnty", "loc"),
+        *("syst", "ptl", "mfd", "mfdl", "spur", "purl"),
+    }
+)
+_OF_EVERY_NEW_ONE: Final = frozenset({"rn", "mgd", "cr", "et", "acpi", "lbl"})
+CREDENTIAL_WRITABLE: Final = CREDENTIAL_CHANGEABLE | _OF_EVERY_NEW_ONE
+INFO_WRITABLE: Final = INFO_CHANGEABLE | _OF_EVERY_NEW_ONE
+
+_DEFINITIONS: Final = {CREDENTIALS: 1029, DEVICE_INFO: 1007}
+
+
+def check_identity_of(attributes: dict[str, Any], name: str) -> None:
+    """A node has one management object of each kind, under a name of its own. Raises `Refusal`."""
+    definition = _DEFINITIONS[name]
+    given = attributes.get("mgd", definition)
+    if isinstance(given, bool) or given != definition:
+        raise Refusal(Rsc.BAD_REQUEST, f"mgd is {definition} for {name}")
+    if attributes.get("rn") not in (None, name):
+        raise Refusal(Rsc.BAD_REQUEST, f"rn is {name}; a node has one of these")
+
+
+def wanted_credential(envelope: str, attributes: dict[str, Any]) -> Credential:
+    """The key of a new ``credentials``. Raises `Refusal`; the text never says what the key was."""
+    parts = wanted_parts(attributes)
+    for name in ("crid", "crse"):
+        if name not in parts:
+            raise Refusal(Rsc.BAD_REQUEST, f"the attribute {name} is missing; send {CREDENTIAL_SHAPE}")
+    return Credential(parts["crid"], parts["crse"], parts.get("dc", "cred"), envelope)
+
+
+def wanted_parts(attributes: dict[str, Any]) -> dict[str, str]:
+    """``crid``, ``crse`` and ``dc``, those that are given. Raises `Refusal`."""
+    if attributes.get("crtk") is not None:
+        raise Refusal(Rsc.NOT_IMPLEMENTED, "tokens (crtk) are not supported; give an identity (crid) and a key (crse)")
+    parts: dict[str, str] = {}
+    for name, example in (("crid", "an identity"), ("dc", "a description")):
+        text = wanted_text(attributes, name, example)
+        if text is not None:
+            parts[name] = text
+        elif name == "crid" and name in attributes:
+            raise Refusal(Rsc.BAD_REQUEST, "crid cannot be taken away; delete the credentials")
+    if "crse" in attributes:
+        secret = attributes["crse"]
+        if not isinstance(secret, str):
+            raise Refusal(Rsc.BAD_REQUEST, "crse is the key as text: base64, or psk-hex: or psk-text: and then the key")
+        parts["crse"] = secret.removeprefix("psk:")
+    return parts
+
+
+def wanted_info(attributes: dict[str, Any], known: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+    """Attributes of ``device-info``: those of ``known``, as ``attributes`` changes them; null takes one away. Raises
+    `Refusal`."""
+    info = dict(known)
+    for name in attributes:
+        if attributes[name] is None:
+            info.pop(name, None)
+    try:
+        info |= dict(check_info({name: attributes[name] for name in attributes if name in INFO_CHANGEABLE}))
+    except BadItem as error:
+        raise Refusal(Rsc.BAD_REQUEST, str(error)) from None
+    return info
+
+
+def not_there(envelope: str) -> Refusal:
+    """Other management objects follow the device, which is not there yet."""
+    return Refusal(Rsc.NOT_IMPLEMENTED, f"{envelope} below a node is not supported; credentials and device-info are")
