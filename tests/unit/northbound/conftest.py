@@ -270,3 +270,11 @@ def world() -> Iterator[World]:
     world = World()
     yield world
     world.close()
+
+
+@pytest.fixture(scope="module")
+def long_lived_world() -> Iterator[World]:
+    """One for all examples of a property."""
+    world = World()
+    yield world
+    world.close()

@@ -38,6 +38,13 @@ _CHILDREN: Final[list[dict[str, Any]]] = [
 _DEVICE: Final = "/device-communication/{device}"
 _CONTAINERS: Final = ("outgoing-msg", "sent-msg", "received-msg")
 _COMMAND: Final = {"m2m:cin": {"con": "READ /3/0/0"}}
+_DATA: Final = {"m2m:cin": {"con": {"temperature": 21.5}, "cnf": "application/json:0"}}
+_LABELS: Final = {"m2m:nod": {"lbl": ["d2c-uplink-property_Room:2035"]}}
+_KEY: Final = {"m2m:crds": {"mgd": 1029, "crid": "device001", "crse": "psk-hex:00112233445566778899aabbccddeeff"}}
+_INFO: Final = {"m2m:dvi": {"mgd": 1007, "man": "Maker"}}
+_APPLICATION: Final = {
+    "m2m:ae": {"rn": "myApplication", "api": "NmyApplication", "poa": ["https://example.com/hook"]},
+}
 _ORDER: Final = {
     "dtiot:noPRt": {
         "opern": 1,
@@ -50,12 +57,26 @@ def describe(prefix: str) -> dict[str, Any]:
     """Path items of a mount at ``prefix``, by path."""
     base = prefix + "/{tenant}"
     paths: dict[str, Any] = {
-        base: {"get": _retrieve("The tenant, a CSEBase", children=True)},
+        base: {
+            "get": _retrieve("The tenant, a CSEBase", children=True),
+            "post": _create("Register an application", 2, _APPLICATION),
+        },
         f"{base}/{{device}}": {
             "get": _retrieve("A device: node ID, labels, when it was last heard", children=True),
+            "put": _update("Replace a device's labels", _LABELS),
+            "post": _create("Give a device a key or a description", 13, _KEY),
             "delete": _operation("Remove a device with everything that is its own", {"200": "removed"}),
         },
-        f"{base}/{{device}}/device-info": {"get": _retrieve("What a device is: manufacturer, model, versions")},
+        f"{base}/{{device}}/device-info": {
+            "get": _retrieve("What a device is: manufacturer, model, versions"),
+            "put": _update("Change what people know of a device", _INFO),
+            "delete": _operation("Forget what people know of a device", {"200": "removed"}),
+        },
+        f"{base}/{{device}}/credentials": {
+            "get": _retrieve("A device's key, for tokens that may write"),
+            "put": _update("Change a device's key", _KEY),
+            "delete": _operation("Take a device's key away", {"200": "removed"}),
+        },
         f"{base}/device-provisioning/request": {
             "get": _retrieve("Provisioning requests", children=True),
             "post": _create("Create (opern 1) or remove (opern 2) devices", 28, _ORDER),
@@ -67,10 +88,14 @@ def describe(prefix: str) -> dict[str, Any]:
     for container in _CONTAINERS:
         path = f"{base}{_DEVICE}/{container}"
         paths[path] = {"get": _retrieve(f"The container {container}", children=True)}
-        paths[f"{path}/la"] = {"get": _retrieve(f"The newest message of {container}")}
-        paths[f"{path}/ol"] = {"get": _retrieve(f"The oldest message of {container}")}
-        paths[f"{path}/{{name}}"] = {"get": _retrieve(f"A message of {container}")}
+        remove = "Cancel what waits of" if container == "outgoing-msg" else "Delete"
+        for name, which in (("la", "the newest message"), ("ol", "the oldest message"), ("{name}", "a message")):
+            paths[f"{path}/{name}"] = {
+                "get": _retrieve(f"{which.capitalize()} of {container}"),
+                "delete": _operation(f"{remove} {which}", {"200": "removed"}),
+            }
     paths[f"{base}{_DEVICE}/outgoing-msg"]["post"] = _create("Send commands to a device", 4, _COMMAND)
+    paths[f"{base}{_DEVICE}/received-msg"]["post"] = _create("Inject a message as if the device had sent it", 4, _DATA)
     for path, item in paths.items():
         item["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -101,8 +126,14 @@ def _retrieve(summary: str, children: bool = False) -> dict[str, Any]:
 
 
 def _create(summary: str, resource_type: int, example: dict[str, Any]) -> dict[str, Any]:
-    operation = _operation(summary, {"201": "stored"})
-    media = f"application/json;ty={resource_type}"
+    return _with_body(_operation(summary, {"201": "stored"}), f"application/json;ty={resource_type}", example)
+
+
+def _update(summary: str, example: dict[str, Any]) -> dict[str, Any]:
+    return _with_body(_operation(summary, {"200": "updated"}), "application/json", example)
+
+
+def _with_body(operation: dict[str, Any], media: str, example: dict[str, Any]) -> dict[str, Any]:
     operation["requestBody"] = {
         "required": True,
         "content": {media: {"schema": {"type": "object"}, "example": example}},

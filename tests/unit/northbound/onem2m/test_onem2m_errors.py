@@ -1,9 +1,12 @@
 """Every error of the tree has one shape, and the HTTP status its code travels with."""
 
+import json
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stellwerk.northbound.onem2m.errors import HTTP_STATUS, Rsc
 from stellwerk.northbound.onem2m.request import LARGEST_BODY
@@ -292,4 +295,56 @@ def test_a_fault_of_ours_is_told_without_its_details(world: Any):
 def test_any_name_in_a_path_is_answered(world: Any, raw: str):
     answer = world.get(f"/device-communication/{raw}")
     assert answer.status_code in (200, 400, 404)
+    assert "x-m2m-rsc" in answer.headers
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+_ATTRIBUTES = st.dictionaries(
+    st.sampled_from(
+        [
+            *("rn", "resourceName", "lbl", "labels", "con", "content", "cnf", "et", "cr", "api", "poa", "poah", "rr"),
+            *("srv", "apn", "crid", "crse", "crtk", "mgd", "dc", "man", "dlb", "loc", "opern", "reqLt", "cnd", "ri"),
+            *("aei", "at", "ty", "x"),
+        ]
+    ),
+    _JSON | st.lists(st.text(max_size=5), max_size=3),
+    max_size=5,
+)
+_TARGETS = [
+    ("POST", "", 2, "m2m:ae"),
+    ("POST", OUTGOING, 4, "m2m:cin"),
+    ("POST", OUTGOING.replace("outgoing", "received"), 4, "m2m:cin"),
+    ("POST", "/device-provisioning/request", 28, "dtiot:noPRt"),
+    ("POST", "/device001", 13, "m2m:crds"),
+    ("POST", "/device001", 13, "m2m:dvi"),
+    ("PUT", "/device001", None, "m2m:nod"),
+    ("PUT", "/device001/device-info", None, "m2m:dvi"),
+    ("PUT", "/device001/credentials", None, "m2m:crds"),
+    ("PUT", "/application", None, "m2m:ae"),
+]
+
+
+@pytest.fixture(scope="module")
+def furnished(long_lived_world: Any) -> Any:
+    """A world with one of everything that can be changed."""
+    world = long_lived_world
+    world.device()
+    world.post("", 2, {"m2m:ae": {"rn": "application", "api": "N1"}}, headers={"X-M2M-Origin": "Capplication"})
+    world.post("/device001", 13, {"m2m:crds": {"crid": "x", "crse": "c2VjcmV0"}})
+    return world
+
+
+@pytest.mark.spec("D2C 4.5")
+@settings(max_examples=200, deadline=None)
+@given(target=st.sampled_from(_TARGETS), attributes=_ATTRIBUTES | _JSON, strict=st.booleans())
+def test_any_body_is_taken_or_refused_and_never_our_fault(furnished: Any, target: Any, attributes: Any, strict: bool):
+    method, path, ty, envelope = target
+    headers = {"X-M2M-RVI": "4", "X-M2M-Origin": "CAdmin"} if strict else {}
+    content = json.dumps({envelope: attributes}).encode()
+    answer = furnished.call(method, path, ty=ty, content=content, headers=headers)
+    assert answer.status_code < 500 or answer.headers["x-m2m-rsc"] == "5001", answer.text
     assert "x-m2m-rsc" in answer.headers
