@@ -9,7 +9,7 @@ from stellwerk.core.errors import UserError
 
 WITHIN_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.001
-_LONGEST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 0.01
 
 
 class NotReadableYet(UserError):

@@ -15,7 +15,7 @@ from stellwerk.northbound.onem2m import applications, management, resources
 from stellwerk.northbound.onem2m.commands import parse_commands
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc
 from stellwerk.northbound.onem2m.identifiers import timestamp
-from stellwerk.northbound.onem2m.names import AE, CIN, FCNT, MGMT_OBJ
+from stellwerk.northbound.onem2m.names import AE, CB, CIN, ENVELOPES, FCNT, MGMT_OBJ, NOD
 from stellwerk.northbound.onem2m.reading import read
 from stellwerk.northbound.onem2m.request import (
     Request,
@@ -47,6 +47,7 @@ from stellwerk.northbound.onem2m.tree import (
     Target,
 )
 
+_TYPES: Final = frozenset(resource_type for resource_type, _ in ENVELOPES.values())
 _CIN_SHAPE: Final = '{"m2m:cin": {"con": "READ /3/0/0"}}'
 _CIN_WRITABLE: Final = frozenset(
     {"rn", "lbl", "con", "cnf", "cr", "et", "acpi", "at", "aa", "ast", "daci", "dgt", "or", "conr", "dcnt"}
@@ -61,6 +62,8 @@ _MGMT_OBJ_SHAPE: Final = f"{management.CREDENTIAL_SHAPE} or {management.INFO_SHA
 async def create(scope: Scope, target: Target, request: Request) -> Resource:
     """The new resource. Raises `Refusal`."""
     wanted = resource_type(request)
+    if wanted not in _TYPES:
+        raise Refusal(Rsc.BAD_REQUEST, f"ty={wanted} is no resource type that is known here; 4 is a contentInstance")
     try:
         match target:
             case Messages(device, "outgoing-msg"):
@@ -105,6 +108,11 @@ async def _no_creation(scope: Scope, target: Target, wanted: int) -> Refusal:
         case Credentials(device) | DeviceInfo(device):
             await scope.device(device)
             return Refusal(Rsc.INVALID_CHILD_RESOURCE_TYPE, "a management object has no children")
+        case Base() if wanted in (CIN, MGMT_OBJ):
+            return Refusal(Rsc.INVALID_CHILD_RESOURCE_TYPE, f"ty={wanted} cannot be created below the tenant itself")
+        case Base() if wanted not in (CB, NOD):
+            text = f"creating ty={wanted} below the tenant is not supported; applications (ty=2) can register there"
+            return Refusal(Rsc.NOT_IMPLEMENTED, text)
         case SystemAe("device-group"):
             return Refusal(Rsc.NOT_IMPLEMENTED, "device groups are not supported")
         case Application(_):

@@ -133,6 +133,7 @@ def test_a_mount_without_a_tenant_is_not_found(world: Any, mount: str):
         ("application/json", Rsc.BAD_REQUEST, "ty"),
         ("application/json;ty=", Rsc.BAD_REQUEST, "resource type"),
         ("application/json;ty=four", Rsc.BAD_REQUEST, "resource type"),
+        ("application/json;ty=99", Rsc.BAD_REQUEST, "resource type"),
         ("application/json;ty=3", Rsc.INVALID_CHILD_RESOURCE_TYPE, "ty=4"),
     ],
 )
@@ -259,7 +260,7 @@ def test_a_body_over_the_limit_is_refused_whether_announced_or_not(world: Any):
         ("DELETE", "/device001/credentials", Rsc.NOT_FOUND),
         ("PUT", "/device001/credentials", Rsc.BAD_REQUEST),
         ("DELETE", "/nobody", Rsc.NOT_FOUND),
-        ("POST", "", Rsc.OPERATION_NOT_ALLOWED),
+        ("POST", "", Rsc.INVALID_CHILD_RESOURCE_TYPE),
         ("POST", "/device-communication", Rsc.OPERATION_NOT_ALLOWED),
         ("POST", "/device-communication/device001", Rsc.OPERATION_NOT_ALLOWED),
         ("POST", "/device-communication/device001/sent-msg", Rsc.OPERATION_NOT_ALLOWED),
@@ -278,6 +279,22 @@ def test_an_operation_that_a_resource_does_not_take_says_which_it_takes(world: A
     answer = world.call(method, path, ty=4, json=CIN)
     check(answer, rsc)
     assert ("allow" in answer.headers) == (rsc is Rsc.OPERATION_NOT_ALLOWED)
+
+
+@pytest.mark.spec("D2C 4.5")
+@pytest.mark.parametrize(
+    ("ty", "rsc"),
+    [
+        (5, Rsc.OPERATION_NOT_ALLOWED),
+        (14, Rsc.OPERATION_NOT_ALLOWED),
+        (3, Rsc.NOT_IMPLEMENTED),
+        (23, Rsc.NOT_IMPLEMENTED),
+        (28, Rsc.NOT_IMPLEMENTED),
+        (13, Rsc.INVALID_CHILD_RESOURCE_TYPE),
+    ],
+)
+def test_what_cannot_be_made_below_the_tenant_says_why(world: Any, ty: int, rsc: Rsc):
+    check(world.post("", ty, {"m2m:cnt": {"rn": "x"}}), rsc)
 
 
 @pytest.mark.spec("D2C 4.5")
