@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from stellwerk.app.ports import StoreOverloaded
+from stellwerk.app.ports import StoreTrouble
 from stellwerk.core.ids import TenantId
 from stellwerk.northbound.auth import Access, Unauthorized
 from stellwerk.northbound.onem2m.addressing import find_tenant, locate
@@ -91,8 +91,9 @@ class OneM2MFace:
         except TimeoutError:
             text = "the request was not finished in time; whether it was stored is visible in the container"
             answer = _refused(Refusal(Rsc.REQUEST_TIMEOUT, text))
-        except StoreOverloaded:
-            answer = _refused(Refusal(Rsc.INTERNAL_SERVER_ERROR, "the store is overloaded; try again in a second"))
+        except StoreTrouble as trouble:
+            # Nobody's mistake, and no news: the store says in the log what it cannot do.
+            answer = _refused(Refusal(Rsc.INTERNAL_SERVER_ERROR, str(trouble)))
             answer.headers += ((b"retry-after", b"1"),)
         except Exception as error:
             log.exception("http.failed", method=scope["method"], path=scope["path"], error=repr(error))

@@ -126,6 +126,27 @@ def test_an_update_has_to_be_json(world: Any):
     refused(answer, 400, 4000, "not JSON")
 
 
+@pytest.mark.spec("D2C 1")
+def test_what_has_an_id_is_changed_and_deleted_by_it(world: Any):
+    world.device()
+    short = {"fullName": "false"}
+    node = world.get("/device001", headers=short).json()["m2m:nod"]
+    mount = "/device-management-orchestrator/v3/~/acme"
+    answer = put(world, f"/{node['ri']}", {"m2m:nod": {"lbl": ["a:b"]}}, mount=mount, headers=short)
+    assert answer.json()["m2m:nod"]["lbl"] == ["a:b"]
+    made = world.post(RECEIVED, 4, {"m2m:cin": {"con": 1}}, headers=short).json()["m2m:cin"]
+    assert world.call("DELETE", f"/{made['ri']}", mount=mount).headers["x-m2m-rsc"] == "2002"
+    assert world.get(f"{RECEIVED}/la").status_code == 404
+    key = world.post("/device001", 13, KEY, headers=short).json()["m2m:crds"]
+    changed = {"m2m:crds": {"crid": "id-2"}}
+    assert put(world, f"/{key['ri']}", changed, mount=mount, headers=short).json()["m2m:crds"]["crid"] == "id-2"
+    container = world.get(RECEIVED).json()["m2m:cnt"]["ri"]
+    posted = world.post(f"/{container}", 4, {"m2m:cin": {"con": 1, "rn": "mine"}}, mount=mount)
+    assert posted.headers["content-location"] == f"/device-management-orchestrator/v3/acme{RECEIVED}/mine"
+    assert world.call("DELETE", f"/{node['ri']}", mount=mount).headers["x-m2m-rsc"] == "2002"
+    assert world.removed == ["device001"]
+
+
 # -- keys --
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stellwerk.app.ports import StoreFailing, StoreOverloaded
 from stellwerk.app.projected import Projected
 from stellwerk.northbound.onem2m.request import DEEPEST
 
@@ -136,6 +137,16 @@ def test_a_projector_that_is_far_behind_is_told_as_such(world: Any):
     assert (answer.status_code, answer.headers["x-m2m-rsc"]) == (504, "4008")
     assert "stored" in answer.json()["m2m:dbg"]
     assert "do not repeat" in answer.json()["m2m:dbg"]
+
+
+@pytest.mark.parametrize("trouble", [StoreOverloaded(7), StoreFailing("disk full")])
+def test_a_store_in_trouble_says_what_it_cannot_do_and_when_to_come_again(world: Any, trouble: Exception, capsys: Any):
+    world.device()
+    world.store.submit = lambda commit: commit.done(trouble)
+    answer = inject(world, 1)
+    assert (answer.headers["x-m2m-rsc"], answer.headers["retry-after"]) == ("5000", "1")
+    assert answer.json()["m2m:dbg"] == str(trouble)
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_store_that_fails_stores_nothing_and_says_so(world: Any):
