@@ -55,6 +55,7 @@ _MEMBERS: Final = frozenset({"ni", "noRNe", "ICCID", "profe", "lbl", "nCr", "nDG
 _SECRETIVE = re.compile(r"cred|psk|secret|key|passw", re.IGNORECASE)
 """Names of members that may hold keys. They are not passed over like other unknown ones: a slip of the pen would make a
 device without a key, and store the key for all to read."""
+_LISTS: Final = frozenset({"dlb", "ptl"})
 _INFO_OF_THE_RESOURCE: Final = frozenset({"rn", "mgd", "ty", "ri", "pi", "ct", "lt", "et", "lbl", "st", "cr", "acpi"})
 
 SLICE: Final = 16
@@ -299,12 +300,13 @@ def check_info(info: Any) -> tuple[tuple[str, str], ...]:
         raise BadItem("nodeDeviceInfo (ndvi) has mgmtDefinition (mgd) 1007")
     pairs: list[tuple[str, str]] = []
     for name, value in info.items():
-        if name in _INFO_OF_THE_RESOURCE or value is None:
+        # Clients send every attribute they know, empty where they know nothing.
+        if name in _INFO_OF_THE_RESOURCE or value in (None, "", []):
             continue
         if not _INFO_NAME.fullmatch(name):
             raise BadItem(f"nodeDeviceInfo has no attribute {name[:40]!r}")
-        # A device label is printed as a string in one place and as a list in another (§6.1).
-        if name == "dlb" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        # A device label is printed as a string in one place and as a list in another (§6.1); protocols are a list.
+        if name in _LISTS and isinstance(value, list) and all(isinstance(each, str) for each in value):
             value = " ".join(value)
         if not isinstance(value, str):
             raise BadItem(f"nodeDeviceInfo attribute {name!r} is a text")

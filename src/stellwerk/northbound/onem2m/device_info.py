@@ -35,6 +35,9 @@ def device_info(
     label = provisioned.pop("dlb", None) or endpoint_name
     known = {value.path: value for value in values}
     details: dict[str, Any] = dict(provisioned)
+    if "ptl" in details:
+        # Stored as text like the others; the standard has a list of words.
+        details["ptl"] = details["ptl"].split()
     changed_ms = device.modified_ms
     for path, name in _REPORTED.items():
         if (value := known.get(path)) is not None:

@@ -67,11 +67,11 @@ def wanted_parts(attributes: dict[str, Any]) -> dict[str, str]:
 
 
 def wanted_info(attributes: dict[str, Any], known: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
-    """Attributes of ``device-info``: those of ``known``, as ``attributes`` changes them; null takes one away. Raises
-    `Refusal`."""
+    """Attributes of ``device-info``: those of ``known``, as ``attributes`` changes them; what is null or empty goes.
+    Raises `Refusal`."""
     info = dict(known)
-    for name in attributes:
-        if attributes[name] is None:
+    for name, value in attributes.items():
+        if value in (None, "", []):
             info.pop(name, None)
     try:
         info |= dict(check_info({name: attributes[name] for name in attributes if name in INFO_CHANGEABLE}))

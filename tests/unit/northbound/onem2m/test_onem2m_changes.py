@@ -308,6 +308,17 @@ def test_device_info_is_changed_in_part_and_null_takes_away(world: Any):
     assert world.get("/device001/device-info").json()["deviceInfo"]["model"] == "M2"
 
 
+@pytest.mark.spec("D2C 6.1", "D2C 9")
+def test_a_client_that_sends_all_attributes_leaves_empty_what_it_does_not_know(world: Any):
+    device = world.device(device_info=(("man", "Old"), ("cnty", "DE")))
+    body = {"m2m:dvi": {"man": "", "ptl": ["coap", "lwm2m"], "mod": "M1", "cnty": [], "lbl": ["d2c:1.0"], "osv": ""}}
+    info = put(world, "/device001/device-info", body).json()["deviceInfo"]
+    assert (info["model"], info["protocol"]) == ("M1", ["coap", "lwm2m"])
+    assert not {"manufacturer", "country", "osVersion"} & set(info)
+    stored = world.run(world.store.device(device.device_id))
+    assert dict(stored.device_info) == {"ptl": "coap lwm2m", "mod": "M1"}
+
+
 @pytest.mark.spec("D2C 9")
 def test_what_the_device_reports_itself_stays(world: Any):
     device = world.device()

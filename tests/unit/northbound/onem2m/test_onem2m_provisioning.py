@@ -138,6 +138,20 @@ def test_duplicates_are_errors_inside_a_request_and_across_requests(world: Any):
     assert (again["resSs"], again["geEMe"]) == (3, "total: 1, processed: 0, errors: 1")
 
 
+@pytest.mark.spec("D2C 6.1", "D2C 9")
+def test_what_a_client_leaves_empty_is_filled_by_the_device(world: Any):
+    empty = {"rn": "device-info", "mgd": 1007, "lbl": ["d2c:1.0"], "dvnm": "", "man": "", "dlb": "", "ptl": []}
+    order(world, item("one", ndvi=empty), item("two", ndvi={**empty, "ptl": ["coap"]}))
+    assert world.get("/two/device-info").json()["deviceInfo"]["protocol"] == ["coap"]
+    device = world.run(world.store.device_by_name(world.tenant_id, "one"))
+    assert device.device_info == ()
+    world.register(device)
+    world.post("/device-communication/one/outgoing-msg", 4, {"m2m:cin": {"con": "READ /3/0/0"}})
+    world.answer(205, b"Maker", 0)
+    info = world.get("/one/device-info").json()["deviceInfo"]
+    assert (info["manufacturer"], info["deviceName"], info["deviceLabel"]) == ("Maker", "Maker", "one")
+
+
 @pytest.mark.spec("D2C 6.2", "D2C 6.5")
 def test_a_device_made_with_a_key_has_it_and_no_other_gets_its_identity(world: Any):
     key = ["psk-id:id-1", "psk:dGVzdDEyMw=="]
