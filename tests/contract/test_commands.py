@@ -62,6 +62,18 @@ async def test_open_commands_come_oldest_first_of_one_device_or_of_all(store: De
     assert await store.open_commands(None, 2) == first
 
 
+async def test_the_last_commands_of_a_device_come_newest_first_whatever_their_step(store: DecidingStore) -> None:
+    one, two = (await make_device(store, "one")).device_id, (await make_device(store, "two")).device_id
+    first, second = await make_commands(store, one, "a", 2)
+    await make_commands(store, two, "b", 1)
+    (third,) = await make_commands(store, one, "c", 1)
+    await write(store, (), [CommandNeverSent(first, Step.CANCELLED, NOW_MS)])
+    found = await store.recent_commands(one, 10)
+    assert [each.command_id for each in found] == [third.command_id, second.command_id, first.command_id]
+    assert [each.step for each in found] == [Step.QUEUED, Step.QUEUED, Step.CANCELLED]
+    assert await store.recent_commands(one, 1) == [third]
+
+
 async def test_a_message_of_which_nothing_waits_is_not_kept_but_counted(stores: Stores) -> None:
     store = stores.deciding
     device_id = (await make_device(store)).device_id

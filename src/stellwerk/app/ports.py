@@ -322,6 +322,10 @@ class DecidingStore(Protocol):
         """Commands not in a final step, oldest first, of one device or of all."""
         ...
 
+    async def recent_commands(self, device_id: DeviceId, limit: int) -> Sequence[Command]:
+        """The last commands of a device, newest first, whatever their step."""
+        ...
+
     async def devices_with_open_commands(self) -> Sequence[tuple[DeviceId, bool]]:
         """Each device that has a command which is not in a final step; True where that cannot wait until the device is
         heard: something of it was sent, or the device is no registered sleeper."""

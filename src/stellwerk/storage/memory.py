@@ -169,6 +169,10 @@ class MemoryStore(MemoryTree):
         self.projection.names[device_id] = device.name
         return record
 
+    def all_devices(self) -> Sequence[DeviceRecord]:
+        """Of all tenants, for `MemoryDirectory`."""
+        return list(self._devices.values())
+
     async def device(self, device_id: DeviceId) -> DeviceRecord | None:
         return self._devices.get(device_id)
 
@@ -325,6 +329,10 @@ class MemoryStore(MemoryTree):
             if each.step not in FINAL and device_id in (None, each.device_id)
         ]
         return found[:limit]
+
+    async def recent_commands(self, device_id: DeviceId, limit: int) -> Sequence[Command]:
+        found = [replace(each) for each in self._commands.values() if each.device_id == device_id]
+        return found[::-1][:limit]
 
     async def devices_with_open_commands(self) -> Sequence[tuple[DeviceId, bool]]:
         found: dict[DeviceId, bool] = {}

@@ -243,6 +243,10 @@ class SqliteStore(SqliteTree):
         query = f"SELECT {rows.COMMAND} FROM command WHERE outgoing_ri=? ORDER BY id"
         return [rows.command_from(row) for row in self._rows(query, resource_id)]
 
+    async def recent_commands(self, device_id: DeviceId, limit: int) -> Sequence[Command]:
+        query = f"SELECT {rows.COMMAND} FROM command WHERE device_id=? ORDER BY id DESC LIMIT ?"
+        return [rows.command_from(row) for row in self._rows(query, device_id, limit)]
+
     async def outgoing_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
         query = (
             f"SELECT {rows.MESSAGE} FROM outgoing_message WHERE device_id=? ORDER BY state_tag DESC LIMIT ? OFFSET ?"
