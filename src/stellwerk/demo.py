@@ -7,6 +7,7 @@ from typing import Final
 
 from rich.console import Console
 
+from stellwerk.app.handlers.accounts import ADMINISTRATOR
 from stellwerk.app.ports import NewDevice
 from stellwerk.config import Settings
 from stellwerk.northbound.auth import Access
@@ -59,6 +60,12 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
                 f"CoAP on {LOOPBACK}:{port}, bearer token [bold]{TOKEN}[/bold]. Ctrl-C ends it.",
                 soft_wrap=True,
             )
+            if server.generated_password is not None:
+                say.print(
+                    f"Live pages at [bold]http://{LOOPBACK}:{server.bound.http_port}/[/bold] for "
+                    f"[bold]{ADMINISTRATOR}[/bold], password [bold]{server.generated_password}[/bold].",
+                    soft_wrap=True,
+                )
             say.print("Ask one for its manufacturer:\n")
             say.print(_CURL.format(host=LOOPBACK, port=server.bound.http_port), soft_wrap=True, markup=False)
             say.print(

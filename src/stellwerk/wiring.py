@@ -7,8 +7,11 @@ import socket
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import structlog
+from fastapi import FastAPI
 
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.applications import Applications
@@ -25,6 +28,7 @@ from stellwerk.app.ports import AlreadyExists, Limits, NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks, forget_registration
+from stellwerk.app.views import Views
 from stellwerk.coap.actions import Action
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
@@ -37,15 +41,20 @@ from stellwerk.net.driver import Driver
 from stellwerk.net.udp import CannotBind, UdpSocket
 from stellwerk.northbound.auth import Access, SignedTokens, Tokens
 from stellwerk.northbound.http import build_http
+from stellwerk.northbound.onem2m.commands import parse_commands
 from stellwerk.northbound.server import HttpServer
 from stellwerk.northbound.services import Services
 from stellwerk.southbound.link import Link
 from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
+from stellwerk.storage.sqlite.directory import SqliteDirectory
 from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.token_key import load_token_key
 from stellwerk.storage.vault import Vault
+
+if TYPE_CHECKING:
+    from stellwerk.console import Console
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +101,8 @@ class Server:
         self._store: SqliteStore | None = None
         self._projector: ProjectorProcess | None = None
         self._http: HttpServer | None = None
+        self._directory: SqliteDirectory | None = None
+        self._console: Console | None = None
 
     async def start(self) -> None:
         """Open the store, listen to devices, take up what was open, then listen to people. Raises `UserError` for what
@@ -111,7 +122,11 @@ class Server:
             self._driver.stop_reading()
         if self._http is not None:
             await self._http.stop()
+        if self._console is not None:
+            await self._console.stop()
         await self._tasks.close()
+        if self._directory is not None:
+            await self._directory.close()
         # What closing commits is still answered: the sockets go last.
         if self._store is not None:
             await self._store.close()
@@ -247,7 +262,7 @@ class Server:
             listener=listening,
             relabel=commands.delivery.relabel,
         )
-        await self._listen_http(store, commands, provisioning, devices, entropy, limits)
+        await self._listen_http(store, commands, provisioning, devices, accounts, entropy, limits)
         # What lives as long as the process need not be looked at again.
         gc.collect()
         gc.freeze()
@@ -269,6 +284,7 @@ class Server:
         commands: Commands,
         provisioning: Provisioning,
         devices: Devices,
+        accounts: Accounts,
         entropy: SystemEntropy,
         limits: Limits,
     ) -> None:
@@ -278,7 +294,8 @@ class Server:
         tokens = dict(self._tokens)
         if settings.api_token:
             tokens[settings.api_token] = Access(tenants=frozenset({settings.tenant}), role="rw")
-        signed = SignedTokens(load_token_key(settings.data_dir), self._clock.wall_ms)
+        key = load_token_key(settings.data_dir)
+        signed = SignedTokens(key, self._clock.wall_ms)
         if not settings.api_auth:
             log.warning("http.open_to_all", meaning="STELLWERK_API_AUTH=off: nobody is asked for a token")
         services = Services(
@@ -297,9 +314,39 @@ class Server:
             limits=limits,
             tenant=settings.tenant,
         )
-        server = self._http = HttpServer(build_http(services), settings.host, settings.http_port)
+        app = build_http(services)
+        await self._attach_console(app, store, commands, accounts, key)
+        server = self._http = HttpServer(app, settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
+
+    async def _attach_console(
+        self, app: FastAPI, store: SqliteStore, commands: Commands, accounts: Accounts, key: bytes
+    ) -> None:
+        settings = self._settings
+        # A second of imports, in which devices are answered already.
+        console = await asyncio.to_thread(import_module, "stellwerk.console")
+        directory = self._directory = SqliteDirectory(settings.data_dir)
+        views = Views(
+            store=store,
+            projected=store.projection,
+            directory=directory,
+            library=Library.builtin(),
+            clock=self._clock,
+            tasks=self._tasks,
+            awake_s=settings.awake_s,
+        )
+        services = console.ConsoleServices(
+            deciding=store,
+            views=views,
+            accounts=accounts,
+            commands=commands,
+            parse=parse_commands,
+            clock=self._clock,
+            key=key,
+        )
+        self._console = console.attach_console(app, services)
+        await self._console.start()
 
     def _listen_coap(self, driver: Driver[Event, Action]) -> None:
         settings = self._settings

@@ -92,6 +92,18 @@ def test_the_import_rules_hold(clean_copy: Path) -> None:
             "stellwerk.lwm2m.path -> stellwerk.app.ports",
         ),
         (
+            "console/rendering.py",
+            "from stellwerk.northbound import onem2m",
+            "data flows one way",
+            "stellwerk.console.rendering -> stellwerk.northbound",
+        ),
+        (
+            "console/rendering.py",
+            "import stellwerk.coap.message",
+            "only southbound, sim and net know datagrams",
+            "stellwerk.console.rendering -> stellwerk.coap.message",
+        ),
+        (
             "storage/__init__.py",
             "from stellwerk.northbound import onem2m",
             "data flows one way",

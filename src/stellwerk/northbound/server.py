@@ -14,6 +14,10 @@ GRACE_S: Final = 2
 """How long running requests may take to end when the server stops; the whole server has five seconds."""
 
 
+WEBSOCKET_BYTES: Final = 1_000_000
+"""The longest message taken from a live page."""
+
+
 class CannotListen(UserError):
     """``host``:``port`` cannot be bound; ``reason`` is the system's word."""
 
@@ -51,7 +55,12 @@ class HttpServer:
             interface="asgi3",
             loop="none",
             http="httptools",
-            ws="none",
+            # Live pages; they ping by themselves, and what they are sent is too small to be worth compressing.
+            ws="websockets-sansio",
+            ws_max_size=WEBSOCKET_BYTES,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            # Wiring starts and stops what is behind the application.
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -94,7 +103,7 @@ class HttpServer:
         try:
             await self._app(scope, receive, watched)
         except asyncio.CancelledError:
-            if started or self.is_serving:
+            if started or self.is_serving or scope["type"] != "http":
                 raise
             headers = [(b"connection", b"close"), (b"content-length", b"0")]
             await send({"type": "http.response.start", "status": 503, "headers": headers})

@@ -1,0 +1,5 @@
+"""One module for each page; importing this package defines them all."""
+
+from stellwerk.console.pages import device, devices
+
+__all__ = ["device", "devices"]

@@ -1,0 +1,54 @@
+"""What the console needs of the rest of the server, in one bundle."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from stellwerk.app.command_request import CommandRequest, RefusedRequest
+from stellwerk.app.handlers.accounts import Accounts
+from stellwerk.app.ports import Clock, DecidingStore, MessageRecord
+from stellwerk.app.views import Views
+from stellwerk.device.record import DeviceRecord
+
+
+class HandlesCommands(Protocol):
+    """The use case behind the command box; `app.handlers.commands.Commands` is it."""
+
+    async def post(
+        self,
+        device: DeviceRecord,
+        *,
+        name: str | None,
+        content: Any,
+        content_info: str | None,
+        creator: str,
+        labels: tuple[str, ...],
+        requests: Sequence[CommandRequest | RefusedRequest],
+    ) -> MessageRecord:
+        """Raises `ContainerFull` and `StoreTrouble`."""
+        ...
+
+    async def cancel(self, device: DeviceRecord, message: MessageRecord) -> bool:
+        """False when none of the message's commands waits any more. Raises `StoreTrouble`."""
+        ...
+
+
+def nothing_to_say() -> str:
+    """The banner of a server that is well."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleServices:
+    """``parse``: the text of the command box to commands, as outgoing-msg takes it. ``key``: 32 secret bytes of this
+    data directory; what is signed with it is forgotten when it changes. ``banner``: what every page says on top, empty
+    for nothing."""
+
+    deciding: DecidingStore
+    views: Views
+    accounts: Accounts
+    commands: HandlesCommands
+    parse: Callable[[Any, str | None], Sequence[CommandRequest | RefusedRequest]]
+    clock: Clock
+    key: bytes
+    banner: Callable[[], str] = nothing_to_say
