@@ -11,7 +11,7 @@ PYTHON ?=
 # More words for the program behind a target: make test ARGS="-k blockwise -x"
 ARGS ?=
 
-.PHONY: help setup demo test check format docs interop bench fuzz clean
+.PHONY: help setup demo test check format docs interop browser bench fuzz clean
 
 help:
 	@echo 'make setup    the environment: $(VENV) with stellwerk and the tools to develop it'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test     every test that needs nothing but Python'
 	@echo 'make check    lint, format, strict types, import rules, conformance page'
 	@echo 'make interop  tests against the programs of others (Java, Maven, strace, a C compiler)'
+	@echo 'make browser  the console in a real browser (Chromium)'
 	@echo 'make bench    speed, side by side with others (a C compiler)'
 	@echo 'make fuzz     every decoder against made-up bytes, for as long as you like (atheris)'
 	@echo 'make format   let ruff lay out the code'
@@ -56,6 +57,10 @@ docs: $(STAMP)
 interop: $(STAMP)
 	@sh tools/interop_needs.sh
 	@$(BIN)/python -m pytest -rs -m '' --timeout 300 tests/interop tests/loopback/test_serve.py $(ARGS)
+
+browser: $(STAMP)
+	@sh tools/browser_needs.sh
+	@$(BIN)/python -m pytest -rs --timeout 120 tests/browser $(ARGS)
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py $(ARGS)

@@ -1,0 +1,215 @@
+"""A server of its own process, devices, and a real browser: Chromium, driven by Playwright."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from stellwerk.coap import codes
+from stellwerk.coap.message import ACK, CON, Message, decode_message, encode_message
+
+PASSWORD = "correct horse"
+TOKEN = "token"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Served:
+    """``stellwerk serve`` in an empty directory; `restart` keeps data and ports."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.http_port, self.coap_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def start(self) -> None:
+        bare = {name: value for name, value in os.environ.items() if not name.startswith("STELLWERK_")}
+        settings = {
+            "DATA_DIR": str(self.folder / "data"),
+            "HTTP_PORT": str(self.http_port),
+            "COAP_HOST": "127.0.0.1",
+            "COAP_PORT": str(self.coap_port),
+            "API_TOKEN": TOKEN,
+            "ADMIN_PASSWORD": PASSWORD,
+            "AUTO_PROVISION": "sim-*,hand-*",
+            "AWAKE_S": "2",
+            # A device answers what a test asked, and nothing else.
+            "AUTO_READ": "",
+        }
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "stellwerk", "serve"],
+                env=bare | {f"STELLWERK_{name}": value for name, value in settings.items()},
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._is_ready, "the server is ready")
+
+    def stop(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(10) == 0
+        self._process = None
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log()
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/health/ready", timeout=2).status_code == 200
+        return False
+
+
+class HandDevice:
+    """A device that does what a test says: registers, and answers a Read when told."""
+
+    def __init__(self, port: int, name: str, binding: str = "U") -> None:
+        self.name = name
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect(("127.0.0.1", port))
+        self._socket.settimeout(10)
+        self._mid = 0
+        self._register(binding)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, payload: bytes) -> None:
+        """A Send in SenML JSON."""
+        self._ask(Message(CON, codes.POST, self._next(), b"s", ((11, b"dp"), (12, b"\x6e")), payload))
+
+    def answer_read(self, text: bytes) -> None:
+        """Wait for the next request and answer it with a text."""
+        request = decode_message(self._socket.recv(2048))
+        assert request.code == codes.GET
+        answer = Message(ACK, codes.CONTENT, request.mid, request.token, ((12, b""),), text)
+        self._socket.send(encode_message(answer))
+
+    def _register(self, binding: str) -> None:
+        query = (f"ep={self.name}", "lt=300", "lwm2m=1.1", f"b={binding[0]}", *(["Q"] if "Q" in binding else []))
+        options = ((11, b"rd"), (12, b"\x28"), *((15, each.encode()) for each in query))
+        answer = self._ask(Message(CON, codes.POST, self._next(), b"r", options, b"</1/0>,</3/0>,</3303/0>"))
+        assert answer.code == codes.CREATED
+
+    def _ask(self, message: Message) -> Message:
+        self._socket.send(encode_message(message))
+        while (answer := decode_message(self._socket.recv(2048))).mid != message.mid:
+            pass
+        return answer
+
+    def _next(self) -> int:
+        self._mid += 1
+        return self._mid
+
+
+class Watched:
+    """A page of the browser; what it complains about and what it asks for is kept."""
+
+    def __init__(self, page: Page, served: Served) -> None:
+        self.page = page
+        self.served = served
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def _on_console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def open(self, path: str = "/") -> None:
+        self.page.goto(self.served.url + path)
+
+    def sign_in(self, name: str = "admin@localhost", password: str = PASSWORD) -> None:
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Sign in").click()
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, within_s: float = 30) -> None:
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, f"not within {within_s} s: {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not on this machine; CI=true sh tools/browser_needs.sh installs it")
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def served(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    made = Served(tmp_path_factory.mktemp("served"))
+    made.start()
+    yield made
+    made.stop()
+    # The folder is the server's working directory: nothing else may lie in it.
+    assert {each.name for each in made.folder.iterdir()} == {"data", "log"}
+    assert "Traceback" not in made.log()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    made = browser.new_context(viewport={"width": 1280, "height": 800})
+    made.set_default_timeout(15_000)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def watched(context: BrowserContext, served: Served) -> Watched:
+    return Watched(context.new_page(), served)
+
+
+@pytest.fixture
+def make_device(served: Served) -> Iterator[Callable[..., HandDevice]]:
+    made: list[HandDevice] = []
+
+    def make(name: str, binding: str = "U") -> HandDevice:
+        made.append(HandDevice(served.coap_port, name, binding))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

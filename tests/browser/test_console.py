@@ -1,0 +1,175 @@
+"""What a person sees and does, in a real browser."""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from playwright.sync_api import BrowserContext, Locator, expect
+
+from .conftest import HandDevice, Served, Watched
+
+expect.set_options(timeout=15_000)
+
+MakeDevice = Callable[..., HandDevice]
+
+
+def row(watched: Watched, name: str) -> Locator:
+    return watched.page.get_by_role("row").filter(has=watched.page.get_by_text(name, exact=True))
+
+
+def section(watched: Watched, title: str) -> Locator:
+    heading = watched.page.get_by_role("heading", name=title, exact=True)
+    return watched.page.locator("section").filter(has=heading)
+
+
+def open_device(watched: Watched, name: str) -> None:
+    watched.open(f"/?q={name}")
+    watched.sign_in()
+    watched.page.get_by_role("link", name=name, exact=True).click()
+    expect(watched.page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+
+
+def post(watched: Watched, command: str) -> None:
+    box = watched.page.get_by_label("Command", exact=True)
+    box.fill(command)
+    box.press("Enter")
+
+
+def test_a_wrong_password_is_told_and_the_right_one_leads_to_the_devices(watched: Watched) -> None:
+    watched.open("/")
+    watched.sign_in(password="wrong")
+    expect(watched.page.get_by_role("alert")).to_have_text("Name or password is wrong.")
+    expect(watched.page.get_by_label("Name")).to_have_value("admin@localhost")
+    # The browser's own word for the 401.
+    watched.complaints.clear()
+    watched.sign_in()
+    expect(watched.page.get_by_role("heading", name="Devices")).to_be_visible()
+    assert watched.complaints == []
+
+
+def test_a_device_appears_moves_and_is_found(watched: Watched, make_device: MakeDevice) -> None:
+    device = make_device("hand-mover")
+    watched.open("/?q=mover")
+    watched.sign_in()
+    line = row(watched, "hand-mover")
+    expect(line.get_by_text("registered", exact=True)).to_be_visible()
+    line.get_by_role("link").click()
+    values = section(watched, "Values")
+    for value in (21.5, 22.25, 23.75):
+        device.send(b'[{"n":"/3303/0/5700","v":%g}]' % value)
+        expect(values.get_by_text(f"{value:g}", exact=True)).to_be_visible()
+    expect(values.get_by_role("rowheader", name="Temperature /3303/0")).to_be_visible()
+    expect(values.get_by_role("cell", name="Sensor Value", exact=True)).to_be_visible()
+    message = section(watched, "Messages").get_by_text("3303/0/5700 = 23.75")
+    message.click()
+    expect(section(watched, "Messages").get_by_text('"messageType": "send"').first).to_be_visible()
+    assert watched.complaints == []
+
+
+def test_every_request_stays_with_the_server(watched: Watched, make_device: MakeDevice) -> None:
+    make_device("hand-local")
+    open_device(watched, "hand-local")
+    expect(section(watched, "Device log").get_by_text("registration", exact=True)).to_be_visible()
+    hosts = {urlsplit(each).netloc for each in watched.requests if not each.startswith("data:")}
+    assert hosts == {urlsplit(watched.served.url).netloc}
+
+
+def test_a_command_is_posted_and_answered_while_one_looks(watched: Watched, make_device: MakeDevice) -> None:
+    device = make_device("hand-answerer")
+    open_device(watched, "hand-answerer")
+    post(watched, "READ /3/0/0")
+    device.answer_read(b"ACME")
+    expect(section(watched, "Commands").get_by_text("succeeded")).to_be_visible()
+    expect(section(watched, "Values").get_by_text("ACME", exact=True)).to_be_visible()
+    expect(section(watched, "Messages").get_by_text("read 3/0/0: success, 3/0/0 = ACME")).to_be_visible()
+    expect(watched.page.get_by_label("Command", exact=True)).to_have_value("")
+    assert watched.complaints == []
+
+
+def test_a_command_that_cannot_be_sent_is_told_with_what_would_be_right(
+    watched: Watched, make_device: MakeDevice
+) -> None:
+    make_device("hand-picky")
+    open_device(watched, "hand-picky")
+    post(watched, "FETCH /3/0/0")
+    expect(watched.page.get_by_text("'FETCH' is no method")).to_be_visible()
+    expect(watched.page.get_by_label("Command", exact=True)).to_have_value("FETCH /3/0/0")
+
+
+def test_a_command_that_waits_for_a_sleeper_can_be_cancelled(watched: Watched, make_device: MakeDevice) -> None:
+    make_device("hand-sleeper", "UQ")
+    open_device(watched, "hand-sleeper")
+    expect(watched.page.get_by_text("asleep", exact=True)).to_be_visible()
+    post(watched, "READ /3/0/0")
+    commands = section(watched, "Commands")
+    expect(commands.get_by_text("queued", exact=True)).to_be_visible()
+    commands.get_by_role("button", name="Cancel").click()
+    expect(commands.get_by_text("cancelled", exact=True)).to_be_visible()
+    expect(commands.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(section(watched, "Messages").get_by_text("cancelled before it was sent").first).to_be_visible()
+
+
+def test_searching_narrows_the_list_while_one_types(watched: Watched, make_device: MakeDevice) -> None:
+    make_device("hand-needle")
+    make_device("hand-hay")
+    watched.open("/")
+    watched.sign_in()
+    expect(row(watched, "hand-hay")).to_be_visible()
+    watched.page.get_by_label("Search").fill("NEEDLE")
+    expect(row(watched, "hand-hay")).to_have_count(0)
+    expect(row(watched, "hand-needle")).to_be_visible()
+    assert urlsplit(watched.page.url).query == "q=NEEDLE"
+    watched.page.get_by_label("Search").fill("nothing like it")
+    expect(watched.page.get_by_text("No device.")).to_be_visible()
+
+
+def test_a_hidden_page_is_sent_nothing_and_catches_up_when_looked_at(
+    watched: Watched, context: BrowserContext, served: Served, make_device: MakeDevice
+) -> None:
+    device = make_device("hand-hidden")
+    open_device(watched, "hand-hidden")
+    witness = Watched(context.new_page(), served)
+    witness.open(urlsplit(watched.page.url).path)
+    device.send(b'[{"n":"/3303/0/5700","v":1.5}]')
+    for each in (watched, witness):
+        expect(section(each, "Values").get_by_text("1.5", exact=True)).to_be_visible()
+    # What the page's script says when its window is covered.
+    watched.page.evaluate("emitEvent('visible', false)")
+    for value in (2.5, 3.5):
+        device.send(b'[{"n":"/3303/0/5700","v":%g}]' % value)
+        expect(section(witness, "Values").get_by_text(f"{value:g}", exact=True)).to_be_visible()
+    assert section(watched, "Values").get_by_text("3.5", exact=True).count() == 0
+    watched.page.evaluate("emitEvent('visible', true)")
+    expect(section(watched, "Values").get_by_text("3.5", exact=True)).to_be_visible()
+
+
+def test_dark_stays_dark(watched: Watched) -> None:
+    watched.open("/")
+    watched.sign_in()
+    body = watched.page.locator("body")
+    expect(body).to_have_class("desktop no-touch body--light")
+    watched.page.get_by_role("button", name="Dark or light").click()
+    expect(body).to_have_class("desktop no-touch body--dark")
+    watched.page.reload()
+    expect(body).to_have_class("desktop no-touch body--dark")
+
+
+def test_signing_out_in_one_window_ends_the_other(watched: Watched, context: BrowserContext, served: Served) -> None:
+    watched.open("/")
+    watched.sign_in()
+    expect(watched.page.get_by_role("heading", name="Devices")).to_be_visible()
+    other = Watched(context.new_page(), served)
+    other.open("/")
+    other.page.get_by_role("button", name="Sign out").click()
+    expect(other.page.get_by_role("button", name="Sign in")).to_be_visible()
+    expect(watched.page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_a_page_survives_a_restart_of_the_server(watched: Watched, make_device: MakeDevice, served: Served) -> None:
+    device = make_device("hand-survivor")
+    open_device(watched, "hand-survivor")
+    served.stop()
+    expect(watched.page.locator("#popup")).to_be_visible()
+    served.start()
+    expect(watched.page.locator("#popup")).to_be_hidden(timeout=30_000)
+    device.send(b'[{"n":"/3303/0/5700","v":42.5}]')
+    expect(section(watched, "Values").get_by_text("42.5", exact=True)).to_be_visible()
