@@ -15,9 +15,12 @@ from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
 from stellwerk.wiring import Server
 
 TOKEN: Final = "demo"
+PASSWORD: Final = "demo"
+"""Good on this machine only, like the token: the demo's server listens on the loopback alone."""
 LOOPBACK: Final = "127.0.0.1"
 SEND_EVERY_S: Final = 5.0
 WAKE_EVERY_S: Final = 30.0
+QUEUE_S: Final = 300.0
 AWAKE_S: Final = 10.0
 
 _ALL_KINDS: Final = 4
@@ -39,6 +42,9 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
             http_port=http_port,
             coap_host=LOOPBACK,
             coap_port=coap_port,
+            admin_password=PASSWORD,
+            awake_s=AWAKE_S,
+            queue_s=QUEUE_S,
         )
         access = Access(tenants=frozenset({settings.tenant}), role="rw", loopback_only=True)
         server = Server(settings, {TOKEN: access})
@@ -60,12 +66,11 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
                 f"CoAP on {LOOPBACK}:{port}, bearer token [bold]{TOKEN}[/bold]. Ctrl-C ends it.",
                 soft_wrap=True,
             )
-            if server.generated_password is not None:
-                say.print(
-                    f"Live pages at [bold]http://{LOOPBACK}:{server.bound.http_port}/[/bold] for "
-                    f"[bold]{ADMINISTRATOR}[/bold], password [bold]{server.generated_password}[/bold].",
-                    soft_wrap=True,
-                )
+            say.print(
+                f"Live pages at [bold]http://{LOOPBACK}:{server.bound.http_port}/[/bold] for "
+                f"[bold]{ADMINISTRATOR}[/bold], password [bold]{PASSWORD}[/bold].",
+                soft_wrap=True,
+            )
             say.print("Ask one for its manufacturer:\n")
             say.print(_CURL.format(host=LOOPBACK, port=server.bound.http_port), soft_wrap=True, markup=False)
             say.print(
