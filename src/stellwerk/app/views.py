@@ -100,6 +100,7 @@ class RegistrationFacts:
     version: str
     lifetime_s: int
     binding: str
+    queue_mode: bool
     objects: tuple[str, ...]
 
 
@@ -380,6 +381,7 @@ def _facts(registration: Registration) -> RegistrationFacts:
         registration.version,
         registration.lifetime_s,
         registration.binding,
+        registration.queue_mode,
         objects,
     )
 

@@ -27,6 +27,7 @@ def facts(record: DeviceRecord, detail: DeviceDetail | None) -> str:
             registration.address,
             f"lifetime {registration.lifetime_s} s" if registration.lifetime_s else "lifetime without end",
             f"binding {registration.binding}" if registration.binding else "",
+            "queue mode" if registration.queue_mode else "",
             "objects " + " ".join(registration.objects),
         ]
     return " · ".join(each for each in parts if each)
@@ -105,7 +106,8 @@ def _message_row(message: MessageRecord) -> Row:
         "id": message.resource_id,
         "time": message.created_ms,
         "kind": kind,
-        "brief": _cut(brief, LONGEST_BRIEF) or "…",
+        # Of a status message the kind says it all.
+        "brief": _cut(brief, LONGEST_BRIEF) or kind,
         "full": _cut(full, LONGEST_FULL),
     }
 

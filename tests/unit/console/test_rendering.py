@@ -46,7 +46,7 @@ def brief_of(content: Any) -> tuple[str, str]:
             "read 3/0/0: not found (no such resource)",
         ),
         ({"messageType": "notify", "resourcePath": "/3/0/9", "dataValue": 80}, "notify", "/3/0/9 = 80"),
-        ({"messageType": "registration", "time": 1}, "registration", "…"),
+        ({"messageType": "registration", "time": 1}, "registration", "registration"),
         ("plain text", "message", "plain text"),
         ({"own": [1, 2]}, "message", '{"own": [1, 2]}'),
         ([1], "message", "[1]"),
@@ -107,9 +107,9 @@ def test_only_a_command_that_waits_can_be_cancelled() -> None:
 
 
 def test_facts_say_how_a_device_registered() -> None:
-    registration = RegistrationFacts("meter", "192.0.2.7:5683", "1.1", 300, "UQ", ("/1/0", "/3/0"))
+    registration = RegistrationFacts("meter", "192.0.2.7:5683", "1.1", 300, "UQ", True, ("/1/0", "/3/0"))
     text = rendering.facts(RECORD, DeviceDetail(LINE, registration))
-    assert text == "urn:dev:meter · LwM2M 1.1 · 192.0.2.7:5683 · lifetime 300 s · binding UQ · objects /1/0 /3/0"
+    assert text == "urn:dev:meter · LwM2M 1.1 · 192.0.2.7:5683 · lifetime 300 s · binding UQ · queue mode · objects /1/0 /3/0"
     assert rendering.facts(RECORD, None) == "urn:dev:meter"
 
 
