@@ -62,6 +62,7 @@ class Settings:
     auto_provision: tuple[str, ...] = ()
     expiry_grace_s: float = 93.0
     awake_s: float = 93.0
+    brake_lag_s: float = 60.0
     log_level: str = "info"
     log_format: str = "console"
 
@@ -105,7 +106,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
             parts = value if isinstance(value, list) else _text(name, value).split(",")
             texts = [_text(name, each).strip() for each in parts]
             return tuple(each for each in texts if each)
-        case "expiry_grace_s" | "awake_s":
+        case "expiry_grace_s" | "awake_s" | "brake_lag_s":
             return _seconds(name, value)
         case "queue_s":
             return None if value == "" else _seconds(name, value)

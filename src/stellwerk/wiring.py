@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 from fastapi import FastAPI
 
+from stellwerk.app.brake import Bounds, Brake
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
@@ -24,7 +26,9 @@ from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.listening import Listening
-from stellwerk.app.ports import AlreadyExists, Limits, NewDevice
+from stellwerk.app.meters import Meters, Transport
+from stellwerk.app.monitoring import Monitor
+from stellwerk.app.ports import AlreadyExists, Limits, NewDevice, StoreFailing
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks, forget_registration
@@ -42,10 +46,11 @@ from stellwerk.net.udp import CannotBind, UdpSocket
 from stellwerk.northbound.auth import Access, SignedTokens, Tokens
 from stellwerk.northbound.http import build_http
 from stellwerk.northbound.onem2m.commands import parse_commands
+from stellwerk.northbound.rest.metrics import Sources, counted
 from stellwerk.northbound.server import HttpServer
 from stellwerk.northbound.services import Services
 from stellwerk.southbound.link import Link
-from stellwerk.storage.lock import DirectoryLock
+from stellwerk.storage.lock import DataDirUnusable, DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
 from stellwerk.storage.sqlite.directory import SqliteDirectory
@@ -96,6 +101,8 @@ class Server:
         self._ready = False
         self._tasks = Tasks()
         self._clock = SystemClock()
+        self._meters = Meters(self._clock.now)
+        self._monitor: Monitor | None = None
         self._driver: Driver[Event, Action] | None = None
         self._lock: DirectoryLock | None = None
         self._store: SqliteStore | None = None
@@ -111,8 +118,11 @@ class Server:
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         try:
             await self._start()
-        except BaseException:
+        except BaseException as error:
             await self.stop()
+            if isinstance(error, StoreFailing | sqlite3.OperationalError):
+                # A full disk, most likely; nobody needs to see where in the code.
+                raise DataDirUnusable(self._settings.data_dir, str(error)) from error
             raise
 
     async def stop(self) -> None:
@@ -157,15 +167,28 @@ class Server:
         for done in await asyncio.to_thread(migrate, settings.data_dir):
             log.info("store.migrated", what=done)
         vault = Vault.load(settings.data_dir, settings.master_key or None)
-        store = self._store = await SqliteStore.open(settings.data_dir, vault=vault, library=library, limits=limits)
+        meters = self._meters
+        store = self._store = await SqliteStore.open(
+            settings.data_dir, vault=vault, library=library, limits=limits, meters=meters
+        )
         tenant_id = await store.ensure_tenant(settings.tenant, clock.wall_ms())
         projector = self._projector = ProjectorProcess(settings.data_dir, limits)
         await projector.start()
         store.on_commit = projector.wake
+        brake = Brake(entropy, Bounds(lag_s=settings.brake_lag_s))
+        monitor = self._monitor = Monitor(
+            store=store,
+            projected=store.projection,
+            brake=brake,
+            clock=clock,
+            restart_projector=projector.restart,
+        )
 
         registry = Registry(store)
         listening = Listening(tasks)
-        link = Link(submit=self._submit, store=store, tasks=tasks, entropy=entropy, clock=clock)
+        link = Link(
+            submit=self._submit, store=store, tasks=tasks, entropy=entropy, clock=clock, brake=brake, meters=meters
+        )
         observations = Observations(store=store, registry=registry, clock=clock, link=link)
         commands = Commands(
             store=store,
@@ -180,6 +203,7 @@ class Server:
             awake_s=settings.awake_s,
             queue_s=settings.queue_s,
             grace_s=settings.expiry_grace_s,
+            meters=meters,
         )
         reading = Reading(
             store=store,
@@ -197,6 +221,8 @@ class Server:
             entropy=entropy,
             link=link,
             listener=listening,
+            brake=brake,
+            meters=meters,
             grace_s=settings.expiry_grace_s,
             auto_provision=settings.auto_provision,
             tenant_id=tenant_id,
@@ -210,10 +236,17 @@ class Server:
             clock=clock,
             link=link,
             listener=listening,
+            brake=brake,
             grace_s=settings.expiry_grace_s,
         )
         expiry = Expiry(
-            store=store, registry=registry, clock=clock, link=link, listener=listening, grace_s=settings.expiry_grace_s
+            store=store,
+            registry=registry,
+            clock=clock,
+            link=link,
+            listener=listening,
+            brake=brake,
+            grace_s=settings.expiry_grace_s,
         )
         listening.connect(commands, observations, reading)
         link.connect(uplinks, observations, listening.finished)
@@ -229,6 +262,7 @@ class Server:
 
         # Sockets first: what was open leaves at once.
         self._listen_coap(driver)
+        tasks.spawn("monitor", monitor.run())
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
         tasks.spawn("command expiry", commands.delivery.run_expiry())
@@ -262,7 +296,25 @@ class Server:
             listener=listening,
             relabel=commands.delivery.relabel,
         )
-        await self._listen_http(store, commands, provisioning, devices, accounts, entropy, limits)
+        sources = Sources(
+            meters=meters,
+            monitor=monitor,
+            condition=store.condition,
+            transport=lambda: Transport(
+                received=driver.received,
+                sent=driver.sent,
+                lost=driver.lost,
+                overflowed=driver.overflowed(),
+                duplicates=engine.duplicates,
+                retransmissions=engine.retransmissions,
+                peers=engine.peers,
+                refused=link.refused,
+            ),
+            registrations=lambda: len(registry),
+            commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
+            projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
+        )
+        await self._listen_http(store, commands, provisioning, devices, accounts, entropy, limits, sources)
         # What lives as long as the process need not be looked at again.
         gc.collect()
         gc.freeze()
@@ -287,6 +339,7 @@ class Server:
         accounts: Accounts,
         entropy: SystemEntropy,
         limits: Limits,
+        sources: Sources,
     ) -> None:
         settings = self._settings
         if settings.http_port is None:
@@ -314,9 +367,9 @@ class Server:
             limits=limits,
             tenant=settings.tenant,
         )
-        app = build_http(services)
+        app = build_http(services, sources=sources)
         await self._attach_console(app, store, commands, accounts, key)
-        server = self._http = HttpServer(app, settings.host, settings.http_port)
+        server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
 
@@ -370,11 +423,8 @@ class Server:
         missing = []
         if not self._ready:
             missing.append("listeners are not bound yet")
-        try:
-            if self._store is not None:
-                await self._store.check()
-        except Exception as error:
-            missing.append(f"the store does not answer: {error}")
+        if self._monitor is not None:
+            missing += self._monitor.missing()
         if self._projector is None or not self._projector.alive:
             missing.append("the projector does not run")
         return missing

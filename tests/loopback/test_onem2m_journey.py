@@ -103,6 +103,11 @@ async def journey(application: Application, coap_port: int) -> None:
         await fleet
 
 
+def metrics(text: str) -> dict[str, float]:
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
+
+
 @pytest.mark.spec("D2C 6.2", "D2C 7.1", "D2C 8", "D2C 9")
 def test_a_device_is_provisioned_registers_and_answers_a_command(tmp_path: Path):
     async def run() -> None:
@@ -123,6 +128,17 @@ def test_a_device_is_provisioned_registers_and_answers_a_command(tmp_path: Path)
             ) as http:
                 assert (await http.get(f"{base}/health/ready")).status_code == 200
                 await journey(Application(http), server.bound.coap[0][1])
+                figures = metrics((await http.get(f"{base}/metrics", headers={"Authorization": ""})).text)
+                assert figures['stellwerk_uplinks_total{code="2.01",kind="register"}'] == 1
+                assert figures['stellwerk_answer_seconds_count{kind="register"}'] == 1
+                assert figures['stellwerk_command_seconds_count{outcome="succeeded"}'] == 1
+                assert figures['stellwerk_http_requests_total{face="device-to-cloud",status="201"}'] == 2
+                assert figures["stellwerk_projector_up"] == 1
+                assert figures["stellwerk_brake_level"] == 0
+                assert figures["stellwerk_datagrams_received_total"] > 3
+                assert figures["stellwerk_journal_entries_total"] >= 2
+                assert figures["stellwerk_commit_group_size_count"] > 2
+                assert figures["stellwerk_projector_process_resident_memory_bytes"] > 1_000_000
         finally:
             await server.stop()
 

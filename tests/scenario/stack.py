@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from stellwerk.app.brake import Brake
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.expiry import Expiry
@@ -16,6 +17,7 @@ from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.listening import Listening
+from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Limits, NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
@@ -149,12 +151,16 @@ class Stack:
         self.registry = Registry(store)
         self.listening = Listening(self.tasks)
         self.engine = Endpoint(self.entropy, ask_until=None if self.ask_for_s is None else clock.now() + self.ask_for_s)
+        self.brake = Brake(self.entropy)
+        self.meters = Meters(clock.now)
         self.link = Link(
             submit=lambda action: self.engine.submit(action, clock.now()),
             store=store,
             tasks=self.tasks,
             entropy=self.entropy,
             clock=clock,
+            brake=self.brake,
+            meters=self.meters,
         )
         self.observations = Observations(store=store, registry=self.registry, clock=clock, link=self.link)
         self.commands = Commands(
@@ -171,6 +177,7 @@ class Stack:
             queue_s=self.queue_s,
             grace_s=self.grace_s,
             gap_s=0.0,
+            meters=self.meters,
         )
         self.registering = Registering(
             store=store,
@@ -180,6 +187,8 @@ class Stack:
             entropy=self.entropy,
             link=self.link,
             listener=self.listening,
+            brake=self.brake,
+            meters=self.meters,
             grace_s=self.grace_s,
             auto_provision=self.auto_provision,
             tenant_id=self.tenant_id,
@@ -193,6 +202,7 @@ class Stack:
             clock=clock,
             link=self.link,
             listener=self.listening,
+            brake=self.brake,
             grace_s=self.grace_s,
         )
         self.expiry = Expiry(
@@ -201,6 +211,7 @@ class Stack:
             clock=clock,
             link=self.link,
             listener=self.listening,
+            brake=self.brake,
             grace_s=self.grace_s,
         )
         self.reading = Reading(

@@ -62,6 +62,7 @@ EVERY: list[tuple[str, str, Any]] = [
     ("auto_provision", "", ()),
     ("expiry_grace_s", "0", 0.0),
     ("awake_s", "12.5", 12.5),
+    ("brake_lag_s", "5", 5.0),
     ("log_level", "DEBUG", "debug"),
     ("log_format", "json", "json"),
 ]

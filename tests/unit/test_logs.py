@@ -1,5 +1,7 @@
 """What leaves the process as log lines."""
 
+import errno
+import io
 import json
 import logging
 import sys
@@ -52,3 +54,18 @@ def test_what_a_library_says_is_a_line_for_people_on_a_console(capsys: pytest.Ca
     with configured("console"):
         logging.getLogger("library").warning("it is %s", "late")
     assert "it is late" in capsys.readouterr().err
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_full_disk_under_the_log_stops_nobody(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", Full())
+    with configured(form):
+        structlog.get_logger("test").error("disk.full", room=0)

@@ -39,8 +39,8 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """From where on Sends are refused; Registers from twice, Updates from four times as much. The queue's are far
-    below what its writer refuses (`storage.sqlite.writer`)."""
+    """From where on Sends are refused; Registers from twice, Updates from four times as much (for ``lag_s`` never). The
+    queue's are far below what its writer refuses (`storage.sqlite.writer`)."""
 
     queue: int = 4_000
     queue_bytes: int = 12 * 1024 * 1024
@@ -75,6 +75,7 @@ class Brake:
         "refused",
         "since",
         "strain",
+        "updates_refused_at",
         "why",
     )
 
@@ -89,6 +90,8 @@ class Brake:
         """``queue``, ``queue-bytes``, ``lag``, ``lag-bytes``, ``lag-seconds`` or ``disk``; empty while it is off."""
         self.since = 0.0
         """When it came on."""
+        self.updates_refused_at = float("-inf")
+        """When Updates were last refused, or might have been."""
         self.strain = Strain()
         """The last look."""
         self.refused: dict[tuple[str, str], int] = {}
@@ -101,15 +104,21 @@ class Brake:
         if level < self.level:
             if now < self._held_until:
                 level = self.level
-            else:
+            elif why == self.why:
                 level = max(level, min(self.level, _level(ratio / _RELEASE)))
+        if level >= Level.UPDATE or self.level >= Level.UPDATE:
+            self.updates_refused_at = now
         changed = level != self.level
         if level > self.level:
             self._held_until = now + HOLD_S
             if not self.level:
                 self.since = now
         self.level = level
-        self.why = why if level else ""
+        if not level:
+            self.why = ""
+        elif ratio >= _RELEASE or not self.why:
+            # What only holds is still there for what it came for.
+            self.why = why
         on_for_s = now - self.since if level else 0.0
         self._longest_s = int(min(LONGEST_S, max(_PER_STRAIN_S, _PER_STRAIN_S * ratio, on_for_s / 2)))
         return changed
@@ -159,7 +168,8 @@ class Brake:
             (strain.queue_bytes / bounds.queue_bytes, "queue-bytes"),
             (strain.lag / bounds.lag, "lag"),
             (strain.lag_bytes / bounds.lag_bytes, "lag-bytes"),
-            (strain.lag_s / bounds.lag_s, "lag-seconds"),
+            # Age alone endangers nothing that is stored, so it never costs a device its registration.
+            (min(strain.lag_s / bounds.lag_s, _STEPS[1]), "lag-seconds"),
         )
 
 

@@ -1,10 +1,12 @@
-"""A commit that can be awaited, for what happens seldom; the hot path uses `Commit.done`."""
+"""A commit that can be awaited, for what happens seldom; the hot path uses `Commit.done`. And what is said when one
+fails."""
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.ports import Change, Commit, DecidingStore
+from stellwerk.app.ports import Change, Commit, DecidingStore, StoreTrouble
 
 
 async def commit(store: DecidingStore, entries: Sequence[JournalEntry], changes: Sequence[Change]) -> int:
@@ -22,3 +24,9 @@ async def commit(store: DecidingStore, entries: Sequence[JournalEntry], changes:
     if error is not None:
         raise error
     return written.seq
+
+
+def log_not_stored(log: Any, event: str, error: Exception, **fields: Any) -> None:
+    """Say that something could not be stored. Trouble of the whole store is said once, by the store itself: what it
+    costs each time is only for those who look closely."""
+    (log.debug if isinstance(error, StoreTrouble) else log.warning)(event, error=repr(error), **fields)

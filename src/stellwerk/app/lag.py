@@ -4,7 +4,8 @@ from collections import deque
 from typing import Final
 
 _KEPT: Final = 1_000
-"""Looks remembered. Beyond that every second one goes: a lag of hours need not be known to the second."""
+"""Looks remembered. Beyond that every second one goes, and later ones keep that distance: a lag of hours need not be
+known to the second."""
 
 
 class Lag:
@@ -20,6 +21,8 @@ class Lag:
         self.still_s = 0.0
         """For how long entries wait and none was projected."""
         self._looks: deque[tuple[int, int, float]] = deque()
+        self._apart_s = 0.0
+        """The least time between two looks that are remembered."""
         self._projected = -1
         self._projected_bytes = journalled_bytes
         self._moved_at = 0.0
@@ -28,10 +31,12 @@ class Lag:
         """``last_seq``: the journal's newest entry; ``projected_seq``: how far it is projected;
         ``journalled_bytes``: payload that this run has put into the journal."""
         looks = self._looks
-        if not looks or last_seq > looks[-1][0]:
-            looks.append((last_seq, journalled_bytes, now))
         while looks and looks[0][0] <= projected_seq:
             self._projected_bytes = looks.popleft()[1]
+        if last_seq <= projected_seq:
+            self._projected_bytes, self._apart_s = journalled_bytes, 0.0
+        elif not looks or (last_seq > looks[-1][0] and now - looks[-1][2] >= self._apart_s):
+            looks.append((last_seq, journalled_bytes, now))
         self.entries = max(0, last_seq - projected_seq)
         if projected_seq != self._projected or not self.entries:
             self._projected = projected_seq
@@ -42,3 +47,4 @@ class Lag:
         if len(looks) > _KEPT:
             # The oldest stays: its age is what is asked for.
             self._looks = deque(look for index, look in enumerate(looks) if index % 2 == 0)
+            self._apart_s = 2 * max(self._apart_s, (now - looks[0][2]) / len(looks))

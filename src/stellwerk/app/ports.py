@@ -257,17 +257,35 @@ class ContainerFull(UserError):
 # -- ports --
 
 
+@dataclass(frozen=True, slots=True)
+class StoreCondition:
+    """How a deciding store is just now: commits that wait or are being written, and the bytes of payload in them; the
+    journal's newest entry; bytes of payload that this run has put into it; why nothing can be written, empty while it
+    can."""
+
+    queue: int = 0
+    queue_bytes: int = 0
+    last_seq: int = 0
+    journalled_bytes: int = 0
+    failing: str = ""
+
+
 class DecidingStore(Protocol):
     """Deciding state and journal: one transaction for both. Writers are serialised by the store; reads see every commit
     whose ``done`` has run. Methods raise the store's own errors only when the store itself fails."""
 
     def submit(self, commit: Commit) -> None:
         """Queue for the next group commit; never blocks. ``done`` gets `StoreOverloaded` soon when the queue is full
-        (``queue_limit``, and a quarter more for ``reserve``), `StoreFailing` when nothing can be written."""
+        (in commits or in bytes of payload, with a quarter more of either for ``reserve``), `StoreFailing` when nothing
+        can be written."""
         ...
 
     def queue_length(self) -> int:
-        """Commits waiting or being written: what the brake looks at."""
+        """Commits waiting or being written."""
+        ...
+
+    def condition(self) -> StoreCondition:
+        """What the brake looks at, a few times a second; cheap."""
         ...
 
     async def tenant(self, name: str) -> TenantId | None: ...

@@ -6,6 +6,8 @@ from typing import Any
 
 import structlog
 
+from stellwerk.app.ports import StoreTrouble
+
 log = structlog.get_logger(__name__)
 
 
@@ -38,5 +40,10 @@ class Tasks:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, StoreTrouble):
+            # The store says so itself, once; whoever owns the task tries again.
+            log.info("task.not_stored", task=task.get_name(), error=str(error))
+        else:
             log.error("task.failed", task=task.get_name(), exc_info=error)

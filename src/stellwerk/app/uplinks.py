@@ -10,6 +10,8 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from stellwerk.app.brake import Brake, Level
+from stellwerk.app.committing import log_not_stored
 from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
@@ -21,6 +23,7 @@ from stellwerk.app.ports import (
     DecidingStore,
     DeviceLink,
     DropRegistration,
+    StoreTrouble,
 )
 from stellwerk.app.registry import Known, Registry
 from stellwerk.app.tasks import Tasks
@@ -37,13 +40,25 @@ from stellwerk.lwm2m.status import Status
 
 log = structlog.get_logger(__name__)
 
-RETRY_AFTER_S: Final = 10
 _LINK_FORMAT: Final = 40
 _ROOT: Final = Path()
 
 Answer = Callable[[Acknowledgement], None]
 _CHANGED: Final = Acknowledgement(Status.CHANGED)
 _DELETED: Final = Acknowledgement(Status.DELETED)
+
+_REFUSED_FROM: Final[dict[type[Uplink], Level]] = {
+    Send: Level.SEND,
+    Register: Level.REGISTER,
+    Update: Level.UPDATE,
+    Deregister: Level.UPDATE,
+}
+_KINDS: Final[dict[type[Uplink], str]] = {
+    Send: "send",
+    Register: "register",
+    Update: "update",
+    Deregister: "deregister",
+}
 
 
 class Listener(Protocol):
@@ -66,8 +81,10 @@ class Uplinks:
         clock: Clock,
         link: DeviceLink,
         listener: Listener,
+        brake: Brake,
         grace_s: float,
     ) -> None:
+        self._brake = brake
         self._store = store
         self._registry = registry
         self._library = library
@@ -79,7 +96,11 @@ class Uplinks:
         self._grace_s = grace_s
 
     def receive(self, uplink: Uplink, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
-        """Take one uplink. Known devices are decided at once; an unknown one is looked up in the store first."""
+        """Take one uplink. Known devices are decided at once; an unknown one is looked up in the store first. What the
+        brake refuses costs no look at all."""
+        if self._brake.level and self._brake.level >= _REFUSED_FROM[type(uplink)]:
+            answer(self._brake.refusal(_KINDS[type(uplink)]))
+            return
         if isinstance(uplink, Send):
             known = self._registry.from_peer(peer)
             if known is not None:
@@ -98,9 +119,11 @@ class Uplinks:
             work = self._deregister(uplink, peer, receipt, at, answer)
         else:
             raise TypeError(f"{type(uplink).__name__} is not answered here")
-        if not self._tasks.spawn(type(uplink).__name__, _answered(work, answer)):
+        kind = _KINDS[type(uplink)]
+        if not self._tasks.spawn(kind, self._answered(kind, work, answer)):
             work.close()
-            answer(_busy("too many requests are being looked up"))
+            self._brake.count(kind, "tasks")
+            answer(self._brake.come_again("too many requests are being looked up"))
 
     # -- Send (Core §6.4.6; contract §6) --
 
@@ -146,7 +169,7 @@ class Uplinks:
 
         def done(error: Exception | None) -> None:
             if error is not None:
-                answer(_storage_trouble(error))
+                answer(self._not_stored("send", error))
                 return
             answer(_CHANGED)
             self._heard(known, at)
@@ -196,7 +219,7 @@ class Uplinks:
             if current is not None and current.pending is changed:
                 current.pending = None
             if error is not None:
-                answer(_storage_trouble(error))
+                answer(self._not_stored("update", error))
                 return
             if current is None:
                 # It ended or was replaced while this was being stored; the device learns that with its next Update.
@@ -276,7 +299,7 @@ class Uplinks:
         )
 
         def done(error: Exception | None) -> None:
-            acknowledgement = _DELETED if error is None else _storage_trouble(error)
+            acknowledgement = _DELETED if error is None else self._not_stored("deregister", error)
             for each in waiting:
                 each(acknowledgement)
             if error is not None:
@@ -290,6 +313,21 @@ class Uplinks:
         self._store.submit(Commit((row,), (DropRegistration(registration.device_id, registration.location),), done))
 
     # -- shared --
+
+    async def _answered(self, kind: str, work: Coroutine[Any, Any, None], answer: Answer) -> None:
+        """Run ``work``; when the store fails it, the device is told to come again instead of being left without a
+        word."""
+        try:
+            await work
+        except StoreTrouble as error:
+            answer(self._not_stored(kind, error))
+        except Exception as error:
+            answer(self._not_stored(kind, error))
+            raise
+
+    def _not_stored(self, kind: str, error: Exception) -> Acknowledgement:
+        log_not_stored(log, "uplink.not_stored", error, kind=kind)
+        return self._brake.not_stored(kind, error)
 
     def _heard(self, known: Known, at: Instant) -> None:
         known.last_heard = at.now
@@ -319,18 +357,9 @@ def forget_registration(
     listener.device_lost(registration.device_id, at)
 
 
-async def _answered(work: Coroutine[Any, Any, None], answer: Answer) -> None:
-    """Run ``work``; when the store fails it, the device is told to come again instead of being left without a word."""
-    try:
-        await work
-    except Exception as error:
-        answer(_storage_trouble(error))
-        raise
-
-
 def _ignore(error: Exception | None) -> None:
     if error is not None:
-        log.warning("device_log.lost", error=str(error))
+        log_not_stored(log, "device_log.lost", error)
 
 
 def _describe(old: PeerId, new: PeerId, uplink: Update) -> str:
@@ -340,12 +369,3 @@ def _describe(old: PeerId, new: PeerId, uplink: Update) -> str:
     if uplink.body:
         parts.append("new object list")
     return ", ".join(parts)
-
-
-def _busy(why: str) -> Acknowledgement:
-    return Acknowledgement(Status.SERVICE_UNAVAILABLE, detail=why, max_age_s=RETRY_AFTER_S)
-
-
-def _storage_trouble(error: Exception) -> Acknowledgement:
-    log.warning("uplink.not_stored", error=repr(error))
-    return _busy("not stored; come again")

@@ -151,6 +151,23 @@ class Endpoint:
         """When to tick next, None for no need."""
         return self._layer.deadline()
 
+    # --- figures -------------------------------------------------------------------------------------------------
+
+    @property
+    def duplicates(self) -> int:
+        """Messages that came before and were answered from memory or swallowed."""
+        return self._layer.duplicates
+
+    @property
+    def retransmissions(self) -> int:
+        """Confirmable messages of ours that were sent again."""
+        return self._layer.retransmissions
+
+    @property
+    def peers(self) -> int:
+        """Addresses of which something is remembered."""
+        return len(self._layer.peers)
+
     # --- bytes and meaning out -----------------------------------------------------------------------------------
 
     def take_datagrams(self) -> list[tuple[PeerId, bytes]]:

@@ -92,6 +92,10 @@ class MessageLayer:
         self.peers = PeerTable(limits.peers_total)
         self.answers = Answers(limits.ring_per_peer, limits.answers_total)
         self.exchanges = 0
+        self.duplicates = 0
+        """Messages that came before."""
+        self.retransmissions = 0
+        """Confirmable messages of ours that were sent again."""
         self.abandon: Callable[[int], None] = lambda exchange: None
         """Told the number of a message that nobody needs to decide any more."""
         # Requests in the order in which their empty ACK falls due; one lifetime for nearly all, so no heap.
@@ -114,6 +118,7 @@ class MessageLayer:
         if ring is not None:
             known = ring.get(message.mid)
             if known is not None and known.receipt == receipt and now < known.expires:
+                self.duplicates += 1
                 # Undecided and non-confirmable duplicates have no reply: swallowed.
                 if known.reply is not None:
                     self.datagrams.append((peer.id, known.reply))
@@ -230,6 +235,7 @@ class MessageLayer:
             peer.credit -= size
             if sending.budget is not None:
                 sending.budget -= size
+            self.retransmissions += 1
             self.datagrams.append((peer.id, sending.datagram))
         self.timers.arm(sending, now + sending.timeout)
 

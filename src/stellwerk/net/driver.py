@@ -43,6 +43,12 @@ class Driver(Generic[E, A]):
         self._handle = handle
         self._clock = clock
         self._on_lost = on_lost
+        self.received = 0
+        """Datagrams read."""
+        self.sent = 0
+        """Datagrams that the kernel took."""
+        self.lost = 0
+        """Datagrams that it did not take."""
         self._sockets: dict[tuple[bool, int], UdpSocket] = {}
         self._by_address: dict[tuple[str, int], UdpSocket] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -90,13 +96,13 @@ class Driver(Generic[E, A]):
     def _readable(self, socket: UdpSocket) -> None:
         instant = self._clock.instant()
         feed = self._engine.feed
-        for _ in range(BATCH):
-            received = socket.receive()
-            if received is None:
-                break
+        left = BATCH
+        while left and (received := socket.receive()) is not None:
+            left -= 1
             datagram, peer = received
             if peer.remote_port:
                 feed(datagram, peer=peer, now=instant.now)
+        self.received += BATCH - left
         self._finish_round(instant)
 
     def _ask_for_round(self) -> None:
@@ -124,13 +130,22 @@ class Driver(Generic[E, A]):
         self._send()
         self._arm(instant.now)
 
+    def overflowed(self) -> int:
+        """Datagrams that the kernel dropped since they came faster than they were read; 0 where it does not say."""
+        return sum(socket.dropped() for socket in self._by_address.values())
+
     def _send(self) -> None:
-        for peer, datagram in self._engine.take_datagrams():
+        datagrams = self._engine.take_datagrams()
+        self.sent += len(datagrams)
+        for peer, datagram in datagrams:
             socket = self._by_address.get((peer.local_host, peer.local_port)) or self._sockets.get(
                 (":" in peer.remote_host, peer.local_port)
             )
-            if (socket is None or not socket.send(datagram, peer)) and self._on_lost is not None:
-                self._on_lost(peer)
+            if socket is None or not socket.send(datagram, peer):
+                self.sent -= 1
+                self.lost += 1
+                if self._on_lost is not None:
+                    self._on_lost(peer)
 
     def _arm(self, now: float) -> None:
         deadline = self._engine.deadline()

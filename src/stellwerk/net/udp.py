@@ -14,6 +14,9 @@ _IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)
 _IPV6_RECVPKTINFO: Final = getattr(socket, "IPV6_RECVPKTINFO", 49)
 _IPV6_PKTINFO: Final = getattr(socket, "IPV6_PKTINFO", 50)
 _ANCILLARY_BYTES: Final = 64
+_SO_MEMINFO: Final = 55
+_MEMINFO: Final = struct.Struct("=9I")
+"""Linux's sk_meminfo; the last of its numbers counts drops."""
 _WILDCARDS: Final = ("0.0.0.0", "::")
 
 
@@ -93,6 +96,14 @@ class UdpSocket:
         except OSError:
             return False
         return True
+
+    def dropped(self) -> int:
+        """Datagrams that found the receive buffer full; 0 where the kernel does not say."""
+        try:
+            figures = self.raw.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+            return int(_MEMINFO.unpack(figures)[-1])
+        except (OSError, struct.error):
+            return 0
 
     def close(self) -> None:
         self.raw.close()

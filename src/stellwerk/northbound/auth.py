@@ -150,7 +150,7 @@ class Tokens:
             if self.signed is None:
                 raise Unauthorized("the bearer token is not known here")
             access = self._verify(self.signed, token, digest)
-        if access.loopback_only and (forwarded or not _is_loopback(client_host)):
+        if access.loopback_only and (forwarded or not is_loopback(client_host)):
             raise Unauthorized("this bearer token works on the server's own machine only")
         return access
 
@@ -189,7 +189,8 @@ def _digest(token: str) -> bytes:
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def _is_loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
+    """Whether ``host`` is an address of this machine itself."""
     try:
         address = ip_address(host or "")
     except ValueError:

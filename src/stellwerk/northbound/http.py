@@ -12,12 +12,14 @@ from starlette.routing import Mount as StarletteMount
 from starlette.routing import Route
 
 from stellwerk import __version__
+from stellwerk.app.ports import StoreTrouble
 from stellwerk.northbound.oauth import oauth_routes
 from stellwerk.northbound.onem2m.face import OneM2MFace
 from stellwerk.northbound.onem2m.openapi import describe
 from stellwerk.northbound.onem2m.request import Mount
 from stellwerk.northbound.rest.errors import error_body
 from stellwerk.northbound.rest.health import health_routes
+from stellwerk.northbound.rest.metrics import Sources, metrics_routes
 from stellwerk.northbound.services import Services
 
 DEVICE_TO_CLOUD: Final = "/device-management-orchestrator/v3"
@@ -29,8 +31,8 @@ def default_mounts(services: Services) -> tuple[Mount, ...]:
     return (Mount(DEVICE_TO_CLOUD, services.naming), Mount(ONEM2M, "short"))
 
 
-def build_http(services: Services, mounts: Sequence[Mount] | None = None) -> FastAPI:
-    """Every face on one application. ``mounts``: where the oneM2M tree hangs."""
+def build_http(services: Services, mounts: Sequence[Mount] | None = None, sources: Sources | None = None) -> FastAPI:
+    """Every face on one application. ``mounts``: where the oneM2M tree hangs; ``sources``: of ``/metrics``."""
     if mounts is None:
         mounts = default_mounts(services)
     app = FastAPI(title="Stellwerk", version=__version__, openapi_url=None, redirect_slashes=False)
@@ -46,6 +48,7 @@ def build_http(services: Services, mounts: Sequence[Mount] | None = None) -> Fas
     app.include_router(health_routes(services))
     if services.tokens.signed is not None:
         app.include_router(oauth_routes(services, services.tokens.signed))
+    app.include_router(metrics_routes(services, sources))
     document = _openapi(app, mounts)
 
     # The pages that usually show this document load their scripts from elsewhere; the document alone works offline.
@@ -88,5 +91,9 @@ def _answer_errors(app: FastAPI, services: Services) -> None:
     async def failure(request: Request, error: Exception) -> Response:
         return refuse(500, "internal error; the server's log has the details")
 
+    async def store_trouble(request: Request, error: Exception) -> Response:
+        return refuse(503, str(error), {"retry-after": "5"})
+
     app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(StoreTrouble, store_trouble)
     app.add_exception_handler(Exception, failure)

@@ -7,8 +7,10 @@ from typing import Any, Final, Protocol, assert_never
 
 import structlog
 
+from stellwerk.app.brake import Brake
 from stellwerk.app.handlers.observations import MovedWithoutUpdate, Observations
 from stellwerk.app.journal import Kind
+from stellwerk.app.meters import LEFT, STORED, SUCCESSES, Meters
 from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceAnswer
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
@@ -20,7 +22,7 @@ from stellwerk.core.errors import StellwerkError
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.registration import Registration
-from stellwerk.lwm2m.operations import Notify, Observe, Operation
+from stellwerk.lwm2m.operations import Deregister, Notify, Observe, Operation, Register, Send, Update, Uplink
 from stellwerk.lwm2m.status import Status
 from stellwerk.southbound.translate_down import formats_of, has_open_format, translate_down
 from stellwerk.southbound.translate_up import coap_code, status_of, translate_up
@@ -28,6 +30,12 @@ from stellwerk.southbound.translate_up import coap_code, status_of, translate_up
 log = structlog.get_logger(__name__)
 
 TOKEN_BYTES: Final = 8
+_KINDS: Final[dict[type[Uplink], str]] = {
+    Register: "register",
+    Update: "update",
+    Deregister: "deregister",
+    Send: "send",
+}
 _TRY_ANOTHER_FORMAT: Final = (codes.NOT_ACCEPTABLE, codes.UNSUPPORTED_CONTENT_FORMAT)
 
 Event = events.Event
@@ -51,8 +59,21 @@ class _Pending:
 class Link:
     """``submit`` reaches the engine (the driver's, or a test's). `connect` closes the circle with `app`."""
 
-    def __init__(self, *, submit: Submit, store: DecidingStore, tasks: Tasks, entropy: Entropy, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        submit: Submit,
+        store: DecidingStore,
+        tasks: Tasks,
+        entropy: Entropy,
+        clock: Clock,
+        brake: Brake,
+        meters: Meters,
+    ) -> None:
         self._submit = submit
+        self._brake = brake
+        self._meters = meters
+        self._uplink_meters = {each: meters.uplinks[kind] for each, kind in _KINDS.items()}
         self._store = store
         self._tasks = tasks
         self._entropy = entropy
@@ -62,6 +83,7 @@ class Link:
         self._observations: Observations
         self._finished: Finished
         self.refused: dict[str, int] = {}
+        """Datagrams that led to nothing, by reason."""
 
     def connect(self, uplinks: Uplinks, observations: Observations, finished: Finished) -> None:
         self._uplinks = uplinks
@@ -175,22 +197,42 @@ class Link:
             log.info(
                 "request.refused", peer=str(event.peer), code=codes.dotted(uplink), path="/" + "/".join(event.path)
             )
+            self._meters.uplinks["other"].answers[status_of(uplink)] += 1
             self._submit(actions.Respond(exchange, uplink))
             return
+        meter = self._uplink_meters[type(uplink)]
 
         def answer(acknowledgement: Acknowledgement) -> None:
-            self._submit(_respond(exchange, acknowledgement))
+            status = acknowledgement.status
+            if status < SUCCESSES and meter.at is not at:
+                meter.arrived(at)
+            meter.answers[status] += 1
+            if status == Status.CHANGED:
+                self._submit(actions.Respond(exchange, codes.CHANGED))
+            else:
+                self._submit(_respond(exchange, acknowledgement))
 
         self._uplinks.receive(uplink, event.peer, event.receipt, at, answer)
 
     def _notification(self, event: events.NotificationReceived, at: Instant) -> None:
+        if self._brake.level and self._brake.holds_notification(event.confirmable):
+            self._drop_notification(event)
+            return
         notify = Notify(event.token, status_of(event.code), event.content_format, event.payload)
 
         def accept(stored: bool) -> None:
-            action = actions.AcceptNotification if stored else actions.Drop
-            self._submit(action(event.exchange))
+            if stored:
+                self._meters.notifications[_type(event), STORED] += 1
+                self._submit(actions.AcceptNotification(event.exchange))
+            else:
+                self._drop_notification(event)
 
         self._observations.notified(notify, event.peer, event.receipt, at, accept)
+
+    def _drop_notification(self, event: events.NotificationReceived) -> None:
+        """As if it had not come: a confirmable one comes again, and is never reset, which would end the observation."""
+        self._meters.notifications[_type(event), LEFT] += 1
+        self._submit(actions.Drop(event.exchange))
 
     def _response(self, event: events.ResponseReceived, at: Instant) -> None:
         pending = self._pending.get(event.handle)
@@ -274,6 +316,10 @@ def _created(event: events.ResponseReceived, pending: _Pending | None) -> str:
     if location[: len(root)] == root:
         location = location[len(root) :]
     return "/" + "/".join(location) if location else ""
+
+
+def _type(event: events.NotificationReceived) -> str:
+    return "con" if event.confirmable else "non"
 
 
 def _respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond:

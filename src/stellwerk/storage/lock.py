@@ -40,7 +40,7 @@ class DataDirUnusable(UserError):
     def __str__(self) -> str:
         return (
             f"cannot work in the data directory {self.data_dir.absolute()}: {self.reason}; "
-            "make it writable for this user, or name another one in STELLWERK_DATA_DIR"
+            "make it writable for this user and make room on its disk, or name another one in STELLWERK_DATA_DIR"
         )
 
 

@@ -27,6 +27,7 @@ from stellwerk.app.ports import (
     NewOutgoing,
     PutObservation,
     PutRegistration,
+    StoreCondition,
     StoreOverloaded,
 )
 from stellwerk.app.resource_ids import device_key, split_resource_id
@@ -102,8 +103,9 @@ class MemoryStore(MemoryTree):
     # -- commits --
 
     def submit(self, commit: Commit) -> None:
-        if self._waiting >= self._queue_limit:
-            self._schedule(lambda: commit.done(StoreOverloaded(self._queue_limit)))
+        if self._waiting >= self._queue_limit * (5 if commit.reserve else 4) // 4:
+            waiting = self._waiting
+            self._schedule(lambda: commit.done(StoreOverloaded(waiting)))
             return
         self._waiting += 1
         error: Exception | None = None
@@ -129,6 +131,9 @@ class MemoryStore(MemoryTree):
 
     def queue_length(self) -> int:
         return self._waiting
+
+    def condition(self) -> StoreCondition:
+        return StoreCondition(queue=self._waiting, last_seq=len(self._journal))
 
     # -- tenants and devices --
 

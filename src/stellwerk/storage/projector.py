@@ -255,14 +255,18 @@ def follow(projector: Projector, wake: int) -> None:
     poll = select.poll()
     poll.register(wake, select.POLLIN | select.POLLHUP)
     pending = True
+    waits = False
     while True:
         if poll.poll(0 if pending else _LOOK_EVERY_MS) and not os.read(wake, 65536):
             return
         try:
             pending = projector.run_once() > 0
+            waits = False
         except (sqlite3.Error, OSError) as error:
             # A full disk, most likely. The journal keeps what waits.
-            log.warning("projector.waits", error=repr(error))
+            if not waits:
+                log.warning("projector.waits", error=repr(error))
+            waits = True
             pending = False
             time.sleep(_REST_AFTER_FAILURE_S)
 

@@ -64,6 +64,17 @@ class ProjectorProcess:
         if self._waking is None:
             self._waking = asyncio.get_running_loop().call_later(_WAKE_AFTER_S, self._write_or_rest)
 
+    def restart(self) -> None:
+        """End it, whatever it is at; another one takes its place. Nothing is lost: its slice is not committed."""
+        if self._process is not None and self._process.returncode is None:
+            # Also where the process was stopped and would not hear anything milder.
+            self._process.kill()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs just now."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
     async def stop(self) -> None:
         """End it after the slice at hand. What waits in the journal is projected at the next start."""
         if self._waking is not None:

@@ -144,6 +144,8 @@ def test_a_flood_is_read_in_batches_and_nothing_of_it_is_lost() -> None:
         await bench.until(lambda: len(bench.engine.fed) == BATCH + 20)
         assert [int(datagram) for datagram, _, _ in bench.engine.fed] == list(range(BATCH + 20))
         assert max(len(events) for events, _ in bench.handled) <= BATCH
+        await bench.until(lambda: bench.driver.received == BATCH + 20)
+        assert bench.driver.overflowed() == 0
 
     on_a_bench(work)
 

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from stellwerk.app.ports import StoreFailing, StoreOverloaded
+from stellwerk.northbound.http import build_http
+
 
 def test_the_process_is_alive_without_a_token(world: Any):
     answer = world.get("/health/live", mount="", headers={"Authorization": None})
@@ -30,7 +33,49 @@ def test_a_silent_store_means_not_ready(world: Any):
 
     world.store.check = failing
     answer = world.get("/health/ready", mount="")
-    assert (answer.status_code, answer.json()["missing"]) == (503, ["store"])
+    assert (answer.status_code, answer.json()["missing"]) == (503, ["store: gone"])
+
+
+def test_a_store_that_cannot_write_means_not_ready_and_says_why(world: Any):
+    async def failing() -> None:
+        raise StoreFailing("database or disk is full")
+
+    world.store.check = failing
+    answer = world.get("/health/ready", mount="")
+    assert answer.status_code == 503
+    assert "database or disk is full" in answer.json()["missing"][0]
+    assert world.get("/health/live", mount="").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("trouble", "text"),
+    [
+        (StoreFailing("database or disk is full"), "disk is full"),
+        (StoreOverloaded(20_000), "20000 writes wait for the disk"),
+    ],
+)
+def test_what_cannot_be_stored_is_a_5xx_that_says_why_and_when_to_come_again(world: Any, trouble: Exception, text: str):
+    world.register(world.device())
+
+    async def post_outgoing(*arguments: Any) -> None:
+        raise trouble
+
+    world.store.post_outgoing = post_outgoing
+    answer = world.post("/device-communication/device001/outgoing-msg", 4, {"m2m:cin": {"con": "READ /3/0/0"}})
+    assert answer.status_code == 500
+    assert text in answer.json()["m2m:dbg"]
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_route_outside_the_tree_says_it_too(world: Any):
+    async def fetch() -> None:
+        raise StoreFailing("database or disk is full")
+
+    world.app = build_http(world.services)
+    world.app.add_api_route("/fetch", fetch)
+    answer = world.get("/fetch", mount="")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "database or disk is full" in answer.json()["message"]
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("POST", "/health/live", 405)])

@@ -11,6 +11,8 @@ from structlog.testing import capture_logs
 from tests.scenario.stack import ManualClock, SeededEntropy, Stack, con
 from tests.scenario.test_registration import register
 
+from stellwerk.app.brake import Brake
+from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Acknowledgement, DeviceAnswer
 from stellwerk.app.tasks import Tasks
 from stellwerk.coap import actions, codes, events
@@ -66,6 +68,8 @@ def linked(tasks: Tasks | None = None) -> tuple[Link, Uses, list[Any]]:
         tasks=tasks or Tasks(),
         entropy=SeededEntropy(),
         clock=ManualClock(),
+        brake=Brake(SeededEntropy()),
+        meters=Meters(lambda: AT.now + 0.02),
     )
     link.connect(uses, uses, uses.finished)  # type: ignore[arg-type]
     return link, uses, submitted

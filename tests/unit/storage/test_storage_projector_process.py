@@ -1,6 +1,8 @@
 """The helper process: woken, watched, ended."""
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -82,3 +84,19 @@ async def test_stopping_while_it_is_down_takes_no_longer(tmp_path: Path) -> None
     async with asyncio.timeout(5):
         await process.stop()
     assert not process.alive
+
+
+async def test_one_that_was_stopped_is_replaced_when_asked_and_nothing_is_lost(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    async with running(store, data_dir) as process:
+        device_id = (await make_device(store)).device_id
+        stopped = process.pid
+        assert stopped is not None
+        os.kill(stopped, signal.SIGSTOP)
+        await write(store, [send(device_id, 1)])
+        process.restart()
+        await until(lambda: store.projection.seq() == 1)
+        assert process.restarts == 1
+        assert process.pid not in (None, stopped)
+    assert process.pid is None
+    process.restart()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.contract.builders import (
     NOW_MS,
     make_commands,
@@ -20,7 +21,8 @@ from tests.contract.builders import (
     write,
 )
 
-from stellwerk.app.ports import ChangeCommand, Commit, PutObservation, PutRegistration
+from stellwerk.app.ports import ChangeCommand, Commit, PutObservation, PutRegistration, StoreFailing
+from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Step
 from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE
 from stellwerk.storage.projector import Projector
@@ -39,7 +41,19 @@ def limit_pages(store: SqliteStore, more: int) -> None:
     connection.execute(f"PRAGMA max_page_count={pages + more}")
 
 
-async def test_a_full_disk_fails_each_commit_and_the_store_recovers(data_dir: Path) -> None:
+async def recovered(store: SqliteStore) -> None:
+    async with asyncio.timeout(10):
+        # A thread of the store's looks now and then; nothing tells when it is content.
+        while store.condition().failing:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stellwerk.storage.sqlite.writer.PROBE_EVERY_S", 0.02)
+
+
+async def test_a_full_disk_fails_each_commit_and_the_store_recovers(data_dir: Path, quick_probes: None) -> None:
     store = await SqliteStore.open(data_dir)
     device_id = (await make_device(store)).device_id
     limit_pages(store, 8)
@@ -51,14 +65,19 @@ async def test_a_full_disk_fails_each_commit_and_the_store_recovers(data_dir: Pa
     store.submit(Commit((), (), lambda error: finished.set()))
     await finished.wait()
     assert len(outcomes) == 40
-    assert all(isinstance(each, sqlite3.OperationalError) for each in outcomes)
-    with pytest.raises(sqlite3.OperationalError):
+    assert all(isinstance(each, StoreFailing) for each in outcomes)
+    assert store.condition().failing == "database or disk is full"
+    assert store.condition().queue == store.condition().queue_bytes == 0
+    with pytest.raises(StoreFailing):
         await store.create_device(
             (await store.ensure_tenant("default", NOW_MS)), new_device("dev-2", labels=("x" * 200_000,))
         )
+    with pytest.raises(StoreFailing, match="disk is full"):
+        await store.check()
     assert await store.registration_of(device_id) is None
 
     limit_pages(store, 100_000)
+    await recovered(store)
     await write(store, [send(device_id, 99)], [PutRegistration(registration(device_id), 1)])
     assert (await make_device(store, "dev-2", labels=("x" * 200_000,))).name == "dev-2"
     assert await store.recall(receipt(99), 0) is not None
@@ -67,6 +86,132 @@ async def test_a_full_disk_fails_each_commit_and_the_store_recovers(data_dir: Pa
     projector = Projector(data_dir)
     assert projector.run_all() == 1
     projector.close()
+
+
+async def test_a_full_disk_is_said_once_when_it_begins_and_once_when_it_ends(
+    data_dir: Path, quick_probes: None
+) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    limit_pages(store, 8)
+    with capture_logs() as lines:
+        for number in range(20):
+            with pytest.raises(StoreFailing):
+                await write(store, [send(device_id, number, LARGE * 3)])
+        # Less than a group's worth of room is not enough to begin anew.
+        limit_pages(store, 12)
+        await asyncio.sleep(0.1)
+        assert store.condition().failing
+        limit_pages(store, 100_000)
+        await recovered(store)
+    assert [each["event"] for each in lines] == ["store.failing", "store.recovered"]
+    assert lines[0]["reason"] == lines[1]["reason"] == "database or disk is full"
+    assert lines[1]["after_s"] >= 0.1
+    await write(store, [send(device_id, 99)])
+    await store.close()
+
+
+async def test_nothing_of_a_commit_is_there_that_a_full_disk_kept_from_being_stored(
+    data_dir: Path, quick_probes: None
+) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    limit_pages(store, 40)
+    stored: list[int] = []
+    refused: list[int] = []
+
+    def submit(number: int) -> None:
+        def done(error: Exception | None) -> None:
+            (stored if error is None else refused).append(number)
+
+        store.submit(Commit((send(device_id, number, LARGE),), (), done))
+
+    for number in range(60):
+        submit(number)
+        if number % 5 == 4:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+    limit_pages(store, 100_000)
+    await recovered(store)
+    await write(store, [])
+    await store.close()
+    assert stored
+    assert refused
+    again = await SqliteStore.open(data_dir, now_ms=NOW_MS)
+    found = {number for number in range(60) if await again.recall(receipt(number), 0) is not None}
+    assert found == set(stored)
+    await again.close()
+
+
+async def test_closing_while_nothing_can_be_written_ends(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    limit_pages(store, 2)
+    with pytest.raises(StoreFailing):
+        await write(store, [send(device_id, 1, LARGE * 3)])
+    async with asyncio.timeout(5):
+        await store.close()
+
+
+async def test_one_that_locks_the_file_makes_the_store_fail_and_not_the_loop(
+    data_dir: Path, quick_probes: None
+) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    store._connection.execute("PRAGMA busy_timeout=10")
+    with closing(sqlite3.connect(data_dir / DECIDING_FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreFailing, match="locked"):
+            await write(store, [send(device_id, 1)])
+        other.execute("ROLLBACK")
+    await recovered(store)
+    await write(store, [send(device_id, 1)])
+    await store.close()
+
+
+async def test_a_commit_knows_its_last_entry_before_it_is_told(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    told: list[tuple[str, int]] = []
+
+    def submit(name: str, entries: int, changes: Any = ()) -> None:
+        def done(error: Exception | None) -> None:
+            assert error is None
+            told.append((name, commit.seq))
+
+        commit = Commit([send(device_id, len(told) * 10 + each) for each in range(entries)], changes, done)
+        store.submit(commit)
+
+    submit("one", 1)
+    submit("none", 0, (PutRegistration(registration(device_id), 1),))
+    submit("three", 3)
+    await write(store, [])
+    submit("two", 2)
+    await write(store, [])
+    assert told == [("one", 1), ("none", 0), ("three", 4), ("two", 6)]
+    assert store.condition().last_seq == 6
+    await store.close()
+
+
+async def test_a_culprit_in_a_group_leaves_no_gap_in_the_numbers_of_the_others(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    told: list[tuple[bool, int]] = []
+
+    def submit(number: int, changes: Any = ()) -> None:
+        def done(error: Exception | None) -> None:
+            told.append((error is None, commit.seq))
+
+        commit = Commit([send(device_id, number)], changes, done)
+        store.submit(commit)
+
+    submit(1)
+    submit(2, (PutRegistration(registration(DeviceId(4711)), 1),))
+    submit(3)
+    await write(store, [])
+    assert told == [(True, 1), (False, 0), (True, 2)]
+    assert not store.condition().failing
+    await store.close()
 
 
 async def test_a_full_disk_stops_the_projector_until_there_is_room(data_dir: Path) -> None:

@@ -14,6 +14,7 @@ from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import Outcomes
 from stellwerk.app.handlers.resolving import Resolved, resolve
 from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.meters import Meters
 from stellwerk.app.ports import (
     Clock,
     CommandNeverSent,
@@ -66,7 +67,9 @@ class Commands:
         grace_s: float = 0.0,
         gap_s: float = GAP_S,
         probe_s: float = PROBE_S,
+        meters: Meters | None = None,
     ) -> None:
+        self._meters = meters or Meters(clock.now)
         self._store = store
         self._registry = registry
         self._library = library
@@ -83,6 +86,7 @@ class Commands:
             clock=clock,
             again_s=again_s,
             grace_s=grace_s,
+            meters=self._meters,
         )
         self.delivery = Delivery(
             store=store,
@@ -188,6 +192,7 @@ class Commands:
             raise
         for each in waiting:
             each.step = Step.CANCELLED
+            self._meters.command_ended(Step.CANCELLED.value, (now_ms - each.created_ms) / 1000)
         return True
 
     # -- what happens to devices --

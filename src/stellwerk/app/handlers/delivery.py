@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from stellwerk.app.committing import log_not_stored
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import UNKNOWN_TEXT, Outcomes
 from stellwerk.app.ports import (
@@ -132,6 +133,11 @@ class Delivery:
     def __len__(self) -> int:
         """Commands in memory that have not ended."""
         return sum(len(each.waiting) + (each.active is not None) for each in self._lanes.values())
+
+    @property
+    def in_flight(self) -> int:
+        """Commands whose answer is awaited."""
+        return len(self._flights)
 
     # -- waiting --
 
@@ -385,7 +391,7 @@ class Delivery:
 
         def done(error: Exception | None) -> None:
             if error is not None:
-                log.warning("command.not_stored", command_id=command.command_id, error=repr(error))
+                log_not_stored(log, "command.not_stored", error, command_id=command.command_id)
                 self._back(command)
                 if isinstance(operation, Observe) and not sent_before:
                     self._observations.dropped(command.device_id, operation.path)

@@ -6,6 +6,8 @@ from typing import Final
 
 import structlog
 
+from stellwerk.app.brake import LONGEST_S, Brake
+from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import ChangeRegistration, Clock, Commit, DecidingStore, DeviceLink, DropRegistration
 from stellwerk.app.registry import Registry
@@ -27,8 +29,10 @@ class Expiry:
         clock: Clock,
         link: DeviceLink,
         listener: Listener,
+        brake: Brake,
         grace_s: float,
     ) -> None:
+        self._brake = brake
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -53,6 +57,9 @@ class Expiry:
 
     async def look(self) -> int:
         """Handle up to a slice of what is due; returns how many rows were looked at."""
+        if self._clock.now() < self._brake.updates_refused_at + LONGEST_S + self._grace_s:
+            # Nobody expires for an Update that we refused: whoever was asked to come again gets the time to.
+            return 0
         now_ms = self._clock.lifetime_ms()
         due = await self._store.registrations_due(now_ms, SLICE)
         at = Instant(self._clock.now(), self._clock.wall_ms())
@@ -103,4 +110,4 @@ class Expiry:
 
 def _log_failure(error: Exception | None) -> None:
     if error is not None:
-        log.warning("expiry.not_stored", error=repr(error))
+        log_not_stored(log, "expiry.not_stored", error)

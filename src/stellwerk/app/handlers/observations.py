@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from stellwerk.app.committing import commit
+from stellwerk.app.committing import commit, log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
     Clock,
@@ -201,7 +201,7 @@ class Observations:
         known.heard(at.now, self._link)
         row = self._row(known, wanted, answer.status, answer.content_format, answer.payload, b"", at)
         if self._undecodable(known, wanted, answer.content_format, answer.payload, at) is None:
-            self._store.submit(Commit((row,), (), _log_failure))
+            self._store.submit(Commit((row,), (), _log_failure, reserve=True))
         return True
 
     # -- notifications --
@@ -243,7 +243,7 @@ class Observations:
         def done(error: Exception | None) -> None:
             accept(error is None)
             if error is not None:
-                log.warning("notification.not_stored", peer=str(peer), error=repr(error))
+                log_not_stored(log, "notification.not_stored", error, peer=str(peer))
             else:
                 current = self._registry.of(wanted.device_id) or known
                 current.last_heard = at.now
@@ -359,4 +359,4 @@ def _nobody(known: Known) -> None:
 
 def _log_failure(error: Exception | None) -> None:
     if error is not None:
-        log.warning("journal.entry_lost", error=repr(error))
+        log_not_stored(log, "journal.entry_lost", error)

@@ -8,8 +8,10 @@ from typing import Final
 
 import structlog
 
+from stellwerk.app.committing import log_not_stored
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.meters import Meters
 from stellwerk.app.ports import (
     Change,
     ChangeCommand,
@@ -48,7 +50,9 @@ class Outcomes:
         clock: Clock,
         again_s: float,
         grace_s: float,
+        meters: Meters,
     ) -> None:
+        self._meters = meters
         self._store = store
         self._registry = registry
         self._observations = observations
@@ -103,6 +107,7 @@ class Outcomes:
                 self._offer_again(command, error, submit)
                 return
             command.step = step
+            self._meters.command_ended(step.value, (at_ms - command.created_ms) / 1000)
             self._drop(changes)
             then()
 
@@ -111,12 +116,12 @@ class Outcomes:
             # Anew each time: an Update may have come since the store was busy.
             renewed = self._renew(operation, command.device_id) if succeeded else None
             if renewed is None:
-                self._store.submit(Commit((row,), changes, done))
+                self._store.submit(Commit((row,), changes, done, reserve=True))
                 return
             text = f"{renewed.lifetime_s} s, written to {operation.path}"
             line = JournalEntry(Kind.LOG, command.device_id, at_ms, reason="lifetime-changed", detail=text)
             longer = ChangeRegistration(renewed, renewed.deadline_ms(self._grace_s))
-            self._store.submit(Commit((row, line), (*changes, longer), done))
+            self._store.submit(Commit((row, line), (*changes, longer), done, reserve=True))
 
         submit()
 
@@ -158,11 +163,12 @@ class Outcomes:
                 self._offer_again(command, error, submit)
                 return
             command.step = step
+            self._meters.command_ended(step.value, (at_ms - command.created_ms) / 1000)
             self._drop(changes)
             then()
 
         def submit() -> None:
-            self._store.submit(Commit((row,), changes, done))
+            self._store.submit(Commit((row,), changes, done, reserve=True))
 
         submit()
 
@@ -196,7 +202,7 @@ class Outcomes:
 
     def _offer_again(self, command: Command, error: Exception, submit: Then) -> None:
         """What became of a command is not lost to a store that is busy for a while; until then the command is open."""
-        log.warning("command.outcome_not_stored", command_id=command.command_id, error=repr(error))
+        log_not_stored(log, "command.outcome_not_stored", error, command_id=command.command_id)
 
         async def later() -> None:
             await asyncio.sleep(self._again_s)

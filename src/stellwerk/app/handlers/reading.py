@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import Clock, Commit, DecidingStore, DeviceAnswer, DeviceLink
 from stellwerk.app.registry import Known, Registry
@@ -171,4 +172,4 @@ class Reading:
 
 def _log_failure(error: Exception | None) -> None:
     if error is not None:
-        log.warning("reading.not_stored", error=repr(error))
+        log_not_stored(log, "reading.not_stored", error)

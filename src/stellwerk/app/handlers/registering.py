@@ -6,7 +6,10 @@ from typing import Protocol
 
 import structlog
 
+from stellwerk.app.brake import Brake
+from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.meters import Meters
 from stellwerk.app.ports import (
     Acknowledgement,
     AlreadyExists,
@@ -60,6 +63,8 @@ class Registering:
         entropy: Entropy,
         link: DeviceLink,
         listener: RegisterListener,
+        brake: Brake,
+        meters: Meters,
         grace_s: float,
         auto_provision: tuple[str, ...],
         tenant_id: TenantId,
@@ -71,6 +76,8 @@ class Registering:
         self._entropy = entropy
         self._link = link
         self._listener = listener
+        self._brake = brake
+        self._meters = meters
         self._grace_s = grace_s
         self._auto_provision = auto_provision
         self._tenant_id = tenant_id
@@ -89,32 +96,36 @@ class Registering:
             if uplink.content_format not in _LINK_FORMATS:
                 raise NotLinkFormat(uplink.content_format)
         except VersionUnsupported as error:
-            self._refuse(peer, Status.PRECONDITION_FAILED, str(error), answer)
+            self._refuse("version", peer, Status.PRECONDITION_FAILED, str(error), answer)
+            return
+        except NotLinkFormat as error:
+            self._refuse("format", peer, Status.BAD_REQUEST, str(error), answer)
             return
         except PeerError as error:
-            self._refuse(peer, Status.BAD_REQUEST, str(error), answer)
+            self._refuse("parameters", peer, Status.BAD_REQUEST, str(error), answer)
             return
         if parameters.endpoint_name is None:
-            self._refuse(peer, Status.BAD_REQUEST, "ep is missing and no secure identity stands in for it", answer)
+            text = "ep is missing and no secure identity stands in for it"
+            self._refuse("no-name", peer, Status.BAD_REQUEST, text, answer)
             return
         # The body is read only for whom we know: it may be long, and anybody may send it.
         record = await self._store.device_by_endpoint(parameters.endpoint_name)
         if record is None and not any(fnmatchcase(parameters.endpoint_name, each) for each in self._auto_provision):
             text = f"endpoint {parameters.endpoint_name!r} is not provisioned"
-            self._refuse(peer, Status.FORBIDDEN, text, answer)
+            self._refuse("not-provisioned", peer, Status.FORBIDDEN, text, answer)
             return
         if record is not None and record.security != "nosec":
             text = f"device {record.name!r} has credentials and must use them"
-            self._refuse(peer, Status.FORBIDDEN, text, answer)
+            self._refuse("has-credentials", peer, Status.FORBIDDEN, text, answer)
             return
         try:
             objects, types = self.model(uplink.body, parameters.version)
         except PeerError as error:
-            self._refuse(peer, Status.BAD_REQUEST, str(error), answer)
+            self._refuse("objects", peer, Status.BAD_REQUEST, str(error), answer)
             return
         record = record or await self._provision(parameters.endpoint_name, at)
         if record is None:
-            self._refuse(peer, Status.FORBIDDEN, "the name is another device's", answer)
+            self._refuse("name-taken", peer, Status.FORBIDDEN, "the name is another device's", answer)
             return
         registration = self._registration(parameters, record, peer, uplink.body, objects, types)
         self._commit(registration, record, uplink, receipt, at, answer)
@@ -151,8 +162,8 @@ class Registering:
 
         def done(error: Exception | None) -> None:
             if error is not None:
-                log.warning("register.not_stored", endpoint_name=registration.endpoint_name, error=repr(error))
-                answer(Acknowledgement(Status.SERVICE_UNAVAILABLE, detail="not stored; come again", max_age_s=10))
+                log_not_stored(log, "register.not_stored", error, endpoint_name=registration.endpoint_name)
+                answer(self._brake.not_stored("register", error))
                 return
             before = self._registry.of(record.device_id)
             known = self._registry.put(registration, record, at.now)
@@ -210,8 +221,9 @@ class Registering:
         except AlreadyExists:
             return await self._store.device_by_endpoint(endpoint_name)
 
-    def _refuse(self, peer: PeerId, status: Status, detail: str, answer: Answer) -> None:
-        log.info("register.refused", peer=str(peer), status=int(status), detail=detail)
+    def _refuse(self, reason: str, peer: PeerId, status: Status, detail: str, answer: Answer) -> None:
+        self._meters.registers_refused[reason] += 1
+        log.info("register.refused", peer=str(peer), status=int(status), reason=reason, detail=detail)
         answer(Acknowledgement(status, detail=detail))
 
 

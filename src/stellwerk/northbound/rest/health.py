@@ -7,6 +7,7 @@ import structlog
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from stellwerk.app.ports import StoreTrouble
 from stellwerk.northbound.services import Services
 
 log = structlog.get_logger(__name__)
@@ -29,8 +30,8 @@ def health_routes(services: Services) -> APIRouter:
     @router.get("/ready", summary="Whether traffic may come", responses={503: {"description": "Something is missing"}})
     async def ready() -> JSONResponse:
         missing = list(await services.ready())
-        if not await _store_answers(services):
-            missing.append("store")
+        if trouble := await _trouble_of_store(services):
+            missing.append(trouble)
         if missing:
             return JSONResponse({"status": "not ready", "missing": missing}, 503)
         return JSONResponse({"status": "ready"})
@@ -38,11 +39,18 @@ def health_routes(services: Services) -> APIRouter:
     return router
 
 
-async def _store_answers(services: Services) -> bool:
+async def _trouble_of_store(services: Services) -> str:
+    """Why the store does not answer, empty when it does."""
     try:
         async with asyncio.timeout(STORE_ANSWERS_WITHIN_S):
             await services.deciding.check()
+    except StoreTrouble as error:
+        # The store has said so itself.
+        return f"store: {error}"
+    except TimeoutError:
+        log.warning("health.store_silent", after_s=STORE_ANSWERS_WITHIN_S)
+        return f"store: no answer within {STORE_ANSWERS_WITHIN_S:.0f} s"
     except Exception as error:
         log.warning("health.store_silent", error=repr(error))
-        return False
-    return True
+        return f"store: {error}"
+    return ""

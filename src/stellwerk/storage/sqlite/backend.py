@@ -6,15 +6,29 @@ from contextlib import suppress
 from typing import Final
 
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.ports import Commit, Limits
+from stellwerk.app.ports import Commit, Limits, StoreFailing
 from stellwerk.storage.sqlite.changes import ChangeWriter
 from stellwerk.storage.sqlite.journal import Batch, JournalTail
 from stellwerk.storage.sqlite.writer import Failures, Task
 
 _NOBODYS_FAULT: Final = frozenset(
-    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT}
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_NOMEM,
+    }
 )
-"""Primary result codes that say nothing about a single commit: looking for a culprit would only take longer."""
+"""Primary result codes that say nothing about a single commit: looking for a culprit would only take longer, and
+whoever comes next would hear the same."""
+
+_PROBE_BYTES: Final = 256 * 1024
+"""Room that has to be there before commits are taken again; some groups' worth, so that they do not fail at once."""
+_PROBE: Final = "INSERT OR REPLACE INTO meta(name,value) VALUES ('probe',zeroblob(?))"
 
 
 class SqliteBackend:
@@ -30,8 +44,9 @@ class SqliteBackend:
         try:
             self._write_group(commits)
         except Exception as error:
-            if len(commits) == 1 or (isinstance(error, sqlite3.Error) and _code(error) in _NOBODYS_FAULT):
-                return [error] * len(commits)
+            failing = _failing(error)
+            if failing is not None or len(commits) == 1:
+                return [failing or error] * len(commits)
             return self._write_one_by_one(commits)
         return None
 
@@ -44,8 +59,19 @@ class SqliteBackend:
             self.connection.execute("COMMIT")
         except Exception as error:
             self._rollback()
+            failing = _failing(error)
             for task in tasks:
-                task.error = task.error or error
+                task.error = failing or task.error or error
+
+    def probe(self) -> StoreFailing | None:
+        """Write `_PROBE_BYTES` and let go of them; the file keeps the room for what comes."""
+        try:
+            for size in (_PROBE_BYTES, 0):
+                self.connection.execute(_PROBE, (size,))
+        except Exception as error:
+            self._rollback()
+            return _failing(error) or StoreFailing(str(error))
+        return None
 
     def append(self, entries: Sequence[JournalEntry]) -> None:
         """For a task: journal ``entries`` in its transaction. The tail may then know of entries that were rolled back,
@@ -94,6 +120,8 @@ class SqliteBackend:
                         batch.insert(self.connection)
                     self._changes.write(commit.changes)
                 except Exception as error:
+                    if _failing(error) is not None:
+                        raise
                     failures[index] = error
                     self.connection.execute("ROLLBACK TO one")
                 else:
@@ -105,7 +133,8 @@ class SqliteBackend:
             self.connection.execute("COMMIT")
         except Exception as error:
             self._rollback()
-            return [failure or error for failure in failures]
+            failing = _failing(error)
+            return [failing or failure or error for failure in failures]
         for batch in batches:
             self._tail.note(batch)
         return failures
@@ -115,8 +144,10 @@ class SqliteBackend:
         try:
             task.result = task.work()
         except Exception as error:
+            if _failing(error) is not None:
+                # A full disk may have ended the whole transaction already: all of them failed.
+                raise
             task.error = error
-            # A full disk may have ended the whole transaction already; then this raises, and all of them failed.
             self.connection.execute("ROLLBACK TO task")
         self.connection.execute("RELEASE task")
 
@@ -128,6 +159,10 @@ class SqliteBackend:
             self.connection.execute("ROLLBACK")
 
 
-def _code(error: sqlite3.Error) -> int:
+def _failing(error: Exception) -> StoreFailing | None:
+    """What is nobody's fault, with the database's words for it; else None."""
+    if not isinstance(error, sqlite3.Error):
+        return None
     code: int | None = getattr(error, "sqlite_errorcode", None)
-    return (code or 0) & 0xFF
+    # The low byte is the primary code of an extended one.
+    return StoreFailing(str(error)) if (code or 0) & 0xFF in _NOBODYS_FAULT else None

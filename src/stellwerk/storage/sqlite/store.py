@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from stellwerk.app.journal import JournalEntry
+from stellwerk.app.meters import Meters
 from stellwerk.app.ports import (
     Commit,
     ContainerState,
@@ -17,6 +18,7 @@ from stellwerk.app.ports import (
     MessageRecord,
     NewDevice,
     NewOutgoing,
+    StoreCondition,
 )
 from stellwerk.app.resource_ids import split_resource_id
 from stellwerk.core.ids import DeviceId, PeerId, TenantId, encode_peer
@@ -61,6 +63,7 @@ class SqliteStore(SqliteTree):
         limits: Limits,
         queue_limit: int,
         now_ms: int,
+        meters: Meters,
     ) -> None:
         """Use `open`."""
         self.projection = projection
@@ -74,7 +77,7 @@ class SqliteStore(SqliteTree):
         self._tail = JournalTail()
         self._tail.load(reader, projection.seq(), now_ms - KEEP_MS)
         self._backend = SqliteBackend(writer, self._tail, _salt(writer), limits)
-        self._writer = GroupWriter(self._backend, queue_limit, self._committed)
+        self._writer = GroupWriter(self._backend, queue_limit, self._committed, meters=meters)
         self._groups = 0
 
     @classmethod
@@ -87,9 +90,11 @@ class SqliteStore(SqliteTree):
         limits: Limits | None = None,
         queue_limit: int = QUEUE_LIMIT,
         now_ms: int | None = None,
+        meters: Meters | None = None,
     ) -> Self:
         """Open the migrated files in ``data_dir``. ``vault`` seals the keys of devices; None: with the master key that
-        lies beside the files. Raises `SchemaMismatch` unless `migrations.migrate` was here, and `MasterKeyUnusable`."""
+        lies beside the files. ``meters`` counts what is written. Raises `SchemaMismatch` unless `migrations.migrate`
+        was here, and `MasterKeyUnusable`."""
         require(data_dir)
         limits = limits or Limits()
         deciding = data_dir / DECIDING_FILE
@@ -102,6 +107,7 @@ class SqliteStore(SqliteTree):
             limits=limits,
             queue_limit=queue_limit,
             now_ms=time.time_ns() // 1_000_000 if now_ms is None else now_ms,
+            meters=meters or Meters(time.monotonic),
         )
 
     async def close(self) -> None:
@@ -120,6 +126,12 @@ class SqliteStore(SqliteTree):
 
     def queue_length(self) -> int:
         return len(self._writer)
+
+    def condition(self) -> StoreCondition:
+        writer = self._writer
+        return StoreCondition(
+            len(writer), writer.queued_bytes, self._tail.next_seq - 1, writer.meters.journal_bytes, writer.failing
+        )
 
     def _committed(self, commits: int) -> None:
         self._groups += 1

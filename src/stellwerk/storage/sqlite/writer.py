@@ -5,6 +5,9 @@ microseconds costs less than handing the interpreter to a thread and back (decis
 `SLOW_WRITE_S` on average, or one took `STALLED_WRITE_S`, they go to a thread for `AWAY_S`, so that a slow disk delays
 acknowledgements but stops nothing else; commits gather meanwhile. What people write (`run`) goes behind the commits,
 one transaction per round.
+
+When the database says that nothing can be written (a full disk, say), everything is refused with `StoreFailing`, and a
+probe in the thread looks every `PROBE_EVERY_S` whether that is over.
 """
 
 import asyncio
@@ -14,7 +17,12 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
 
-from stellwerk.app.ports import Commit, StoreOverloaded
+import structlog
+
+from stellwerk.app.meters import Meters
+from stellwerk.app.ports import Commit, StoreFailing, StoreOverloaded, StoreTrouble
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -22,6 +30,13 @@ GROUP: Final = 512
 """Commits in one transaction at most."""
 TASKS_PER_ROUND: Final = 32
 """Writes of people in one transaction at most: the journal waits no longer than these take (design §5)."""
+
+TASKS_LIMIT: Final = 4_000
+"""Writes of people that may wait."""
+QUEUE_BYTES: Final = 48 * 1024 * 1024
+"""Payload that may wait."""
+PROBE_EVERY_S: Final = 1.0
+"""While nothing can be written: how often to look whether that is over."""
 
 SLOW_WRITE_S: Final = 0.01
 """Rounds that take longer than this on average shall not hold up the loop."""
@@ -36,7 +51,7 @@ Failures = Sequence[Exception | None]
 """One per commit or task: what kept it from being stored, or None."""
 
 
-class StoreClosed(Exception):
+class StoreClosed(StoreTrouble):
     """The store takes nothing any more."""
 
 
@@ -54,7 +69,8 @@ class Task:
 
 
 class Backend(Protocol):
-    """What the thread calls. Neither method may raise: what fails is told per commit or task."""
+    """What the loop or the thread calls, one at a time. No method may raise: what fails is told per commit or task,
+    with `StoreFailing` for what is nobody's fault."""
 
     def write(self, commits: Sequence[Commit]) -> Failures | None:
         """Store all of them; None when nothing failed."""
@@ -62,6 +78,10 @@ class Backend(Protocol):
 
     def run_tasks(self, tasks: Sequence[Task]) -> None:
         """Run them, each all or nothing, and set ``result`` or ``error``."""
+        ...
+
+    def probe(self) -> StoreFailing | None:
+        """Write something of some size; what keeps that from being done, or None."""
         ...
 
 
@@ -74,14 +94,29 @@ class GroupWriter:
         queue_limit: int,
         on_commit: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        bytes_limit: int = QUEUE_BYTES,
+        meters: Meters | None = None,
     ) -> None:
         """``on_commit`` runs on the loop after each group that stored something, with its size, before its callbacks.
-        ``clock``: seconds that tell how long a write took."""
+        ``clock``: seconds that tell how long a write took. ``queue_limit`` commits or ``bytes_limit`` bytes of payload
+        may wait, and a quarter more of those that may use the reserve."""
         self._clock = clock
+        self.meters = meters or Meters(clock)
+        self.failing = ""
+        """Why nothing can be written; empty while it can."""
+        self.queued_bytes = 0
+        """Payload that waits or is being written."""
+        self._bytes_limit = bytes_limit
+        self._writing_bytes = 0
+        self._failing_since = 0.0
+        self._probing: asyncio.TimerHandle | None = None
         self._away_until = 0.0
         self._usual_s = 0.0
         self._backend = backend
         self._queue_limit = queue_limit
+        self._open_to = queue_limit
+        """How long the queue may be just now for a commit to be taken without a closer look."""
         self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
         self._commits: list[Commit] = []
@@ -92,20 +127,20 @@ class GroupWriter:
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._rounds: SimpleQueue[tuple[list[Commit], list[Task]] | None] = SimpleQueue()
+        self._rounds: SimpleQueue[tuple[list[Commit], list[Task]] | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="stellwerk-writer", daemon=True)
         self._thread.start()
 
     def submit(self, commit: Commit) -> None:
         """Queue a commit for the next group; its ``done`` runs once, later."""
         commits = self._commits
-        if self._closing:
-            self._loop.call_soon(commit.done, StoreClosed("the store is closed"))
-            return
-        waiting = len(commits) + self._writing
-        if waiting >= self._queue_limit:
-            self._loop.call_soon(commit.done, StoreOverloaded(waiting))
-            return
+        if len(commits) + self._writing >= self._open_to or self.queued_bytes >= self._bytes_limit:
+            refusal = self._refusal(commit)
+            if refusal is not None:
+                self._loop.call_soon(commit.done, refusal)
+                return
+        for entry in commit.entries:
+            self.queued_bytes += len(entry.payload)
         commits.append(commit)
         if not self._planned and not self._busy:
             self._plan()
@@ -118,6 +153,10 @@ class GroupWriter:
         """Run ``work`` in a transaction, behind the commits that wait. Raises what it raises."""
         if self._closing:
             raise StoreClosed("the store is closed")
+        if self.failing:
+            raise StoreFailing(self.failing)
+        if len(self._tasks) >= TASKS_LIMIT:
+            raise StoreOverloaded(len(self._tasks))
         task = Task(work, self._loop.create_future())
         self._tasks.append(task)
         if not self._planned and not self._busy:
@@ -130,9 +169,27 @@ class GroupWriter:
         if self._closing:
             return
         self._closing = True
+        self._open_to = 0
+        if self._probing is not None:
+            self._probing.cancel()
         await self._idle.wait()
         self._rounds.put(None)
         self._thread.join()
+
+    def _refusal(self, commit: Commit) -> StoreTrouble | None:
+        """Why a commit is not taken although others wait, or None."""
+        if self._closing:
+            return StoreClosed("the store is closed")
+        if self.failing:
+            return StoreFailing(self.failing)
+        waiting = len(self)
+        if (
+            commit.reserve
+            and waiting < self._queue_limit + self._queue_limit // 4
+            and self.queued_bytes < self._bytes_limit + self._bytes_limit // 4
+        ):
+            return None
+        return StoreOverloaded(waiting)
 
     def _plan(self) -> None:
         # At the end of this turn of the loop: all that its datagrams decided goes in one group.
@@ -153,6 +210,8 @@ class GroupWriter:
         del self._tasks[:TASKS_PER_ROUND]
         self._busy = True
         self._writing = len(commits)
+        # Nearly always the group is all that waits.
+        self._writing_bytes = _bytes_of(commits) if self._commits else self.queued_bytes
         if away or self._clock() < self._away_until:
             self._rounds.put((commits, tasks))
         else:
@@ -160,14 +219,17 @@ class GroupWriter:
 
     def _write_here(self, commits: list[Commit], tasks: list[Task]) -> None:
         started = self._clock()
-        failures = self._backend.write(commits) if commits else None
+        failures = None
+        if commits:
+            failures = self._backend.write(commits)
+            self.meters.group_seconds.observe(self._clock() - started)
         if tasks:
             self._backend.run_tasks(tasks)
         self._judge(self._clock() - started)
         self._busy = False
-        self._writing = 0
+        size = self._wrote()
         if commits:
-            self._tell_all(commits, failures)
+            self._tell_all(commits, failures, size)
         if tasks:
             self._tell_tasks(tasks)
         if not self._planned:
@@ -177,6 +239,9 @@ class GroupWriter:
     def _run(self) -> None:
         """The thread."""
         while (work := self._rounds.get()) is not None:
+            if callable(work):
+                work()
+                continue
             commits, tasks = work
             if commits:
                 started = self._clock()
@@ -189,8 +254,9 @@ class GroupWriter:
                 self._loop.call_soon_threadsafe(self._tasks_ran, tasks, self._clock() - started)
 
     def _written(self, commits: list[Commit], failures: Failures | None, last: bool, took_s: float) -> None:
-        self._writing = 0
-        self._after_round(last, took_s, lambda: self._tell_all(commits, failures))
+        size = self._wrote()
+        self.meters.group_seconds.observe(took_s)
+        self._after_round(last, took_s, lambda: self._tell_all(commits, failures, size))
 
     def _tasks_ran(self, tasks: list[Task], took_s: float) -> None:
         self._after_round(True, took_s, lambda: self._tell_tasks(tasks))
@@ -218,14 +284,28 @@ class GroupWriter:
             tell()
             self._dispatch()
 
-    def _tell_all(self, commits: list[Commit], failures: Failures | None) -> None:
+    def _wrote(self) -> int:
+        """What was being written is stored, or refused; the bytes of payload in it."""
+        size, self._writing_bytes = self._writing_bytes, 0
+        self._writing = 0
+        self.queued_bytes -= size
+        return size
+
+    def _tell_all(self, commits: list[Commit], failures: Failures | None, size: int) -> None:
         if failures is None:
+            self._count(len(commits), size)
             self._on_commit(len(commits))
             for commit in commits:
                 self._tell(commit, None)
             return
-        if not all(failures):
-            self._on_commit(len(commits))
+        stored = [commit for commit, failure in zip(commits, failures, strict=True) if failure is None]
+        if stored:
+            self._count(len(stored), _bytes_of(stored))
+            self._on_commit(len(stored))
+        for failure in failures:
+            if isinstance(failure, StoreFailing):
+                self._fail(failure)
+                break
         for commit, failure in zip(commits, failures, strict=True):
             self._tell(commit, failure)
 
@@ -235,8 +315,17 @@ class GroupWriter:
         except Exception as error:
             self._loop.call_exception_handler({"message": "a commit's callback failed", "exception": error})
 
+    def _count(self, commits: int, size: int) -> None:
+        self.meters.groups.observe(commits)
+        self.meters.journal_bytes += size
+
     def _tell_tasks(self, tasks: list[Task]) -> None:
+        self.meters.writes += len(tasks)
         self._on_commit(len(tasks))
+        for task in tasks:
+            if isinstance(task.error, StoreFailing):
+                self._fail(task.error)
+                break
         for task in tasks:
             if task.future.done():
                 continue
@@ -244,3 +333,59 @@ class GroupWriter:
                 task.future.set_exception(task.error)
             else:
                 task.future.set_result(task.result)
+
+    # -- nothing can be written --
+
+    def _fail(self, failure: StoreFailing) -> None:
+        if self.failing or self._closing:
+            return
+        self.failing = failure.reason
+        self._failing_since = self._clock()
+        self._open_to = 0
+        self.meters.store_failures += 1
+        log.error("store.failing", reason=failure.reason, meaning="nothing is acknowledged that cannot be stored")
+        # What waits behind the group that failed would fail as well, and each try on a sick disk may take seconds.
+        commits, self._commits = self._commits, []
+        self.queued_bytes = self._writing_bytes
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.error = failure
+        self._loop.call_soon(self._tell_failed, commits, tasks, failure)
+        self._probe_later()
+
+    def _tell_failed(self, commits: list[Commit], tasks: list[Task], failure: StoreFailing) -> None:
+        for commit in commits:
+            self._tell(commit, failure)
+        for task in tasks:
+            if not task.future.done():
+                task.future.set_exception(failure)
+
+    def _probe_later(self) -> None:
+        self._probing = self._loop.call_later(PROBE_EVERY_S, self._probe)
+
+    def _probe(self) -> None:
+        # In the thread: a disk that is sick takes its time to say so.
+        self._probing = None
+        self._busy = True
+        self._idle.clear()
+        self._rounds.put(self._probe_away)
+
+    def _probe_away(self) -> None:
+        failure = self._backend.probe()
+        self._loop.call_soon_threadsafe(self._probed, failure)
+
+    def _probed(self, failure: StoreFailing | None) -> None:
+        self._busy = False
+        if failure is None:
+            log.warning("store.recovered", reason=self.failing, after_s=round(self._clock() - self._failing_since, 1))
+            self.failing = ""
+            self._open_to = 0 if self._closing else self._queue_limit
+        elif not self._closing:
+            self._probe_later()
+        if not self._planned:
+            # Declares the writer idle.
+            self._plan()
+
+
+def _bytes_of(commits: Sequence[Commit]) -> int:
+    return sum(len(entry.payload) for commit in commits for entry in commit.entries)

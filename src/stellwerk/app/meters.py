@@ -1,0 +1,110 @@
+"""What the server counts of itself: plain numbers, written where things happen and read by ``/metrics``.
+
+Nothing here knows how it is shown. Hot paths add to a number they already hold; what takes longer is done by whoever
+reads.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from stellwerk.app.histogram import LONG_SECONDS, SECONDS, SIZES, Histogram
+from stellwerk.core.instant import Instant
+
+UPLINK_KINDS: Final = ("register", "update", "deregister", "send", "other")
+"""``other``: a request that means nothing to us."""
+SUCCESSES: Final = 300
+"""Statuses below this are."""
+STORED: Final = "stored"
+LEFT: Final = "left"
+
+
+class UplinkMeter:
+    """One kind of uplink: how often it got which answer, and how long those took that it is about. ``now``: monotonic
+    seconds.
+
+    Whoever answers adds to ``answers``; of a success (below `SUCCESSES`) it says `arrived` before, unless that arrived
+    at the same ``at``. So the clock is read once for those that arrived, were stored and are answered together.
+    """
+
+    __slots__ = ("_now", "_seconds", "_settled", "_took_s", "answers", "at")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._took_s = 0.0
+        self._settled = 0
+        self._seconds = Histogram(SECONDS)
+        self.at: Instant | None = None
+        """When the last of the answered arrived."""
+        self.answers: dict[int, int] = defaultdict(int)
+        """By status: ``204``."""
+
+    def arrived(self, at: Instant) -> None:
+        """The successes that are counted from here on arrived ``at``, and have their answer now."""
+        self._settle()
+        self.at = at
+        self._took_s = self._now() - at.now
+
+    @property
+    def seconds(self) -> Histogram:
+        """From reception to the answer, of successes: a refusal is quick, and would hide a slow disk."""
+        self._settle()
+        return self._seconds
+
+    def _settle(self) -> None:
+        successes = sum(count for status, count in self.answers.items() if status < SUCCESSES)
+        if successes > self._settled:
+            self._seconds.observe(self._took_s, successes - self._settled)
+            self._settled = successes
+
+
+class Meters:
+    """``now``: monotonic seconds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.uplinks = {kind: UplinkMeter(now) for kind in UPLINK_KINDS}
+        self.notifications: dict[tuple[str, str], int] = defaultdict(int)
+        """By type (``con``, ``non``) and what became of it: `STORED` or `LEFT` (neither stored nor acknowledged)."""
+        self.registers_refused: dict[str, int] = defaultdict(int)
+        """By reason."""
+        self.commands: dict[str, Histogram] = defaultdict(_long)
+        """Seconds from post to end, by the last step's word (`device.command.Step`)."""
+        self.http: dict[tuple[str, int], int] = defaultdict(int)
+        """Answers by face and HTTP status."""
+        self.http_seconds: dict[str, Histogram] = defaultdict(Histogram)
+        """By face."""
+        self.journal_bytes = 0
+        """Payload that was stored."""
+        self.groups = Histogram(SIZES)
+        """Commits in a transaction of the journal."""
+        self.group_seconds = Histogram(SECONDS)
+        """How long such a transaction took."""
+        self.writes = 0
+        """What people wrote, each a create or a change."""
+        self.store_failures = 0
+        """Times in which nothing could be written, however long."""
+
+    def command_ended(self, outcome: str, after_s: float) -> None:
+        """A command took its last step, ``after_s`` seconds after it was posted."""
+        # Both ends are read off the wall, which may have been set back between.
+        self.commands[outcome].observe(max(0.0, after_s))
+
+
+@dataclass(slots=True)
+class Transport:
+    """What sockets and engine counted. ``lost``: the system did not take it; ``overflowed``: it came faster than it was
+    read, and the system dropped it. ``refused``: by reason."""
+
+    received: int = 0
+    sent: int = 0
+    lost: int = 0
+    overflowed: int = 0
+    duplicates: int = 0
+    retransmissions: int = 0
+    peers: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+def _long() -> Histogram:
+    return Histogram(LONG_SECONDS)
