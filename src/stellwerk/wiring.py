@@ -377,6 +377,7 @@ class Server:
         self, app: FastAPI, store: SqliteStore, commands: Commands, accounts: Accounts, key: bytes
     ) -> None:
         settings = self._settings
+        assert self._monitor is not None
         # A second of imports, in which devices are answered already.
         console = await asyncio.to_thread(import_module, "stellwerk.console")
         directory = self._directory = SqliteDirectory(settings.data_dir)
@@ -397,6 +398,7 @@ class Server:
             parse=parse_commands,
             clock=self._clock,
             key=key,
+            banner=self._monitor.notice,
         )
         self._console = console.attach_console(app, services)
         await self._console.start()
