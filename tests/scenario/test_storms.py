@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from stellwerk.app.command_request import CommandRequest
+from stellwerk.app.ports import CommandSent, PutObservation
 from stellwerk.coap import codes
 from stellwerk.coap.message import Message, encode_message
 from stellwerk.core.ids import PeerId
@@ -51,6 +52,28 @@ def sent_codes(stack: Stack) -> list[int]:
     found = [message.code for _, message in stack.out]
     stack.out.clear()
     return found
+
+
+# -- a store that cannot take this --
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "kind", "reason"),
+    [("observe", "/3303/0", PutObservation, "observe-store"), ("read", "/3/0/0", CommandSent, "adapter")],
+)
+@pytest.mark.spec("D2C 12")
+def test_a_command_whose_sending_cannot_be_stored_ends_and_the_next_one_leaves(
+    troubled: Stack, store: TroubledStore, verb: Any, path: str, kind: type[object], reason: str
+) -> None:
+    device = troubled.provision("dev1")
+    register(troubled)
+    store.cannot = kind
+    troubled.post(device, CommandRequest(verb, path, f"{verb} {path}"))
+    store.cannot = None
+    assert troubled.silent()
+    assert responses(troubled, device) == [(500, reason)]
+    troubled.post(device, read("/3/0/1"))
+    assert path_of(troubled.take()) == "/3/0/1"
 
 
 # -- a store that cannot take more --

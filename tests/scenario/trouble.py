@@ -7,12 +7,13 @@ from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.schema.library import Library
-from stellwerk.storage.memory import MemoryStore
+from stellwerk.storage.memory import Broken, MemoryStore
 
 
 class TroubledStore(MemoryStore):
     """``full``: commits are refused as an overloaded writer refuses them; ``refuse_next``: so many of them. ``slow``:
-    nothing is written until `catch_up`. ``broken``: reads fail."""
+    nothing is written until `catch_up`. ``broken``: reads fail. ``cannot``: a change of this kind cannot be stored,
+    whatever else can."""
 
     def __init__(self) -> None:
         super().__init__(library=Library.builtin(), limits=Limits())
@@ -20,12 +21,15 @@ class TroubledStore(MemoryStore):
         self.refuse_next = 0
         self.slow = False
         self.broken = False
+        self.cannot: type[object] | None = None
         self._held: list[Commit] = []
 
     def submit(self, commit: Commit) -> None:
         if self.full or self.refuse_next:
             self.refuse_next = max(0, self.refuse_next - 1)
             asyncio.get_running_loop().call_soon(commit.done, StoreOverloaded(1))
+        elif self.cannot is not None and any(isinstance(each, self.cannot) for each in commit.changes):
+            asyncio.get_running_loop().call_soon(commit.done, Broken("the tables do not take it"))
         elif self.slow:
             self._held.append(commit)
         else:

@@ -109,7 +109,8 @@ def test_only_a_command_that_waits_can_be_cancelled() -> None:
 def test_facts_say_how_a_device_registered() -> None:
     registration = RegistrationFacts("meter", "192.0.2.7:5683", "1.1", 300, "UQ", True, ("/1/0", "/3/0"))
     text = rendering.facts(RECORD, DeviceDetail(LINE, registration))
-    assert text == "urn:dev:meter · LwM2M 1.1 · 192.0.2.7:5683 · lifetime 300 s · binding UQ · queue mode · objects /1/0 /3/0"
+    how = "LwM2M 1.1 · 192.0.2.7:5683 · lifetime 300 s · binding UQ · queue mode"
+    assert text == f"urn:dev:meter · {how} · objects /1/0 /3/0"
     assert rendering.facts(RECORD, None) == "urn:dev:meter"
 
 

@@ -26,6 +26,7 @@ from stellwerk.app.ports import (
     DecidingStore,
     DeviceAnswer,
     DeviceLink,
+    StoreTrouble,
 )
 from stellwerk.app.registry import Known, Registry
 from stellwerk.app.status_table import reason_for_device_status
@@ -397,6 +398,8 @@ class Delivery:
                     self._observations.dropped(command.device_id, operation.path)
                 if self._registry.of(command.device_id) is None:
                     self.device_lost(command.device_id, self._instant())
+                elif not isinstance(error, StoreTrouble):
+                    self._not_storable(command, error)
                 else:
                     asyncio.get_running_loop().call_later(self._again_s, self._drain, command.device_id)
                 return
@@ -410,6 +413,15 @@ class Delivery:
             self._ask(flight)
 
         self._store.submit(Commit((), changes, done))
+
+    def _not_storable(self, command: Command, error: Exception) -> None:
+        """The store takes everything but this; to try again would not help."""
+        lane = self._lane(command.device_id, ())
+        lane.waiting.remove(command)
+        reason = "observe-store" if isinstance(command.operation, Observe) else "adapter"
+        detail = f"not sent: that it is sent could not be stored ({type(error).__name__})"
+        self._end_waiting(lane, command, Step.REFUSED, reason, detail, self._clock.wall_ms())
+        self._drain(command.device_id)
 
     def _ask(self, flight: _Flight) -> None:
         """Send the next of the command's operations."""
