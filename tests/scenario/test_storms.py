@@ -69,6 +69,9 @@ def test_a_command_whose_sending_cannot_be_stored_ends_and_the_next_one_leaves(
     register(troubled)
     store.cannot = kind
     troubled.post(device, CommandRequest(verb, path, f"{verb} {path}"))
+    assert responses(troubled, device) == []
+    troubled << con(codes.POST, "/rd?ep=dev1&lwm2m=1.1&lt=300", mid=8, payload=b"</3/0>,</3303/0>", content_format=40)
+    assert troubled.take().code == codes.CREATED
     store.cannot = None
     assert troubled.silent()
     assert responses(troubled, device) == [(500, reason)]

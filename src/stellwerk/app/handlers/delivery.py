@@ -125,6 +125,8 @@ class Delivery:
         self._flights: dict[int, _Flight] = {}
         self._tries: dict[int, int] = {}
         """How often a command that waits was sent already; without an entry never."""
+        self._not_stored: set[int] = set()
+        """Commands that the store, though it works, did not take once."""
         self._stored: dict[DeviceId, None] = {}
         """Devices whose commands of earlier runs are still only rows."""
         self._probes: list[tuple[float, DeviceId]] = []
@@ -398,11 +400,15 @@ class Delivery:
                     self._observations.dropped(command.device_id, operation.path)
                 if self._registry.of(command.device_id) is None:
                     self.device_lost(command.device_id, self._instant())
-                elif not isinstance(error, StoreTrouble):
+                elif not isinstance(error, StoreTrouble) and command.command_id in self._not_stored:
                     self._not_storable(command, error)
                 else:
+                    if not isinstance(error, StoreTrouble):
+                        # Once more: the fresh token of an Observe may have been taken.
+                        self._not_stored.add(command.command_id)
                     asyncio.get_running_loop().call_later(self._again_s, self._drain, command.device_id)
                 return
+            self._not_stored.discard(command.command_id)
             self._tries[command.command_id] = self._tries.get(command.command_id, 0) + 1
             if command.step is Step.QUEUED:
                 command.step = advance(command.step, Step.SENT)
@@ -418,6 +424,7 @@ class Delivery:
         """The store takes everything but this; to try again would not help."""
         lane = self._lane(command.device_id, ())
         lane.waiting.remove(command)
+        self._not_stored.discard(command.command_id)
         reason = "observe-store" if isinstance(command.operation, Observe) else "adapter"
         detail = f"not sent: that it is sent could not be stored ({type(error).__name__})"
         self._end_waiting(lane, command, Step.REFUSED, reason, detail, self._clock.wall_ms())
