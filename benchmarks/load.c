@@ -14,6 +14,9 @@
  *   hold       registers it once, then answers and waits for lines on standard input: "register", "update" or "send"
  *              lets every device do that once. Ends when standard input does
  *
+ * The devices are load-00000000 and so on, or from --first N on: a fleet with more devices than a process may have open
+ * files takes several.
+ *
  * With --rate R it is an open loop: R requests a second are due, whether or not the earlier ones were answered.
  *
  * Standard output has a line of JSON for each thing that happened ("event"); the last one is the result. Latencies run
@@ -785,7 +788,7 @@ static void allow_open_files(int wanted) {
     rlim_t hardest = limit.rlim_max > (rlim_t)wanted ? limit.rlim_max : (rlim_t)wanted;
     struct rlimit raised = {(rlim_t)wanted, hardest};
     if (setrlimit(RLIMIT_NOFILE, &raised) != 0) {
-        fprintf(stderr, "load: %d open files are needed, %llu are allowed; run as root, or with fewer devices\n", wanted,
+        fprintf(stderr, "load: %d open files are needed, %llu are allowed; share the fleet out (--first)\n", wanted,
                 (unsigned long long)limit.rlim_max);
         exit(2);
     }
@@ -793,7 +796,7 @@ static void allow_open_files(int wanted) {
 
 static void open_socket(struct device *device, int index, const struct sockaddr_in *server, int poll) {
     struct sockaddr_in ours = {.sin_family = AF_INET};
-    ours.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)(index / SOCKETS_PER_ADDRESS));
+    ours.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)((options.first + index) / SOCKETS_PER_ADDRESS));
     struct epoll_event wanted = {.events = EPOLLIN, .data.u32 = (uint32_t)index};
     device->fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (device->fd < 0 || bind(device->fd, (const struct sockaddr *)&ours, sizeof ours) != 0 ||
