@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stellwerk-installed
 # An interpreter of your choice: make setup PYTHON=python3.12
 PYTHON ?=
+# Which benchmark: agreement, commands, memory, run, start, storage, sustained
+BENCH ?= run
 # More words for the program behind a target: make test ARGS="-k blockwise -x"
 ARGS ?=
 
@@ -20,7 +22,7 @@ help:
 	@echo 'make check    lint, format, strict types, import rules, conformance page'
 	@echo 'make interop  tests against the programs of others (Java, Maven, strace, a C compiler)'
 	@echo 'make browser  the console in a real browser (Chromium)'
-	@echo 'make bench    speed, side by side with others (a C compiler)'
+	@echo 'make bench    speed, side by side with others (a C compiler); BENCH=memory and others: docs/performance.md'
 	@echo 'make fuzz     every decoder against made-up bytes, for as long as you like (atheris)'
 	@echo 'make format   let ruff lay out the code'
 	@echo 'make docs     write docs/conformance.md anew from the tests'
@@ -63,7 +65,7 @@ browser: $(STAMP)
 	@$(BIN)/python -m pytest -rs --timeout 120 tests/browser $(ARGS)
 
 bench: $(STAMP)
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(BIN)/python benchmarks/$(BENCH).py $(ARGS)
 
 fuzz: $(STAMP)
 	@$(BIN)/python tools/fuzz.py $(ARGS)

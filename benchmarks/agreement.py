@@ -1,6 +1,6 @@
 """Whether our load generator and another one find the same: alternating runs against one server each.
 
-    python benchmarks/agreement.py [--rounds 5]
+python benchmarks/agreement.py [--rounds 5]
 """
 
 import argparse
@@ -49,7 +49,16 @@ def main() -> int:
                     tails[load.name].append(found["p99_ms"])
                     print(f"{scenario} {load.name}: {found['per_second']:.0f}/s", file=sys.stderr, flush=True)
             rows.append(_row(scenario, rates, tails))
-    columns = ("scenario", " load /s", " spread", " coapload /s", " spread", " rates' ratio", " p99 load", " p99 coapload")
+    columns = (
+        "scenario",
+        " load /s",
+        " spread",
+        " coapload /s",
+        " spread",
+        " rates' ratio",
+        " p99 load",
+        " p99 coapload",
+    )
     text = "\n\n".join(
         [
             f"`{reports.command_line()}`",

@@ -13,11 +13,10 @@ import sys
 from dataclasses import dataclass, field
 from time import perf_counter
 
-import uvloop
-
 import generators
 import reports
 import servers
+import uvloop
 from api import Api, resource_name
 from run import scratch
 
@@ -103,14 +102,14 @@ def main() -> int:
     ):
         generators.next_event(load, "registered")
         rows = uvloop.run(measure(options, server.http_port))
-    columns = ("commands", " answered", " lost", " POST p50 ms", " POST p99 ms", " answer p50 ms", " answer p99 ms")
-    columns += (" max ms", " polls each", "aim")
+    columns = ["commands", " answered", " lost", " POST p50 ms", " POST p99 ms", " answer p50 ms", " answer p99 ms"]
+    columns += [" max ms", " polls each", "aim"]
     text = "\n\n".join(
         [
             f"`{reports.command_line()}`",
-            f"`READ /3/0/0` to {options.devices} simulated devices in turn, {options.seconds:g} s each; the client asks "
-            f"again {options.poll_ms:g} ms after an answer that is not the one; {reports.machine()}, shared with the "
-            "client and the devices. *answer*: from the POST's leaving to the answer read from `received-msg`.",
+            f"`READ /3/0/0` to {options.devices} simulated devices in turn, {options.seconds:g} s each; the client "
+            f"asks again {options.poll_ms:g} ms after an answer that is not the one; {reports.machine()}, shared with "
+            "the client and the devices. *answer*: from the POST's leaving to the answer read from `received-msg`.",
             reports.table(columns, rows),
         ]
     )
@@ -126,7 +125,15 @@ def _row(name: str, kind: str, times: Times) -> list[str]:
     def at(values: list[float], share: float) -> str:
         return f"{values[int(share * (len(values) - 1))]:.2f}"
 
-    cells = [name, str(len(read)), str(times.lost), at(accepted, 0.5), at(accepted, 0.99), at(read, 0.5), at(read, 0.99)]
+    cells = [
+        name,
+        str(len(read)),
+        str(times.lost),
+        at(accepted, 0.5),
+        at(accepted, 0.99),
+        at(read, 0.5),
+        at(read, 0.99),
+    ]
     print(f"{name}: {cells[1:]}", file=sys.stderr)
     return [*cells, at(read, 1.0), f"{times.polls / len(read):.1f}", AIMS[kind]]
 

@@ -37,7 +37,7 @@ class Generator:
 
     @contextmanager
     def started(self, scenario: str, port: int, **more: float | str) -> Iterator[subprocess.Popen[str]]:
-        """Run it beside the caller, who may give it lines and read events from it; killed at the end if it still runs."""
+        """Run it beside the caller, who may give it lines and read its events; killed if it still runs at the end."""
         command = self.command(scenario, port, **more)
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             try:

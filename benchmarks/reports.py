@@ -28,7 +28,8 @@ def machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    return f"{os.cpu_count()} cores ({model}), Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+    kernel = platform.release().partition("-")[0]
+    return f"{os.cpu_count()} cores ({model}), Linux {kernel}, Python {platform.python_version()}"
 
 
 def write(target: Path, name: str, text: str) -> None:

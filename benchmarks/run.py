@@ -138,13 +138,13 @@ def _report(results: list[Measured], options: argparse.Namespace) -> str:
         yardstick = _rate(by_side["aiocoap"]) if len(by_side) > 1 else None
         for side, of_side in sorted(by_side.items(), reverse=True):
             rows.append(_row(of_side, _rate(of_side) / yardstick if yardstick and side != "aiocoap" else None))
-    columns = ("scenario", " window", "server", " per second", " ratio", " p50 ms", " p99 ms", " max ms", " again")
-    columns += (" not 2.xx", "CPU us", " lag s")
+    columns = ["scenario", " window", "server", " per second", " ratio", " p50 ms", " p99 ms", " max ms", " again"]
+    columns += [" not 2.xx", "CPU us", " lag s"]
     return "\n\n".join(
         [
             f"`{reports.command_line()}`",
-            f"{options.devices} devices, {options.seconds:g} s a run, median of {options.rounds} rounds, load generator "
-            f"`{options.load}`; {reports.machine()}, the cores shared by server, projector and load.",
+            f"{options.devices} devices, {options.seconds:g} s a run, median of {options.rounds} rounds, load "
+            f"generator `{options.load}`; {reports.machine()}, the cores shared by server, projector and load.",
             "*again*: retransmissions of the load; *CPU us*: microseconds per request and process; *lag*: how long the "
             "projector needed after the last answer.",
             reports.table(columns, rows),

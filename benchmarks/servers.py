@@ -33,13 +33,13 @@ class Running:
 
 @contextmanager
 def stellwerk(data_dir: Path, *, keep: bool = False, port: int = 0, profile: str | None = None) -> Iterator[Running]:
-    """``stellwerk serve`` on ``data_dir``, which goes afterwards unless ``keep``. ``port``: for devices, 0 = a free one.
+    """``stellwerk serve`` on ``data_dir``, which goes afterwards unless ``keep``. ``port``: for devices, 0: any.
     ``profile``: a file for py-spy's record."""
     port, http_port = port or free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
     with subprocess.Popen(SERVE, env=settings(data_dir, port, http_port), stdin=subprocess.DEVNULL) as process:
         recorder = None
         try:
-            _wait_ready(http_port, process)
+            wait_ready(http_port, process)
             if profile:
                 record = ["py-spy", "record", "-f", "raw", "-r", "200", "-o", profile, "-p", str(process.pid)]
                 recorder = subprocess.Popen(record, stdout=subprocess.DEVNULL)
@@ -71,7 +71,8 @@ def settings(data_dir: Path, port: int, http_port: int) -> dict[str, str]:
     }
 
 
-def _wait_ready(http_port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_ready(http_port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until the server says that it is. Ends the program where that takes a minute."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if process.poll() is not None:

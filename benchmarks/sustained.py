@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 from contextlib import ExitStack
+from typing import Any
 
 import generators
 import lag
@@ -47,9 +48,7 @@ def main() -> int:
                     assert also.stdin is not None
                     stack.callback(also.stdin.close)
                 size = {"devices": options.devices, "window": window, "seconds": options.seconds}
-                process = stack.enter_context(
-                    load.started(options.scenario, server.port, rate=options.rate, **size)
-                )
+                process = stack.enter_context(load.started(options.scenario, server.port, rate=options.rate, **size))
                 generators.next_event(process, "measuring")
                 before = servers.cpu_seconds(server.pid)
                 with lag.sampled(server.data_dir) as lags:
@@ -59,16 +58,16 @@ def main() -> int:
                 left_s = servers.catch_up_s(server.data_dir)
             print(json.dumps(found["series"]), [round(each, 2) for each in lags.by_second()], file=sys.stderr)
             rows.append(_row(window, found, lags, cpu, left_s))
-    columns = ("window", " accepted /s", " slowest second", " p50 ms", " p99 ms", " worst second's p99", " not 2.xx")
-    columns += (" median lag s", " greatest lag s", " left s", "cores used")
+    columns = ["window", " accepted /s", " slowest second", " p50 ms", " p99 ms", " worst second's p99", " not 2.xx"]
+    columns += [" median lag s", " greatest lag s", " left s", "cores used"]
     text = "\n\n".join(
         [
             f"`{reports.command_line()}`",
             f"`{options.scenario}`, {options.devices} devices, {options.seconds:g} s, {_offered(options.rate)}; "
             f"{reports.machine()}.",
             f"*Lag*: the age of the oldest entry that was not projected, each {lag.EVERY_S:g} s (aim: below "
-            f"{LAG_AIM_S:g} s); *left*: how long the projector needed after the last answer. Latencies of a steady rate "
-            "count from when a request was due.",
+            f"{LAG_AIM_S:g} s); *left*: how long the projector needed after the last answer. Latencies of a steady "
+            "rate count from when a request was due.",
             reports.table(columns, rows),
         ]
     )
@@ -80,7 +79,7 @@ def _offered(rate: float) -> str:
     return f"{rate:,.0f} requests due each second" if rate else "closed loop"
 
 
-def _row(window: int, found: dict, lags: lag.Lag, cpu: dict[str, float], left_s: float) -> list[str]:
+def _row(window: int, found: dict[str, Any], lags: lag.Lag, cpu: dict[str, float], left_s: float) -> list[str]:
     accepted = found["answered"] - generators.refused(found)
     ages = lags.seconds() or [0.0]
     return [
