@@ -54,8 +54,8 @@ def main() -> int:
         [
             f"`{reports.command_line()}`",
             f"{options.devices} devices, window {options.window}, median of {options.rounds} rounds of "
-            f"{options.seconds:g} s, in turn; *ratio of a pair*: of two runs that follow each other, the median and the "
-            f"middle half; {reports.machine()}.",
+            f"{options.seconds:g} s, in turn; *ratio of a pair*: of two runs that follow each other, the median and "
+            f"the middle half; {reports.machine()}.",
             reports.table(columns, rows),
         ]
     )
