@@ -1,7 +1,8 @@
 """Recognising a message that came before (RFC 7252 §4.5; contract MSG-1 to MSG-3).
 
-Each peer has a ring of whole answers, packed: there may be one for every device of a fleet. What the ring had to evict is remembered as message-ID ranges, which say
-"perhaps"; a journal behind the engine settles it. All of it is bounded, per peer and together.
+Each peer has a ring of whole answers, packed: there is one for every device of a fleet. What the ring had to evict is
+remembered as message-ID ranges, which say "perhaps"; a journal behind the engine settles it. All of it is bounded, per
+peer and together.
 """
 
 from hashlib import blake2b
@@ -199,7 +200,7 @@ class Answers:
             self._evict_noisiest(now)
 
     def holds(self, inbound: Inbound) -> bool:
-        """Whether ``inbound``, undecided, still has its place: neither its time is over nor its message ID used anew."""
+        """Whether the undecided ``inbound`` still has its place: its time is not over, its message ID not used anew."""
         return inbound.placed
 
     def forget(self, inbound: Inbound) -> None:
