@@ -36,7 +36,7 @@ def stellwerk(data_dir: Path, *, keep: bool = False, port: int = 0, profile: str
     """``stellwerk serve`` on ``data_dir``, which goes afterwards unless ``keep``. ``port``: for devices, 0: any.
     ``profile``: a file for py-spy's record."""
     port, http_port = port or free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
-    with subprocess.Popen(SERVE, env=settings(data_dir, port, http_port), stdin=subprocess.DEVNULL) as process:
+    with start(data_dir, port, http_port) as process:
         recorder = None
         try:
             wait_ready(http_port, process)
@@ -54,21 +54,21 @@ def stellwerk(data_dir: Path, *, keep: bool = False, port: int = 0, profile: str
         shutil.rmtree(data_dir, ignore_errors=True)
 
 
-SERVE = (sys.executable, "-m", "stellwerk", "serve")
-
-
-def settings(data_dir: Path, port: int, http_port: int) -> dict[str, str]:
-    """The environment of a server that admits the load's devices; nothing of ours leaks in."""
+def start(data_dir: Path, port: int, http_port: int) -> subprocess.Popen[bytes]:
+    """The process of a server that admits the load's devices. Nothing of our own settings leaks in."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STELLWERK_")}
-    return environment | {
+    environment |= {
         "STELLWERK_DATA_DIR": str(data_dir),
         "STELLWERK_HTTP_PORT": str(http_port),
         "STELLWERK_COAP_HOST": "127.0.0.1",
         "STELLWERK_COAP_PORT": str(port),
         "STELLWERK_AUTO_PROVISION": "load-*",
         "STELLWERK_API_TOKEN": TOKEN,
+        "STELLWERK_ADMIN_PASSWORD": TOKEN,
         "STELLWERK_LOG_LEVEL": "error",
     }
+    command = (sys.executable, "-m", "stellwerk", "serve")
+    return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def wait_ready(http_port: int, process: subprocess.Popen[bytes]) -> None:

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import socket
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -101,10 +100,9 @@ def register_message(endpoint_name: str) -> bytes:
 def first_registration_s(data_dir: Path, endpoint_name: str) -> tuple[float, float]:
     """Seconds from the process's start to 2.01, and to "ready" over HTTP."""
     port, http_port = servers.free_port(socket.SOCK_DGRAM), servers.free_port(socket.SOCK_STREAM)
-    environment = servers.settings(data_dir, port, http_port)
     message = register_message(endpoint_name)
     began = time.perf_counter()
-    with subprocess.Popen(servers.SERVE, env=environment, stdin=subprocess.DEVNULL) as process:
+    with servers.start(data_dir, port, http_port) as process:
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
                 device.connect(("127.0.0.1", port))
