@@ -224,7 +224,7 @@ def _shown(content: Content, received_ms: int, types: Types) -> tuple[dict[str, 
     for path, value, time_s in content.entries:
         kind = type_of(path)
         # Most are what they look like.
-        shown = value if type(value) is str or kind is None and type(value) is int else json_value(value, kind)
+        shown = value if type(value) is str or (kind is None and type(value) is int) else json_value(value, kind)
         place, key = _texts(path)
         data[key] = shown
         values.append((place, _json_text(shown), received_ms if time_s is None else int(time_s * 1000)))
