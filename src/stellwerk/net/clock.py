@@ -41,12 +41,14 @@ class SystemEntropy:
 
     def __init__(self) -> None:
         self._pool = b""
+        self._given = 0
         self._lock = threading.Lock()
 
     def take(self, count: int) -> bytes:
         """``count`` bytes; from any thread."""
         with self._lock:
-            if count > len(self._pool):
+            start, self._given = self._given, self._given + count
+            if self._given > len(self._pool):
                 self._pool = os.urandom(_POOL_BYTES + count)
-            taken, self._pool = self._pool[:count], self._pool[count:]
-        return taken
+                start, self._given = 0, count
+            return self._pool[start : start + count]
