@@ -36,8 +36,8 @@ _POOL_BYTES: Final = 4_096
 
 
 class SystemEntropy:
-    """The operating system's unpredictable bytes. Each is given once; they are drawn some thousand at a time, for a call
-    of the system costs more than most of what is asked for here."""
+    """The operating system's unpredictable bytes. Each is given once; they are drawn some thousand at a time: a call of
+    the system costs more than what is asked for here, and hands the interpreter over."""
 
     def __init__(self) -> None:
         self._pool = b""
