@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import structlog
 
 from stellwerk.app.credentials import WITHHELD, is_key, parse_credentials, without_keys
+from stellwerk.app.handlers.devices import check_labels
 from stellwerk.app.ports import AlreadyExists, Clock, DecidingStore, NewDevice, TreeResource
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import UserError
@@ -57,6 +58,11 @@ _SECRETIVE = re.compile(r"cred|psk|secret|key|passw", re.IGNORECASE)
 device without a key, and store the key for all to read."""
 _LISTS: Final = frozenset({"dlb", "ptl"})
 _INFO_OF_THE_RESOURCE: Final = frozenset({"rn", "mgd", "ty", "ri", "pi", "ct", "lt", "et", "lbl", "st", "cr", "acpi"})
+
+MOST_ITEMS: Final = 10_000
+"""Devices in one request; what is said of each, the stored request and its answer hold."""
+LONGEST_INFO: Final = 2048
+_LONGEST_ICCID: Final = 64
 
 SLICE: Final = 16
 """Items that are worked off together: few enough for a transaction of a few milliseconds (design §5)."""
@@ -267,11 +273,10 @@ def check_item(item: Item, now_ms: int, allow_nosec: bool = True) -> NewDevice:
     if groups := _texts(fields, "nDGr", "nodeDeviceGroups"):
         raise BadItem(f"unknown device group {groups[0][:60]!r}")
     labels = [*_texts(fields, "lbl", "labels"), f"profile:{profile}"]
-    if any(map(is_key, labels)):
-        raise BadItem("a label is for all to read; keys belong in nodeCredentials (nCr)")
+    check_labels(labels)
     iccid = fields.get("ICCID")
     if iccid is not None:
-        if not isinstance(iccid, str) or not iccid.strip():
+        if not isinstance(iccid, str) or not 1 <= len(iccid.strip()) <= _LONGEST_ICCID:
             raise BadItem("ICCID is a text of digits")
         labels.append(f"ICCID:{iccid.strip()}")
     return NewDevice(name, node_id, tuple(labels), profile, check_info(fields.get("ndvi")), now_ms, credential)
@@ -310,6 +315,8 @@ def check_info(info: Any) -> tuple[tuple[str, str], ...]:
             value = " ".join(value)
         if not isinstance(value, str):
             raise BadItem(f"nodeDeviceInfo attribute {name!r} is a text")
+        if len(value) > LONGEST_INFO:
+            raise BadItem(f"nodeDeviceInfo attribute {name!r} has {LONGEST_INFO} characters at most")
         if is_key(value):
             raise BadItem(f"nodeDeviceInfo attribute {name!r} is for all to read; keys belong in credentials")
         pairs.append((name, value))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from stellwerk.app.handlers.devices import LONGEST_LABEL, MOST_LABELS
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc
 from stellwerk.northbound.onem2m.names import (
     CIN,
@@ -262,6 +263,9 @@ def wanted_labels(attributes: dict[str, Any]) -> tuple[str, ...]:
         return ()
     if not isinstance(labels, list) or not all(isinstance(each, str) for each in labels):
         raise Refusal(Rsc.BAD_REQUEST, 'lbl is a list of texts, like ["key:value"]')
+    if len(labels) > MOST_LABELS or any(len(each) > LONGEST_LABEL for each in labels):
+        text = f"lbl has {MOST_LABELS} labels at most, each of at most {LONGEST_LABEL} characters"
+        raise Refusal(Rsc.BAD_REQUEST, text)
     return tuple(labels)
 
 
