@@ -25,8 +25,11 @@ from stellwerk.northbound.onem2m.tree import Message, Target, path_of
 MOST_LOOKED_AT: Final = 100_000
 """Resources that one request may look at to find those it wants."""
 
-_PAGE: Final = 200
-"""Resources that are read in one go; between two of them others have their turn."""
+_PAGE: Final = 100
+"""Resources that are read in one go."""
+_TURN: Final = 8
+"""Resources that are looked at in one go, a few milliseconds: the loop that answers devices is the same, and stores
+read without giving way."""
 
 _OF_RETRIEVE: Final = frozenset(
     {ATTRIBUTES_ONLY, ATTRIBUTES_AND_CHILDREN, ATTRIBUTES_AND_REFERENCES, REFERENCES, CHILDREN_ONLY}
@@ -133,7 +136,15 @@ class _Search:
         if source.count is not None and self._skip >= source.count:
             self._skip -= source.count
             return
-        self._found.extend(await source.page(self._room - len(self._found), self._skip))
+        # Messages come newest first: between two pages a new one would show another twice.
+        most = self._room if source.count is not None else _PAGE
+        while (wanted := min(self._room - len(self._found), most)) > 0:
+            page = await source.page(wanted, self._skip)
+            self._found.extend(page)
+            self._skip += len(page)
+            if len(page) < wanted:
+                break
+            await asyncio.sleep(0)
         self._skip = 0
 
     async def _look_through(self, parent: Item, source: Source, level: int) -> None:
@@ -141,10 +152,7 @@ class _Search:
         while True:
             page = await source.page(_PAGE, offset)
             for item in page:
-                self._looked_at += 1
-                if self._looked_at > MOST_LOOKED_AT:
-                    text = f"more than {MOST_LOOKED_AT} resources would have to be looked at; ask below one resource"
-                    raise Refusal(Rsc.NOT_ACCEPTABLE, f"{text}, or for a type with ty")
+                await self._give_way()
                 if self._query.filter.matches(item.resource, parent.resource):
                     if self._skip:
                         self._skip -= 1
@@ -157,10 +165,18 @@ class _Search:
             if len(page) < _PAGE:
                 return
             offset += _PAGE
+
+    async def _give_way(self) -> None:
+        self._looked_at += 1
+        if self._looked_at > MOST_LOOKED_AT:
+            text = f"more than {MOST_LOOKED_AT} resources would have to be looked at; ask below one resource"
+            raise Refusal(Rsc.NOT_ACCEPTABLE, f"{text}, or for a type with ty")
+        if self._looked_at % _TURN == 0:
             await asyncio.sleep(0)
 
     async def _relative(self, item: Item) -> Item | None:
         """What ``arp`` means below ``item``, if it is there."""
+        await self._give_way()
         try:
             target = await locate(self._scope, (*path_of(item.target), *self._query.relative))
             return Item(target, await read(self._scope, target, self._strict))
