@@ -115,6 +115,7 @@ def test_a_name_that_is_stored_is_taken_also_while_the_projector_stands_still(wo
         ({}, 400, "4000", "con is missing"),
         ({"con": None}, 400, "4000", "con is missing"),
         ({"con": 1, "rn": "la"}, 400, "4000", "rn"),
+        ({"con": 1, "rn": ".."}, 400, "4000", "rn"),
         ({"con": 1, "cnf": 5}, 400, "4000", "cnf"),
         ({"con": 1, "lbl": [1]}, 400, "4000", "lbl"),
         ({"con": 1, "cr": "CMe"}, 400, "4000", "cr"),

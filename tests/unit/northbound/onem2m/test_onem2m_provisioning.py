@@ -346,3 +346,14 @@ def test_a_request_with_more_devices_than_are_worked_off_at_once_is_refused(worl
     assert (answer.status_code, answer.headers["x-m2m-rsc"]) == (400, "4000")
     assert "10000 is the most" in answer.json()["m2m:dbg"]
     assert world.get(f"{REQUEST}?rcn=8").json() == {"m2m:cnt": {}}
+
+
+@pytest.mark.spec("D2C 6.1", "D2C 6.5")
+@pytest.mark.parametrize("member", ["ni", "noRNe", "profe", "ICCID", "lbl", "nDGr", "nCr", "ndvi", "psk", "anything"])
+@pytest.mark.parametrize("whole", [str, lambda key: [key], lambda key: {"man": key}, lambda key: [[{"a": key}]]])
+def test_a_key_in_the_wrong_place_is_neither_stored_nor_repeated(world: Any, member: str, whole: Any):
+    misplaced = {**item("wrong"), member: whole("psk:S3CRET")}
+    outcome = order(world, misplaced)
+    assert "S3CRET" not in str(outcome)
+    for path in (f"{RESPONSE}?rcn=8", f"{REQUEST}?rcn=8", "?rcn=4&lvl=9", "?rcn=4&ty=14"):
+        assert "S3CRET" not in world.get(path, headers={"Authorization": "Bearer reader"}).text
