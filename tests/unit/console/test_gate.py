@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from console_world import HOST, World
+from nicegui import Client
 
 from stellwerk.app.attempts import TooManyAttempts
 from stellwerk.app.handlers.accounts import FAILURES
@@ -310,3 +311,12 @@ def _props(page: str) -> list[dict[str, Any]]:
     for mark, character in (("&#36;", "$"), ("&#96;", "`"), ("&gt;", ">"), ("&lt;", "<"), ("&amp;", "&")):
         text = text.replace(mark, character)
     return [each.get("props", {}) for each in json.loads(text).values()]
+
+
+@pytest.mark.parametrize("path", ["/_nicegui/x", "/_nicegui/client/x/upload/1", "/_nicegui/0/x"])
+def test_a_wrong_path_of_scripts_makes_no_page(world: World, path: str) -> None:
+    before = len(Client.instances)
+    answer = world.call("GET", path)
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert len(Client.instances) == before

@@ -1,6 +1,7 @@
 """GET: a resource, what is below it, or references to that (contract §4.3, §4.4)."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +31,13 @@ _PAGE: Final = 100
 _TURN: Final = 8
 """Resources that are looked at in one go, a few milliseconds: the loop that answers devices is the same, and stores
 read without giving way."""
+
+LONG: Final = 1000
+"""A search that looked at so many goes on when no other long one does: many that give way take all the turns too."""
+LARGEST_ANSWER: Final = 16_000_000
+"""Bytes of what is found, roughly, after which a list is partial."""
+_OF_AN_ENTRY: Final = 100
+"""Bytes that an entry of a listed attribute may have, as a guess."""
 
 _OF_RETRIEVE: Final = frozenset(
     {ATTRIBUTES_ONLY, ATTRIBUTES_AND_CHILDREN, ATTRIBUTES_AND_REFERENCES, REFERENCES, CHILDREN_ONLY}
@@ -102,7 +110,10 @@ class _Search:
         self._found: list[Item] = []
         self._room = query.limit + 1
         """One more than is shown, to see whether the list goes on."""
+        self._bytes = 0
+        self._is_cut = False
         self._looked_at = 0
+        self._is_long = False
         self._wanted = query.filter.needed_types
         # A standards client means the whole tree unless it says otherwise; so does everybody who discovers (TS-0004).
         default = _ANY_LEVEL if strict or query.discovery or query.rcn == DISCOVERED else 1
@@ -110,12 +121,20 @@ class _Search:
 
     async def below(self, root: Item) -> tuple[list[Item], int | None]:
         """The resources that are wanted, and the offset of the next page if there is one."""
+        try:
+            return await self._below(root)
+        finally:
+            if self._is_long:
+                self._scope.services.long_searches.release()
+
+    async def _below(self, root: Item) -> tuple[list[Item], int | None]:
         await self._descend(root, 1)
         limit = self._query.limit
-        found, goes_on = self._found[:limit], len(self._found) > limit
+        found, goes_on = self._found[:limit], self._is_cut or len(self._found) > limit
+        next_offset = self._query.offset + len(found) if goes_on else None
         if self._query.relative:
             found = [each for item in found if (each := await self._relative(item)) is not None]
-        return found, self._query.offset + limit if goes_on else None
+        return found, next_offset
 
     async def _descend(self, parent: Item, level: int) -> None:
         every = await sources(self._scope, parent, self._strict)
@@ -140,9 +159,9 @@ class _Search:
         most = self._room if source.count is not None else _PAGE
         while (wanted := min(self._room - len(self._found), most)) > 0:
             page = await source.page(wanted, self._skip)
-            self._found.extend(page)
+            self._add(page)
             self._skip += len(page)
-            if len(page) < wanted:
+            if len(page) < wanted or self._is_cut:
                 break
             await asyncio.sleep(0)
         self._skip = 0
@@ -157,7 +176,7 @@ class _Search:
                     if self._skip:
                         self._skip -= 1
                     else:
-                        self._found.append(item)
+                        self._add([item])
                 if len(self._found) < self._room and level < self._deepest and may_hold(item.target, self._wanted):
                     await self._descend(item, level + 1)
                 if len(self._found) >= self._room:
@@ -166,8 +185,20 @@ class _Search:
                 return
             offset += _PAGE
 
+    def _add(self, items: Sequence[Item]) -> None:
+        """As many of ``items`` as an answer holds."""
+        for item in items:
+            self._found.append(item)
+            self._bytes += _size(item.resource)
+            if self._bytes > LARGEST_ANSWER:
+                self._is_cut, self._room = True, len(self._found)
+                return
+
     async def _give_way(self) -> None:
         self._looked_at += 1
+        if self._looked_at == LONG:
+            await self._scope.services.long_searches.acquire()
+            self._is_long = True
         if self._looked_at > MOST_LOOKED_AT:
             text = f"more than {MOST_LOOKED_AT} resources would have to be looked at; ask below one resource"
             raise Refusal(Rsc.NOT_ACCEPTABLE, f"{text}, or for a type with ty")
@@ -182,6 +213,13 @@ class _Search:
             return Item(target, await read(self._scope, target, self._strict))
         except Refusal:
             return None
+
+
+def _size(resource: Resource) -> int:
+    size = resource.attributes.get("cs")
+    if isinstance(size, int):
+        return size
+    return sum(_OF_AN_ENTRY * len(each) for each in resource.attributes.values() if isinstance(each, list))
 
 
 def _nested(root: Item, found: list[Item], children_only: bool, strict: bool) -> Resource:
