@@ -138,6 +138,7 @@ def register(device_id: DeviceId, number: int = 0, body: bytes = BODY, **fields:
         "receipt": receipt(number),
         "status": 201,
         "location": "loc1",
+        "method": "urn:imei:dev-1",
         "detail": "ep=urn:imei:dev-1&lwm2m=1.1&lt=300 from udp://192.0.2.7:5683",
     }
     return JournalEntry(Kind.REGISTER, device_id, content_format=40, payload=body, **(known | fields))

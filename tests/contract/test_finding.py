@@ -18,7 +18,7 @@ from stellwerk.app.resource_ids import device_key, device_resource_id
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Step
 
-from .builders import NOW_MS, make_commands, make_device, peer, registration, send, tree_resource, write
+from .builders import NOW_MS, make_commands, make_device, peer, register, registration, send, tree_resource, write
 from .conftest import LIMITS, Stores
 
 pytestmark = pytest.mark.anyio
@@ -226,6 +226,22 @@ async def test_an_injected_message_is_kept_as_it_was_posted(stores: Stores) -> N
     assert (message.resource_name, message.content_info, message.creator) == ("my-name", "text/plain:0", "CTestApp")
     assert (message.labels, message.content_size) == (("x:1",), len("plain text: ü".encode()))
     assert await stores.projected.find_received(device_id, seq=1) == message
+
+
+@pytest.mark.spec("D2C 9")
+async def test_the_name_a_device_registered_with_outlives_the_registration(stores: Stores) -> None:
+    device_id = (await make_device(stores.deciding)).device_id
+    left = JournalEntry(Kind.DEREGISTER, device_id, NOW_MS + 2, status=202, location="loc1")
+    await write(stores.deciding, [register(device_id, 1), left])
+    await stores.settle()
+    state = await stores.projected.state_of(device_id)
+    assert state is not None
+    assert (state.status, state.endpoint_name) == ("deregistered", "urn:imei:dev-1")
+    await write(stores.deciding, [send(device_id, 3)])
+    await stores.settle()
+    state = await stores.projected.state_of(device_id)
+    assert state is not None
+    assert state.endpoint_name == "urn:imei:dev-1"
 
 
 async def test_the_states_of_many_devices_come_at_once(stores: Stores) -> None:

@@ -354,7 +354,6 @@ def _with_firmware(answer: httpx.Response) -> Json | None:
     return document if "fwVersion" in info else None
 
 
-@pytest.mark.xfail(strict=True, reason="the endpoint name is looked up in the registration, which is gone")
 def test_what_a_device_said_of_itself_stays_when_it_leaves(server: Served, page: list[Printed]) -> None:
     """The table of the page: the endpoint name of a Register is stored as device label, like what was read then."""
     server.api.provision("leaver", "urn:dev:os:leaver")

@@ -34,8 +34,9 @@ class JournalEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ``status``: our answer to the device, or for ANSWER and NOTIFY the device's code (``205``); 0 where there is none.
     ``path``: the path asked, observed or registered under; ``/`` forms of `lwm2m.path`.
     ``payload`` and ``content_format`` (-1: none) as received. ``labels``: frozen when it happened.
-    ``location``: of REGISTER, the new registration. ``method`` and ``reason``: of ANSWER, the word of the operation and
-    the key of the status table (contract Device to Cloud §12). ``detail``: for people; of REGISTER, the query.
+    ``location``: of REGISTER, the new registration, whose endpoint name is ``method``. ``method`` and ``reason``: of
+    ANSWER, the word of the operation and the key of the status table (contract Device to Cloud §12). ``detail``: for
+    people; of REGISTER, the query.
     INJECTED has the content's JSON text as ``payload``, the resource name as ``location``, contentInfo as ``method``
     and the creator as ``detail``.
     ``command_id``: of ANSWER. ``root``: the alternate path that SenML names in the payload carry (contract R-11).

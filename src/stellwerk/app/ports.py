@@ -438,7 +438,8 @@ class DecidingStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """What is projected of a device: shown, never decided upon. Times UTC ms, 0 = never."""
+    """What is projected of a device: shown, never decided upon. Times UTC ms, 0 = never. ``endpoint_name``: of its
+    newest registration, whether that still stands or not; empty where there was none."""
 
     device_id: DeviceId
     status: str
@@ -447,6 +448,7 @@ class DeviceState:
     updated_ms: int
     deregistered_ms: int
     expired_ms: int
+    endpoint_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,8 +545,8 @@ class DeviceDirectory(Protocol):
 @dataclass(slots=True)
 class DeviceAnswer:
     """What came of an operation, as the wire gave it. ``failure`` is empty when the device answered with ``status``
-    (``205``); else ``timeout``, ``reset``, ``refused``, ``malformed`` or ``cancelled``, and ``detail`` says more.
-    ``observing``: the answer established an observation."""
+    (``205``); else ``timeout``, ``reset``, ``refused``, ``malformed``, ``oversized`` or ``cancelled``, and
+    ``detail`` says more. ``observing``: the answer established an observation."""
 
     handle: int
     status: int = 0

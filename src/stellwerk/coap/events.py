@@ -60,8 +60,9 @@ class RequestFailed:
     """A request of ours ended without an answer.
 
     ``reason``: ``timeout`` (retransmissions or EXCHANGE_LIFETIME ran out), ``reset`` (the peer sent RST),
-    ``refused`` (our own bounds, ``detail`` names it), ``malformed`` (the answer broke the rules),
-    ``cancelled`` (by `actions.CancelRequest` or a forgotten peer).
+    ``refused`` (our own bounds, ``detail`` names it; nothing was sent), ``malformed`` (the answer broke the rules),
+    ``oversized`` (the answer is longer than we take, ``detail`` names the bound), ``cancelled`` (by
+    `actions.CancelRequest` or a forgotten peer).
     """
 
     handle: int

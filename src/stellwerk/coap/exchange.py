@@ -355,7 +355,7 @@ class Requests:
             exchange.token = self._layer.entropy.take(_FETCH_TOKEN_BYTES)
             self._send(exchange, now)
         elif step is Step.BROKEN:
-            self.fail(exchange, "refused" if download.too_large else "malformed", download.fault, now)
+            self.fail(exchange, "oversized" if download.too_large else "malformed", download.fault, now)
         else:
             assert download.first is not None
             self._finish(exchange, download.first, bytes(download.data), now)

@@ -58,6 +58,7 @@ class Shadow:
     __slots__ = (
         "deregistered_ms",
         "device_id",
+        "endpoint_name",
         "expired_ms",
         "last_seen_ms",
         "log_oldest",
@@ -77,6 +78,7 @@ class Shadow:
     def __init__(self, device_id: int) -> None:
         self.device_id = device_id
         self.status = "unknown"
+        self.endpoint_name = ""
         self.last_seen_ms = self.registered_ms = self.updated_ms = self.deregistered_ms = self.expired_ms = 0
         self.message_tag = self.message_bytes = self.message_ms = self.log_tag = self.seq = 0
         self.message_oldest = self.log_oldest = 1
@@ -93,6 +95,7 @@ class Shadow:
             self.updated_ms,
             self.deregistered_ms,
             self.expired_ms,
+            self.endpoint_name,
         )
 
 
@@ -196,6 +199,7 @@ class EntryProjector:
         if kind == Kind.REGISTER and entry.status == Status.CREATED:
             shadow.status = "registered"
             shadow.registered_ms = shadow.updated_ms = time_ms
+            shadow.endpoint_name = _storable(entry.method)
             found = _VERSION.search(entry.detail)
             self.set_model(shadow, found[1] if found else _DEFAULT_VERSION, entry.payload)
             into.models[shadow.device_id] = shadow

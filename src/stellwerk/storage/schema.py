@@ -291,6 +291,8 @@ device_state = Table(
     _number("log_oldest"),
     # The last entry that counts in here: an entry that is read again changes nothing.
     _number("seq"),
+    # Of the newest registration, whether it still stands or not.
+    Column("endpoint_name", Text, nullable=False, server_default=""),
 )
 
 device_model = Table("device_model", projected, _identity("device_id", _Key), _text("version"), _blob("body"))

@@ -470,7 +470,7 @@ def test_an_answer_body_is_bounded():
     bench.feed(piece(one(bench), 0, True, BODY[:1024]))
     bench.feed(piece(one(bench), 1, True, BODY[:1024]))
     failed = bench.event(events.RequestFailed)
-    assert (failed.reason, failed.detail) == ("refused", "response_body_bytes")
+    assert (failed.reason, failed.detail) == ("oversized", "response_body_bytes")
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ _FAILURES: Final = {
     "reset": (Step.REFUSED, "device-bad-request", "the device reset the request"),
     "refused": (Step.REFUSED, "adapter-unavailable", "given up here"),
     "malformed": (Step.REFUSED, "adapter", "the device's answer broke the rules of CoAP"),
+    "oversized": (Step.REFUSED, "adapter", "the device's answer is longer than this server takes"),
     "cancelled": (Step.TIMED_OUT, "timeout-binding", "the registration ended before the device answered"),
 }
 

@@ -152,6 +152,7 @@ class Registering:
                 payload=uplink.body,
                 labels=record.uplink_labels,
                 location=registration.location,
+                method=registration.endpoint_name,
                 detail=f"{detail} from {registration.peer}",
             )
         ]

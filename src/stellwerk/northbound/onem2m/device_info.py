@@ -27,10 +27,10 @@ _SECONDS_BELOW: Final = 10**11
 
 
 def device_info(
-    device: DeviceRecord, endpoint_name: str | None, values: Sequence[StoredValue], *, now_ms: int, strict: bool = False
+    device: DeviceRecord, endpoint_name: str, values: Sequence[StoredValue], *, now_ms: int, strict: bool = False
 ) -> Resource:
-    """``endpoint_name``: of the registration, None where there is none. ``now_ms``: a device whose clock runs ahead
-    does not change this resource in the future. ``strict``: times in the standard's form."""
+    """``endpoint_name``: of the newest registration, empty where there was none. ``now_ms``: a device whose clock runs
+    ahead does not change this resource in the future. ``strict``: times in the standard's form."""
     provisioned = dict(device.device_info)
     label = provisioned.pop("dlb", None) or endpoint_name
     known = {value.path: value for value in values}

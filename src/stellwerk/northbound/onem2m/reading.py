@@ -86,7 +86,11 @@ async def read(scope: Scope, target: Target, strict: bool) -> Resource:
 
 async def _device_info(services: Services, device: DeviceRecord, strict: bool) -> Resource:
     registration = await services.deciding.registration_of(device.device_id)
-    endpoint_name = registration.endpoint_name if registration else None
+    if registration is not None:
+        endpoint_name = registration.endpoint_name
+    else:
+        state = await services.projected.state_of(device.device_id)
+        endpoint_name = state.endpoint_name if state else ""
     values = await services.projected.current_values(device.device_id)
     return device_info(device, endpoint_name, values, now_ms=services.clock.wall_ms(), strict=strict)
 

@@ -11,7 +11,7 @@ from stellwerk.storage.projection import LOG_KEPT
 from stellwerk.storage.sqlite import instances, projected_rows
 from stellwerk.storage.sqlite.rows import to_json
 
-_STATE = "device_id,status,last_seen_ms,registered_ms,updated_ms,deregistered_ms,expired_ms"
+_STATE = "device_id,status,last_seen_ms,registered_ms,updated_ms,deregistered_ms,expired_ms,endpoint_name"
 
 
 class SqliteProjection:

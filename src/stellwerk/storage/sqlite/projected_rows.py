@@ -14,7 +14,7 @@ from stellwerk.storage.sqlite.rows import to_json
 
 _STATE: Final = (
     "device_id,status,last_seen_ms,registered_ms,updated_ms,deregistered_ms,expired_ms,message_tag,message_oldest,"
-    "message_bytes,message_ms,log_tag,log_oldest,seq"
+    "message_bytes,message_ms,log_tag,log_oldest,seq,endpoint_name"
 )
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[str, str, int]]).decode
@@ -36,7 +36,7 @@ _PUT_MESSAGE: Final = (
     "creator,labels,content,seq) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 )
 _PUT_LOG: Final = "INSERT INTO device_log(device_id,tag,seq,time_ms,event,detail) VALUES (?,?,?,?,?,?)"
-_PUT_STATE: Final = f"INSERT OR REPLACE INTO device_state({_STATE}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_PUT_STATE: Final = f"INSERT OR REPLACE INTO device_state({_STATE}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _PUT_MODEL: Final = "INSERT OR REPLACE INTO device_model(device_id,version,body) VALUES (?,?,?)"
 _PUT_CURSOR: Final = "INSERT OR REPLACE INTO projection(id,seq,removals,failures) VALUES (1,?,?,?)"
 
@@ -183,6 +183,7 @@ def _state_row(shadow: Shadow) -> tuple[object, ...]:
         shadow.log_tag,
         shadow.log_oldest,
         shadow.seq,
+        shadow.endpoint_name,
     )
 
 
