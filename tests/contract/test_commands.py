@@ -12,6 +12,7 @@ from stellwerk.app.ports import (
     ContainerFull,
     ContainerState,
     DecidingStore,
+    DeviceGone,
     NewCommand,
     NewOutgoing,
 )
@@ -226,3 +227,11 @@ async def test_there_are_two_containers_and_no_third(store: DecidingStore) -> No
     assert await store.container_state(device_id, "sent-msg") == ContainerState(0, 0, 0, 0)
     with pytest.raises(ValueError, match="received-msg"):
         await store.container_state(device_id, "received-msg")
+
+
+async def test_a_device_that_was_removed_is_told_nothing_more(store: DecidingStore) -> None:
+    device = await make_device(store)
+    await store.remove_device(device.device_id)
+    with pytest.raises(DeviceGone):
+        await store.post_outgoing(new_outgoing(device.device_id), 100)
+    assert await store.outgoing_messages(device.device_id, 10, 0) == []

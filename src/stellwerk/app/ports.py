@@ -246,6 +246,13 @@ class AlreadyExists(UserError):
         super().__init__(f"{what} {value!r} exists already; choose another")
 
 
+class DeviceGone(UserError):
+    """The device was removed while it was being changed, or told something."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(f"device {name!r} is gone" if name else "the device is gone")
+
+
 class ContainerFull(UserError):
     """``container`` holds ``count`` messages, ``limit`` is the most it may (outgoing-msg never evicts)."""
 
@@ -334,7 +341,8 @@ class DecidingStore(Protocol):
     async def observation_by_token(self, token: bytes) -> WantedObservation | None: ...
 
     async def post_outgoing(self, outgoing: NewOutgoing, limit: int) -> tuple[MessageRecord, Sequence[Command]]:
-        """Raises `ContainerFull`, or `AlreadyExists` for a name taken in the container; then nothing is written."""
+        """Raises `ContainerFull`, `AlreadyExists` for a name taken in the container, or `DeviceGone`; then nothing is
+        written."""
         ...
 
     async def open_commands(self, device_id: DeviceId | None, limit: int) -> Sequence[Command]:

@@ -19,6 +19,7 @@ from stellwerk.app.ports import (
     ContainerFull,
     ContainerState,
     DeviceChange,
+    DeviceGone,
     DropObservation,
     DropRegistration,
     Limits,
@@ -303,6 +304,8 @@ class MemoryStore(MemoryTree):
 
     async def post_outgoing(self, outgoing: NewOutgoing, limit: int) -> tuple[MessageRecord, Sequence[Command]]:
         device_id = outgoing.device_id
+        if device_id not in self._devices:
+            raise DeviceGone
         waiting = [message.resource_name for key, message in self._outgoing.items() if key[0] == device_id]
         if len(waiting) >= limit:
             raise ContainerFull(_OUTGOING, len(waiting), limit)

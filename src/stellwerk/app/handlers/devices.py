@@ -11,7 +11,15 @@ import structlog
 from stellwerk.app.committing import commit
 from stellwerk.app.credentials import check_identity, check_key, is_key
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import AlreadyExists, Clock, DecidingStore, DeviceChange, DeviceLink, DropRegistration
+from stellwerk.app.ports import (
+    AlreadyExists,
+    Clock,
+    DecidingStore,
+    DeviceChange,
+    DeviceGone,
+    DeviceLink,
+    DropRegistration,
+)
 from stellwerk.app.registry import Registry
 from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.errors import UserError
@@ -26,13 +34,6 @@ MOST_LABELS: Final = 200
 """Uplink properties among them go into the journal with every message."""
 
 Relabel = Callable[[DeviceId, tuple[str, ...]], None]
-
-
-class DeviceGone(UserError):
-    """The device was removed while it was being changed."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"device {name!r} is gone")
 
 
 class NoCredential(UserError):

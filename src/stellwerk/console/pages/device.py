@@ -6,7 +6,7 @@ from fastapi import Request
 from nicegui import ui
 from nicegui.events import GenericEventArguments
 
-from stellwerk.app.ports import ContainerFull, StoreTrouble
+from stellwerk.app.ports import ContainerFull, DeviceGone, StoreTrouble
 from stellwerk.app.views import DeviceDetail, View
 from stellwerk.console import rendering
 from stellwerk.console.frame import Page
@@ -163,7 +163,7 @@ class _DevicePage:
                 labels=(),
                 requests=requests,
             )
-        except (ContainerFull, StoreTrouble) as error:
+        except (ContainerFull, DeviceGone, StoreTrouble) as error:
             _say(f"Not taken: {error}", "negative")
             return
         flaws = rendering.flaws(requests)

@@ -6,10 +6,9 @@ import msgspec
 
 from stellwerk.app.credentials import BadCredential
 from stellwerk.app.handlers.applications import AlreadyRegistered, NameReserved, TooManyApplications
-from stellwerk.app.handlers.devices import DeviceGone
 from stellwerk.app.handlers.injecting import PushedOut
 from stellwerk.app.handlers.provisioning import CREATE, MOST_ITEMS, REMOVE, REQUEST_DEFINITION, ProvisioningOrder
-from stellwerk.app.ports import AlreadyExists, ContainerFull
+from stellwerk.app.ports import AlreadyExists, ContainerFull, DeviceGone
 from stellwerk.app.projected import NotReadableYet
 from stellwerk.northbound.onem2m import applications, management, resources
 from stellwerk.northbound.onem2m.commands import parse_commands

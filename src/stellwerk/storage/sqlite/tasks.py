@@ -10,6 +10,7 @@ from stellwerk.app.ports import (
     AlreadyExists,
     ContainerFull,
     DeviceChange,
+    DeviceGone,
     Limits,
     MessageRecord,
     NewDevice,
@@ -120,8 +121,10 @@ def remove_device(connection: sqlite3.Connection, device_id: DeviceId, last_seq:
 def post_outgoing(
     connection: sqlite3.Connection, outgoing: NewOutgoing, limit: int
 ) -> tuple[MessageRecord, list[Command]]:
-    """Raises `ContainerFull` or `AlreadyExists`. The entries are for the caller to append."""
+    """Raises `DeviceGone`, `ContainerFull` or `AlreadyExists`. The entries are for the caller to append."""
     device_id = outgoing.device_id
+    if not _exists(connection, "SELECT 1 FROM device WHERE id=?", (device_id,)):
+        raise DeviceGone
     count = _one(connection, "SELECT count(*) FROM outgoing_message WHERE device_id=?", (device_id,))
     if count >= limit:
         raise ContainerFull("outgoing-msg", count, limit)
