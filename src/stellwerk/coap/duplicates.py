@@ -124,7 +124,6 @@ class EvictedMids:
 
 _RECORD: Final = Struct(">dHI8s")
 """An answer in a ring: when its time is over, message ID, length of the reply, receipt; behind it the reply."""
-_MID: Final = Struct(">H")
 _NOTHING: Final = b""
 
 
@@ -143,37 +142,38 @@ class Answers:
         # Peers by how many answers they hold, chained: the noisiest is found without looking at the others.
         self._by_size: list[Peer | None] = [None] * (per_peer + 1)
 
-    def find(self, peer: Peer, mid: int, receipt: bytes, now: float) -> bytes | None:
-        """What a copy of an earlier message gets: its reply, empty where it gets nothing. None: this is no copy."""
+    def find(self, peer: Peer, receipt: bytes, now: float) -> bytes | None:
+        """What a copy of an earlier message gets: its reply, empty where it gets nothing. None: this is no copy.
+
+        RFC 7252 4.5 goes by message ID alone. We compare the bytes: a client that lost its memory starts its IDs anew,
+        and its new request must not be answered with what an older one got. (Deviation.)
+        """
         waiting = peer.undecided
         while waiting is not None:
-            if waiting.mid == mid:
-                return (waiting.reply or _NOTHING) if waiting.receipt == receipt and now < waiting.expires else None
+            if waiting.receipt == receipt and now < waiting.expires:
+                return waiting.reply or _NOTHING
             waiting = waiting.next
         ring = peer.ring
         if ring is None or receipt not in ring:
             return None
-        found = _find(ring, mid)
-        if found is None:
-            return None
-        start, end = found
-        expires, _, _, kept = _RECORD.unpack_from(ring, start)
-        return ring[start + _RECORD.size : end] if kept == receipt and now < expires else None
+        start = 0
+        while start < len(ring):
+            expires, _, length, kept = _RECORD.unpack_from(ring, start)
+            start += _RECORD.size + length
+            # The same bytes may have come again after their time.
+            if kept == receipt and now < expires:
+                return ring[start - length : start]
+        return None
 
     def admit(self, inbound: Inbound) -> Inbound | None:
-        """Put a new message among the undecided ones of its peer. Gives the undecided one that it pushed out.
-
-        RFC 7252 4.5 goes by message ID alone. We also compare the bytes: a client that lost its memory starts its IDs
-        anew, and its new request must not be answered with what an older one got. (Deviation.)
-        """
+        """Put a new message among the undecided ones of its peer. Gives the undecided one that it pushed out: whoever
+        uses a message ID anew has forgotten what it meant before."""
         peer = inbound.peer
         pushed_out = peer.undecided
         while pushed_out is not None and pushed_out.mid != inbound.mid:
             pushed_out = pushed_out.next
         if pushed_out is not None:
             self._take_out(pushed_out)
-        elif peer.ring is not None:
-            self._remove(peer, inbound.mid)
         inbound.next, peer.undecided, inbound.placed = peer.undecided, inbound, True
         peer.pending += 1
         return pushed_out
@@ -187,14 +187,14 @@ class Answers:
         peer = inbound.peer
         reply = inbound.reply or _NOTHING
         record = _RECORD.pack(inbound.expires, inbound.mid, len(reply), inbound.receipt) + reply
-        if peer.ring is None:
+        ring = peer.ring
+        if ring is None:
             peer.ring = record
-        elif peer.decided >= self._per_peer:
-            self._evict(peer, now)
-            peer.ring = record if peer.ring is None else peer.ring + record
-            return
+        elif peer.decided < self._per_peer:
+            peer.ring = ring + record
         else:
-            peer.ring += record
+            peer.ring = self._evict(peer, ring, now) + record
+            return
         self._resize(peer, 1)
         if self.total > self._total:
             self._evict_noisiest(now)
@@ -223,8 +223,9 @@ class Answers:
         if ring is not None:
             kept, start = [], 0
             while start < len(ring):
-                end = _end(ring, start)
-                if _RECORD.unpack_from(ring, start)[0] > now:
+                expires, _, length, _ = _RECORD.unpack_from(ring, start)
+                end = start + _RECORD.size + length
+                if expires > now:
                     kept.append(ring[start:end])
                 start = end
             if len(kept) < peer.decided:
@@ -250,18 +251,6 @@ class Answers:
         inbound.placed = False
         peer.pending -= 1
 
-    def _remove(self, peer: Peer, mid: int) -> None:
-        """Drop the answer with this message ID from the ring, if there is one."""
-        ring = peer.ring
-        # Nearly always the ID's two bytes stand nowhere in it.
-        if ring is None or _MID.pack(mid) not in ring:
-            return
-        found = _find(ring, mid)
-        if found is not None:
-            start, end = found
-            peer.ring = ring[:start] + ring[end:] or None
-            self._resize(peer, -1)
-
     def _resize(self, peer: Peer, change: int) -> None:
         by_size = self._by_size
         if peer.decided:
@@ -281,38 +270,18 @@ class Answers:
                 after.before = peer
             by_size[peer.decided] = peer
 
-    def _evict(self, peer: Peer, now: float) -> None:
-        """Let the oldest answer of the ring go; its message ID is remembered. ``peer.decided`` is the caller's."""
-        ring = peer.ring
-        assert ring is not None
-        expires, mid, _, _ = _RECORD.unpack_from(ring)
-        peer.ring = ring[_end(ring, 0) :] or None
+    def _evict(self, peer: Peer, ring: bytes, now: float) -> bytes:
+        """``ring`` without its oldest answer, whose message ID is remembered."""
+        expires, mid, length, _ = _RECORD.unpack_from(ring)
         if expires > now:
             if peer.evicted is None:
                 peer.evicted = EvictedMids(now)
             peer.evicted.add(mid, now)
+        return ring[_RECORD.size + length :]
 
     def _evict_noisiest(self, now: float) -> None:
         for peer in reversed(self._by_size):
-            if peer is not None:
-                self._evict(peer, now)
+            if peer is not None and peer.ring is not None:
+                peer.ring = self._evict(peer, peer.ring, now) or None
                 self._resize(peer, -1)
                 return
-
-
-def _end(ring: bytes, start: int) -> int:
-    """Where the record that starts at ``start`` ends."""
-    length: int = _RECORD.unpack_from(ring, start)[2]
-    return start + _RECORD.size + length
-
-
-def _find(ring: bytes, mid: int) -> tuple[int, int] | None:
-    """Start and end of the record with this message ID; a ring has no more than one."""
-    start = 0
-    while start < len(ring):
-        _, kept, length, _ = _RECORD.unpack_from(ring, start)
-        end = start + _RECORD.size + length
-        if kept == mid:
-            return start, end
-        start = end
-    return None

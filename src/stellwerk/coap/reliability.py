@@ -114,7 +114,7 @@ class MessageLayer:
     def admit(self, peer: Peer, message: Message, datagram: bytes, now: float) -> Inbound | None:
         """The record of a CON or NON that must be decided; None for a duplicate, which is dealt with here."""
         receipt = message_receipt(peer.id, datagram)
-        reply = self.answers.find(peer, message.mid, receipt, now)
+        reply = self.answers.find(peer, receipt, now)
         if reply is not None:
             self.duplicates += 1
             # Undecided and non-confirmable duplicates have no reply: swallowed.
