@@ -10,6 +10,7 @@ from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import Commit, StoreFailing, StoreOverloaded
 from stellwerk.storage.sqlite.writer import (
     AWAY_S,
+    COMPANY,
     GROUP,
     SLOW_WRITE_S,
     STALLED_WRITE_S,
@@ -373,11 +374,16 @@ def test_under_load_commits_wait_for_company_and_alone_they_do_not() -> None:
         assert disk.groups == [1, 1, 1, 200]
         await commit(writer)
         assert disk.groups == [1, 1, 1, 200, 2]
+        # Enough company: no more waiting.
+        for _ in range(COMPANY):
+            writer.submit(Commit((), (), lambda error: None))
+        await turns(5)
+        assert disk.groups == [1, 1, 1, 200, 2, COMPANY]
         # Some time later nobody else is there.
         disk.now += 1.0
         writer.submit(Commit((), (), lambda error: None))
         await turns(3)
-        assert disk.groups == [1, 1, 1, 200, 2, 1]
+        assert disk.groups == [1, 1, 1, 200, 2, COMPANY, 1]
         await writer.close()
 
     asyncio.run(story())

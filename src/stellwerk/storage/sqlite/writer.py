@@ -40,6 +40,8 @@ PROBE_EVERY_S: Final = 1.0
 GATHER_S: Final = 0.002
 """Under load, groups start this far apart: each has its price, whatever its size, and an answer may be this much
 later."""
+COMPANY: Final = 16
+"""With so many commits a group does not wait any longer: its price is shared, and whoever is answered may ask again."""
 LOAD_RATE: Final = 1_500
 """Commits a second that are load; below, nobody waits for company."""
 _LOOK_S: Final = 0.02
@@ -135,6 +137,7 @@ class GroupWriter:
         self._looked = 0.0
         self._counted = 0
         self._loaded = False
+        self._gathering: asyncio.TimerHandle | None = None
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -153,7 +156,12 @@ class GroupWriter:
         for entry in commit.entries:
             self.queued_bytes += len(entry.payload)
         commits.append(commit)
-        if not self._planned and not self._busy:
+        if self._gathering is not None:
+            if len(commits) >= COMPANY:
+                self._gathering.cancel()
+                self._gathering = None
+                self._loop.call_soon(self._dispatch)
+        elif not self._planned and not self._busy:
             self._plan()
 
     def __len__(self) -> int:
@@ -210,13 +218,14 @@ class GroupWriter:
             wait_s = self._started + GATHER_S - self._clock()
             # The loop counts in milliseconds.
             if wait_s > 0.0005:
-                self._loop.call_later(wait_s, self._dispatch)
+                self._gathering = self._loop.call_later(wait_s, self._dispatch)
                 return
         self._loop.call_soon(self._dispatch)
 
     def _dispatch(self, away: bool = False) -> None:
         """``away``: to the thread in any case."""
         self._planned = False
+        self._gathering = None
         if self._busy:
             return
         commits, tasks = self._commits[:GROUP], self._tasks[:TASKS_PER_ROUND]
