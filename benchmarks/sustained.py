@@ -2,17 +2,18 @@
 
     python benchmarks/sustained.py [--rate 10000] [--seconds 60]
 
-``--rate 0`` is the closed loop: as fast as the server answers. ``--also COMMAND`` runs besides while it is measured (to
-have pages open, for example); its standard input closes at the end.
+``--rate 0`` is the closed loop: as fast as the server answers. With ``--pages N``, so many live pages are open in a
+browser meanwhile (Chromium, on the same cores): the list of devices, and devices of the load.
 """
 
 import argparse
 import json
-import shlex
 import statistics
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import generators
@@ -31,7 +32,7 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=2000)
     parser.add_argument("--window", type=int, action="append")
     parser.add_argument("--scenario", choices=("update", "send"), default="send")
-    parser.add_argument("--also", metavar="COMMAND", help="{http_port} in it becomes the server's port for HTTP")
+    parser.add_argument("--pages", type=int, default=0)
     parser.add_argument("--profile", metavar="FILE", help="py-spy's record of the server into FILE (needs py-spy)")
     parser.add_argument("--folder")
     parser.add_argument("--write", metavar="FILE")
@@ -42,11 +43,12 @@ def main() -> int:
         for window in options.window or [64]:
             with ExitStack() as stack:
                 server = stack.enter_context(servers.stellwerk(folder / str(window), profile=options.profile))
-                if options.also:
-                    command = shlex.split(options.also.format(http_port=server.http_port))
-                    also = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE))
-                    assert also.stdin is not None
-                    stack.callback(also.stdin.close)
+                pages = None
+                if options.pages:
+                    # They show devices that exist.
+                    load.run("register", server.port, devices=options.devices, window=64, seconds=2)
+                    pages = stack.enter_context(_pages(server, options.pages))
+                    generators.next_event(pages, "open")
                 size = {"devices": options.devices, "window": window, "seconds": options.seconds}
                 process = stack.enter_context(load.started(options.scenario, server.port, rate=options.rate, **size))
                 generators.next_event(process, "measuring")
@@ -56,10 +58,11 @@ def main() -> int:
                 after = servers.cpu_seconds(server.pid)
                 cpu = {name: (after[name] - before[name]) / found["seconds"] for name in after}
                 left_s = servers.catch_up_s(server.data_dir)
+                messages = generators.finish(pages)["messages"] if pages else []
             print(json.dumps(found["series"]), [round(each, 2) for each in lags.by_second()], file=sys.stderr)
-            rows.append(_row(window, found, lags, cpu, left_s))
+            rows.append([*_row(window, found, lags, cpu, left_s), ", ".join(map(str, messages))])
     columns = ["window", " accepted /s", " slowest second", " p50 ms", " p99 ms", " worst second's p99", " not 2.xx"]
-    columns += [" median lag s", " greatest lag s", " left s", "cores used"]
+    columns += [" median lag s", " greatest lag s", " left s", "cores used", "messages to pages"]
     text = "\n\n".join(
         [
             f"`{reports.command_line()}`",
@@ -73,6 +76,19 @@ def main() -> int:
     )
     reports.publish("sustained", text, options.write)
     return 0
+
+
+@contextmanager
+def _pages(server: servers.Running, count: int) -> Iterator[subprocess.Popen[str]]:
+    script = Path(__file__).with_name("pages.py")
+    words = [sys.executable, str(script), "--port", str(server.http_port), "--count", str(count)]
+    words += [word for number in range(count) for word in ("--device", f"load-{number:08d}")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def _offered(rate: float) -> str:
