@@ -276,6 +276,7 @@ class Server:
             known = registry.of(device.device_id)
             if known is not None:
                 forget_registration(registry, link, listening, known.registration, clock.instant())
+            commands.device_removed(device.device_id, clock.instant())
 
         provisioning = Provisioning(
             store=store,

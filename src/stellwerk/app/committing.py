@@ -2,19 +2,27 @@
 fails."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stellwerk.app.journal import JournalEntry
 from stellwerk.app.ports import Change, Commit, DecidingStore, StoreTrouble
 
 
-async def commit(store: DecidingStore, entries: Sequence[JournalEntry], changes: Sequence[Change]) -> int:
+async def commit(
+    store: DecidingStore,
+    entries: Sequence[JournalEntry],
+    changes: Sequence[Change],
+    then: Callable[[Exception | None], None] | None = None,
+) -> int:
     """Returns once everything is durable: the journal's sequence number of the last entry, 0 without entries. Raises
-    what kept it from being stored; then nothing of it is."""
+    what kept it from being stored; then nothing of it is. ``then`` hears of that first, and also when whoever waits
+    here has been cancelled: what is submitted is stored all the same."""
     outcome: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
     def done(error: Exception | None) -> None:
+        if then is not None:
+            then(error)
         if not outcome.done():
             outcome.set_result(error)
 

@@ -27,7 +27,7 @@ class Listening:
         self._commands = commands
         self._observations = observations
         self._reading = reading
-        observations.on_heard = commands.device_heard
+        observations.on_heard = self.device_heard
 
     def device_registered(self, known: Known, at: Instant) -> None:
         name = f"observe {known.registration.endpoint_name}"

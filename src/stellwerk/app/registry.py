@@ -15,7 +15,16 @@ NEVER: Final = float("-inf")
 class Known:
     """A registration with what every message of its device carries, so that the hot path looks nothing up."""
 
-    __slots__ = ("last_heard", "leaving", "pending", "record", "registration", "silent_since", "uplink_labels")
+    __slots__ = (
+        "last_heard",
+        "leaving",
+        "pending",
+        "record",
+        "registration",
+        "silent_since",
+        "updating",
+        "uplink_labels",
+    )
 
     def __init__(self, registration: Registration, record: DeviceRecord, now: float) -> None:
         self.registration = registration
@@ -23,6 +32,8 @@ class Known:
         """What the registration becomes once its newest change is stored; the next change starts from there."""
         self.leaving: list[Callable[[Acknowledgement], None]] | None = None
         """Who waits to hear that its De-register is stored; None while there is none."""
+        self.updating = 0
+        """How many of its Updates are being stored: it does not expire meanwhile."""
         self.record = record
         self.uplink_labels = record.uplink_labels
         self.last_heard = now

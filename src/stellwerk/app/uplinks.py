@@ -215,6 +215,7 @@ class Uplinks:
         )
 
         def done(error: Exception | None) -> None:
+            known.updating -= 1
             current = self._registry.at(uplink.location)
             if current is not None and current.pending is changed:
                 current.pending = None
@@ -236,6 +237,7 @@ class Uplinks:
                 current = self._apply(changed, current, at)
             self._heard(current, at)
 
+        known.updating += 1
         self._store.submit(Commit((row,), changes, done))
 
     def _changed(self, uplink: Update, registration: Registration, peer: PeerId, updated_ms: int) -> Registration:

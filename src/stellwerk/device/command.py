@@ -31,7 +31,7 @@ FOLLOWS: dict[Step, frozenset[Step]] = {
             Step.REFUSED,
             Step.TIMED_OUT,
             Step.OUTCOME_UNKNOWN,
-            Step.CANCELLED,
+            Step.EXPIRED,
             Step.QUEUED,
         }
     ),

@@ -167,7 +167,7 @@ class Commands:
         none of them waits any more."""
         await self.delivery.settle(device.device_id)
         commands = await self._store.commands_of_message(message.resource_id)
-        waiting = self.delivery.take_out(device.device_id, (each.command_id for each in commands))
+        waiting = self.delivery.take_out(device.device_id, {each.command_id for each in commands})
         if not waiting:
             return False
         now_ms = self._clock.wall_ms()
@@ -185,14 +185,18 @@ class Commands:
             )
             for each in waiting
         ]
-        try:
-            await commit(self._store, entries, [CommandNeverSent(each, Step.CANCELLED, now_ms) for each in waiting])
-        except BaseException:
-            self.delivery.add(device.device_id, waiting, device.uplink_labels)
-            raise
-        for each in waiting:
-            each.step = Step.CANCELLED
-            self._meters.command_ended(Step.CANCELLED.value, (now_ms - each.created_ms) / 1000)
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                self.delivery.put_back(device.device_id, waiting)
+                return
+            self.delivery.taken_ended(waiting)
+            for each in waiting:
+                each.step = Step.CANCELLED
+                self._meters.command_ended(Step.CANCELLED.value, (now_ms - each.created_ms) / 1000)
+
+        changes = [CommandNeverSent(each, Step.CANCELLED, now_ms) for each in waiting]
+        await commit(self._store, entries, changes, done)
         return True
 
     # -- what happens to devices --
@@ -204,6 +208,10 @@ class Commands:
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         """Its registration ended."""
         self.delivery.device_lost(device_id, at)
+
+    def device_removed(self, device_id: DeviceId, at: Instant) -> None:
+        """It is gone with all that was stored of it."""
+        self.delivery.device_removed(device_id, at)
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> bool:
         """What came of a command; False when ``answer.handle`` is not one of ours."""

@@ -8,13 +8,14 @@ restart they are read again when the device is heard.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Final
 
 import structlog
 
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.handlers.lanes import Lane, Lanes
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import UNKNOWN_TEXT, Outcomes
 from stellwerk.app.ports import (
@@ -54,25 +55,6 @@ _FAILURES: Final = {
     "malformed": (Step.REFUSED, "adapter", "the device's answer broke the rules of CoAP"),
     "cancelled": (Step.TIMED_OUT, "timeout-binding", "the registration ended before the device answered"),
 }
-
-
-class _Lane:
-    """What one device is owed: commands that wait, in order, and the one that is on its way."""
-
-    __slots__ = ("active", "loading", "uplink_labels", "waiting")
-
-    def __init__(self, uplink_labels: tuple[str, ...]) -> None:
-        self.waiting: deque[Command] = deque()
-        self.active: Command | None = None
-        self.loading: asyncio.Event | None = None
-        """Set once the rows of earlier runs are here; None while nobody reads them."""
-        self.uplink_labels = uplink_labels
-        """Its last messages carry them even when the registration is gone."""
-
-    def knows(self, command_id: int) -> bool:
-        return (self.active is not None and self.active.command_id == command_id) or any(
-            each.command_id == command_id for each in self.waiting
-        )
 
 
 class _Flight:
@@ -121,21 +103,24 @@ class Delivery:
         self._again_s = again_s
         self._gap_s = gap_s
         self._probe_s = probe_s
-        self._lanes: dict[DeviceId, _Lane] = {}
+        self._lanes = Lanes(
+            store=store,
+            registry=registry,
+            observations=observations,
+            tasks=tasks,
+            again_s=again_s,
+            taken=self._taken,
+        )
         self._flights: dict[int, _Flight] = {}
-        self._tries: dict[int, int] = {}
-        """How often a command that waits was sent already; without an entry never."""
         self._not_stored: set[int] = set()
         """Commands that the store, though it works, did not take once."""
-        self._stored: dict[DeviceId, None] = {}
-        """Devices whose commands of earlier runs are still only rows."""
         self._probes: list[tuple[float, DeviceId]] = []
         """A heap: when devices that are silent are tried again although they were not heard."""
         self._probing: set[DeviceId] = set()
 
     def __len__(self) -> int:
         """Commands in memory that have not ended."""
-        return sum(len(each.waiting) + (each.active is not None) for each in self._lanes.values())
+        return len(self._lanes)
 
     @property
     def in_flight(self) -> int:
@@ -146,11 +131,11 @@ class Delivery:
 
     def add(self, device_id: DeviceId, commands: Sequence[Command], uplink_labels: tuple[str, ...]) -> None:
         """Commands that are stored; they leave in order, once the device listens."""
-        lane = self._lane(device_id, uplink_labels)
-        lane.waiting.extend(each for each in commands if not lane.knows(each.command_id))
-        if device_id in self._stored:
+        lane = self._lanes.put(device_id, commands)
+        lane.uplink_labels = uplink_labels
+        if self._lanes.is_stored(device_id):
             # Older ones are still rows, and they go first.
-            self._load_soon(device_id)
+            self._lanes.load_soon(device_id)
         elif self._registry.of(device_id) is None:
             # Perhaps it ended while the message was being stored.
             self.device_lost(device_id, self._instant())
@@ -166,9 +151,9 @@ class Delivery:
     def device_heard(self, known: Known) -> None:
         """An uplink of the device was answered: what waits for it may leave, one at a time (QM-3)."""
         device_id = known.registration.device_id
-        if device_id in self._stored:
-            self._load_soon(device_id)
-        elif device_id in self._lanes:
+        if self._lanes.is_stored(device_id):
+            self._lanes.load_soon(device_id)
+        elif self._lanes.get(device_id) is not None:
             if known.registration.queue_mode and self._gap_s:
                 asyncio.get_running_loop().call_later(self._gap_s, self._drain, device_id)
             else:
@@ -176,39 +161,50 @@ class Delivery:
 
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         """The registration ended: what has no time of its own ends as 408; the rest waits for the next (§7.3)."""
-        if device_id in self._stored:
-            self._load_soon(device_id)
+        if self._lanes.is_stored(device_id):
+            # With what is still only rows.
+            self._lanes.load_soon(device_id)
+            return
         lane = self._lanes.get(device_id)
         if lane is None or lane.loading is not None:
             return
-        stays = deque(each for each in lane.waiting if each.expires_ms < NEVER_MS)
-        ends = [each for each in lane.waiting if each.expires_ms >= NEVER_MS]
-        lane.waiting = stays
-        for command in ends:
-            sent = command.command_id in self._tries
+        if lane.removed:
+            self._lanes.drop(device_id)
+        for command in self._lanes.take_out(device_id, lambda each: each.expires_ms >= NEVER_MS):
+            sent = command.command_id in self._lanes.tries
             text = f"the registration ended before the {'device answered' if sent else 'command could be sent'}"
             self._end_waiting(lane, command, Step.TIMED_OUT, "timeout-binding", text, at.wall_ms)
         if lane.active is not None and lane.active.command_id in self._flights:
             # Another device may be at the same address, so the engine has not forgotten it.
             self._link.cancel(lane.active.command_id)
-        self._tidy(device_id)
+        self._lanes.tidy(device_id)
 
-    def take_out(self, device_id: DeviceId, command_ids: Iterable[int]) -> list[Command]:
-        """Those of the commands that wait and were never sent, out of the queue: the caller ends them."""
-        lane = self._lanes.get(device_id)
-        if lane is None:
-            return []
-        wanted = {each for each in command_ids if each not in self._tries}
-        taken = [each for each in lane.waiting if each.command_id in wanted]
-        if taken:
-            lane.waiting = deque(each for each in lane.waiting if each.command_id not in wanted)
-            self._tidy(device_id)
-        return taken
+    def device_removed(self, device_id: DeviceId, at: Instant) -> None:
+        """The device and all its rows are gone."""
+        self._lanes.drop(device_id)
+        self.device_lost(device_id, at)
+
+    def take_out(self, device_id: DeviceId, command_ids: Collection[int]) -> list[Command]:
+        """Those of the commands that wait and were never sent, out of the queue. The caller ends them, and says
+        `taken_ended` or `put_back`."""
+        return self._lanes.take_out(
+            device_id, lambda each: each.command_id in command_ids and each.command_id not in self._lanes.tries
+        )
+
+    def taken_ended(self, commands: Iterable[Command]) -> None:
+        """The end of what `take_out` gave is stored."""
+        for each in commands:
+            self._lanes.ended(each)
+
+    def put_back(self, device_id: DeviceId, commands: Sequence[Command]) -> None:
+        """What `take_out` gave waits as before: its end could not be stored."""
+        self._lanes.spare(commands)
+        self.add(device_id, commands, self._lanes.of(device_id).uplink_labels)
 
     async def settle(self, device_id: DeviceId) -> None:
         """Know of every open command of the device."""
-        if device_id in self._stored:
-            await self._load(device_id)
+        if self._lanes.is_stored(device_id):
+            await self._lanes.load(device_id)
 
     # -- time --
 
@@ -226,21 +222,28 @@ class Delivery:
         """End a slice of the waiting commands whose time is over, and try silent devices anew; returns how many
         ended."""
         self._probe()
-        now_ms = self._clock.lifetime_ms()
-        ended = 0
-        for command in await self._store.commands_due(now_ms, SLICE):
-            await self.settle(command.device_id)
-            lane = self._lanes.get(command.device_id)
-            if lane is None or lane.loading is not None:
-                continue
-            found = next((each for each in lane.waiting if each.command_id == command.command_id), None)
-            # One that was sent already hears from the device or from the engine's timers.
-            if found is not None:
-                lane.waiting.remove(found)
-                self._expire(lane, found)
-                ended += 1
-                self._tidy(command.device_id)
-        return ended
+        due: dict[DeviceId, set[int]] = {}
+        for command in await self._store.commands_due(self._clock.lifetime_ms(), SLICE):
+            due.setdefault(command.device_id, set()).add(command.command_id)
+        return sum([await self._expire_those(device_id, command_ids) for device_id, command_ids in due.items()])
+
+    async def _expire_those(self, device_id: DeviceId, command_ids: Collection[int]) -> int:
+        if self._lanes.is_stored(device_id):
+            try:
+                await self._lanes.load(device_id)
+            except Exception:
+                # One device's rows cannot be read: the others' time is over all the same.
+                log.exception("commands.not_loaded", device_id=device_id)
+            # A thousand devices' rows are many: others get their turn in between.
+            await asyncio.sleep(0)
+        lane = self._lanes.get(device_id)
+        if lane is None or lane.loading is not None:
+            return 0
+        # One that is on its way hears from the device or from the engine's timers.
+        ended = self._lanes.take_out(device_id, lambda each: each.command_id in command_ids)
+        for each in ended:
+            self._expire(lane, each)
+        return len(ended)
 
     def _probe(self) -> None:
         now = self._clock.now()
@@ -249,8 +252,8 @@ class Delivery:
             self._probing.discard(device_id)
             self._drain(device_id)
 
-    def _expire(self, lane: _Lane, command: Command) -> None:
-        if command.command_id in self._tries:
+    def _expire(self, lane: Lane, command: Command) -> None:
+        if command.command_id in self._lanes.tries:
             text = "sent, no answer within the command's time; check the device's binding mode"
         else:
             text = "the device was not heard within the command's time; check its binding mode and lifetime"
@@ -262,65 +265,24 @@ class Delivery:
         """Take up after a restart: what was queued goes on; what was sent and not answered is sent again, or ends as
         `outcome unknown` where repeating could do harm (design §3). Rows of sleepers stay rows until they are heard.
         Returns how many devices have open commands."""
-        devices = await self._store.devices_with_open_commands()
-        self._stored = dict.fromkeys(device_id for device_id, _ in devices)
-        self._tasks.spawn("commands taken up", self._take_up([each for each, at_once in devices if at_once]))
-        return len(devices)
+        count, at_once = await self._lanes.find_stored()
+        self._tasks.spawn("commands taken up", self._take_up(at_once))
+        return count
 
     async def _take_up(self, devices: Sequence[DeviceId]) -> None:
         for device_id in devices:
-            try:
-                await self._load(device_id)
-            except Exception:
-                log.exception("commands.not_loaded", device_id=device_id)
+            if self._lanes.is_stored(device_id):
+                self._lanes.load_soon(device_id)
             await asyncio.sleep(0)
 
-    def _load_soon(self, device_id: DeviceId) -> None:
-        self._tasks.spawn(f"commands of {device_id}", self._load(device_id))
-
-    async def _load(self, device_id: DeviceId) -> None:
-        lane = self._lane(device_id, ())
-        if lane.loading is not None:
-            await lane.loading.wait()
-            return
-        lane.loading = asyncio.Event()
-        try:
-            commands = await self._store.open_commands(device_id, 100_000)
-            known = await self._registry.load_of(device_id)
-            # What the store wants observed, before a command adds to it.
-            await self._observations.load(device_id)
-            record = known.record if known is not None else await self._store.device(device_id)
-            self._stored.pop(device_id, None)
-            if record is not None:
-                lane.uplink_labels = record.uplink_labels
-        finally:
-            lane.loading.set()
-            lane.loading = None
-            self._tidy(device_id)
-        self._take(device_id, commands)
-
-    def _take(self, device_id: DeviceId, commands: Sequence[Command]) -> None:
-        """Commands of an earlier run, before those of this one."""
-        lane = self._lane(device_id, ())
-        older: list[Command] = []
-        unknown: list[Command] = []
-        for command in commands:
-            if lane.knows(command.command_id):
-                continue
-            if command.step is not Step.QUEUED:
-                if after_restart(command.operation) is not Step.QUEUED:
-                    unknown.append(command)
-                    continue
-                self._tries[command.command_id] = 1
-            older.append(command)
-        lane.waiting.extendleft(reversed(older))
+    def _taken(self, device_id: DeviceId, unknown: Sequence[Command]) -> None:
+        """Commands of an earlier run wait now; ``unknown`` were sent, and must not be sent again."""
         for command in unknown:
             self._end(command, Step.OUTCOME_UNKNOWN, "outcome-unknown", UNKNOWN_TEXT, self._clock.wall_ms())
         if self._registry.of(device_id) is None:
             self.device_lost(device_id, self._instant())
         else:
             self._drain(device_id)
-        self._tidy(device_id)
 
     # -- sending --
 
@@ -341,6 +303,10 @@ class Delivery:
                 self._probing.add(device_id)
                 heappush(self._probes, (known.silent_since + self._probe_s, device_id))
             return
+        if lane.waiting and not self._observations.loaded(device_id):
+            # An Observe has to know what else is wanted.
+            self._lanes.load_soon(device_id)
+            return
         now_ms = self._clock.lifetime_ms()
         while lane.waiting:
             command = lane.waiting.popleft()
@@ -352,12 +318,12 @@ class Delivery:
                 lane.active = command
                 self._send(command, known)
                 return
-        self._tidy(device_id)
+        self._lanes.tidy(device_id)
 
     def _refusal(self, command: Command) -> tuple[str, str] | None:
         """Why what could be done when the command was posted cannot be done now that its turn has come (§7.2)."""
         operation = command.operation
-        if isinstance(operation, Observe) and command.command_id not in self._tries:
+        if isinstance(operation, Observe) and command.command_id not in self._lanes.tries:
             if self._observations.of(command.device_id, operation.path) is not None:
                 return "conflict", f"{operation.path} is observed already; UNOBSERVE it first"
         elif (
@@ -386,7 +352,7 @@ class Delivery:
                     # They were written for this observation; whoever observes next shall not inherit them.
                     names = tuple((name, None) for name, _ in wanted.attributes)
                     flight.following.append(WriteAttributes(operation.path, names))
-        sent_before = command.command_id in self._tries
+        sent_before = command.command_id in self._lanes.tries
         if sent_before:
             changes.append(ChangeCommand(command.command_id, Step.SENT, at_ms))
         else:
@@ -395,7 +361,7 @@ class Delivery:
         def done(error: Exception | None) -> None:
             if error is not None:
                 log_not_stored(log, "command.not_stored", error, command_id=command.command_id)
-                self._back(command)
+                self._lanes.back(command)
                 if isinstance(operation, Observe) and not sent_before:
                     self._observations.dropped(command.device_id, operation.path)
                 if self._registry.of(command.device_id) is None:
@@ -409,41 +375,32 @@ class Delivery:
                     asyncio.get_running_loop().call_later(self._again_s, self._drain, command.device_id)
                 return
             self._not_stored.discard(command.command_id)
-            self._tries[command.command_id] = self._tries.get(command.command_id, 0) + 1
+            self._lanes.tries[command.command_id] = self._lanes.tries.get(command.command_id, 0) + 1
             if command.step is Step.QUEUED:
                 command.step = advance(command.step, Step.SENT)
-            if self._registry.of(command.device_id) is None:
+            current = self._registry.of(command.device_id)
+            if current is None:
                 self._lost_in_flight(command, self._clock.wall_ms())
                 return
             self._flights[command.command_id] = flight
-            self._ask(flight)
+            self._ask(flight, current)
 
         self._store.submit(Commit((), changes, done))
 
     def _not_storable(self, command: Command, error: Exception) -> None:
         """The store takes everything but this; to try again would not help."""
-        lane = self._lane(command.device_id, ())
+        lane = self._lanes.of(command.device_id)
         lane.waiting.remove(command)
-        self._not_stored.discard(command.command_id)
         reason = "observe-store" if isinstance(command.operation, Observe) else "adapter"
         detail = f"not sent: that it is sent could not be stored ({type(error).__name__})"
         self._end_waiting(lane, command, Step.REFUSED, reason, detail, self._clock.wall_ms())
         self._drain(command.device_id)
 
-    def _ask(self, flight: _Flight) -> None:
+    def _ask(self, flight: _Flight, known: Known) -> None:
         """Send the next of the command's operations."""
-        command = flight.command
-        known = self._registry.of(command.device_id)
-        assert known is not None
         operation = flight.following.popleft()
         token = None if isinstance(operation, WriteAttributes) else flight.token
-        self._link.send(command.command_id, known.registration, operation, token)
-
-    def _back(self, command: Command) -> None:
-        """The command on its way waits again, first in the row."""
-        lane = self._lane(command.device_id, ())
-        lane.active = None
-        lane.waiting.appendleft(command)
+        self._link.send(flight.command.command_id, known.registration, operation, token)
 
     # -- answers --
 
@@ -457,15 +414,19 @@ class Delivery:
             known = self._registry.of(command.device_id)
             if not answer.failure and known is not None:
                 known.heard(at.now, self._link)
-            goes_on = not answer.failure and is_success(answer.status) and known is not None
-            if goes_on and flight.following:
-                if flight.answer is None and isinstance(command.operation, CancelObservation):
-                    flight.answer = answer
-                self._ask(flight)
+            goes_on = not answer.failure and is_success(answer.status) and bool(flight.following)
+            if goes_on and flight.answer is None and isinstance(command.operation, CancelObservation):
+                # What follows is tidying: the cancel itself has succeeded.
+                flight.answer = answer
+            if goes_on and known is not None:
+                self._ask(flight, known)
                 return True
             del self._flights[answer.handle]
-            # What follows a cancel is tidying: the cancel itself has succeeded.
-            self._conclude(flight, flight.answer or answer, at)
+            if goes_on and flight.answer is None:
+                # The attributes were taken, and the Observe itself was never sent.
+                self._lost_in_flight(command, at.wall_ms)
+            else:
+                self._conclude(flight, flight.answer or answer, at)
         except Exception as error:
             # Whatever mistake of ours that is: the command ends, and those behind it get their turn.
             log.exception("command.answer_failed", command_id=command.command_id)
@@ -518,7 +479,7 @@ class Delivery:
             if known.registration.queue_mode:
                 reason = "timeout-binding"
                 if self._may_repeat(command):
-                    self._back(command)
+                    self._lanes.back(command)
                     return
         detail = f"{text}: {answer.detail}" if answer.detail else text
         self._end(command, step, reason, detail, at.wall_ms)
@@ -526,8 +487,9 @@ class Delivery:
     def _lost_in_flight(self, command: Command, at_ms: int) -> None:
         """The registration ended or moved while the command was on its way."""
         registered = self._registry.of(command.device_id) is not None
-        if (registered or command.expires_ms < NEVER_MS) and self._may_repeat(command):
-            self._back(command)
+        removed = self._lanes.of(command.device_id).removed
+        if not removed and (registered or command.expires_ms < NEVER_MS) and self._may_repeat(command):
+            self._lanes.back(command)
             self._drain(command.device_id)
             return
         step, reason, text = _FAILURES["cancelled"]
@@ -536,7 +498,7 @@ class Delivery:
     def _may_repeat(self, command: Command) -> bool:
         return (
             after_restart(command.operation) is Step.QUEUED
-            and self._tries.get(command.command_id, 0) < TRIES
+            and self._lanes.tries.get(command.command_id, 0) < TRIES
             and command.expires_ms > self._clock.lifetime_ms()
         )
 
@@ -551,41 +513,27 @@ class Delivery:
         at_ms: int,
         answer: DeviceAnswer | None = None,
     ) -> None:
-        lane = self._lane(command.device_id, ())
+        self._lanes.ending(command)
 
         def then() -> None:
-            self._tries.pop(command.command_id, None)
-            if lane.active is command:
-                lane.active = None
+            self._lanes.ended(command)
             self._drain(command.device_id)
-            self._tidy(command.device_id)
 
         known = self._registry.of(command.device_id)
-        labels = known.uplink_labels if known is not None else lane.uplink_labels
+        labels = known.uplink_labels if known is not None else self._lanes.of(command.device_id).uplink_labels
         self._outcomes.end(command, step, reason, detail, at_ms, labels, then, answer)
 
-    def _end_waiting(self, lane: _Lane, command: Command, step: Step, reason: str, detail: str, at_ms: int) -> None:
-        sent = command.command_id in self._tries
+    def _end_waiting(self, lane: Lane, command: Command, step: Step, reason: str, detail: str, at_ms: int) -> None:
+        self._lanes.ending(command)
+        self._not_stored.discard(command.command_id)
+        sent = command.command_id in self._lanes.tries
 
         def then() -> None:
-            self._tries.pop(command.command_id, None)
+            self._lanes.ended(command)
 
         self._outcomes.end_waiting(command, step, reason, detail, at_ms, lane.uplink_labels, was_sent=sent, then=then)
 
     # -- inside --
-
-    def _lane(self, device_id: DeviceId, uplink_labels: tuple[str, ...]) -> _Lane:
-        lane = self._lanes.get(device_id)
-        if lane is None:
-            lane = self._lanes[device_id] = _Lane(uplink_labels)
-        elif uplink_labels:
-            lane.uplink_labels = uplink_labels
-        return lane
-
-    def _tidy(self, device_id: DeviceId) -> None:
-        lane = self._lanes.get(device_id)
-        if lane is not None and lane.active is None and not lane.waiting and lane.loading is None:
-            del self._lanes[device_id]
 
     def _instant(self) -> Instant:
         return Instant(self._clock.now(), self._clock.wall_ms())

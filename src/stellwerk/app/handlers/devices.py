@@ -154,9 +154,13 @@ class Devices:
             location=registration.location,
             detail=detail,
         )
-        await commit(self._store, (entry,), (DropRegistration(device.device_id, registration.location),))
-        log.info("registration.ended", endpoint_name=registration.endpoint_name, reason=detail)
-        forget_registration(self._registry, self._link, self._listener, registration, at)
+
+        def done(error: Exception | None) -> None:
+            if error is None:
+                log.info("registration.ended", endpoint_name=registration.endpoint_name, reason=detail)
+                forget_registration(self._registry, self._link, self._listener, registration, at)
+
+        await commit(self._store, (entry,), (DropRegistration(device.device_id, registration.location),), done)
 
     def _kept(self, device: DeviceRecord, changed: DeviceRecord | None) -> DeviceRecord:
         """``changed`` where the registration lives too."""

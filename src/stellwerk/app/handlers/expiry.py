@@ -67,7 +67,7 @@ class Expiry:
             if stored.location in self._ending:
                 continue
             known = self._registry.at(stored.location)
-            if known is not None and known.leaving is not None:
+            if known is not None and (known.leaving is not None or known.updating):
                 continue
             registration = stored if known is None else known.pending or known.registration
             true_deadline = registration.deadline_ms(self._grace_s)

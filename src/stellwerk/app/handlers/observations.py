@@ -16,6 +16,7 @@ from stellwerk.app.ports import (
     DecidingStore,
     DeviceAnswer,
     DeviceLink,
+    DropObservation,
     PutObservation,
 )
 from stellwerk.app.registry import Known, Registry
@@ -54,7 +55,7 @@ class Observations:
         self.owed: dict[DeviceId, dict[Path, WantedObservation] | None] = {}
         """What a registered device is still to be asked for, None for all: its Observe went unanswered or could not be
         sent. Asked again with `resume` when the device is heard."""
-        self.on_heard: Callable[[Known], None] = _nobody
+        self.on_heard: Callable[[Known, Instant], None] = _nobody
         """Told of a device after its notification was stored and acknowledged: it listens now (QM-3)."""
 
     # -- wanting --
@@ -69,6 +70,8 @@ class Observations:
         before = await self._wanted_of(device_id)
         await commit(self._store, (), (PutObservation(wanted),))
         old = before.get(path)
+        # Forgotten meanwhile where the registration ended.
+        await self._wanted_of(device_id)
         self._keep(wanted)
         if old is not None and known is not None:
             self._link.forget_observation(known.registration.peer, old.token)
@@ -84,7 +87,8 @@ class Observations:
         )
 
     def put(self, wanted: WantedObservation) -> PutObservation:
-        """The change that stores ``wanted``; known here at once, since its notification may overtake the commit."""
+        """The change that stores ``wanted``; known here at once, since its notification may overtake the commit. What
+        else is wanted of the device has to be `loaded`."""
         self._keep(wanted)
         return PutObservation(wanted)
 
@@ -103,6 +107,10 @@ class Observations:
 
     def wanted_paths(self, device_id: DeviceId) -> Collection[Path]:
         return self._by_device.get(device_id, {}).keys()
+
+    def loaded(self, device_id: DeviceId) -> bool:
+        """Whether `of` and `wanted_paths` know what the store knows."""
+        return device_id in self._by_device
 
     async def load(self, device_id: DeviceId) -> None:
         """Know what the store knows to be wanted of the device."""
@@ -127,8 +135,11 @@ class Observations:
         still = current is not None and current.registration.location == known.registration.location
         for old, new in zip(wanted, fresh, strict=True):
             now_wanted = self.of(device_id, old.path)
+            if now_wanted is None and self.loaded(device_id):
+                # Given up while the tokens were being stored, perhaps just before, and then it is a row again.
+                self._store.submit(Commit((), (DropObservation(device_id, old.path),), _log_failure))
             if now_wanted is None or _wish(now_wanted) != _wish(old):
-                # Given up, or wanted by another command, while the tokens were being stored.
+                # Or wanted by another command by now.
                 continue
             self._by_token.pop(old.token, None)
             self._keep(new)
@@ -247,7 +258,7 @@ class Observations:
             else:
                 current = self._registry.of(wanted.device_id) or known
                 current.last_heard = at.now
-                self.on_heard(current)
+                self.on_heard(current, at)
 
         self._store.submit(Commit((row,), (), done))
 
@@ -325,7 +336,7 @@ class Observations:
             self._keep(each)
 
     def _keep(self, wanted: WantedObservation) -> None:
-        of_device = self._by_device.setdefault(wanted.device_id, {})
+        of_device = self._by_device[wanted.device_id]
         old = of_device.get(wanted.path)
         if old is not None:
             self._by_token.pop(old.token, None)
@@ -353,7 +364,7 @@ def _shown(attributes: tuple[tuple[str, str | None], ...]) -> str:
     return "{" + ",".join(f'"{name}":{value}' for name, value in attributes if value is not None) + "}"
 
 
-def _nobody(known: Known) -> None:
+def _nobody(known: Known, at: Instant) -> None:
     pass
 
 

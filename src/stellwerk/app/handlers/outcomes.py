@@ -22,6 +22,7 @@ from stellwerk.app.ports import (
     DecidingStore,
     DeviceAnswer,
     DropObservation,
+    StoreTrouble,
 )
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
@@ -31,6 +32,9 @@ from stellwerk.device.registration import Registration, written_lifetime
 from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation
 
 log = structlog.get_logger(__name__)
+
+_REFUSALS: Final = 2
+"""After so many that are not the trouble of the whole store, less is offered."""
 
 Then = Callable[[], None]
 """Runs once the end is stored."""
@@ -98,32 +102,7 @@ class Outcomes:
             isinstance(operation, Observe) and not succeeded
         ):
             changes.append(DropObservation(command.device_id, operation.path))
-        renewed: Registration | None = None
-
-        def done(error: Exception | None) -> None:
-            if renewed is not None:
-                self._settle_renewal(renewed, error)
-            if error is not None:
-                self._offer_again(command, error, submit)
-                return
-            command.step = step
-            self._meters.command_ended(step.value, (at_ms - command.created_ms) / 1000)
-            self._drop(changes)
-            then()
-
-        def submit() -> None:
-            nonlocal renewed
-            # Anew each time: an Update may have come since the store was busy.
-            renewed = self._renew(operation, command.device_id) if succeeded else None
-            if renewed is None:
-                self._store.submit(Commit((row,), changes, done, reserve=True))
-                return
-            text = f"{renewed.lifetime_s} s, written to {operation.path}"
-            line = JournalEntry(Kind.LOG, command.device_id, at_ms, reason="lifetime-changed", detail=text)
-            longer = ChangeRegistration(renewed, renewed.deadline_ms(self._grace_s))
-            self._store.submit(Commit((row, line), (*changes, longer), done, reserve=True))
-
-        submit()
+        self._store_end(command, step, row, changes, then, renews=succeeded)
 
     def end_waiting(
         self,
@@ -158,17 +137,66 @@ class Outcomes:
         else:
             changes.append(CommandNeverSent(command, step, at_ms))
 
+        self._store_end(command, step, row, changes, then, renews=False)
+
+    def _store_end(
+        self, command: Command, step: Step, row: JournalEntry, changes: list[Change], then: Then, *, renews: bool
+    ) -> None:
+        """Offer the end to the store until it takes it. ``renews``: a lifetime that was written counts from now on."""
+        renewed: Registration | None = None
+        refused = 0
+        ended = step
+
         def done(error: Exception | None) -> None:
+            nonlocal refused
+            if renewed is not None:
+                self._settle_renewal(renewed, error)
             if error is not None:
+                refused += not isinstance(error, StoreTrouble)
+                if refused == _REFUSALS:
+                    tell_the_least(error)
                 self._offer_again(command, error, submit)
                 return
-            command.step = step
-            self._meters.command_ended(step.value, (at_ms - command.created_ms) / 1000)
+            command.step = ended
+            self._meters.command_ended(ended.value, (row.time_ms - command.created_ms) / 1000)
             self._drop(changes)
             then()
 
+        def tell_the_least(error: Exception) -> None:
+            # The store works and will not take this; those behind it shall not wait for ever.
+            nonlocal row, renews, changes, ended
+            row = JournalEntry(
+                row.kind,
+                row.device_id,
+                row.time_ms,
+                path=row.path,
+                labels=command.labels,
+                method=row.method,
+                reason="adapter",
+                detail=f"what became of the command could not be stored ({type(error).__name__})",
+                command_id=row.command_id,
+            )
+            renews = False
+            if ended is Step.SUCCEEDED:
+                ended = Step.REFUSED
+            changes = [
+                replace(each, step=ended, reason=row.reason, detail=row.detail)
+                if isinstance(each, ChangeCommand)
+                else each
+                for each in changes
+            ]
+
         def submit() -> None:
-            self._store.submit(Commit((row,), changes, done, reserve=True))
+            nonlocal renewed
+            # Anew each time: an Update may have come since the store was busy.
+            renewed = self._renew(command.operation, command.device_id) if renews else None
+            if renewed is None:
+                self._store.submit(Commit((row,), changes, done, reserve=True))
+                return
+            text = f"{renewed.lifetime_s} s, written to {command.operation.path}"
+            line = JournalEntry(Kind.LOG, command.device_id, row.time_ms, reason="lifetime-changed", detail=text)
+            longer = ChangeRegistration(renewed, renewed.deadline_ms(self._grace_s))
+            self._store.submit(Commit((row, line), (*changes, longer), done, reserve=True))
 
         submit()
 
