@@ -128,6 +128,7 @@ class Stack:
     ask_for_s: float | None = None
     grace_s: float = 0.0
     queue_s: float | None = None
+    again_s: float = 1.0
     auto_provision: tuple[str, ...] = ()
     reads: tuple[int, ...] = ()
     """Objects that are read after a Register; none, so that charts show only what they are about."""
@@ -175,6 +176,7 @@ class Stack:
             limits=Limits(),
             awake_s=93.0,
             queue_s=self.queue_s,
+            again_s=self.again_s,
             grace_s=self.grace_s,
             gap_s=0.0,
             meters=self.meters,

@@ -1,0 +1,316 @@
+"""Commands under whatever happens in whatever order: people post and cancel, the device wakes, moves, registers anew,
+answers, refuses or keeps silent, the disk is slow or refuses, the server dies and comes back.
+
+The device is one; what it gets and when it speaks is Hypothesis's choice. What has to hold after each step is in the
+invariants, and at the end nothing is open any more.
+"""
+
+import re
+from collections import defaultdict
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from stellwerk.app.command_request import CommandRequest
+from stellwerk.app.ports import StoreTrouble
+from stellwerk.coap import codes
+from stellwerk.coap.message import CON, Message
+from stellwerk.core.ids import PeerId
+from stellwerk.device.command import FINAL, Step
+from tests.scenario.stack import HOME, Stack, ack, after, con, rst
+from tests.scenario.test_commands import NOTIFICATION, path_of, read
+from tests.scenario.test_observations import notification, observe, unobserve
+from tests.scenario.test_registration import ELSEWHERE
+from tests.scenario.trouble import TroubledStore
+
+BODY = b'</>;rt="oma.lwm2m";ct=112,</1/0>,</3/0>,</3303/0>'
+TARGETS = {True: "/rd?ep=dev1&lt=900&lwm2m=1.1&b=U&Q", False: "/rd?ep=dev1&lt=900&lwm2m=1.1&b=U"}
+MARK = re.compile(rb"c([0-9]+)x")
+OBSERVE = 6
+
+kinds = st.sampled_from(["read", "write", "execute", "execute", "observe", "unobserve"])
+peers = st.sampled_from([HOME, HOME, ELSEWHERE])
+
+
+class AnyOrder(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = TroubledStore()
+        self.stack = Stack(store=self.store, again_s=0.0)
+        self.device = self.stack.provision("dev1", ("d2c-uplink-property_Room:7",))
+        self.inbox: list[tuple[PeerId, Message]] = []
+        """Requests that the device did not answer yet."""
+        self.messages: list[Any] = []
+        self.posted = 0
+        self.reached: dict[int, set[bytes]] = defaultdict(set)
+        """By number of the command: tokens of the requests that carried it."""
+        self.first_sent: list[int] = []
+        self.executes: set[int] = set()
+        self.location = ""
+        self.peer = HOME
+        self.mid = 0
+        self.runs = 0
+        self.token = b""
+        """Of the device's newest relation."""
+
+    def teardown(self) -> None:
+        try:
+            self.everything_ends()
+        finally:
+            self.stack.close()
+
+    # -- people --
+
+    @rule(wanted=st.lists(kinds, min_size=1, max_size=3), wait_s=st.sampled_from([None, None, 30, 400]))
+    def post(self, wanted: list[str], wait_s: int | None) -> None:
+        requests = [self.request(each) for each in wanted]
+        expires_ms = None if wait_s is None else self.stack.clock.wall_ms() + wait_s * 1000
+        self.messages.append(self.stack.post(self.device, *requests, expires_ms=expires_ms))
+        self.collect()
+
+    def request(self, kind: str) -> CommandRequest:
+        self.posted += 1
+        mark = f"c{self.posted}x"
+        if kind == "execute":
+            self.executes.add(self.posted)
+            return CommandRequest("execute", "/3/0/4", mark, arguments=f"0='{mark}'")
+        if kind == "write":
+            return CommandRequest("write", "/3/0/15", mark, mark, has_value=True)
+        return {"read": read("/3/0/0"), "observe": observe(), "unobserve": unobserve()}[kind]
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data())
+    def cancel(self, data: Any) -> None:
+        message = data.draw(st.sampled_from(self.messages[-5:]))
+
+        async def work() -> None:
+            try:
+                await self.stack.commands.cancel(self.device, message)
+            except StoreTrouble:
+                pass
+
+        if not self.store.slow:
+            self.stack.run(self.stack._then_settle(work()))
+        self.collect()
+
+    @rule(room=st.sampled_from(["7", "8", "9"]))
+    def relabel(self, room: str) -> None:
+        from stellwerk.app.ports import DeviceChange
+
+        async def work() -> None:
+            labels = (f"d2c-uplink-property_Room:{room}",)
+            changed = await self.store.change_device(
+                self.device.device_id, DeviceChange(self.stack.clock.wall_ms(), labels=labels)
+            )
+            assert changed is not None
+            known = self.stack.registry.of(self.device.device_id)
+            if known is not None:
+                known.record, known.uplink_labels = changed, changed.uplink_labels
+            self.stack.commands.delivery.relabel(self.device.device_id, changed.uplink_labels)
+            self.device = changed
+
+        self.stack.run(work())
+
+    # -- the device --
+
+    @initialize(asleep=st.booleans())
+    def begin(self, asleep: bool) -> None:
+        self.register(HOME, asleep)
+
+    @rule(peer=peers, queue_mode=st.booleans())
+    def register(self, peer: PeerId, queue_mode: bool) -> None:
+        self.peer = peer
+        self.say(codes.POST, TARGETS[queue_mode], payload=BODY, content_format=40)
+
+    @precondition(lambda self: self.location)
+    @rule(peer=peers)
+    def update(self, peer: PeerId) -> None:
+        self.peer = peer
+        self.say(codes.POST, self.location)
+
+    @precondition(lambda self: self.location)
+    @rule()
+    def deregister(self) -> None:
+        self.say(codes.DELETE, self.location)
+        self.location = ""
+
+    @precondition(lambda self: self.token)
+    @rule()
+    def notify(self) -> None:
+        self.mid += 1
+        self.stack << notification(self.token, mid=self.mid, number=self.mid)
+        self.collect()
+
+    @precondition(lambda self: self.inbox)
+    @rule(how=st.sampled_from(["ok", "ok", "ok", "refuse", "reset", "lose"]))
+    def answer(self, how: str) -> None:
+        peer, request = self.inbox.pop(0)
+        if how == "lose":
+            return
+        if how == "reset":
+            self.stack << rst(mid=request.mid, peer=peer)
+        elif how == "refuse":
+            self.stack << ack(codes.NOT_FOUND, mid=request.mid, token=request.token, peer=peer)
+        elif request.code == codes.GET:
+            value = dict(request.options).get(OBSERVE)
+            path = path_of(request).encode()
+            payload = b"\x81\xa2\x21" + bytes([0x60 + len(path)]) + path + b"\x03\x64ACME"
+            if path == b"/3303/0/5700":
+                payload = NOTIFICATION
+            if value == b"":
+                self.token = request.token
+            number = 1 if value == b"" else None
+            self.stack << ack(
+                codes.CONTENT,
+                mid=request.mid,
+                token=request.token,
+                payload=payload,
+                content_format=112,
+                observe=number,
+                peer=peer,
+            )
+        else:
+            self.stack << ack(codes.CHANGED, mid=request.mid, token=request.token, peer=peer)
+        self.collect()
+
+    def say(self, code: int, target: str, **more: Any) -> None:
+        self.mid += 1
+        self.stack << con(code, target, mid=self.mid, token=b"d", peer=self.peer, **more)
+        self.collect()
+
+    # -- the world --
+
+    @rule(seconds=st.sampled_from([1, 10, 95, 95, 500]))
+    def time_passes(self, seconds: int) -> None:
+        self.stack << after(seconds)
+        self.collect()
+
+    @rule(commits=st.integers(1, 3))
+    def the_disk_refuses(self, commits: int) -> None:
+        self.store.refuse_next = commits
+
+    @rule()
+    def the_disk_is_slow(self) -> None:
+        self.store.slow = True
+
+    @precondition(lambda self: self.store.slow)
+    @rule()
+    def the_disk_catches_up(self) -> None:
+        async def work() -> None:
+            self.store.catch_up()
+            await self.stack._settle()
+
+        self.stack.run(work())
+        self.collect()
+
+    @rule()
+    def the_server_dies_and_comes_back(self) -> None:
+        # What was not written is lost, and nobody was told that it is stored.
+        self.store._held.clear()
+        self.store.slow = False
+        self.store.refuse_next = 0
+        self.runs += 1
+        before = self.stack
+        self.stack = Stack(store=self.store, clock=before.clock, seed=self.runs, ask_for_s=247, again_s=0.0)
+        before.close()
+        self.stack.run(self.stack._then_settle(self.stack.commands.recover()))
+        self.collect()
+
+    def collect(self) -> None:
+        for peer, message in self.stack.out:
+            if message.type == CON and codes.GET <= message.code <= codes.DELETE:
+                self.inbox.append((peer, message))
+                for found in MARK.findall(message.payload):
+                    number = int(found)
+                    if not self.reached[number]:
+                        self.first_sent.append(number)
+                    self.reached[number].add(message.token)
+                    # The datagram is out: that it is must be on the disk.
+                    assert self.step_of(number) is not Step.QUEUED
+            elif message.code == codes.CREATED:
+                self.location = "/" + "/".join(value.decode() for option, value in message.options if option == 8)
+        self.stack.out.clear()
+
+    def step_of(self, number: int) -> Step:
+        (found,) = [each.step for each in self.store._commands.values() if each.content == f'"c{number}x"']
+        return found
+
+    # -- what always holds --
+
+    @invariant()
+    def each_command_has_one_response_once_it_ended_and_none_before(self) -> None:
+        answered: dict[str, int] = defaultdict(int)
+        for record in self.stack.run(self.store.projection.received_messages(self.device.device_id, 10_000, 0)):
+            if '"messageType":"response"' in record.content:
+                answered[record.labels[1]] += 1
+                assert record.labels[0].startswith("outgoing_msgRN:")
+                assert [each.partition(":")[0] for each in record.labels[2:]] == ["Room"]
+        for command in self.store._commands.values():
+            assert answered[command.labels[1]] == (command.step in FINAL), command
+
+    @invariant()
+    def an_open_command_is_seen_where_it_belongs(self) -> None:
+        names = [each.resource_name for _, each in self.store._sent.values()]
+        assert len(names) == len(set(names))
+        outgoing = {resource_id for _, resource_id in self.store._outgoing}
+        for command in self.store._commands.values():
+            if command.step is Step.QUEUED:
+                assert command.outgoing_ri in outgoing
+            elif command.step not in FINAL:
+                assert command.command_id in self.store._sent
+
+    @invariant()
+    def an_execute_reaches_the_device_once_at_most(self) -> None:
+        for number in self.executes:
+            assert len(self.reached[number]) <= 1, f"c{number}x"
+
+    @invariant()
+    def commands_leave_in_the_order_of_their_posting(self) -> None:
+        assert self.first_sent == sorted(self.first_sent)
+
+    @invariant()
+    def memory_and_rows_agree(self) -> None:
+        delivery, store = self.stack.commands.delivery, self.store
+        lanes = delivery._lanes
+        open_ids = {each.command_id for each in store._commands.values() if each.step not in FINAL}
+        if not store.slow:
+            assert lanes._ending <= open_ids
+            assert set(lanes.tries) <= open_ids
+            assert set(delivery._flights) <= open_ids
+            observations = self.stack.observations
+            wanted = observations._by_device.get(self.device.device_id)
+            if wanted is not None:
+                assert {*wanted} == {path for _, path in store._observations}
+                assert {*observations._by_token} == {each.token for each in wanted.values()}
+        if lanes.is_stored(self.device.device_id):
+            return
+        lane = lanes.get(self.device.device_id)
+        owed = set() if lane is None else {each.command_id for each in lane.waiting}
+        if lane is not None and lane.active is not None:
+            owed.add(lane.active.command_id)
+        assert open_ids <= owed | lanes._ending
+        assert lane is None or [each.command_id for each in lane.waiting] == sorted(
+            each.command_id for each in lane.waiting
+        )
+
+    def everything_ends(self) -> None:
+        """The disk is well, and the device comes and answers whatever it is asked."""
+        self.store.refuse_next = 0
+        if self.store.slow:
+            self.the_disk_catches_up()
+        for _ in range(3 * len(self.store._commands) + 3):
+            if all(each.step in FINAL for each in self.store._commands.values()):
+                break
+            self.register(HOME, queue_mode=True)
+            while self.inbox:
+                self.answer("ok")
+            self.time_passes(10)
+        self.each_command_has_one_response_once_it_ended_and_none_before()
+        still = [each for each in self.store._commands.values() if each.step not in FINAL]
+        assert not still
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
