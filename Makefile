@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stellwerk-installed
 # An interpreter of your choice: make setup PYTHON=python3.12
 PYTHON ?=
+# Which benchmark: agreement, commands, memory, run, start, storage, sustained
+BENCH ?= run
 # More words for the program behind a target: make test ARGS="-k blockwise -x"
 ARGS ?=
 
@@ -18,9 +20,9 @@ help:
 	@echo 'make demo     a server with simulated devices on this machine; bearer token: demo'
 	@echo 'make test     every test that needs nothing but Python'
 	@echo 'make check    lint, format, strict types, import rules, conformance page'
-	@echo 'make interop  tests against the programs of others (Java, Maven, strace, a C compiler)'
+	@echo 'make interop  tests against the programs of others (Java, Maven, pip, strace, a C compiler)'
 	@echo 'make browser  the console in a real browser (Chromium)'
-	@echo 'make bench    speed, side by side with others (a C compiler)'
+	@echo 'make bench    speed, side by side with others (a C compiler); BENCH=memory and others: docs/performance.md'
 	@echo 'make fuzz     every decoder against made-up bytes, for as long as you like (atheris)'
 	@echo 'make format   let ruff lay out the code'
 	@echo 'make docs     write docs/conformance.md anew from the tests'
@@ -56,14 +58,14 @@ docs: $(STAMP)
 
 interop: $(STAMP)
 	@sh tools/interop_needs.sh
-	@$(BIN)/python -m pytest -rs -m '' --timeout 300 tests/interop tests/loopback/test_serve.py $(ARGS)
+	@$(BIN)/python -m pytest -rs -m '' --timeout 300 -n 2 --dist loadfile tests/interop tests/loopback/test_serve.py $(ARGS)
 
 browser: $(STAMP)
 	@sh tools/browser_needs.sh
 	@$(BIN)/python -m pytest -rs --timeout 120 tests/browser $(ARGS)
 
 bench: $(STAMP)
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(BIN)/python benchmarks/$(BENCH).py $(ARGS)
 
 fuzz: $(STAMP)
 	@$(BIN)/python tools/fuzz.py $(ARGS)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Gets what the tests against other people's programs need, as far as this machine allows, and says what is missing.
 # Packages of the system are installed only in CI (CI=true) and only with the rights to do so.
-# Never fails: a test that misses its program skips and says so. Java's own packages are fetched by the tests, by Maven.
+# Never fails: a test that misses its program skips and says so. Java's own packages are fetched by the tests, by Maven,
+# and the vendor's client by pip, into build/.
 set -u
 
 say() { printf 'interop: %s\n' "$*"; }

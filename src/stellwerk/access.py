@@ -30,6 +30,8 @@ async def add_client(settings: Settings, client_id: str, tenants: tuple[str, ...
     """Make the client, or change it; returns its new secret. Raises `UserError`."""
     if not client_id or len(client_id) > _LONGEST_ID or not client_id.isascii() or not client_id.isprintable():
         raise UserError(f"a client id has 1 to {_LONGEST_ID} visible ASCII characters")
+    # Raises `TokenTooLong` here, where somebody reads it, and not when the program asks for its first token.
+    SignedTokens(bytes(32), SystemClock().wall_ms).issue(client_id, tenants, role, 1, random_uuid(SystemEntropy()))
     secret = secrets.token_urlsafe(32)
     async with _store(settings) as store:
         now_ms = SystemClock().wall_ms()

@@ -4,7 +4,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -47,9 +47,9 @@ class Settings:
     """Empty: ``0.0.0.0``, and ``::`` where there is IPv6."""
     coap_port: int | None = 5683
     tenant: str = "default"
-    admin_password: str = ""
-    master_key: str = ""
-    api_token: str = ""
+    admin_password: str = field(default="", repr=False)
+    master_key: str = field(default="", repr=False)
+    api_token: str = field(default="", repr=False)
     api_auth: bool = True
     naming: Naming = "published"
     allow_nosec: bool = True
@@ -81,14 +81,15 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
         values.update(loaded)
     source = os.environ if environment is None else environment
     values.update({name: value for name, value in source.items() if name.startswith(PREFIX)})
-    known = {PREFIX + field.name.upper(): field.name for field in fields(Settings)}
+    known = {PREFIX + each.name.upper(): each.name for each in fields(Settings)}
     chosen: dict[str, Any] = {}
     for name, value in values.items():
         if name in LATER:
             continue
         if name not in known:
             near = ", ".join(sorted(known))
-            raise BadSetting(name, value, f"there is no such setting; the settings are {near}")
+            # It may be the misspelt name of a secret.
+            raise BadSetting(name, "***", f"there is no such setting; the settings are {near}")
         chosen[known[name]] = _parse(name, known[name], value)
     return Settings(**chosen)
 
@@ -161,7 +162,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise BadSetting(name, value, "a text, in quotes in a TOML file")
+        raise BadSetting(name, "***", "a text, in quotes in a TOML file")
     return value
 
 

@@ -159,3 +159,34 @@ async def test_a_name_is_taken_once_under_a_parent(store: DecidingStore) -> None
 
 async def test_a_store_that_works_says_so(store: DecidingStore) -> None:
     await store.check()
+
+
+async def test_nobody_takes_a_device_away_from_another_tenant_by_an_endpoint_name(store: DecidingStore) -> None:
+    theirs = await make_device(store, "meter-1", node_id="urn:gsma:imei:350001")
+    other = await store.ensure_tenant("other", NOW_MS)
+    # Each would be a better match for a name that means the first device: its node ID's parts, its resource name.
+    for name, node_id in (("x1", "gsma:imei:350001"), ("x2", "350001"), ("x3", "meter-1"), ("x4", "urn:x:meter-1")):
+        with pytest.raises(AlreadyExists) as taken:
+            await store.create_device(other, new_device(name, node_id=node_id))
+        assert taken.value.what == "endpoint name"
+    for endpoint_name in ("urn:gsma:imei:350001", "gsma:imei:350001", "350001", "meter-1"):
+        assert await store.device_by_endpoint(endpoint_name) == theirs
+    assert await store.devices(other, 10, 0) == []
+    # The same name in another tenant means the first one still; and within a tenant the better match counts.
+    await store.create_device(other, new_device("meter-1", node_id="urn:gsma:imei:350002"))
+    assert await store.device_by_endpoint("meter-1") == theirs
+    better = await make_device(store, "better", node_id="350001")
+    assert await store.device_by_endpoint("350001") == better
+
+
+async def test_devices_and_applications_of_a_tenant_share_their_names(store: DecidingStore) -> None:
+    device = await make_device(store, "same")
+    with pytest.raises(AlreadyExists):
+        await store.create_resource(tree_resource(device.tenant_id, "same", parent=device.tenant))
+    await store.create_resource(tree_resource(device.tenant_id, "same", parent="device-group"))
+    other = await store.ensure_tenant("other", NOW_MS)
+    await store.create_resource(tree_resource(other, "same", parent="other", resource_id="b" * 24))
+    await store.create_resource(tree_resource(device.tenant_id, "app", parent=device.tenant, resource_id="c" * 24))
+    with pytest.raises(AlreadyExists):
+        await make_device(store, "app", node_id="urn:dev:app")
+    assert await store.device_by_name(device.tenant_id, "app") is None

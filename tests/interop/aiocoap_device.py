@@ -119,16 +119,38 @@ class AiocoapDevice:
 
     def ask(self, code: aiocoap.Code, path: str, payload: bytes = b"", content_format: int | None = None) -> Any:
         """The response to one request; ``path`` may hold a query."""
+        return self.wait(self._exchange(code, path, payload, content_format))
 
-        async def exchange() -> aiocoap.Message:
-            message = aiocoap.Message(code=code, uri=self.server + path, payload=payload, content_format=content_format)
-            return await self._context.request(message).response
+    async def _exchange(
+        self, code: aiocoap.Code, path: str, payload: bytes, content_format: int | None
+    ) -> aiocoap.Message:
+        message = aiocoap.Message(code=code, uri=self.server + path, payload=payload, content_format=content_format)
+        return await self._context.request(message).response
 
-        return self.wait(exchange())
-
-    def register(self, endpoint: str, lifetime: int = 300, links: str = LINKS, version: str = "1.1") -> None:
-        query = f"ep={endpoint}&lt={lifetime}&lwm2m={version}&b=U"
+    def register(
+        self,
+        endpoint: str,
+        lifetime: int = 300,
+        links: str = LINKS,
+        version: str = "1.1",
+        queue_mode: bool = False,
+    ) -> None:
+        query = f"ep={endpoint}&lt={lifetime}&lwm2m={version}&b=U{'&Q' if queue_mode else ''}"
         answer = self.ask(aiocoap.POST, f"/rd?{query}", links.encode(), 40)
+        self._registered(answer)
+
+    def register_soon(self, endpoint: str, *, queue_mode: bool) -> None:
+        """Begins to, and returns."""
+        query = f"ep={endpoint}&lt=300&lwm2m=1.1&b=U{'&Q' if queue_mode else ''}"
+        work = self._exchange(aiocoap.POST, f"/rd?{query}", LINKS.encode(), 40)
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future.add_done_callback(lambda done: self._registered(done.result()))
+
+    def update(self) -> None:
+        answer = self.ask(aiocoap.POST, self.location)
+        assert answer.code == aiocoap.CHANGED, answer.code
+
+    def _registered(self, answer: aiocoap.Message) -> None:
         assert answer.code == aiocoap.CREATED, answer.code
         assert not answer.opt.location_query
         self.location = "/" + "/".join(answer.opt.location_path)

@@ -4,7 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from raw_coap import RawDevice
 from served import Served
+
+SILENT = "silent-1"
+"""A device that never answers."""
 
 
 def _servers(make_folder: Callable[[], Path]) -> Iterator[Callable[..., Served]]:
@@ -29,3 +33,26 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 def serve_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
     """The same for servers that tests of one module share."""
     yield from _servers(lambda: tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture(scope="session")
+def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
+    """A server and the name of a command to `SILENT`, which takes a minute and a half to time out."""
+    server = Served(tmp_path_factory.mktemp("silent"), auto_provision=SILENT)
+    device: RawDevice | None = None
+    try:
+        server.start()
+        device = RawDevice(SILENT, server.coap_port, lambda message: None)
+        device.register()
+        yield server, server.api.command(SILENT, "READ /3303/0/5700")
+    finally:
+        if device is not None:
+            device.close()
+        server.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _silent_from_the_start(request: pytest.FixtureRequest) -> None:
+    """Its time runs while the other tests do."""
+    if any("silent" in getattr(each, "fixturenames", ()) for each in request.session.items):
+        request.getfixturevalue("silent")

@@ -116,8 +116,12 @@ def register_message(
     version: str = "1.1",
     links: str = "</>;ct=112,</1/0>,</3303/0>",
     token: bytes = b"\x01\x02",
+    queue_mode: bool = False,
 ) -> Message:
-    queries = (f"ep={endpoint}", f"lt={lifetime}", f"lwm2m={version}", "b=U")
+    queries: tuple[str, ...] = (f"ep={endpoint}", f"lt={lifetime}", f"lwm2m={version}", "b=U")
+    if queue_mode:
+        # From 1.1 on a parameter of its own; in 1.0 the binding says it.
+        queries = (*queries[:3], "b=UQ") if version == "1.0" else (*queries, "Q")
     return Message(
         CON,
         POST,
@@ -207,12 +211,16 @@ class Handled:
 
 @dataclass(slots=True)
 class Reply:
+    """``type``: of the message; None is an ACK for what was confirmable and NON for the rest."""
+
     code: int
     payload: bytes = b""
     options: tuple[tuple[int, bytes], ...] = ()
+    type: int | None = None
 
 
-Answering = Callable[[Message], Reply]
+RESET = Reply(0, type=RST)
+Answering = Callable[[Message], Reply | None]
 
 
 @dataclass(slots=True)
@@ -225,7 +233,8 @@ class _Waiting:
 class RawDevice:
     """A device in a thread: retransmits its requests, answers the server's, remembers what it was asked to do.
 
-    ``answering`` makes the reply to a request; a repeated message gets the first reply and is handled once.
+    ``answering`` makes the reply to a request; a repeated message gets the first reply and is handled once. Without a
+    reply the device says nothing, and a repetition asks anew. While `sleeps` is True nothing that arrives is heard.
     """
 
     def __init__(self, endpoint: str, port: int, answering: Answering, *, host: str = "127.0.0.1") -> None:
@@ -233,6 +242,9 @@ class RawDevice:
         self.location = ""
         self.handled: list[Handled] = []
         self.resets: list[int] = []
+        self.sleeps = False
+        self.missed: list[Message] = []
+        """Requests that came while it slept, each repetition too."""
         self._answering = answering
         self._replies: dict[int, bytes] = {}
         self._waiting: dict[int, _Waiting] = {}
@@ -247,8 +259,24 @@ class RawDevice:
 
     # -- what the device wants --
 
-    def register(self, *, lifetime: int = 300, links: str = "</>;ct=112,</1/0>,</3303/0>", within_s: float = 20) -> str:
-        message = register_message(self.endpoint, self._mid(), lifetime=lifetime, links=links, token=os.urandom(4))
+    def register(
+        self,
+        *,
+        lifetime: int = 300,
+        links: str = "</>;ct=112,</1/0>,</3303/0>",
+        version: str = "1.1",
+        queue_mode: bool = False,
+        within_s: float = 20,
+    ) -> str:
+        message = register_message(
+            self.endpoint,
+            self._mid(),
+            lifetime=lifetime,
+            version=version,
+            links=links,
+            token=os.urandom(4),
+            queue_mode=queue_mode,
+        )
         answer = self.ask(message, within_s=within_s)
         assert answer.code == CREATED, answer.dotted
         self.location = answer.location
@@ -327,7 +355,11 @@ class RawDevice:
                 continue
             except (OSError, ValueError):
                 return
-            self._take(decode(data))
+            message = decode(data)
+            if not self.sleeps:
+                self._take(message)
+            elif 0 < message.code < 0x20:
+                self.missed.append(message)
 
     def _take(self, message: Message) -> None:
         if message.code == 0:
@@ -349,33 +381,52 @@ class RawDevice:
         known = self._replies.get(message.mid)
         if known is None:
             reply = self._answering(message)
-            kind, mid = (ACK, message.mid) if message.type == CON else (NON, self._mid())
-            known = encode(Message(kind, reply.code, mid, message.token, reply.options, reply.payload))
-            self._replies[message.mid] = known
+            known = b"" if reply is None else self._encode_reply(message, reply)
+            if known:
+                self._replies[message.mid] = known
             with self._changed:
                 self.handled.append(Handled(message.code, message.path, message.payload, message))
                 self._changed.notify_all()
-        self._send(known)
+        if known:
+            self._send(known)
+
+    def _encode_reply(self, message: Message, reply: Reply) -> bytes:
+        kind = reply.type if reply.type is not None else ACK if message.type == CON else NON
+        mid = self._mid() if kind == NON else message.mid
+        # An empty message has no token (RFC 7252 4.1).
+        token = message.token if reply.code else b""
+        return encode(Message(kind, reply.code, mid, token, reply.options, reply.payload))
 
 
-class SilentRelay:
-    """Passes requests to the server from one port of its own, for ever; answers only while ``passes`` is True.
+class Relay:
+    """Stands between one device and the server, under one port of its own towards each, and keeps what it saw.
 
-    What it swallowed is in ``dropped``.
+    What the server says goes on while ``passes`` is True and, with ``awake_s``, for so many seconds after the device's
+    last word: a device whose radio is off hears nothing. Else it is in ``dropped``. ``up`` is what the device said; it
+    goes on while ``passes_up`` is True.
     """
 
-    def __init__(self, server_port: int) -> None:
+    def __init__(self, server_port: int, *, awake_s: float | None = None) -> None:
         self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._front.bind(("127.0.0.1", 0))
         self._back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._back.connect(("127.0.0.1", server_port))
         self.port = int(self._front.getsockname()[1])
-        self.passes = True
+        self.passes = self.passes_up = True
+        self.awake_s = awake_s
         self.dropped: list[bytes] = []
+        self.down: list[bytes] = []
+        self.up: list[bytes] = []
+        self._last_word = 0.0
         self._client: tuple[str, int] | None = None
         self._running = True
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the device would hear the server now."""
+        return self.passes and (self.awake_s is None or time.monotonic() - self._last_word <= self.awake_s)
 
     def _run(self) -> None:
         while self._running:
@@ -385,10 +436,14 @@ class SilentRelay:
                     data, sender = each.recvfrom(65536)
                     if each is self._front:
                         self._client = sender
-                        self._back.send(data)
-                    elif not self.passes:
+                        self._last_word = time.monotonic()
+                        self.up.append(data)
+                        if self.passes_up:
+                            self._back.send(data)
+                    elif not self.is_open:
                         self.dropped.append(data)
                     elif self._client is not None:
+                        self.down.append(data)
                         self._front.sendto(data, self._client)
             except ConnectionRefusedError:
                 continue

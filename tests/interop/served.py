@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -23,9 +24,12 @@ Json = dict[str, Any]
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that no system hands out by itself: a server that restarts finds it free again, whatever else was opened."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(condition: Callable[[], Any], *, within_s: float, what: str, every_s: float = 0.02) -> Any:
@@ -65,6 +69,18 @@ class Served:
 
     def start(self, wrapper: Sequence[str] = (), *, within_s: float = 20.0) -> "Served":
         """Returns when the server says it is ready. ``wrapper`` is a program that runs the server, with its words."""
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*wrapper, sys.executable, "-m", "stellwerk", "serve"],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._is_ready, within_s=within_s, what="the server is ready")
+        return self
+
+    def _environment(self) -> dict[str, str]:
         # Compiled modules are kept, else every start takes seconds.
         environment = {
             name: value
@@ -79,17 +95,17 @@ class Served:
             "STELLWERK_API_TOKEN": TOKEN,
             "STELLWERK_LOG_FORMAT": "json",
         }
-        environment |= {f"STELLWERK_{name.upper()}": value for name, value in self._settings.items()}
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*wrapper, sys.executable, "-m", "stellwerk", "serve"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        wait_until(self._is_ready, within_s=within_s, what="the server is ready")
-        return self
+        return environment | {f"STELLWERK_{name.upper()}": value for name, value in self._settings.items()}
+
+    def run(self, *words: str) -> str:
+        """What another ``stellwerk`` command prints, with the same settings."""
+        command = [sys.executable, "-m", "stellwerk", *words]
+        environment = self._environment()
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def _is_ready(self) -> bool:
         assert self.process is not None
@@ -177,6 +193,20 @@ class Served:
         )
         return [json.loads(content) | {"labels": json.loads(labels or "[]")} for content, labels in rows]
 
+    def answers(self, name: str, posted: str, count: int = 1, *, within_s: float = 15.0) -> list[Json]:
+        """The responses to the commands of one outgoing message, oldest first, once there are ``count`` of them; an
+        AssertionError when there are more, or fewer in time."""
+        label = f"outgoing_msgRN:{posted}"
+
+        def found() -> list[Json] | None:
+            all_of_it = [each for each in self.messages(name) if label in each["labels"]]
+            answers = [each for each in all_of_it if each["messageType"] == "response"]
+            return answers if len(answers) >= count else None
+
+        answers: list[Json] = wait_until(found, within_s=within_s, what=f"{count} answers to {posted} of {name}")
+        assert len(answers) == count, answers
+        return answers
+
     def values(self, path: str | None = None, device: str | None = None) -> list[Any]:
         """Every value in the history, as stored rows have them: of all devices and paths unless some are named."""
         rows = self.query("projected.db", "SELECT device_id, packed FROM value_history ORDER BY device_id, seq")
@@ -211,13 +241,17 @@ class Api:
     def get(self, path: str) -> httpx.Response:
         return self._client.get(path, headers={"X-M2M-RI": uuid.uuid4().hex})
 
+    def delete(self, path: str) -> httpx.Response:
+        return self._client.delete(path, headers={"X-M2M-RI": uuid.uuid4().hex})
+
     def post(self, path: str, resource_type: int, body: Json) -> httpx.Response:
         headers = {"X-M2M-RI": uuid.uuid4().hex, "Content-Type": f"application/json;ty={resource_type}"}
         return self._client.post(path, headers=headers, content=json.dumps(body))
 
-    def provision(self, name: str, node_id: str, labels: Sequence[str] = ("d2c:1.0",)) -> None:
-        """A NoSec device that may register as ``node_id``; returns when the platform says it is there."""
-        wanted = {"ni": node_id, "noRNe": name, "profe": "SCS-LwM2M", "lbl": list(labels)}
+    def provision(self, name: str, node_id: str, labels: Sequence[str] = ("d2c:1.0",), **more: Any) -> None:
+        """A NoSec device that may register as ``node_id``; returns when the platform says it is there. ``more`` goes
+        into the list of requests, under short names."""
+        wanted = {"ni": node_id, "noRNe": name, "profe": "SCS-LwM2M", "lbl": list(labels), **more}
         made = self.post(
             "/device-provisioning/request",
             28,
@@ -240,11 +274,11 @@ class Api:
         outcome = wait_until(result, within_s=10, what="the provisioning is answered")
         assert (outcome.get("resSs") or outcome.get("responseStatus")) == 1, outcome
 
-    def command(self, device: str, content: Any) -> str:
-        """Posts to outgoing-msg; the name of the new message."""
-        body: Json = {"con": content}
+    def command(self, device: str, content: Any, **attributes: Any) -> str:
+        """Posts to outgoing-msg; the name of the new message. ``attributes`` go with ``con``, under short names."""
+        body: Json = {"con": content, **attributes}
         if not isinstance(content, str):
-            body["cnf"] = "application/json:0"
+            body.setdefault("cnf", "application/json:0")
         answer = self.post(f"/device-communication/{device}/outgoing-msg", 4, {"m2m:cin": body})
         assert answer.status_code == 201, answer.text
         return str(answer.json()["contentInstance"]["resourceName"])

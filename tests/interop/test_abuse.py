@@ -148,10 +148,12 @@ class Mutations:
 def _kernel_queue(port: int) -> tuple[int, int]:
     """Bytes that wait in the server's socket, and datagrams the kernel dropped at it."""
     wanted = f":{port:04X}"
-    for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1].endswith(wanted) and fields[2].endswith(":0000"):
-            return int(fields[4].partition(":")[2], 16), int(fields[12])
+    # While others open and close sockets, a reading may miss a line.
+    for _ in range(20):
+        for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[1].endswith(wanted) and fields[2].endswith(":0000"):
+                return int(fields[4].partition(":")[2], 16), int(fields[12])
     raise AssertionError("the server's socket is gone")
 
 

@@ -28,8 +28,8 @@ from raw_coap import (
     NoAnswer,
     RawDevice,
     RawSocket,
+    Relay,
     Reply,
-    SilentRelay,
     decode,
     encode,
     register_message,
@@ -158,7 +158,7 @@ def test_a_register_repeated_after_a_kill_gets_the_first_answer_and_a_new_one_a_
     serve: Callable[..., Served],
 ) -> None:
     server = serve(auto_provision="crash-*").start()
-    relay = SilentRelay(server.coap_port)
+    relay = Relay(server.coap_port)
     client = RawSocket(relay.port)
     data = encode(register_message("crash-again", 0x7001))
     relay.passes = False
@@ -189,7 +189,7 @@ def test_a_register_repeated_after_a_kill_gets_the_first_answer_and_a_new_one_a_
 @pytest.mark.spec("MSG-1")
 def test_a_send_repeated_after_a_kill_is_stored_once_and_a_new_one_again(serve: Callable[..., Served]) -> None:
     server = serve(auto_provision="crash-*").start()
-    relay = SilentRelay(server.coap_port)
+    relay = Relay(server.coap_port)
     client = RawSocket(relay.port)
     assert client.ask(register_message("crash-send", 0x0101)).code == CREATED
     pack = senml_cbor_float("/3303/0/5700", 19.5)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from leshan_client import LeshanClient, class_path
+from raw_coap import GET, OBSERVE, PUT, URI_QUERY, Relay, decode
 from served import Served
 
 REASON = class_path()[1]
@@ -31,8 +32,8 @@ def name(server: Served) -> str:
 def leshan(server: Served, name: str) -> Iterator[Callable[..., LeshanClient]]:
     made: list[LeshanClient] = []
 
-    def connect(**options: object) -> LeshanClient:
-        made.append(LeshanClient(server.coap_port, f"urn:dev:os:{name}", **options))  # type: ignore[arg-type]
+    def connect(port: int | None = None, **options: object) -> LeshanClient:
+        made.append(LeshanClient(port or server.coap_port, f"urn:dev:os:{name}", **options))  # type: ignore[arg-type]
         assert made[-1].wait_said("register").startswith("registered /rd/")
         server.api.wait_type(name, "registration")
         return made[-1]
@@ -106,14 +107,71 @@ def test_what_leshan_refuses_is_told_with_its_code(
 
 
 @pytest.mark.spec("OB-1")
-def test_leshan_is_observed_and_notifies(server: Served, name: str, leshan: Callable[..., LeshanClient]) -> None:
-    client = leshan()
-    response = server.api.run(name, "OBSERVE /3/0/9")
-    assert response["content"]["status"]["code"] == 200
-    client.order("battery 41")
-    notify = server.api.wait_type(name, "notify")
-    assert (notify["content"]["resourcePath"], notify["content"]["dataValue"]) == ("/3/0/9", 41)
-    assert notify["labels"][:2] == response["labels"][:2]
+@pytest.mark.spec("OB-5")
+def test_leshan_is_observed_notifies_and_is_released(
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
+) -> None:
+    relay = Relay(server.coap_port)
+    try:
+        client = leshan(port=relay.port)
+        response = server.api.run(name, "OBSERVE /3/0/9")
+        assert response["content"]["status"]["code"] == 200
+        for level in (41, 40):
+            client.order(f"battery {level}")
+            notify = server.api.wait_latest(name, lambda each, level=level: each["content"].get("dataValue") == level)  # type: ignore[misc]
+            assert (notify["content"]["resourcePath"], notify["content"]["attributes"]) == ("/3/0/9", {})
+            assert notify["labels"][:2] == response["labels"][:2]
+        released = server.api.run(name, "UNOBSERVE /3/0/9")["content"]
+        assert (released["method"], released["status"]["code"]) == ("unobserve", 200)
+        asked = [each for each in map(decode, relay.down) if each.number(OBSERVE) is not None]
+        assert [(each.path, each.number(OBSERVE)) for each in asked] == [("/3/0/9", 0), ("/3/0/9", 1)]
+        # The token is what the device knows the observation by (RFC 7641 3.6).
+        assert asked[0].token == asked[1].token
+        # Nothing comes any more: what Leshan says next is its Send.
+        said = len(relay.up)
+        client.order("battery 30")
+        client.order("send")
+        client.wait_said("sent CHANGED")
+        assert [each.path for each in map(decode, relay.up[said:]) if each.code] == ["/dp"]
+        assert server.api.wait_type(name, "send")["content"]["data"] == {"3/0/9": 30, "3/0/15": "UTC"}
+        # And it can be observed anew.
+        assert server.api.run(name, "OBSERVE /3/0/9")["content"]["data"] == {"3/0/9": 30}
+    finally:
+        relay.close()
+
+
+@pytest.mark.spec("D2C 7.2")
+def test_leshan_is_observed_with_attributes_keeps_to_them_and_forgets_them_with_the_observation(
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
+) -> None:
+    relay = Relay(server.coap_port)
+    try:
+        client = leshan(port=relay.port)
+        assert server.api.run(name, "OBSERVE /3/0/9?lt=20&pmax=300")["content"]["status"]["code"] == 200
+        client.order("battery 70")
+        client.order("battery 10")
+        notify = server.api.wait_type(name, "notify")["content"]
+        assert (notify["dataValue"], notify["attributes"]) == (10, {"lt": 20, "pmax": 300})
+        assert server.api.run(name, "UNOBSERVE /3/0/9")["content"]["status"]["code"] == 200
+        assert server.api.run(name, "OBSERVE /3/0/9")["content"]["data"] == {"3/0/9": 10}
+        client.order("battery 70")
+        again = server.api.wait_type(name, "notify")["content"]
+        assert (again["dataValue"], again["attributes"]) == (70, {})
+        # The other 70 lay on the same side of the threshold.
+        notifies = [each for each in server.messages(name) if each["messageType"] == "notify"]
+        assert [each["dataValue"] for each in notifies] == [10, 70]
+        asked = [(each.code, each.all(URI_QUERY)) for each in map(decode, relay.down) if each.path == "/3/0/9"]
+        assert asked == [(PUT, [b"pmax=300", b"lt=20"]), (GET, []), (GET, []), (PUT, [b"pmax", b"lt"]), (GET, [])]
+    finally:
+        relay.close()
+
+
+def test_attributes_written_to_leshan_are_found_by_discover(
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
+) -> None:
+    leshan()
+    assert server.api.run(name, "WRITE-ATTRIBUTES /3/0/9?pmin=2")["content"]["status"]["code"] == 200
+    assert server.api.run(name, "DISCOVER /3/0/9")["content"]["data"] == {"3/0/9": {"pmin": 2}}
 
 
 def test_leshan_sends(server: Served, name: str, leshan: Callable[..., LeshanClient]) -> None:

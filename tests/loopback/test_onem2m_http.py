@@ -99,3 +99,85 @@ def test_a_request_that_does_not_end_is_told_that_the_server_stops(caplog, monke
 
     asyncio.run(run())
     assert not any(each.exc_info for each in caplog.records)
+
+
+_FEW = 2
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "
+
+
+def talk(app: Any, *pieces: bytes) -> bytes:
+    """What the server says to ``pieces`` until it closes, on one connection; pieces stop with its first word."""
+
+    async def run() -> bytes:
+        server = HttpServer(app, "127.0.0.1", 0)
+        await server.start()
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            first = asyncio.ensure_future(reader.read(1))
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.wait([first], timeout=0.005)
+                if first.done() and len(pieces) > _FEW:
+                    break
+            said = await asyncio.wait_for(first, 5) + await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+            return said
+        finally:
+            await server.stop()
+
+    return asyncio.run(run())
+
+
+def test_a_head_that_grows_without_end_is_refused():
+    said = talk(hello, HEAD, *[b"x" * 5_000] * 40)
+    assert said.startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("pieces", [(), (b"\r\n",), (b"GET",), (HEAD,)])
+def test_nobody_waits_for_ever_for_the_head_of_a_request(pieces, monkeypatch):
+    monkeypatch.setattr(server_module.Guarded, "head_within_s", 0.05)
+    said = talk(hello, *pieces)
+    assert said.startswith(b"HTTP/1.1 408 ") == (len(pieces) > 0 and pieces[0] != b"\r\n")
+
+
+def test_the_second_request_of_a_connection_is_waited_for_no_longer(monkeypatch):
+    monkeypatch.setattr(server_module.Guarded, "head_within_s", 0.05)
+    said = talk(hello, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", HEAD)
+    assert said.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 408 " in said
+
+
+def test_a_request_that_waits_behind_a_slow_answer_is_answered(monkeypatch):
+    monkeypatch.setattr(server_module.Guarded, "head_within_s", 0.02)
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.1)
+        await hello(scope, receive, send)
+
+    said = talk(slow, HEAD + b"1\r\n\r\n" + HEAD, b"2\r\nConnection: close\r\n\r\n")
+    assert said.count(b"HTTP/1.1 200 ") == 2
+
+
+def test_a_live_page_may_be_silent_for_longer_than_a_head_may_take(monkeypatch):
+    monkeypatch.setattr(server_module.Guarded, "head_within_s", 0.02)
+
+    async def socket(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "websocket.connect"
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(0.2)
+        await send({"type": "websocket.send", "text": "still here"})
+        await receive()
+
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+
+    async def run() -> None:
+        server = HttpServer(socket, "127.0.0.1", 0)
+        await server.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n" + upgrade + key)
+        assert await asyncio.wait_for(reader.readuntil(b"still here"), 5)
+        writer.close()
+        await server.stop()
+
+    asyncio.run(run())

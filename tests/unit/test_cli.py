@@ -116,6 +116,13 @@ def test_clients_are_made_listed_given_new_secrets_and_removed(scratch):
     assert "no client 'app1'" in str(gone.exception)
 
 
+def test_a_client_whose_tokens_no_header_could_carry_is_not_made(scratch):
+    tenants = [each for number in range(400) for each in ("--tenant", f"a-tenant-with-a-name-{number}")]
+    refused = run.invoke(app, ["client", "add", "app1", *tenants])
+    assert "name fewer tenants" in str(refused.exception)
+    assert run.invoke(app, ["client", "list"]).stdout == ""
+
+
 def test_clients_are_made_beside_a_running_server(scratch):
     lock = DirectoryLock.take(scratch)
     try:

@@ -197,3 +197,16 @@ def test_any_value_is_taken_or_refused_as_a_bad_setting(name: str, value: Any) -
     except BadSetting:
         return
     assert isinstance(getattr(found, name), Path | str | int | float | tuple | None)
+
+
+def test_no_secret_shows_itself_in_a_refusal_or_a_repr(tmp_path):
+    file = tmp_path / "stellwerk.toml"
+    file.write_text("STELLWERK_API_TOKEN = 123456789")
+    with pytest.raises(BadSetting) as number:
+        load_settings(file, {})
+    with pytest.raises(BadSetting) as misspelt:
+        load_settings(None, {"STELLWERK_ADMIN_PASWORD": "hunter2hunter2"})
+    assert "STELLWERK_ADMIN_PASWORD" in str(misspelt.value)
+    chosen = load_settings(None, {"STELLWERK_API_TOKEN": "s3cret", "STELLWERK_ADMIN_PASSWORD": "hunter2hunter2"})
+    said = f"{number.value!s} {misspelt.value!s} {chosen!r}"
+    assert not any(each in said for each in ("123456789", "hunter2", "s3cret"))

@@ -1,10 +1,24 @@
 """Who fails too often waits: a bound on how fast passwords and secrets can be guessed."""
 
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 from stellwerk.core.errors import UserError
 
 REMEMBERED: Final = 10_000
+
+
+def subscriber(host: str) -> str:
+    """Whose failures count together: an address, of IPv6 the network of 64 bits that one subscriber has."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ip_network((address.packed[:8] + bytes(8), 64)))
 
 
 class TooManyAttempts(UserError):

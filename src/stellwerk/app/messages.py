@@ -7,7 +7,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -17,7 +17,7 @@ import msgspec
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.status_table import STATUS
 from stellwerk.core.errors import PeerError
-from stellwerk.lwm2m.content import Content, Entry, Types
+from stellwerk.lwm2m.content import Content, Types
 from stellwerk.lwm2m.formats import decode_content
 from stellwerk.lwm2m.link_format import decode_links
 from stellwerk.lwm2m.path import Path
@@ -106,14 +106,9 @@ def _send(entry: JournalEntry, device_name: str, types: Types) -> Interpretation
     content, problem = _decode(entry, Path(), types)
     if content is None:
         return Interpretation(None, log=("send-undecodable", problem))
+    data, values = _shown(content, entry.time_ms, types)
     return Interpretation(
-        {
-            "nodeResourceName": device_name,
-            "time": entry.time_ms,
-            "messageType": "send",
-            "data": _flat(content, types),
-        },
-        _values(content.entries, entry.time_ms, types),
+        {"nodeResourceName": device_name, "time": entry.time_ms, "messageType": "send", "data": data}, values
     )
 
 
@@ -132,13 +127,13 @@ def _notify(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
         "messageType": "notify",
         "resourcePath": entry.path,
     }
-    newest = content.latest()
-    if len(path) >= 3 and len(newest) == 1 and path in newest:
-        message["dataValue"] = json_value(newest[path], types.resource_type(path))
+    data, values = _shown(content, entry.time_ms, types)
+    if len(path) >= 3 and len(data) == 1 and path.key in data:
+        message["dataValue"] = data[path.key]
         message["attributes"] = json.loads(entry.detail) if entry.detail else {}
     else:
-        message["data"] = _flat(content, types)
-    return Interpretation(message, _values(content.entries, entry.time_ms, types))
+        message["data"] = data
+    return Interpretation(message, values)
 
 
 def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretation:
@@ -159,8 +154,7 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
                 code, text = STATUS["adapter"]
                 detail = problem
             else:
-                data = _flat(content, types)
-                values = _values(content.entries, entry.time_ms, types)
+                data, values = _shown(content, entry.time_ms, types)
     key = entry.path.removeprefix("/")
     message = {
         "nodeResourceName": device_name,
@@ -209,7 +203,7 @@ def _reading(entry: JournalEntry, types: Types) -> Interpretation:
     content, problem = _decode(entry, Path.parse(entry.path), types)
     if content is None:
         return Interpretation(None, log=("reading-undecodable", f"{entry.path}: {problem}"))
-    return Interpretation(None, _values(content.entries, entry.time_ms, types))
+    return Interpretation(None, _shown(content, entry.time_ms, types)[1])
 
 
 def _decode(entry: JournalEntry, base: Path, types: Types) -> tuple[Content | None, str]:
@@ -222,16 +216,22 @@ def _decode(entry: JournalEntry, base: Path, types: Types) -> tuple[Content | No
         return None, str(error)
 
 
-def _flat(content: Content, types: Types) -> dict[str, Any]:
-    return {_texts(path)[1]: json_value(value, types.resource_type(path)) for path, value in content.latest().items()}
-
-
-def _values(entries: Iterable[Entry], received_ms: int, types: Types) -> list[tuple[str, str, int]]:
-    found = []
-    for path, value, time_s in entries:
-        shown = json_value(value, types.resource_type(path))
-        found.append((_texts(path)[0], _json_text(shown), received_ms if time_s is None else int(time_s * 1000)))
-    return found
+def _shown(content: Content, received_ms: int, types: Types) -> tuple[dict[str, Any], list[tuple[str, str, int]]]:
+    """``data`` of a message, and the values as they are kept. One pass: this is on the path of every value."""
+    data: dict[str, Any] = {}
+    values = []
+    type_of = types.resource_type
+    for path, value, time_s in content.entries:
+        kind = type_of(path)
+        # Most are what they look like.
+        shown = value if type(value) is str or (kind is None and type(value) is int) else json_value(value, kind)
+        place, key = _texts(path)
+        data[key] = shown
+        values.append((place, _json_text(shown), received_ms if time_s is None else int(time_s * 1000)))
+    if len(data) != len(values):
+        # Several values of one resource: the newest is shown.
+        data = {path.key: json_value(value, type_of(path)) for path, value in content.latest().items()}
+    return data, values
 
 
 def _json_text(value: Any) -> str:

@@ -1,7 +1,7 @@
 """What the use cases need of the world, as protocols beside their user. `storage` and `southbound` implement them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from stellwerk.app.journal import JournalEntry
@@ -199,7 +199,7 @@ class Account:
     ``TENANT_ADMIN``; ``tenant``: empty for the former."""
 
     name: str
-    password_hash: str
+    password_hash: str = field(repr=False)
     authority: str
     tenant: str
     created_ms: int
@@ -212,7 +212,7 @@ class ApiClient:
     ``r``."""
 
     client_id: str
-    secret_hash: str
+    secret_hash: str = field(repr=False)
     tenants: tuple[str, ...]
     role: str
     created_ms: int
@@ -292,7 +292,8 @@ class DecidingStore(Protocol):
     async def ensure_tenant(self, name: str, now_ms: int) -> TenantId: ...
 
     async def create_device(self, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
-        """Raises `AlreadyExists` for a taken name or node ID; then nothing is written."""
+        """Raises `AlreadyExists` for a taken name (an application's counts too) or node ID, and for an endpoint name
+        that means a device of another tenant and would mean this one; then nothing is written."""
         ...
 
     async def device(self, device_id: DeviceId) -> DeviceRecord | None: ...
@@ -383,7 +384,7 @@ class DecidingStore(Protocol):
         ...
 
     async def create_resource(self, resource: TreeResource) -> None:
-        """Raises `AlreadyExists` when the parent has a child of that name."""
+        """Raises `AlreadyExists` when the parent has a child of that name; below the tenant, devices are children."""
         ...
 
     async def change_resource(

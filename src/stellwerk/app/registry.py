@@ -96,6 +96,9 @@ class Registry:
     def put(self, registration: Registration, record: DeviceRecord, now: float) -> Known:
         """The device's registration from now on; what it had before is gone. Returns it with its record."""
         self.drop(registration.device_id)
+        if registration.endpoint_name == record.node_id:
+            # One text for both: there is one for every device of the fleet.
+            registration.endpoint_name = record.node_id
         known = Known(registration, record, now)
         peer = registration.peer
         self._by_device[registration.device_id] = known

@@ -26,7 +26,7 @@ _CODES: Final = {part: f"{code:02x}" for code, part in enumerate(_PARTS)}
 _KEY_DIGITS: Final = 22
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def device_key(tenant: str, name: str, created_ms: int) -> str:
     """22 hex digits, the same on every installation and after every restart. A device made anew under an old name is
     another resource, hence the creation time."""

@@ -30,6 +30,7 @@ from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
+from stellwerk.core.sharing import share
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.formats import UnsupportedFormat, decode_content
 from stellwerk.lwm2m.operations import Deregister, Register, Send, Update, Uplink
@@ -249,7 +250,7 @@ class Uplinks:
             # A list without ct keeps the formats known before (contract R-13).
             if objects.content_formats is None:
                 objects = replace(objects, content_formats=registration.objects.content_formats)
-            body = uplink.body
+            body = share(uplink.body)
         return replace(
             registration,
             peer=peer,

@@ -1,11 +1,12 @@
 """Recognising a message that came before (RFC 7252 §4.5; contract MSG-1 to MSG-3).
 
-Each peer has a ring of whole answers. What the ring had to evict is remembered as message-ID ranges, which say
-"perhaps"; a journal behind the engine settles it. All of it is bounded, per peer and together.
+Each peer has a ring of whole answers, packed: there is one for every device of a fleet. What the ring had to evict is
+remembered as message-ID ranges, which say "perhaps"; a journal behind the engine settles it. All of it is bounded, per
+peer and together.
 """
 
-from collections import OrderedDict
 from hashlib import blake2b
+from struct import Struct
 from typing import Final
 
 from stellwerk.coap.message import Message
@@ -31,8 +32,10 @@ class Inbound:
         "expires",
         "message",
         "mid",
+        "next",
         "number",
         "peer",
+        "placed",
         "receipt",
         "reply",
         "size",
@@ -50,6 +53,10 @@ class Inbound:
         self.reply: bytes | None = None
         """What a duplicate is answered with: nothing while undecided, and never anything for a NON."""
         self.number = 0
+        self.next: Inbound | None = None
+        """The undecided message of this peer that came before."""
+        self.placed = False
+        """Whether it is among the undecided messages of its peer."""
         self.message: Message | None = message
         """None once decided."""
         self.view: OptionView | None = None
@@ -115,8 +122,17 @@ class EvictedMids:
         return any(low <= mid <= high for low, high in self._previous)
 
 
+_RECORD: Final = Struct(">dHI8s")
+"""An answer in a ring: when its time is over, message ID, length of the reply, receipt; behind it the reply."""
+_MID: Final = Struct(">H")
+_NOTHING: Final = b""
+
+
 class Answers:
-    """The rings of all peers, with the bound over all of them."""
+    """Undecided messages and rings of all peers, with the bound over all of them.
+
+    ``peer.undecided`` is the newest of a chain; ``peer.ring`` has the records of `_RECORD`, oldest decision first.
+    """
 
     __slots__ = ("_by_size", "_per_peer", "_total", "total")
 
@@ -124,108 +140,179 @@ class Answers:
         self._per_peer = per_peer
         self._total = total
         self.total = 0
-        # Peers by how many answers they hold: the noisiest is found without looking at the others.
-        # (Ordered dicts, since only their oldest key is found in constant time after many deletions.)
-        self._by_size: list[OrderedDict[Peer, None]] = [OrderedDict() for _ in range(per_peer + 1)]
+        # Peers by how many answers they hold, chained: the noisiest is found without looking at the others.
+        self._by_size: list[Peer | None] = [None] * (per_peer + 1)
+
+    def find(self, peer: Peer, mid: int, receipt: bytes, now: float) -> bytes | None:
+        """What a copy of an earlier message gets: its reply, empty where it gets nothing. None: this is no copy."""
+        waiting = peer.undecided
+        while waiting is not None:
+            if waiting.mid == mid:
+                return (waiting.reply or _NOTHING) if waiting.receipt == receipt and now < waiting.expires else None
+            waiting = waiting.next
+        ring = peer.ring
+        if ring is None or receipt not in ring:
+            return None
+        found = _find(ring, mid)
+        if found is None:
+            return None
+        start, end = found
+        expires, _, _, kept = _RECORD.unpack_from(ring, start)
+        return ring[start + _RECORD.size : end] if kept == receipt and now < expires else None
 
     def admit(self, inbound: Inbound) -> Inbound | None:
-        """Put a new message in its peer's ring, undecided. Gives an undecided one that it pushed out."""
-        undecided = None
+        """Put a new message among the undecided ones of its peer. Gives the undecided one that it pushed out.
+
+        RFC 7252 4.5 goes by message ID alone. We also compare the bytes: a client that lost its memory starts its IDs
+        anew, and its new request must not be answered with what an older one got. (Deviation.)
+        """
         peer = inbound.peer
-        ring = peer.ring
-        if ring is None:
-            ring = peer.ring = {}
-        else:
-            # RFC 7252 4.5 goes by message ID alone. We also compare the bytes: a client that lost its memory starts
-            # its IDs anew, and its new request must not be answered with what an older one got. (Deviation.)
-            old = ring.pop(inbound.mid, None)
-            if old is not None:
-                self._left(old)
-                if old.message is not None:
-                    undecided = old
-        ring[inbound.mid] = inbound
+        pushed_out = peer.undecided
+        while pushed_out is not None and pushed_out.mid != inbound.mid:
+            pushed_out = pushed_out.next
+        if pushed_out is not None:
+            self._take_out(pushed_out)
+        elif peer.ring is not None:
+            self._remove(peer, inbound.mid)
+        inbound.next, peer.undecided, inbound.placed = peer.undecided, inbound, True
         peer.pending += 1
-        return undecided
+        return pushed_out
 
     def decided(self, inbound: Inbound, now: float) -> None:
         """``inbound`` has its answer; the oldest answer of the peer makes room if there are too many."""
-        peer = inbound.peer
         inbound.message = inbound.view = inbound.body = inbound.about = None
-        ring = peer.ring
-        if ring is None or ring.get(inbound.mid) is not inbound:
+        if not inbound.placed:
             return
-        peer.pending -= 1
-        if peer.decided >= self._per_peer:
-            peer.decided += 1
+        self._take_out(inbound)
+        peer = inbound.peer
+        reply = inbound.reply or _NOTHING
+        record = _RECORD.pack(inbound.expires, inbound.mid, len(reply), inbound.receipt) + reply
+        if peer.ring is None:
+            peer.ring = record
+        elif peer.decided >= self._per_peer:
             self._evict(peer, now)
-            peer.decided -= 1
+            peer.ring = record if peer.ring is None else peer.ring + record
             return
+        else:
+            peer.ring += record
         self._resize(peer, 1)
         if self.total > self._total:
             self._evict_noisiest(now)
 
     def holds(self, inbound: Inbound) -> bool:
-        """Whether ``inbound`` still has its place: neither its time is over nor its message ID used anew."""
-        ring = inbound.peer.ring
-        return ring is not None and ring.get(inbound.mid) is inbound
+        """Whether the undecided ``inbound`` still has its place: its time is not over, its message ID not used anew."""
+        return inbound.placed
 
     def forget(self, inbound: Inbound) -> None:
-        """As if ``inbound`` had never come: its next copy is a new message."""
-        ring = inbound.peer.ring
-        if ring is not None and ring.get(inbound.mid) is inbound:
-            del ring[inbound.mid]
-            self._left(inbound)
+        """As if ``inbound``, undecided, had never come: its next copy is a new message."""
+        if inbound.placed:
+            self._take_out(inbound)
         inbound.message = inbound.view = inbound.body = inbound.about = None
 
     def expire(self, peer: Peer, now: float) -> list[Inbound]:
         """Drop the messages of ``peer`` whose time is over; gives those among them that were never decided."""
+        late: list[Inbound] = []
+        waiting = peer.undecided
+        while waiting is not None:
+            if waiting.expires <= now:
+                late.append(waiting)
+            waiting = waiting.next
+        for inbound in reversed(late):
+            self._take_out(inbound)
         ring = peer.ring
-        undecided: list[Inbound] = []
         if ring is not None:
-            for inbound in [item for item in ring.values() if item.expires <= now]:
-                del ring[inbound.mid]
-                self._left(inbound)
-                if inbound.message is not None:
-                    undecided.append(inbound)
-            if not ring:
-                peer.ring = None
+            kept, start = [], 0
+            while start < len(ring):
+                end = _end(ring, start)
+                if _RECORD.unpack_from(ring, start)[0] > now:
+                    kept.append(ring[start:end])
+                start = end
+            if len(kept) < peer.decided:
+                peer.ring = b"".join(kept) or None
+                self._resize(peer, len(kept) - peer.decided)
         if peer.evicted is not None:
             peer.evicted.turn(now)
             if not peer.evicted:
                 peer.evicted = None
-        return undecided
+        return late[::-1]
 
-    def _left(self, inbound: Inbound) -> None:
-        if inbound.message is None:
-            self._resize(inbound.peer, -1)
+    def _take_out(self, inbound: Inbound) -> None:
+        peer = inbound.peer
+        if peer.undecided is inbound:
+            peer.undecided = inbound.next
         else:
-            inbound.peer.pending -= 1
+            each = peer.undecided
+            while each is not None and each.next is not inbound:
+                each = each.next
+            if each is not None:
+                each.next = inbound.next
+        inbound.next = None
+        inbound.placed = False
+        peer.pending -= 1
+
+    def _remove(self, peer: Peer, mid: int) -> None:
+        """Drop the answer with this message ID from the ring, if there is one."""
+        ring = peer.ring
+        # Nearly always the ID's two bytes stand nowhere in it.
+        if ring is None or _MID.pack(mid) not in ring:
+            return
+        found = _find(ring, mid)
+        if found is not None:
+            start, end = found
+            peer.ring = ring[:start] + ring[end:] or None
+            self._resize(peer, -1)
 
     def _resize(self, peer: Peer, change: int) -> None:
         by_size = self._by_size
         if peer.decided:
-            del by_size[peer.decided][peer]
+            before, after = peer.before, peer.after
+            if before is None:
+                by_size[peer.decided] = after
+            else:
+                before.after = after
+            if after is not None:
+                after.before = before
+            peer.before = peer.after = None
         peer.decided += change
         self.total += change
         if peer.decided:
-            by_size[peer.decided][peer] = None
+            after = peer.after = by_size[peer.decided]
+            if after is not None:
+                after.before = peer
+            by_size[peer.decided] = peer
 
     def _evict(self, peer: Peer, now: float) -> None:
+        """Let the oldest answer of the ring go; its message ID is remembered. ``peer.decided`` is the caller's."""
         ring = peer.ring
         assert ring is not None
-        for mid, inbound in ring.items():
-            if inbound.message is None:
-                del ring[mid]
-                if inbound.expires > now:
-                    if peer.evicted is None:
-                        peer.evicted = EvictedMids(now)
-                    peer.evicted.add(mid, now)
-                return
+        expires, mid, _, _ = _RECORD.unpack_from(ring)
+        peer.ring = ring[_end(ring, 0) :] or None
+        if expires > now:
+            if peer.evicted is None:
+                peer.evicted = EvictedMids(now)
+            peer.evicted.add(mid, now)
 
     def _evict_noisiest(self, now: float) -> None:
-        for peers in reversed(self._by_size):
-            if peers:
-                peer = next(iter(peers))
+        for peer in reversed(self._by_size):
+            if peer is not None:
                 self._evict(peer, now)
                 self._resize(peer, -1)
                 return
+
+
+def _end(ring: bytes, start: int) -> int:
+    """Where the record that starts at ``start`` ends."""
+    length: int = _RECORD.unpack_from(ring, start)[2]
+    return start + _RECORD.size + length
+
+
+def _find(ring: bytes, mid: int) -> tuple[int, int] | None:
+    """Start and end of the record with this message ID; a ring has no more than one."""
+    start = 0
+    while start < len(ring):
+        _, kept, length, _ = _RECORD.unpack_from(ring, start)
+        end = start + _RECORD.size + length
+        if kept == mid:
+            return start, end
+        start = end
+    return None

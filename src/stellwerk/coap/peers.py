@@ -19,7 +19,10 @@ class Peer:
     """One remote address, seen from one local address."""
 
     __slots__ = (
+        "after",
+        "before",
         "bodies",
+        "checked",
         "credit",
         "decided",
         "evicted",
@@ -33,12 +36,15 @@ class Peer:
         "relations",
         "ring",
         "sent",
+        "undecided",
         "unproven",
         "verified",
     )
 
-    def __init__(self, id: PeerId) -> None:
+    def __init__(self, id: PeerId, now: float) -> None:
         self.id = id
+        self.checked = now
+        """When it was looked at last, for what may be forgotten."""
         self.verified = False
         self.unproven = False
         """A device moved here and has not answered from here yet: ``credit`` pays for repetitions (decision 0006)."""
@@ -48,11 +54,17 @@ class Peer:
         self.parameters: Parameters | None = None
         self.next_mid = -1
         self.sent: dict[int, Transmission] | None = None
-        self.ring: dict[int, Inbound] | None = None
-        self.decided = 0
-        """How many messages in the ring have their answer."""
+        self.undecided: Inbound | None = None
+        """The newest message that waits for its answer, chained to the others."""
         self.pending = 0
-        """How many messages in the ring still wait for one."""
+        """How many these are."""
+        self.ring: bytes | None = None
+        """The newest answers, packed (`duplicates`)."""
+        self.decided = 0
+        """How many these are."""
+        self.before: Peer | None = None
+        self.after: Peer | None = None
+        """Its neighbours among the peers that have as many answers."""
         self.evicted: EvictedMids | None = None
         self.outgoing: Outgoing | None = None
         self.relations: dict[bytes, Relation] | None = None
@@ -66,6 +78,7 @@ class Peer:
         """Whether forgetting this peer loses nothing."""
         return not (
             self.ring
+            or self.undecided
             or self.sent
             or self.evicted
             or self.outgoing
@@ -87,7 +100,7 @@ class PeerTable:
 
     def __init__(self, limit: int) -> None:
         self._by_id: dict[PeerId, Peer] = {}
-        self._checks: deque[tuple[float, Peer]] = deque()
+        self._checks: deque[Peer] = deque()
         self._limit = limit
         self.find: Callable[[PeerId], Peer | None] = self._by_id.get
         """The peer, if known. Each datagram asks, so it is the table's own method."""
@@ -102,35 +115,36 @@ class PeerTable:
             return peer
         if len(self._by_id) >= self._limit and not self._make_room():
             return None
-        peer = Peer(id)
+        peer = Peer(id, now)
         self._by_id[id] = peer
-        self._checks.append((now + EXCHANGE_LIFETIME_S, peer))
+        self._checks.append(peer)
         return peer
 
     def _make_room(self) -> bool:
         # Only peers without any state may go: forgetting stored answers would run requests twice.
         checks = self._checks
         for _ in range(min(_ROOM_TRIES, len(checks))):
-            due, peer = checks.popleft()
+            peer = checks.popleft()
             if peer.is_idle():
                 del self._by_id[peer.id]
                 return True
-            checks.append((due, peer))
+            checks.append(peer)
         return False
 
     def next_check(self) -> float | None:
         """When `take_due` has something."""
-        return self._checks[0][0] if self._checks else None
+        return self._checks[0].checked + EXCHANGE_LIFETIME_S if self._checks else None
 
     def take_due(self, now: float) -> Peer | None:
         """The next peer whose turn has come; hand it to `keep` or `drop`."""
-        if self._checks and self._checks[0][0] <= now:
-            return self._checks.popleft()[1]
+        if self._checks and self._checks[0].checked + EXCHANGE_LIFETIME_S <= now:
+            return self._checks.popleft()
         return None
 
     def keep(self, peer: Peer, now: float) -> None:
         """Look at ``peer`` again one EXCHANGE_LIFETIME from ``now``."""
-        self._checks.append((now + EXCHANGE_LIFETIME_S, peer))
+        peer.checked = now
+        self._checks.append(peer)
 
     def drop(self, peer: Peer) -> None:
         """Forget ``peer``."""

@@ -114,16 +114,14 @@ class MessageLayer:
     def admit(self, peer: Peer, message: Message, datagram: bytes, now: float) -> Inbound | None:
         """The record of a CON or NON that must be decided; None for a duplicate, which is dealt with here."""
         receipt = message_receipt(peer.id, datagram)
-        ring = peer.ring
-        if ring is not None:
-            known = ring.get(message.mid)
-            if known is not None and known.receipt == receipt and now < known.expires:
-                self.duplicates += 1
-                # Undecided and non-confirmable duplicates have no reply: swallowed.
-                if known.reply is not None:
-                    self.datagrams.append((peer.id, known.reply))
-                    peer.credit -= len(known.reply)
-                return None
+        reply = self.answers.find(peer, message.mid, receipt, now)
+        if reply is not None:
+            self.duplicates += 1
+            # Undecided and non-confirmable duplicates have no reply: swallowed.
+            if reply:
+                self.datagrams.append((peer.id, reply))
+                peer.credit -= len(reply)
+            return None
         if peer.pending >= self.limits.pending_per_peer:
             self.refuse(peer.id, "pending_per_peer", "too many undecided messages")
             return None

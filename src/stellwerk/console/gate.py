@@ -1,8 +1,8 @@
 """Stands before every page: sessions, origins, headers. What it lets through goes to NiceGUI unchanged."""
 
+import asyncio
 import html
 import re
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -10,7 +10,7 @@ import structlog
 from nicegui import app as nicegui_app
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,6 +27,7 @@ CONSOLE: Final = "stellwerk.console"
 """Where a request to NiceGUI carries its session and the console it belongs to, in the scope."""
 
 _LONGEST_FORM: Final = 8192
+_FORM_WITHIN_S: Final = 10.0
 # What may follow a sign-in: pages of ours and nothing else, so that no link leads people elsewhere.
 _PAGE: Final = re.compile(r"/(?:devices/[0-9]{1,18})?(?:\?[!-\[\]-~]{0,500})?", re.ASCII)
 
@@ -110,7 +111,7 @@ class Gate:
             return _form(wanted, "This form was not sent from here. Please try again.", 403)
         fields = await _form_fields(request)
         if fields is None:
-            return _form(wanted, "That was too much to be a name and a password.", 413)
+            return _form(wanted, "That was too much, or too slow, to be a name and a password.", 413)
         name, password = fields.get("name", ""), fields.get("password", "")
         wanted = _known_page(fields.get("next", wanted))
         client = request.client.host if request.client is not None else ""
@@ -168,13 +169,9 @@ class Gate:
     # -- inside --
 
     async def _session(self, scope: Scope) -> Session | None:
-        jar = SimpleCookie()
-        try:
-            jar.load(Headers(scope=scope).get("cookie", ""))
-        except CookieError:
-            return None
-        morsel = jar.get(COOKIE)
-        return None if morsel is None else await self._sessions.of_cookie(morsel.value)
+        # Browsers send what other servers on this host set, too, in whatever form: cookies know no ports.
+        cookie = HTTPConnection(scope).cookies.get(COOKIE)
+        return None if cookie is None else await self._sessions.of_cookie(cookie)
 
     def _set_cookie(self, scope: Scope, session: Session) -> str:
         return _cookie(scope, self._sessions.cookie(session), LONGEST_MS // 1000)
@@ -212,7 +209,11 @@ def _same_origin(headers: Headers, required: bool = False) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return not required and headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
-    return bool(headers.get("host")) and urlsplit(origin).netloc.lower() == headers["host"].lower()
+    try:
+        netloc = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    return bool(headers.get("host")) and netloc.lower() == headers["host"].lower()
 
 
 def _known_page(path: str) -> str:
@@ -221,10 +222,14 @@ def _known_page(path: str) -> str:
 
 async def _form_fields(request: Request) -> dict[str, str] | None:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_FORM:
-            return None
+    try:
+        async with asyncio.timeout(_FORM_WITHIN_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _LONGEST_FORM:
+                    return None
+    except (TimeoutError, ClientDisconnect):
+        return None
     try:
         fields = parse_qs(bytes(body).decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
     except ValueError:

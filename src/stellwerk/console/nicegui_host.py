@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.exception_handlers import http_exception_handler
 from nicegui import app as nicegui_app
 from nicegui import core, ui
 
@@ -46,6 +47,8 @@ def prepare() -> None:
         tailwind=False,
         show_welcome_message=False,
     )
+    # Its own page for what is not found is a live page that is kept, for everybody who asks for a wrong path.
+    nicegui_app.add_exception_handler(404, http_exception_handler)  # type: ignore[arg-type]
     nicegui_app.colors(primary=ACCENT)
     # Without polling there is one way in, and no request that another site's form could make.
     nicegui_app.config.socket_io_js_transports = ["websocket"]

@@ -113,7 +113,8 @@ def _fields(body: str) -> tuple[str, str, int, int] | None:
     except (ValueError, RecursionError):
         return None
     match fields:
-        case [str(name), str(session_id), int(started_ms), int(seen_ms)]:
+        # No store could be asked for half a surrogate pair.
+        case [str(name), str(session_id), int(started_ms), int(seen_ms)] if name.isprintable():
             return name, session_id, started_ms, seen_ms
     return None
 

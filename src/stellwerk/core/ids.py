@@ -2,6 +2,8 @@
 
 from typing import NamedTuple, NewType
 
+from stellwerk.core.sharing import share
+
 DeviceId = NewType("DeviceId", int)
 """A device's key in the store. Never shown to devices; oneM2M resource IDs derive from it."""
 
@@ -34,4 +36,4 @@ def encode_peer(peer: PeerId) -> str:
 def decode_peer(text: str) -> PeerId:
     """The inverse of `encode_peer`. Raises ValueError on anything else."""
     transport, remote_host, remote_port, local_host, local_port = text.split(" ")
-    return PeerId(transport, remote_host, int(remote_port), local_host, int(local_port))
+    return PeerId(share(transport), remote_host, int(remote_port), share(local_host), share(int(local_port)))

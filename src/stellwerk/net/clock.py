@@ -1,7 +1,9 @@
 """The real clock; engines and decisions get its readings as arguments."""
 
 import os
+import threading
 import time
+from typing import Final
 
 from stellwerk.core.instant import Instant
 
@@ -30,8 +32,23 @@ class SystemClock:
         return Instant(time.monotonic(), time.time_ns() // 1_000_000)
 
 
+_POOL_BYTES: Final = 4_096
+
+
 class SystemEntropy:
-    """The operating system's unpredictable bytes."""
+    """The operating system's unpredictable bytes. Each is given once; they are drawn some thousand at a time: a call of
+    the system costs more than what is asked for here, and hands the interpreter over."""
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._given = 0
+        self._lock = threading.Lock()
 
     def take(self, count: int) -> bytes:
-        return os.urandom(count)
+        """``count`` bytes; from any thread."""
+        with self._lock:
+            start, self._given = self._given, self._given + count
+            if self._given > len(self._pool):
+                self._pool = os.urandom(_POOL_BYTES + count)
+                start, self._given = 0, count
+            return self._pool[start : start + count]

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+from sys import intern
 from typing import Final
 
 from stellwerk.core.errors import UserError
@@ -79,7 +80,8 @@ class UdpSocket:
         except OSError:
             # An ICMP error of an earlier send; the next read tells what matters.
             return b"", PeerId("udp", "", 0, self.host, self.port)
-        return bytes(self._view[:count]), PeerId("udp", address[0], address[1], local, self.port)
+        # Many devices behind one gateway share its address; equal texts that are the same also compare faster.
+        return bytes(self._view[:count]), PeerId("udp", intern(address[0]), address[1], local, self.port)
 
     def send(self, datagram: bytes, peer: PeerId) -> bool:
         """Send now. False when the kernel did not take it: the datagram is lost, which CoAP survives."""

@@ -7,7 +7,6 @@ import binascii
 import hmac
 from collections.abc import Mapping
 from hashlib import sha256
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -16,7 +15,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from stellwerk.app.attempts import FailedAttempts, TooManyAttempts
+from stellwerk.app.attempts import FailedAttempts, TooManyAttempts, subscriber
 from stellwerk.app.ports import ApiClient
 from stellwerk.core.uuid_text import random_uuid
 from stellwerk.northbound.auth import ROLE_CLAIMS, Role, SignedTokens
@@ -150,18 +149,9 @@ def _role(client: ApiClient, scope: frozenset[str]) -> Role:
 
 
 def _caller(request: Request, client_id: str) -> str:
-    """Whose failures count together: an address, of IPv6 the network of 64 bits that one subscriber has. Behind a proxy
-    all callers have one address, so there each client ID counts for itself."""
-    host = request.client.host if request.client else ""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        else:
-            host = str(ip_network((address.packed[:8] + bytes(8), 64)))
+    """Whose failures count together. Behind a proxy all callers have one address, so there each client ID counts for
+    itself."""
+    host = subscriber(request.client.host if request.client else "")
     forwarded = "forwarded" in request.headers or "x-forwarded-for" in request.headers
     return f"{host} {client_id[:64]}" if forwarded else host
 

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stellwerk.core.errors import UserError
 
 GRACE_S: Final = 2
 """How long running requests may take to end when the server stops; the whole server has five seconds."""
 
+HEAD_WITHIN_S: Final = 30.0
+"""How long the head of a request may take to arrive, counted from the connection or from its first byte."""
+LARGEST_HEAD: Final = 65_536
 
 WEBSOCKET_BYTES: Final = 1_000_000
 """The longest message taken from a live page."""
@@ -36,6 +40,87 @@ class _Quiet(uvicorn.Server):
         yield
 
 
+class Guarded(HttpToolsProtocol):
+    """A connection on which nobody waits for ever for the head of a request, however slowly it comes, and on which none
+    grows without end. Bodies have their bounds with who reads them."""
+
+    head_within_s = HEAD_WITHIN_S
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._in_head = False
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_no_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        was_in_head = self._in_head
+        super().data_received(data)
+        if self.transport.is_closing() or self not in self.connections:
+            # A WebSocket has a protocol of its own from here on.
+            return
+        if was_in_head and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD:
+                self._refuse(b"431 Request Header Fields Too Large", b"the head of the request is too large")
+        if not self._is_answering:
+            # Bytes that begin no request, too, end the wait for the next one.
+            self._expect_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._expect_no_head()
+        super().on_headers_complete()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_within_s, self._head_is_late)
+
+    def _expect_no_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._is_answering:
+            # It may wait behind an answer that takes its time.
+            self._expect_head()
+        elif self._in_head:
+            self._refuse(b"408 Request Timeout", b"the head of the request did not arrive")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: bytes, text: bytes) -> None:
+        self._expect_no_head()
+        length = str(len(text)).encode()
+        self.transport.write(
+            b"HTTP/1.1 "
+            + status
+            + b"\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: "
+            + length
+            + b"\r\nconnection: close\r\n\r\n"
+            + text
+        )
+        self.transport.close()
+
+
 class HttpServer:
     """One application on one address. ``port`` is the bound one, also where 0 was asked for."""
 
@@ -54,7 +139,7 @@ class HttpServer:
             self._answer,
             interface="asgi3",
             loop="none",
-            http="httptools",
+            http=Guarded,
             # Live pages; they ping by themselves, and what they are sent is too small to be worth compressing.
             ws="websockets-sansio",
             ws_max_size=WEBSOCKET_BYTES,

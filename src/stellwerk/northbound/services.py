@@ -1,7 +1,8 @@
 """What the faces need of the rest of the server, in one bundle."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
@@ -61,3 +62,5 @@ class Services:
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     tenant: str = ""
     """The one that an address without a tenant means, for tokens that open every tenant; empty: none."""
+    long_searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Whose turn it is among searches that look at much."""

@@ -56,7 +56,8 @@ class DirectoryLock:
         """Make ``data_dir`` where it is missing and lock it. Raises `DataDirInUse` where somebody else has it (with
         ``wait``, comes back when they let go), and `DataDirUnusable`."""
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            # What lies in there is nobody else's to read, keys or not.
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(data_dir / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileExistsError as error:
             raise DataDirUnusable(data_dir, "it is no directory") from error

@@ -29,6 +29,7 @@ from stellwerk.app.ports import (
     PutRegistration,
     StoreCondition,
     StoreOverloaded,
+    TreeResource,
 )
 from stellwerk.app.resource_ids import device_key, split_resource_id
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
@@ -150,11 +151,20 @@ class MemoryStore(MemoryTree):
         for known in self._devices.values():
             if known.node_id == device.node_id:
                 raise AlreadyExists("node ID", device.node_id)
+        tenant = next(name for name, each in self._tenants.items() if each == tenant_id)
+        for known in self._devices.values():
+            for alias, rank in endpoint_aliases(device.node_id, device.name):
+                lower = any(
+                    alias == each and rank < other for each, other in endpoint_aliases(known.node_id, known.name)
+                )
+                if lower and known.tenant_id != tenant_id:
+                    raise AlreadyExists("endpoint name", alias)
+        if await self.resource(tenant_id, tenant, device.name) is not None:
+            raise AlreadyExists("resource name", device.name)
         if device.credential is not None:
             self._refuse_known_identity(device.credential, None)
         self._last_device_id += 1
         device_id = DeviceId(self._last_device_id)
-        tenant = next(name for name, each in self._tenants.items() if each == tenant_id)
         record = DeviceRecord(
             device_id,
             tenant_id,
@@ -184,6 +194,14 @@ class MemoryStore(MemoryTree):
     async def device_by_name(self, tenant_id: TenantId, name: str) -> DeviceRecord | None:
         found = (each for each in self._devices.values() if each.tenant_id == tenant_id and each.name == name)
         return next(found, None)
+
+    async def create_resource(self, resource: TreeResource) -> None:
+        if self._tenants.get(resource.parent) == resource.tenant_id and any(
+            (each.tenant_id, each.name) == (resource.tenant_id, resource.resource_name)
+            for each in self._devices.values()
+        ):
+            raise AlreadyExists("resource name", resource.resource_name)
+        await super().create_resource(resource)
 
     async def device_by_endpoint(self, endpoint_name: str) -> DeviceRecord | None:
         found = [

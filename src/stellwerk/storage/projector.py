@@ -61,7 +61,7 @@ class Projector:
         files are migrated."""
         require(data_dir)
         self._journal = connect(data_dir / DECIDING_FILE, writable=False)
-        self._connection = connect(data_dir / PROJECTED_FILE, writable=True, synchronous="NORMAL")
+        self._connection = connect(data_dir / PROJECTED_FILE, writable=True, synchronous="NORMAL", cache_kib=32_000)
         # Fewer, larger checkpoints: each writes a page once, however often it changed.
         self._connection.execute("PRAGMA wal_autocheckpoint=8000")
         self._limits = limits or Limits()

@@ -35,7 +35,7 @@ def load_token_key(data_dir: Path) -> bytes:
         try:
             key = file.read_bytes()
         except FileNotFoundError:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             _make(file)
             key = file.read_bytes()
     except OSError as error:

@@ -37,9 +37,10 @@ import org.eclipse.leshan.transport.californium.client.endpoint.coap.CoapClientP
 /**
  * A small device on Leshan's client and Californium: objects 1, 3 and 6, one server, no security. It says on stdout
  * what happens ("registered", "wrote 15 Europe/Berlin", ...) and takes "update", "battery N", "send" and "stop" (which
- * de-registers) on stdin.
+ * de-registers) on stdin. "again" forgets the registration without a word and registers anew.
  *
- * <p>Arguments: server URL, endpoint name, lifetime in seconds, format of answers (TLV, SENML_CBOR, ...).
+ * <p>Arguments: server URL, endpoint name, lifetime in seconds, format of answers (TLV, SENML_CBOR, ...), and "queue" to
+ * register in queue mode.
  */
 public final class InteropClient {
 
@@ -136,7 +137,9 @@ public final class InteropClient {
 
         LeshanClientBuilder builder = new LeshanClientBuilder(endpoint);
         builder.setObjects(objects.create(SECURITY, SERVER, DEVICE, LOCATION));
-        builder.setRegistrationEngineFactory(new DefaultRegistrationEngineFactory());
+        DefaultRegistrationEngineFactory engine = new DefaultRegistrationEngineFactory();
+        engine.setQueueMode(arguments.length > 4 && arguments[4].equals("queue"));
+        builder.setRegistrationEngineFactory(engine);
         builder.setEndpointsProviders(
                 new CaliforniumClientEndpointsProvider.Builder(new CoapClientProtocolProvider()).build());
         LeshanClient client = builder.build();
@@ -184,6 +187,10 @@ public final class InteropClient {
                     say("sent " + client.getSendService()
                             .sendData(server, ContentFormat.SENML_CBOR, List.of("/3/0/9", "/3/0/15"), 5000)
                             .getCode());
+                }
+                case "again" -> {
+                    client.stop(false);
+                    client.start();
                 }
                 case "battery" -> device.discharge(Long.parseLong(words[1]));
                 case "stop" -> {

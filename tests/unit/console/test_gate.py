@@ -1,11 +1,14 @@
 """Who may in, from where, and with which headers."""
 
+import base64
 import json
 from typing import Any
 
 import pytest
 from console_world import HOST, World
+from nicegui import Client
 
+from stellwerk.app.attempts import TooManyAttempts
 from stellwerk.app.handlers.accounts import FAILURES
 from stellwerk.console.sessions import COOKIE, IDLE_MS, LONGEST_MS
 
@@ -89,6 +92,34 @@ def test_forms_of_other_sites_do_nothing(world: World, origin: str | None, heade
     assert world.call("GET", "/").status_code == 200
 
 
+@pytest.mark.parametrize("origin", ["http://[::1", "http://[x]", "//", "http://\u2100"])
+def test_an_origin_that_is_no_address_is_another_site(world: World, origin: str) -> None:
+    headers = {"origin": origin.encode()}
+    assert world.call("POST", "/login", origin=None, headers=headers).status_code == 403
+    world.sign_in()
+    assert world.call("POST", "/logout", origin=None, headers=headers).status_code == 403
+    cookie = {"cookie": f"{COOKIE}={world.cookies[COOKIE]}"}
+    assert [each["type"] for each in connect(world, cookie | {"origin": origin})] == ["websocket.close"]
+
+
+@pytest.mark.parametrize("other", ['prefs={"a": "b"}', "x=[1,2]; y", "a b=c", "=", "t=é"])
+def test_what_another_server_on_this_host_left_in_the_browser_keeps_nobody_out(world: World, other: str) -> None:
+    world.sign_in()
+    cookie = f"{other}; {COOKIE}={world.cookies.pop(COOKIE)}"
+    assert world.call("GET", "/", headers={"cookie": cookie.encode()}).status_code == 200
+
+
+def test_a_network_of_one_subscriber_guesses_passwords_as_one(world: World) -> None:
+    async def fail(client: str) -> None:
+        assert await world.accounts.log_in("admin@localhost", "wrong", client) is None
+
+    for number in range(FAILURES):
+        world.run(fail(f"2001:db8::{number:x}"))
+    with pytest.raises(TooManyAttempts):
+        world.run(fail("2001:db8::ffff"))
+    world.run(fail("2001:db8:0:1::1"))
+
+
 def test_a_form_of_a_proxy_that_speaks_tls_is_our_own(world: World) -> None:
     assert world.sign_in(origin=f"https://{HOST}").status_code == 303
 
@@ -133,7 +164,10 @@ def test_an_idle_session_ends_and_one_in_use_goes_on_for_half_a_day(world: World
     assert world.call("GET", "/").status_code == 303
 
 
-@pytest.mark.parametrize("cookie", ["x", "x.y", "." * 50, "é.é", "a" * 5000 + ".b", "W10.b"])
+HALF_A_PAIR = base64.urlsafe_b64encode(json.dumps(["\ud800", "x", 1, 1]).encode()).decode()
+
+
+@pytest.mark.parametrize("cookie", ["x", "x.y", "." * 50, "é.é", "a" * 5000 + ".b", "W10.b", f"{HALF_A_PAIR}.b"])
 def test_a_made_up_cookie_opens_nothing(world: World, cookie: str) -> None:
     answer = world.call("GET", "/", headers={"cookie": f"{COOKIE}={cookie}".encode()})
     assert answer.status_code == 303
@@ -277,3 +311,12 @@ def _props(page: str) -> list[dict[str, Any]]:
     for mark, character in (("&#36;", "$"), ("&#96;", "`"), ("&gt;", ">"), ("&lt;", "<"), ("&amp;", "&")):
         text = text.replace(mark, character)
     return [each.get("props", {}) for each in json.loads(text).values()]
+
+
+@pytest.mark.parametrize("path", ["/_nicegui/x", "/_nicegui/client/x/upload/1", "/_nicegui/0/x"])
+def test_a_wrong_path_of_scripts_makes_no_page(world: World, path: str) -> None:
+    before = len(Client.instances)
+    answer = world.call("GET", path)
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert len(Client.instances) == before

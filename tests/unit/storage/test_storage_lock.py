@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stellwerk.storage.lock import PROJECTOR_LOCK, SERVER_LOCK, DataDirInUse, DataDirUnusable, DirectoryLock
+from stellwerk.storage.token_key import load_token_key
 
 HOLD = """
 import sys
@@ -58,3 +59,10 @@ def test_a_directory_that_cannot_be_made_is_an_error_for_people(tmp_path: Path) 
         DirectoryLock.take(tmp_path / "file" / "data")
     with pytest.raises(DataDirUnusable, match="no directory"):
         DirectoryLock.take(tmp_path / "file")
+
+
+def test_a_new_data_directory_is_for_its_user_alone(tmp_path: Path) -> None:
+    DirectoryLock.take(tmp_path / "by-server").release()
+    load_token_key(tmp_path / "by-command")
+    for name in ("by-server", "by-command"):
+        assert (tmp_path / name).stat().st_mode & 0o077 == 0

@@ -343,6 +343,41 @@ def test_writes_of_people_are_bounded() -> None:
             *(writer.run(lambda: None) for _ in range(TASKS_LIMIT + 5)), return_exceptions=True
         )
         assert sum(isinstance(each, StoreOverloaded) for each in outcomes) == 5
+
+
+def test_under_load_commits_wait_for_company_and_alone_they_do_not() -> None:
+    class Counting(Disk):
+        def __init__(self) -> None:
+            super().__init__()
+            self.takes_s = 0.0
+            self.groups: list[int] = []
+
+        def write(self, commits: Sequence[Commit]) -> Failures | None:
+            self.groups.append(len(commits))
+            return super().write(commits)
+
+    async def story() -> None:
+        disk = Counting()
+        writer = GroupWriter(disk, 10_000, lambda commits: None, disk.clock)
+        for _ in range(3):
+            writer.submit(Commit((), (), lambda error: None))
+            await turns(3)
+        assert disk.groups == [1, 1, 1]
+        for _ in range(200):
+            writer.submit(Commit((), (), lambda error: None))
+        disk.now += 0.05
+        await turns(3)
+        assert disk.groups == [1, 1, 1, 200]
+        writer.submit(Commit((), (), lambda error: None))
+        await turns(5)
+        assert disk.groups == [1, 1, 1, 200]
+        await commit(writer)
+        assert disk.groups == [1, 1, 1, 200, 2]
+        # Some time later nobody else is there.
+        disk.now += 1.0
+        writer.submit(Commit((), (), lambda error: None))
+        await turns(3)
+        assert disk.groups == [1, 1, 1, 200, 2, 1]
         await writer.close()
 
     asyncio.run(story())

@@ -10,7 +10,7 @@ import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from stellwerk.app.attempts import FailedAttempts, TooManyAttempts
+from stellwerk.app.attempts import FailedAttempts, TooManyAttempts, subscriber
 from stellwerk.app.ports import Account, Clock, DecidingStore
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ class Accounts:
         """The account, or None for an unknown name or a wrong password, which takes as long. ``client``: the address
         that asks, so that nobody locks out others by failing in their name. Raises `TooManyAttempts`."""
         name = name.strip().lower()
-        key = f"{client} {name[:200]}"
+        key = f"{subscriber(client)} {name[:200]}"
         if self._waiting >= MOST_WAITING:
             raise TooManyAttempts(1)
         self._waiting += 1

@@ -1,7 +1,8 @@
 """What people change of a device that exists: labels, what they know of it, its key (contract Device to Cloud §6.5,
 §8.1, §9). A change holds for the device's next message, and for its next datagram."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 LONGEST_LABEL: Final = 1000
 MOST_LABELS: Final = 200
+"""Uplink properties among them go into the journal with every message."""
 
 Relabel = Callable[[DeviceId, tuple[str, ...]], None]
 
@@ -63,6 +65,8 @@ class Devices:
         self._link = link
         self._listener = listener
         self._relabel = relabel
+        # What is changed is read before: one after the other, or the second takes back what the first one wrote.
+        self._turn = asyncio.Lock()
 
     async def set_labels(self, device: DeviceRecord, labels: tuple[str, ...]) -> DeviceRecord:
         """Replace the labels that are not the server's own; uplink properties among them go with every message from now
@@ -74,20 +78,46 @@ class Devices:
         log.info("device.labels_changed", tenant=device.tenant, device=device.name, count=len(changed.labels))
         return changed
 
-    async def set_info(self, device: DeviceRecord, info: Mapping[str, str]) -> DeviceRecord:
-        """Replace what people say the device is; what it reports itself stays. Raises `DeviceGone`."""
+    async def give_info(self, device: DeviceRecord, info: Mapping[str, str]) -> DeviceRecord:
+        """What people say the device is, where nobody said anything. Raises `AlreadyExists`, `DeviceGone`."""
+        async with self._turn:
+            if (await self._current(device)).device_info:
+                raise AlreadyExists("resource name", "device-info")
+            return await self._store_info(device, info)
+
+    async def change_info(self, device: DeviceRecord, info: Mapping[str, str | None]) -> DeviceRecord:
+        """Change some of what people say the device is; None takes an attribute away. What it reports itself stays.
+        Raises `DeviceGone`."""
+        async with self._turn:
+            merged = {**dict((await self._current(device)).device_info), **info}
+            kept = {name: value for name, value in merged.items() if value is not None}
+            return await self._store_info(device, kept)
+
+    async def remove_info(self, device: DeviceRecord) -> DeviceRecord:
+        """Forget what people say the device is. Raises `DeviceGone`."""
+        async with self._turn:
+            return await self._store_info(device, {})
+
+    async def _store_info(self, device: DeviceRecord, info: Mapping[str, str]) -> DeviceRecord:
         change = DeviceChange(self._clock.wall_ms(), device_info=tuple(info.items()))
         changed = self._kept(device, await self._store.change_device(device.device_id, change))
         log.info("device.info_changed", tenant=device.tenant, device=device.name, attributes=[*info])
         return changed
 
+    async def _current(self, device: DeviceRecord) -> DeviceRecord:
+        found = await self._store.device(device.device_id)
+        if found is None:
+            raise DeviceGone(device.name)
+        return found
+
     async def give_credential(self, device: DeviceRecord, credential: Credential) -> DeviceRecord:
         """A key for a device that has none: from now on it may not come without. Raises `AlreadyExists` where it has
         one, or where another device has that identity; `BadCredential`, `DeviceGone`."""
-        if await self._store.credential_of(device.device_id) is not None:
-            raise AlreadyExists("resource name", "credentials")
-        now_ms = self._clock.wall_ms()
-        return await self._set_key(device, replace(credential, created_ms=now_ms, modified_ms=now_ms))
+        async with self._turn:
+            if await self._store.credential_of(device.device_id) is not None:
+                raise AlreadyExists("resource name", "credentials")
+            now_ms = self._clock.wall_ms()
+            return await self._set_key(device, replace(credential, created_ms=now_ms, modified_ms=now_ms))
 
     async def change_credential(
         self,
@@ -99,23 +129,25 @@ class Devices:
     ) -> DeviceRecord:
         """Another identity, another key, or both. Raises `NoCredential`, `AlreadyExists`, `BadCredential`,
         `DeviceGone`."""
-        known = await self._store.credential_of(device.device_id)
-        if known is None:
-            raise NoCredential(device.name)
-        changed = replace(
-            known,
-            identity=known.identity if identity is None else identity,
-            secret=known.secret if secret is None else secret,
-            description=known.description if description is None else description,
-            modified_ms=self._clock.wall_ms(),
-        )
-        return await self._set_key(device, changed)
+        async with self._turn:
+            known = await self._store.credential_of(device.device_id)
+            if known is None:
+                raise NoCredential(device.name)
+            changed = replace(
+                known,
+                identity=known.identity if identity is None else identity,
+                secret=known.secret if secret is None else secret,
+                description=known.description if description is None else description,
+                modified_ms=self._clock.wall_ms(),
+            )
+            return await self._set_key(device, changed)
 
     async def remove_credential(self, device: DeviceRecord) -> DeviceRecord:
         """Take the key away: the device may come without. Raises `NoCredential`, `DeviceGone`."""
-        if await self._store.credential_of(device.device_id) is None:
-            raise NoCredential(device.name)
-        return await self._store_key(device, None)
+        async with self._turn:
+            if await self._store.credential_of(device.device_id) is None:
+                raise NoCredential(device.name)
+            return await self._store_key(device, None)
 
     async def _set_key(self, device: DeviceRecord, credential: Credential) -> DeviceRecord:
         check_identity(credential.identity)
@@ -173,11 +205,11 @@ class Devices:
         return changed
 
 
-def check_labels(labels: tuple[str, ...]) -> None:
+def check_labels(labels: Sequence[str]) -> None:
     """Raises `BadLabels`."""
     if len(labels) > MOST_LABELS:
         raise BadLabels(f"a node has {MOST_LABELS} labels at most, these are {len(labels)}")
     if any(len(each) > LONGEST_LABEL for each in labels):
         raise BadLabels(f"a label has {LONGEST_LABEL} characters at most")
     if any(map(is_key, labels)):
-        raise BadLabels("a label is for all to read; keys belong in credentials (m2m:crds)")
+        raise BadLabels("a label is for all to read; keys belong in credentials (m2m:crds, nodeCredentials)")

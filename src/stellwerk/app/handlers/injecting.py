@@ -37,7 +37,9 @@ class Injecting:
         self._clock = clock
         self._projected = projected or Projected(projection)
         self._names: set[tuple[DeviceId, str]] = set()
-        """Names that are on their way into the container, where no look into it finds them yet."""
+        """Names that are on their way into the journal."""
+        self._stored: dict[tuple[DeviceId, str], int] = {}
+        """Names that are in the journal, and where; no look into the container finds them before they are projected."""
 
     async def inject(
         self,
@@ -58,7 +60,8 @@ class Injecting:
             raise AlreadyExists("resource name", name)
         self._names.add(key)
         try:
-            if await self._projection.find_received(device.device_id, name=name) is not None:
+            await self._forget_projected()
+            if key in self._stored or await self._projection.find_received(device.device_id, name=name) is not None:
                 raise AlreadyExists("resource name", name)
             return await self._inject(device, name, content, content_info, creator, labels)
         finally:
@@ -72,6 +75,11 @@ class Injecting:
         seq = await commit(self._store, (entry,), ())
         log.info("message.removed", device=device.name, message=message.resource_name)
         await self._projected.reached(seq, "the removal is stored")
+
+    async def _forget_projected(self) -> None:
+        if self._stored:
+            projected = await self._projection.projected_seq()
+            self._stored = {key: seq for key, seq in self._stored.items() if seq > projected}
 
     async def _inject(
         self,
@@ -94,7 +102,11 @@ class Injecting:
             detail=creator,
         )
         seq = await commit(self._store, (entry,), ())
+        if name:
+            # Until it is seen to be projected: a projector that stands still lets nobody wait that long.
+            self._stored[device.device_id, name] = seq
         await self._projected.reached(seq, _STORED)
+        self._stored.pop((device.device_id, name), None)
         found = await self._projection.find_received(device.device_id, seq=seq)
         if found is None:
             raise PushedOut

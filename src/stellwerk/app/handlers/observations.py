@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 FIRST_HANDLE: Final = 1 << 48
 """Handles of re-observes start here; those of commands are their row ids."""
+_NONE: Final[dict[Path, WantedObservation]] = {}
+"""What is wanted of nearly every device, one for all of them; never changed."""
 _WORTH_ANOTHER_TRY: Final = ("timeout", "refused")
 """A lost datagram or a bound of ours says nothing of what the device would answer."""
 
@@ -67,9 +69,9 @@ class Observations:
         at_ms = self._clock.wall_ms()
         token = self._link.draw_token()
         wanted = WantedObservation(device_id, path, token, None, (), labels, at_ms)
-        before = await self._wanted_of(device_id)
+        await self._wanted_of(device_id)
         await commit(self._store, (), (PutObservation(wanted),))
-        old = before.get(path)
+        old = self.of(device_id, path)
         # Forgotten meanwhile where the registration ended.
         await self._wanted_of(device_id)
         self._keep(wanted)
@@ -340,12 +342,14 @@ class Observations:
         return self._by_device[device_id]
 
     def _load(self, device_id: DeviceId, stored: Iterable[WantedObservation]) -> None:
-        self._by_device[device_id] = {}
+        self._by_device[device_id] = _NONE
         for each in stored:
             self._keep(each)
 
     def _keep(self, wanted: WantedObservation) -> None:
         of_device = self._by_device[wanted.device_id]
+        if of_device is _NONE:
+            of_device = self._by_device[wanted.device_id] = {}
         old = of_device.get(wanted.path)
         if old is not None:
             self._by_token.pop(old.token, None)

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import structlog
 
 from stellwerk.app.credentials import WITHHELD, is_key, parse_credentials, without_keys
+from stellwerk.app.handlers.devices import check_labels
 from stellwerk.app.ports import AlreadyExists, Clock, DecidingStore, NewDevice, TreeResource
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import UserError
@@ -57,6 +58,11 @@ _SECRETIVE = re.compile(r"cred|psk|secret|key|passw", re.IGNORECASE)
 device without a key, and store the key for all to read."""
 _LISTS: Final = frozenset({"dlb", "ptl"})
 _INFO_OF_THE_RESOURCE: Final = frozenset({"rn", "mgd", "ty", "ri", "pi", "ct", "lt", "et", "lbl", "st", "cr", "acpi"})
+
+MOST_ITEMS: Final = 10_000
+"""Devices in one request; what is said of each, the stored request and its answer hold."""
+LONGEST_INFO: Final = 2048
+_LONGEST_ICCID: Final = 64
 
 SLICE: Final = 16
 """Items that are worked off together: few enough for a transaction of a few milliseconds (design §5)."""
@@ -254,9 +260,9 @@ def check_item(item: Item, now_ms: int, allow_nosec: bool = True) -> NewDevice:
     name, node_id = _names(fields)
     profile = _text(fields, "profe", "profile")
     if profile.lower() in _FOREIGN_PROFILES:
-        raise BadItem(f"profile {profile!r} is not supported by this server; SCS-LwM2M is")
+        raise BadItem(f"profile {_shown(profile)!r} is not supported by this server; SCS-LwM2M is")
     if profile.lower() not in PROFILES:
-        raise BadItem(f"unknown profile {profile[:60]!r}; write SCS-LwM2M")
+        raise BadItem(f"unknown profile {_shown(profile)!r}; write SCS-LwM2M")
     for member in fields.keys() - _MEMBERS:
         if _SECRETIVE.search(member):
             raise BadItem(f"unknown member {member[:40]!r}; keys belong in nodeCredentials (nCr)")
@@ -265,13 +271,12 @@ def check_item(item: Item, now_ms: int, allow_nosec: bool = True) -> NewDevice:
         raise BadItem("devices without a key are not allowed here; add nodeCredentials (nCr): psk-id: and psk:")
     credential = parse_credentials(texts, now_ms) if texts else None
     if groups := _texts(fields, "nDGr", "nodeDeviceGroups"):
-        raise BadItem(f"unknown device group {groups[0][:60]!r}")
+        raise BadItem(f"unknown device group {_shown(groups[0])!r}")
     labels = [*_texts(fields, "lbl", "labels"), f"profile:{profile}"]
-    if any(map(is_key, labels)):
-        raise BadItem("a label is for all to read; keys belong in nodeCredentials (nCr)")
+    check_labels(labels)
     iccid = fields.get("ICCID")
     if iccid is not None:
-        if not isinstance(iccid, str) or not iccid.strip():
+        if not isinstance(iccid, str) or not 1 <= len(iccid.strip()) <= _LONGEST_ICCID or is_key(iccid):
             raise BadItem("ICCID is a text of digits")
         labels.append(f"ICCID:{iccid.strip()}")
     return NewDevice(name, node_id, tuple(labels), profile, check_info(fields.get("ndvi")), now_ms, credential)
@@ -287,6 +292,8 @@ def _names(fields: dict[str, Any]) -> tuple[str, str]:
     node_id = _text(fields, "ni", "nodeID")
     if not _NODE_ID.fullmatch(node_id):
         raise BadItem("nodeID (ni) takes 1 to 255 visible ASCII characters, for example urn:gsma:imei:350000000000001")
+    if is_key(name) or is_key(node_id):
+        raise BadItem("names are for all to read; keys belong in nodeCredentials (nCr)")
     return name, node_id
 
 
@@ -310,6 +317,8 @@ def check_info(info: Any) -> tuple[tuple[str, str], ...]:
             value = " ".join(value)
         if not isinstance(value, str):
             raise BadItem(f"nodeDeviceInfo attribute {name!r} is a text")
+        if len(value) > LONGEST_INFO:
+            raise BadItem(f"nodeDeviceInfo attribute {name!r} has {LONGEST_INFO} characters at most")
         if is_key(value):
             raise BadItem(f"nodeDeviceInfo attribute {name!r} is for all to read; keys belong in credentials")
         pairs.append((name, value))
@@ -340,9 +349,14 @@ def _texts(fields: dict[str, Any], name: str, full: str) -> list[str]:
     return value
 
 
+def _shown(text: str) -> str:
+    """What may be repeated of a text, since answers are kept for all to read."""
+    return WITHHELD if is_key(text) else text[:60]
+
+
 def _describe(position: int, item: Item) -> str:
     name = (item.get("noRNe") or item.get("ni")) if isinstance(item, dict) else None
-    return f"item {position} ({name[:60]})" if isinstance(name, str) and name else f"item {position}"
+    return f"item {position} ({_shown(name)})" if isinstance(name, str) and name else f"item {position}"
 
 
 def _without_secrets(item: Item) -> Item:

@@ -25,6 +25,7 @@ from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.core.instant import Instant
+from stellwerk.core.sharing import share
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import DEFAULT_LIFETIME_S, Registration
 from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
@@ -194,17 +195,19 @@ class Registering:
         types: DeviceTypes,
     ) -> Registration:
         now_ms = self._clock.lifetime_ms()
-        assert parameters.endpoint_name is not None
+        endpoint_name = parameters.endpoint_name
+        assert endpoint_name is not None
+        lifetime_s = DEFAULT_LIFETIME_S if parameters.lifetime_s is None else parameters.lifetime_s
         return Registration(
             location=self._entropy.take(8).hex(),
             device_id=record.device_id,
-            endpoint_name=parameters.endpoint_name,
+            endpoint_name=endpoint_name,
             peer=peer,
-            version=parameters.version,
-            lifetime_s=DEFAULT_LIFETIME_S if parameters.lifetime_s is None else parameters.lifetime_s,
-            binding=parameters.binding,
+            version=share(parameters.version),
+            lifetime_s=share(lifetime_s),
+            binding=share(parameters.binding),
             queue_mode=parameters.queue_mode,
-            body=body,
+            body=share(body),
             objects=objects,
             types=types,
             registered_ms=now_ms,

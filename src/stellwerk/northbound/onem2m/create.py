@@ -8,7 +8,7 @@ from stellwerk.app.credentials import BadCredential
 from stellwerk.app.handlers.applications import AlreadyRegistered, NameReserved, TooManyApplications
 from stellwerk.app.handlers.devices import DeviceGone
 from stellwerk.app.handlers.injecting import PushedOut
-from stellwerk.app.handlers.provisioning import CREATE, REMOVE, REQUEST_DEFINITION, ProvisioningOrder
+from stellwerk.app.handlers.provisioning import CREATE, MOST_ITEMS, REMOVE, REQUEST_DEFINITION, ProvisioningOrder
 from stellwerk.app.ports import AlreadyExists, ContainerFull
 from stellwerk.app.projected import NotReadableYet
 from stellwerk.northbound.onem2m import applications, management, resources
@@ -213,6 +213,9 @@ async def _post_provisioning(scope: Scope, request: Request) -> Resource:
     items = attributes.get("reqLt")
     if not isinstance(items, list) or not items:
         raise Refusal(Rsc.BAD_REQUEST, f"reqLt has to list at least one device; send {_REQUEST_SHAPE}")
+    if len(items) > MOST_ITEMS:
+        text = f"reqLt lists {len(items)} devices, {MOST_ITEMS} is the most; send several requests"
+        raise Refusal(Rsc.BAD_REQUEST, text)
     order = ProvisioningOrder(
         tenant_id=scope.tenant_id,
         operation=operation,
@@ -244,9 +247,8 @@ async def _post_below_node(scope: Scope, device_name: str, wanted: int, request:
         management.check_identity_of(attributes, DEVICE_INFO)
         creator(request, attributes)
         info = management.wanted_info(attributes)
-        if device.device_info:
-            raise AlreadyExists("resource name", DEVICE_INFO)
-        await scope.services.devices.set_info(device, info)
+        given = {name: value for name, value in info.items() if value is not None}
+        await scope.services.devices.give_info(device, given)
         return await read(scope, DeviceInfo(device_name), request.strict)
     raise management.not_there(envelope)
 

@@ -43,7 +43,7 @@ async def delete(scope: Scope, target: Target, request: Request) -> None:
                 await services.devices.remove_credential(await scope.device(name))
             case DeviceInfo(name):
                 # What the device reports itself stays; only what people wrote goes.
-                await services.devices.set_info(await scope.device(name), {})
+                await services.devices.remove_info(await scope.device(name))
             case Application(name):
                 await _delete_application(scope, name, request)
             case Flex(parent, name) if parent in BINS:

@@ -1,6 +1,5 @@
 """Management objects below a node that people write: ``credentials`` and ``device-info`` (contract §6.5, §9)."""
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from stellwerk.app.handlers.provisioning import BadItem, check_info
@@ -66,18 +65,14 @@ def wanted_parts(attributes: dict[str, Any]) -> dict[str, str]:
     return parts
 
 
-def wanted_info(attributes: dict[str, Any], known: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
-    """Attributes of ``device-info``: those of ``known``, as ``attributes`` changes them; what is null or empty goes.
-    Raises `Refusal`."""
-    info = dict(known)
-    for name, value in attributes.items():
-        if value in (None, "", []):
-            info.pop(name, None)
+def wanted_info(attributes: dict[str, Any]) -> dict[str, str | None]:
+    """Attributes of ``device-info`` as they are to be; None for what is to go, since it is null or empty. Raises
+    `Refusal`."""
+    wanted = {name: value for name, value in attributes.items() if name in INFO_CHANGEABLE}
     try:
-        info |= dict(check_info({name: attributes[name] for name in attributes if name in INFO_CHANGEABLE}))
+        return {**dict.fromkeys(wanted), **dict(check_info(wanted))}
     except BadItem as error:
         raise Refusal(Rsc.BAD_REQUEST, str(error)) from None
-    return info
 
 
 def not_there(envelope: str) -> Refusal:

@@ -56,7 +56,7 @@ async def read(scope: Scope, target: Target, strict: bool) -> Resource:
         case Bin(path):
             return resources.bin_container(tenant, path)
         case Flex() | Application() | Stored():
-            return resources.stored(tenant, await stored(scope, target))
+            return resources.stored(tenant, await stored(scope, target), scope.role == "rw")
         case Communication():
             return resources.communication(tenant)
         case DeviceContainer(name):
@@ -248,7 +248,11 @@ def _written(scope: Scope, parent: Item) -> Page:
         nonlocal key
         key = key or await store_key(scope, parent.target)
         found = await scope.services.deciding.resources(scope.tenant_id, key, limit, offset)
-        return [Item(_child(parent.target, key, each), resources.stored(scope.tenant, each), parent) for each in found]
+        may_write = scope.role == "rw"
+        return [
+            Item(_child(parent.target, key, each), resources.stored(scope.tenant, each, may_write), parent)
+            for each in found
+        ]
 
     return page
 

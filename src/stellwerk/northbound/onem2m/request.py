@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from stellwerk.app.handlers.devices import LONGEST_LABEL, MOST_LABELS
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc
 from stellwerk.northbound.onem2m.names import (
     CIN,
@@ -32,7 +33,8 @@ _FULL_BY_DEFAULT: Final = frozenset({CIN, MGMT_OBJ, NOD})
 _MEDIA_TYPES: Final = frozenset({"application/json", "application/vnd.onem2m-res+json"})
 _RESOURCE_NAME = re.compile(r"[0-9A-Za-z._~:@-]{1,255}")
 _TIMESTAMP = re.compile(r"([0-9]{8}T[0-9]{6})(?:,([0-9]{1,6}))?")
-_VIRTUAL_NAMES: Final = frozenset({"la", "ol", "fopt"})
+# The last two never arrive: clients and proxies take them out of an address.
+_NO_NAMES: Final = frozenset({"la", "ol", "fopt", ".", ".."})
 _READ_ONLY: Final = frozenset({"ty", "ri", "pi", "ct", "lt", "st", "cs"})
 
 
@@ -248,9 +250,10 @@ def wanted_name(attributes: dict[str, Any]) -> str | None:
     name = attributes.get("rn")
     if name is None:
         return None
-    if not isinstance(name, str) or not _RESOURCE_NAME.fullmatch(name) or name in _VIRTUAL_NAMES:
+    if not isinstance(name, str) or not _RESOURCE_NAME.fullmatch(name) or name in _NO_NAMES:
         raise Refusal(
-            Rsc.BAD_REQUEST, "rn takes 1 to 255 of the characters 0-9 A-Z a-z . _ ~ : @ - and is not la, ol or fopt"
+            Rsc.BAD_REQUEST,
+            "rn takes 1 to 255 of the characters 0-9 A-Z a-z . _ ~ : @ - and is not la, ol, fopt, . or ..",
         )
     return name
 
@@ -262,6 +265,9 @@ def wanted_labels(attributes: dict[str, Any]) -> tuple[str, ...]:
         return ()
     if not isinstance(labels, list) or not all(isinstance(each, str) for each in labels):
         raise Refusal(Rsc.BAD_REQUEST, 'lbl is a list of texts, like ["key:value"]')
+    if len(labels) > MOST_LABELS or any(len(each) > LONGEST_LABEL for each in labels):
+        text = f"lbl has {MOST_LABELS} labels at most, each of at most {LONGEST_LABEL} characters"
+        raise Refusal(Rsc.BAD_REQUEST, text)
     return tuple(labels)
 
 

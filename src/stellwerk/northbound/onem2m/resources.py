@@ -137,13 +137,16 @@ def communication(tenant: str) -> Resource:
     return bin_container(tenant, COMMUNICATION)
 
 
-def stored(tenant: str, resource: TreeResource) -> Resource:
-    """What people or the platform wrote, as the store keeps it: AE, flexContainer, subscription and the like."""
+def stored(tenant: str, resource: TreeResource, with_secrets: bool = True) -> Resource:
+    """What people or the platform wrote, as the store keeps it: AE, flexContainer, subscription and the like. Headers
+    for calls to an application hold its passwords: they are for those who may write, as keys of devices are (§6.5)."""
     attributes: dict[str, Any] = {}
     if resource.resource_type == AE:
         # Shown as null where it is not set (§5.3).
         attributes["poa"] = None
     attributes |= resource.attributes
+    if not with_secrets:
+        attributes.pop("poah", None)
     if resource.labels:
         attributes["lbl"] = list(resource.labels)
     attributes["ty"] = resource.resource_type

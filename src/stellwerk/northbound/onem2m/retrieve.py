@@ -1,6 +1,7 @@
 """GET: a resource, what is below it, or references to that (contract §4.3, §4.4)."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,8 +26,18 @@ from stellwerk.northbound.onem2m.tree import Message, Target, path_of
 MOST_LOOKED_AT: Final = 100_000
 """Resources that one request may look at to find those it wants."""
 
-_PAGE: Final = 200
-"""Resources that are read in one go; between two of them others have their turn."""
+_PAGE: Final = 100
+"""Resources that are read in one go."""
+_TURN: Final = 8
+"""Resources that are looked at in one go, a few milliseconds: the loop that answers devices is the same, and stores
+read without giving way."""
+
+LONG: Final = 1000
+"""A search that looked at so many goes on when no other long one does: many that give way take all the turns too."""
+LARGEST_ANSWER: Final = 16_000_000
+"""Bytes of what is found, roughly, after which a list is partial."""
+_OF_AN_ENTRY: Final = 100
+"""Bytes that an entry of a listed attribute may have, as a guess."""
 
 _OF_RETRIEVE: Final = frozenset(
     {ATTRIBUTES_ONLY, ATTRIBUTES_AND_CHILDREN, ATTRIBUTES_AND_REFERENCES, REFERENCES, CHILDREN_ONLY}
@@ -99,7 +110,10 @@ class _Search:
         self._found: list[Item] = []
         self._room = query.limit + 1
         """One more than is shown, to see whether the list goes on."""
+        self._bytes = 0
+        self._is_cut = False
         self._looked_at = 0
+        self._is_long = False
         self._wanted = query.filter.needed_types
         # A standards client means the whole tree unless it says otherwise; so does everybody who discovers (TS-0004).
         default = _ANY_LEVEL if strict or query.discovery or query.rcn == DISCOVERED else 1
@@ -107,12 +121,20 @@ class _Search:
 
     async def below(self, root: Item) -> tuple[list[Item], int | None]:
         """The resources that are wanted, and the offset of the next page if there is one."""
+        try:
+            return await self._below(root)
+        finally:
+            if self._is_long:
+                self._scope.services.long_searches.release()
+
+    async def _below(self, root: Item) -> tuple[list[Item], int | None]:
         await self._descend(root, 1)
         limit = self._query.limit
-        found, goes_on = self._found[:limit], len(self._found) > limit
+        found, goes_on = self._found[:limit], self._is_cut or len(self._found) > limit
+        next_offset = self._query.offset + len(found) if goes_on else None
         if self._query.relative:
             found = [each for item in found if (each := await self._relative(item)) is not None]
-        return found, self._query.offset + limit if goes_on else None
+        return found, next_offset
 
     async def _descend(self, parent: Item, level: int) -> None:
         every = await sources(self._scope, parent, self._strict)
@@ -133,7 +155,15 @@ class _Search:
         if source.count is not None and self._skip >= source.count:
             self._skip -= source.count
             return
-        self._found.extend(await source.page(self._room - len(self._found), self._skip))
+        # Messages come newest first: between two pages a new one would show another twice.
+        most = self._room if source.count is not None else _PAGE
+        while (wanted := min(self._room - len(self._found), most)) > 0:
+            page = await source.page(wanted, self._skip)
+            self._add(page)
+            self._skip += len(page)
+            if len(page) < wanted or self._is_cut:
+                break
+            await asyncio.sleep(0)
         self._skip = 0
 
     async def _look_through(self, parent: Item, source: Source, level: int) -> None:
@@ -141,15 +171,12 @@ class _Search:
         while True:
             page = await source.page(_PAGE, offset)
             for item in page:
-                self._looked_at += 1
-                if self._looked_at > MOST_LOOKED_AT:
-                    text = f"more than {MOST_LOOKED_AT} resources would have to be looked at; ask below one resource"
-                    raise Refusal(Rsc.NOT_ACCEPTABLE, f"{text}, or for a type with ty")
+                await self._give_way()
                 if self._query.filter.matches(item.resource, parent.resource):
                     if self._skip:
                         self._skip -= 1
                     else:
-                        self._found.append(item)
+                        self._add([item])
                 if len(self._found) < self._room and level < self._deepest and may_hold(item.target, self._wanted):
                     await self._descend(item, level + 1)
                 if len(self._found) >= self._room:
@@ -157,15 +184,42 @@ class _Search:
             if len(page) < _PAGE:
                 return
             offset += _PAGE
+
+    def _add(self, items: Sequence[Item]) -> None:
+        """As many of ``items`` as an answer holds."""
+        for item in items:
+            self._found.append(item)
+            self._bytes += _size(item.resource)
+            if self._bytes > LARGEST_ANSWER:
+                self._is_cut, self._room = True, len(self._found)
+                return
+
+    async def _give_way(self) -> None:
+        self._looked_at += 1
+        if self._looked_at == LONG:
+            await self._scope.services.long_searches.acquire()
+            self._is_long = True
+        if self._looked_at > MOST_LOOKED_AT:
+            text = f"more than {MOST_LOOKED_AT} resources would have to be looked at; ask below one resource"
+            raise Refusal(Rsc.NOT_ACCEPTABLE, f"{text}, or for a type with ty")
+        if self._looked_at % _TURN == 0:
             await asyncio.sleep(0)
 
     async def _relative(self, item: Item) -> Item | None:
         """What ``arp`` means below ``item``, if it is there."""
+        await self._give_way()
         try:
             target = await locate(self._scope, (*path_of(item.target), *self._query.relative))
             return Item(target, await read(self._scope, target, self._strict))
         except Refusal:
             return None
+
+
+def _size(resource: Resource) -> int:
+    size = resource.attributes.get("cs")
+    if isinstance(size, int):
+        return size
+    return sum(_OF_AN_ENTRY * len(each) for each in resource.attributes.values() if isinstance(each, list))
 
 
 def _nested(root: Item, found: list[Item], children_only: bool, strict: bool) -> Resource:

@@ -102,7 +102,7 @@ async def _update_info(scope: Scope, name: str, request: Request) -> frozenset[s
     if envelope != management.INFO_ENVELOPE:
         raise Refusal(Rsc.BAD_REQUEST, f"{envelope} does not change device-info; send {management.INFO_SHAPE}")
     changes = wanted_changes(request, attributes, management.INFO_CHANGEABLE)
-    await scope.services.devices.set_info(device, management.wanted_info(changes, device.device_info))
+    await scope.services.devices.change_info(device, management.wanted_info(changes))
     return frozenset(changes)
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -18,10 +19,14 @@ _STATE: Final = (
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[str, str, int]]).decode
 _TABLES: Final = ("device_state", "device_model", "current_value", "value_history", "received_message", "device_log")
-_PUT_CURRENT: Final = (
-    "INSERT INTO current_value(device_id,path,value,time_ms,seq) VALUES (?,?,?,?,?) "
+_CURRENT_AT_ONCE: Final = 100
+"""Rows of ``current_value`` in one statement: half the time of as many statements. (Rows that are only inserted take
+twice the time in this way.)"""
+_PUT_CURRENT, _PUT_MANY_CURRENT = (
+    f"INSERT INTO current_value(device_id,path,value,time_ms,seq) VALUES {','.join(['(?,?,?,?,?)'] * rows)} "
     "ON CONFLICT(device_id,path) DO UPDATE SET value=excluded.value,time_ms=excluded.time_ms,seq=excluded.seq "
     "WHERE (excluded.time_ms,excluded.seq)>=(time_ms,seq)"
+    for rows in (1, _CURRENT_AT_ONCE)
 )
 _PUT_HISTORY: Final = "INSERT INTO value_history(device_id,newest_ms,seq,oldest_ms,packed) VALUES (?,?,?,?,?)"
 _SWEEP_EVERY: Final = 64
@@ -62,8 +67,7 @@ def write_slice(connection: sqlite3.Connection, made: Slice, limits: Limits, his
                     "DELETE FROM value_history WHERE device_id=? AND newest_ms<?",
                     (device_id, newest_ms - history_keep_ms),
                 )
-        current = made.current
-        connection.executemany(_PUT_CURRENT, [(*key, *current[key]) for key in sorted(current)])
+        _write_current(connection, made)
     if made.log:
         _write_log(connection, made)
     if made.shadows:
@@ -101,6 +105,15 @@ def remove_device(connection: sqlite3.Connection, device_id: int) -> None:
     """All that was projected of a device."""
     for table in _TABLES:
         connection.execute(f"DELETE FROM {table} WHERE device_id=?", (device_id,))
+
+
+def _write_current(connection: sqlite3.Connection, made: Slice) -> None:
+    current = made.current
+    written = [(*key, *current[key]) for key in sorted(current)]
+    whole = len(written) - len(written) % _CURRENT_AT_ONCE
+    for start in range(0, whole, _CURRENT_AT_ONCE):
+        connection.execute(_PUT_MANY_CURRENT, list(chain.from_iterable(written[start : start + _CURRENT_AT_ONCE])))
+    connection.executemany(_PUT_CURRENT, written[whole:])
 
 
 def _write_messages(connection: sqlite3.Connection, made: Slice, limits: Limits) -> None:

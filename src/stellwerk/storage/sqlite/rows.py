@@ -10,6 +10,7 @@ import msgspec
 from stellwerk.app.operation_record import decode_operation
 from stellwerk.app.ports import MessageRecord, TreeResource
 from stellwerk.core.ids import DeviceId, TenantId, decode_peer, encode_peer
+from stellwerk.core.sharing import share
 from stellwerk.device.command import Command, Step
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import DeviceRecord
@@ -83,14 +84,15 @@ def device_from(row: Row) -> DeviceRecord:
     return DeviceRecord(
         DeviceId(device_id),
         TenantId(tenant_id),
-        tenant,
+        share(tenant),
         name,
-        node_id,
+        # As good as every text in here is held once for each device otherwise.
+        name if node_id == name else node_id,
         labels_of(labels),
-        profile,
+        share(profile),
         created,
-        modified,
-        security,
+        created if modified == created else modified,
+        share(security),
         _decode_pairs(info),
     )
 
@@ -145,9 +147,9 @@ def registration_from(row: Row, updated_ms: int, model: Model) -> Registration:
         DeviceId(device_id),
         endpoint_name,
         decode_peer(peer),
-        version,
-        lifetime_s,
-        binding,
+        share(version),
+        share(lifetime_s),
+        share(binding),
         bool(queue_mode),
         body,
         objects,

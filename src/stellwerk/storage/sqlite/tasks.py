@@ -37,6 +37,17 @@ def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: Tenan
         raise AlreadyExists("device name", device.name)
     if _exists(connection, "SELECT 1 FROM device WHERE node_id=?", (device.node_id,)):
         raise AlreadyExists("node ID", device.node_id)
+    aliases = endpoint_aliases(device.node_id, device.name)
+    for alias, rank in aliases:
+        before = (
+            "SELECT 1 FROM device_alias a JOIN device d ON d.id=a.device_id WHERE a.alias=? AND a.rank>? "
+            "AND d.tenant_id<>?"
+        )
+        if _exists(connection, before, (alias, rank, tenant_id)):
+            raise AlreadyExists("endpoint name", alias)
+    below = "SELECT 1 FROM tree_resource WHERE tenant_id=? AND parent=? AND resource_name=?"
+    if _exists(connection, below, (tenant_id, tenant, device.name)):
+        raise AlreadyExists("resource name", device.name)
     cursor = connection.execute(
         "INSERT INTO device(tenant_id,name,node_id,labels,profile,security,device_info,created_ms,modified_ms,"
         "resource_key) VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -59,7 +70,7 @@ def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: Tenan
         _put_credential(connection, vault, device_id, device.credential)
     connection.executemany(
         "INSERT INTO device_alias(alias,rank,device_id) VALUES (?,?,?)",
-        [(alias, rank, device_id) for alias, rank in endpoint_aliases(device.node_id, device.name)],
+        [(alias, rank, device_id) for alias, rank in aliases],
     )
     record = _device(connection, device_id)
     assert record is not None

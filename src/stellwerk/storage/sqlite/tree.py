@@ -126,6 +126,9 @@ def _create(connection: sqlite3.Connection, resource: TreeResource) -> None:
     taken = "SELECT 1 FROM tree_resource WHERE tenant_id=? AND parent=? AND resource_name=?"
     if connection.execute(taken, (resource.tenant_id, resource.parent, resource.resource_name)).fetchall():
         raise AlreadyExists("resource name", resource.resource_name)
+    device = "SELECT 1 FROM device d JOIN tenant t ON t.id=d.tenant_id WHERE d.tenant_id=? AND t.name=? AND d.name=?"
+    if connection.execute(device, (resource.tenant_id, resource.parent, resource.resource_name)).fetchall():
+        raise AlreadyExists("resource name", resource.resource_name)
     connection.execute(
         f"INSERT INTO tree_resource({rows.TREE_RESOURCE}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
         rows.tree_resource_row(resource),

@@ -37,6 +37,13 @@ QUEUE_BYTES: Final = 48 * 1024 * 1024
 """Payload that may wait."""
 PROBE_EVERY_S: Final = 1.0
 """While nothing can be written: how often to look whether that is over."""
+GATHER_S: Final = 0.002
+"""Under load, groups start this far apart: each has its price, whatever its size, and an answer may be this much
+later."""
+LOAD_RATE: Final = 1_500
+"""Commits a second that are load; below, nobody waits for company."""
+_LOOK_S: Final = 0.02
+"""How long commits are counted before the rate is judged anew."""
 
 SLOW_WRITE_S: Final = 0.01
 """Rounds that take longer than this on average shall not hold up the loop."""
@@ -124,6 +131,10 @@ class GroupWriter:
         self._writing = 0
         self._busy = False
         self._planned = False
+        self._started = 0.0
+        self._looked = 0.0
+        self._counted = 0
+        self._loaded = False
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -195,6 +206,12 @@ class GroupWriter:
         # At the end of this turn of the loop: all that its datagrams decided goes in one group.
         self._planned = True
         self._idle.clear()
+        if self._loaded and not self._closing:
+            wait_s = self._started + GATHER_S - self._clock()
+            # The loop counts in milliseconds.
+            if wait_s > 0.0005:
+                self._loop.call_later(wait_s, self._dispatch)
+                return
         self._loop.call_soon(self._dispatch)
 
     def _dispatch(self, away: bool = False) -> None:
@@ -208,6 +225,11 @@ class GroupWriter:
             return
         del self._commits[:GROUP]
         del self._tasks[:TASKS_PER_ROUND]
+        self._started = now = self._clock()
+        self._counted += len(commits)
+        if now - self._looked > _LOOK_S:
+            self._loaded = self._counted > LOAD_RATE * (now - self._looked)
+            self._looked, self._counted = now, 0
         self._busy = True
         self._writing = len(commits)
         # Nearly always the group is all that waits.
@@ -233,8 +255,10 @@ class GroupWriter:
         if tasks:
             self._tell_tasks(tasks)
         if not self._planned:
-            # Also with nothing to write: the dispatch is what declares the writer idle.
-            self._plan()
+            if self._commits or self._tasks:
+                self._plan()
+            else:
+                self._idle.set()
 
     def _run(self) -> None:
         """The thread."""

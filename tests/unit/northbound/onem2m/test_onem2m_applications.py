@@ -208,3 +208,21 @@ def test_a_create_answers_the_address_where_it_is_asked_for(world: Any):
     assert both.json()["m2m:rce"]["m2m:ae"]["rn"] == "two"
     none = world.post("?rcn=0", 2, {"m2m:ae": {"rn": "three", "api": "N3"}}, headers={"X-M2M-Origin": "Cthree"})
     assert (none.status_code, none.content) == (201, b"")
+
+
+@pytest.mark.spec("D2C 6.5", "D2C 11")
+def test_passwords_for_calls_to_an_application_are_shown_to_those_who_may_write_alone(world: Any):
+    register(world, poa=["https://example.com/hook"], poah=["Authorization: Basic eDp5"])
+    reader = {"Authorization": "Bearer reader"}
+    for path in ("/myApp", "?rcn=4&ty=2", "?fu=1&rcn=4&ty=2", "/device-group?fu=1&rcn=4"):
+        assert "eDp5" not in world.get(path, headers=reader).text
+    assert world.get("?fu=1&poah=*eDp5", headers=reader).json() == {"m2m:uril": []}
+    assert "eDp5" in world.get("?rcn=4&ty=2").text
+
+
+@pytest.mark.spec("D2C 4.1")
+@pytest.mark.parametrize("labels", [["x"] * 201, ["x" * 1001]])
+def test_labels_have_bounds(world: Any, labels: Any):
+    answer = world.post("", 2, {"m2m:ae": {"rn": "myApp", "api": "N1", "lbl": labels}})
+    assert (answer.status_code, answer.headers["x-m2m-rsc"]) == (400, "4000")
+    assert "at most" in answer.json()["m2m:dbg"]

@@ -82,6 +82,30 @@ def test_two_with_one_name_at_once_are_one_message(world: Any):
     assert "exists already" in str(second)
 
 
+@pytest.mark.spec("D2C 4.4", "D2C 8")
+def test_a_name_that_is_stored_is_taken_also_while_the_projector_stands_still(world: Any):
+    world.device()
+    projection = world.store.projection
+    real = projection.projected_seq, projection.find_received
+
+    async def nothing(*arguments: Any, **more: Any) -> Any:
+        return None
+
+    async def behind() -> int:
+        return 0
+
+    world.services.injecting._projected = Projected(projection, within_s=0.01)
+    projection.projected_seq, projection.find_received = behind, nothing
+    assert inject(world, 1, rn="same").headers["x-m2m-rsc"] == "4008"
+    again = inject(world, 2, rn="same")
+    assert (again.status_code, again.headers["x-m2m-rsc"]) == (409, "4105")
+    projection.projected_seq, projection.find_received = real
+    assert inject(world, 3, rn="same").status_code == 409
+    assert world.call("DELETE", f"{RECEIVED}/same").status_code == 200
+    assert inject(world, 4, rn="same").status_code == 201
+    assert len(world.get(f"{RECEIVED}?rcn=8").json()["m2m:cnt"]["m2m:cin"]) == 1
+
+
 @pytest.mark.spec("D2C 4.4", "D2C 4.5")
 @pytest.mark.parametrize(
     ("attributes", "status", "rsc", "says"),
@@ -91,6 +115,7 @@ def test_two_with_one_name_at_once_are_one_message(world: Any):
         ({}, 400, "4000", "con is missing"),
         ({"con": None}, 400, "4000", "con is missing"),
         ({"con": 1, "rn": "la"}, 400, "4000", "rn"),
+        ({"con": 1, "rn": ".."}, 400, "4000", "rn"),
         ({"con": 1, "cnf": 5}, 400, "4000", "cnf"),
         ({"con": 1, "lbl": [1]}, 400, "4000", "lbl"),
         ({"con": 1, "cr": "CMe"}, 400, "4000", "cr"),

@@ -321,3 +321,39 @@ def test_a_request_that_a_stop_left_half_done_is_finished_after_the_restart(worl
     assert result(world, stored)["geEMe"] == "total: 2, processed: 2, errors: 0"
     assert world.get("/two").status_code == 200
     assert world.run(world.provisioning.resume(world.tenant_id)) == 0
+
+
+@pytest.mark.spec("D2C 6.2")
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"lbl": ["d2c-uplink-property_a:" + "x" * 1000]}, "1000 characters"),
+        ({"lbl": ["x"] * 200}, "200 labels"),
+        ({"ICCID": "8" * 65}, "ICCID"),
+        ({"ndvi": {"man": "x" * 2049}}, "2048 characters"),
+    ],
+)
+def test_what_is_said_of_a_device_has_bounds_since_it_goes_with_every_message(world: Any, more: Any, says: str):
+    outcome = result(world, order(world, item("huge", **more)))
+    assert outcome["resSs"] == 3
+    assert says in outcome["inEMs"][0]
+    assert world.get("/huge").status_code == 404
+
+
+@pytest.mark.spec("D2C 6.1")
+def test_a_request_with_more_devices_than_are_worked_off_at_once_is_refused(world: Any):
+    answer = world.post(REQUEST, 28, {"dtiot:noPRt": {"reqLt": [{}] * 10_001}})
+    assert (answer.status_code, answer.headers["x-m2m-rsc"]) == (400, "4000")
+    assert "10000 is the most" in answer.json()["m2m:dbg"]
+    assert world.get(f"{REQUEST}?rcn=8").json() == {"m2m:cnt": {}}
+
+
+@pytest.mark.spec("D2C 6.1", "D2C 6.5")
+@pytest.mark.parametrize("member", ["ni", "noRNe", "profe", "ICCID", "lbl", "nDGr", "nCr", "ndvi", "psk", "anything"])
+@pytest.mark.parametrize("whole", [str, lambda key: [key], lambda key: {"man": key}, lambda key: [[{"a": key}]]])
+def test_a_key_in_the_wrong_place_is_neither_stored_nor_repeated(world: Any, member: str, whole: Any):
+    misplaced = {**item("wrong"), member: whole("psk:S3CRET")}
+    outcome = order(world, misplaced)
+    assert "S3CRET" not in str(outcome)
+    for path in (f"{RESPONSE}?rcn=8", f"{REQUEST}?rcn=8", "?rcn=4&lvl=9", "?rcn=4&ty=14"):
+        assert "S3CRET" not in world.get(path, headers={"Authorization": "Bearer reader"}).text

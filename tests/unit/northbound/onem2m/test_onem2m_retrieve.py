@@ -1,9 +1,11 @@
 """Retrieving with children, references, filters and pages, and what people wrote."""
 
+import asyncio
 import json
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -462,3 +464,46 @@ def test_a_trailing_slash_is_an_address_of_its_own_for_standards_clients(world: 
     world.device()
     assert world.get("/device001/").status_code == 200
     assert world.get("/device001/", headers=STRICT).status_code == 400
+
+
+@pytest.mark.spec("D2C 4.3")
+def test_an_answer_that_would_be_too_large_is_partial_and_goes_on(world: Any, monkeypatch: Any):
+    monkeypatch.setattr(retrieve, "LARGEST_ANSWER", 2500)
+    for number in range(4):
+        world.device(f"d{number}")
+        world.post(f"/device-communication/d{number}/received-msg", 4, {"m2m:cin": {"con": "x" * 1000}})
+    found: list[str] = []
+    offset: str | None = "0"
+    pages = 0
+    while offset is not None:
+        answer = world.get(f"/device-communication?rcn=8&lvl=3&ty=4&offset={offset}", headers={"fullName": "false"})
+        found += [each["pi"] for each in answer.json()["m2m:cnt"]["m2m:cin"]]
+        offset = answer.headers.get("x-m2m-cto")
+        pages += 1
+    assert len(set(found)) == len(found) == 4
+    assert pages == 2
+
+
+@pytest.mark.spec("D2C 4.3")
+def test_of_two_long_searches_one_waits_and_a_short_one_does_not(world: Any, monkeypatch: Any):
+    monkeypatch.setattr(retrieve, "LONG", 5)
+    for number in range(4):
+        world.device(f"d{number}")
+    turns = world.services.long_searches
+    world.run(turns.acquire())
+
+    async def ask(path: str) -> httpx.Response:
+        headers = {"Authorization": "Bearer writer", "X-M2M-Origin": "CTestApp", "X-M2M-RI": "1"}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://x") as http:
+            return await http.get(f"/onem2m/acme{path}", headers=headers)
+
+    async def story() -> None:
+        long = [asyncio.ensure_future(ask("?fu=1")) for _ in range(2)]
+        assert (await ask("?fu=1&lvl=1&ty=5")).status_code == 200
+        assert (await ask("/d1?fu=1")).status_code == 200
+        assert not any(each.done() for each in long)
+        turns.release()
+        assert [(await each).status_code for each in long] == [200, 200]
+        assert not turns.locked()
+
+    world.run(story())

@@ -1,0 +1,120 @@
+"""Resident memory of the server for each registered device.
+
+    python benchmarks/memory.py [--devices 50000] [--lists 1]
+
+Each device has a socket of its own. The figures are of the server's process alone; the
+projector's are named beside them.
+"""
+
+import argparse
+import resource
+import socket
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import generators
+import reports
+import servers
+from run import scratch
+from servers import Memory
+
+AIM_BYTES = 2048
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--devices", type=int, default=50_000)
+    parser.add_argument("--lists", type=int, action="append", help="how many different object lists they have")
+    parser.add_argument("--settle", type=float, default=5, help="seconds of rest before memory is read")
+    parser.add_argument("--then", nargs="*", default=["update", "send"], help="what they do afterwards, once each")
+    parser.add_argument("--folder")
+    parser.add_argument("--write", metavar="FILE")
+    options = parser.parse_args()
+    rows = []
+    with scratch(options.folder) as folder:
+        load = generators.build("load", folder)
+        for lists in options.lists or [1, 100]:
+            rows.extend(_measure(load, folder / str(lists), lists, options))
+    columns = ("object lists", "state", " resident MiB", " bytes each (USS)", " bytes each (RSS)", " projector MiB")
+    text = "\n\n".join(
+        [
+            f"`{reports.command_line()}`",
+            f"{options.devices:,} registered devices, {options.settle:g} s after the last answer; {reports.machine()}. "
+            f"*bytes each*: what the server's process has more than before the first device, for each of them (aim: "
+            f"below {AIM_BYTES}).",
+            reports.table(columns, rows),
+        ]
+    )
+    reports.publish("memory", text, options.write)
+    return 0
+
+
+class Fleet:
+    """The devices, in as many processes as the limit of open files asks for."""
+
+    def __init__(self, load: generators.Generator, port: int, devices: int, lists: int, stack: ExitStack) -> None:
+        share = min(devices, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100, 16_000)
+        self._devices = devices
+        self._loads = [
+            stack.enter_context(
+                load.started("hold", port, devices=min(share, devices - first), first=first, lists=lists, window=32)
+            )
+            for first in range(0, devices, share)
+        ]
+        for each in self._loads:
+            generators.next_event(each, "registered")
+
+    def order(self, what: str) -> None:
+        """Every device does ``what`` once. Ends the program unless all are answered 2.xx."""
+        for each in self._loads:
+            assert each.stdin is not None
+            each.stdin.write(f"{what}\n")
+            each.stdin.flush()
+        rounds = [generators.next_event(each, "round") for each in self._loads]
+        accepted = sum(each["answered"] - generators.refused(each) for each in rounds)
+        if accepted != self._devices:
+            raise SystemExit(f"bench: {accepted} of {self._devices} devices got a good answer to {what}")
+
+
+def _measure(load: generators.Generator, data_dir: Path, lists: int, options: argparse.Namespace) -> list[list[str]]:
+    rows: list[list[str]] = []
+    port = servers.free_port(socket.SOCK_DGRAM)
+
+    def note(state: str, pid: int, before: Memory | None) -> Memory:
+        servers.catch_up_s(data_dir)
+        time.sleep(options.settle)
+        now = servers.memory(pid)
+        projector = servers.memory(servers.processes(pid)["projector"])
+        each = ["", ""]
+        if before is not None:
+            each = [
+                f"{(now.uss - before.uss) / options.devices:,.0f}",
+                f"{(now.rss - before.rss) / options.devices:,.0f}",
+            ]
+        rows.append([str(lists), state, _mib(now.rss), *each, _mib(projector.rss)])
+        print(rows[-1], file=sys.stderr, flush=True)
+        return now
+
+    with ExitStack() as stack:
+        with servers.stellwerk(data_dir, keep=True, port=port) as server:
+            empty = note("no device", server.pid, None)
+            fleet = Fleet(load, port, options.devices, lists, stack)
+            note("registered", server.pid, empty)
+            for what in options.then:
+                fleet.order(what)
+                note(f"and one {what.capitalize()} each", server.pid, empty)
+        with servers.stellwerk(data_dir, port=port) as server:
+            restarted = note("after a restart", server.pid, None)
+            fleet.order("update")
+            note("and one Update each", server.pid, restarted)
+    return rows
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,212 @@
+"""The servers a benchmark starts, and what the kernel says of their processes."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKEN = "benchmark"
+TENANT = "default"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers. ``http_port`` and ``data_dir`` belong to Stellwerk alone."""
+
+    name: str
+    port: int
+    pid: int
+    http_port: int = 0
+    data_dir: Path = Path()
+
+
+@contextmanager
+def stellwerk(data_dir: Path, *, keep: bool = False, port: int = 0, profile: str | None = None) -> Iterator[Running]:
+    """``stellwerk serve`` on ``data_dir``, which goes afterwards unless ``keep``. ``port``: for devices, 0: any.
+    ``profile``: a file for py-spy's record."""
+    port, http_port = port or free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
+    with start(data_dir, port, http_port) as process:
+        recorder = None
+        try:
+            wait_ready(http_port, process)
+            if profile:
+                record = ["py-spy", "record", "-f", "raw", "-r", "200", "-o", profile, "-p", str(process.pid)]
+                recorder = subprocess.Popen(record, stdout=subprocess.DEVNULL)
+            yield Running("stellwerk", port, process.pid, http_port, data_dir)
+        finally:
+            if recorder is not None:
+                recorder.send_signal(signal.SIGINT)
+                recorder.wait(30)
+            process.terminate()
+            process.wait(30)
+    if not keep:
+        shutil.rmtree(data_dir, ignore_errors=True)
+
+
+def start(data_dir: Path, port: int, http_port: int) -> subprocess.Popen[bytes]:
+    """The process of a server that admits the load's devices. Nothing of our own settings leaks in."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STELLWERK_")}
+    environment |= {
+        "STELLWERK_DATA_DIR": str(data_dir),
+        "STELLWERK_HTTP_PORT": str(http_port),
+        "STELLWERK_COAP_HOST": "127.0.0.1",
+        "STELLWERK_COAP_PORT": str(port),
+        "STELLWERK_AUTO_PROVISION": "load-*",
+        "STELLWERK_API_TOKEN": TOKEN,
+        "STELLWERK_ADMIN_PASSWORD": TOKEN,
+        "STELLWERK_LOG_LEVEL": "error",
+    }
+    command = (sys.executable, "-m", "stellwerk", "serve")
+    return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def wait_ready(http_port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until the server says that it is. Ends the program where that takes a minute."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SystemExit(f"bench: the server ended with {process.returncode}")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/health/ready", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.05)
+    raise SystemExit("bench: the server was not ready within 60 s")
+
+
+@contextmanager
+def aiocoap(observe: str | None = None) -> Iterator[Running]:
+    """aiocoap's minimal server. ``observe``: a path it observes on every device that registers."""
+    port = free_port(socket.SOCK_DGRAM)
+    command = [sys.executable, str(Path(__file__).with_name("aiocoap_server.py")), str(port)]
+    if observe:
+        command.append(observe)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        try:
+            _wait_ping(port)
+            yield Running("aiocoap", port, process.pid)
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _wait_ping(port: int) -> None:
+    """Until a CoAP ping (an empty confirmable message) is answered."""
+    deadline = time.monotonic() + 20
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(0.2)
+        probe.connect(("127.0.0.1", port))
+        while time.monotonic() < deadline:
+            try:
+                probe.send(b"\x40\x00\x00\x01")
+                probe.recv(64)
+                return
+            except OSError:
+                time.sleep(0.05)
+    raise SystemExit("bench: aiocoap did not answer within 20 s")
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """A port of this machine that nobody has just now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# -- what the kernel says --
+
+
+def processes(pid: int) -> dict[str, int]:
+    """The server's process and its projector's, by name."""
+    found = {"server": pid}
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return found
+    if children:
+        found["projector"] = int(children[0])
+    return found
+
+
+def cpu_seconds(pid: int) -> dict[str, float]:
+    """CPU time since they started, by process."""
+    found = {}
+    for name, each in processes(pid).items():
+        try:
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        found[name] = (int(fields[11]) + int(fields[12])) / _TICKS
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes: resident, resident with shared pages counted by share, resident and shared with nobody."""
+
+    rss: int
+    pss: int
+    uss: int
+
+
+def memory(pid: int) -> Memory:
+    """Of one process."""
+    found = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, amount = line.split()[:2]
+        found[name.rstrip(":")] = int(amount) * 1024
+    return Memory(found["Rss"], found["Pss"], found["Private_Clean"] + found["Private_Dirty"])
+
+
+# -- how far the projector is --
+
+
+class Progress:
+    """Reads the ends of journal and projection. Belongs to the thread that made it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        import sqlite3
+
+        self._open = [
+            sqlite3.connect(f"file:{data_dir / name}?mode=ro", uri=True, timeout=10, check_same_thread=False)
+            for name in ("stellwerk.db", "projected.db")
+        ]
+
+    def close(self) -> None:
+        """Give the files back."""
+        for each in self._open:
+            each.close()
+
+    def read(self) -> tuple[int, int]:
+        """The last sequence number of the journal and that of the projection."""
+        journal = self._open[0].execute("SELECT last FROM journal ORDER BY first DESC LIMIT 1").fetchone()
+        projected = self._open[1].execute("SELECT seq FROM projection").fetchone()
+        return (journal[0] if journal else 0), (projected[0] if projected else 0)
+
+
+def catch_up_s(data_dir: Path) -> float:
+    """How long the projector takes from now on to reach the journal's end."""
+    progress = Progress(data_dir)
+    started = time.monotonic()
+    try:
+        while time.monotonic() - started < 300:
+            last, projected = progress.read()
+            if projected >= last:
+                return time.monotonic() - started
+            time.sleep(0.02)
+    finally:
+        progress.close()
+    return float("inf")
