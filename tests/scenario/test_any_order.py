@@ -5,9 +5,9 @@ The device is one; what it gets and when it speaks is Hypothesis's choice. What 
 invariants, and at the end nothing is open any more.
 """
 
-import contextlib
 import re
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import settings
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stellwerk.app.command_request import CommandRequest
-from stellwerk.app.ports import StoreTrouble
+from stellwerk.app.ports import DeviceChange, StoreTrouble
 from stellwerk.coap import codes
 from stellwerk.coap.message import CON, Message
 from stellwerk.core.ids import PeerId
@@ -31,7 +31,7 @@ TARGETS = {True: "/rd?ep=dev1&lt=900&lwm2m=1.1&b=U&Q", False: "/rd?ep=dev1&lt=90
 MARK = re.compile(rb"c([0-9]+)x")
 OBSERVE = 6
 
-kinds = st.sampled_from(["read", "write", "execute", "execute", "observe", "unobserve"])
+kinds = st.sampled_from(["read", "write", "execute", "execute", "observe", "observe other", "unobserve"])
 peers = st.sampled_from([HOME, HOME, ELSEWHERE])
 
 
@@ -79,7 +79,13 @@ class AnyOrder(RuleBasedStateMachine):
             return CommandRequest("execute", "/3/0/4", mark, arguments=f"0='{mark}'")
         if kind == "write":
             return CommandRequest("write", "/3/0/15", mark, mark, has_value=True)
-        return {"read": read("/3/0/0"), "observe": observe(), "unobserve": unobserve()}[kind]
+        others = {
+            "read": read("/3/0/0"),
+            "observe": observe(),
+            "observe other": observe("/3/0/1"),
+            "unobserve": unobserve(),
+        }
+        return others[kind]
 
     @precondition(lambda self: self.messages)
     @rule(data=st.data())
@@ -87,7 +93,7 @@ class AnyOrder(RuleBasedStateMachine):
         message = data.draw(st.sampled_from(self.messages[-5:]))
 
         async def work() -> None:
-            with contextlib.suppress(StoreTrouble):
+            with suppress(StoreTrouble):
                 await self.stack.commands.cancel(self.device, message)
 
         if not self.store.slow:
@@ -96,8 +102,6 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(room=st.sampled_from(["7", "8", "9"]))
     def relabel(self, room: str) -> None:
-        from stellwerk.app.ports import DeviceChange
-
         async def work() -> None:
             labels = (f"d2c-uplink-property_Room:{room}",)
             changed = await self.store.change_device(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stellwerk.app.command_request import CommandRequest
-from stellwerk.app.ports import ChangeRegistration, StoreOverloaded
+from stellwerk.app.ports import ChangeRegistration, PutObservation, StoreOverloaded
 from stellwerk.coap import codes
 from stellwerk.coap.message import encode_message
 from stellwerk.lwm2m.path import Path
@@ -344,6 +344,23 @@ def test_an_observation_wanted_while_the_registration_ends_does_not_hide_the_oth
     observed(stack)
     stack << con(codes.POST, REGISTER, mid=9, payload=BODY, content_format=40)
     assert observed(stack) == ["/3/0/1", "/3303/0/5700"]
+
+
+def test_an_observe_whose_next_try_cannot_be_stored_leaves_memory_as_the_rows_are(
+    stack: Stack, store: TroubledStore
+) -> None:
+    device, location = asleep(stack)
+    stack.post(device, observe())
+    wake(stack, location)
+    first = stack.take()
+    stack << after(120)
+    stack.out.clear()
+    store.cannot = PutObservation
+    wake(stack, location, mid=3)
+    assert stack.silent()
+    (row,) = stack.run(store.observations_of(device.device_id))
+    assert row.token == first.token
+    assert stack.observations.of(device.device_id, PATH) == row
 
 
 # -- expiry --

@@ -342,6 +342,37 @@ async def test_ended_commands_are_trimmed_and_open_ones_stay(data_dir: Path) -> 
     await store.close()
 
 
+async def test_a_command_that_waits_for_years_keeps_none_of_those_behind_it(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    waits, ended = await make_commands(store, device_id, count=2)
+    await write(store, [], [ChangeCommand(ended.command_id, Step.EXPIRED, NOW_MS)])
+    store._connection.execute("UPDATE command SET id=id+30000 WHERE id=?", (ended.command_id,))
+    assert await store.trim_commands(NOW_MS + 1) == 1
+    assert [each.command_id for each in await store.open_commands(None, 9)] == [waits.command_id]
+    await store.close()
+
+
+async def test_an_entry_that_was_rolled_back_with_its_write_is_not_waited_for(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    await write(store, [send(device_id, 1)])
+
+    def work() -> None:
+        store._backend.append([send(device_id, 2)])
+        raise ValueError("not this one")
+
+    with pytest.raises(ValueError, match="not this one"):
+        await store._writer.run(work)
+    assert store.condition().last_seq == 1
+    await write(store, [send(device_id, 3)])
+    projector = Projector(data_dir)
+    assert projector.run_all() == 2
+    assert projector.seq == store.condition().last_seq == 2
+    projector.close()
+    await store.close()
+
+
 async def test_history_is_swept_by_age_as_new_values_come(data_dir: Path) -> None:
     store = await SqliteStore.open(data_dir)
     device_id = (await make_device(store)).device_id

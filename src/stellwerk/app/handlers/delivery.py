@@ -36,6 +36,7 @@ from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
 from stellwerk.device.command import Command, Step, advance, after_restart
+from stellwerk.device.observation import WantedObservation
 from stellwerk.lwm2m.formats import decode_content
 from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation, Read, WriteAttributes
 from stellwerk.lwm2m.status import dotted, is_success
@@ -339,20 +340,20 @@ class Delivery:
         changes: list[Change] = []
         operation = command.operation
         flight = _Flight(command, deque((operation,)), None)
+        before = self._observations.of(command.device_id, operation.path)
+        observation: WantedObservation | None = None
         if isinstance(operation, Observe):
             observation = self._observations.new(known, operation, command.labels, at_ms)
             flight.token = observation.token
             changes.append(self._observations.put(observation))
             if operation.attributes:
                 flight.following.appendleft(WriteAttributes(operation.path, operation.attributes))
-        elif isinstance(operation, CancelObservation):
-            wanted = self._observations.of(command.device_id, operation.path)
-            if wanted is not None:
-                flight.token = wanted.token
-                if wanted.attributes:
-                    # They were written for this observation; whoever observes next shall not inherit them.
-                    names = tuple((name, None) for name, _ in wanted.attributes)
-                    flight.following.append(WriteAttributes(operation.path, names))
+        elif isinstance(operation, CancelObservation) and before is not None:
+            flight.token = before.token
+            if before.attributes:
+                # They were written for this observation; whoever observes next shall not inherit them.
+                names = tuple((name, None) for name, _ in before.attributes)
+                flight.following.append(WriteAttributes(operation.path, names))
         sent_before = command.command_id in self._lanes.tries
         if sent_before:
             changes.append(ChangeCommand(command.command_id, Step.SENT, at_ms))
@@ -363,8 +364,8 @@ class Delivery:
             if error is not None:
                 log_not_stored(log, "command.not_stored", error, command_id=command.command_id)
                 self._lanes.back(command)
-                if isinstance(operation, Observe) and not sent_before:
-                    self._observations.dropped(command.device_id, operation.path)
+                if observation is not None:
+                    self._observations.not_stored(observation, before)
                 if self._registry.of(command.device_id) is None:
                     self.device_lost(command.device_id, self._instant())
                 elif not isinstance(error, StoreTrouble) and command.command_id in self._not_stored:

@@ -94,6 +94,15 @@ class Observations:
         self._keep(wanted)
         return PutObservation(wanted)
 
+    def not_stored(self, wanted: WantedObservation, before: WantedObservation | None) -> None:
+        """What `put` gave could not be stored: what was wanted of the path ``before`` it still is."""
+        if self.of(wanted.device_id, wanted.path) is not wanted:
+            return
+        if before is None:
+            self.dropped(wanted.device_id, wanted.path)
+        else:
+            self._keep(before)
+
     def dropped(self, device_id: DeviceId, path: Path) -> None:
         """The observation is not wanted any more; its next notification is reset (the passive cancel, OB-5)."""
         wanted = self._by_device.get(device_id, {}).pop(path, None)

@@ -52,6 +52,7 @@ class SqliteBackend:
 
     def run_tasks(self, tasks: Sequence[Task]) -> None:
         """In one transaction, each behind a savepoint."""
+        next_seq = self._tail.next_seq
         try:
             self._begin()
             for task in tasks:
@@ -59,6 +60,7 @@ class SqliteBackend:
             self.connection.execute("COMMIT")
         except Exception as error:
             self._rollback()
+            self._tail.next_seq = next_seq
             failing = _failing(error)
             for task in tasks:
                 task.error = failing or task.error or error
@@ -140,6 +142,7 @@ class SqliteBackend:
         return failures
 
     def _run_task(self, task: Task) -> None:
+        next_seq = self._tail.next_seq
         self.connection.execute("SAVEPOINT task")
         try:
             task.result = task.work()
@@ -148,6 +151,8 @@ class SqliteBackend:
                 # A full disk may have ended the whole transaction already: all of them failed.
                 raise
             task.error = error
+            # A number nobody has would look like an entry that is never projected.
+            self._tail.next_seq = next_seq
             self.connection.execute("ROLLBACK TO task")
         self.connection.execute("RELEASE task")
 

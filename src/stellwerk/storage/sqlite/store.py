@@ -341,12 +341,13 @@ class SqliteStore(SqliteTree):
     async def trim_commands(self, before_ms: int) -> int:
         """Delete some commands that ended before ``before_ms``, the oldest first; returns how many went, 0 when there
         is nothing left to do."""
-        # Numbers grow with time, so the front of the table is where old ones are.
+        # Numbers grow with time, so the front of the table is where old ones are; one that waits for years hides none.
         return await self._writer.run(
             lambda: (
                 self._connection.execute(
                     "DELETE FROM command WHERE id IN (SELECT id FROM command WHERE "
-                    f"id<(SELECT min(id)+20000 FROM command) AND NOT {_OPEN} AND changed_ms<? LIMIT 500)",
+                    f"id<(SELECT min(id)+20000 FROM command WHERE NOT {_OPEN}) AND NOT {_OPEN} AND changed_ms<? "
+                    "LIMIT 500)",
                     (before_ms,),
                 ).rowcount
             )
