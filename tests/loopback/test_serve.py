@@ -104,6 +104,7 @@ def runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_second_server_on_a_data_directory_is_refused_and_the_first_works_on(serve, tmp_path: Path):
     first = serve()
     code, said = run_serve(tmp_path / "data")
@@ -117,7 +118,8 @@ def test_a_second_server_on_a_data_directory_is_refused_and_the_first_works_on(s
     serve().end(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_under_load_stops_within_five_seconds_and_leaves_nothing_running(serve, number):
     server = serve()
     helpers = children(server.process.pid)

@@ -84,6 +84,10 @@ class MemoryStore(MemoryTree):
         self._undo: list[Callable[[], None]] = []
         self._tenants: dict[str, TenantId] = {}
         self._devices: dict[DeviceId, DeviceRecord] = {}
+        self._by_name: dict[tuple[TenantId, str], DeviceId] = {}
+        self._node_ids: set[str] = set()
+        self._aliases: dict[str, set[tuple[int, DeviceId]]] = {}
+        """By endpoint name: the devices it may mean, each with its rank."""
         self._last_device_id = 0
         self._credentials: dict[DeviceId, Credential] = {}
         self._registrations: dict[DeviceId, tuple[Registration, int]] = {}
@@ -146,19 +150,15 @@ class MemoryStore(MemoryTree):
         return self._tenants.setdefault(name, TenantId(len(self._tenants) + 1))
 
     async def create_device(self, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
-        for known in self._devices.values():
-            if known.tenant_id == tenant_id and known.name == device.name:
-                raise AlreadyExists("device name", device.name)
-        for known in self._devices.values():
-            if known.node_id == device.node_id:
-                raise AlreadyExists("node ID", device.node_id)
+        if (tenant_id, device.name) in self._by_name:
+            raise AlreadyExists("device name", device.name)
+        if device.node_id in self._node_ids:
+            raise AlreadyExists("node ID", device.node_id)
         tenant = next(name for name, each in self._tenants.items() if each == tenant_id)
-        for known in self._devices.values():
-            for alias, rank in endpoint_aliases(device.node_id, device.name):
-                lower = any(
-                    alias == each and rank < other for each, other in endpoint_aliases(known.node_id, known.name)
-                )
-                if lower and known.tenant_id != tenant_id:
+        aliases = endpoint_aliases(device.node_id, device.name)
+        for alias, rank in aliases:
+            for other, owner in self._aliases.get(alias, ()):
+                if rank < other and self._devices[owner].tenant_id != tenant_id:
                     raise AlreadyExists("endpoint name", alias)
         if await self.resource(tenant_id, tenant, device.name) is not None:
             raise AlreadyExists("resource name", device.name)
@@ -180,6 +180,10 @@ class MemoryStore(MemoryTree):
             device.device_info,
         )
         self._devices[device_id] = record
+        self._by_name[tenant_id, device.name] = device_id
+        self._node_ids.add(device.node_id)
+        for alias, rank in aliases:
+            self._aliases.setdefault(alias, set()).add((rank, device_id))
         if device.credential is not None:
             self._credentials[device_id] = device.credential
         self.projection.names[device_id] = device.name
@@ -193,24 +197,17 @@ class MemoryStore(MemoryTree):
         return self._devices.get(device_id)
 
     async def device_by_name(self, tenant_id: TenantId, name: str) -> DeviceRecord | None:
-        found = (each for each in self._devices.values() if each.tenant_id == tenant_id and each.name == name)
-        return next(found, None)
+        device_id = self._by_name.get((tenant_id, name))
+        return None if device_id is None else self._devices[device_id]
 
     async def create_resource(self, resource: TreeResource) -> None:
-        if self._tenants.get(resource.parent) == resource.tenant_id and any(
-            (each.tenant_id, each.name) == (resource.tenant_id, resource.resource_name)
-            for each in self._devices.values()
-        ):
+        below_tenant = self._tenants.get(resource.parent) == resource.tenant_id
+        if below_tenant and (resource.tenant_id, resource.resource_name) in self._by_name:
             raise AlreadyExists("resource name", resource.resource_name)
         await super().create_resource(resource)
 
     async def device_by_endpoint(self, endpoint_name: str) -> DeviceRecord | None:
-        found = [
-            (rank, record.device_id)
-            for record in self._devices.values()
-            for alias, rank in endpoint_aliases(record.node_id, record.name)
-            if alias == endpoint_name
-        ]
+        found = self._aliases.get(endpoint_name)
         return self._devices[min(found)[1]] if found else None
 
     async def devices(self, tenant_id: TenantId, limit: int, offset: int) -> Sequence[DeviceRecord]:
@@ -260,6 +257,10 @@ class MemoryStore(MemoryTree):
         record = self._devices.pop(device_id, None)
         if record is None:
             return False
+        del self._by_name[record.tenant_id, record.name]
+        self._node_ids.discard(record.node_id)
+        for alias, rank in endpoint_aliases(record.node_id, record.name):
+            self._aliases[alias].discard((rank, device_id))
         key = _key_of(record)
         self._remove_below(record.tenant_id, lambda parent: parent.startswith(key))
         self._credentials.pop(device_id, None)
