@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -49,13 +50,14 @@ def build_http(services: Services, mounts: Sequence[Mount] | None = None, source
     if services.tokens.signed is not None:
         app.include_router(oauth_routes(services, services.tokens.signed))
     app.include_router(metrics_routes(services, sources))
-    document = _openapi(app, mounts)
+    # Made when somebody asks: it takes longer than the rest of the application.
+    document = cache(lambda: _openapi(app, mounts))
 
     # The pages that usually show this document load their scripts from elsewhere; the document alone works offline.
     @app.get("/docs", include_in_schema=False)
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
-        return JSONResponse(document)
+        return JSONResponse(document())
 
     _answer_errors(app, services)
     return app
