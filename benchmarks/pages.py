@@ -8,6 +8,7 @@ page got.
 
 import argparse
 import json
+import select
 import shutil
 import sys
 
@@ -48,8 +49,6 @@ def main() -> int:
                 page.get_by_role("heading", name=device, exact=True).wait_for()
             opened.append(page)
         print(json.dumps({"event": "open", "pages": len(opened)}), flush=True)
-        # Playwright only listens while it is asked something.
-        opened[0].evaluate("() => true")
         _until_input_ends(opened[0])
         print(json.dumps({"event": "result", "messages": messages}), flush=True)
         browser.close()
@@ -64,8 +63,7 @@ def _count(page: Page, messages: list[int], number: int) -> None:
 
 
 def _until_input_ends(page: Page) -> None:
-    import select
-
+    # Playwright only listens while it is asked something.
     while True:
         readable, _, _ = select.select([sys.stdin], [], [], 0)
         if readable and not sys.stdin.read(1):

@@ -155,11 +155,11 @@ def cpu_seconds(pid: int) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes: resident, resident with shared pages counted by share, resident and shared with nobody."""
+    """Bytes that are resident: all of them, and what is no file's (programs and libraries come and go with others that
+    use them)."""
 
-    rss: int
-    pss: int
-    uss: int
+    resident: int
+    anonymous: int
 
 
 def memory(pid: int) -> Memory:
@@ -168,7 +168,7 @@ def memory(pid: int) -> Memory:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, amount = line.split()[:2]
         found[name.rstrip(":")] = int(amount) * 1024
-    return Memory(found["Rss"], found["Pss"], found["Private_Clean"] + found["Private_Dirty"])
+    return Memory(found["Rss"], found["Anonymous"])
 
 
 # -- how far the projector is --
