@@ -44,8 +44,8 @@ def main() -> int:
             f"`{reports.command_line()}`",
             f"{options.devices:,} registered devices, {options.settle:g} s after the last answer; {reports.machine()}. "
             f"*bytes each*: what the server's process has more than before the first device, for each of them, without "
-            f"pages of files (aim: below {AIM_BYTES}); *with files*: all that is resident. Idle: answers to requests are "
-            "kept for 247 s (EXCHANGE_LIFETIME), then a quiet device is its registration alone.",
+            f"pages of files (aim: below {AIM_BYTES}); *with files*: all that is resident. Idle: answers to requests "
+            "are kept for 247 s (EXCHANGE_LIFETIME), then a quiet device is its registration alone.",
             reports.table(columns, rows),
         ]
     )
