@@ -19,7 +19,7 @@ ACK: Final = 2
 RST: Final = 3
 
 # Longer option sections are block-wise uploads and registrations, which do not repeat; remembering them only evicts.
-_REMEMBERED_BYTES: Final = 96
+_REMEMBERED_BYTES: Final = 36
 
 
 class MessageFormatError(PeerError):

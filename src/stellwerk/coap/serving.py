@@ -36,8 +36,9 @@ from stellwerk.coap.reliability import MessageLayer, Transmission
 _OBSERVERS_PER_PEER = 64
 _NOTIFIED_PER_PEER = 16
 _ECHO_LIFETIME_S = 60.0
-# Header, token and options up to here are worth remembering: they repeat, and they cannot fill the memory.
-_SHORT_BYTES = 112
+# Header, token and options up to here are worth remembering: they repeat (a Register does not), and cannot fill the
+# memory.
+_SHORT_BYTES = 48
 
 Resume = Callable[[Inbound, float], None]
 
