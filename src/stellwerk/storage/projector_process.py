@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 _WAKE_AFTER_S: Final = 0.003
 """How long to gather commits before the projector is woken: a command's three arrive within this."""
-_REST_S: Final = 0.025
+_REST_S: Final = 0.1
 """And under load: each wake-up and each slice has its price, and a message may be this much older."""
 _LOAD: Final = 16
 """More commits than this within `_WAKE_AFTER_S` are load; a few commands at a time are not."""
