@@ -286,7 +286,7 @@ class Server:
             removed=removed,
             allow_nosec=settings.allow_nosec,
         )
-        tasks.spawn("provisioning resumed", provisioning.resume(tenant_id, settings.tenant))
+        tasks.spawn("provisioning resumed", provisioning.resume(tenant_id))
         accounts = Accounts(store, clock)
         self.generated_password = await accounts.ensure_first(settings.tenant, settings.admin_password or None)
         devices = Devices(

@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from stellwerk.app.handlers.provisioning import RESERVED_NAMES
-from stellwerk.app.ports import AlreadyExists, Clock, DecidingStore, TreeResource
+from stellwerk.app.ports import Clock, DecidingStore, TreeResource
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import TenantId
@@ -109,8 +109,6 @@ class Applications:
                 state_tag=0,
                 attributes={**attributes, "aei": ae_id},
             )
-            if await self._store.device_by_name(tenant_id, resource.resource_name) is not None:
-                raise AlreadyExists("resource name", resource.resource_name)
             await self._store.create_resource(resource)
             registered[ae_id] = resource.resource_name
         log.info("application.registered", tenant=tenant, application=resource.resource_name, ae_id=ae_id)

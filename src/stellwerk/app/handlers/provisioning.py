@@ -16,7 +16,7 @@ import structlog
 
 from stellwerk.app.credentials import WITHHELD, is_key, parse_credentials, without_keys
 from stellwerk.app.handlers.devices import check_labels
-from stellwerk.app.ports import AlreadyExists, Clock, DecidingStore, NewDevice, TreeResource
+from stellwerk.app.ports import Clock, DecidingStore, NewDevice, TreeResource
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import TenantId
@@ -80,8 +80,7 @@ class BadItem(UserError):
 @dataclass(frozen=True, slots=True)
 class ProvisioningOrder:
     """A provisioning request as a client asked for it. ``operation``: `CREATE` or `REMOVE`. ``attributes``: what the
-    stored resource shows beside the universal attributes, in the order it is shown. ``tenant``: its name, below which
-    applications have names too."""
+    stored resource shows beside the universal attributes, in the order it is shown."""
 
     tenant_id: TenantId
     operation: int
@@ -90,7 +89,6 @@ class ProvisioningOrder:
     creator: str
     labels: tuple[str, ...]
     attributes: Mapping[str, Any]
-    tenant: str = ""
 
 
 class Provisioning:
@@ -135,12 +133,12 @@ class Provisioning:
             attributes={**order.attributes, "reqLt": [_without_secrets(item) for item in order.items]},
         )
         await self._store.create_resource(resource)
-        if self._spawn(self._process(resource, order.operation, order.items, order.tenant)) is False:
+        if self._spawn(self._process(resource, order.operation, order.items)) is False:
             # It is stored, so somebody has to do it: the client waits.
-            await self._process(resource, order.operation, order.items, order.tenant)
+            await self._process(resource, order.operation, order.items)
         return resource
 
-    async def resume(self, tenant_id: TenantId, tenant: str = "") -> int:
+    async def resume(self, tenant_id: TenantId) -> int:
         """Take up requests that a stopped server left unanswered; returns how many. An item that was already created
         for the same request counts as done."""
         resumed = offset = 0
@@ -149,7 +147,7 @@ class Provisioning:
             for resource in page:
                 if await self._store.resource(tenant_id, RESPONSES, response_name(resource.resource_id)) is None:
                     operation = resource.attributes.get("opern", CREATE)
-                    await self._process(resource, operation, resource.attributes["reqLt"], tenant, resumed=True)
+                    await self._process(resource, operation, resource.attributes["reqLt"], resumed=True)
                     resumed += 1
         return resumed
 
@@ -162,7 +160,7 @@ class Provisioning:
         return gone
 
     async def _process(
-        self, request: TreeResource, operation: int, items: Sequence[Item], tenant: str, resumed: bool = False
+        self, request: TreeResource, operation: int, items: Sequence[Item], resumed: bool = False
     ) -> None:
         problems: list[str] = []
         for start in range(0, len(items), SLICE):
@@ -171,7 +169,7 @@ class Provisioning:
             async with self._turn:
                 outcomes = await asyncio.gather(
                     *(
-                        self._process_item(request, operation, position, item, tenant, resumed)
+                        self._process_item(request, operation, position, item, resumed)
                         for position, item in enumerate(items[start : start + SLICE], start=start + 1)
                     )
                 )
@@ -202,12 +200,12 @@ class Provisioning:
         log.info("provisioning.done", request=request.resource_id, total=total, errors=errors)
 
     async def _process_item(
-        self, request: TreeResource, operation: int, position: int, item: Item, tenant: str, resumed: bool
+        self, request: TreeResource, operation: int, position: int, item: Item, resumed: bool
     ) -> str | None:
         """What went wrong with an item, in words."""
         try:
             if operation == CREATE:
-                await self._create(request, item, tenant, resumed)
+                await self._create(request, item, resumed)
             else:
                 await self._remove_item(request.tenant_id, item, resumed)
         except UserError as error:
@@ -217,7 +215,7 @@ class Provisioning:
             return f"{_describe(position, item)}: internal error, nothing was done; see the server's log"
         return None
 
-    async def _create(self, request: TreeResource, item: Item, tenant: str, resumed: bool) -> None:
+    async def _create(self, request: TreeResource, item: Item, resumed: bool) -> None:
         if resumed:
             name, node_id = _names(_fields(item))
             existing = await self._store.device_by_name(request.tenant_id, name)
@@ -228,11 +226,7 @@ class Provisioning:
                     "the server stopped before this device was made, and keys are not kept with a request; "
                     "ask for this device again"
                 )
-        device = check_item(item, request.created_ms, self._allow_nosec)
-        # Below a tenant, devices and applications share their names.
-        if tenant and await self._store.resource(request.tenant_id, tenant, device.name) is not None:
-            raise AlreadyExists("resource name", device.name)
-        await self._store.create_device(request.tenant_id, device)
+        await self._store.create_device(request.tenant_id, check_item(item, request.created_ms, self._allow_nosec))
 
     async def _remove_item(self, tenant_id: TenantId, item: Item, resumed: bool) -> None:
         fields = _fields(item)

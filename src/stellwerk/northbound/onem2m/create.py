@@ -223,7 +223,6 @@ async def _post_provisioning(scope: Scope, request: Request) -> Resource:
         creator=creator(request, attributes),
         labels=wanted_labels(attributes),
         attributes={"cnd": definition, "opern": operation},
-        tenant=scope.tenant,
     )
     return resources.flex_container(scope.tenant, await scope.services.provisioning.request(order))
 
