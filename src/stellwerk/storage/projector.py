@@ -35,8 +35,7 @@ log = structlog.get_logger(__name__)
 
 HISTORY_KEEP_MS: Final = 30 * 86_400_000
 ENTRIES_PER_SLICE: Final = 8_000
-"""Whoever is behind takes more at once: a page that several entries change is written once. Of 2,000 devices, an entry
-in a slice of 8,000 takes two thirds of the processor time and a third of the writes of one in a slice of 1,000."""
+"""Whoever is behind takes more at once: a page that several entries change is then written once."""
 _BATCHES_PER_READ: Final = 2_000
 _LOOK_EVERY_MS: Final = 250
 _REST_AFTER_FAILURE_S: Final = 1.0
