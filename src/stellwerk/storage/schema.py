@@ -24,6 +24,7 @@ from sqlalchemy.types import TypeEngine
 
 _Key = BigInteger().with_variant(Integer(), "sqlite")
 OPEN_STEPS = "step IN ('queued','sent','delivered')"
+BEHIND = "gateway_id > 0"
 
 deciding = MetaData()
 projected = MetaData()
@@ -88,8 +89,13 @@ device = Table(
     _number("modified_ms"),
     # `app.resource_ids.device_key`, by which resource IDs are found.
     Column("resource_key", Text, nullable=False, server_default=""),
+    # Of an end device behind a gateway (LwM2M Gateway, object 25): whose (0: of none), and the segment before its
+    # paths. No foreign key: SQLite adds none to a table that is there.
+    Column("gateway_id", BigInteger, nullable=False, server_default="0"),
+    Column("gateway_prefix", Text, nullable=False, server_default=""),
     UniqueConstraint("tenant_id", "name"),
     Index("device_by_resource_key", "resource_key"),
+    Index("device_of_gateway", "gateway_id", sqlite_where=text(BEHIND), postgresql_where=text(BEHIND)),
     sqlite_autoincrement=True,
 )
 
@@ -174,6 +180,8 @@ command = Table(
     _number("changed_ms"),
     _text("reason"),
     _text("detail"),
+    # The higher goes first; among equals the older.
+    Column("priority", BigInteger, nullable=False, server_default="0"),
     Index("command_open", "id", sqlite_where=text(OPEN_STEPS), postgresql_where=text(OPEN_STEPS)),
     Index(
         "command_open_of_device", "device_id", "id", sqlite_where=text(OPEN_STEPS), postgresql_where=text(OPEN_STEPS)
@@ -234,6 +242,38 @@ tree_resource = Table(
     _text("attributes"),
     PrimaryKeyConstraint("tenant_id", "parent", "resource_name"),
     Index("tree_resource_by_id", "tenant_id", "resource_id"),
+)
+
+# What devices of one kind have in common. ``settings`` is JSON text.
+profile = Table(
+    "profile",
+    deciding,
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    _text("name"),
+    _text("settings"),
+    _number("created_ms"),
+    _number("modified_ms"),
+    PrimaryKeyConstraint("tenant_id", "name"),
+)
+
+# Object models that were imported. ``tenant`` is a tenant's name, empty for all; ``source`` the XML as it came.
+object_model = Table(
+    "object_model",
+    deciding,
+    _text("tenant"),
+    _number("object_id"),
+    _text("version"),
+    _text("name"),
+    _text("file_name"),
+    _blob("source"),
+    _number("created_ms"),
+    _number("modified_ms"),
+    PrimaryKeyConstraint("tenant", "object_id", "version"),
+)
+
+# Object lists that profile IDs stand for (Register with ``pid``), as link format.
+object_list = Table(
+    "object_list", deciding, Column("profile_id", Text, primary_key=True), _blob("body"), _number("created_ms")
 )
 
 account = Table(
