@@ -14,7 +14,7 @@ from xml.parsers import expat
 
 from stellwerk.core.errors import UserError
 from stellwerk.lwm2m.path import MAX_ID
-from stellwerk.lwm2m.schema.model import ObjectModel, ResourceModel
+from stellwerk.lwm2m.schema.model import ObjectModel, ResourceModel, parse_version
 from stellwerk.lwm2m.value import ResourceType
 
 MAX_OCTETS: Final = 1 << 20
@@ -29,6 +29,8 @@ _NAMED_CHARACTER: Final = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,31});")
 _VERSION: Final = re.compile(r"\d{1,5}\.\d{1,5}", re.ASCII)
 _TYPES: Final = {each.value.lower(): each for each in ResourceType}
 _UNREAD: Final = frozenset({"Description", "Description1", "Description2"})
+_BESIDE_DEFINITIONS: Final = {"DDFList": "the index of a registry", "units": "a table of units"}
+_REUSABLE: Final = "CommonResources"
 
 
 class DdfError(UserError):
@@ -43,15 +45,29 @@ class DdfError(UserError):
         super().__init__(f"{where}: {rule}")
 
 
+class NoDefinition(DdfError):
+    """A file as registries have them beside definitions: an index, a table of units, resources for use in objects to
+    come. Nothing is wrong with it, and there is nothing in it to take."""
+
+
 def load_ddf(data: bytes) -> list[ObjectModel]:
-    """The object definitions in a DDF file, in its order. Raises `DdfError`; a file counts as a whole or not at all."""
+    """The object definitions in a DDF file, in its order. Raises `DdfError`, or `NoDefinition` of its kind; a file
+    counts as a whole or not at all."""
     root = _parse(data)
     if root.tag != "LWM2M":
-        root.refuse(f"the outermost element of a definition is LWM2M, here it is {root.tag[:64]}")
-    models = [_object(each) for each in root.children if each.tag == "Object"]
-    if not models:
+        rule = f"the outermost element of a definition is LWM2M, here it is {root.tag[:64]}"
+        if root.tag in _BESIDE_DEFINITIONS:
+            raise NoDefinition(root.line, root.column, root.place, f"{rule}, {_BESIDE_DEFINITIONS[root.tag]}")
+        root.refuse(rule)
+    objects = [each for each in root.children if each.tag == "Object"]
+    if not objects:
         root.refuse("a definition has at least one Object")
-    return models
+    models: dict[tuple[int, str], ObjectModel] = {}
+    for element in objects:
+        model = _object(element)
+        if models.setdefault((model.id, model.version), model) is not model:
+            element.refuse(f"object {model.id} version {model.version} is defined twice")
+    return list(models.values())
 
 
 @dataclass(slots=True, eq=False)
@@ -183,12 +199,14 @@ def _as_number(match: re.Match[bytes]) -> bytes:
 def _object(element: _Element) -> ObjectModel:
     kind = element.attributes.get("ObjectType", "")
     if kind != "MODefinition":
-        element.refuse(f"ObjectType is {kind[:64]!r}, a definition has MODefinition")
+        rule = f"ObjectType is {kind[:64]!r}, a definition has MODefinition"
+        if kind == _REUSABLE:
+            raise NoDefinition(element.line, element.column, element.place, rule)
+        element.refuse(rule)
     identifier = _identifier(element.child("ObjectID"), element.child("ObjectID").text)
     element.label = f"Object {identifier}"
-    version = element.word("ObjectVersion") or "1.0"
-    if not _VERSION.fullmatch(version):
-        element.child("ObjectVersion").refuse(f"{version!r} is not major.minor")
+    version = _version(element, "ObjectVersion")
+    _version(element, "LWM2MVersion")
     items = [each for each in element.child("Resources").children if each.tag == "Item"]
     resources: dict[int, ResourceModel] = {}
     for item in items:
@@ -248,6 +266,15 @@ def _identifier(element: _Element, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_ID):
         element.refuse(f"{text[:64]!r} is not an identifier in 0..{MAX_ID}")
     return int(text)
+
+
+def _version(element: _Element, tag: str) -> str:
+    """As major.minor without leading zeros: one version, one text. Missing or empty is 1.0."""
+    text = element.word(tag) or "1.0"
+    version = parse_version(text) if _VERSION.fullmatch(text) else None
+    if version is None:
+        element.child(tag).refuse(f"{text!r} is not major.minor")
+    return f"{version[0]}.{version[1]}"
 
 
 def _one_of(element: _Element, tag: str, no: str, yes: str) -> bool:
