@@ -67,7 +67,7 @@ def registration(device_id: DeviceId, location: str = "loc1", **fields: Any) -> 
     }
     known |= fields
     versions = {each: listed.version for each, listed in objects.objects.items()}
-    types = Library.builtin().for_device(known["version"], versions)
+    types = Library.builtin().for_device(known["version"], versions, "default")
     return Registration(location=location, device_id=device_id, body=body, objects=objects, types=types, **known)
 
 

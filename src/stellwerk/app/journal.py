@@ -25,6 +25,9 @@ class Kind(IntEnum):
     §9)."""
     MESSAGE_REMOVED = 11
     """An application deleted a received message; ``location`` is its resource ID."""
+    MODELS = 12
+    """The imported object models changed; of no device (``device_id`` is 0). What was received before it was understood
+    by the models of that time."""
 
 
 class JournalEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):

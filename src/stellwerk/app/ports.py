@@ -219,6 +219,38 @@ class ApiClient:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelHead:
+    """An imported object model without its XML. ``tenant``: a tenant's name, empty for all. ``version``: major.minor;
+    ``file_name``: where it came from, for people; ``size``: octets of XML. It changed when ``modified_ms`` did."""
+
+    tenant: str
+    object_id: int
+    version: str
+    name: str
+    file_name: str
+    size: int
+    created_ms: int
+    modified_ms: int
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """Tenant, object and version: there is one of each."""
+        return self.tenant, self.object_id, self.version
+
+
+@dataclass(frozen=True, slots=True)
+class NewModel:
+    """An object model to keep. ``source``: the DDF file as it came; it may define other objects too."""
+
+    tenant: str
+    object_id: int
+    version: str
+    name: str
+    file_name: str
+    source: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class TreeResource:
     """A oneM2M resource that people or the platform wrote and that has no table of its own (AE, flexContainer, ...).
     ``attributes``: short names, JSON values, without the universal ones. ``parent`` is the parent's resource ID or the
@@ -429,6 +461,26 @@ class DecidingStore(Protocol):
         ...
 
     async def remove_api_client(self, client_id: str) -> bool: ...
+
+    async def models_generation(self) -> int:
+        """Another number after every change of the imported models, whichever process made it. Cheap."""
+        ...
+
+    async def object_models(self) -> Sequence[ModelHead]:
+        """Every imported model, by tenant, object and version."""
+        ...
+
+    async def model_source(self, tenant: str, object_id: int, version: str) -> bytes | None:
+        """The DDF file of an imported model as it came."""
+        ...
+
+    async def put_object_models(self, models: Sequence[NewModel], now_ms: int) -> None:
+        """Keep all of them or none; one of the same tenant, object and version is replaced."""
+        ...
+
+    async def remove_object_models(self, keys: Sequence[tuple[str, int, str]]) -> int:
+        """Forget models by `ModelHead.key`; returns how many there were."""
+        ...
 
     def may_recall(self, receipt: bytes) -> bool:
         """Whether `recall` could find something: False is certain, True may be wrong. In memory and cheap, for it is

@@ -33,6 +33,7 @@ from stellwerk.core.instant import Instant
 from stellwerk.core.sharing import share
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.formats import UnsupportedFormat, decode_content
+from stellwerk.lwm2m.link_format import decode_object_list
 from stellwerk.lwm2m.operations import Deregister, Register, Send, Update, Uplink
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.registration_parameters import decode_update
@@ -214,6 +215,11 @@ class Uplinks:
             location=registration.location,
             detail="" if changed is None else _describe(registration.peer, changed.peer, uplink),
         )
+        rows = [row]
+        told = None
+        if changed is not None and uplink.body:
+            told = changed.types.warnings
+            rows += self._registering.model_warnings.lines(registration.device_id, told, at)
 
         def done(error: Exception | None) -> None:
             known.updating -= 1
@@ -223,6 +229,8 @@ class Uplinks:
             if error is not None:
                 answer(self._not_stored("update", error))
                 return
+            if told is not None:
+                self._registering.model_warnings.note(registration.device_id, told)
             if current is None:
                 # It ended or was replaced while this was being stored; the device learns that with its next Update.
                 answer(_CHANGED)
@@ -239,14 +247,15 @@ class Uplinks:
             self._heard(current, at)
 
         known.updating += 1
-        self._store.submit(Commit((row,), changes, done))
+        self._store.submit(Commit(rows, changes, done))
 
     def _changed(self, uplink: Update, registration: Registration, peer: PeerId, updated_ms: int) -> Registration:
         """Raises the decoders' PeerErrors."""
         parameters = decode_update(uplink.query, registration.version)
         objects, types, body = registration.objects, registration.types, registration.body
         if uplink.body:
-            objects, types = self._registering.model(uplink.body, registration.version)
+            objects = decode_object_list(uplink.body)
+            types = self._registering.types_of(objects, registration.version, types.tenant)
             # A list without ct keeps the formats known before (contract R-13).
             if objects.content_formats is None:
                 objects = replace(objects, content_formats=registration.objects.content_formats)

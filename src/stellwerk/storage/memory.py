@@ -45,8 +45,8 @@ from stellwerk.lwm2m.schema.library import Library
 from stellwerk.storage.content import content_size
 from stellwerk.storage.eviction import kept
 from stellwerk.storage.identifiers import SALT_BYTES, sent_ids
+from stellwerk.storage.memory_models import MemoryModels
 from stellwerk.storage.memory_projection import MemoryProjection
-from stellwerk.storage.memory_tree import MemoryTree
 
 Scheduler = Callable[[Callable[[], None]], None]
 _ABSENT: Final = object()
@@ -58,7 +58,7 @@ class Broken(Exception):
     """A change that the tables would not take: a location or token that is taken, a device that is not there."""
 
 
-class MemoryStore(MemoryTree):
+class MemoryStore(MemoryModels):
     """Implements `DecidingStore` and, as ``projection``, `ProjectedStore`; projects at commit.
 
     ``schedule`` runs a commit's callback a little later (default: the running loop's ``call_soon``).
@@ -187,6 +187,7 @@ class MemoryStore(MemoryTree):
         if device.credential is not None:
             self._credentials[device_id] = device.credential
         self.projection.names[device_id] = device.name
+        self.projection.tenants[device_id] = tenant
         return record
 
     def all_devices(self) -> Sequence[DeviceRecord]:
@@ -556,9 +557,9 @@ class MemoryStore(MemoryTree):
         updated_ms = max(registration.updated_ms, self._updates.get(registration.device_id, 0))
         return replace(registration, updated_ms=updated_ms, proven=True)
 
-    def _types(self, body: bytes, version: str) -> Types:
-        objects = decode_object_list(body)
-        return self._library.for_device(version, {each: listed.version for each, listed in objects.objects.items()})
+    def _types(self, body: bytes, version: str, tenant: str) -> Types:
+        versions = {each: listed.version for each, listed in decode_object_list(body).objects.items()}
+        return self._library.for_device(version, versions, tenant)
 
 
 def _key_of(record: DeviceRecord) -> str:

@@ -16,6 +16,7 @@ class MemoryProjection:
 
     def __init__(self, salt: bytes, types_of: TypesOf, limits: Limits) -> None:
         self.names: dict[DeviceId, str] = {}
+        self.tenants: dict[DeviceId, str] = {}
         self._limits = limits
         self._projector = EntryProjector(salt, types_of)
         self._seq = 0
@@ -88,6 +89,7 @@ class MemoryProjection:
     def remove(self, device_id: DeviceId) -> None:
         """The device was removed; entries of it that still come are skipped."""
         self.names.pop(device_id, None)
+        self.tenants.pop(device_id, None)
         tables: tuple[dict[DeviceId, Any], ...] = (
             self._shadows,
             self._messages,
@@ -105,7 +107,7 @@ class MemoryProjection:
         name = self.names.get(device_id)
         if name is None:
             return
-        shadow = self._shadows.setdefault(device_id, Shadow(device_id))
+        shadow = self._shadows.setdefault(device_id, Shadow(device_id, self.tenants.get(device_id, "")))
         made = Slice()
         self._projector.project(seq, entry, name, shadow, made)
         self._failures += made.failures

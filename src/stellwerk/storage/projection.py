@@ -27,8 +27,8 @@ _TIME_BOUND: Final = 1 << 62
 _UNTYPED: Final = Untyped()
 _FROM_DEVICE: Final = frozenset({Kind.REGISTER, Kind.UPDATE, Kind.DEREGISTER, Kind.SEND, Kind.NOTIFY, Kind.READING})
 
-TypesOf = Callable[[bytes, str], Types]
-"""From object list and enabler version to types. May raise: then values keep the types of their format."""
+TypesOf = Callable[[bytes, str, str], Types]
+"""From object list, enabler version and tenant to types. May raise: then values keep the types of their format."""
 
 
 class ReceivedMessage(NamedTuple):
@@ -71,12 +71,14 @@ class Shadow:
         "registered_ms",
         "seq",
         "status",
+        "tenant",
         "types",
         "updated_ms",
     )
 
-    def __init__(self, device_id: int) -> None:
+    def __init__(self, device_id: int, tenant: str = "") -> None:
         self.device_id = device_id
+        self.tenant = tenant
         self.status = "unknown"
         self.endpoint_name = ""
         self.last_seen_ms = self.registered_ms = self.updated_ms = self.deregistered_ms = self.expired_ms = 0
@@ -132,7 +134,7 @@ class EntryProjector:
         """What the device says it is, from now on."""
         shadow.model = (version, body)
         try:
-            shadow.types = self._types_of(body, version)
+            shadow.types = self._types_of(body, version, shadow.tenant)
         except Exception:
             # A list that was accepted once and does not decode now; its values are still worth showing.
             shadow.types = _UNTYPED

@@ -22,12 +22,14 @@ import structlog
 
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import Limits
+from stellwerk.core.sharing import share
 from stellwerk.lwm2m.content import Types
 from stellwerk.lwm2m.schema.library import Library
+from stellwerk.lwm2m.schema.source import CompressedSource
 from stellwerk.storage.lock import PROJECTOR_LOCK, DirectoryLock
 from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE, require
 from stellwerk.storage.projection import EntryProjector, Shadow, Slice
-from stellwerk.storage.sqlite import projected_rows, rows
+from stellwerk.storage.sqlite import models, projected_rows, rows
 from stellwerk.storage.sqlite.connection import connect
 from stellwerk.storage.sqlite.journal import decode_batch
 
@@ -67,11 +69,14 @@ class Projector:
         self._connection.execute("PRAGMA wal_autocheckpoint=8000")
         self._limits = limits or Limits()
         self._history_keep_ms = history_keep_ms
-        self._model = rows.model_reader(library or Library.builtin())
+        self._library = library or Library.builtin().with_models()
+        self._model = rows.model_reader(self._library)
+        self._sources: dict[tuple[str, int, str], tuple[int, CompressedSource]] = {}
         self._entries: EntryProjector | None = None
         self._names: dict[int, str] = {}
         self._shadows: dict[int, Shadow] = {}
         self.seq, self._removals, self.failures = self._cursor()
+        self._take_models()
 
     def close(self) -> None:
         """Close the files; nothing is lost by not calling it."""
@@ -134,8 +139,23 @@ class Projector:
         ((salt,),) = self._journal.execute("SELECT value FROM meta WHERE name='salt'").fetchall()
         return bytes(salt)
 
-    def _types(self, body: bytes, version: str) -> Types:
-        return self._model(body, version)[2]
+    def _types(self, body: bytes, version: str, tenant: str) -> Types:
+        return self._model(body, version, tenant)[2]
+
+    def _take_models(self) -> None:
+        """The imported object models as they are now. The types that shadows hold follow them."""
+        sources: dict[tuple[str, int, str], tuple[int, CompressedSource]] = {}
+        for head in models.heads(self._journal):
+            known = self._sources.get(head.key)
+            if known is None or known[0] != head.modified_ms:
+                xml = models.source(self._journal, *head.key)
+                if xml is None:
+                    continue
+                known = (head.modified_ms, CompressedSource.of(head.object_id, head.version, xml))
+            sources[head.key] = known
+        self._sources = sources
+        for types in self._library.replace_imported((key[0], each) for key, (_, each) in sources.items()):
+            types.refresh()
 
     def _load_devices(self, wanted: Iterable[int]) -> None:
         """Names from what decides, shadows from what was projected before. A device without name is not there."""
@@ -143,12 +163,17 @@ class Projector:
         missing = msgspec.json.encode([each for each in wanted if each not in self._names]).decode()
         if missing == "[]":
             return
-        query = "SELECT id,name FROM device WHERE id IN (SELECT value FROM json_each(?))"
-        self._names.update(self._journal.execute(query, (missing,)).fetchall())
-        for shadow in projected_rows.read_shadows(self._connection, missing):
+        query = (
+            "SELECT d.id,d.name,t.name FROM device d JOIN tenant t ON t.id=d.tenant_id "
+            "WHERE d.id IN (SELECT value FROM json_each(?))"
+        )
+        shadows = {each.device_id: each for each in projected_rows.read_shadows(self._connection, missing)}
+        for device_id, name, tenant in self._journal.execute(query, (missing,)).fetchall():
+            self._names[device_id] = name
+            shadow = self._shadows[device_id] = shadows.get(device_id) or Shadow(device_id)
+            shadow.tenant = share(tenant)
             if shadow.model is not None:
                 self._entries.set_model(shadow, *shadow.model)
-            self._shadows[shadow.device_id] = shadow
 
     def _forget_devices(self) -> None:
         self._names.clear()
@@ -187,10 +212,10 @@ class Projector:
             device_id = entry.device_id
             name = names.get(device_id)
             if name is None:
+                if entry.kind == Kind.MODELS:
+                    self._take_models()
                 continue
-            shadow = shadows.get(device_id)
-            if shadow is None:
-                shadow = shadows[device_id] = Shadow(device_id)
+            shadow = shadows[device_id]
             if entry.kind == Kind.MESSAGE_REMOVED:
                 # What it leaves depends on all that came before.
                 self._write(made)

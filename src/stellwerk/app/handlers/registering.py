@@ -10,6 +10,7 @@ from stellwerk.app.brake import Brake
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
+from stellwerk.app.model_warnings import ModelWarnings
 from stellwerk.app.ports import (
     Acknowledgement,
     AlreadyExists,
@@ -42,8 +43,6 @@ log = structlog.get_logger(__name__)
 
 Answer = Callable[[Acknowledgement], None]
 _LINK_FORMATS = (None, 40)
-_WARNINGS_KEPT = 20
-"""Lines that one Register may leave in its device's log: a list may name two thousand unknown objects."""
 
 
 class RegisterListener(Protocol):
@@ -82,13 +81,12 @@ class Registering:
         self._grace_s = grace_s
         self._auto_provision = auto_provision
         self._tenant_id = tenant_id
+        self.model_warnings = ModelWarnings()
 
-    def model(self, body: bytes, version: str) -> tuple[ObjectList, DeviceTypes]:
-        """The object list in ``body`` and the types it implies. Raises `LinkFormatError`."""
-        objects = decode_object_list(body)
-        return objects, self._library.for_device(
-            version, {each: listed.version for each, listed in objects.objects.items()}
-        )
+    def types_of(self, objects: ObjectList, version: str, tenant: str) -> DeviceTypes:
+        """What ``objects`` are made of for a client of LwM2M ``version`` that belongs to ``tenant``."""
+        versions = {each: listed.version for each, listed in objects.objects.items()}
+        return self._library.for_device(version, versions, tenant)
 
     async def register(self, uplink: Register, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
         """Decide on a Register; answers 2.01 with the location, or 4.00, 4.03, 4.12, 5.03."""
@@ -120,7 +118,7 @@ class Registering:
             self._refuse("has-credentials", peer, Status.FORBIDDEN, text, answer)
             return
         try:
-            objects, types = self.model(uplink.body, parameters.version)
+            objects = decode_object_list(uplink.body)
         except PeerError as error:
             self._refuse("objects", peer, Status.BAD_REQUEST, str(error), answer)
             return
@@ -128,6 +126,7 @@ class Registering:
         if record is None:
             self._refuse("name-taken", peer, Status.FORBIDDEN, "the name is another device's", answer)
             return
+        types = self.types_of(objects, parameters.version, record.tenant)
         registration = self._registration(parameters, record, peer, uplink.body, objects, types)
         self._commit(registration, record, uplink, receipt, at, answer)
 
@@ -157,16 +156,14 @@ class Registering:
             )
         ]
         warnings = registration.types.warnings
-        if len(warnings) > _WARNINGS_KEPT:
-            warnings = (*warnings[:_WARNINGS_KEPT], f"and {len(warnings) - _WARNINGS_KEPT} more")
-        for warning in warnings:
-            rows.append(JournalEntry(Kind.LOG, record.device_id, at.wall_ms, reason="model-warning", detail=warning))
+        rows += self.model_warnings.lines(record.device_id, warnings, at)
 
         def done(error: Exception | None) -> None:
             if error is not None:
                 log_not_stored(log, "register.not_stored", error, endpoint_name=registration.endpoint_name)
                 answer(self._brake.not_stored("register", error))
                 return
+            self.model_warnings.note(record.device_id, warnings)
             before = self._registry.of(record.device_id)
             known = self._registry.put(registration, record, at.now)
             if before is not None and self._registry.from_peer(before.registration.peer) is None:

@@ -20,7 +20,13 @@ _VERSIONS_OF_RELEASE: Final[Mapping[Version, Mapping[int, Version]]] = {
     (1, 1): {**dict.fromkeys((2, 5, 6, 7, 21), _V1_0), 0: (1, 1), 1: (1, 1), 3: (1, 1), 4: (1, 2)},
     (1, 2): {
         **dict.fromkeys((6, 7, 23, 24, 25, 26, 27), _V1_0),
-        **{0: (1, 2), 1: (1, 2), 2: (1, 1), 3: (1, 2), 4: (1, 3), 5: (1, 1), 21: (2, 0)},
+        0: (1, 2),
+        1: (1, 2),
+        2: (1, 1),
+        3: (1, 2),
+        4: (1, 3),
+        5: (1, 1),
+        21: (2, 0),
     },
 }
 _DEVICES_REMEMBERED: Final = 1024
@@ -74,6 +80,7 @@ class Source(Protocol):
     def object_id(self) -> int: ...
     @property
     def version(self) -> str: ...
+    def __hash__(self) -> int: ...
     def load(self) -> ObjectModel | None:
         """None where it cannot be read (any more): it counts as not there."""
         ...
@@ -214,7 +221,7 @@ class Library:
         """Exactly this model, or None."""
         wanted = parse_version(version)
         known = self._of_tenant.get(tenant, self._models).get(object_id, {})
-        return None if wanted not in known else self._model(known[wanted])
+        return None if wanted is None or wanted not in known else self._model(known[wanted])
 
     def choose(self, object_id: int, version: str | None, lwm2m_version: str, tenant: str = "") -> Choice:
         """The model for an object that was registered with ``version`` (None: without one) by a client of
@@ -267,9 +274,9 @@ def _load(source: Source) -> ObjectModel | None:
     return source.load()
 
 
-def _by_version(below: _Known, models: Iterable[ObjectModel | Source]) -> dict[int, dict[Version, ObjectModel | Source]]:
+def _by_version(below: _Known, models: Iterable[ObjectModel | Source]) -> _Known:
     """``below`` with ``models`` on top."""
-    known = {object_id: dict(versions) for object_id, versions in below.items()}
+    known: dict[int, dict[Version, ObjectModel | Source]] = {each: dict(versions) for each, versions in below.items()}
     for model in models:
         object_id = model.id if isinstance(model, ObjectModel) else model.object_id
         version = parse_version(model.version)

@@ -20,8 +20,8 @@ from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import DeviceTypes, Library
 
 Row = Sequence[Any]
-Model = Callable[[bytes, str], tuple[bytes, ObjectList, DeviceTypes]]
-"""From object list and enabler version to the shared bytes, their decoded form and the types they imply."""
+Model = Callable[[bytes, str, str], tuple[bytes, ObjectList, DeviceTypes]]
+"""From object list, enabler version and tenant to the shared bytes, their decoded form and the types they imply."""
 
 _MODELS_KEPT: Final = 1024
 _SHARED_BODY: Final = 2048
@@ -34,6 +34,10 @@ REGISTRATION: Final = (
     "device_id,location,endpoint_name,peer,version,lifetime_s,binding,queue_mode,body,content_formats,registered_ms,"
     "updated_ms,sms,extra,deadline_ms"
 )
+STORED_REGISTRATION: Final = (
+    "(SELECT t.name FROM device d JOIN tenant t ON t.id=d.tenant_id WHERE d.id=registration.device_id)," + REGISTRATION
+)
+"""As read: the tenant's name comes first."""
 OBSERVATION: Final = "device_id,path,token,accept,attributes,labels,created_ms"
 COMMAND: Final = (
     "id,device_id,outgoing_ri,outgoing_rn,request_id,method,operation,content,content_info,step,created_ms,expires_ms"
@@ -65,15 +69,15 @@ def labels_of(text: str) -> tuple[str, ...]:
 def model_reader(library: Library) -> Model:
     """Devices that registered the same object list share its bytes, its decoded form and their types."""
 
-    def build(body: bytes, version: str) -> tuple[bytes, ObjectList, DeviceTypes]:
+    def build(body: bytes, version: str, tenant: str) -> tuple[bytes, ObjectList, DeviceTypes]:
         objects = decode_object_list(body)
         versions = {each: listed.version for each, listed in objects.objects.items()}
-        return body, objects, library.for_device(version, versions)
+        return body, objects, library.for_device(version, versions, tenant)
 
     share = lru_cache(maxsize=_MODELS_KEPT)(build)
 
-    def model(body: bytes, version: str) -> tuple[bytes, ObjectList, DeviceTypes]:
-        return share(body, version) if len(body) <= _SHARED_BODY else build(body, version)
+    def model(body: bytes, version: str, tenant: str) -> tuple[bytes, ObjectList, DeviceTypes]:
+        return share(body, version, tenant) if len(body) <= _SHARED_BODY else build(body, version, tenant)
 
     return model
 
@@ -119,8 +123,10 @@ def registration_row(registration: Registration, deadline_ms: int) -> tuple[Any,
 
 
 def registration_from(row: Row, updated_ms: int, model: Model) -> Registration:
-    """From the columns in `REGISTRATION`. ``updated_ms``: what journal and projection know, 0 for nothing newer."""
+    """From the columns in `STORED_REGISTRATION`. ``updated_ms``: what journal and projection know, 0 where nothing is
+    newer."""
     (
+        tenant,
         device_id,
         location,
         endpoint_name,
@@ -137,7 +143,7 @@ def registration_from(row: Row, updated_ms: int, model: Model) -> Registration:
         extra,
         _,
     ) = row
-    body, objects, types = model(body, version)
+    body, objects, types = model(body, version, share(tenant or ""))
     # An Update's object list without ct keeps the formats known before (contract R-13): they are not in the body.
     kept = _decode_numbers(content_formats)
     if kept != objects.content_formats:

@@ -34,8 +34,8 @@ from stellwerk.storage.sqlite import instances, rows, tasks
 from stellwerk.storage.sqlite.backend import SqliteBackend
 from stellwerk.storage.sqlite.connection import connect
 from stellwerk.storage.sqlite.journal import JournalTail
+from stellwerk.storage.sqlite.models import SqliteModels
 from stellwerk.storage.sqlite.projected import SqliteProjection
-from stellwerk.storage.sqlite.tree import SqliteTree
 from stellwerk.storage.sqlite.writer import GroupWriter
 from stellwerk.storage.vault import Vault
 
@@ -49,7 +49,7 @@ _SENT: Final = "sent-msg"
 _OUTGOING: Final = "outgoing-msg"
 
 
-class SqliteStore(SqliteTree):
+class SqliteStore(SqliteModels):
     """Made by `open`; belongs to the event loop that opened it. The projected file's reads are in ``projection``."""
 
     def __init__(
@@ -210,7 +210,7 @@ class SqliteStore(SqliteTree):
         return self._registration("peer=? ORDER BY registered_ms DESC, device_id DESC LIMIT 1", encode_peer(peer))
 
     async def registrations_due(self, before_ms: int, limit: int) -> Sequence[tuple[Registration, int]]:
-        query = f"SELECT {rows.REGISTRATION} FROM registration WHERE deadline_ms<? ORDER BY deadline_ms LIMIT ?"
+        query = f"SELECT {rows.STORED_REGISTRATION} FROM registration WHERE deadline_ms<? ORDER BY deadline_ms LIMIT ?"
         return [(self._registration_from(row), row[-1]) for row in self._rows(query, before_ms, limit)]
 
     async def observations_of(self, device_id: DeviceId) -> Sequence[WantedObservation]:
@@ -366,12 +366,12 @@ class SqliteStore(SqliteTree):
         return None if row is None else rows.device_from(row)
 
     def _registration(self, condition: str, *parameters: Any) -> Registration | None:
-        row = self._row(f"SELECT {rows.REGISTRATION} FROM registration WHERE {condition}", *parameters)
+        row = self._row(f"SELECT {rows.STORED_REGISTRATION} FROM registration WHERE {condition}", *parameters)
         return None if row is None else self._registration_from(row)
 
     def _registration_from(self, row: rows.Row) -> Registration:
         # A plain Update leaves no trace in the row: the journal's tail knows it, and from there on the projection.
-        device_id = row[0]
+        device_id = row[1]
         updated_ms = max(self._tail.updated_ms(device_id), self.projection.updated_ms(device_id))
         return rows.registration_from(row, updated_ms, self._model)
 
