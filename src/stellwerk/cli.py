@@ -17,6 +17,7 @@ from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.demo import run_demo
 from stellwerk.logs import configure_logs
+from stellwerk.models import models
 from stellwerk.sim.faults import Fault, FaultKind, InvalidFault
 from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
 from stellwerk.sim.impairment import Conditions
@@ -194,6 +195,9 @@ def client_remove(
     """Remove a client. Tokens it fetched stay good for five minutes at most."""
     if not asyncio.run(remove_client(_settings(config), client_id)):
         raise UserError(f"there is no client {client_id!r}; `stellwerk client list` names them")
+
+
+app.add_typer(models, name="models")
 
 
 def _share(text: str) -> float:

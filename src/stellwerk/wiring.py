@@ -26,6 +26,7 @@ from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.listening import Listening
+from stellwerk.app.live_models import LiveModels
 from stellwerk.app.meters import Meters, Transport
 from stellwerk.app.monitoring import Monitor
 from stellwerk.app.ports import AlreadyExists, Limits, NewDevice, StoreFailing
@@ -160,7 +161,7 @@ class Server:
         settings = self._settings
         clock, entropy, tasks = self._clock, SystemEntropy(), self._tasks
         limits = Limits(settings.container_mni, settings.container_mbs)
-        library = Library.builtin()
+        library = Library.builtin().with_models()
 
         # Two writers of one journal would give two entries the same number: nobody looks at the files without the lock.
         self._lock = DirectoryLock.take(settings.data_dir)
@@ -172,6 +173,8 @@ class Server:
             settings.data_dir, vault=vault, library=library, limits=limits, meters=meters
         )
         tenant_id = await store.ensure_tenant(settings.tenant, clock.wall_ms())
+        models = LiveModels(store=store, library=library, clock=clock)
+        await models.load()
         projector = self._projector = ProjectorProcess(settings.data_dir, limits)
         await projector.start()
         store.on_commit = projector.wake
@@ -267,6 +270,7 @@ class Server:
         tasks.spawn("expiry", expiry.run())
         tasks.spawn("command expiry", commands.delivery.run_expiry())
         tasks.spawn("retention", _retain(store, clock))
+        tasks.spawn("models", models.run())
         if settings.auto_provision:
             log.warning(
                 "auto_provision.on", patterns=list(settings.auto_provision), meaning="these may register without keys"
@@ -315,7 +319,7 @@ class Server:
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
-        await self._listen_http(store, commands, provisioning, devices, accounts, entropy, limits, sources)
+        await self._listen_http(store, library, commands, provisioning, devices, accounts, entropy, limits, sources)
         # What lives as long as the process need not be looked at again.
         gc.collect()
         gc.freeze()
@@ -334,6 +338,7 @@ class Server:
     async def _listen_http(
         self,
         store: SqliteStore,
+        library: Library,
         commands: Commands,
         provisioning: Provisioning,
         devices: Devices,
@@ -369,13 +374,13 @@ class Server:
             tenant=settings.tenant,
         )
         app = build_http(services, sources=sources)
-        await self._attach_console(app, store, commands, accounts, key)
+        await self._attach_console(app, store, library, commands, accounts, key)
         server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
 
     async def _attach_console(
-        self, app: FastAPI, store: SqliteStore, commands: Commands, accounts: Accounts, key: bytes
+        self, app: FastAPI, store: SqliteStore, library: Library, commands: Commands, accounts: Accounts, key: bytes
     ) -> None:
         settings = self._settings
         assert self._monitor is not None
@@ -386,7 +391,7 @@ class Server:
             store=store,
             projected=store.projection,
             directory=directory,
-            library=Library.builtin(),
+            library=library,
             clock=self._clock,
             tasks=self._tasks,
             awake_s=settings.awake_s,

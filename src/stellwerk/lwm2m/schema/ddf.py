@@ -8,6 +8,7 @@ Descriptions are not kept.
 
 import re
 from dataclasses import dataclass, field
+from html import escape
 from html.entities import name2codepoint
 from typing import Final, NoReturn
 from xml.parsers import expat
@@ -68,6 +69,64 @@ def load_ddf(data: bytes) -> list[ObjectModel]:
         if models.setdefault((model.id, model.version), model) is not model:
             element.refuse(f"object {model.id} version {model.version} is defined twice")
     return list(models.values())
+
+
+def encode_ddf(model: ObjectModel) -> bytes:
+    """A DDF file with the facts of ``model``, which `load_ddf` reads back. Descriptions are empty."""
+    items = "".join(_ITEM.format(**_facts_of(each)) for each in model.resources.values())
+    return _OBJECT.format(
+        name=escape(model.name),
+        id=model.id,
+        urn=escape(model.urn),
+        version=model.version,
+        multiple="Multiple" if model.multiple else "Single",
+        mandatory="Mandatory" if model.mandatory else "Optional",
+        items=items,
+    ).encode()
+
+
+_OBJECT: Final = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<LWM2M>
+  <Object ObjectType="MODefinition">
+    <Name>{name}</Name>
+    <Description1></Description1>
+    <ObjectID>{id}</ObjectID>
+    <ObjectURN>{urn}</ObjectURN>
+    <ObjectVersion>{version}</ObjectVersion>
+    <MultipleInstances>{multiple}</MultipleInstances>
+    <Mandatory>{mandatory}</Mandatory>
+    <Resources>
+{items}    </Resources>
+    <Description2></Description2>
+  </Object>
+</LWM2M>
+"""
+_ITEM: Final = """\
+      <Item ID="{id}">
+        <Name>{name}</Name>
+        <Operations>{operations}</Operations>
+        <MultipleInstances>{multiple}</MultipleInstances>
+        <Mandatory>{mandatory}</Mandatory>
+        <Type>{type}</Type>
+        <RangeEnumeration>{range}</RangeEnumeration>
+        <Units>{units}</Units>
+        <Description></Description>
+      </Item>
+"""
+
+
+def _facts_of(resource: ResourceModel) -> dict[str, object]:
+    return {
+        "id": resource.id,
+        "name": escape(resource.name),
+        "operations": resource.operations,
+        "multiple": "Multiple" if resource.multiple else "Single",
+        "mandatory": "Mandatory" if resource.mandatory else "Optional",
+        "type": resource.type.value,
+        "range": escape(resource.range_text),
+        "units": escape(resource.units),
+    }
 
 
 @dataclass(slots=True, eq=False)
