@@ -135,12 +135,12 @@ class Stack:
     """Objects that are read after a Register; none, so that charts show only what they are about."""
     reads_as_messages: bool = False
     read_at_once: int = 256
+    library: Library = field(default_factory=Library.builtin)
 
     def __post_init__(self) -> None:
         self._runner = asyncio.Runner()
         self._runner.get_loop()
         self.out: list[tuple[PeerId, Message]] = []
-        self.library = Library.builtin()
         self.run(self._build())
 
     async def _build(self) -> None:

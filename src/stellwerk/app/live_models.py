@@ -14,8 +14,8 @@ from stellwerk.lwm2m.schema.source import CompressedSource
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
-_TYPES_AT_ONCE: Final = 2_000
-"""Refreshed between two looks at the event loop: well under a millisecond."""
+_TYPES_AT_ONCE: Final = 1_000
+"""Refreshed between two looks at the event loop: about a millisecond."""
 
 
 class LiveModels:

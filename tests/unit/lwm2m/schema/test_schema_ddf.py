@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stellwerk.lwm2m.schema.ddf import MAX_OCTETS, DdfError, load_ddf
-from stellwerk.lwm2m.schema.model import Operations
+from stellwerk.lwm2m.schema.ddf import MAX_OCTETS, DdfError, NoDefinition, encode_ddf, load_ddf
+from stellwerk.lwm2m.schema.model import ObjectModel, Operations, ResourceModel
 from stellwerk.lwm2m.value import ResourceType
 
 ITEM = """
@@ -53,6 +53,27 @@ def test_a_missing_or_empty_version_is_1_0() -> None:
     for replacement in (b"", b"<ObjectVersion></ObjectVersion>"):
         (model,) = load_ddf(ddf().replace(b"<ObjectVersion>1.2</ObjectVersion>", replacement))
         assert model.version == "1.0"
+
+
+def test_a_version_has_one_spelling() -> None:
+    assert load_ddf(ddf().replace(b"<ObjectVersion>1.2<", b"<ObjectVersion> 01.02 <"))[0].version == "1.2"
+
+
+def test_a_missing_enabler_version_is_fine() -> None:
+    assert load_ddf(ddf().replace(b"<LWM2MVersion>1.1</LWM2MVersion>", b"")) == load_ddf(ddf())
+
+
+@pytest.mark.spec("LwM2M-contract 9")
+def test_a_resource_without_operations_is_for_bootstrap_servers_alone() -> None:
+    for empty in ("<Operations></Operations>", "<Operations/>", ""):
+        resource = load_ddf(ddf(ITEM.replace("<Operations>RW</Operations>", empty)))[0].resources[1]
+        assert resource.operations is Operations.NONE
+
+
+@pytest.mark.parametrize("kind", list(ResourceType))
+def test_every_type_is_known_however_its_letters_are_written(kind: ResourceType) -> None:
+    for word in (kind.value, kind.value.lower(), kind.value.upper()):
+        assert load_ddf(ddf(ITEM.replace("<Type>Integer", f"<Type>{word}")))[0].resources[1].type is kind
 
 
 def test_a_file_may_hold_several_objects() -> None:
@@ -129,6 +150,10 @@ def test_a_broken_resource_is_named_with_the_rule(old: str, new: str, element: s
         ("<ObjectID>30000</ObjectID>", "", "ObjectID is missing"),
         ("<ObjectID>30000</ObjectID>", "<ObjectID>x</ObjectID>", "'x' is not an identifier in 0..65534"),
         ("<ObjectVersion>1.2<", "<ObjectVersion>1<", "'1' is not major.minor"),
+        ("<ObjectVersion>1.2<", "<ObjectVersion>1.2.3<", "'1.2.3' is not major.minor"),
+        ("<LWM2MVersion>1.1<", "<LWM2MVersion>one<", "'one' is not major.minor"),
+        ("<Resources>", "<Resources/><Resources>", "Resources occurs more than once"),
+        ("<MultipleInstances>Multiple</MultipleInstances>", "", "MultipleInstances is missing"),
         ("<Mandatory>Optional<", "<Mandatory>maybe<", "'maybe' is neither Optional nor Mandatory"),
         ("<LWM2M>", "<LWM2M><Object/>", "ObjectType is ''"),
     ],
@@ -143,6 +168,47 @@ def test_a_resource_is_defined_once() -> None:
     error = refusal(ddf(ITEM + ITEM))
     assert error.rule == "resource 1 is defined twice"
     assert error.line > 6
+
+
+def test_an_object_is_defined_once_in_a_version() -> None:
+    assert refusal(ddf(objects=2).replace(b"30001", b"30000")).rule == "object 30000 version 1.2 is defined twice"
+    assert len(load_ddf(ddf(objects=2).replace(b"<ObjectID>30001", b"<ObjectID>30000").replace(b">1.2<", b">1.3<", 1)))
+
+
+REUSABLE = '<LWM2M><Object ObjectType="CommonResources"/></LWM2M>'
+
+
+@pytest.mark.parametrize("document", ["<DDFList/>", "<units/>", REUSABLE])
+def test_what_registries_keep_beside_definitions_is_told_from_broken_files(document: str) -> None:
+    assert isinstance(refusal(document.encode()), NoDefinition)
+
+
+@pytest.mark.parametrize("document", ["<List/>", "<LWM2M/>", REUSABLE.replace("Common", "")])
+def test_a_broken_file_is_no_other_kind_of_file(document: str) -> None:
+    assert not isinstance(refusal(document.encode()), NoDefinition)
+
+
+MALFORMED = [
+    "<LWM2M", "<LWM2M>", "<LWM2M></lwm2m>", "<LWM2M/><LWM2M/>", "<LWM2M/>text", "text<LWM2M/>", "<LWM2M a='1' a='2'/>",
+    "<LWM2M a=1/>", "<LWM2M a='<'/>", "<LWM2M>&lt</LWM2M>", "<LWM2M>&#xD800;</LWM2M>", "<LWM2M>&#0;</LWM2M>",
+    "<LWM2M>\x01</LWM2M>", "<LWM2M>]]></LWM2M>", "<LWM2M><!-- -- --></LWM2M>", "<LWM2M><![CDATA[</LWM2M>",
+    "<LWM2M><?xml version='1.0'?></LWM2M>", "<?xml version='1.0' encoding=''?><LWM2M/>",
+    "<1/>", "< LWM2M/>", "<LWM2M><a></LWM2M></a>", "<LWM2M xmlns:x='http://www.w3.org/XML/1998/namespace' x:y:z=''",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("document", MALFORMED)
+def test_what_is_no_xml_is_refused_with_its_place(document: str) -> None:
+    error = refusal(document.encode("utf-8", "surrogatepass"))
+    assert "not well-formed XML" in error.rule
+    assert error.line == 1
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe<", b"<a>\xc3\x28</a>", b"\x00", b"\x1f\x8b\x08", b"PK\x03\x04", b"<a>\xed\xa0\x80"]
+)
+def test_bytes_that_are_no_text_are_refused(data: bytes) -> None:
+    assert "not well-formed XML" in refusal(data).rule
 
 
 def test_lines_are_counted_from_the_start_of_the_file() -> None:
@@ -214,3 +280,33 @@ def test_any_stated_encoding_is_read_or_refused(encoding: str) -> None:
     except DdfError:
         return
     assert models[0].name == "Tank"
+
+
+words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+identifiers = st.integers(0, 65534)
+resources = st.builds(
+    ResourceModel.define,
+    identifiers,
+    words,
+    st.sampled_from(["", "R", "W", "RW", "E", "RWE"]),
+    multiple=st.booleans(),
+    mandatory=st.booleans(),
+    type=st.sampled_from(ResourceType),
+    range_text=st.sampled_from(["", "0..10", "0: off\n1: on", "<7 & more", "16 bytes"]) | words,
+    units=st.just("") | words,
+)
+models = st.builds(
+    ObjectModel.define,
+    identifiers,
+    words,
+    st.sampled_from(["1.0", "1.1", "2.10", "99999.99999"]),
+    st.lists(resources, max_size=5, unique_by=lambda each: each.id),
+    multiple=st.booleans(),
+    mandatory=st.booleans(),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(model=models)
+def test_what_is_written_of_any_model_reads_as_the_same_model(model: ObjectModel) -> None:
+    assert load_ddf(encode_ddf(model)) == [model]
