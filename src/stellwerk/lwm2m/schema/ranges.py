@@ -85,6 +85,7 @@ def _items(text: str, of: ResourceType) -> list[str]:
         if _LIST_OF_LENGTHS.fullmatch(text):
             return text.split("-")
         return re.split(r"[,;]|\bor\b", text)
+    text = text.replace('"', "").replace("'", "")  # enumerations of numbers are written in quotes too
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     labelled = [_LABELLED.fullmatch(line) for line in lines]
     if all(labelled):

@@ -22,6 +22,8 @@ INTEGER, FLOAT, STRING, OPAQUE = ResourceType.INTEGER, ResourceType.FLOAT, Resou
         ("5, 10, 15, 20", ((5, 5), (10, 10), (15, 15), (20, 20))),
         ("0: off\n1: on\n255: unknown", ((0, 0), (1, 1), (255, 255))),
         ("0..18446744073709551615", ((0, 2**64 - 1),)),
+        ('"0", "1", "3"', ((0, 0), (1, 1), (3, 3))),
+        ("'1': on\n'2': off", ((1, 1), (2, 2))),
     ],
 )
 @pytest.mark.spec("Core 1.2.2 App. D")
