@@ -15,6 +15,7 @@ from stellwerk.lwm2m.schema.ddf import MAX_OCTETS
 
 MAX_FILES: Final = 20_000
 MAX_ARCHIVE_OCTETS: Final = 64 << 20
+MAX_UNPACKED_OCTETS: Final = 256 << 20
 _METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 """The others unpack a piece at once, however much comes out of it."""
 _ARCHIVES: Final = frozenset({".zip", ".gz", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz"})
@@ -102,6 +103,10 @@ def _in_archive(path: Path) -> tuple[list[ModelFile], int]:
         return refused(f"not a readable archive: {error}")
     if len(entries) > MAX_FILES:
         return refused(f"the archive has {len(entries)} entries, more than {MAX_FILES}")
+    # As stated; more than that is never read of an entry.
+    unpacked = sum(each.file_size for each in entries)
+    if unpacked > MAX_UNPACKED_OCTETS:
+        return refused(f"the archive unpacks to {unpacked} octets, more than {MAX_UNPACKED_OCTETS}")
     found: list[tuple[int, str, ModelFile]] = []
     others = 0
     for entry in entries:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.contract.builders import NOW_MS, make_device, register, write
 
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import NewModel
@@ -12,7 +13,6 @@ from stellwerk.lwm2m.schema.model import ObjectModel, ResourceModel
 from stellwerk.lwm2m.value import ResourceType
 from stellwerk.storage.projector import Projector
 from stellwerk.storage.sqlite.store import SqliteStore
-from tests.contract.builders import NOW_MS, make_device, register, write
 
 pytestmark = pytest.mark.anyio
 
