@@ -167,7 +167,7 @@ with zipfile.ZipFile(SAMPLE, "w", zipfile.ZIP_DEFLATED) as sample:
     sample.writestr("d/4.xml", b"<LWM2M/>")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 400), length=st.integers(0, 8), piece=st.binary(max_size=8))
 def test_a_damaged_archive_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, cut: int, length: int, piece: bytes
