@@ -328,7 +328,7 @@ class _DetailReader:
             stored = await views._store.registration_of(device_id)
             self._queue_mode = stored is not None and stored.queue_mode
             registration = _same(registration, None if stored is None else _facts(stored))
-            values = await self._values(values, stored)
+            values = await self._values(values, stored, record.tenant)
             if (tag := (await views._projected.received_state(device_id)).state_tag) != self._tag:
                 messages = tuple(await views._projected.received_messages(device_id, MESSAGES, 0))
                 self._tag = tag
@@ -339,12 +339,15 @@ class _DetailReader:
         self._detail = DeviceDetail(line, registration, values, messages, lines, commands)
         return self._detail
 
-    async def _values(self, before: tuple[ValueLine, ...], registration: Registration | None) -> tuple[ValueLine, ...]:
+    async def _values(
+        self, before: tuple[ValueLine, ...], registration: Registration | None, tenant: str
+    ) -> tuple[ValueLine, ...]:
         stored = tuple(await self._views._projected.current_values(self._device_id))
         if stored == self._stored and before:
             return before
         self._stored = stored
-        types = registration.types if registration is not None else self._views._library.for_device("1.1", {})
+        library = self._views._library
+        types = registration.types if registration is not None else library.for_device("1.1", {}, tenant)
         return tuple(sorted((_value_line(each, types) for each in stored), key=_by_path))
 
 

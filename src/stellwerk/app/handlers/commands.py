@@ -246,7 +246,7 @@ class Commands:
             return [_refused(each, "device-data", text) for each in requests]
         wanted = set(self._observations.wanted_paths(device.device_id))
         registration = known.registration if known else None
-        types = known.registration.types if known else self._library.for_device("1.1", {})
+        types = known.registration.types if known else self._library.for_device("1.1", {}, device.tenant)
         found: list[Resolved | RefusedRequest] = []
         for request in requests:
             resolved = resolve(request, registration, types, wanted)

@@ -4,7 +4,17 @@ One line of `table.row` is one resource; a later version of an object states onl
 The IPSO objects share one pool of reusable resources (`ipso`). What a registry adds later is loaded with `schema.ddf`.
 """
 
-from stellwerk.lwm2m.schema.builtin import containers, device, ipso, keys, server, software, test_objects
+from stellwerk.lwm2m.schema.builtin import (
+    connectivity,
+    containers,
+    device,
+    ipso,
+    keys,
+    reporting,
+    server,
+    software,
+    test_objects,
+)
 from stellwerk.lwm2m.schema.model import ObjectModel
 
 
@@ -14,7 +24,9 @@ def builtin_models() -> tuple[ObjectModel, ...]:
         *server.MODELS,
         *device.MODELS,
         *software.MODELS,
+        *connectivity.MODELS,
         *containers.MODELS,
+        *reporting.MODELS,
         *keys.MODELS,
         *ipso.MODELS,
         *test_objects.MODELS,
