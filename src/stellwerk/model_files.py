@@ -60,8 +60,13 @@ def find_model_files(paths: Iterable[Path]) -> tuple[list[ModelFile], int]:
 
 def _in_folder(folder: Path) -> tuple[list[ModelFile], int]:
     found: list[tuple[int, str, Path]] = []
+    unread: list[ModelFile] = []
     others = 0
-    for root, folders, names in os.walk(folder):
+
+    def closed(error: OSError) -> None:
+        unread.append(_refused(str(error.filename), error.strerror or str(error)))
+
+    for root, folders, names in os.walk(folder, onerror=closed):
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         depth = len(Path(root).parts)
         for name in names:
@@ -73,7 +78,9 @@ def _in_folder(folder: Path) -> tuple[list[ModelFile], int]:
                 raise NotReadable(f"more than {MAX_FILES} files; import them in portions")
     found.sort()
     files = [ModelFile(str(path), lambda path=path: _read(path)) for _, _, path in found]  # type: ignore[misc]
-    return files, others
+    if not files and not unread:
+        unread.append(_refused(str(folder), "no XML file in it or below it", named=True))
+    return files + unread, others
 
 
 def _read(path: Path) -> bytes:
@@ -119,6 +126,8 @@ def _in_archive(path: Path) -> tuple[list[ModelFile], int]:
             others += 1
         else:
             found.append((len(parts), name, file))
+    if not found:
+        return refused("no XML file in it")
     found.sort(key=lambda each: each[:2])
     return [each for _, _, each in found], others
 

@@ -3,9 +3,9 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stellwerk.access import open_store
 from stellwerk.app.handlers.models import FileReport, ModelImport, Outcome, UnknownModel, remove_models
-from stellwerk.app.ports import DecidingStore, ModelHead
+from stellwerk.app.ports import DecidingStore, ModelHead, StoreTrouble
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.logs import configure_logs
@@ -41,7 +41,7 @@ def models_import(
     """Import object models. Says for each file what came of it; exit status 1 when any was refused."""
     settings = _settings(config)
     files, others = find_model_files(paths)
-    reports = asyncio.run(_import(settings, files, tenant, dry_run))
+    reports = _settled(_import(settings, files, tenant, dry_run))
     refused = _report(files, reports)
     counted = Counter(model.outcome for report in reports for model in report.models)
     skipped = len([each for each in reports if each.reason]) - refused
@@ -173,7 +173,15 @@ def _with_store(settings: Settings, work: Callable[[DecidingStore], Awaitable[T]
         async with open_store(settings) as store:
             return await work(store)
 
-    return asyncio.run(run())
+    return _settled(run())
+
+
+def _settled(work: Coroutine[Any, Any, T]) -> T:
+    """Run it; a store that cannot write is no fault of the program."""
+    try:
+        return asyncio.run(work)
+    except StoreTrouble as error:
+        raise UserError(f"{error}; an import may be repeated, what is there already stays unchanged") from None
 
 
 async def _check_tenant(store: DecidingStore, tenant: str) -> None:

@@ -75,6 +75,34 @@ def test_what_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:
     assert reason(inside) == "neither a file nor a folder"
 
 
+def test_a_folder_or_archive_without_definitions_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_bytes(b"")
+    folder, archive = find_model_files([tmp_path / "in", zipped(tmp_path / "a.zip", {"notes.txt": b""})])[0]
+    assert reason(folder) == "no XML file in it or below it"
+    assert reason(archive) == "no XML file in it"
+
+
+def test_a_folder_that_cannot_be_read_is_refused_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "3.xml").write_bytes(b"three")
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if str(path).endswith("/a"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    # Whoever runs the tests may be allowed to read everything.
+    monkeypatch.setattr(os, "scandir", guarded)
+    readable, closed = find_model_files([tmp_path])[0]
+    assert readable.read() == b"three"
+    assert (closed.name, reason(closed)) == (f"{tmp_path}/a", "Permission denied")
+
+
 def test_a_file_longer_than_any_definition_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_bytes(b" " * (MAX_OCTETS + 1))
     (tmp_path / "b.xml").write_bytes(b" " * MAX_OCTETS)

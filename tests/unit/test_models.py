@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from stellwerk.app.ports import StoreFailing
 from stellwerk.cli import app
 from stellwerk.core.errors import UserError
 from stellwerk.lwm2m.schema.ddf import encode_ddf, load_ddf
@@ -13,6 +14,7 @@ from stellwerk.lwm2m.schema.library import Library
 from stellwerk.lwm2m.schema.model import ObjectModel
 from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.migrations import migrate
+from stellwerk.storage.sqlite.store import SqliteStore
 
 run = CliRunner()
 
@@ -144,6 +146,17 @@ def test_a_mistake_is_said(scratch: Path, arguments: list[str], text: str) -> No
     found = run.invoke(app, ["models", *arguments])
     assert isinstance(found.exception, UserError)
     assert text in str(found.exception)
+
+
+def test_a_store_that_cannot_write_is_said_in_a_line(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(self: SqliteStore, models: object, now_ms: int) -> None:
+        raise StoreFailing("database or disk is full")
+
+    monkeypatch.setattr(SqliteStore, "put_object_models", full)
+    write(scratch / "a.xml", 30000)
+    found = run.invoke(app, ["models", "import", "a.xml"])
+    assert isinstance(found.exception, UserError)
+    assert "disk is full" in str(found.exception)
 
 
 def test_models_are_imported_beside_a_running_server(scratch: Path) -> None:

@@ -31,7 +31,8 @@ def test_a_stated_version_is_taken_exactly() -> None:
     [
         ("1.0", {0: "1.0", 1: "1.0", 2: "1.0", 3: "1.0", 4: "1.0", 5: "1.0", 6: "1.0", 7: "1.0"}),
         ("1.1", {0: "1.1", 1: "1.1", 2: "1.0", 3: "1.1", 4: "1.2", 5: "1.0", 6: "1.0", 7: "1.0", 21: "1.0"}),
-        ("1.2", {0: "1.2", 1: "1.2", 2: "1.1", 3: "1.2", 4: "1.3", 5: "1.1", 6: "1.0", 7: "1.0", 21: "2.0", 23: "1.0"}),
+        ("1.2", {0: "1.2", 1: "1.2", 2: "1.1", 3: "1.2", 4: "1.3", 5: "1.1", 6: "1.0", 7: "1.0", 21: "2.0"}),
+        ("1.2.2", {23: "1.0", 24: "1.0", 26: "1.0", 27: "1.0"}),
     ],
 )
 @pytest.mark.spec("Core 1.2.2 App. E")
@@ -39,6 +40,7 @@ def test_without_a_version_the_clients_release_decides(release: str, versions: d
     library = Library.builtin()
     chosen = {each: library.choose(each, None, release) for each in versions}
     assert {each: choice.model.version for each, choice in chosen.items() if choice.model} == versions
+    assert {choice.rule for choice in chosen.values()} == {Rule.RELEASE}
     assert not [choice.warning for choice in chosen.values() if choice.warning]
 
 
