@@ -8,6 +8,7 @@ from stellwerk.app.journal import JournalEntry
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.device.command import Command, Step
+from stellwerk.device.end_device import NO_GATEWAY, EndDeviceRecord, EndDeviceRegistration
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.device.registration import Registration
@@ -181,6 +182,9 @@ class NewDevice:
     created_ms: int
     credential: Credential | None = None
     """None: the device connects over NoSec."""
+    gateway_id: DeviceId = NO_GATEWAY
+    """The device that it is behind and speaks through."""
+    gateway_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,8 @@ class DeviceChange:
     modified_ms: int
     labels: tuple[str, ...] | None = None
     device_info: tuple[tuple[str, str], ...] | None = None
+    behind: tuple[DeviceId, str] | None = None
+    """Of an end device: its gateway, and its prefix there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +338,9 @@ class DecidingStore(Protocol):
 
     async def create_device(self, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
         """Raises `AlreadyExists` for a taken name (an application's counts too) or node ID, and for an endpoint name
-        that means a device of another tenant and would mean this one; then nothing is written."""
+        that means a device of another tenant and would mean this one; then nothing is written. Raises `DeviceGone`
+        where its gateway is none of the tenant's. An endpoint name never means an end device where it may mean another
+        device."""
         ...
 
     async def device(self, device_id: DeviceId) -> DeviceRecord | None: ...
@@ -358,11 +366,22 @@ class DecidingStore(Protocol):
         ...
 
     async def remove_device(self, device_id: DeviceId) -> bool:
-        """Removes the device with registration, observations, commands and messages. False where there is none."""
+        """Removes the device with registration, observations, commands and messages, and with the end devices behind
+        it. False where there is none."""
         ...
 
-    async def registration_of(self, device_id: DeviceId) -> Registration | None: ...
-    async def registration_at(self, location: str) -> Registration | None: ...
+    async def end_devices(self, gateway_id: DeviceId) -> Sequence[tuple[EndDeviceRecord, EndDeviceRegistration | None]]:
+        """The devices behind a gateway in the order they were made, each with its registration."""
+        ...
+
+    async def registration_of(self, device_id: DeviceId) -> Registration | None:
+        """An end device's is an `EndDeviceRegistration`; it has one only while its gateway has one."""
+        ...
+
+    async def registration_at(self, location: str) -> Registration | None:
+        """Never an end device's, as with `registration_from`: it has neither."""
+        ...
+
     async def registration_from(self, peer: PeerId) -> Registration | None: ...
     async def registrations_due(self, before_ms: int, limit: int) -> Sequence[tuple[Registration, int]]:
         """Registrations whose stored deadline lies before ``before_ms``, soonest first, each with that deadline. Their

@@ -3,7 +3,7 @@ tests as the databases."""
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, assert_never
 
@@ -35,6 +35,7 @@ from stellwerk.app.ports import (
 from stellwerk.app.resource_ids import device_key, split_resource_id
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.device.command import FINAL, Command, Step
+from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, end_device_aliases
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, endpoint_aliases
 from stellwerk.device.registration import Registration
@@ -155,10 +156,17 @@ class MemoryStore(MemoryModels):
         if device.node_id in self._node_ids:
             raise AlreadyExists("node ID", device.node_id)
         tenant = next(name for name, each in self._tenants.items() if each == tenant_id)
-        aliases = endpoint_aliases(device.node_id, device.name)
-        for alias, rank in aliases:
-            for other, owner in self._aliases.get(alias, ()):
-                if rank < other and self._devices[owner].tenant_id != tenant_id:
+        gateway = self._devices.get(device.gateway_id)
+        if not device.gateway_id:
+            aliases = endpoint_aliases(device.node_id, device.name)
+        elif gateway is None or gateway.tenant_id != tenant_id or isinstance(gateway, EndDeviceRecord):
+            raise DeviceGone
+        else:
+            aliases = end_device_aliases(device.node_id, device.name)
+        for alias, rank in () if device.gateway_id else aliases:
+            for other, owner_id in self._aliases.get(alias, ()):
+                owner = self._devices[owner_id]
+                if rank < other and owner.tenant_id != tenant_id and not isinstance(owner, EndDeviceRecord):
                     raise AlreadyExists("endpoint name", alias)
         if await self.resource(tenant_id, tenant, device.name) is not None:
             raise AlreadyExists("resource name", device.name)
@@ -166,7 +174,7 @@ class MemoryStore(MemoryModels):
             self._refuse_known_identity(device.credential, None)
         self._last_device_id += 1
         device_id = DeviceId(self._last_device_id)
-        record = DeviceRecord(
+        fields = (
             device_id,
             tenant_id,
             tenant,
@@ -179,6 +187,10 @@ class MemoryStore(MemoryModels):
             NOSEC if device.credential is None else PSK,
             device.device_info,
         )
+        if gateway is None:
+            record = DeviceRecord(*fields)
+        else:
+            record = EndDeviceRecord(*fields, device.gateway_id, gateway.name, device.gateway_prefix)
         self._devices[device_id] = record
         self._by_name[tenant_id, device.name] = device_id
         self._node_ids.add(device.node_id)
@@ -237,6 +249,12 @@ class MemoryStore(MemoryModels):
             labels=known.labels if change.labels is None else change.labels,
             device_info=known.device_info if change.device_info is None else change.device_info,
         )
+        if isinstance(changed, EndDeviceRecord) and change.behind is not None:
+            gateway_id, prefix = change.behind
+            gateway = self._devices.get(gateway_id)
+            changed = self._devices[device_id] = replace(
+                changed, gateway_id=gateway_id, gateway="" if gateway is None else gateway.name, prefix=prefix
+            )
         return changed
 
     async def credential_of(self, device_id: DeviceId) -> Credential | None:
@@ -258,9 +276,12 @@ class MemoryStore(MemoryModels):
         record = self._devices.pop(device_id, None)
         if record is None:
             return False
+        for behind in self._behind(device_id):
+            await self.remove_device(behind.device_id)
         del self._by_name[record.tenant_id, record.name]
         self._node_ids.discard(record.node_id)
-        for alias, rank in endpoint_aliases(record.node_id, record.name):
+        aliases_of = end_device_aliases if isinstance(record, EndDeviceRecord) else endpoint_aliases
+        for alias, rank in aliases_of(record.node_id, record.name):
             self._aliases[alias].discard((rank, device_id))
         key = _key_of(record)
         self._remove_below(record.tenant_id, lambda parent: parent.startswith(key))
@@ -278,16 +299,22 @@ class MemoryStore(MemoryModels):
 
     # -- registrations and observations --
 
+    async def end_devices(self, gateway_id: DeviceId) -> Sequence[tuple[EndDeviceRecord, EndDeviceRegistration | None]]:
+        return [(each, self._end_device_registration(each)) for each in self._behind(gateway_id)]
+
     async def registration_of(self, device_id: DeviceId) -> Registration | None:
+        record = self._devices.get(device_id)
+        if isinstance(record, EndDeviceRecord):
+            return self._end_device_registration(record)
         found = self._registrations.get(device_id)
         return None if found is None else self._fresh(found[0])
 
     async def registration_at(self, location: str) -> Registration | None:
-        found = (each for each, _ in self._registrations.values() if each.location == location)
+        found = (each for each in self._direct() if each.location == location)
         return next(map(self._fresh, found), None)
 
     async def registration_from(self, peer: PeerId) -> Registration | None:
-        found = [each for each, _ in self._registrations.values() if each.peer == peer]
+        found = [each for each in self._direct() if each.peer == peer]
         newest = max(found, key=lambda each: (each.registered_ms, each.device_id), default=None)
         return None if newest is None else self._fresh(newest)
 
@@ -552,6 +579,25 @@ class MemoryStore(MemoryModels):
         found.sort(key=lambda each: -each.state_tag)
         count, _ = kept((each.content_size for each in found), self.limits)
         return found[:count]
+
+    def _direct(self) -> Iterator[Registration]:
+        """Registrations of devices that are behind no gateway."""
+        return (each for each, _ in self._registrations.values() if not isinstance(each, EndDeviceRegistration))
+
+    def _behind(self, gateway_id: DeviceId) -> list[EndDeviceRecord]:
+        return [
+            each
+            for each in self._devices.values()
+            if isinstance(each, EndDeviceRecord) and each.gateway_id == gateway_id
+        ]
+
+    def _end_device_registration(self, record: EndDeviceRecord) -> EndDeviceRegistration | None:
+        own, _ = self._registrations.get(record.device_id, (None, 0))
+        gateway, _ = self._registrations.get(record.gateway_id, (None, 0))
+        if not isinstance(own, EndDeviceRegistration) or gateway is None:
+            return None
+        moved = replace(own, gateway_id=record.gateway_id, prefix=record.prefix)
+        return moved.following(self._fresh(gateway))
 
     def _fresh(self, registration: Registration) -> Registration:
         updated_ms = max(registration.updated_ms, self._updates.get(registration.device_id, 0))

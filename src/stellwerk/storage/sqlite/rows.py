@@ -12,6 +12,7 @@ from stellwerk.app.ports import MessageRecord, TreeResource
 from stellwerk.core.ids import DeviceId, TenantId, decode_peer, encode_peer
 from stellwerk.core.sharing import share
 from stellwerk.device.command import Command, Step
+from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, register_behind
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
@@ -28,7 +29,9 @@ _SHARED_BODY: Final = 2048
 """Object lists up to this many bytes are shared: longer ones are no fleet's, and their models are large."""
 
 DEVICE: Final = (
-    "d.id,d.tenant_id,t.name,d.name,d.node_id,d.labels,d.profile,d.created_ms,d.modified_ms,d.security,d.device_info"
+    "d.id,d.tenant_id,t.name,d.name,d.node_id,d.labels,d.profile,d.created_ms,d.modified_ms,d.security,d.device_info,"
+    "d.gateway_id,d.gateway_prefix,"
+    "CASE WHEN d.gateway_id>0 THEN (SELECT g.name FROM device g WHERE g.id=d.gateway_id) END"
 )
 REGISTRATION: Final = (
     "device_id,location,endpoint_name,peer,version,lifetime_s,binding,queue_mode,body,content_formats,registered_ms,"
@@ -38,6 +41,9 @@ STORED_REGISTRATION: Final = (
     "(SELECT t.name FROM device d JOIN tenant t ON t.id=d.tenant_id WHERE d.id=registration.device_id)," + REGISTRATION
 )
 """As read: the tenant's name comes first."""
+BEHIND: Final = ""
+"""Stands where an address stands otherwise: the device is behind a gateway, and what its row does not say, that one's
+does."""
 OBSERVATION: Final = "device_id,path,token,accept,attributes,labels,created_ms"
 COMMAND: Final = (
     "id,device_id,outgoing_ri,outgoing_rn,request_id,method,operation,content,content_info,step,created_ms,expires_ms"
@@ -84,8 +90,8 @@ def model_reader(library: Library) -> Model:
 
 def device_from(row: Row) -> DeviceRecord:
     """From the columns in `DEVICE`."""
-    device_id, tenant_id, tenant, name, node_id, labels, profile, created, modified, security, info = row
-    return DeviceRecord(
+    (device_id, tenant_id, tenant, name, node_id, labels, profile, created, modified, security, info) = row[:11]
+    fields = (
         DeviceId(device_id),
         TenantId(tenant_id),
         share(tenant),
@@ -99,6 +105,10 @@ def device_from(row: Row) -> DeviceRecord:
         share(security),
         _decode_pairs(info),
     )
+    gateway_id, prefix, gateway = row[11:]
+    if not gateway_id:
+        return DeviceRecord(*fields)
+    return EndDeviceRecord(*fields, DeviceId(gateway_id), share(gateway or ""), prefix)
 
 
 def registration_row(registration: Registration, deadline_ms: int) -> tuple[Any, ...]:
@@ -107,7 +117,7 @@ def registration_row(registration: Registration, deadline_ms: int) -> tuple[Any,
         registration.device_id,
         registration.location,
         registration.endpoint_name,
-        encode_peer(registration.peer),
+        BEHIND if isinstance(registration, EndDeviceRegistration) else encode_peer(registration.peer),
         registration.version,
         registration.lifetime_s,
         registration.binding,
@@ -164,6 +174,29 @@ def registration_from(row: Row, updated_ms: int, model: Model) -> Registration:
         max(stored_updated_ms, updated_ms),
         sms,
         _decode_pairs(extra) if extra != "[]" else (),
+    )
+
+
+def is_behind(row: Row) -> bool:
+    """Whether the columns in `STORED_REGISTRATION` are an end device's."""
+    return bool(row[4] == BEHIND)
+
+
+def end_device_registration_from(
+    row: Row, record: EndDeviceRecord, gateway: Registration, model: Model
+) -> EndDeviceRegistration:
+    """From the columns in `STORED_REGISTRATION` and the registration of its gateway."""
+    version, registered_ms = share(row[5]), row[11]
+    body, objects, types = model(row[9], version, record.tenant)
+    return register_behind(
+        gateway,
+        record,
+        location=row[2],
+        version=version,
+        body=body,
+        objects=objects,
+        types=types,
+        registered_ms=registered_ms,
     )
 
 

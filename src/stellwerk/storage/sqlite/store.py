@@ -23,6 +23,7 @@ from stellwerk.app.ports import (
 from stellwerk.app.resource_ids import split_resource_id
 from stellwerk.core.ids import DeviceId, PeerId, TenantId, encode_peer
 from stellwerk.device.command import Command
+from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.device.registration import Registration
@@ -200,18 +201,40 @@ class SqliteStore(SqliteModels):
 
     # -- registrations and observations --
 
+    async def end_devices(self, gateway_id: DeviceId) -> Sequence[tuple[EndDeviceRecord, EndDeviceRegistration | None]]:
+        query = f"SELECT {rows.DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id WHERE d.{tasks.OF_GATEWAY} "
+        records = [rows.device_from(row) for row in self._rows(query + "ORDER BY d.id", gateway_id)]
+        if not records:
+            return []
+        gateway = self._registration("device_id=?", gateway_id)
+        query = (
+            f"SELECT {rows.STORED_REGISTRATION} FROM registration WHERE device_id IN "
+            f"(SELECT id FROM device WHERE {tasks.OF_GATEWAY})"
+        )
+        registered = {} if gateway is None else {row[1]: row for row in self._rows(query, gateway_id)}
+        found: list[tuple[EndDeviceRecord, EndDeviceRegistration | None]] = []
+        for record in records:
+            assert isinstance(record, EndDeviceRecord)
+            row = registered.get(record.device_id)
+            if row is None or gateway is None:
+                found.append((record, None))
+            else:
+                found.append((record, rows.end_device_registration_from(row, record, gateway, self._model)))
+        return found
+
     async def registration_of(self, device_id: DeviceId) -> Registration | None:
         return self._registration("device_id=?", device_id)
 
     async def registration_at(self, location: str) -> Registration | None:
-        return self._registration("location=?", location)
+        return self._registration("location=? AND peer<>''", location)
 
     async def registration_from(self, peer: PeerId) -> Registration | None:
         return self._registration("peer=? ORDER BY registered_ms DESC, device_id DESC LIMIT 1", encode_peer(peer))
 
     async def registrations_due(self, before_ms: int, limit: int) -> Sequence[tuple[Registration, int]]:
         query = f"SELECT {rows.STORED_REGISTRATION} FROM registration WHERE deadline_ms<? ORDER BY deadline_ms LIMIT ?"
-        return [(self._registration_from(row), row[-1]) for row in self._rows(query, before_ms, limit)]
+        found = ((self._registration_from(row), row[-1]) for row in self._rows(query, before_ms, limit))
+        return [(registration, deadline_ms) for registration, deadline_ms in found if registration is not None]
 
     async def observations_of(self, device_id: DeviceId) -> Sequence[WantedObservation]:
         query = f"SELECT {rows.OBSERVATION} FROM observation WHERE device_id=? ORDER BY created_ms, path"
@@ -369,7 +392,14 @@ class SqliteStore(SqliteModels):
         row = self._row(f"SELECT {rows.STORED_REGISTRATION} FROM registration WHERE {condition}", *parameters)
         return None if row is None else self._registration_from(row)
 
-    def _registration_from(self, row: rows.Row) -> Registration:
+    def _registration_from(self, row: rows.Row) -> Registration | None:
+        if rows.is_behind(row):
+            record = self._device("WHERE d.id=?", row[1])
+            assert isinstance(record, EndDeviceRecord)
+            gateway = self._registration("device_id=?", record.gateway_id)
+            if gateway is None:
+                return None
+            return rows.end_device_registration_from(row, record, gateway, self._model)
         # A plain Update leaves no trace in the row: the journal's tail knows it, and from there on the projection.
         device_id = row[1]
         updated_ms = max(self._tail.updated_ms(device_id), self.projection.updated_ms(device_id))

@@ -3,7 +3,7 @@ transaction its caller opened and rolls back when it raises."""
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from stellwerk.app.operation_record import encode_operation
 from stellwerk.app.ports import (
@@ -19,10 +19,14 @@ from stellwerk.app.ports import (
 from stellwerk.app.resource_ids import device_key
 from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step
+from stellwerk.device.end_device import end_device_aliases
 from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, endpoint_aliases
 from stellwerk.storage.sqlite import instances, rows
 from stellwerk.storage.sqlite.tree import remove_below
 from stellwerk.storage.vault import Vault
+
+OF_GATEWAY: Final = "gateway_id=? AND gateway_id>0"
+"""The second term is what lets the partial index be used."""
 
 
 def ensure_tenant(connection: sqlite3.Connection, name: str, now_ms: int) -> TenantId:
@@ -38,11 +42,17 @@ def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: Tenan
         raise AlreadyExists("device name", device.name)
     if _exists(connection, "SELECT 1 FROM device WHERE node_id=?", (device.node_id,)):
         raise AlreadyExists("node ID", device.node_id)
-    aliases = endpoint_aliases(device.node_id, device.name)
-    for alias, rank in aliases:
+    if device.gateway_id:
+        gateway = "SELECT 1 FROM device WHERE id=? AND tenant_id=? AND gateway_id=0"
+        if not _exists(connection, gateway, (device.gateway_id, tenant_id)):
+            raise DeviceGone
+        aliases = end_device_aliases(device.node_id, device.name)
+    else:
+        aliases = endpoint_aliases(device.node_id, device.name)
+    for alias, rank in () if device.gateway_id else aliases:
         before = (
             "SELECT 1 FROM device_alias a JOIN device d ON d.id=a.device_id WHERE a.alias=? AND a.rank>? "
-            "AND d.tenant_id<>?"
+            "AND d.tenant_id<>? AND d.gateway_id=0"
         )
         if _exists(connection, before, (alias, rank, tenant_id)):
             raise AlreadyExists("endpoint name", alias)
@@ -51,7 +61,7 @@ def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: Tenan
         raise AlreadyExists("resource name", device.name)
     cursor = connection.execute(
         "INSERT INTO device(tenant_id,name,node_id,labels,profile,security,device_info,created_ms,modified_ms,"
-        "resource_key) VALUES (?,?,?,?,?,?,?,?,?,?)",
+        "resource_key,gateway_id,gateway_prefix) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             tenant_id,
             device.name,
@@ -63,6 +73,8 @@ def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: Tenan
             device.created_ms,
             device.created_ms,
             device_key(tenant, device.name, device.created_ms),
+            device.gateway_id,
+            device.gateway_prefix,
         ),
     )
     assert cursor.lastrowid is not None
@@ -80,12 +92,16 @@ def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: Tenan
 
 def change_device(connection: sqlite3.Connection, device_id: DeviceId, change: DeviceChange) -> DeviceRecord | None:
     """The device as it is then."""
+    gateway_id, prefix = change.behind or (None, None)
     connection.execute(
-        "UPDATE device SET modified_ms=?, labels=coalesce(?,labels), device_info=coalesce(?,device_info) WHERE id=?",
+        "UPDATE device SET modified_ms=?, labels=coalesce(?,labels), device_info=coalesce(?,device_info), "
+        "gateway_id=coalesce(?,gateway_id), gateway_prefix=coalesce(?,gateway_prefix) WHERE id=?",
         (
             change.modified_ms,
             None if change.labels is None else rows.to_json(change.labels),
             None if change.device_info is None else rows.to_json(change.device_info),
+            gateway_id,
+            prefix,
             device_id,
         ),
     )
@@ -108,7 +124,10 @@ def set_credential(
 
 
 def remove_device(connection: sqlite3.Connection, device_id: DeviceId, last_seq: int) -> bool:
-    """The device and all that hangs on it; the projector is told through ``removed_device``."""
+    """The device and all that hangs on it, the end devices behind it too; the projector is told through
+    ``removed_device``."""
+    for (behind,) in connection.execute(f"SELECT id FROM device WHERE {OF_GATEWAY}", (device_id,)).fetchall():
+        remove_device(connection, DeviceId(behind), last_seq)
     gone = connection.execute("DELETE FROM device WHERE id=? RETURNING tenant_id,resource_key", (device_id,)).fetchall()
     if not gone:
         return False
