@@ -62,6 +62,7 @@ class Settings:
     auto_provision: tuple[str, ...] = ()
     expiry_grace_s: float = 93.0
     awake_s: float = 93.0
+    gateway_end_devices: int = 200
     brake_lag_s: float = 60.0
     log_level: str = "info"
     log_format: str = "console"
@@ -113,6 +114,8 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return None if value == "" else _seconds(name, value)
         case "auto_read":
             return _objects(name, value)
+        case "gateway_end_devices":
+            return _count(name, value, 0, 1000)
         case "container_mni":
             return _count(name, value, 1, 1_000_000)
         case "container_mbs":

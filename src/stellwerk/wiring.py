@@ -20,6 +20,8 @@ from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.devices import Devices
 from stellwerk.app.handlers.expiry import Expiry
+from stellwerk.app.handlers.gateway_sends import GatewaySends
+from stellwerk.app.handlers.gateways import Gateways, read_after_register
 from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.provisioning import Provisioning
@@ -213,7 +215,7 @@ class Server:
             registry=registry,
             clock=clock,
             link=link,
-            objects=settings.auto_read,
+            objects=read_after_register(settings.auto_read, settings.gateway_end_devices),
             as_messages=settings.auto_read_messages,
         )
         registering = Registering(
@@ -230,6 +232,19 @@ class Server:
             auto_provision=settings.auto_provision,
             tenant_id=tenant_id,
         )
+        gateways = Gateways(
+            store=store,
+            registry=registry,
+            library=library,
+            observations=observations,
+            reading=reading,
+            tasks=tasks,
+            clock=clock,
+            entropy=entropy,
+            link=link,
+            listener=listening,
+            most=settings.gateway_end_devices,
+        )
         uplinks = Uplinks(
             store=store,
             registry=registry,
@@ -241,6 +256,9 @@ class Server:
             listener=listening,
             brake=brake,
             grace_s=settings.expiry_grace_s,
+            gateway_sends=GatewaySends(store=store, gateways=gateways, tasks=tasks, listener=listening, brake=brake)
+            if settings.gateway_end_devices
+            else None,
         )
         expiry = Expiry(
             store=store,
@@ -251,7 +269,7 @@ class Server:
             brake=brake,
             grace_s=settings.expiry_grace_s,
         )
-        listening.connect(commands, observations, reading)
+        listening.connect(commands, observations, reading, gateways)
         link.connect(uplinks, observations, listening.finished)
 
         engine = Endpoint(

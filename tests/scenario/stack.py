@@ -13,6 +13,8 @@ from stellwerk.app.brake import Brake
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.expiry import Expiry
+from stellwerk.app.handlers.gateway_sends import GatewaySends
+from stellwerk.app.handlers.gateways import Gateways, read_after_register
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
@@ -135,6 +137,8 @@ class Stack:
     """Objects that are read after a Register; none, so that charts show only what they are about."""
     reads_as_messages: bool = False
     read_at_once: int = 256
+    end_devices: int = 0
+    """How many devices a gateway may bring along; none, as with reads."""
     library: Library = field(default_factory=Library.builtin)
 
     def __post_init__(self) -> None:
@@ -196,6 +200,30 @@ class Stack:
             auto_provision=self.auto_provision,
             tenant_id=self.tenant_id,
         )
+        self.reading = Reading(
+            store=store,
+            registry=self.registry,
+            clock=clock,
+            link=self.link,
+            objects=read_after_register(self.reads, self.end_devices),
+            as_messages=self.reads_as_messages,
+            at_once=self.read_at_once,
+        )
+        self.gateways = Gateways(
+            store=store,
+            registry=self.registry,
+            library=self.library,
+            observations=self.observations,
+            reading=self.reading,
+            tasks=self.tasks,
+            clock=clock,
+            entropy=self.entropy,
+            link=self.link,
+            listener=self.listening,
+            most=self.end_devices,
+            again_s=self.again_s,
+            pause_s=0.0,
+        )
         self.uplinks = Uplinks(
             store=store,
             registry=self.registry,
@@ -207,6 +235,11 @@ class Stack:
             listener=self.listening,
             brake=self.brake,
             grace_s=self.grace_s,
+            gateway_sends=GatewaySends(
+                store=store, gateways=self.gateways, tasks=self.tasks, listener=self.listening, brake=self.brake
+            )
+            if self.end_devices
+            else None,
         )
         self.expiry = Expiry(
             store=store,
@@ -217,16 +250,7 @@ class Stack:
             brake=self.brake,
             grace_s=self.grace_s,
         )
-        self.reading = Reading(
-            store=store,
-            registry=self.registry,
-            clock=clock,
-            link=self.link,
-            objects=self.reads,
-            as_messages=self.reads_as_messages,
-            at_once=self.read_at_once,
-        )
-        self.listening.connect(self.commands, self.observations, self.reading)
+        self.listening.connect(self.commands, self.observations, self.reading, self.gateways)
         self.link.connect(self.uplinks, self.observations, self.listening.finished)
 
     # -- the chart --

@@ -3,6 +3,7 @@
 import structlog
 
 from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.gateways import Gateways
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.ports import DeviceAnswer
@@ -10,6 +11,7 @@ from stellwerk.app.registry import Known
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
+from stellwerk.lwm2m.link_format import ObjectList
 
 log = structlog.get_logger(__name__)
 
@@ -22,14 +24,23 @@ class Listening:
         self._commands: Commands
         self._observations: Observations
         self._reading: Reading
+        self._gateways: Gateways | None = None
 
-    def connect(self, commands: Commands, observations: Observations, reading: Reading) -> None:
+    def connect(
+        self, commands: Commands, observations: Observations, reading: Reading, gateways: Gateways | None = None
+    ) -> None:
+        """``gateways``: None treats them as devices like all others."""
         self._commands = commands
         self._observations = observations
         self._reading = reading
+        self._gateways = gateways
         observations.on_heard = self.device_heard
+        if gateways is not None:
+            observations.on_gateway = gateways.notified
 
     def device_registered(self, known: Known, at: Instant) -> None:
+        if self._gateways is not None:
+            self._gateways.device_registered(known, at)
         name = f"observe {known.registration.endpoint_name}"
         if not self._tasks.spawn(name, self._observations.restore(known)):
             log.warning("observations.not_restored", endpoint_name=known.registration.endpoint_name)
@@ -37,7 +48,17 @@ class Listening:
         self._commands.device_heard(known)
         self._reading.device_registered(known, at)
 
+    def objects_changed(self, before: ObjectList, known: Known, at: Instant) -> None:
+        if self._gateways is not None:
+            self._gateways.objects_changed(before, known, at)
+
     def device_heard(self, known: Known, at: Instant) -> None:
+        self._heard(known)
+        if (house := known.household) is not None and self._gateways is not None:
+            for each in self._gateways.heard(house, known, at):
+                self._heard(each)
+
+    def _heard(self, known: Known) -> None:
         if known.registration.device_id in self._observations.owed:
             self._tasks.spawn(f"observe {known.registration.endpoint_name}", self._observations.resume(known))
         self._commands.device_heard(known)
@@ -45,9 +66,13 @@ class Listening:
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         self._commands.device_lost(device_id, at)
         self._observations.forget_device(device_id)
+        if self._gateways is not None:
+            self._gateways.device_lost(device_id, at)
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> None:
         """What came of an operation: a command's, or an Observe or a Read of ours."""
-        takers = (self._commands.finished, self._observations.finished, self._reading.finished)
+        takers = [self._commands.finished, self._observations.finished, self._reading.finished]
+        if self._gateways is not None:
+            takers.append(self._gateways.finished)
         if not any(take(answer, at) for take in takers):
             log.debug("answer.unclaimed", handle=answer.handle)

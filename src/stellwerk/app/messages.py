@@ -37,6 +37,8 @@ _STATUS_MESSAGES: Final = {
 
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}")
 
+_DISCOVERED: Final = re.compile(r"[0-9]{1,5}(?:/[0-9]{1,5}){0,3}")
+
 _encode = msgspec.json.Encoder().encode
 
 _METHODS_WITH_DATA: Final = frozenset({"read", "observe"})
@@ -183,10 +185,17 @@ def _discovered(entry: JournalEntry) -> tuple[dict[str, Any] | None, str]:
     except PeerError as error:
         return None, f"the answer does not decode: {error}"
     prefix = entry.root.rstrip("/") + "/"
+    # Of an end device the answer has no prefix, which is the last segment of its root (Gateway 1.1 §8.3.1).
+    without = prefix[: prefix[:-1].rfind("/") + 1]
     found: dict[str, Any] = {}
     for link in links:
         if link.target.startswith(prefix):
-            found[link.target.removeprefix(prefix)] = {name: _number_or_text(value) for name, value in link.attributes}
+            place = link.target.removeprefix(prefix)
+        elif without and link.target.startswith(without) and _DISCOVERED.fullmatch(link.target, len(without)):
+            place = link.target.removeprefix(without)
+        else:
+            continue
+        found[place] = {name: _number_or_text(value) for name, value in link.attributes}
     return found, ""
 
 

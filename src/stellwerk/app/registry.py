@@ -6,8 +6,10 @@ from typing import Final
 
 from stellwerk.app.ports import Acknowledgement, DecidingStore, DeviceLink
 from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.device.end_device import EndDeviceRegistration
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
+from stellwerk.lwm2m.gateway import GATEWAY
 
 NEVER: Final = float("-inf")
 
@@ -41,6 +43,11 @@ class Known:
         self.silent_since = NEVER
         """When it left a command unanswered; it counts until the device is heard again."""
 
+    @property
+    def household(self) -> "KnownGateway | None":
+        """The gateway among those that share an address and one turn, when it is one of such."""
+        return None
+
     def heard(self, now: float, link: DeviceLink) -> None:
         """It answered us: it listens, and it receives what is sent to its address."""
         self.last_heard = now
@@ -49,11 +56,65 @@ class Known:
             link.prove_peer(self.registration.peer)
 
 
+class KnownGateway(Known):
+    """A device that lists the Gateway object, with the end devices behind it that are registered and in memory."""
+
+    __slots__ = ("behind", "loaded")
+
+    def __init__(self, registration: Registration, record: DeviceRecord, now: float) -> None:
+        super().__init__(registration, record, now)
+        self.behind: dict[DeviceId, KnownEndDevice] = {}
+        self.loaded = False
+        """All that are registered are in memory."""
+
+    @property
+    def household(self) -> "KnownGateway":
+        return self
+
+    def with_prefix(self, prefix: str) -> "KnownEndDevice | None":
+        return next((each for each in self.behind.values() if each.registration.prefix == prefix), None)
+
+
+class KnownEndDevice(Known):
+    """What was heard of one behind a gateway was heard of that gateway: it listens when that does."""
+
+    __slots__ = ("gateway",)
+    registration: EndDeviceRegistration
+
+    def __init__(self, registration: EndDeviceRegistration, record: DeviceRecord, gateway: KnownGateway) -> None:
+        self.gateway = gateway
+        super().__init__(registration, record, gateway.last_heard)
+
+    @property
+    def household(self) -> KnownGateway:
+        return self.gateway
+
+    @property
+    def last_heard(self) -> float:
+        return self.gateway.last_heard
+
+    @last_heard.setter
+    def last_heard(self, now: float) -> None:
+        self.gateway.last_heard = max(now, self.gateway.last_heard)
+
+    @property
+    def silent_since(self) -> float:
+        return self.gateway.silent_since
+
+    @silent_since.setter
+    def silent_since(self, now: float) -> None:
+        self.gateway.silent_since = max(now, self.gateway.silent_since)
+
+    def heard(self, now: float, link: DeviceLink) -> None:
+        self.gateway.heard(now, link)
+        self.registration.proven = self.gateway.registration.proven
+
+
 class Registry:
     """The three indexes always agree. Change it only after the commit of the change.
 
-    Devices may share an address (a gateway, a stale NAT binding): the one heard there last speaks for it, and when it
-    goes, another does.
+    Devices may share an address (a stale NAT binding): the one heard there last speaks for it, and when it goes,
+    another does. End devices behind a gateway are found by their device alone: location and address are the gateway's.
     """
 
     def __init__(self, store: DecidingStore) -> None:
@@ -94,12 +155,18 @@ class Registry:
         return self.from_peer(peer) or await self._keep(await self._store.registration_from(peer), now)
 
     def put(self, registration: Registration, record: DeviceRecord, now: float) -> Known:
-        """The device's registration from now on; what it had before is gone. Returns it with its record."""
-        self.drop(registration.device_id)
+        """The device's registration from now on; what it had before is gone. Returns it with its record. Those behind
+        a gateway follow it, or go where it is none any more. An end device's gateway has to be known."""
+        if isinstance(registration, EndDeviceRegistration):
+            return self._put_end_device(registration, record)
+        before = self._drop(registration.device_id)
         if registration.endpoint_name == record.node_id:
             # One text for both: there is one for every device of the fleet.
             registration.endpoint_name = record.node_id
-        known = Known(registration, record, now)
+        is_gateway = GATEWAY in registration.objects.objects
+        known = KnownGateway(registration, record, now) if is_gateway else Known(registration, record, now)
+        if isinstance(before, KnownGateway):
+            self._follow(before, known)
         peer = registration.peer
         self._by_device[registration.device_id] = known
         self._by_location[registration.location] = known
@@ -114,9 +181,36 @@ class Registry:
         return known
 
     def drop(self, device_id: DeviceId) -> Known | None:
-        """Forget the device's registration; returns what was known."""
+        """Forget the device's registration, and those of end devices behind it; returns what was known."""
+        known = self._drop(device_id)
+        if isinstance(known, KnownGateway):
+            for each in known.behind:
+                self._by_device.pop(each, None)
+        return known
+
+    def _put_end_device(self, registration: EndDeviceRegistration, record: DeviceRecord) -> Known:
+        self._drop(registration.device_id)
+        gateway = self._by_device[registration.gateway_id]
+        assert isinstance(gateway, KnownGateway)
+        known = KnownEndDevice(registration, record, gateway)
+        self._by_device[registration.device_id] = gateway.behind[registration.device_id] = known
+        return known
+
+    def _follow(self, before: KnownGateway, known: Known) -> None:
+        if not isinstance(known, KnownGateway):
+            for each in before.behind:
+                self._by_device.pop(each, None)
+            return
+        known.behind, known.loaded = before.behind, before.loaded
+        for end_device in known.behind.values():
+            end_device.gateway = known
+            end_device.registration = end_device.registration.following(known.registration)
+
+    def _drop(self, device_id: DeviceId) -> Known | None:
         known = self._by_device.pop(device_id, None)
-        if known is not None:
+        if isinstance(known, KnownEndDevice):
+            known.gateway.behind.pop(device_id, None)
+        elif known is not None:
             self._by_location.pop(known.registration.location, None)
             self._leave(known, known.registration.peer)
         return known
@@ -143,4 +237,10 @@ class Registry:
         record = await self._store.device(registration.device_id)
         if record is None:
             return None
+        if isinstance(registration, EndDeviceRegistration):
+            gateway = await self.load_of(registration.gateway_id)
+            if not isinstance(gateway, KnownGateway):
+                return None
+            # It may have changed while we waited.
+            registration = registration.following(gateway.registration)
         return self.of(registration.device_id) or self.put(registration, record, now)

@@ -12,6 +12,7 @@ import structlog
 
 from stellwerk.app.brake import Brake, Level
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
@@ -25,7 +26,7 @@ from stellwerk.app.ports import (
     DropRegistration,
     StoreTrouble,
 )
-from stellwerk.app.registry import Known, Registry
+from stellwerk.app.registry import Known, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId, PeerId
@@ -33,7 +34,7 @@ from stellwerk.core.instant import Instant
 from stellwerk.core.sharing import share
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.formats import UnsupportedFormat, decode_content
-from stellwerk.lwm2m.link_format import decode_object_list
+from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
 from stellwerk.lwm2m.operations import Deregister, Register, Send, Update, Uplink
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.registration_parameters import decode_update
@@ -69,9 +70,18 @@ class Listener(Protocol):
     def device_registered(self, known: Known, at: Instant) -> None: ...
     def device_heard(self, known: Known, at: Instant) -> None: ...
     def device_lost(self, device_id: DeviceId, at: Instant) -> None: ...
+    def objects_changed(self, before: ObjectList, known: Known, at: Instant) -> None: ...
+
+
+class SendsOfGateways(Protocol):
+    """A Send of a device that others are behind: it may speak of them too."""
+
+    def send(self, uplink: Send, known: KnownGateway, receipt: bytes, at: Instant, answer: Answer) -> None: ...
 
 
 class Uplinks:
+    """``gateway_sends``: None takes a gateway's Send as any device's."""
+
     def __init__(
         self,
         *,
@@ -85,7 +95,9 @@ class Uplinks:
         listener: Listener,
         brake: Brake,
         grace_s: float,
+        gateway_sends: SendsOfGateways | None = None,
     ) -> None:
+        self._gateway_sends = gateway_sends
         self._brake = brake
         self._store = store
         self._registry = registry
@@ -138,6 +150,9 @@ class Uplinks:
             self._send(uplink, known, receipt, at, answer)
 
     def _send(self, uplink: Send, known: Known, receipt: bytes, at: Instant, answer: Answer) -> None:
+        if type(known) is KnownGateway and self._gateway_sends is not None:
+            self._gateway_sends.send(uplink, known, receipt, at, answer)
+            return
         registration = known.registration
         root = registration.objects.root
         try:
@@ -279,6 +294,8 @@ class Uplinks:
         old = known.registration.peer
         following = self._registry.put(changed, known.record, at.now)
         following.pending, following.leaving = known.pending, known.leaving
+        if changed.objects is not known.registration.objects:
+            self._listener.objects_changed(known.registration.objects, following, at)
         if old != changed.peer:
             log.info("registration.moved", endpoint_name=changed.endpoint_name, old=str(old), new=str(changed.peer))
             self._link.move_peer(old, changed.peer)
@@ -294,6 +311,9 @@ class Uplinks:
             log.info("deregister.refused", peer=str(peer), reason="unknown location", location=uplink.location)
             answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
             return
+        ends = await ends_behind(
+            self._store, known.registration, Kind.DEREGISTER, at, f"gateway {known.record.name} de-registered"
+        )
         if known.leaving is not None:
             # Its end is being stored; whoever asks again hears of the same one.
             known.leaving.append(answer)
@@ -320,9 +340,11 @@ class Uplinks:
                     current.leaving = None
                 return
             log.info("registration.ended", endpoint_name=registration.endpoint_name, location=registration.location)
-            forget_registration(self._registry, self._link, self._listener, registration, at)
+            for ended in (registration, *ends.registrations):
+                forget_registration(self._registry, self._link, self._listener, ended, at)
 
-        self._store.submit(Commit((row,), (DropRegistration(registration.device_id, registration.location),), done))
+        drop = DropRegistration(registration.device_id, registration.location)
+        self._store.submit(Commit((row, *ends.entries), (drop, *ends.changes), done))
 
     # -- shared --
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.registry import NEVER, Known, Registry
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
+from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, register_behind
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.link_format import decode_object_list
@@ -59,6 +61,7 @@ class Rows:
     def __init__(self) -> None:
         self.rows: dict[DeviceId, Registration] = {}
         self.removed: set[DeviceId] = set()
+        self.records: dict[DeviceId, DeviceRecord] = {}
         self.reads = 0
 
     async def registration_at(self, location: str) -> Registration | None:
@@ -71,7 +74,7 @@ class Rows:
         return self._first(lambda each: each.peer == peer)
 
     async def device(self, device_id: DeviceId) -> DeviceRecord | None:
-        return None if device_id in self.removed else record_of(device_id)
+        return None if device_id in self.removed else self.records.get(device_id, record_of(device_id))
 
     def _first(self, wanted: Any) -> Registration | None:
         self.reads += 1
@@ -216,3 +219,83 @@ class Indexes(RuleBasedStateMachine):
 
 Indexes.TestCase.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
 TestIndexes = Indexes.TestCase
+
+
+# -- gateways --
+
+GATEWAY_LIST = decode_object_list(b"</3/0>,</25>")
+
+
+def gateway_registration(location: str, peer: int, *, objects: Any = GATEWAY_LIST) -> Registration:
+    return replace(registration_of(1, location, peer), objects=objects)
+
+
+def end_device(device: int, prefix: str = "d01") -> tuple[EndDeviceRegistration, EndDeviceRecord]:
+    plain = record_of(device)
+    fields = [getattr(plain, each) for each in DeviceRecord.__slots__]
+    record = EndDeviceRecord(*fields, DeviceId(1), "dev1", prefix)
+    registration = register_behind(
+        gateway_registration("a", 1),
+        record,
+        location=f"e{device}",
+        version="1.1",
+        body=b"</3/0>",
+        objects=OBJECTS,
+        types=TYPES,
+        registered_ms=0,
+    )
+    return registration, record
+
+
+@pytest.mark.spec("LwM2M-contract 12")
+def test_end_devices_are_found_by_device_alone_and_leave_the_address_to_their_gateway(registry: Registry) -> None:
+    gateway = registry.put(gateway_registration("a", 1), record_of(1), 5.0)
+    known = registry.put(*end_device(2), 9.0)
+    assert registry.from_peer(peer_of(1)) is gateway
+    assert registry.at("e2") is None
+    assert registry.of(DeviceId(2)) is known
+    assert known.household is gateway.household is gateway
+    registry.drop(DeviceId(2))
+    assert registry.from_peer(peer_of(1)) is gateway
+    assert len(registry) == 1
+
+
+@pytest.mark.spec("R-14", "QM-2")
+def test_end_devices_move_listen_and_go_with_their_gateway(registry: Registry) -> None:
+    registry.put(gateway_registration("a", 1), record_of(1), 5.0)
+    known = registry.put(*end_device(2), 9.0)
+    assert known.last_heard == 5.0
+    gateway = registry.put(gateway_registration("a", 2), record_of(1), 7.0)
+    assert (known.registration.peer, known.last_heard) == (peer_of(2), 7.0)
+    known.last_heard = 8.0
+    known.silent_since = 6.0
+    assert (gateway.last_heard, gateway.silent_since) == (8.0, 6.0)
+    registry.drop(DeviceId(1))
+    assert registry.of(DeviceId(2)) is None
+
+
+def test_a_device_that_lists_no_gateway_object_any_more_has_nobody_behind_it(registry: Registry) -> None:
+    registry.put(gateway_registration("a", 1), record_of(1), 5.0)
+    registry.put(*end_device(2), 5.0)
+    registry.put(gateway_registration("b", 1, objects=OBJECTS), record_of(1), 6.0)
+    assert [each.registration.location for each in registry] == ["b"]
+
+
+def test_an_end_device_that_is_loaded_brings_its_gateway(registry: Registry, rows: Rows) -> None:
+    registration, record = end_device(2)
+    rows.rows[DeviceId(1)] = gateway_registration("a", 3)
+    rows.rows[DeviceId(2)] = registration
+    rows.records[DeviceId(2)] = record
+    known = run(registry.load_of(DeviceId(2)))
+    assert known is not None
+    assert (known.registration.peer, known.last_heard) == (peer_of(3), NEVER)
+    assert len(registry) == 2
+    registry.drop(DeviceId(1))
+    del rows.rows[DeviceId(1)]
+    assert run(registry.load_of(DeviceId(2))) is None
+
+
+def test_other_devices_hold_nothing_for_gateways() -> None:
+    assert not {"behind", "gateway", "loaded"} & set(Known.__slots__)
+    assert not hasattr(record_of(1), "gateway_id")
+    assert not hasattr(registration_of(1, "a", 1), "gateway_id")

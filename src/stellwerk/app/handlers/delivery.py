@@ -29,7 +29,7 @@ from stellwerk.app.ports import (
     DeviceLink,
     StoreTrouble,
 )
-from stellwerk.app.registry import Known, Registry
+from stellwerk.app.registry import Known, KnownGateway, Registry
 from stellwerk.app.status_table import reason_for_device_status
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError
@@ -119,6 +119,8 @@ class Delivery:
         self._probes: list[tuple[float, DeviceId]] = []
         """A heap: when devices that are silent are tried again although they were not heard."""
         self._probing: set[DeviceId] = set()
+        self._turns: dict[DeviceId, DeviceId] = {}
+        """Of those in households that had the turn last: the gateway."""
 
     def __len__(self) -> int:
         """Commands in memory that have not ended."""
@@ -305,6 +307,8 @@ class Delivery:
                 self._probing.add(device_id)
                 heappush(self._probes, (known.silent_since + self._probe_s, device_id))
             return
+        if lane.waiting and known.household is not None and self._neighbour_speaks(known, known.household):
+            return
         if lane.waiting and not self._observations.loaded(device_id):
             # An Observe has to know what else is wanted.
             self._lanes.load_soon(device_id)
@@ -318,9 +322,30 @@ class Delivery:
                 self._end_waiting(lane, command, Step.REFUSED, *refusal, self._clock.wall_ms())
             else:
                 lane.active = command
+                if known.household is not None:
+                    self._turns[device_id] = known.household.registration.device_id
                 self._send(command, known)
                 return
         self._lanes.tidy(device_id)
+
+    def _neighbour_speaks(self, known: Known, house: KnownGateway) -> bool:
+        """A gateway and those behind it are one client: one command is on its way to any of them (NSTART 1)."""
+        for each in (house, *house.behind.values()):
+            lane = self._lanes.get(each.registration.device_id)
+            if each is not known and lane is not None and lane.active is not None:
+                return True
+        return False
+
+    def _drain_neighbours(self, device_id: DeviceId) -> None:
+        """The turn of a device in a household is over: that of the others comes, those listed behind it first."""
+        house = self._registry.of(self._turns.pop(device_id, device_id))
+        if not isinstance(house, KnownGateway):
+            return
+        others = [house.registration.device_id, *house.behind]
+        place = others.index(device_id) if device_id in others else 0
+        for each in (*others[place + 1 :], *others[: place + 1]):
+            if self._lanes.get(each) is not None:
+                self._drain(each)
 
     def _refusal(self, command: Command) -> tuple[str, str] | None:
         """Why what could be done when the command was posted cannot be done now that its turn has come (§7.2)."""
@@ -519,6 +544,7 @@ class Delivery:
 
         def then() -> None:
             self._lanes.ended(command)
+            self._drain_neighbours(command.device_id)
             self._drain(command.device_id)
 
         known = self._registry.of(command.device_id)

@@ -9,7 +9,8 @@ from typing import Final
 import structlog
 
 from stellwerk.app.committing import commit
-from stellwerk.app.credentials import check_identity, check_key, is_key
+from stellwerk.app.credentials import BadCredential, check_identity, check_key, is_key
+from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
     AlreadyExists,
@@ -25,6 +26,7 @@ from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
+from stellwerk.device.end_device import GATEWAY_LABELS, EndDeviceRecord
 from stellwerk.device.record import NOSEC, Credential, DeviceRecord, without_server_labels
 
 log = structlog.get_logger(__name__)
@@ -73,7 +75,10 @@ class Devices:
         """Replace the labels that are not the server's own; uplink properties among them go with every message from now
         on. Raises `BadLabels`, `DeviceGone`."""
         check_labels(labels)
-        change = DeviceChange(self._clock.wall_ms(), labels=without_server_labels(labels))
+        written = without_server_labels(labels)
+        if isinstance(device, EndDeviceRecord):
+            written = tuple(each for each in written if not each.startswith(GATEWAY_LABELS))
+        change = DeviceChange(self._clock.wall_ms(), labels=written)
         changed = self._kept(device, await self._store.change_device(device.device_id, change))
         self._relabel(device.device_id, changed.uplink_labels)
         log.info("device.labels_changed", tenant=device.tenant, device=device.name, count=len(changed.labels))
@@ -114,6 +119,10 @@ class Devices:
     async def give_credential(self, device: DeviceRecord, credential: Credential) -> DeviceRecord:
         """A key for a device that has none: from now on it may not come without. Raises `AlreadyExists` where it has
         one, or where another device has that identity; `BadCredential`, `DeviceGone`."""
+        if isinstance(device, EndDeviceRecord):
+            raise BadCredential(
+                f"device {device.name!r} is reached through gateway {device.gateway!r}, which has the key"
+            )
         async with self._turn:
             if await self._store.credential_of(device.device_id) is not None:
                 raise AlreadyExists("resource name", "credentials")
@@ -187,13 +196,16 @@ class Devices:
             location=registration.location,
             detail=detail,
         )
+        ends = await ends_behind(self._store, registration, Kind.EXPIRE, at, f"gateway {device.name} has to come again")
 
         def done(error: Exception | None) -> None:
             if error is None:
                 log.info("registration.ended", endpoint_name=registration.endpoint_name, reason=detail)
-                forget_registration(self._registry, self._link, self._listener, registration, at)
+                for each in (registration, *ends.registrations):
+                    forget_registration(self._registry, self._link, self._listener, each, at)
 
-        await commit(self._store, (entry,), (DropRegistration(device.device_id, registration.location),), done)
+        drop = DropRegistration(device.device_id, registration.location)
+        await commit(self._store, (entry, *ends.entries), (drop, *ends.changes), done)
 
     def _kept(self, device: DeviceRecord, changed: DeviceRecord | None) -> DeviceRecord:
         """``changed`` where the registration lives too."""

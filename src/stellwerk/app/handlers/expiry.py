@@ -8,6 +8,7 @@ import structlog
 
 from stellwerk.app.brake import LONGEST_S, Brake
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import ChangeRegistration, Clock, Commit, DecidingStore, DeviceLink, DropRegistration
 from stellwerk.app.registry import Registry
@@ -82,6 +83,8 @@ class Expiry:
     async def _expire(self, registration: Registration, at: Instant) -> None:
         known = self._registry.at(registration.location)
         record = known.record if known is not None else await self._store.device(registration.device_id)
+        detail = f"gateway {registration.endpoint_name} expired"
+        ends = await ends_behind(self._store, registration, Kind.EXPIRE, at, detail)
         row = JournalEntry(
             Kind.EXPIRE,
             registration.device_id,
@@ -102,10 +105,12 @@ class Expiry:
                 lifetime_s=registration.lifetime_s,
                 location=registration.location,
             )
-            forget_registration(self._registry, self._link, self._listener, registration, at)
+            for each in (registration, *ends.registrations):
+                forget_registration(self._registry, self._link, self._listener, each, at)
 
         self._ending.add(registration.location)
-        self._store.submit(Commit((row,), (DropRegistration(registration.device_id, registration.location),), done))
+        drop = DropRegistration(registration.device_id, registration.location)
+        self._store.submit(Commit((row, *ends.entries), (drop, *ends.changes), done))
 
 
 def _log_failure(error: Exception | None) -> None:

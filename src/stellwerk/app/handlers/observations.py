@@ -26,6 +26,7 @@ from stellwerk.core.instant import Instant
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.formats import decode_content
+from stellwerk.lwm2m.gateway import GATEWAY
 from stellwerk.lwm2m.operations import Notify, Observe, WriteAttributes
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.status import dotted, is_success
@@ -59,6 +60,8 @@ class Observations:
         sent. Asked again with `resume` when the device is heard."""
         self.on_heard: Callable[[Known, Instant], None] = _nobody
         """Told of a device after its notification was stored and acknowledged: it listens now (QM-3)."""
+        self.on_gateway: Callable[[Known, Instant], None] = _nobody
+        """Told of a device that notified of its Gateway object."""
 
     # -- wanting --
 
@@ -270,6 +273,8 @@ class Observations:
                 current = self._registry.of(wanted.device_id) or known
                 current.last_heard = at.now
                 self.on_heard(current, at)
+                if wanted.path[0] == GATEWAY:
+                    self.on_gateway(current, at)
 
         self._store.submit(Commit((row,), (), done))
 

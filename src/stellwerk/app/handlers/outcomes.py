@@ -24,7 +24,7 @@ from stellwerk.app.ports import (
     DropObservation,
     StoreTrouble,
 )
-from stellwerk.app.registry import Registry
+from stellwerk.app.registry import KnownEndDevice, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Command, Step
@@ -209,7 +209,8 @@ class Outcomes:
         """The registration under the lifetime that the device took with ``operation``, counted from now: it may never
         send it in an Update (contract R-8). None where the operation says nothing of it."""
         known = self._registry.of(device_id)
-        if known is None:
+        # Of one behind a gateway the lifetime is the gateway's, whatever server account it shows.
+        if known is None or isinstance(known, KnownEndDevice):
             return None
         before = known.pending or known.registration
         lifetime_s = written_lifetime(operation, before.objects)

@@ -152,7 +152,11 @@ class Provisioning:
         return resumed
 
     async def remove(self, device: DeviceRecord) -> bool:
-        """Remove a device with everything that is its own; False where it is gone already."""
+        """Remove a device with everything that is its own and with the end devices behind it; False where it is gone
+        already."""
+        for behind, _ in await self._store.end_devices(device.device_id):
+            # One at a time, for each takes a while to delete.
+            await self.remove(behind)
         gone = await self._store.remove_device(device.device_id)
         if gone:
             log.info("device.removed", tenant=device.tenant, device=device.name)

@@ -27,6 +27,7 @@ from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.core.instant import Instant
 from stellwerk.core.sharing import share
+from stellwerk.device.end_device import EndDeviceRecord
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import DEFAULT_LIFETIME_S, Registration
 from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
@@ -113,6 +114,10 @@ class Registering:
             text = f"endpoint {parameters.endpoint_name!r} is not provisioned"
             self._refuse("not-provisioned", peer, Status.FORBIDDEN, text, answer)
             return
+        if isinstance(record, EndDeviceRecord):
+            text = f"device {record.name!r} is reached through gateway {record.gateway!r} and does not register itself"
+            self._refuse("end-device", peer, Status.FORBIDDEN, text, answer)
+            return
         if record is not None and record.security != "nosec":
             text = f"device {record.name!r} has credentials and must use them"
             self._refuse("has-credentials", peer, Status.FORBIDDEN, text, answer)
@@ -123,7 +128,7 @@ class Registering:
             self._refuse("objects", peer, Status.BAD_REQUEST, str(error), answer)
             return
         record = record or await self._provision(parameters.endpoint_name, at)
-        if record is None:
+        if record is None or isinstance(record, EndDeviceRecord):
             self._refuse("name-taken", peer, Status.FORBIDDEN, "the name is another device's", answer)
             return
         types = self.types_of(objects, parameters.version, record.tenant)
