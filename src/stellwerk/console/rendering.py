@@ -10,6 +10,7 @@ from stellwerk.app.ports import MessageRecord
 from stellwerk.app.views import DeviceDetail
 from stellwerk.console.live_table import Row
 from stellwerk.device.command import Step
+from stellwerk.device.end_device import EndDeviceRecord
 from stellwerk.device.record import DeviceRecord
 
 LONGEST_VALUE: Final = 300
@@ -21,6 +22,8 @@ LONGEST_FULL: Final = 8_000
 def facts(record: DeviceRecord, detail: DeviceDetail | None) -> str:
     """One line about who the device is and how it registered."""
     parts = [record.node_id]
+    if isinstance(record, EndDeviceRecord):
+        parts.append(f"behind gateway {record.gateway}, prefix {record.prefix}")
     if detail is not None and (registration := detail.registration) is not None:
         parts += [
             f"LwM2M {registration.version}",

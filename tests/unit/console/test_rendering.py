@@ -11,6 +11,7 @@ from stellwerk.app.views import DeviceDetail, DeviceLine, RegistrationFacts, Val
 from stellwerk.console import rendering
 from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step
+from stellwerk.device.end_device import EndDeviceRecord
 from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.operations import Read
 from stellwerk.lwm2m.path import Path
@@ -119,3 +120,10 @@ def test_flaws_of_a_text_are_said_in_their_own_words() -> None:
     bad = RefusedRequest("read", "x", "path-invalid", "a path is like /3/0/0", "READ x")
     assert rendering.flaws([good]) == ""
     assert rendering.flaws([good, bad]) == "a path is like /3/0/0"
+
+
+@pytest.mark.spec("LwM2M-contract 12")
+def test_an_end_device_says_which_gateway_it_is_behind() -> None:
+    fields = [getattr(RECORD, each) for each in DeviceRecord.__slots__]
+    record = EndDeviceRecord(*fields, DeviceId(9), "gw1", "d01")
+    assert rendering.facts(record, None) == "urn:dev:meter · behind gateway gw1, prefix d01"

@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from stellwerk.app.ports import ContainerState, DeviceState, Limits, MessageRecord, TreeResource
+from stellwerk.device.end_device import GATEWAY_LABELS, EndDeviceRecord
 from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.northbound.onem2m.identifiers import device_id, infrastructure_id, timestamp
 from stellwerk.northbound.onem2m.names import AE, CB, CIN, CNT, FCNT, MGMT_OBJ, NOD, SUB, Form, envelope_name, to_form
@@ -272,8 +273,12 @@ def message(device: DeviceRecord, container: MessageContainerName, record: Messa
 
 
 def node(device: DeviceRecord, state: DeviceState | None) -> Resource:
-    """A device. Its labels say when it was last heard, so that is a modification too (§8.1)."""
+    """A device. Its labels say when it was last heard, so that is a modification too (§8.1); those of an end device
+    name its gateway and its prefix there."""
     labels = [label for label in device.labels if not label.startswith(_OWNED_LABELS)]
+    if isinstance(device, EndDeviceRecord):
+        labels = [label for label in labels if not label.startswith(GATEWAY_LABELS)]
+        labels += [f"gateway:{device.gateway}", f"gateway_prefix:{device.prefix}"]
     modified_ms = device.modified_ms
     if state is not None:
         for label, field in _TIMESTAMP_LABELS:

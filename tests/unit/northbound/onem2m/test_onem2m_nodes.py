@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.ports import NewDevice
 
 NOW_MS = 1_752_761_133_829
 
@@ -173,3 +174,33 @@ def test_several_types_of_children_may_be_asked_for(world: Any, parted: str):
     world.device()
     found = world.get(f"?rcn=8&ty={parted}").json()["m2m:cb"]
     assert set(found) == {"m2m:ae", "m2m:nod"}
+
+
+def behind(world: Any, name: str = "gw-d7") -> Any:
+    gateway = world.device("gw")
+    new = NewDevice(name, f"urn:{name}", ("Room:7",), "SCS-LwM2M", (), NOW_MS, None, gateway.device_id, "d01")
+    return world.run(world.store.create_device(world.tenant_id, new))
+
+
+@pytest.mark.spec("LwM2M-contract 12")
+def test_the_node_of_an_end_device_names_its_gateway_and_its_prefix_whatever_people_write(world: Any) -> None:
+    behind(world)
+    kept = ["gateway:gw", "gateway_prefix:d01"]
+    assert world.get("/gw-d7").json()["node"]["labels"] == ["Room:7", *kept]
+    changed = world.call("PUT", "/gw-d7", json={"m2m:nod": {"lbl": ["gateway:other", "Room:8"]}})
+    assert changed.status_code == 200, changed.text
+    assert world.get("/gw-d7").json()["node"]["labels"] == ["Room:8", *kept]
+    assert world.get("/gw").json()["node"].get("labels") is None
+
+
+@pytest.mark.spec("LwM2M-contract 12", "SEC-6")
+def test_an_end_device_gets_no_key_and_goes_with_its_gateway(world: Any) -> None:
+    device = behind(world)
+    body = {"m2m:crds": {"crid": "id-1", "crse": "psk-hex:00112233445566778899aabbccddeeff"}}
+    refused = world.post("/gw-d7", 13, body)
+    assert refused.status_code == 400
+    assert "gateway 'gw'" in refused.text
+    assert world.run(world.store.credential_of(device.device_id)) is None
+    assert world.call("DELETE", "/gw").headers["x-m2m-rsc"] == "2002"
+    assert world.get("/gw-d7").status_code == 404
+    assert world.removed == ["gw-d7", "gw"]
