@@ -204,8 +204,9 @@ _encode_json: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 def split_payload(content_format: int | None, payload: bytes, root: str = "") -> dict[str, bytes]:
     """A payload about a gateway and its end devices as one payload for each, by prefix; the gateway's own is under
-    ``""``. Names stay as they are; what belongs to nobody goes to the gateway, whose decoder says what is wrong with
-    it. A payload of the gateway alone, or in a format without names, is given back as it is.
+    ``""``. Names of SenML stay as they are, keys of LwM2M CBOR lose the prefix. What belongs to nobody goes to the
+    gateway, whose decoder says what is wrong with it. A payload of the gateway alone, or in a format without names, is
+    given back as it is.
 
     Raises `Malformed`, `BadName`, `LimitExceeded`.
     """
@@ -270,13 +271,24 @@ def prefix_of(name: str, root: str = "") -> str:
 
 
 def _split_tree(tree: object) -> dict[str, _Part]:
-    """By the text that the keys of the outermost map begin with (contract §8.5)."""
+    """By the text that the keys of the outermost map begin with (contract §8.5), which the parts do not repeat."""
     if type(tree) is not dict:
         raise Malformed("LwM2M CBOR", "the outermost item is a map")
     parts: dict[str, _Part] = {}
     for key, item in tree.items():
-        first = (key[0] if key else "") if type(key) is tuple else key
-        parts.setdefault(first if type(first) is str else "", _Part()).tree[key] = item
+        if type(key) is str:
+            # Everything of a device below one key.
+            if type(item) is not dict or not item:
+                raise Malformed("LwM2M CBOR", f"below the prefix {key[:60]!r} is no map with anything in it")
+            prefix, found = key, item
+        elif type(key) is tuple and key and type(key[0]) is str:
+            prefix, found = key[0], {key[1:]: item}
+        else:
+            prefix, found = "", {key: item}
+        mine = parts.setdefault(prefix, _Part()).tree
+        if not mine.keys().isdisjoint(found):
+            raise Malformed("LwM2M CBOR", f"a key below the prefix {prefix[:60]!r} occurs twice")
+        mine.update(found)
     return parts
 
 

@@ -222,10 +222,33 @@ def test_keys_of_lwm2m_cbor_begin_with_the_prefix() -> None:
     ((prefix, part),) = split_payload(11544, vector).items()
     assert prefix == "d01"
     assert decode_content(11544, part, ROOT, TYPES, root="/d01").entries == (Entry(Path(3303, 0, 5700), 21.5),)
-    nested = cbor2.dumps({"d02": {3303: {0: {5700: 1}}}, 3: {0: {9: 100}}})
+    # The parts say whose they are by being apart.
+    assert decode_content(11544, part, ROOT, TYPES).entries == (Entry(Path(3303, 0, 5700), 21.5),)
+    nested = cbor2.dumps({"d02": {3303: {0: {5700: 1}}}, ("d02", 3): {0: {0: "x"}}, 3: {0: {9: 100}}})
     parts = split_payload(11544, nested)
-    assert decode_content(11544, parts["d02"], ROOT, TYPES, root="/d02").entries == (Entry(Path(3303, 0, 5700), 1),)
+    assert decode_content(11544, parts["d02"], ROOT, TYPES, root="/d02").entries == (
+        Entry(Path(3303, 0, 5700), 1),
+        Entry(Path(3, 0, 0), "x"),
+    )
     assert decode_content(11544, parts[""], ROOT, TYPES).entries == (Entry(Path(3, 0, 9), 100),)
+
+
+@pytest.mark.spec("LwM2M-contract 8.5")
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"d02": 1},
+        {"d02": {}},
+        {("d02",): 1},
+        {"d02": {(3, 0, 0): 1}, ("d02", 3, 0, 0): 2},
+        {("d02", 3, 0): 1},
+        {("d02", "d03", 3, 0, 0): 1},
+        {"d02": {"d03": {3: {0: {0: 1}}}}},
+    ],
+)
+def test_keys_that_are_no_paths_behind_their_prefix_are_refused(tree: dict[Any, Any]) -> None:
+    with pytest.raises(DecodeError):
+        [decode_content(11544, part, ROOT, TYPES) for part in split_payload(11544, cbor2.dumps(tree)).values()]
 
 
 def test_a_payload_of_the_gateway_alone_stays_as_it_came() -> None:
