@@ -1,6 +1,5 @@
 """An operation becomes the request that the contract's table wants, in a format that the device speaks."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from stellwerk.lwm2m.operations import (
 )
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import Library
-from stellwerk.southbound.translate_down import formats_of, has_open_format, translate_down
+from stellwerk.southbound.translate_down import translate_down
 
 TYPES = Library.builtin().for_device("1.1", {1: None, 3: None})
 RESOURCE = Path(1, 0, 1)
@@ -48,24 +47,6 @@ def registration(links: bytes = b"</1/0>,</3/0>", version: str = "1.1") -> Regis
         0,
         0,
     )
-
-
-@pytest.mark.spec("D-2")
-@pytest.mark.parametrize(
-    ("links", "version", "formats"),
-    [
-        (b"</3/0>", "1.0", (11542,)),
-        (b"</3/0>", "1.1", (112, 110, 11542)),
-        (b"</3/0>", "1.2", (112, 110, 11542)),
-        (b'</>;rt="oma.lwm2m";ct=110,</3/0>', "1.1", (110,)),
-        (b'</>;rt="oma.lwm2m";ct="60 110 112",</3/0>', "1.1", (112, 110)),
-        (b'</>;rt="oma.lwm2m";ct=11543,</3/0>', "1.0", (11542,)),
-    ],
-)
-def test_formats_are_those_both_speak_else_what_the_version_makes_mandatory(
-    links: bytes, version: str, formats: tuple[int, ...]
-) -> None:
-    assert formats_of(registration(links, version)) == formats
 
 
 CASES: list[tuple[Operation, dict[str, Any]]] = [
@@ -131,31 +112,3 @@ def test_the_alternate_path_prefixes_every_path_and_every_name() -> None:
     written = translate_down(Write(RESOURCE, LIFETIME), rooted, 110)
     assert b"/lwm2m/x/1/0/1" in written.payload
     assert written.path == ("lwm2m", "x", "1", "0", "1")
-
-
-@pytest.mark.spec("D-2")
-@pytest.mark.parametrize(
-    ("operation", "is_open"),
-    [
-        (Read(RESOURCE), True),
-        (Observe(RESOURCE), True),
-        (CancelObservation(RESOURCE), True),
-        (Write(RESOURCE, LIFETIME), True),
-        (Create(Path(1), LIFETIME), True),
-        (Read(RESOURCE, 110), False),
-        (Write(RESOURCE, LIFETIME, content_format=0), False),
-        (Execute(RESOURCE), False),
-        (Execute(RESOURCE, "1"), False),
-        (Delete(Path(1, 0)), False),
-        (Discover(Path(1)), False),
-        (WriteAttributes(RESOURCE, ()), False),
-    ],
-)
-def test_another_format_is_tried_only_where_it_was_ours_to_choose(operation: Operation, is_open: bool) -> None:
-    assert has_open_format(operation) is is_open
-
-
-def test_a_new_object_list_changes_what_is_tried() -> None:
-    before = registration(b'</>;rt="oma.lwm2m";ct=110,</3/0>')
-    after = replace(before, objects=decode_object_list(b'</>;rt="oma.lwm2m";ct=11542,</3/0>'))
-    assert (formats_of(before), formats_of(after)) == ((110,), (11542,))

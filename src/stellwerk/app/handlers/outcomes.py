@@ -2,7 +2,7 @@
 in one commit (contract Device to Cloud §8, §12)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -29,7 +29,7 @@ from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Command, Step
 from stellwerk.device.registration import Registration, written_lifetime
-from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation
+from stellwerk.lwm2m.operations import AnyCancel, AnyObserve, Operation
 
 log = structlog.get_logger(__name__)
 
@@ -75,8 +75,10 @@ class Outcomes:
         uplink_labels: tuple[str, ...],
         then: Then,
         answer: DeviceAnswer | None = None,
+        more: Sequence[Change] = (),
     ) -> None:
-        """A command that was sent is over. ``answer``: the device's, where it gave one."""
+        """A command that was sent is over. ``answer``: the device's, where it gave one; ``more``: what else changes
+        with it."""
         known = self._registry.of(command.device_id)
         succeeded = answer is not None and step is Step.SUCCEEDED
         row = JournalEntry(
@@ -95,12 +97,10 @@ class Outcomes:
             command_id=command.command_id,
             root=known.registration.objects.root if known else "",
         )
-        changes: list[Change] = [ChangeCommand(command.command_id, step, at_ms, reason, detail)]
+        changes: list[Change] = [ChangeCommand(command.command_id, step, at_ms, reason, detail), *more]
         operation = command.operation
         # An Observe that did not succeed leaves nothing wanted, a cancel that did neither.
-        if (isinstance(operation, CancelObservation) and succeeded) or (
-            isinstance(operation, Observe) and not succeeded
-        ):
+        if (isinstance(operation, AnyCancel) and succeeded) or (isinstance(operation, AnyObserve) and not succeeded):
             changes.append(DropObservation(command.device_id, operation.path))
         self._store_end(command, step, row, changes, then, renews=succeeded)
 
@@ -131,7 +131,7 @@ class Outcomes:
         changes: list[Change] = []
         if was_sent:
             changes.append(ChangeCommand(command.command_id, step, at_ms, reason, detail))
-            if isinstance(command.operation, Observe):
+            if isinstance(command.operation, AnyObserve):
                 # Wanted since it was first sent; the command has failed, so nothing is.
                 changes.append(DropObservation(command.device_id, command.operation.path))
         else:

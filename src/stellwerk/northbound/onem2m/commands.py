@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from stellwerk.app.command_request import CommandRequest, RefusedRequest, Verb
 from stellwerk.lwm2m.attributes import NAMES, InvalidAttribute, NotificationAttributes
 from stellwerk.lwm2m.path import RESERVED_ID, Path, PathError
+from stellwerk.lwm2m.paths import MAX_PATHS
 
 Request: TypeAlias = CommandRequest | RefusedRequest
 
@@ -28,11 +29,18 @@ VERBS: Final[dict[str, Verb]] = {
     **dict.fromkeys(("CREATE",), "create"),
     **dict.fromkeys(("DELETE",), "delete"),
     **dict.fromkeys(("WRITE-ATTRIBUTES",), "write-attributes"),
+    **dict.fromkeys(("READ-COMPOSITE",), "read-composite"),
+    **dict.fromkeys(("WRITE-COMPOSITE",), "write-composite"),
+    **dict.fromkeys(("OBSERVE-COMPOSITE",), "observe-composite"),
+    **dict.fromkeys(("UNOBSERVE-COMPOSITE", "CANCEL-COMPOSITE"), "unobserve-composite"),
 }
 """Method words in upper case; both modes know all of them. From DISCOVER on they are ours."""
 
-COMPOSITES: Final = frozenset({"READ-COMPOSITE", "OBSERVE-COMPOSITE", "WRITE-COMPOSITE"})
-"""Words for operations on several paths at once, which are not there yet."""
+_COMPOSITE: Final[frozenset[Verb | None]] = frozenset(
+    {"read-composite", "write-composite", "observe-composite", "unobserve-composite"}
+)
+"""Verbs that are about several paths."""
+_CANCELS: Final[frozenset[Verb]] = frozenset({"unobserve", "unobserve-composite"})
 
 _KNOWN_ATTRIBUTES: Final = ", ".join(sorted(NAMES["1.2"]))
 _ATTRIBUTES: Final = {**{name: name for name in NAMES["1.2"]}, "step": "st", "steps": "st"}
@@ -40,13 +48,21 @@ _MEMBERS: Final = frozenset({"method", "path", "value", "attributes", "args", "p
 _LONGEST_SHOWN_PATH: Final = 100
 """No path that means anything is longer; a refusal repeats no more of it."""
 
-_METHOD_HINT: Final = "use READ, WRITE, EXECUTE, OBSERVE, UNOBSERVE, DISCOVER, CREATE, DELETE or WRITE-ATTRIBUTES"
+_METHOD_HINT: Final = (
+    "use READ, WRITE, EXECUTE, OBSERVE, UNOBSERVE, DISCOVER, CREATE, DELETE or WRITE-ATTRIBUTES, and READ-COMPOSITE "
+    "and its kin for several paths"
+)
+_WRITE_COMPOSITE_HINT: Final = 'WRITE-COMPOSITE wants values by path as JSON: {"/1/0/1": 60, "/3/0/15": "UTC"}'
+_MOST_SHOWN_PATHS: Final = 1000
+"""Characters of a list of paths in a refusal."""
 
 _DECODER = json.JSONDecoder()
 _BLANKS = re.compile(r"\s*")
 _BETWEEN = re.compile(r"[\s;]*")
 _WORD = re.compile(r"[^\s;]+")
 _PATH = re.compile(r"[^\s;?]*")
+_PATH_LIST = re.compile(r"[^;?{]*")
+_PATHS_APART = re.compile(r"[\s,]+")
 _REST = re.compile(r"[^;]*")
 # An Execute argument is a digit, optionally with a value in single quotes (Core 6.3.5), which may hold a semicolon.
 # Nothing behind it can fail, so nothing need be remembered to go back to: a megabyte of quotes takes 25 ms, not 300.
@@ -128,8 +144,11 @@ def _scan(text: str) -> Iterator[_Part]:
         start = position
         word, position = _take(_WORD, text, position)
         verb = VERBS.get(word.upper())
-        path, position = _take(_PATH, text, _skip(text, position))
-        path = path[:_LONGEST_SHOWN_PATH]
+        if verb in _COMPOSITE:
+            path, position = _take(_PATH_LIST, text, _skip(text, position))
+        else:
+            path, position = _take(_PATH, text, _skip(text, position))
+            path = path[:_LONGEST_SHOWN_PATH]
         parameters: str | None = None
         value: str | None = None
         flaw = ""
@@ -140,7 +159,7 @@ def _scan(text: str) -> Iterator[_Part]:
             parameters, position = _take(pattern, text, asked + 1)
         else:
             position = _skip(text, position)
-            if verb in ("write", "create") and text.startswith("{", position):
+            if verb in ("write", "create", "write-composite") and text.startswith("{", position):
                 value, position, flaw = _json(text, position)
             elif verb in ("write", "execute") and text[position : position + 1] in ("'", '"'):
                 value, position, flaw = _quoted(text, position)
@@ -190,6 +209,8 @@ def _from_text(part: _Part) -> Request:
     verb = VERBS.get(part.word.upper())
     if verb is None:
         return RefusedRequest("", part.path, "method-unknown", _unknown(part.word), part.text)
+    if verb in _COMPOSITE:
+        return _composite_text(verb, part)
     draft = _Draft(verb, part.path, part.text)
     if (flaw := _path_flaw(verb, part.path)) is not None:
         return draft.refuse("path-invalid", flaw)
@@ -226,6 +247,28 @@ def _from_text(part: _Part) -> Request:
                 hint = f"{verb.upper()} takes parameters as {example} behind the path, not {_short(part.value)}"
                 return draft.refuse("adapter-bad-request", hint)
             return _with_attributes(draft, _parameter_pairs(part.parameters or ""))
+        case _:
+            raise AssertionError(verb)
+
+
+def _composite_text(verb: Verb, part: _Part) -> Request:
+    draft = _Draft(verb, part.path[:_MOST_SHOWN_PATHS], part.text)
+    if part.flaw:
+        return draft.refuse("adapter-bad-request", part.flaw)
+    if verb == "write-composite":
+        if part.path or part.parameters is not None:
+            return draft.refuse("adapter-bad-request", _WRITE_COMPOSITE_HINT)
+        if part.value is None:
+            return draft.refuse("value-missing", _WRITE_COMPOSITE_HINT)
+        try:
+            value = _DECODER.decode(part.value)
+        except (ValueError, RecursionError):
+            return draft.refuse("adapter-bad-request", _WRITE_COMPOSITE_HINT)
+        return _written_composite(draft, value)
+    if part.value is not None:
+        return draft.refuse("adapter-bad-request", f"{verb.upper()} takes paths alone, not {_short(part.value)}")
+    paths = [each for each in _PATHS_APART.split(part.path) if each]
+    return _listed(draft, paths, _parameter_pairs(part.parameters or ""))
 
 
 def _instance_value(draft: "_Draft", text: str) -> Request:
@@ -266,6 +309,8 @@ def _from_object(item: Any) -> Request:
     verb = VERBS.get(method.strip().upper())
     if verb is None:
         return RefusedRequest("", shown_path, "method-unknown", _unknown(method), item)
+    if verb in _COMPOSITE:
+        return _composite_object(verb, shown_path, item)
     draft = _Draft(verb, shown_path, item)
     if not isinstance(path, str):
         hint = f'the member "path" is {"missing" if path is None else _kind(path)}; write "path": "/3/0/0"'
@@ -291,7 +336,33 @@ def _from_object(item: Any) -> Request:
             attributes = item.get("attributes") or {}
             if not isinstance(attributes, dict):
                 return draft.refuse("adapter-bad-request", '"attributes" is an object like {"pmin": 10, "pmax": 60}')
-            return _with_attributes(draft, [(name, _number_text(value)) for name, value in attributes.items()])
+            return _with_attributes(draft, _attribute_pairs(attributes))
+        case _:
+            raise AssertionError(verb)
+
+
+def _attribute_pairs(attributes: dict[str, Any]) -> list[tuple[str, str | None]]:
+    return [(name, _number_text(value)) for name, value in attributes.items()]
+
+
+def _composite_object(verb: Verb, shown: str, item: dict[str, Any]) -> Request:
+    paths = item.get("paths")
+    if isinstance(paths, list) and all(isinstance(each, str) for each in paths):
+        shown = ",".join(paths)[:_MOST_SHOWN_PATHS]
+    draft = _Draft(verb, shown, item)
+    if (flaw := _member_flaw(verb, item)) is not None:
+        return draft.refuse("adapter-bad-request", flaw)
+    if item.get("path") not in (None, "/"):
+        instead = '"value"' if verb == "write-composite" else '"paths", a list'
+        return draft.refuse("path-invalid", f"{verb.upper()} has its paths in the member {instead}, not in path")
+    if verb == "write-composite":
+        return _written_composite(draft, item.get("value"))
+    if not isinstance(paths, list) or not all(isinstance(each, str) for each in paths):
+        return draft.refuse("path-invalid", f'{verb.upper()} needs a list: "paths": ["/3/0/9", "/1/0/1"]')
+    attributes = item.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        return draft.refuse("adapter-bad-request", '"attributes" is an object like {"pmin": 10, "pmax": 60}')
+    return _listed(draft, [each.strip() for each in paths], _attribute_pairs(attributes))
 
 
 _TAKES: Final[dict[Verb, frozenset[str]]] = {
@@ -304,6 +375,10 @@ _TAKES: Final[dict[Verb, frozenset[str]]] = {
     "create": frozenset({"value"}),
     "delete": frozenset(),
     "write-attributes": frozenset({"attributes"}),
+    "read-composite": frozenset({"paths"}),
+    "write-composite": frozenset({"value"}),
+    "observe-composite": frozenset({"paths", "attributes"}),
+    "unobserve-composite": frozenset({"paths", "attributes"}),
 }
 
 
@@ -363,8 +438,45 @@ class _Draft(NamedTuple):
         from_text: bool = True,
         arguments: str = "",
         attributes: tuple[tuple[str, str | None], ...] = (),
+        paths: tuple[str, ...] = (),
     ) -> CommandRequest:
-        return CommandRequest(self.verb, self.path, self.content, value, has_value, from_text, arguments, attributes)
+        return CommandRequest(
+            self.verb, self.path, self.content, value, has_value, from_text, arguments, attributes, paths
+        )
+
+
+def _listed(draft: _Draft, paths: list[str], pairs: list[tuple[str, str | None]]) -> Request:
+    """A command about a list of paths."""
+    word = draft.verb.upper()
+    if not paths:
+        return draft.refuse("path-invalid", f"{word} needs paths, for example {word} /3/0/9 /1/0/1")
+    if len(paths) > MAX_PATHS:
+        return draft.refuse("path-invalid", f"{word} has {len(paths)} paths, {MAX_PATHS} may be")
+    for each in paths:
+        if (flaw := _path_flaw(draft.verb, each)) is not None:
+            return draft.refuse("path-invalid", flaw)
+    draft = draft._replace(path=",".join(paths))
+    if draft.verb == "read-composite":
+        if pairs:
+            return draft.refuse("adapter-bad-request", "READ-COMPOSITE takes paths and nothing behind them")
+        return draft.accept(paths=tuple(paths))
+    # Whatever may be for the first path may be for the others: none of what a list takes depends on a type.
+    checked = _with_attributes(draft._replace(path=paths[0]), pairs)
+    if isinstance(checked, RefusedRequest):
+        return draft.refuse(checked.reason, checked.detail)
+    return draft.accept(attributes=checked.attributes, paths=tuple(paths))
+
+
+def _written_composite(draft: _Draft, value: Any) -> Request:
+    if value is None or value == {}:
+        return draft.refuse("value-missing", _WRITE_COMPOSITE_HINT)
+    if not isinstance(value, dict):
+        return draft.refuse("adapter-bad-request", _WRITE_COMPOSITE_HINT)
+    draft = draft._replace(path=",".join(value)[:_MOST_SHOWN_PATHS])
+    for each in value:
+        if (flaw := _path_flaw("write", each)) is not None:
+            return draft.refuse("path-invalid", flaw.replace("WRITE", "WRITE-COMPOSITE", 1))
+    return draft.accept(value=value, has_value=True, from_text=False, paths=tuple(value))
 
 
 def _path_flaw(verb: Verb, text: str) -> str | None:
@@ -392,13 +504,19 @@ def _path_flaw(verb: Verb, text: str) -> str | None:
 
 def _with_attributes(draft: _Draft, pairs: list[tuple[str, str | None]]) -> Request:
     """The command with its parameters checked; what they may be together depends on path and device, and is checked
-    when those are known. UNOBSERVE takes the same ones and ignores them (§7.2)."""
+    when those are known. UNOBSERVE takes the same ones and ignores them (§7.2), and ``passive``, which is its own."""
     if draft.verb == "discover":
         if any(name.lower() != "depth" or text not in ("0", "1", "2", "3") for name, text in pairs) or len(pairs) > 1:
             return draft.refuse("adapter-bad-request", "DISCOVER takes ?depth=0 to ?depth=3 and nothing else")
         return draft.accept(attributes=tuple(pairs))
+    passive = False
     named: list[tuple[str, str | None]] = []
     for name, text in pairs:
+        if name.lower() == "passive" and draft.verb in _CANCELS:
+            if text not in (None, "0", "1"):
+                return draft.refuse("adapter-bad-request", "passive is 1, or 0")
+            passive = text != "0"
+            continue
         attribute = _ATTRIBUTES.get(name.lower())
         if attribute is None:
             return draft.refuse("adapter-bad-request", f"{_short(name)} is no parameter; known are {_KNOWN_ATTRIBUTES}")
@@ -407,19 +525,17 @@ def _with_attributes(draft: _Draft, pairs: list[tuple[str, str | None]]) -> Requ
         named.append((attribute, text))
     try:
         attributes = NotificationAttributes.parse(named)
-        if draft.verb != "unobserve" and named:
+        if draft.verb not in _CANCELS and named:
             attributes.check(Path.parse(draft.path), None)
     except InvalidAttribute as error:
         return draft.refuse("adapter-bad-request", str(error))
-    if draft.verb == "unobserve":
-        return draft.accept()
+    if draft.verb in _CANCELS:
+        return draft.accept(attributes=(("passive", None),) if passive else ())
     return draft.accept(attributes=attributes.to_query())
 
 
 def _unknown(word: str) -> str:
     """Why a word is no method, and what is."""
-    if word.strip().upper() in COMPOSITES:
-        return f"{word.strip().upper()} is not supported yet; send one command for each path"
     return f"{_short(word)} is no method; {_METHOD_HINT}"
 
 
