@@ -11,18 +11,23 @@ from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.formats import EncodeError, decode_content
 from stellwerk.lwm2m.link_format import decode_object_list
 from stellwerk.lwm2m.operations import (
+    CancelComposite,
     CancelObservation,
     Create,
     Delete,
     Discover,
     Execute,
     Observe,
+    ObserveComposite,
     Operation,
     Read,
+    ReadComposite,
     Write,
     WriteAttributes,
+    WriteComposite,
 )
 from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.paths import Paths
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.southbound.translate_down import translate_down
 
@@ -49,6 +54,8 @@ def registration(links: bytes = b"</1/0>,</3/0>", version: str = "1.1") -> Regis
     )
 
 
+LIST = Paths([Path(3, 0, 9), RESOURCE])
+LIST_BODY = bytes.fromhex("82a100662f312f302f31a100662f332f302f39")
 CASES: list[tuple[Operation, dict[str, Any]]] = [
     (Read(RESOURCE), {"code": codes.GET, "path": ("1", "0", "1"), "accept": 112}),
     (Read(Path(3), accept=11542), {"code": codes.GET, "path": ("3",), "accept": 11542}),
@@ -56,6 +63,50 @@ CASES: list[tuple[Operation, dict[str, Any]]] = [
     (CancelObservation(RESOURCE), {"code": codes.GET, "path": ("1", "0", "1"), "accept": 112, "observe": 1}),
     (Discover(Path(3)), {"code": codes.GET, "path": ("3",), "accept": 40}),
     (Discover(Path(3), 2), {"code": codes.GET, "path": ("3",), "accept": 40, "query": ("depth=2",)}),
+    (
+        Observe(RESOURCE, None, (("pmin", "5"), ("con", "1"))),
+        {"code": codes.GET, "path": ("1", "0", "1"), "query": ("pmin=5", "con=1"), "accept": 112, "observe": 0},
+    ),
+    (
+        ReadComposite(LIST),
+        {"code": codes.FETCH, "path": (), "content_format": 112, "accept": 112, "payload": LIST_BODY},
+    ),
+    (
+        ReadComposite(LIST, 11544, 112),
+        {"code": codes.FETCH, "path": (), "content_format": 112, "accept": 11544, "payload": LIST_BODY},
+    ),
+    (
+        ObserveComposite(LIST, attributes=(("pmin", "5"),)),
+        {
+            "code": codes.FETCH,
+            "path": (),
+            "query": ("pmin=5",),
+            "content_format": 112,
+            "accept": 112,
+            "observe": 0,
+            "payload": LIST_BODY,
+        },
+    ),
+    (
+        CancelComposite(LIST),
+        {
+            "code": codes.FETCH,
+            "path": (),
+            "content_format": 112,
+            "accept": 112,
+            "observe": 1,
+            "payload": LIST_BODY,
+        },
+    ),
+    (
+        WriteComposite(LIFETIME),
+        {
+            "code": codes.IPATCH,
+            "path": (),
+            "content_format": 112,
+            "payload": bytes.fromhex("81a321612f0065312f302f3102183c"),
+        },
+    ),
     (Delete(Path(3, 1)), {"code": codes.DELETE, "path": ("3", "1")}),
     (Execute(Path(3, 0, 4)), {"code": codes.POST, "path": ("3", "0", "4")}),
     (
@@ -69,7 +120,7 @@ CASES: list[tuple[Operation, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.spec("D-1", "D-8")
+@pytest.mark.spec("D-1", "D-3", "D-8", "LwM2M-contract 1.4", "LwM2M-contract 6")
 @pytest.mark.parametrize(("operation", "parts"), CASES, ids=[type(each).__name__ for each, _ in CASES])
 def test_an_operation_has_its_method_path_and_options(operation: Operation, parts: dict[str, Any]) -> None:
     down = translate_down(operation, registration(), 112)
