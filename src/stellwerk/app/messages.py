@@ -196,11 +196,12 @@ def _discovered(entry: JournalEntry) -> tuple[dict[str, Any] | None, str]:
         links = decode_links(entry.payload)
     except PeerError as error:
         return None, f"the answer does not decode: {error}"
-    prefix = entry.root.rstrip("/") + "/"
     found: dict[str, Any] = {}
     for link in links:
-        if link.target.startswith(prefix):
-            found[link.target.removeprefix(prefix)] = {name: _number_or_text(value) for name, value in link.attributes}
+        # Some leave the alternate path out here.
+        path = link.target.removeprefix(entry.root.rstrip("/"))
+        if path.startswith("/") and path != "/":
+            found[path[1:]] = {name: _number_or_text(value) for name, value in link.attributes}
     return found, ""
 
 

@@ -256,7 +256,12 @@ def _write_composite(operation: WriteComposite, about: Circumstances) -> Convers
     instead = "WRITE each path by itself, if it is not all or nothing that counts"
     if about.composites is False:
         return _no_composites(about, instead)
-    return _composite_answered((yield from _ask(operation, about)), about, instead)
+    answer = yield from _ask(operation, about)
+    if _is_silent(answer) and about.composites is None:
+        # It may have written all the same, late.
+        answer.detail += "; perhaps it knows no composites"
+        return answer
+    return _composite_answered(answer, about, instead)
 
 
 def _composite_answered(answer: DeviceAnswer, about: Circumstances, instead: str) -> DeviceAnswer:

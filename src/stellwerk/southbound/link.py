@@ -38,7 +38,6 @@ _KINDS: Final[dict[type[Uplink], str]] = {
     Deregister: "deregister",
     Send: "send",
 }
-_COMPOSITE_METHODS: Final = (codes.FETCH, codes.IPATCH)
 
 Event = events.Event
 Submit = Callable[[actions.Action], None]
@@ -166,7 +165,7 @@ class Link:
             down.payload,
             once=not pending.proven,
         )
-        if down.code in _COMPOSITE_METHODS and pending.about.composites is None:
+        if down.code == codes.FETCH and pending.about.composites is None:
             request.patience_s = NO_COMPOSITE_PATIENCE_S
         self._submit(request)
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.status_table import STATUS
-from stellwerk.northbound.onem2m.commands import MAX_COMMANDS, VERBS, parse_commands
+from stellwerk.northbound.onem2m.command_text import MAX_COMMANDS, VERBS
+from stellwerk.northbound.onem2m.commands import parse_commands
 
 
 def only(content: Any, content_info: str | None = None) -> CommandRequest | RefusedRequest:
