@@ -130,6 +130,8 @@ def test_attributes_that_are_refused_within_the_observe_are_written_before_it_fr
     plain = stack.take()
     assert OBSERVE_0 in plain.options
     assert query_of(plain) == []
+    # The relation's token is its own.
+    assert written.token != plain.token
     establish(stack, plain)
     assert status(stack, device) == (200, "ok")
     assert "attributes-apart" in stack.log(device)

@@ -59,9 +59,8 @@ def encode_operation(operation: Operation) -> str:
             record |= _given(attributes=_encode_attributes(attributes))
         case CancelComposite(accept=accept, content_format=content_format, passive=passive):
             record |= {"accept": accept, "format": content_format, **_given(passive=passive)}
-        case WriteComposite(content=content, content_format=content_format, removed=removed):
+        case WriteComposite(content=content, content_format=content_format):
             record |= {"content": _encode_content(content), "format": content_format}
-            record |= _given(removed=[str(each) for each in removed])
         case _:
             assert_never(operation)
     return json.dumps(record, separators=(",", ":"), ensure_ascii=False)
@@ -81,8 +80,7 @@ def decode_operation(text: str) -> Operation:
         case "CancelComposite":
             return CancelComposite(Paths.parse(where), record["accept"], record["format"], record.get("passive", False))
         case "WriteComposite":
-            removed = tuple(Path.parse(each) for each in record.get("removed", ()))
-            return WriteComposite(_decode_content(record["content"]), record["format"], removed)
+            return WriteComposite(_decode_content(record["content"]), record["format"])
     path = Path.parse(where)
     match name:
         case "Read":
@@ -123,12 +121,14 @@ def _encode_content(content: Content) -> dict[str, Any]:
     return {
         "entries": [[str(entry.path), _encode_value(entry.value), entry.time_s] for entry in content.entries],
         "empty": [str(path) for path in content.empty],
+        **_given(removed=[str(path) for path in content.removed]),
     }
 
 
 def _decode_content(record: dict[str, Any]) -> Content:
     entries = tuple(Entry(Path.parse(path), _decode_value(value), time_s) for path, value, time_s in record["entries"])
-    return Content(entries, tuple(Path.parse(path) for path in record["empty"]))
+    removed = tuple(Path.parse(path) for path in record.get("removed", ()))
+    return Content(entries, tuple(Path.parse(path) for path in record["empty"]), removed)
 
 
 def _encode_value(value: Value) -> Any:

@@ -105,16 +105,15 @@ class ReadComposite:
 
 @dataclass(frozen=True, slots=True)
 class WriteComposite:
-    """Write ``content`` whole or not at all (contract D-11). ``removed``: resource instances to delete with it (1.2, by
-    a null in SenML-ETCH)."""
+    """Write ``content`` whole or not at all (contract D-11); resource instances that it says to be removed are deleted
+    with it (1.2, by a null in SenML-ETCH)."""
 
     content: Content
     content_format: int | None = None
-    removed: tuple[Path, ...] = ()
 
     @property
     def path(self) -> Paths:
-        return Paths([*(entry.path for entry in self.content.entries), *self.removed])
+        return Paths([*(entry.path for entry in self.content.entries), *self.content.removed])
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,8 @@ def kind_of(operation: Operation) -> str:
             return "body of one" if len(path) >= 3 else "body"
         case Create():
             return "body"
-        case WriteComposite(removed=removed):
-            return "removing composite" if removed else "written composite"
+        case WriteComposite(content=content):
+            return "removing composite" if content.removed else "written composite"
         case _:
             return "composite"
 
@@ -106,7 +106,7 @@ def _formats_for(operation: Operation, registration: Registration) -> tuple[int,
     version = registration.version
     listed = registration.objects.content_formats or ()
     if isinstance(operation, WriteComposite):
-        if operation.removed:
+        if operation.content.removed:
             return _ETCH
         return _common(_OURS[version][:-1], listed) or _LISTS
     if not isinstance(operation, Read | Observe | CancelObservation | Write | Create):

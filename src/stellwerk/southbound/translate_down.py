@@ -81,10 +81,10 @@ def translate_down(operation: Operation, registration: Registration, preferred: 
             return _fetch(paths, preferred, accept, content_format, root, _query(attributes), observe=0)
         case CancelComposite(paths, accept, content_format):
             return _fetch(paths, preferred, accept, content_format, root, observe=1)
-        case WriteComposite(content, content_format, removed):
+        case WriteComposite(content, content_format):
             chosen = preferred if content_format is None else content_format
-            if removed:
-                body = encode_changes(chosen, content, removed, registration.types, root)
+            if content.removed:
+                body = encode_changes(chosen, content, registration.types, root)
             else:
                 body = encode_content(chosen, content, Path(), registration.types, root)
             return Down(codes.IPATCH, (), content_format=chosen, payload=body)

@@ -39,7 +39,8 @@ VALUES: st.SearchStrategy[Any] = st.one_of(
     st.builds(ObjectLink, IDS, IDS),
 )
 ENTRIES = st.builds(Entry, PATHS, VALUES, st.one_of(st.none(), st.floats(0, 1e10)))
-CONTENTS = st.builds(Content, st.lists(ENTRIES, max_size=3).map(tuple), st.lists(PATHS, max_size=2).map(tuple))
+SOME_PATHS = st.lists(PATHS, max_size=2).map(tuple)
+CONTENTS = st.builds(Content, st.lists(ENTRIES, max_size=3).map(tuple), SOME_PATHS, SOME_PATHS)
 FORMATS = st.one_of(st.none(), st.integers(0, 65535))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 ATTRIBUTES = st.lists(st.tuples(TEXTS, st.one_of(st.none(), TEXTS)), max_size=3).map(tuple)
@@ -52,9 +53,7 @@ OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
     st.builds(ReadComposite, LISTS, FORMATS, FORMATS),
     st.builds(ObserveComposite, LISTS, FORMATS, FORMATS, ATTRIBUTES),
     st.builds(CancelComposite, LISTS, FORMATS, FORMATS, st.booleans()),
-    st.builds(
-        WriteComposite, CONTENTS.filter(lambda each: each.entries), FORMATS, st.lists(PATHS, max_size=2).map(tuple)
-    ),
+    st.builds(WriteComposite, CONTENTS.filter(lambda each: each.entries or each.removed), FORMATS),
     st.builds(Discover, PATHS, st.one_of(st.none(), st.integers(0, 3))),
     st.builds(Write, PATHS, CONTENTS, st.booleans(), FORMATS),
     st.builds(WriteAttributes, PATHS, st.lists(st.tuples(TEXTS, st.one_of(st.none(), TEXTS)), max_size=3).map(tuple)),

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.handlers.judging import LOST, judge
 from stellwerk.app.handlers.lanes import Lane, Lanes
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import UNKNOWN_TEXT, Outcomes
@@ -30,7 +31,6 @@ from stellwerk.app.ports import (
 )
 from stellwerk.app.registry import Known, Registry
 from stellwerk.app.tasks import Tasks
-from stellwerk.app.verdict import judge_answer, judge_failure
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
 from stellwerk.device.command import Command, Step, advance, after_restart
@@ -432,25 +432,11 @@ class Delivery:
     def _conclude(self, flight: _Flight, answer: DeviceAnswer, at: Instant) -> None:
         command = flight.command
         known = self._registry.of(command.device_id)
-        if answer.failure:
-            self._conclude_failure(command, known, answer, at)
-            return
-        operation = command.operation
-        verdict = judge_answer(operation, answer, known.registration if known is not None else None, at)
-        changes: Sequence[Change] = ()
-        if verdict.step is Step.SUCCEEDED:
-            if flight.observation is not None:
-                changes = self._observations.established(flight.observation, answer)
-            elif isinstance(operation, WriteAttributes) and known is not None:
-                self._observations.attributes_written(known, operation)
-        self._end(command, verdict.step, verdict.reason, verdict.detail, at.wall_ms, answer, changes)
-
-    def _conclude_failure(self, command: Command, known: Known | None, answer: DeviceAnswer, at: Instant) -> None:
         if answer.failure == "cancelled":
             self._lost_in_flight(command, at.wall_ms)
             return
-        verdict = judge_failure(answer)
-        reason = verdict.reason
+        operation = command.operation
+        step, reason, detail = judge(operation, answer, known, at)
         if answer.failure == "timeout" and known is not None:
             # Asleep or gone, whatever its window says (QM-4): what follows waits until it is heard.
             known.silent_since = at.now
@@ -459,7 +445,12 @@ class Delivery:
                 if self._may_repeat(command):
                     self._lanes.back(command)
                     return
-        self._end(command, verdict.step, reason, verdict.detail, at.wall_ms)
+        changes: Sequence[Change] = ()
+        if step is Step.SUCCEEDED and flight.observation is not None:
+            changes = self._observations.established(flight.observation, answer)
+        elif step is Step.SUCCEEDED and isinstance(operation, WriteAttributes) and known is not None:
+            self._observations.attributes_written(known, operation)
+        self._end(command, step, reason, detail, at.wall_ms, answer if not answer.failure else None, changes)
 
     def _lost_in_flight(self, command: Command, at_ms: int) -> None:
         """The registration ended or moved while the command was on its way."""
@@ -469,8 +460,7 @@ class Delivery:
             self._lanes.back(command)
             self._drain(command.device_id)
             return
-        verdict = judge_failure(DeviceAnswer(command.command_id, failure="cancelled"))
-        self._end(command, verdict.step, verdict.reason, verdict.detail, at_ms)
+        self._end(command, *LOST, at_ms)
 
     def _may_repeat(self, command: Command) -> bool:
         return (

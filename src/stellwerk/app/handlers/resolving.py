@@ -214,7 +214,7 @@ def _write_composite(request: CommandRequest, registration: Registration | None,
     if len(set(named)) != len(named):
         twice = next(each for each in named if named.count(each) > 1)
         raise _Refusal("adapter-bad-request", f"{twice} is given twice")
-    return WriteComposite(Content(tuple(entries)), removed=tuple(removed))
+    return WriteComposite(Content(tuple(entries), removed=tuple(removed)))
 
 
 def _removable(path: Path, types: DeviceTypes) -> Path:

@@ -2,7 +2,6 @@
 instances away. Without nulls it is plain SenML."""
 
 import json
-from collections.abc import Sequence
 from typing import Final
 
 from stellwerk.lwm2m.content import Content, Types
@@ -15,8 +14,9 @@ from stellwerk.lwm2m.path import Path
 _NULL: Final = b"\x02\xf6"
 
 
-def encode_changes(content_format: int, content: Content, removed: Sequence[Path], types: Types, root: str) -> bytes:
-    """A pack that states ``content`` and takes ``removed`` away. Raises `EncodeError`."""
+def encode_changes(content_format: int, content: Content, types: Types, root: str) -> bytes:
+    """A pack that states ``content`` and takes away what it says to be removed. Raises `EncodeError`."""
+    removed = content.removed
     # The first record of a content has the base name "/", and it holds for what follows.
     names = [str(path)[1:] if content.entries else root + str(path) for path in removed]
     if content_format == ContentFormat.SENML_ETCH_CBOR:

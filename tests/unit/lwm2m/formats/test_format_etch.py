@@ -1,6 +1,7 @@
 """SenML-ETCH: values as SenML has them, and nulls."""
 
 import json
+from dataclasses import replace
 
 import cbor2
 import pytest
@@ -28,19 +29,19 @@ def resolved(records: list[dict[int | str, object]], bn: int | str, n: int | str
 @pytest.mark.parametrize("content", [VALUES, Content()])
 def test_nulls_follow_the_values_under_full_names(content: Content, root: str) -> None:
     paths = [*(str(entry.path) for entry in content.entries), *map(str, REMOVED)]
-    records = cbor2.loads(encode_changes(322, content, REMOVED, Untyped(), root))
+    records = cbor2.loads(encode_changes(322, replace(content, removed=REMOVED), Untyped(), root))
     assert resolved(records, -2, 0) == [root + each for each in paths]
     assert [each[2] for each in records[-2:]] == [None, None]
-    records = json.loads(encode_changes(320, content, REMOVED, Untyped(), root))
+    records = json.loads(encode_changes(320, replace(content, removed=REMOVED), Untyped(), root))
     assert resolved(records, "bn", "n") == [root + each for each in paths]
     assert [each["v"] for each in records[-2:]] == [None, None]
 
 
 def test_many_records_have_a_longer_head() -> None:
-    content = Content(tuple(Entry(Path(3, 0, each), each) for each in range(22)))
-    assert len(cbor2.loads(encode_changes(322, content, REMOVED, Untyped(), ""))) == 24
+    content = Content(tuple(Entry(Path(3, 0, each), each) for each in range(22)), removed=REMOVED)
+    assert len(cbor2.loads(encode_changes(322, content, Untyped(), ""))) == 24
 
 
 def test_other_formats_have_no_null() -> None:
     with pytest.raises(EncodeError, match="SenML-ETCH"):
-        encode_changes(112, VALUES, REMOVED, Untyped(), "")
+        encode_changes(112, replace(VALUES, removed=REMOVED), Untyped(), "")
