@@ -25,7 +25,7 @@ _FAILURES: Final[dict[str, Judgement]] = {
     "malformed": (Step.REFUSED, "adapter", "the device's answer broke the rules of CoAP"),
     "oversized": (Step.REFUSED, "adapter", "the device's answer is longer than this server takes"),
     "undecodable": (Step.REFUSED, "adapter", "the answer does not decode"),
-    "unsupported": (Step.REFUSED, "not-acceptable", "the device cannot do this"),
+    "unsupported": (Step.REFUSED, "not-acceptable", ""),
     "cancelled": LOST,
 }
 
@@ -36,7 +36,7 @@ def judge(operation: Operation, answer: DeviceAnswer, known: Known | None, at: I
     registration has ended; then nobody knows the types, and it is taken as it is."""
     if answer.failure:
         step, reason, text = _FAILURES[answer.failure]
-        return step, reason, f"{text}: {answer.detail}" if answer.detail else text
+        return step, reason, ": ".join(each for each in (text, answer.detail) if each)
     if not is_success(answer.status):
         text = answer.payload[:200].decode("utf-8", "replace")
         asked = " to the attributes" if answer.to_attributes else ""

@@ -144,7 +144,7 @@ def objection_to_arguments(text: str) -> str | None:
     while True:
         match = _ARGUMENT.match(text, position)
         if match is None:
-            return f"{text[position : position + 20]!r} at {position} of the arguments is none; {right}"
+            return f"{text[position : position + 20]!r} is no argument; {right}"
         if match[1] in seen:
             return f"argument {match[1]} is given twice; {right}"
         seen.add(match[1])
@@ -153,7 +153,7 @@ def objection_to_arguments(text: str) -> str | None:
             return None
         if text[position] != ",":
             shown = text[position : position + 20]
-            return f"{shown!r} at {position} of the arguments should be a comma; {right}, without blanks in it"
+            return f"{shown!r} comes where a comma should; {right}, without blanks in it"
         position += 1
 
 
