@@ -276,6 +276,28 @@ def test_a_write_of_a_map_is_one_ipatch_on_the_root(stack: Stack, device: Any) -
     assert last(stack, device)["method"] == "write-composite"
 
 
+@pytest.mark.spec("R-8")
+def test_a_lifetime_that_is_written_among_others_counts_from_then_on(stack: Stack, device: Any) -> None:
+    stack.post(device, writing({"/3/0/14": "+01", LIFETIME: 60}))
+    request = stack.take()
+    stack << ack(codes.CHANGED, mid=request.mid, token=request.token)
+    assert "lifetime-changed" in stack.log(device)
+    stack << after(59)
+    assert stack.registrations() == ["dev1"]
+    stack << after(2)
+    assert stack.registrations() == []
+
+
+@pytest.mark.spec("D-12")
+def test_a_write_that_is_acknowledged_and_never_answered_ends_as_a_timeout(stack: Stack, device: Any) -> None:
+    stack.post(device, writing({LIFETIME: 60}))
+    stack << ack(mid=stack.take().mid) << after(100)
+    assert len(stack.received(device)) == 1
+    stack << after(200)
+    assert status(stack, device) == (408, "timeout")
+    assert "perhaps it knows no composites" in last(stack, device)["status"]["detail"]
+
+
 @pytest.mark.spec("D-12", "D-11")
 @pytest.mark.parametrize("code", [codes.METHOD_NOT_ALLOWED, codes.NOT_IMPLEMENTED])
 def test_a_write_is_not_taken_apart_for_a_device_without_composites(stack: Stack, device: Any, code: int) -> None:
