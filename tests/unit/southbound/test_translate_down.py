@@ -98,15 +98,6 @@ CASES: list[tuple[Operation, dict[str, Any]]] = [
             "payload": LIST_BODY,
         },
     ),
-    (
-        WriteComposite(LIFETIME),
-        {
-            "code": codes.IPATCH,
-            "path": (),
-            "content_format": 112,
-            "payload": bytes.fromhex("81a321612f0065312f302f3102183c"),
-        },
-    ),
     (Delete(Path(3, 1)), {"code": codes.DELETE, "path": ("3", "1")}),
     (Execute(Path(3, 0, 4)), {"code": codes.POST, "path": ("3", "0", "4")}),
     (
@@ -137,6 +128,15 @@ def test_a_write_is_a_put_a_partial_one_a_post_and_says_the_value(
     down = translate_down(Write(Path(1, 0), LIFETIME, replace_all), registration(), content_format)
     assert (down.code, down.path, down.content_format) == (code, ("1", "0"), content_format)
     assert decode_content(content_format, down.payload, Path(1, 0), TYPES).entries == LIFETIME.entries
+
+
+@pytest.mark.spec("D-11", "LwM2M-contract 1.4")
+@pytest.mark.parametrize("content_format", [112, 110, 11544])
+def test_a_write_composite_is_an_ipatch_of_the_root(content_format: int) -> None:
+    down = translate_down(WriteComposite(LIFETIME), registration(), content_format)
+    assert (down.code, down.path, down.query) == (codes.IPATCH, (), ())
+    assert (down.content_format, down.accept, down.observe) == (content_format, None, None)
+    assert decode_content(content_format, down.payload, Path(), TYPES).entries == LIFETIME.entries
 
 
 def test_a_format_that_was_asked_for_wins_over_the_preferred() -> None:

@@ -2,6 +2,7 @@
 instances away. Without nulls it is plain SenML."""
 
 import json
+from dataclasses import replace
 from typing import Final
 
 from stellwerk.lwm2m.content import Content, Types
@@ -17,15 +18,16 @@ _NULL: Final = b"\x02\xf6"
 def encode_changes(content_format: int, content: Content, types: Types, root: str) -> bytes:
     """A pack that states ``content`` and takes away what it says to be removed. Raises `EncodeError`."""
     removed = content.removed
-    # The first record of a content has the base name "/", and it holds for what follows.
-    names = [str(path)[1:] if content.entries else root + str(path) for path in removed]
+    # Before all others, where no base name holds yet.
+    names = [root + str(path) for path in removed]
+    plain = replace(content, removed=())
     if content_format == ContentFormat.SENML_ETCH_CBOR:
-        count = len(content.entries)
-        records = senml_cbor.encode(content, Path(), types, root)[len(write_head(4, count)) :]
+        count = len(plain.entries)
+        records = senml_cbor.encode(plain, Path(), types, root)[len(write_head(4, count)) :]
         nulls = b"".join(b"\xa2\x00" + write_text(name) + _NULL for name in names)
-        return write_head(4, count + len(names)) + records + nulls
+        return write_head(4, count + len(names)) + nulls + records
     if content_format == ContentFormat.SENML_ETCH_JSON:
-        records = senml_json.encode(content, Path(), types, root)[1:-1]
+        records = senml_json.encode(plain, Path(), types, root)[1:-1]
         nulls = b",".join(b'{"n":' + json.dumps(name).encode() + b',"v":null}' for name in names)
-        return b"[" + b",".join(each for each in (records, nulls) if each) + b"]"
+        return b"[" + b",".join(each for each in (nulls, records) if each) + b"]"
     raise EncodeError(content_format, removed[0] if removed else None, "it has no null; SenML-ETCH has")

@@ -27,14 +27,14 @@ def resolved(records: list[dict[int | str, object]], bn: int | str, n: int | str
 @pytest.mark.spec("LwM2M-contract 8")
 @pytest.mark.parametrize("root", ["", '/l"w'])
 @pytest.mark.parametrize("content", [VALUES, Content()])
-def test_nulls_follow_the_values_under_full_names(content: Content, root: str) -> None:
-    paths = [*(str(entry.path) for entry in content.entries), *map(str, REMOVED)]
+def test_nulls_stand_before_the_values_under_full_names(content: Content, root: str) -> None:
+    paths = [*map(str, REMOVED), *(str(entry.path) for entry in content.entries)]
     records = cbor2.loads(encode_changes(322, replace(content, removed=REMOVED), Untyped(), root))
     assert resolved(records, -2, 0) == [root + each for each in paths]
-    assert [each[2] for each in records[-2:]] == [None, None]
+    assert [each[2] for each in records[:2]] == [None, None]
     records = json.loads(encode_changes(320, replace(content, removed=REMOVED), Untyped(), root))
     assert resolved(records, "bn", "n") == [root + each for each in paths]
-    assert [each["v"] for each in records[-2:]] == [None, None]
+    assert [each["v"] for each in records[:2]] == [None, None]
 
 
 def test_many_records_have_a_longer_head() -> None:
