@@ -158,6 +158,24 @@ def test_an_observe_refused_with_its_attributes_written_too_is_not_taken_for_the
     assert OBSERVE_0 in stack.take().options
 
 
+@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.parametrize(("observes", "reason"), [(False, "device-method"), (None, "observe-no-id")])
+def test_attributes_written_for_an_observation_that_came_to_nothing_are_taken_away(
+    stack: Stack, observes: bool | None, reason: str
+) -> None:
+    device = join(stack)
+    stack.post(device, observing())
+    changed(stack, stack.take())
+    if observes is None:
+        answer(stack, stack.take(), {VALUE: 1})
+    else:
+        refuse(stack, stack.take(), codes.METHOD_NOT_ALLOWED)
+    unset = stack.take()
+    assert (unset.code, sorted(query_of(unset))) == (codes.PUT, [b"pmax", b"pmin"])
+    changed(stack, unset)
+    assert status(stack, device)[1] == reason
+
+
 @pytest.mark.spec("OB-7", "LwM2M-contract 7")
 def test_after_a_new_registration_a_device_of_1_2_gets_them_within_the_observe_again(stack: Stack) -> None:
     device = join(stack, version="1.2")

@@ -17,6 +17,7 @@ from stellwerk.lwm2m.answers import decode_answer
 from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.formats import encode_content
 from stellwerk.lwm2m.formats.content_format import ContentFormat
+from stellwerk.lwm2m.formats.limits import MAX_ENTRIES
 from stellwerk.lwm2m.link_format import decode_links
 from stellwerk.lwm2m.operations import (
     CancelComposite,
@@ -157,7 +158,16 @@ def _observe_with_attributes(operation: Observe, about: Circumstances) -> Conver
     if written.failure or not is_success(written.status):
         written.to_attributes = True
         return written
-    return (yield from _ask(plain, about))
+    answer = yield from _ask(plain, about)
+    if not answer.failure and not answer.observing:
+        # Nothing goes by them then; the answer stays what it is, whatever comes of this.
+        yield _unset(operation, about)
+    return answer
+
+
+def _unset(operation: Observe | CancelObservation, about: Circumstances) -> Down:
+    unset = tuple((name, None) for name, _ in operation.attributes)
+    return translate_down(WriteAttributes(operation.path, unset), about.registration, 0)
 
 
 def _cancel(operation: CancelObservation, about: Circumstances) -> Conversation:
@@ -167,8 +177,7 @@ def _cancel(operation: CancelObservation, about: Circumstances) -> Conversation:
     if operation.attributes and apart and not answer.failure and is_success(answer.status):
         # They were written for this observation; whoever observes next shall not inherit them. The cancel itself has
         # succeeded, whatever comes of this.
-        unset = tuple((name, None) for name, _ in operation.attributes)
-        yield translate_down(WriteAttributes(operation.path, unset), about.registration, 0)
+        yield _unset(operation, about)
     return answer
 
 
@@ -226,6 +235,10 @@ def _read_each(operation: ReadComposite, about: Circumstances) -> Conversation:
             return DeviceAnswer(0, failure="undecodable", detail=f"{path}: {error}")
         for entry in content.entries:
             entries[entry.path, entry.time_s] = entry
+        if len(entries) > MAX_ENTRIES:
+            return DeviceAnswer(
+                0, failure="oversized", detail=f"more than {MAX_ENTRIES} values in all; name fewer paths"
+            )
     if refusal is not None and not readable:
         return refusal
     try:

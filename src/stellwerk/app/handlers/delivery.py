@@ -449,7 +449,7 @@ class Delivery:
         if step is Step.SUCCEEDED and flight.observation is not None:
             changes = self._observations.established(flight.observation, answer)
         elif step is Step.SUCCEEDED and isinstance(operation, WriteAttributes) and known is not None:
-            self._observations.attributes_written(known, operation)
+            changes = self._observations.attributes_written(known, operation)
         self._end(command, step, reason, detail, at.wall_ms, answer if not answer.failure else None, changes)
 
     def _lost_in_flight(self, command: Command, at_ms: int) -> None:

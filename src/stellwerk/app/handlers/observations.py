@@ -199,9 +199,11 @@ class Observations:
 
     # -- other attributes (contract §7) --
 
-    def attributes_written(self, known: Known, operation: WriteAttributes) -> None:
+    def attributes_written(self, known: Known, operation: WriteAttributes) -> list[PutObservation]:
         """The device took attributes for a path: what is observed there or below is cancelled and observed anew, since
-        a relation that stands need not heed them. Attributes below an observed path are none of its own (1.2.1)."""
+        a relation that stands need not heed them. Attributes below an observed path are none of its own (1.2.1).
+        Returns what is to be stored with that."""
+        changes: list[PutObservation] = []
         old = known.registration.version in _ATTRIBUTES_APART
         for wanted in tuple(self._by_device.get(known.registration.device_id, {}).values()):
             paths = wanted.path if isinstance(wanted.path, Paths) else (wanted.path,)
@@ -210,10 +212,10 @@ class Observations:
             if old and wanted.attributes and operation.path in paths:
                 # They were written there before, for this observation, which goes by the new ones now.
                 wanted = replace(wanted, attributes=_merged(wanted.attributes, operation.attributes))
-                self._store.submit(Commit((), (PutObservation(wanted),), _log_failure, reserve=True))
-                self._keep(wanted)
+                changes.append(self.put(wanted))
             # Not those of the observation with it, which are to stay.
             self._send(self._renewing, wanted, known, replace(wanted, attributes=()).cancel())
+        return changes
 
     def _cancelled(self, wanted: WantedObservation, answer: DeviceAnswer, at: Instant) -> None:
         """The relation is gone, or the device says nothing: what it still sends is no harm."""
