@@ -74,7 +74,7 @@ def device(stack: Stack) -> Any:
 # -- Read-Composite --
 
 
-@pytest.mark.spec("D-3", "D-11", "LwM2M-contract 1.4", "ETS 236")
+@pytest.mark.spec("D-3", "D-11", "LwM2M-contract 1.4", "ETS 280")
 def test_a_read_of_a_list_is_one_fetch_on_the_root_and_one_message(stack: Stack, device: Any) -> None:
     stack.post(device, composite("read", LEVEL, LIFETIME))
     request = stack.take()
@@ -93,7 +93,7 @@ def test_a_read_of_a_list_is_one_fetch_on_the_root_and_one_message(stack: Stack,
     assert stack.values(device, LIFETIME) == ["300"]
 
 
-@pytest.mark.spec("D-11", "ETS 237")
+@pytest.mark.spec("D-11", "ETS 236")
 def test_what_the_device_leaves_out_is_said_to_be_missing(stack: Stack, device: Any) -> None:
     stack.post(device, composite("read", LEVEL, "/3303", "/1/0/5"))
     answer(stack, stack.take(), {VALUE: 21.5})
@@ -147,6 +147,51 @@ def test_a_list_in_a_format_that_is_refused_is_said_in_the_next_and_from_then_on
     assert "format-changed" in stack.log(device)
     stack.post(device, composite("read", LEVEL))
     assert options(stack.take(), 12) == [110]
+
+
+@pytest.mark.spec("ETS 235", "D-11")
+def test_the_root_is_everything_that_the_device_has(stack: Stack, device: Any) -> None:
+    stack.post(device, composite("read", "/"))
+    request = stack.take()
+    assert cbor2.loads(request.payload) == [{0: "/"}]
+    answer(stack, request, {LEVEL: 80, LIFETIME: 300})
+    assert last(stack, device)["data"] == {"3/0/9": 80, "1/0/1": 300}
+    assert (last(stack, device)["paths"], last(stack, device)["missing"]) == (["/"], [])
+
+
+@pytest.mark.spec("ETS 235", "D-12")
+def test_the_root_of_a_device_without_composites_is_each_object_that_it_lists(stack: Stack, device: Any) -> None:
+    stack.post(device, composite("read", "/"))
+    refuse(stack, stack.take(), codes.METHOD_NOT_ALLOWED)
+    for path, value in (("/1", {LIFETIME: 300}), ("/3", {LEVEL: 80}), ("/3303", {VALUE: 21.5})):
+        request = stack.take()
+        assert path_of(request) == path
+        answer(stack, request, value)
+    assert last(stack, device)["data"] == {"1/0/1": 300, "3/0/9": 80, "3303/0/5700": 21.5}
+
+
+def test_the_root_is_not_read_by_more_reads_than_a_list_may_have_paths(stack: Stack) -> None:
+    device = join(stack, links=b",".join(b"</%d/0>" % each for each in range(5000, 5101)))
+    stack.post(device, composite("read", "/"))
+    while (request := stack.take()).code == codes.FETCH:
+        refuse(stack, request, codes.METHOD_NOT_ALLOWED)
+    count = 1
+    while True:
+        refuse(stack, request, codes.NOT_FOUND)
+        if stack.silent():
+            break
+        request, count = stack.take(), count + 1
+    assert count == 100
+    assert "composite-incomplete" in stack.log(device)
+    assert status(stack, device) == (404, "device-not-found")
+
+
+@pytest.mark.spec("ETS 281", "D-11")
+def test_a_resource_that_is_executed_is_left_out_and_does_not_keep_the_others(stack: Stack, device: Any) -> None:
+    stack.post(device, composite("read", LEVEL, "/3/0/4"))
+    answer(stack, stack.take(), {LEVEL: 80})
+    assert status(stack, device) == (200, "ok")
+    assert last(stack, device)["missing"] == ["3/0/4"]
 
 
 # -- devices without composites --
@@ -259,7 +304,7 @@ def test_what_single_operations_do_not_replace_is_refused_for_a_device_of_1_0(
 # -- Write-Composite --
 
 
-@pytest.mark.spec("D-11", "ETS 261")
+@pytest.mark.spec("D-11", "ETS 230", "ETS 257")
 def test_a_write_of_a_map_is_one_ipatch_on_the_root(stack: Stack, device: Any) -> None:
     stack.post(device, writing({"/3/0/14": "+01", "/1/0": {"1": 60, "2": 5}}))
     request = stack.take()
@@ -366,7 +411,7 @@ def observing(stack: Stack, device: Any, *paths: str, **more: Any) -> Message:
     return request
 
 
-@pytest.mark.spec("OB-1", "OB-3", "LwM2M-contract 7", "ETS 305")
+@pytest.mark.spec("OB-1", "OB-3", "LwM2M-contract 7", "ETS 304")
 def test_a_list_is_observed_and_every_notification_shows_all_of_it(stack: Stack, device: Any) -> None:
     request = observing(stack, device)
     assert (request.code, path_of(request), options(request, 12)) == (codes.FETCH, "/", [112])
@@ -389,6 +434,34 @@ def test_a_notification_about_other_paths_is_acknowledged_and_not_stored(stack: 
     assert "notification-undecodable" in stack.log(device)
 
 
+@pytest.mark.spec("ETS 308", "ETS 309")
+def test_instances_that_come_and_go_below_a_path_are_seen_in_its_notifications(stack: Stack, device: Any) -> None:
+    stack.post(device, composite("observe", "/3303", LEVEL))
+    request = stack.take()
+    answer(stack, request, {LEVEL: 80, VALUE: 21.5}, observe=1)
+    made = {LEVEL: 80, VALUE: 21.5, "/3303/7/5700": 3.5}
+    for number, values in ((2, made), (3, {LEVEL: 80, VALUE: 21.5})):
+        stack << notification(request.token, mid=50 + number, number=number, payload=senml(values))
+        assert stack.take() == ack(mid=50 + number).message
+        assert last(stack, device)["data"] == {path[1:]: value for path, value in values.items()}
+
+
+@pytest.mark.spec("ETS 310", "LwM2M-contract 7")
+def test_other_attributes_of_one_of_its_paths_make_a_list_observed_anew(stack: Stack, device: Any) -> None:
+    first = observing(stack, device)
+    stack.post(
+        device, CommandRequest("write-attributes", LEVEL, f"WRITE-ATTRIBUTES {LEVEL}", attributes=(("pmin", "5"),))
+    )
+    written = stack.take()
+    stack << ack(codes.CHANGED, mid=written.mid, token=written.token)
+    for observe in (OBSERVE_1, OBSERVE_0):
+        request = stack.take()
+        assert observe in request.options
+        assert (request.code, request.token, request.payload) == (codes.FETCH, first.token, first.payload)
+        answer(stack, request, {LEVEL: 80}, observe=5 if observe == OBSERVE_0 else None)
+    assert stack.silent()
+
+
 @pytest.mark.spec("OB-9")
 def test_the_same_paths_in_another_order_are_the_same_observation(stack: Stack, device: Any) -> None:
     observing(stack, device)
@@ -397,7 +470,7 @@ def test_the_same_paths_in_another_order_are_the_same_observation(stack: Stack, 
     assert status(stack, device) == (409, "conflict")
 
 
-@pytest.mark.spec("OB-5", "LwM2M-contract 1.4", "ETS 310")
+@pytest.mark.spec("OB-5", "LwM2M-contract 1.4", "ETS 305")
 def test_a_cancel_repeats_list_format_and_token(stack: Stack, device: Any) -> None:
     request = observing(stack, device)
     stack.post(device, composite("unobserve", LIFETIME, LEVEL))

@@ -117,6 +117,18 @@ def test_attributes_go_within_the_observe_to_a_device_of_1_2_and_end_with_it(sta
 
 
 @pytest.mark.spec("LwM2M-contract 7", "ETS 313")
+def test_attributes_within_an_observe_go_before_those_attached(stack: Stack) -> None:
+    device = join(stack, version="1.2")
+    stack.post(device, attributing(VALUE, ("pmin", "20"), ("pmax", "40")), observing())
+    changed(stack, stack.take())
+    request = stack.take()
+    assert sorted(query_of(request)) == [b"pmax=60", b"pmin=10"]
+    token = establish(stack, request)
+    stack << notification(token, mid=50, number=2) >> ack(mid=50)
+    assert last(stack, device)["attributes"] == {"pmin": 10, "pmax": 60}
+
+
+@pytest.mark.spec("LwM2M-contract 7")
 @pytest.mark.parametrize("code", [codes.BAD_REQUEST, codes.BAD_OPTION, codes.METHOD_NOT_ALLOWED])
 def test_attributes_that_are_refused_within_the_observe_are_written_before_it_from_then_on(
     stack: Stack, code: int
@@ -190,7 +202,7 @@ def test_after_a_new_registration_a_device_of_1_2_gets_them_within_the_observe_a
 # -- attributes under a live observation (§7) --
 
 
-@pytest.mark.spec("LwM2M-contract 7", "ETS 309")
+@pytest.mark.spec("LwM2M-contract 7")
 @pytest.mark.parametrize("path", [VALUE, "/3303/0", "/3303"])
 def test_other_attributes_at_or_above_an_observed_path_make_it_observed_anew(stack: Stack, path: str) -> None:
     device = join(stack)

@@ -225,7 +225,9 @@ def _listed(content: Content, target: Target) -> dict[str, Any]:
     """What was asked for with a list, and what of it the device left out (contract D-11)."""
     if not isinstance(target, Paths):
         return {}
-    return {"paths": [each.key for each in target], "missing": [each.key for each in missing(content, target)]}
+    # The root has no key.
+    left_out = [each.key or "/" for each in missing(content, target)]
+    return {"paths": [each.key or "/" for each in target], "missing": left_out}
 
 
 def _decode(entry: JournalEntry, base: Target, types: Types) -> tuple[Content | None, str]:

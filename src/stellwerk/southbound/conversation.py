@@ -36,6 +36,7 @@ from stellwerk.lwm2m.operations import (
     WriteComposite,
 )
 from stellwerk.lwm2m.path import RESERVED_ID, Path, PathError, parse_path
+from stellwerk.lwm2m.paths import MAX_PATHS
 from stellwerk.lwm2m.status import Status, dotted, is_success
 from stellwerk.southbound.format_choice import Memory, formats_for, has_open_format, kind_of
 from stellwerk.southbound.translate_down import Down, translate_down
@@ -212,7 +213,14 @@ def _read_each(operation: ReadComposite, about: Circumstances) -> Conversation:
     entries: dict[tuple[Path, float | None], Entry] = {}
     refusal: DeviceAnswer | None = None
     readable = False
-    for path in operation.paths.outermost():
+    paths = operation.paths.outermost()
+    if paths == (Path(),):
+        # Nobody reads the root by itself.
+        listed = sorted(registration.objects.objects)
+        if len(listed) > MAX_PATHS:
+            about.note("composite-incomplete", f"of {len(listed)} objects the first {MAX_PATHS} are read")
+        paths = tuple(Path(each) for each in listed[:MAX_PATHS])
+    for path in paths:
         answer = yield from _ask(Read(path), about)
         if answer.failure:
             return answer

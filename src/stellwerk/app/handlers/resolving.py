@@ -137,6 +137,7 @@ def _operation(request: CommandRequest, path: Path, types: DeviceTypes, wanted: 
 
 
 _COMPOSITES: Final = frozenset({"read-composite", "write-composite", "observe-composite", "unobserve-composite"})
+_DEVICE: Final = 3
 _LIST_ATTRIBUTES: Final = frozenset({"pmin", "pmax", "epmin", "epmax", "con"})
 """What an Observe-Composite may carry (contract §7)."""
 
@@ -155,8 +156,11 @@ def _composite(
     except PathListError as error:
         raise _Refusal("path-invalid", error.reason) from None
     for each in paths:
-        _offered(each, registration)
-        _acceptable(check_read(types, each))
+        # The root is everything; and what cannot be read the device leaves out (D-11).
+        if each:
+            _offered(each, registration)
+            objection = check_read(types, each)
+            _acceptable(objection if objection and objection.ground in _PATH_GROUNDS else None)
     shown = ", ".join(map(str, paths))
     match request.verb:
         case "read-composite":
@@ -186,7 +190,7 @@ def _list_attributes(request: CommandRequest, paths: Paths, types: DeviceTypes) 
     if others := {name for name, _ in request.attributes} - _LIST_ATTRIBUTES:
         text = f"a list may have {', '.join(sorted(_LIST_ATTRIBUTES))}; {', '.join(sorted(others))} belong to one path"
         raise _Refusal("adapter-bad-request", text)
-    return _attributes(request, paths[0], types)
+    return _attributes(request, paths[0] or Path(_DEVICE), types)
 
 
 def _write_composite(request: CommandRequest, registration: Registration | None, types: DeviceTypes) -> WriteComposite:

@@ -39,6 +39,7 @@ _WRITE_COMPOSITE_HINT: Final = 'WRITE-COMPOSITE wants values by path as JSON: {"
 _MOST_SHOWN_PATHS: Final = 1000
 """Characters of a list of paths in a refusal."""
 
+_ANY_OBJECT: Final = "/3"
 _PATHS_APART = re.compile(r"[\s,]+")
 
 
@@ -342,8 +343,8 @@ def _listed(draft: _Draft, paths: list[str], pairs: list[tuple[str, str | None]]
         if pairs:
             return draft.refuse("adapter-bad-request", "READ-COMPOSITE takes paths and nothing behind them")
         return draft.accept(paths=tuple(paths))
-    # Whatever may be for the first path may be for the others: none of what a list takes depends on a type.
-    checked = _with_attributes(draft._replace(path=paths[0]), pairs)
+    # Whatever may be for one object may be for all paths: none of what a list takes depends on a type.
+    checked = _with_attributes(draft._replace(path=_ANY_OBJECT), pairs)
     if isinstance(checked, RefusedRequest):
         return draft.refuse(checked.reason, checked.detail)
     return draft.accept(attributes=checked.attributes, paths=tuple(paths))
@@ -371,7 +372,7 @@ def _path_flaw(verb: Verb, text: str) -> str | None:
         return f"the path {short(text)} is not /object/instance/resource: {error.reason}"
     if RESERVED_ID in path:
         return f"the path {short(text)} uses {RESERVED_ID}, which is reserved"
-    if not path:
+    if not path and verb not in COMPOSITE:
         return f"{verb.upper()} of / is not possible; name an object, for example /3"
     if verb == "execute" and len(path) != 3:
         return f"EXECUTE needs a resource, /object/instance/resource; {short(text)} is none"

@@ -197,6 +197,8 @@ def test_attributes_are_unset_with_a_name_alone_or_with_null():
         ({"method": "Read-Composite", "paths": ["/3/0/0", "/6"]}, "read-composite", ("/3/0/0", "/6"), ()),
         ({"method": "Read-Composite", "path": "/", "paths": ["/3"]}, "read-composite", ("/3",), ()),
         ("observe-composite /3", "observe-composite", ("/3",), ()),
+        ("READ-COMPOSITE /", "read-composite", ("/",), ()),
+        ("OBSERVE-COMPOSITE /?pmin=5", "observe-composite", ("/",), (("pmin", "5"),)),
         ("OBSERVE-COMPOSITE /3/0/9 /6?pmin=5", "observe-composite", ("/3/0/9", "/6"), (("pmin", "5"),)),
         (
             {"method": "OBSERVE-COMPOSITE", "paths": ["/3/0/9"], "attributes": {"pmax": 60}},
@@ -239,7 +241,7 @@ def test_a_write_of_several_paths_takes_a_map_of_values(content: Any):
     [
         ("READ-COMPOSITE", "path-invalid", "needs paths"),
         ("READ-COMPOSITE /3/0/9 six", "path-invalid", "'six'"),
-        ("READ-COMPOSITE /", "path-invalid", "name an object"),
+        ('WRITE-COMPOSITE {"/": 5}', "path-invalid", "name an object"),
         ("READ-COMPOSITE /3?pmin=5", "adapter-bad-request", "nothing behind"),
         ('READ-COMPOSITE /3 {"a": 1}', "adapter-bad-request", "paths alone"),
         ("READ-COMPOSITE " + " ".join(f"/3/0/{n}" for n in range(101)), "path-invalid", "100 may be"),
