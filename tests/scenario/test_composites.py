@@ -157,6 +157,7 @@ def test_the_root_is_everything_that_the_device_has(stack: Stack, device: Any) -
     answer(stack, request, {LEVEL: 80, LIFETIME: 300})
     assert last(stack, device)["data"] == {"3/0/9": 80, "1/0/1": 300}
     assert (last(stack, device)["paths"], last(stack, device)["missing"]) == (["/"], [])
+    assert last(stack, device)["resourcePath"] == "/"
 
 
 @pytest.mark.spec("ETS 235", "D-12")

@@ -168,7 +168,7 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
                 data, values = _shown(content, entry.time_ms, types)
     key = entry.path.removeprefix("/")
     if entry.method.endswith("-composite"):
-        key = ",".join(each.removeprefix("/") for each in entry.path.split(",") if each)
+        key = ",".join(each.removeprefix("/") or each for each in entry.path.split(",") if each)
     message = {
         "nodeResourceName": device_name,
         "time": entry.time_ms,
