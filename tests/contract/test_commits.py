@@ -18,6 +18,7 @@ from stellwerk.app.ports import (
 )
 from stellwerk.core.ids import DeviceId
 from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.paths import Paths
 
 from .builders import (
     NOW_MS,
@@ -284,6 +285,25 @@ async def test_an_observation_is_found_as_it_was_put(store: DecidingStore) -> No
     assert await store.observations_of(device_id) == [made]
     assert await store.observation_by_token(made.token) == made
     assert await store.observation_by_token(b"another!") is None
+
+
+@pytest.mark.spec("OB-8", "OB-9")
+async def test_the_observation_of_a_list_stands_beside_those_of_its_paths(store: DecidingStore) -> None:
+    device_id = (await make_device(store)).device_id
+    one = observation(device_id, "/3/0/9", b"one")
+    alone = replace(observation(device_id, token=b"alone", created_ms=NOW_MS + 1), path=Paths([Path(3, 0, 9)]))
+    listed = replace(
+        observation(device_id, token=b"listed", created_ms=NOW_MS + 2), path=Paths([Path(3, 0, 9), Path(1, 0, 1)])
+    )
+    await write(store, [], [PutObservation(one), PutObservation(alone), PutObservation(listed)])
+    assert await store.observations_of(device_id) == [one, alone, listed]
+    assert await store.observation_by_token(b"listed") == listed
+    again = replace(listed, token=b"again", path=Paths([Path(1, 0, 1), Path(3, 0, 9)]))
+    await write(store, [], [PutObservation(again), DropObservation(device_id, Path(3, 0, 9))])
+    assert await store.observations_of(device_id) == [alone, again]
+    assert await store.observation_by_token(b"listed") is None
+    await write(store, [], [DropObservation(device_id, again.path)])
+    assert await store.observations_of(device_id) == [alone]
 
 
 async def test_there_is_one_observation_per_path_of_a_device(store: DecidingStore) -> None:

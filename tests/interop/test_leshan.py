@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from leshan_client import LeshanClient, class_path
-from raw_coap import GET, OBSERVE, PUT, URI_QUERY, Relay, decode
+from raw_coap import FETCH, GET, IPATCH, OBSERVE, PUT, URI_QUERY, Relay, decode
 from served import Served
 
 REASON = class_path()[1]
@@ -162,6 +162,59 @@ def test_leshan_is_observed_with_attributes_keeps_to_them_and_forgets_them_with_
         assert [each["dataValue"] for each in notifies] == [10, 70]
         asked = [(each.code, each.all(URI_QUERY)) for each in map(decode, relay.down) if each.path == "/3/0/9"]
         assert asked == [(PUT, [b"pmax=300", b"lt=20"]), (GET, []), (GET, []), (PUT, [b"pmax", b"lt"]), (GET, [])]
+    finally:
+        relay.close()
+
+
+@pytest.mark.spec("D-3", "D-11")
+def test_leshan_reads_and_writes_several_paths_at_once(
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
+) -> None:
+    relay = Relay(server.coap_port)
+    try:
+        client = leshan(port=relay.port)
+        read = server.api.run(name, "READ-COMPOSITE /3/0/9 /6/0 /3/0/99")["content"]
+        assert read["status"]["code"] == 200
+        assert read["data"] == {"3/0/9": 77, "6/0/0": 52.5, "6/0/1": 13.25, "6/0/5": 1_700_000_000_000}
+        assert read["missing"] == ["3/0/99"]
+        written = server.api.run(name, 'WRITE-COMPOSITE {"/3/0/14": "+02", "/3/0/15": "Europe/Berlin"}')["content"]
+        assert written["status"]["code"] == 200
+        client.wait_said("wrote 15 Europe/Berlin")
+        # All or nothing: the second value has no resource.
+        refused = server.api.run(name, 'WRITE-COMPOSITE {"/3/0/14": "+03", "/3/0/99": 5}')["content"]
+        assert refused["status"]["code"] != 200
+        assert server.api.run(name, "READ-COMPOSITE /3/0/14 /3/0/15")["content"]["data"] == {
+            "3/0/14": "+02",
+            "3/0/15": "Europe/Berlin",
+        }
+        composites = [each for each in map(decode, relay.down) if each.code in (FETCH, IPATCH)]
+        assert [each.path for each in composites] == ["/"] * 4
+    finally:
+        relay.close()
+
+
+@pytest.mark.spec("OB-1", "OB-5")
+def test_leshan_is_observed_at_several_paths_and_released(
+    server: Served, name: str, leshan: Callable[..., LeshanClient]
+) -> None:
+    relay = Relay(server.coap_port)
+    try:
+        client = leshan(port=relay.port)
+        assert server.api.run(name, "OBSERVE-COMPOSITE /3/0/15 /3/0/9")["content"]["status"]["code"] == 200
+        client.order("battery 41")
+        notify = server.api.wait_type(name, "notify")["content"]
+        assert notify["resourcePath"] == "/3/0/9,/3/0/15"
+        assert notify["data"] == {"3/0/9": 41, "3/0/15": "UTC"}
+        assert server.api.run(name, "UNOBSERVE-COMPOSITE /3/0/9 /3/0/15")["content"]["status"]["code"] == 200
+        asked = [each for each in map(decode, relay.down) if each.number(OBSERVE) is not None]
+        assert [(each.code, each.number(OBSERVE)) for each in asked] == [(FETCH, 0), (FETCH, 1)]
+        assert (asked[0].token, asked[0].payload) == (asked[1].token, asked[1].payload)
+        # Nothing comes any more: what Leshan says next is its Send.
+        said = len(relay.up)
+        client.order("battery 30")
+        client.order("send")
+        client.wait_said("sent CHANGED")
+        assert [each.path for each in map(decode, relay.up[said:]) if each.code] == ["/dp"]
     finally:
         relay.close()
 

@@ -8,6 +8,7 @@ invariants, and at the end nothing is open any more.
 import re
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import settings
@@ -31,7 +32,14 @@ TARGETS = {True: "/rd?ep=dev1&lt=900&lwm2m=1.1&b=U&Q", False: "/rd?ep=dev1&lt=90
 MARK = re.compile(rb"c([0-9]+)x")
 OBSERVE = 6
 
-kinds = st.sampled_from(["read", "write", "execute", "execute", "observe", "observe other", "unobserve"])
+kinds = st.sampled_from(
+    [
+        *("read", "write", "execute", "execute", "observe", "observe other", "unobserve"),
+        *("observe with attributes", "write attributes", "unobserve passively"),
+        *("read list", "write map", "observe list", "unobserve list"),
+    ]
+)
+LIST = ("/3/0/0", "/3303/0/5700")
 peers = st.sampled_from([HOME, HOME, ELSEWHERE])
 
 
@@ -79,7 +87,18 @@ class AnyOrder(RuleBasedStateMachine):
             return CommandRequest("execute", "/3/0/4", mark, arguments=f"0='{mark}'")
         if kind == "write":
             return CommandRequest("write", "/3/0/15", mark, mark, has_value=True)
+        if kind == "write map":
+            value = {"/3/0/15": mark, "/3/0/14": "+01"}
+            return CommandRequest(
+                "write-composite", ",".join(value), mark, value, has_value=True, from_text=False, paths=tuple(value)
+            )
         others = {
+            "observe with attributes": replace(observe(), attributes=(("pmin", "5"),)),
+            "write attributes": CommandRequest("write-attributes", "/3303/0", mark, attributes=(("pmax", "60"),)),
+            "unobserve passively": replace(unobserve(), attributes=(("passive", None),)),
+            "read list": CommandRequest("read-composite", ",".join(LIST), mark, paths=LIST),
+            "observe list": CommandRequest("observe-composite", ",".join(LIST), mark, paths=LIST),
+            "unobserve list": CommandRequest("unobserve-composite", ",".join(LIST), mark, paths=LIST),
             "read": read("/3/0/0"),
             "observe": observe(),
             "observe other": observe("/3/0/1"),
@@ -156,11 +175,11 @@ class AnyOrder(RuleBasedStateMachine):
             self.stack << rst(mid=request.mid, peer=peer)
         elif how == "refuse":
             self.stack << ack(codes.NOT_FOUND, mid=request.mid, token=request.token, peer=peer)
-        elif request.code == codes.GET:
+        elif request.code in (codes.GET, codes.FETCH):
             value = dict(request.options).get(OBSERVE)
             path = path_of(request).encode()
             payload = b"\x81\xa2\x21" + bytes([0x60 + len(path)]) + path + b"\x03\x64ACME"
-            if path == b"/3303/0/5700":
+            if path == b"/3303/0/5700" or request.code == codes.FETCH:
                 payload = NOTIFICATION
             if value == b"":
                 self.token = request.token
@@ -223,7 +242,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def collect(self) -> None:
         for peer, message in self.stack.out:
-            if message.type == CON and codes.GET <= message.code <= codes.DELETE:
+            if message.type == CON and codes.GET <= message.code <= codes.IPATCH:
                 self.inbox.append((peer, message))
                 for found in MARK.findall(message.payload):
                     number = int(found)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -273,7 +274,10 @@ def test_an_observe_that_waited_through_a_new_register_does_not_hide_what_else_i
 def test_an_unobserve_that_waited_through_a_new_register_finds_its_observation(stack: Stack) -> None:
     device = stack.provision("dev1")
     location = register(stack, target=SLEEPER)
-    stack.post(device, observe())
+    # With attributes, which have to be taken back, so that it is not ended without the device.
+    stack.post(device, replace(observe(), attributes=(("pmin", "5"),)))
+    attributes = stack.take()
+    stack << ack(codes.CHANGED, mid=attributes.mid, token=attributes.token)
     establish(stack, stack.take())
     stack << after(94)
     stack.post(device, unobserve())

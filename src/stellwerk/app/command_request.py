@@ -4,7 +4,19 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Verb: TypeAlias = Literal[
-    "read", "write", "execute", "observe", "unobserve", "discover", "create", "delete", "write-attributes"
+    "read",
+    "write",
+    "execute",
+    "observe",
+    "unobserve",
+    "discover",
+    "create",
+    "delete",
+    "write-attributes",
+    "read-composite",
+    "write-composite",
+    "observe-composite",
+    "unobserve-composite",
 ]
 
 
@@ -12,8 +24,9 @@ Verb: TypeAlias = Literal[
 class CommandRequest:
     """``path`` as written. ``value``: text of a protocol-mode WRITE or a JSON value; None = absent. ``from_text``
     says the value came as text and takes its type from the object model. ``arguments``: of execute. ``attributes``: of
-    observe and write-attributes, a value of None unsets; of discover, ``depth``. ``content`` is what sent-msg shows for
-    this single command (string or JSON object)."""
+    observe and write-attributes, a value of None unsets; of discover, ``depth``; of unobserve, ``passive`` without a
+    value. ``content`` is what sent-msg shows for this single command (string or JSON object). ``paths``: of composites,
+    as written; ``path`` shows them then, and the value of write-composite maps paths to values."""
 
     verb: Verb
     path: str
@@ -23,6 +36,7 @@ class CommandRequest:
     from_text: bool = True
     arguments: str = ""
     attributes: tuple[tuple[str, str | None], ...] = ()
+    paths: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:

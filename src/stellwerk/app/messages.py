@@ -15,12 +15,13 @@ from typing import Any, Final
 import msgspec
 
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.status_table import STATUS
+from stellwerk.app.status_table import STATUS, reason_for_device_status
 from stellwerk.core.errors import PeerError
+from stellwerk.lwm2m.answers import decode_answer, missing
 from stellwerk.lwm2m.content import Content, Types
-from stellwerk.lwm2m.formats import decode_content
 from stellwerk.lwm2m.link_format import decode_links
 from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.paths import Paths, Target, parse_target
 from stellwerk.lwm2m.status import dotted, is_success
 from stellwerk.lwm2m.value import ObjectLink, ResourceType, Value
 
@@ -41,7 +42,7 @@ _DISCOVERED: Final = re.compile(r"[0-9]{1,5}(?:/[0-9]{1,5}){0,3}")
 
 _encode = msgspec.json.Encoder().encode
 
-_METHODS_WITH_DATA: Final = frozenset({"read", "observe"})
+_METHODS_WITH_DATA: Final = frozenset({"read", "observe", "read-composite", "observe-composite"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,22 +116,29 @@ def _send(entry: JournalEntry, device_name: str, types: Types) -> Interpretation
 
 
 def _notify(entry: JournalEntry, device_name: str, types: Types) -> Interpretation:
-    path = Path.parse(entry.path)
-    if not is_success(entry.status):
-        return Interpretation(
-            None, log=("observation-ended", f"{entry.path}: the device answered {dotted(entry.status)}")
-        )
-    content, problem = _decode(entry, path, types)
-    if content is None:
-        return Interpretation(None, log=("notification-undecodable", f"{entry.path}: {problem}"))
+    path = parse_target(entry.path)
     message: dict[str, Any] = {
         "nodeResourceName": device_name,
         "time": entry.time_ms,
         "messageType": "notify",
         "resourcePath": entry.path,
     }
+    if not is_success(entry.status):
+        # OB-4: the device ended the observation, and nothing else will be heard of it.
+        reason = reason_for_device_status(entry.status)
+        code, text = STATUS[reason]
+        detail = f"the device answered {dotted(entry.status)} and observes {entry.path} no longer"
+        message["status"] = {"code": code, "message": text, "detail": detail, "reason": reason}
+        message["data"] = None
+        return Interpretation(message, log=("observation-ended", f"{entry.path}: {detail}"))
+    content, problem = _decode(entry, path, types)
+    if content is None:
+        return Interpretation(None, log=("notification-undecodable", f"{entry.path}: {problem}"))
     data, values = _shown(content, entry.time_ms, types)
-    if len(path) >= 3 and len(data) == 1 and path.key in data:
+    if isinstance(path, Paths):
+        message |= _listed(content, path)
+        message["data"] = data
+    elif len(path) >= 3 and len(data) == 1 and path.key in data:
         message["dataValue"] = data[path.key]
         message["attributes"] = json.loads(entry.detail) if entry.detail else {}
     else:
@@ -143,6 +151,7 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
     data: dict[str, Any] | None = None
     values: Sequence[tuple[str, str, int]] = ()
     detail: str | None = entry.detail or None
+    listed: dict[str, Any] = {}
     if code == 200:
         detail = None
         if entry.method == "discover":
@@ -151,13 +160,17 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
                 code, text = STATUS["adapter"]
                 detail = problem
         elif entry.method in _METHODS_WITH_DATA:
-            content, problem = _decode(entry, Path.parse(entry.path), types)
+            target = parse_target(entry.path)
+            content, problem = _decode(entry, target, types)
             if content is None:
                 code, text = STATUS["adapter"]
                 detail = problem
             else:
+                listed = _listed(content, target)
                 data, values = _shown(content, entry.time_ms, types)
     key = entry.path.removeprefix("/")
+    if entry.method.endswith("-composite"):
+        key = ",".join(each.removeprefix("/") or each for each in entry.path.split(",") if each)
     message = {
         "nodeResourceName": device_name,
         "time": entry.time_ms,
@@ -167,6 +180,7 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
         "resourcePath": key,
         "path": key,
         "data": data,
+        **listed,
     }
     if entry.location:
         # What a Create made.
@@ -195,7 +209,8 @@ def _discovered(entry: JournalEntry) -> tuple[dict[str, Any] | None, str]:
             place = link.target.removeprefix(without)
         else:
             continue
-        found[place] = {name: _number_or_text(value) for name, value in link.attributes}
+        if place:
+            found[place] = {name: _number_or_text(value) for name, value in link.attributes}
     return found, ""
 
 
@@ -215,10 +230,19 @@ def _reading(entry: JournalEntry, types: Types) -> Interpretation:
     return Interpretation(None, _shown(content, entry.time_ms, types)[1])
 
 
-def _decode(entry: JournalEntry, base: Path, types: Types) -> tuple[Content | None, str]:
+def _listed(content: Content, target: Target) -> dict[str, Any]:
+    """What was asked for with a list, and what of it the device left out (contract D-11)."""
+    if not isinstance(target, Paths):
+        return {}
+    # The root has no key.
+    left_out = [each.key or "/" for each in missing(content, target)]
+    return {"paths": [each.key or "/" for each in target], "missing": left_out}
+
+
+def _decode(entry: JournalEntry, base: Target, types: Types) -> tuple[Content | None, str]:
     content_format = None if entry.content_format < 0 else entry.content_format
     try:
-        return decode_content(
+        return decode_answer(
             content_format, entry.payload, base, types, now_s=entry.time_ms / 1000, root=entry.root
         ), ""
     except PeerError as error:

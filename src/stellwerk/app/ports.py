@@ -13,7 +13,7 @@ from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.operations import Operation
-from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.paths import Target
 
 # -- changes of deciding state, committed together with the journal entries that caused them --
 
@@ -51,7 +51,7 @@ class PutObservation:
 @dataclass(frozen=True, slots=True)
 class DropObservation:
     device_id: DeviceId
-    path: Path
+    path: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -624,8 +624,13 @@ class DeviceDirectory(Protocol):
 @dataclass(slots=True)
 class DeviceAnswer:
     """What came of an operation, as the wire gave it. ``failure`` is empty when the device answered with ``status``
-    (``205``); else ``timeout``, ``reset``, ``refused``, ``malformed``, ``oversized`` or ``cancelled``, and
-    ``detail`` says more. ``observing``: the answer established an observation."""
+    (``205``); else ``timeout``, ``reset``, ``refused``, ``malformed``, ``oversized`` or ``cancelled``, or
+    ``undecodable`` (one of several answers that were put together), or ``unsupported`` (the device cannot do this, and
+    there is nothing as good that it can), and ``detail`` says more. ``observing``: the answer established an
+    observation, in the format ``accept`` (-1: none was asked for). ``acknowledged``: of a timeout, the device got the
+    request. ``to_attributes``: the device refused the attributes
+    of an Observe, which was not sent then. ``instances``: of a Create whose answer did not say what was made, the
+    instances that the object has now; None where that is not known."""
 
     handle: int
     status: int = 0
@@ -635,6 +640,10 @@ class DeviceAnswer:
     observing: bool = False
     failure: str = ""
     detail: str = ""
+    accept: int = -1
+    to_attributes: bool = False
+    instances: tuple[int, ...] | None = None
+    acknowledged: bool = False
 
 
 @dataclass(slots=True)
@@ -654,8 +663,14 @@ class DeviceLink(Protocol):
         """A fresh unguessable token for an Observe."""
         ...
 
+    def choose_format(self, registration: Registration, operation: Operation) -> int:
+        """The Content-Format that `send` would begin with where the operation names none (contract D-2)."""
+        ...
+
     def send(self, handle: int, registration: Registration, operation: Operation, token: bytes | None = None) -> None:
-        """Start the operation; its `DeviceAnswer` arrives later with this ``handle``, exactly once."""
+        """Start the operation; its `DeviceAnswer` arrives later with this ``handle``, exactly once. It may take several
+        requests: another format, attributes first, single reads in the place of a composite. ``token``: of the request
+        with Observe."""
         ...
 
     def cancel(self, handle: int) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stellwerk.coap.message import Options
-from stellwerk.coap.parameters import Parameters
+from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, Parameters
 from stellwerk.core.ids import PeerId
 
 
@@ -15,7 +15,8 @@ class SendRequest:
     Observe leaves. ``observe``: None for a plain request, 0 to observe, 1 to cancel (with the relation's token).
     Bodies above the block size go block-wise. Over NSTART it waits its turn; over the bound it fails as ``refused``.
     ``once``: the peer's address is not proven; after the first transmission, repeat only what the peer's own datagrams
-    pay for (three times their bytes, decision 0006).
+    pay for (three times their bytes, decision 0006). ``patience_s``: how long an answer may take after the request was
+    acknowledged.
     """
 
     handle: int
@@ -29,6 +30,7 @@ class SendRequest:
     observe: int | None = None
     payload: bytes = b""
     once: bool = False
+    patience_s: float = EXCHANGE_LIFETIME_S
 
 
 @dataclass(slots=True)

@@ -7,9 +7,13 @@ for identical bytes from the same peer, so a journal can recognise a retransmiss
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from stellwerk.coap.message import Options
 from stellwerk.core.ids import PeerId
+
+NO_ANSWER: Final = "no answer after its acknowledgement"
+"""``detail`` of a `RequestFailed` ``timeout`` where the peer did get the request."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stellwerk.coap import codes
 from stellwerk.coap.actions import SendRequest
 from stellwerk.coap.duplicates import Inbound
-from stellwerk.coap.events import RequestFailed, ResponseReceived
+from stellwerk.coap.events import NO_ANSWER, RequestFailed, ResponseReceived
 from stellwerk.coap.message import Message, encode_options
 from stellwerk.coap.options import (
     ACCEPT,
@@ -26,7 +26,6 @@ from stellwerk.coap.options import (
     sort_options,
     text_options,
 )
-from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
 from stellwerk.coap.peers import Peer
 from stellwerk.coap.reliability import MessageLayer, Transmission
 from stellwerk.coap.timers import Timed
@@ -110,7 +109,7 @@ class Exchange(Timed):
 
     def fire(self, now: float) -> None:
         """Acknowledged, but never answered."""
-        self._requests.fail(self, "timeout", "no answer after its acknowledgement", now)
+        self._requests.fail(self, "timeout", NO_ANSWER, now)
 
 
 class Requests:
@@ -254,6 +253,11 @@ class Requests:
         if exchange.download is not None:
             # BLK-9: requests for further blocks carry neither body nor Observe.
             parts.append(exchange.download.option())
+            if exchange.notification is not None and len(action.payload) <= self._layer.parameters_of(peer).block_size:
+                # Those of a notification belong to no request that the peer has just had, so a FETCH says anew of what.
+                payload = action.payload
+                if payload and action.content_format is not None:
+                    parts.append((CONTENT_FORMAT, encode_uint(action.content_format)))
         else:
             if action.content_format is not None:
                 parts.append((CONTENT_FORMAT, encode_uint(action.content_format)))
@@ -282,9 +286,9 @@ class Requests:
         exchange.sending.once = action.once
 
     def wait(self, exchange: Exchange, now: float) -> None:
-        """The request arrived; its answer may take until EXCHANGE_LIFETIME."""
+        """The request arrived; its answer may take as long as the request says."""
         exchange.sending = None
-        self._layer.timers.arm(exchange, now + EXCHANGE_LIFETIME_S)
+        self._layer.timers.arm(exchange, now + exchange.action.patience_s)
         self._release(exchange)
         self._start_next(exchange.peer, now)
 

@@ -5,8 +5,7 @@ from typing import Final
 
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.lwm2m.link_format import ObjectList
-from stellwerk.lwm2m.operations import Operation, Write
-from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.operations import Operation, Write, WriteComposite
 from stellwerk.lwm2m.registration_parameters import MAX_LIFETIME_S
 from stellwerk.lwm2m.schema.library import DeviceTypes
 
@@ -55,14 +54,13 @@ class Registration:
 def written_lifetime(operation: Operation, objects: ObjectList) -> int | None:
     """The lifetime in seconds that the device took with ``operation``: a Write to ``/1/x/1`` of the only server account
     it lists (contract R-8). None otherwise; of several accounts we do not know ours, so its Update has to tell."""
-    if not isinstance(operation, Write) or operation.path[:1] != (_SERVER,) or len(operation.path) < 2:
+    if not isinstance(operation, Write | WriteComposite):
         return None
-    instance = operation.path[1]
     listed = objects.objects.get(_SERVER)
-    if listed is not None and listed.instances not in ((), (instance,)):
-        return None
-    for entry in operation.content.entries:
-        value = entry.value
-        if entry.path == Path(_SERVER, instance, _LIFETIME) and isinstance(value, int):
-            return value if 0 <= value <= MAX_LIFETIME_S else None
+    for (object_id, *rest), value, _ in operation.content.entries:
+        if object_id != _SERVER or rest[1:] != [_LIFETIME] or not isinstance(value, int):
+            continue
+        if listed is not None and listed.instances not in ((), (rest[0],)):
+            return None
+        return value if 0 <= value <= MAX_LIFETIME_S else None
     return None

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.paths import Paths
 
 # -- what we ask of a device (Device Management and Information Reporting) --
 
@@ -65,8 +66,8 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Observe:
-    """``attributes``: notification attributes that hold for the observation, as pairs for a query; they are written to
-    the path before the Observe leaves (Write-Attributes)."""
+    """``attributes``: notification attributes that hold for the observation, as pairs for a query. They go with the
+    Observe to a device of LwM2M 1.2, and to others are written to the path before it leaves (contract §7)."""
 
     path: Path
     accept: int | None = None
@@ -75,14 +76,93 @@ class Observe:
 
 @dataclass(frozen=True, slots=True)
 class CancelObservation:
-    """Cancel the observation of ``path``, actively (GET with Observe 1 and the relation's token)."""
+    """Cancel the observation of ``path`` (contract OB-5): actively, by a GET with Observe 1 and the relation's token,
+    or, ``passive``, by forgetting it, so that the device's next notification is reset. ``attributes``: those that were
+    given with the Observe; what was written for it is unset again."""
 
     path: Path
     accept: int | None = None
+    passive: bool = False
+    attributes: tuple[tuple[str, str | None], ...] = ()
 
+
+# Composites (1.1): on the root, about a list of paths (contract §1.4, §6). ``path`` is what the operation is about, as
+# others have it.
+
+
+@dataclass(frozen=True, slots=True)
+class ReadComposite:
+    """``content_format``: of the list; ``accept``: of the answer. None = choose, both the same (contract D-3)."""
+
+    paths: Paths
+    accept: int | None = None
+    content_format: int | None = None
+
+    @property
+    def path(self) -> Paths:
+        return self.paths
+
+
+@dataclass(frozen=True, slots=True)
+class WriteComposite:
+    """Write ``content`` whole or not at all (contract D-11); resource instances that it says to be removed are deleted
+    with it (1.2, by a null in SenML-ETCH)."""
+
+    content: Content
+    content_format: int | None = None
+
+    @property
+    def path(self) -> Paths:
+        return Paths([*(entry.path for entry in self.content.entries), *self.content.removed])
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveComposite:
+    """``attributes``: as of `Observe`; only devices of LwM2M 1.2 take them with a list."""
+
+    paths: Paths
+    accept: int | None = None
+    content_format: int | None = None
+    attributes: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def path(self) -> Paths:
+        return self.paths
+
+
+@dataclass(frozen=True, slots=True)
+class CancelComposite:
+    """Cancel the observation of ``paths``, as `CancelObservation` does: a FETCH with the byte-identical list."""
+
+    paths: Paths
+    accept: int | None = None
+    content_format: int | None = None
+    passive: bool = False
+
+    @property
+    def path(self) -> Paths:
+        return self.paths
+
+
+AnyObserve: TypeAlias = Observe | ObserveComposite
+AnyCancel: TypeAlias = CancelObservation | CancelComposite
+AnyRead: TypeAlias = Read | ReadComposite | AnyObserve
+"""What is answered with values."""
 
 Operation: TypeAlias = (
-    Read | Discover | Write | WriteAttributes | Execute | Create | Delete | Observe | CancelObservation
+    Read
+    | Discover
+    | Write
+    | WriteAttributes
+    | Execute
+    | Create
+    | Delete
+    | Observe
+    | CancelObservation
+    | ReadComposite
+    | WriteComposite
+    | ObserveComposite
+    | CancelComposite
 )
 
 

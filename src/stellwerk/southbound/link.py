@@ -8,23 +8,25 @@ from typing import Any, Final, Protocol, assert_never
 import structlog
 
 from stellwerk.app.brake import Brake
+from stellwerk.app.committing import log_not_stored
 from stellwerk.app.handlers.observations import MovedWithoutUpdate, Observations
-from stellwerk.app.journal import Kind
+from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import LEFT, STORED, SUCCESSES, Meters
-from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceAnswer
+from stellwerk.app.ports import Acknowledgement, Clock, Commit, DecidingStore, DeviceAnswer
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
 from stellwerk.coap import actions, codes, events
 from stellwerk.coap.options import MAX_AGE, encode_uint, read_options
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
 from stellwerk.core.entropy import Entropy
-from stellwerk.core.errors import StellwerkError
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.registration import Registration
-from stellwerk.lwm2m.operations import Deregister, Notify, Observe, Operation, Register, Send, Update, Uplink
+from stellwerk.lwm2m.operations import Deregister, Notify, Operation, Register, Send, Update, Uplink
 from stellwerk.lwm2m.status import Status
-from stellwerk.southbound.translate_down import formats_of, has_open_format, translate_down
+from stellwerk.southbound.conversation import NO_COMPOSITE_PATIENCE_S, Circumstances, Conversation, converse
+from stellwerk.southbound.format_choice import Memory, formats_for
+from stellwerk.southbound.translate_down import Down, translate_down
 from stellwerk.southbound.translate_up import coap_code, status_of, translate_up
 
 log = structlog.get_logger(__name__)
@@ -36,7 +38,6 @@ _KINDS: Final[dict[type[Uplink], str]] = {
     Deregister: "deregister",
     Send: "send",
 }
-_TRY_ANOTHER_FORMAT: Final = (codes.NOT_ACCEPTABLE, codes.UNSUPPORTED_CONTENT_FORMAT)
 
 Event = events.Event
 Submit = Callable[[actions.Action], None]
@@ -48,12 +49,14 @@ class Finished(Protocol):
 
 @dataclass(slots=True)
 class _Pending:
-    """An operation on its way. ``formats``: what remains to be tried after the one that is out."""
+    """An operation on its way. ``peer``: where its device was last; ``about``: what the conversation found out."""
 
     registration: Registration
-    operation: Operation
+    peer: PeerId
+    proven: bool
     token: bytes | None
-    formats: tuple[int, ...]
+    about: Circumstances
+    talk: Conversation
 
 
 class Link:
@@ -79,6 +82,7 @@ class Link:
         self._entropy = entropy
         self._clock = clock
         self._pending: dict[int, _Pending] = {}
+        self._memory = Memory()
         self._uplinks: Uplinks
         self._observations: Observations
         self._finished: Finished
@@ -95,11 +99,14 @@ class Link:
     def draw_token(self) -> bytes:
         return self._entropy.take(TOKEN_BYTES)
 
+    def choose_format(self, registration: Registration, operation: Operation) -> int:
+        return formats_for(operation, registration, self._memory.of(registration.location))[0]
+
     def send(self, handle: int, registration: Registration, operation: Operation, token: bytes | None = None) -> None:
-        formats = formats_of(registration)
-        others = formats[1:] if has_open_format(operation) else ()
-        self._pending[handle] = _Pending(registration, operation, token, others)
-        self._transmit(handle, formats[0])
+        about = Circumstances(registration, self._memory, self._now_s)
+        talk = converse(operation, about)
+        self._pending[handle] = _Pending(registration, registration.peer, registration.proven, token, about, talk)
+        self._go_on(handle, None)
 
     def cancel(self, handle: int) -> None:
         self._submit(actions.CancelRequest(handle))
@@ -116,34 +123,68 @@ class Link:
     def forget_observation(self, peer: PeerId, token: bytes) -> None:
         self._submit(actions.ForgetObservation(peer, token))
 
-    def _transmit(self, handle: int, content_format: int) -> None:
+    def _now_s(self) -> float:
+        return self._clock.wall_ms() / 1000
+
+    def _go_on(self, handle: int, answer: DeviceAnswer | None) -> DeviceAnswer | None:
+        """Send what the conversation asks next, given the answer to what it asked before; the answer that stands for
+        the operation where it is over."""
         pending = self._pending[handle]
         try:
-            down = translate_down(pending.operation, pending.registration, content_format)
-        except StellwerkError as error:
-            # Later, like every outcome: whoever called `send` has not returned yet.
-            asyncio.get_running_loop().call_soon(self._refuse, handle, str(error))
-            return
-        self._submit(
-            actions.SendRequest(
-                handle,
-                pending.registration.peer,
-                down.code,
-                pending.token or self.draw_token(),
-                down.path,
-                down.query,
-                down.content_format,
-                down.accept,
-                down.observe,
-                down.payload,
-                once=not pending.registration.proven,
-            )
-        )
+            down = next(pending.talk) if answer is None else pending.talk.send(answer)
+        except StopIteration as end:
+            final: DeviceAnswer = end.value
+        except Exception as error:
+            log.exception("conversation.failed", handle=handle)
+            final = DeviceAnswer(handle, failure="refused", detail=f"internal error: {type(error).__name__}")
+        else:
+            self._transmit(handle, pending, down)
+            return None
+        final.handle = handle
+        if answer is None:
+            # Nothing was sent. Later, like every outcome: whoever called `send` has not returned yet.
+            asyncio.get_running_loop().call_soon(self._end_unsent, handle, final)
+            return None
+        del self._pending[handle]
+        self._write_down(pending)
+        return final
 
-    def _refuse(self, handle: int, detail: str) -> None:
-        self._pending.pop(handle, None)
-        at = Instant(self._clock.now(), self._clock.wall_ms())
-        self._finished(DeviceAnswer(handle, failure="refused", detail=detail), at)
+    def _transmit(self, handle: int, pending: _Pending, down: Down) -> None:
+        # The token names the relation, so only the request that sets it up or ends it has it.
+        token = pending.token if down.observe is not None else None
+        request = actions.SendRequest(
+            handle,
+            pending.peer,
+            down.code,
+            token or self.draw_token(),
+            down.path,
+            down.query,
+            down.content_format,
+            down.accept,
+            down.observe,
+            down.payload,
+            once=not pending.proven,
+        )
+        if down.code == codes.FETCH and pending.about.composites is None:
+            request.patience_s = NO_COMPOSITE_PATIENCE_S
+        self._submit(request)
+
+    def _end_unsent(self, handle: int, final: DeviceAnswer) -> None:
+        pending = self._pending.pop(handle, None)
+        if pending is not None:
+            self._write_down(pending)
+            self._finished(final, Instant(self._clock.now(), self._clock.wall_ms()))
+
+    def _write_down(self, pending: _Pending) -> None:
+        """What the conversation found out, in the device's log."""
+        if not pending.about.notes:
+            return
+        device_id, at_ms = pending.registration.device_id, self._clock.wall_ms()
+        rows = [
+            JournalEntry(Kind.LOG, device_id, at_ms, reason=event, detail=detail)
+            for event, detail in pending.about.notes
+        ]
+        self._store.submit(Commit(rows, (), _log_failure, reserve=True))
 
     # -- up: events of the engine --
 
@@ -169,16 +210,16 @@ class Link:
             case events.ResponseReceived():
                 self._response(event, at)
             case events.RequestFailed():
-                self._pending.pop(event.handle, None)
-                answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail)
-                self._finished(answer, at)
+                silent = event.detail == events.NO_ANSWER
+                answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail, acknowledged=silent)
+                self._answered(answer, at)
             case events.RequestQuestion():
                 if self._store.may_recall(event.receipt):
-                    self._ask(f"recall {event.peer}", self._recall(event, at), event.exchange)
+                    self._question(f"recall {event.peer}", self._recall(event, at), event.exchange)
                 else:
                     self._submit(actions.Proceed(event.exchange))
             case events.TokenQuestion():
-                self._ask(f"token {event.peer}", self._find_token(event), event.exchange)
+                self._question(f"token {event.peer}", self._find_token(event), event.exchange)
             case events.ObservationLost():
                 self._observations.lost(event.token, event.reason, at)
             case events.Refused():
@@ -236,34 +277,33 @@ class Link:
 
     def _response(self, event: events.ResponseReceived, at: Instant) -> None:
         pending = self._pending.get(event.handle)
-        if pending is not None and event.code in _TRY_ANOTHER_FORMAT and pending.formats:
-            following, pending.formats = pending.formats[0], pending.formats[1:]
+        if pending is not None:
             # It may have moved since it was asked; where it answered from, it is.
-            pending.registration = replace(pending.registration, peer=event.peer, proven=True)
-            self._transmit(event.handle, following)
-            return
-        self._pending.pop(event.handle, None)
-        self._finished(
-            DeviceAnswer(
-                event.handle,
-                status_of(event.code),
-                -1 if event.content_format is None else event.content_format,
-                event.payload,
-                location=_created(event, pending),
-                observing=event.observe is not None,
-            ),
-            at,
+            pending.peer, pending.proven = event.peer, True
+        answer = DeviceAnswer(
+            event.handle,
+            status_of(event.code),
+            -1 if event.content_format is None else event.content_format,
+            event.payload,
+            location=_created(event, pending),
+            observing=event.observe is not None,
         )
+        self._answered(answer, at)
+
+    def _answered(self, answer: DeviceAnswer, at: Instant) -> None:
+        final = self._go_on(answer.handle, answer) if answer.handle in self._pending else answer
+        if final is not None:
+            self._finished(final, at)
 
     # -- what the engine asks --
 
-    def _ask(self, name: str, question: Coroutine[Any, Any, None], exchange: int) -> None:
-        work = self._answered(question, exchange)
+    def _question(self, name: str, question: Coroutine[Any, Any, None], exchange: int) -> None:
+        work = self._run(question, exchange)
         if not self._tasks.spawn(name, work):
             question.close()
             self._submit(actions.Drop(exchange))
 
-    async def _answered(self, question: Coroutine[Any, Any, None], exchange: int) -> None:
+    async def _run(self, question: Coroutine[Any, Any, None], exchange: int) -> None:
         """Run ``question``; when the store fails it, the message is forgotten and asked about again when it repeats."""
         try:
             await question
@@ -300,10 +340,19 @@ class Link:
             self._submit(actions.RejectToken(event.exchange))
         else:
             wanted, registration = found
-            operation = Observe(wanted.path, wanted.accept)
-            down = translate_down(operation, registration, formats_of(registration)[0])
+            operation = replace(wanted.observed(), attributes=())
+            down = translate_down(operation, registration, self.choose_format(registration, operation))
             # Its further blocks are fetched with the request as it was sent (BLK-10).
-            request = actions.SendRequest(0, event.peer, down.code, event.token, down.path, accept=down.accept)
+            request = actions.SendRequest(
+                0,
+                event.peer,
+                down.code,
+                event.token,
+                down.path,
+                content_format=down.content_format,
+                accept=down.accept,
+                payload=down.payload,
+            )
             self._submit(actions.AdoptObservation(0, event.peer, event.token, event.exchange, request))
 
 
@@ -329,3 +378,8 @@ def _respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond
         return actions.Respond(exchange, coap_code(status), location)
     options = ((MAX_AGE, encode_uint(acknowledgement.max_age_s)),) if acknowledgement.max_age_s else ()
     return actions.Respond(exchange, coap_code(status), options=options, payload=acknowledgement.detail.encode())
+
+
+def _log_failure(error: Exception | None) -> None:
+    if error is not None:
+        log_not_stored(log, "journal.entry_lost", error)

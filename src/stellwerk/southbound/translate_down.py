@@ -1,31 +1,31 @@
-"""An LwM2M operation becomes a CoAP request in a format that the device speaks (contract §6, D-1, D-2)."""
+"""An LwM2M operation becomes a CoAP request (contract §6, §7)."""
 
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import assert_never
 
 from stellwerk.coap import codes
 from stellwerk.device.registration import Registration
-from stellwerk.lwm2m.formats import encode_content
+from stellwerk.lwm2m.formats import encode_content, encode_paths
 from stellwerk.lwm2m.formats.content_format import ContentFormat
+from stellwerk.lwm2m.formats.etch import encode_changes
 from stellwerk.lwm2m.operations import (
+    CancelComposite,
     CancelObservation,
     Create,
     Delete,
     Discover,
     Execute,
     Observe,
+    ObserveComposite,
     Operation,
     Read,
+    ReadComposite,
     Write,
     WriteAttributes,
+    WriteComposite,
 )
 from stellwerk.lwm2m.path import Path
-
-_OURS: Final = (ContentFormat.SENML_CBOR, ContentFormat.SENML_JSON, ContentFormat.TLV)
-"""Hierarchical formats, best first."""
-
-_MANDATORY: Final = {"1.0": (ContentFormat.TLV,)}
-_MANDATORY_SINCE_1_1: Final = (ContentFormat.SENML_CBOR, ContentFormat.SENML_JSON, ContentFormat.TLV)
+from stellwerk.lwm2m.paths import Paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +41,19 @@ class Down:
     payload: bytes = b""
 
 
-def formats_of(registration: Registration) -> tuple[int, ...]:
-    """The hierarchical formats to try with a device, best first: what its registration lists and we speak, else what
-    its LwM2M version makes mandatory (D-2)."""
-    listed = registration.objects.content_formats or ()
-    common = tuple(each for each in _OURS if each in listed)
-    return common or _MANDATORY.get(registration.version, _MANDATORY_SINCE_1_1)
-
-
 def translate_down(operation: Operation, registration: Registration, preferred: int) -> Down:
     """The request for ``operation`` with ``preferred`` as format where the operation names none. Raises `EncodeError`
     for a value that the format cannot carry."""
     root = registration.objects.root
-    path = _segments(root, operation.path)
+    # Composites are about the root as CoAP sees it, without any path (contract §1.4): the alternate path stands in the
+    # names of their lists.
+    path = () if isinstance(operation.path, Paths) else _segments(root, operation.path)
     match operation:
         case Read(accept=accept):
             return Down(codes.GET, path, accept=preferred if accept is None else accept)
-        case Observe(accept=accept):
-            return Down(codes.GET, path, accept=preferred if accept is None else accept, observe=0)
+        case Observe(accept=accept, attributes=attributes):
+            chosen = preferred if accept is None else accept
+            return Down(codes.GET, path, _query(attributes), accept=chosen, observe=0)
         case CancelObservation(accept=accept):
             return Down(codes.GET, path, accept=preferred if accept is None else accept, observe=1)
         case Discover(depth=depth):
@@ -69,8 +64,7 @@ def translate_down(operation: Operation, registration: Registration, preferred: 
             body = encode_content(chosen, content, operation.path, registration.types, root)
             return Down(codes.PUT if replace else codes.POST, path, content_format=chosen, payload=body)
         case WriteAttributes(attributes=attributes):
-            query = tuple(name if value is None else f"{name}={value}" for name, value in attributes)
-            return Down(codes.PUT, path, query)
+            return Down(codes.PUT, path, _query(attributes))
         case Execute(arguments=arguments):
             if not arguments:
                 return Down(codes.POST, path)
@@ -81,19 +75,40 @@ def translate_down(operation: Operation, registration: Registration, preferred: 
             return Down(codes.POST, path, content_format=chosen, payload=body)
         case Delete():
             return Down(codes.DELETE, path)
+        case ReadComposite(paths, accept, content_format):
+            return _fetch(paths, preferred, accept, content_format, root)
+        case ObserveComposite(paths, accept, content_format, attributes):
+            return _fetch(paths, preferred, accept, content_format, root, _query(attributes), observe=0)
+        case CancelComposite(paths, accept, content_format):
+            return _fetch(paths, preferred, accept, content_format, root, observe=1)
+        case WriteComposite(content, content_format):
+            chosen = preferred if content_format is None else content_format
+            if content.removed:
+                body = encode_changes(chosen, content, registration.types, root)
+            else:
+                body = encode_content(chosen, content, Path(), registration.types, root)
+            return Down(codes.IPATCH, (), content_format=chosen, payload=body)
         case _:
             assert_never(operation)
 
 
-def has_open_format(operation: Operation) -> bool:
-    """Whether the format of ``operation`` is ours to choose, so that another may be tried (D-2)."""
-    match operation:
-        case Read(accept=None) | Observe(accept=None) | CancelObservation(accept=None):
-            return True
-        case Write(content_format=None) | Create(content_format=None):
-            return True
-        case _:
-            return False
+def _fetch(
+    paths: Paths,
+    preferred: int,
+    accept: int | None,
+    content_format: int | None,
+    root: str,
+    query: tuple[str, ...] = (),
+    observe: int | None = None,
+) -> Down:
+    chosen = preferred if content_format is None else content_format
+    # D-3: some devices read the list in the format that they are to answer in.
+    answer = chosen if accept is None else accept
+    return Down(codes.FETCH, (), query, chosen, answer, observe, encode_paths(chosen, paths, root))
+
+
+def _query(attributes: tuple[tuple[str, str | None], ...]) -> tuple[str, ...]:
+    return tuple(name if value is None else f"{name}={value}" for name, value in attributes)
 
 
 def _segments(root: str, path: Path) -> tuple[str, ...]:

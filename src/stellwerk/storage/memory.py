@@ -41,7 +41,7 @@ from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, endpoi
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.content import Types
 from stellwerk.lwm2m.link_format import decode_object_list
-from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.paths import Target
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.storage.content import content_size
 from stellwerk.storage.eviction import kept
@@ -92,7 +92,7 @@ class MemoryStore(MemoryModels):
         self._last_device_id = 0
         self._credentials: dict[DeviceId, Credential] = {}
         self._registrations: dict[DeviceId, tuple[Registration, int]] = {}
-        self._observations: dict[tuple[DeviceId, Path], WantedObservation] = {}
+        self._observations: dict[tuple[DeviceId, Target], WantedObservation] = {}
         self._commands: dict[int, Command] = {}
         self._last_command_id = 0
         self._outgoing: dict[tuple[DeviceId, str], MessageRecord] = {}

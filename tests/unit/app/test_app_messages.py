@@ -182,10 +182,17 @@ def test_observe_attributes_of_the_relation_are_shown() -> None:
     assert found["attributes"] == {"pmin": 10}
 
 
-def test_an_error_notification_is_a_line_in_the_log_and_no_message() -> None:
+@pytest.mark.spec("OB-4")
+def test_an_error_notification_is_a_message_with_a_status_and_a_line_in_the_log() -> None:
     found = of(Kind.NOTIFY, path="/3303/0/5700", status=404)
-    assert found.content is None
+    assert found.content is not None
+    assert found.content["messageType"] == "notify"
+    assert found.content["data"] is None
+    assert found.content["status"]["code"] == 404
+    assert found.content["status"]["reason"] == "device-not-found"
+    assert not found.values
     assert found.log is not None
+    assert found.log[0] == "observation-ended"
     assert "4.04" in found.log[1]
 
 

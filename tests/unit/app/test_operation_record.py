@@ -9,18 +9,23 @@ from hypothesis import strategies as st
 from stellwerk.app.operation_record import decode_operation, encode_operation
 from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.operations import (
+    CancelComposite,
     CancelObservation,
     Create,
     Delete,
     Discover,
     Execute,
     Observe,
+    ObserveComposite,
     Operation,
     Read,
+    ReadComposite,
     Write,
     WriteAttributes,
+    WriteComposite,
 )
 from stellwerk.lwm2m.path import Path, PathError
+from stellwerk.lwm2m.paths import PathListError, Paths
 from stellwerk.lwm2m.value import ObjectLink
 
 IDS = st.integers(0, 65535)
@@ -34,13 +39,21 @@ VALUES: st.SearchStrategy[Any] = st.one_of(
     st.builds(ObjectLink, IDS, IDS),
 )
 ENTRIES = st.builds(Entry, PATHS, VALUES, st.one_of(st.none(), st.floats(0, 1e10)))
-CONTENTS = st.builds(Content, st.lists(ENTRIES, max_size=3).map(tuple), st.lists(PATHS, max_size=2).map(tuple))
+SOME_PATHS = st.lists(PATHS, max_size=2).map(tuple)
+CONTENTS = st.builds(Content, st.lists(ENTRIES, max_size=3).map(tuple), SOME_PATHS, SOME_PATHS)
 FORMATS = st.one_of(st.none(), st.integers(0, 65535))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+ATTRIBUTES = st.lists(st.tuples(TEXTS, st.one_of(st.none(), TEXTS)), max_size=3).map(tuple)
+LISTS = st.lists(PATHS, min_size=1, max_size=4).map(Paths)
 OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
     st.builds(Read, PATHS, FORMATS),
     st.builds(Observe, PATHS, FORMATS),
-    st.builds(CancelObservation, PATHS, FORMATS),
+    st.builds(CancelObservation, PATHS, FORMATS, st.booleans(), ATTRIBUTES),
+    st.builds(Observe, PATHS, FORMATS, ATTRIBUTES),
+    st.builds(ReadComposite, LISTS, FORMATS, FORMATS),
+    st.builds(ObserveComposite, LISTS, FORMATS, FORMATS, ATTRIBUTES),
+    st.builds(CancelComposite, LISTS, FORMATS, FORMATS, st.booleans()),
+    st.builds(WriteComposite, CONTENTS.filter(lambda each: each.entries or each.removed), FORMATS),
     st.builds(Discover, PATHS, st.one_of(st.none(), st.integers(0, 3))),
     st.builds(Write, PATHS, CONTENTS, st.booleans(), FORMATS),
     st.builds(WriteAttributes, PATHS, st.lists(st.tuples(TEXTS, st.one_of(st.none(), TEXTS)), max_size=3).map(tuple)),
@@ -101,6 +114,8 @@ def test_rows_of_the_first_release_stay_readable() -> None:
         ('{"op":"Reboot","path":"/3"}', ValueError),
         ('{"op":"Read","path":"/3"}', KeyError),
         ('{"op":"Read","path":"3","accept":null}', PathError),
+        ('{"op":"ReadComposite","path":"/3/0,3","accept":null,"format":null}', PathError),
+        ('{"op":"ReadComposite","path":"' + ",".join(f"/3/{n}" for n in range(101)) + '"}', PathListError),
     ],
 )
 def test_anything_else_is_refused(text: str, error: type[Exception]) -> None:

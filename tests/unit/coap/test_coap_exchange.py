@@ -54,6 +54,18 @@ def test_an_empty_acknowledgement_then_a_separate_answer(kind):
     assert bench.events() == []
 
 
+@pytest.mark.spec("D-12")
+def test_a_request_may_wait_less_long_for_an_answer_after_its_acknowledgement():
+    bench = Bench()
+    bench.submit(request(patience_s=30.0))
+    bench.feed(ack(0, one(bench).mid))
+    bench.after(29)
+    assert bench.events() == []
+    bench.after(2)
+    failed = bench.event(events.RequestFailed)
+    assert (failed.reason, failed.detail) == ("timeout", events.NO_ANSWER)
+
+
 @pytest.mark.spec("MSG-4")
 @pytest.mark.parametrize("kind", [con, non])
 def test_an_answer_that_overtakes_its_acknowledgement_counts_as_it(kind):

@@ -262,6 +262,25 @@ def test_the_rest_of_a_large_notification_is_fetched_without_observe():
     assert bench.sent() == [ack(0, 5)]
 
 
+@pytest.mark.spec("BLK-10", "RFC 8132 2.1")
+def test_the_rest_of_a_notification_about_a_list_is_fetched_with_the_list():
+    bench = Bench()
+    bench.submit(
+        actions.SendRequest(1, DEVICE, codes.FETCH, TOKEN, content_format=112, accept=112, observe=0, payload=b"list")
+    )
+    (request,) = bench.sent()
+    # Further blocks of the answer itself belong to this request, which has said it (BLK-9).
+    bench.feed(ack(codes.CONTENT, request.mid, TOKEN, options=(*seq(1), *blocks(0, True)), payload=bytes(16)))
+    (first,) = bench.sent()
+    assert (first.payload, read_options(first.options).content_format) == (b"", None)
+    bench.feed(ack(codes.CONTENT, first.mid, first.token, options=blocks(1, False), payload=b"1"))
+    assert bench.event(events.ResponseReceived).observe == 1
+    bench.feed(notify(5, 2, bytes(16), options=blocks(0, True)))
+    (fetch,) = bench.sent()
+    view = read_options(fetch.options)
+    assert (fetch.code, fetch.payload, view.content_format, view.observe) == (codes.FETCH, b"list", 112, None)
+
+
 @pytest.mark.spec("BLK-10")
 def test_while_fetching_takes_long_the_notification_is_acknowledged():
     bench = observing()

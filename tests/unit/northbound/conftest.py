@@ -70,6 +70,9 @@ class ListeningLink:
     def __init__(self) -> None:
         self.sent: list[tuple[int, Operation]] = []
 
+    def choose_format(self, registration: Any, operation: Any) -> int:
+        return 112
+
     def draw_token(self) -> bytes:
         return b"token123"
 

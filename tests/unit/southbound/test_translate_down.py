@@ -1,6 +1,5 @@
 """An operation becomes the request that the contract's table wants, in a format that the device speaks."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,20 +11,25 @@ from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.formats import EncodeError, decode_content
 from stellwerk.lwm2m.link_format import decode_object_list
 from stellwerk.lwm2m.operations import (
+    CancelComposite,
     CancelObservation,
     Create,
     Delete,
     Discover,
     Execute,
     Observe,
+    ObserveComposite,
     Operation,
     Read,
+    ReadComposite,
     Write,
     WriteAttributes,
+    WriteComposite,
 )
 from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.paths import Paths
 from stellwerk.lwm2m.schema.library import Library
-from stellwerk.southbound.translate_down import formats_of, has_open_format, translate_down
+from stellwerk.southbound.translate_down import translate_down
 
 TYPES = Library.builtin().for_device("1.1", {1: None, 3: None})
 RESOURCE = Path(1, 0, 1)
@@ -50,24 +54,8 @@ def registration(links: bytes = b"</1/0>,</3/0>", version: str = "1.1") -> Regis
     )
 
 
-@pytest.mark.spec("D-2")
-@pytest.mark.parametrize(
-    ("links", "version", "formats"),
-    [
-        (b"</3/0>", "1.0", (11542,)),
-        (b"</3/0>", "1.1", (112, 110, 11542)),
-        (b"</3/0>", "1.2", (112, 110, 11542)),
-        (b'</>;rt="oma.lwm2m";ct=110,</3/0>', "1.1", (110,)),
-        (b'</>;rt="oma.lwm2m";ct="60 110 112",</3/0>', "1.1", (112, 110)),
-        (b'</>;rt="oma.lwm2m";ct=11543,</3/0>', "1.0", (11542,)),
-    ],
-)
-def test_formats_are_those_both_speak_else_what_the_version_makes_mandatory(
-    links: bytes, version: str, formats: tuple[int, ...]
-) -> None:
-    assert formats_of(registration(links, version)) == formats
-
-
+LIST = Paths([Path(3, 0, 9), RESOURCE])
+LIST_BODY = bytes.fromhex("82a100662f312f302f31a100662f332f302f39")
 CASES: list[tuple[Operation, dict[str, Any]]] = [
     (Read(RESOURCE), {"code": codes.GET, "path": ("1", "0", "1"), "accept": 112}),
     (Read(Path(3), accept=11542), {"code": codes.GET, "path": ("3",), "accept": 11542}),
@@ -75,6 +63,41 @@ CASES: list[tuple[Operation, dict[str, Any]]] = [
     (CancelObservation(RESOURCE), {"code": codes.GET, "path": ("1", "0", "1"), "accept": 112, "observe": 1}),
     (Discover(Path(3)), {"code": codes.GET, "path": ("3",), "accept": 40}),
     (Discover(Path(3), 2), {"code": codes.GET, "path": ("3",), "accept": 40, "query": ("depth=2",)}),
+    (
+        Observe(RESOURCE, None, (("pmin", "5"), ("con", "1"))),
+        {"code": codes.GET, "path": ("1", "0", "1"), "query": ("pmin=5", "con=1"), "accept": 112, "observe": 0},
+    ),
+    (
+        ReadComposite(LIST),
+        {"code": codes.FETCH, "path": (), "content_format": 112, "accept": 112, "payload": LIST_BODY},
+    ),
+    (
+        ReadComposite(LIST, 11544, 112),
+        {"code": codes.FETCH, "path": (), "content_format": 112, "accept": 11544, "payload": LIST_BODY},
+    ),
+    (
+        ObserveComposite(LIST, attributes=(("pmin", "5"),)),
+        {
+            "code": codes.FETCH,
+            "path": (),
+            "query": ("pmin=5",),
+            "content_format": 112,
+            "accept": 112,
+            "observe": 0,
+            "payload": LIST_BODY,
+        },
+    ),
+    (
+        CancelComposite(LIST),
+        {
+            "code": codes.FETCH,
+            "path": (),
+            "content_format": 112,
+            "accept": 112,
+            "observe": 1,
+            "payload": LIST_BODY,
+        },
+    ),
     (Delete(Path(3, 1)), {"code": codes.DELETE, "path": ("3", "1")}),
     (Execute(Path(3, 0, 4)), {"code": codes.POST, "path": ("3", "0", "4")}),
     (
@@ -88,7 +111,7 @@ CASES: list[tuple[Operation, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.spec("D-1", "D-8")
+@pytest.mark.spec("D-1", "D-3", "D-8", "LwM2M-contract 1.4", "LwM2M-contract 6")
 @pytest.mark.parametrize(("operation", "parts"), CASES, ids=[type(each).__name__ for each, _ in CASES])
 def test_an_operation_has_its_method_path_and_options(operation: Operation, parts: dict[str, Any]) -> None:
     down = translate_down(operation, registration(), 112)
@@ -105,6 +128,15 @@ def test_a_write_is_a_put_a_partial_one_a_post_and_says_the_value(
     down = translate_down(Write(Path(1, 0), LIFETIME, replace_all), registration(), content_format)
     assert (down.code, down.path, down.content_format) == (code, ("1", "0"), content_format)
     assert decode_content(content_format, down.payload, Path(1, 0), TYPES).entries == LIFETIME.entries
+
+
+@pytest.mark.spec("D-11", "LwM2M-contract 1.4")
+@pytest.mark.parametrize("content_format", [112, 110, 11544])
+def test_a_write_composite_is_an_ipatch_of_the_root(content_format: int) -> None:
+    down = translate_down(WriteComposite(LIFETIME), registration(), content_format)
+    assert (down.code, down.path, down.query) == (codes.IPATCH, (), ())
+    assert (down.content_format, down.accept, down.observe) == (content_format, None, None)
+    assert decode_content(content_format, down.payload, Path(), TYPES).entries == LIFETIME.entries
 
 
 def test_a_format_that_was_asked_for_wins_over_the_preferred() -> None:
@@ -131,31 +163,3 @@ def test_the_alternate_path_prefixes_every_path_and_every_name() -> None:
     written = translate_down(Write(RESOURCE, LIFETIME), rooted, 110)
     assert b"/lwm2m/x/1/0/1" in written.payload
     assert written.path == ("lwm2m", "x", "1", "0", "1")
-
-
-@pytest.mark.spec("D-2")
-@pytest.mark.parametrize(
-    ("operation", "is_open"),
-    [
-        (Read(RESOURCE), True),
-        (Observe(RESOURCE), True),
-        (CancelObservation(RESOURCE), True),
-        (Write(RESOURCE, LIFETIME), True),
-        (Create(Path(1), LIFETIME), True),
-        (Read(RESOURCE, 110), False),
-        (Write(RESOURCE, LIFETIME, content_format=0), False),
-        (Execute(RESOURCE), False),
-        (Execute(RESOURCE, "1"), False),
-        (Delete(Path(1, 0)), False),
-        (Discover(Path(1)), False),
-        (WriteAttributes(RESOURCE, ()), False),
-    ],
-)
-def test_another_format_is_tried_only_where_it_was_ours_to_choose(operation: Operation, is_open: bool) -> None:
-    assert has_open_format(operation) is is_open
-
-
-def test_a_new_object_list_changes_what_is_tried() -> None:
-    before = registration(b'</>;rt="oma.lwm2m";ct=110,</3/0>')
-    after = replace(before, objects=decode_object_list(b'</>;rt="oma.lwm2m";ct=11542,</3/0>'))
-    assert (formats_of(before), formats_of(after)) == ((110,), (11542,))

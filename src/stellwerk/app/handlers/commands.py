@@ -35,7 +35,7 @@ from stellwerk.core.instant import Instant
 from stellwerk.core.uuid_text import random_uuid
 from stellwerk.device.command import Step
 from stellwerk.device.record import DeviceRecord
-from stellwerk.lwm2m.operations import CancelObservation, Observe
+from stellwerk.lwm2m.operations import AnyCancel, AnyObserve
 from stellwerk.lwm2m.schema.library import Library
 
 log = structlog.get_logger(__name__)
@@ -254,9 +254,9 @@ class Commands:
                 if known is None and not may_wait:
                     text = "the device is not registered; check its binding mode and lifetime"
                     resolved = _refused(resolved.request, "timeout-binding", text)
-                elif isinstance(resolved.operation, Observe):
+                elif isinstance(resolved.operation, AnyObserve):
                     wanted.add(resolved.operation.path)
-                elif isinstance(resolved.operation, CancelObservation):
+                elif isinstance(resolved.operation, AnyCancel):
                     wanted.discard(resolved.operation.path)
             found.append(resolved)
         return found

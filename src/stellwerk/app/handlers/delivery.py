@@ -7,7 +7,6 @@ restart they are read again when the device is heard.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 import structlog
 
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.handlers.judging import LOST, judge
 from stellwerk.app.handlers.lanes import Lane, Lanes
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import UNKNOWN_TEXT, Outcomes
@@ -30,16 +30,12 @@ from stellwerk.app.ports import (
     StoreTrouble,
 )
 from stellwerk.app.registry import Known, KnownGateway, Registry
-from stellwerk.app.status_table import reason_for_device_status
 from stellwerk.app.tasks import Tasks
-from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
 from stellwerk.device.command import Command, Step, advance, after_restart
 from stellwerk.device.observation import WantedObservation
-from stellwerk.lwm2m.formats import decode_content
-from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation, Read, WriteAttributes
-from stellwerk.lwm2m.status import dotted, is_success
+from stellwerk.lwm2m.operations import AnyCancel, AnyObserve, WriteAttributes
 
 log = structlog.get_logger(__name__)
 
@@ -49,27 +45,22 @@ TRIES: Final = 3
 """How often a command is sent in all before no answer means that it failed."""
 SLICE: Final = 1000
 
-_FAILURES: Final = {
-    "timeout": (Step.TIMED_OUT, "timeout", "sent, no answer"),
-    "reset": (Step.REFUSED, "device-bad-request", "the device reset the request"),
-    "refused": (Step.REFUSED, "adapter-unavailable", "given up here"),
-    "malformed": (Step.REFUSED, "adapter", "the device's answer broke the rules of CoAP"),
-    "oversized": (Step.REFUSED, "adapter", "the device's answer is longer than this server takes"),
-    "cancelled": (Step.TIMED_OUT, "timeout-binding", "the registration ended before the device answered"),
-}
+_CONNECTED: Final = frozenset({"tcp", "tls", "ws", "wss"})
+"""Transports on which nothing can be reset (RFC 8323), so that a device learns of no passive cancel."""
 
 
 class _Flight:
-    """A command between its first datagram and its last answer; ``following``: what is still to be asked."""
+    """A command between its first datagram and its answer. ``operation``: as it leaves, with what is known of the
+    relation that a cancel is about."""
 
-    __slots__ = ("answer", "command", "following", "token")
+    __slots__ = ("command", "observation", "operation", "token")
 
-    def __init__(self, command: Command, following: deque[Operation], token: bytes | None) -> None:
+    def __init__(self, command: Command) -> None:
         self.command = command
-        self.following = following
-        self.token = token
-        self.answer: DeviceAnswer | None = None
-        """The one that decides, while something less important is asked."""
+        self.operation = command.operation
+        self.observation: WantedObservation | None = None
+        """What an Observe asks for."""
+        self.token: bytes | None = None
 
 
 class Delivery:
@@ -297,12 +288,17 @@ class Delivery:
             return True
         return known.silent_since < known.last_heard and now - known.last_heard <= self._awake_s
 
+    def _may_go(self, lane: Lane, known: Known) -> bool:
+        return self._listens(known, self._clock.now()) or (
+            known.registration.queue_mode and self._needs_no_device(lane.waiting[0], known)
+        )
+
     def _drain(self, device_id: DeviceId) -> None:
         lane = self._lanes.get(device_id)
         known = self._registry.of(device_id)
         if lane is None or known is None or lane.active is not None or lane.loading is not None:
             return
-        if lane.waiting and not self._listens(known, self._clock.now()):
+        if lane.waiting and not self._may_go(lane, known):
             if not known.registration.queue_mode and device_id not in self._probing:
                 self._probing.add(device_id)
                 heappush(self._probes, (known.silent_since + self._probe_s, device_id))
@@ -350,13 +346,10 @@ class Delivery:
     def _refusal(self, command: Command) -> tuple[str, str] | None:
         """Why what could be done when the command was posted cannot be done now that its turn has come (§7.2)."""
         operation = command.operation
-        if isinstance(operation, Observe) and command.command_id not in self._lanes.tries:
+        if isinstance(operation, AnyObserve) and command.command_id not in self._lanes.tries:
             if self._observations.of(command.device_id, operation.path) is not None:
                 return "conflict", f"{operation.path} is observed already; UNOBSERVE it first"
-        elif (
-            isinstance(operation, CancelObservation)
-            and self._observations.of(command.device_id, operation.path) is None
-        ):
+        elif isinstance(operation, AnyCancel) and self._observations.of(command.device_id, operation.path) is None:
             return "no-observation", f"{operation.path} is not observed"
         return None
 
@@ -364,21 +357,16 @@ class Delivery:
         at_ms = self._clock.wall_ms()
         changes: list[Change] = []
         operation = command.operation
-        flight = _Flight(command, deque((operation,)), None)
+        flight = _Flight(command)
         before = self._observations.of(command.device_id, operation.path)
         observation: WantedObservation | None = None
-        if isinstance(operation, Observe):
-            observation = self._observations.new(known, operation, command.labels, at_ms)
+        if isinstance(operation, AnyObserve):
+            observation = flight.observation = self._observations.new(known, operation, command.labels, at_ms)
             flight.token = observation.token
             changes.append(self._observations.put(observation))
-            if operation.attributes:
-                flight.following.appendleft(WriteAttributes(operation.path, operation.attributes))
-        elif isinstance(operation, CancelObservation) and before is not None:
+        elif isinstance(operation, AnyCancel) and before is not None:
             flight.token = before.token
-            if before.attributes:
-                # They were written for this observation; whoever observes next shall not inherit them.
-                names = tuple((name, None) for name, _ in before.attributes)
-                flight.following.append(WriteAttributes(operation.path, names))
+            flight.operation = before.cancel(passive=self._is_passive(operation, before, known))
         sent_before = command.command_id in self._lanes.tries
         if sent_before:
             changes.append(ChangeCommand(command.command_id, Step.SENT, at_ms))
@@ -418,16 +406,32 @@ class Delivery:
         """The store takes everything but this; to try again would not help."""
         lane = self._lanes.of(command.device_id)
         lane.waiting.remove(command)
-        reason = "observe-store" if isinstance(command.operation, Observe) else "adapter"
+        reason = "observe-store" if isinstance(command.operation, AnyObserve) else "adapter"
         detail = f"not sent: that it is sent could not be stored ({type(error).__name__})"
         self._end_waiting(lane, command, Step.REFUSED, reason, detail, self._clock.wall_ms())
         self._drain(command.device_id)
 
+    def _is_passive(self, operation: AnyCancel, wanted: WantedObservation, known: Known) -> bool:
+        """Whether the relation is forgotten here and the device hears of it with its next notification (OB-5): where
+        that is asked for, and where the device sleeps; but then attributes that were written for it have to be taken
+        back some day."""
+        if known.registration.peer.transport in _CONNECTED:
+            return False
+        return operation.passive or (not wanted.attributes and not self._listens(known, self._clock.now()))
+
+    def _needs_no_device(self, command: Command, known: Known) -> bool:
+        wanted = self._observations.of(command.device_id, command.operation.path)
+        operation = command.operation
+        return isinstance(operation, AnyCancel) and wanted is not None and self._is_passive(operation, wanted, known)
+
     def _ask(self, flight: _Flight, known: Known) -> None:
-        """Send the next of the command's operations."""
-        operation = flight.following.popleft()
-        token = None if isinstance(operation, WriteAttributes) else flight.token
-        self._link.send(flight.command.command_id, known.registration, operation, token)
+        command, operation = flight.command, flight.operation
+        if isinstance(operation, AnyCancel) and operation.passive:
+            del self._flights[command.command_id]
+            answer = DeviceAnswer(command.command_id)
+            self._end(command, Step.SUCCEEDED, "ok", "", self._clock.wall_ms(), answer)
+            return
+        self._link.send(command.command_id, known.registration, operation, flight.token)
 
     # -- answers --
 
@@ -441,19 +445,8 @@ class Delivery:
             known = self._registry.of(command.device_id)
             if not answer.failure and known is not None:
                 known.heard(at.now, self._link)
-            goes_on = not answer.failure and is_success(answer.status) and bool(flight.following)
-            if goes_on and flight.answer is None and isinstance(command.operation, CancelObservation):
-                # What follows is tidying: the cancel itself has succeeded.
-                flight.answer = answer
-            if goes_on and known is not None:
-                self._ask(flight, known)
-                return True
             del self._flights[answer.handle]
-            if goes_on and flight.answer is None:
-                # The attributes were taken, and the Observe itself was never sent.
-                self._lost_in_flight(command, at.wall_ms)
-            else:
-                self._conclude(flight, flight.answer or answer, at)
+            self._conclude(flight, answer, at)
         except Exception as error:
             # Whatever mistake of ours that is: the command ends, and those behind it get their turn.
             log.exception("command.answer_failed", command_id=command.command_id)
@@ -464,42 +457,11 @@ class Delivery:
     def _conclude(self, flight: _Flight, answer: DeviceAnswer, at: Instant) -> None:
         command = flight.command
         known = self._registry.of(command.device_id)
-        if answer.failure:
-            self._conclude_failure(command, known, answer, at)
-            return
-        operation = command.operation
-        if not is_success(answer.status):
-            reason = reason_for_device_status(answer.status)
-            text = answer.payload[:200].decode("utf-8", "replace")
-            asked = " to the attributes" if isinstance(operation, Observe) and flight.following else ""
-            detail = f"the device answered {dotted(answer.status)}{asked}{': ' + text if text else ''}"
-            self._end(command, Step.REFUSED, reason, detail, at.wall_ms, answer)
-            return
-        if isinstance(operation, Observe) and not answer.observing:
-            text = "the device answered with the value alone; it does not observe this path"
-            self._end(command, Step.REFUSED, "observe-no-id", text, at.wall_ms, answer)
-            return
-        if isinstance(operation, Read | Observe) and known is not None:
-            content_format = None if answer.content_format < 0 else answer.content_format
-            try:
-                decode_content(
-                    content_format,
-                    answer.payload,
-                    operation.path,
-                    known.registration.types,
-                    now_s=at.wall_ms / 1000,
-                    root=known.registration.objects.root,
-                )
-            except PeerError as error:
-                self._end(command, Step.REFUSED, "adapter", f"the answer does not decode: {error}", at.wall_ms)
-                return
-        self._end(command, Step.SUCCEEDED, "ok", "", at.wall_ms, answer)
-
-    def _conclude_failure(self, command: Command, known: Known | None, answer: DeviceAnswer, at: Instant) -> None:
         if answer.failure == "cancelled":
             self._lost_in_flight(command, at.wall_ms)
             return
-        step, reason, text = _FAILURES[answer.failure]
+        operation = command.operation
+        step, reason, detail = judge(operation, answer, known, at)
         if answer.failure == "timeout" and known is not None:
             # Asleep or gone, whatever its window says (QM-4): what follows waits until it is heard.
             known.silent_since = at.now
@@ -508,8 +470,12 @@ class Delivery:
                 if self._may_repeat(command):
                     self._lanes.back(command)
                     return
-        detail = f"{text}: {answer.detail}" if answer.detail else text
-        self._end(command, step, reason, detail, at.wall_ms)
+        changes: Sequence[Change] = ()
+        if step is Step.SUCCEEDED and flight.observation is not None:
+            changes = self._observations.established(flight.observation, answer)
+        elif step is Step.SUCCEEDED and isinstance(operation, WriteAttributes) and known is not None:
+            changes = self._observations.attributes_written(known, operation)
+        self._end(command, step, reason, detail, at.wall_ms, answer if not answer.failure else None, changes)
 
     def _lost_in_flight(self, command: Command, at_ms: int) -> None:
         """The registration ended or moved while the command was on its way."""
@@ -519,8 +485,7 @@ class Delivery:
             self._lanes.back(command)
             self._drain(command.device_id)
             return
-        step, reason, text = _FAILURES["cancelled"]
-        self._end(command, step, reason, text, at_ms)
+        self._end(command, *LOST, at_ms)
 
     def _may_repeat(self, command: Command) -> bool:
         return (
@@ -539,6 +504,7 @@ class Delivery:
         detail: str,
         at_ms: int,
         answer: DeviceAnswer | None = None,
+        changes: Sequence[Change] = (),
     ) -> None:
         self._lanes.ending(command)
 
@@ -549,7 +515,7 @@ class Delivery:
 
         known = self._registry.of(command.device_id)
         labels = known.uplink_labels if known is not None else self._lanes.of(command.device_id).uplink_labels
-        self._outcomes.end(command, step, reason, detail, at_ms, labels, then, answer)
+        self._outcomes.end(command, step, reason, detail, at_ms, labels, then, answer, changes)
 
     def _end_waiting(self, lane: Lane, command: Command, step: Step, reason: str, detail: str, at_ms: int) -> None:
         self._lanes.ending(command)

@@ -25,18 +25,20 @@ from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.registration import Registration
-from stellwerk.lwm2m.formats import decode_content
+from stellwerk.lwm2m.answers import decode_answer
 from stellwerk.lwm2m.gateway import GATEWAY
-from stellwerk.lwm2m.operations import Notify, Observe, WriteAttributes
-from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.operations import AnyObserve, Notify, Operation, WriteAttributes
+from stellwerk.lwm2m.paths import Paths, Target
 from stellwerk.lwm2m.status import dotted, is_success
 
 log = structlog.get_logger(__name__)
 
 FIRST_HANDLE: Final = 1 << 48
 """Handles of re-observes start here; those of commands are their row ids."""
-_NONE: Final[dict[Path, WantedObservation]] = {}
+_NONE: Final[dict[Target, WantedObservation]] = {}
 """What is wanted of nearly every device, one for all of them; never changed."""
+_ATTRIBUTES_APART: Final = ("1.0", "1.1")
+"""Versions that know no attributes within an Observe."""
 _WORTH_ANOTHER_TRY: Final = ("timeout", "refused")
 """A lost datagram or a bound of ours says nothing of what the device would answer."""
 
@@ -50,12 +52,12 @@ class Observations:
         self._clock = clock
         self._link = link
         self._by_token: dict[bytes, WantedObservation] = {}
-        self._by_device: dict[DeviceId, dict[Path, WantedObservation]] = {}
+        self._by_device: dict[DeviceId, dict[Target, WantedObservation]] = {}
         self._restoring: dict[int, WantedObservation] = {}
-        self._attributing: set[int] = set()
-        """Handles among those of `_restoring` whose attributes are being written."""
+        self._renewing: dict[int, WantedObservation] = {}
+        """Those that are being cancelled so that the device starts anew with other attributes."""
         self._next_handle = FIRST_HANDLE
-        self.owed: dict[DeviceId, dict[Path, WantedObservation] | None] = {}
+        self.owed: dict[DeviceId, dict[Target, WantedObservation] | None] = {}
         """What a registered device is still to be asked for, None for all: its Observe went unanswered or could not be
         sent. Asked again with `resume` when the device is heard."""
         self.on_heard: Callable[[Known, Instant], None] = _nobody
@@ -65,13 +67,15 @@ class Observations:
 
     # -- wanting --
 
-    async def observe(self, device_id: DeviceId, path: Path, labels: tuple[str, ...] = ()) -> WantedObservation:
+    async def observe(self, device_id: DeviceId, path: Target, labels: tuple[str, ...] = ()) -> WantedObservation:
         """Want ``path`` observed from now on: stored, then asked of the device if it is registered, and again after
         every Register. Returns what is wanted. Raises what the store raised."""
         known = await self._registry.load_of(device_id)
         at_ms = self._clock.wall_ms()
         token = self._link.draw_token()
         wanted = WantedObservation(device_id, path, token, None, (), labels, at_ms)
+        if known is not None:
+            wanted = replace(wanted, accept=self._link.choose_format(known.registration, wanted.observe()))
         await self._wanted_of(device_id)
         await commit(self._store, (), (PutObservation(wanted),))
         old = self.of(device_id, path)
@@ -84,11 +88,12 @@ class Observations:
             self._ask(wanted, known)
         return wanted
 
-    def new(self, known: Known, operation: Observe, labels: tuple[str, ...], at_ms: int) -> WantedObservation:
+    def new(self, known: Known, operation: AnyObserve, labels: tuple[str, ...], at_ms: int) -> WantedObservation:
         """What an OBSERVE command wants, with a fresh token; commit `put` of it before the Observe leaves."""
         token = self._link.draw_token()
+        accept = self._link.choose_format(known.registration, operation)
         return WantedObservation(
-            known.registration.device_id, operation.path, token, None, operation.attributes, labels, at_ms
+            known.registration.device_id, operation.path, token, accept, operation.attributes, labels, at_ms
         )
 
     def put(self, wanted: WantedObservation) -> PutObservation:
@@ -106,7 +111,7 @@ class Observations:
         else:
             self._keep(before)
 
-    def dropped(self, device_id: DeviceId, path: Path) -> None:
+    def dropped(self, device_id: DeviceId, path: Target) -> None:
         """The observation is not wanted any more; its next notification is reset (the passive cancel, OB-5)."""
         wanted = self._by_device.get(device_id, {}).pop(path, None)
         if wanted is None:
@@ -116,10 +121,10 @@ class Observations:
         if known is not None:
             self._link.forget_observation(known.registration.peer, wanted.token)
 
-    def of(self, device_id: DeviceId, path: Path) -> WantedObservation | None:
+    def of(self, device_id: DeviceId, path: Target) -> WantedObservation | None:
         return self._by_device.get(device_id, {}).get(path)
 
-    def wanted_paths(self, device_id: DeviceId) -> Collection[Path]:
+    def wanted_paths(self, device_id: DeviceId) -> Collection[Target]:
         return self._by_device.get(device_id, {}).keys()
 
     def loaded(self, device_id: DeviceId) -> bool:
@@ -140,7 +145,7 @@ class Observations:
             wanted = list((await self._wanted_of(device_id)).values())
             if not wanted:
                 return
-            fresh = [replace(each, token=self._link.draw_token()) for each in wanted]
+            fresh = [self._anew(each, known) for each in wanted]
             await commit(self._store, (), [PutObservation(each) for each in fresh])
         except Exception:
             self.owe(known)
@@ -178,56 +183,107 @@ class Observations:
             if current is not None and self._by_token.get(wanted.token) is wanted:
                 self._ask(wanted, current)
 
-    def _ask(self, wanted: WantedObservation, known: Known, with_attributes: bool = True) -> None:
-        """Observe anew; the attributes first, for a device that restarted may have forgotten them."""
-        self._next_handle += 1
-        self._restoring[self._next_handle] = wanted
-        if with_attributes and wanted.attributes:
-            self._attributing.add(self._next_handle)
-            self._link.send(
-                self._next_handle, known.registration, WriteAttributes(wanted.path, wanted.attributes), None
-            )
-            return
-        self._link.send(self._next_handle, known.registration, Observe(wanted.path, wanted.accept), wanted.token)
+    def _anew(self, wanted: WantedObservation, known: Known) -> WantedObservation:
+        """The same wish of a registration that knows nothing of it yet."""
+        accept = self._link.choose_format(known.registration, wanted.observe())
+        return replace(wanted, token=self._link.draw_token(), accept=accept)
 
-    def _attributes_answered(self, wanted: WantedObservation, known: Known, answer: DeviceAnswer, at: Instant) -> bool:
-        """Whether the Observe follows: also where the device does not take the attributes, since a value too many is
-        better than none."""
-        if answer.failure:
-            return False
-        if not is_success(answer.status):
-            self._log(known, at, "attributes-refused", f"{wanted.path}: the device answered {dotted(answer.status)}")
-        if self._by_token.get(wanted.token) is wanted:
-            self._ask(wanted, known, with_attributes=False)
-        return True
+    def _ask(self, wanted: WantedObservation, known: Known, with_attributes: bool = True) -> None:
+        """Observe anew, with its attributes: a device that restarted may have forgotten them."""
+        operation = wanted.observe()
+        self._send(self._restoring, wanted, known, operation if with_attributes else replace(operation, attributes=()))
+
+    def _send(
+        self, waiting: dict[int, WantedObservation], wanted: WantedObservation, known: Known, operation: Operation
+    ) -> None:
+        self._next_handle += 1
+        waiting[self._next_handle] = wanted
+        self._link.send(self._next_handle, known.registration, operation, wanted.token)
+
+    # -- other attributes (contract §7) --
+
+    def attributes_written(self, known: Known, operation: WriteAttributes) -> list[PutObservation]:
+        """The device took attributes for a path: what is observed there or below is cancelled and observed anew, since
+        a relation that stands need not heed them. Attributes below an observed path are none of its own (1.2.1).
+        Returns what is to be stored with that."""
+        changes: list[PutObservation] = []
+        old = known.registration.version in _ATTRIBUTES_APART
+        for wanted in tuple(self._by_device.get(known.registration.device_id, {}).values()):
+            paths = wanted.path if isinstance(wanted.path, Paths) else (wanted.path,)
+            if not any(operation.path.covers(each) for each in paths):
+                continue
+            if old and wanted.attributes and operation.path in paths:
+                # They were written there before, for this observation, which goes by the new ones now.
+                wanted = replace(wanted, attributes=_merged(wanted.attributes, operation.attributes))
+                changes.append(self.put(wanted))
+            # Not those of the observation with it, which are to stay.
+            self._send(self._renewing, wanted, known, replace(wanted, attributes=()).cancel())
+        return changes
+
+    def _cancelled(self, wanted: WantedObservation, answer: DeviceAnswer, at: Instant) -> None:
+        """The relation is gone, or the device says nothing: what it still sends is no harm."""
+        known = self._registry.of(wanted.device_id)
+        if known is None or self._by_token.get(wanted.token) is not wanted:
+            return
+        if answer.failure in _WORTH_ANOTHER_TRY:
+            self._owe(wanted)
+            return
+        self._log(known, at, "observation-renewed", f"{wanted.path}: its attributes changed; observed anew")
+        # On an old device they were written already.
+        self._ask(wanted, known, with_attributes=known.registration.version not in _ATTRIBUTES_APART)
+
+    def _owe(self, wanted: WantedObservation) -> None:
+        owed = self.owed.setdefault(wanted.device_id, {})
+        if owed is not None:
+            owed[wanted.path] = wanted
+
+    # -- what comes of it --
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> bool:
         """What came of an Observe of ours; False when ``answer.handle`` is not one of these. It stays wanted."""
+        renewed = self._renewing.pop(answer.handle, None)
+        if renewed is not None:
+            self._cancelled(renewed, answer, at)
+            return True
         wanted = self._restoring.pop(answer.handle, None)
         if wanted is None:
             return False
         known = self._registry.of(wanted.device_id)
-        attributes = answer.handle in self._attributing
-        self._attributing.discard(answer.handle)
         if known is None:
             return True
-        if attributes and self._attributes_answered(wanted, known, answer, at):
+        if answer.to_attributes and not answer.failure:
+            # A value too many is better than none.
+            self._log(known, at, "attributes-refused", f"{wanted.path}: the device answered {dotted(answer.status)}")
+            if self._by_token.get(wanted.token) is wanted:
+                self._ask(wanted, known, with_attributes=False)
             return True
         if answer.failure or not is_success(answer.status) or not answer.observing:
             why = answer.failure or (dotted(answer.status) if not is_success(answer.status) else "a plain answer")
+            if answer.failure and answer.detail:
+                why = f"{why}, {answer.detail}"
             again = "with the next Register"
             if answer.failure in _WORTH_ANOTHER_TRY and self._by_token.get(wanted.token) is wanted:
                 again = "when the device is heard"
-                owed = self.owed.setdefault(wanted.device_id, {})
-                if owed is not None:
-                    owed[wanted.path] = wanted
+                self._owe(wanted)
             self._log(known, at, "observe-failed", f"{wanted.path}: {why}; asked again {again}")
             return True
         known.heard(at.now, self._link)
+        changes = self.established(wanted, answer)
         row = self._row(known, wanted, answer.status, answer.content_format, answer.payload, b"", at)
-        if self._undecodable(known, wanted, answer.content_format, answer.payload, at) is None:
-            self._store.submit(Commit((row,), (), _log_failure, reserve=True))
+        rows = (row,) if self._undecodable(known, wanted, answer.content_format, answer.payload, at) is None else ()
+        if rows or changes:
+            self._store.submit(Commit(rows, changes, _log_failure, reserve=True))
         return True
+
+    def established(self, wanted: WantedObservation, answer: DeviceAnswer) -> tuple[PutObservation, ...]:
+        """The device observes ``wanted``, or what is wanted of the path by now. What is to be stored of it: the format
+        where it took another than the first, for a cancel has to repeat it (OB-5)."""
+        current = self._by_token.get(wanted.token)
+        if current is None or answer.accept in (-1, current.accept):
+            return ()
+        changed = replace(current, accept=answer.accept)
+        self._keep(changed)
+        return (PutObservation(changed),)
 
     # -- notifications --
 
@@ -297,7 +353,7 @@ class Observations:
         self, known: Known, wanted: WantedObservation, content_format: int, payload: bytes, at: Instant
     ) -> str | None:
         try:
-            decode_content(
+            decode_answer(
                 None if content_format < 0 else content_format,
                 payload,
                 wanted.path,
@@ -339,7 +395,7 @@ class Observations:
         row = JournalEntry(Kind.LOG, known.registration.device_id, at.wall_ms, reason=event, detail=detail)
         self._store.submit(Commit((row,), (), _log_failure))
 
-    async def _wanted_of(self, device_id: DeviceId) -> dict[Path, WantedObservation]:
+    async def _wanted_of(self, device_id: DeviceId) -> dict[Target, WantedObservation]:
         if device_id not in self._by_device:
             stored = await self._store.observations_of(device_id)
             if device_id not in self._by_device:
@@ -374,6 +430,13 @@ class MovedWithoutUpdate(PeerError):
 def _wish(wanted: WantedObservation) -> tuple[int, tuple[str, ...]]:
     """What stays the same when only the token is drawn anew."""
     return wanted.created_ms, wanted.labels
+
+
+def _merged(
+    before: tuple[tuple[str, str | None], ...], change: tuple[tuple[str, str | None], ...]
+) -> tuple[tuple[str, str | None], ...]:
+    """Attributes as a Write-Attributes leaves them."""
+    return tuple((name, value) for name, value in {**dict(before), **dict(change)}.items() if value is not None)
 
 
 @lru_cache(maxsize=1024)

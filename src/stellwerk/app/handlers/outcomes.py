@@ -2,7 +2,7 @@
 in one commit (contract Device to Cloud §8, §12)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -26,10 +26,11 @@ from stellwerk.app.ports import (
 )
 from stellwerk.app.registry import KnownEndDevice, Registry
 from stellwerk.app.tasks import Tasks
-from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Command, Step
+from stellwerk.device.instances import objects_after
 from stellwerk.device.registration import Registration, written_lifetime
-from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation
+from stellwerk.lwm2m.link_format import decode_object_list, encode_object_list
+from stellwerk.lwm2m.operations import AnyCancel, AnyObserve, Create, Delete
 
 log = structlog.get_logger(__name__)
 
@@ -75,8 +76,10 @@ class Outcomes:
         uplink_labels: tuple[str, ...],
         then: Then,
         answer: DeviceAnswer | None = None,
+        more: Sequence[Change] = (),
     ) -> None:
-        """A command that was sent is over. ``answer``: the device's, where it gave one."""
+        """A command that was sent is over. ``answer``: the device's, where it gave one; ``more``: what else changes
+        with it."""
         known = self._registry.of(command.device_id)
         succeeded = answer is not None and step is Step.SUCCEEDED
         row = JournalEntry(
@@ -95,14 +98,12 @@ class Outcomes:
             command_id=command.command_id,
             root=known.registration.objects.root if known else "",
         )
-        changes: list[Change] = [ChangeCommand(command.command_id, step, at_ms, reason, detail)]
+        changes: list[Change] = [ChangeCommand(command.command_id, step, at_ms, reason, detail), *more]
         operation = command.operation
         # An Observe that did not succeed leaves nothing wanted, a cancel that did neither.
-        if (isinstance(operation, CancelObservation) and succeeded) or (
-            isinstance(operation, Observe) and not succeeded
-        ):
+        if (isinstance(operation, AnyCancel) and succeeded) or (isinstance(operation, AnyObserve) and not succeeded):
             changes.append(DropObservation(command.device_id, operation.path))
-        self._store_end(command, step, row, changes, then, renews=succeeded)
+        self._store_end(command, step, row, changes, then, answer if succeeded else None)
 
     def end_waiting(
         self,
@@ -131,18 +132,25 @@ class Outcomes:
         changes: list[Change] = []
         if was_sent:
             changes.append(ChangeCommand(command.command_id, step, at_ms, reason, detail))
-            if isinstance(command.operation, Observe):
+            if isinstance(command.operation, AnyObserve):
                 # Wanted since it was first sent; the command has failed, so nothing is.
                 changes.append(DropObservation(command.device_id, command.operation.path))
         else:
             changes.append(CommandNeverSent(command, step, at_ms))
 
-        self._store_end(command, step, row, changes, then, renews=False)
+        self._store_end(command, step, row, changes, then, None)
 
     def _store_end(
-        self, command: Command, step: Step, row: JournalEntry, changes: list[Change], then: Then, *, renews: bool
+        self,
+        command: Command,
+        step: Step,
+        row: JournalEntry,
+        changes: list[Change],
+        then: Then,
+        success: DeviceAnswer | None,
     ) -> None:
-        """Offer the end to the store until it takes it. ``renews``: a lifetime that was written counts from now on."""
+        """Offer the end to the store until it takes it. ``success``: what the device did may change what is known of
+        its registration."""
         renewed: Registration | None = None
         refused = 0
         ended = step
@@ -164,7 +172,7 @@ class Outcomes:
 
         def tell_the_least(error: Exception) -> None:
             # The store works and will not take this; those behind it shall not wait for ever.
-            nonlocal row, renews, changes, ended
+            nonlocal row, success, changes, ended
             row = JournalEntry(
                 row.kind,
                 row.device_id,
@@ -176,7 +184,7 @@ class Outcomes:
                 detail=f"what became of the command could not be stored ({type(error).__name__})",
                 command_id=row.command_id,
             )
-            renews = False
+            success = None
             if ended is Step.SUCCEEDED:
                 ended = Step.REFUSED
             changes = [
@@ -189,14 +197,12 @@ class Outcomes:
         def submit() -> None:
             nonlocal renewed
             # Anew each time: an Update may have come since the store was busy.
-            renewed = self._renew(command.operation, command.device_id) if renews else None
+            renewed, lines = self._renew(command, success, row.time_ms) if success is not None else (None, [])
             if renewed is None:
                 self._store.submit(Commit((row,), changes, done, reserve=True))
                 return
-            text = f"{renewed.lifetime_s} s, written to {command.operation.path}"
-            line = JournalEntry(Kind.LOG, command.device_id, row.time_ms, reason="lifetime-changed", detail=text)
-            longer = ChangeRegistration(renewed, renewed.deadline_ms(self._grace_s))
-            self._store.submit(Commit((row, line), (*changes, longer), done, reserve=True))
+            change = ChangeRegistration(renewed, renewed.deadline_ms(self._grace_s))
+            self._store.submit(Commit((row, *lines), (*changes, change), done, reserve=True))
 
         submit()
 
@@ -205,19 +211,40 @@ class Outcomes:
             if isinstance(change, DropObservation):
                 self._observations.dropped(change.device_id, change.path)
 
-    def _renew(self, operation: Operation, device_id: DeviceId) -> Registration | None:
-        """The registration under the lifetime that the device took with ``operation``, counted from now: it may never
-        send it in an Update (contract R-8). None where the operation says nothing of it."""
-        known = self._registry.of(device_id)
-        # Of one behind a gateway the lifetime is the gateway's, whatever server account it shows.
+    def _renew(
+        self, command: Command, answer: DeviceAnswer, at_ms: int
+    ) -> tuple[Registration | None, list[JournalEntry]]:
+        """The registration after what the device did, with a line for its log about each difference: under the lifetime
+        that it took, counted from now, for it may never send it in an Update (contract R-8); with the instances that
+        it made or removed (D-9, D-10). None where nothing differs."""
+        known = self._registry.of(command.device_id)
+        # Of one behind a gateway the lifetime is the gateway's, and so is the list of what it has.
         if known is None or isinstance(known, KnownEndDevice):
-            return None
+            return None, []
+        operation = command.operation
         before = known.pending or known.registration
+        lines: list[JournalEntry] = []
+
+        def line(event: str, detail: str) -> None:
+            lines.append(JournalEntry(Kind.LOG, command.device_id, at_ms, reason=event, detail=detail))
+
+        after = before
         lifetime_s = written_lifetime(operation, before.objects)
-        if lifetime_s is None:
-            return None
-        known.pending = replace(before, lifetime_s=lifetime_s, updated_ms=self._clock.lifetime_ms())
-        return known.pending
+        if lifetime_s is not None:
+            after = replace(after, lifetime_s=lifetime_s, updated_ms=self._clock.lifetime_ms())
+            line("lifetime-changed", f"{lifetime_s} s, written to {operation.path}")
+        objects = objects_after(operation, before.objects, answer.location, answer.instances)
+        if objects is not None and isinstance(operation, Create | Delete):
+            body = encode_object_list(objects)
+            # Decoded, and so shared with others that have the same list.
+            after = replace(after, body=body, objects=decode_object_list(body))
+            object_id = operation.path[0]
+            listed = ", ".join(map(str, objects.objects[object_id].instances)) or "none"
+            line("instances-changed", f"/{object_id} has the instances {listed}")
+        if after is before:
+            return None, []
+        known.pending = after
+        return after, lines
 
     def _settle_renewal(self, renewed: Registration, error: Exception | None) -> None:
         current = self._registry.at(renewed.location)
@@ -227,6 +254,8 @@ class Outcomes:
             current.pending = None
         if error is None:
             current.registration.lifetime_s = renewed.lifetime_s
+            current.registration.body = renewed.body
+            current.registration.objects = renewed.objects
             current.registration.updated_ms = max(current.registration.updated_ms, renewed.updated_ms)
 
     def _offer_again(self, command: Command, error: Exception, submit: Then) -> None:

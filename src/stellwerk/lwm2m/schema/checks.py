@@ -5,6 +5,7 @@ and resources beyond the ones defined (contract D-4). ``allow_protected`` lets t
 the objects of keys, and resources without any operation.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -47,7 +48,7 @@ class Objection:
 
 def check_read(types: DeviceTypes, path: Path, *, allow_protected: bool = False) -> Objection | None:
     """Read and Observe: an object, or anything below, that can be read."""
-    if objection := _check_target("Read", path, (1, 2, 3, 4), allow_protected):
+    if objection := _check_target(types, "Read", path, (1, 2, 3, 4), allow_protected):
         return objection
     resource = types.resource(path)
     if resource is None:
@@ -62,7 +63,7 @@ def check_write(
 ) -> Objection | None:
     """Write to an instance, resource or resource instance. ``entries``: the values to be written, at or below
     ``path``; each has to be writable and to fit its model."""
-    if objection := _check_target("Write", path, (2, 3, 4), allow_protected):
+    if objection := _check_target(types, "Write", path, (2, 3, 4), allow_protected):
         return objection
     if objection := _check_writable(types, path, allow_protected):
         return objection
@@ -76,7 +77,7 @@ def check_write(
 
 def check_execute(types: DeviceTypes, path: Path, *, allow_protected: bool = False) -> Objection | None:
     """Execute: a resource that can be executed."""
-    if objection := _check_target("Execute", path, (3,), allow_protected):
+    if objection := _check_target(types, "Execute", path, (3,), allow_protected):
         return objection
     resource = types.resource(path)
     if resource is None or resource.executable:
@@ -91,7 +92,7 @@ def check_create(
 
     Resources that are only read may be given: a new instance needs their first value from somewhere.
     """
-    if objection := _check_target("Create", path, (1,), allow_protected):
+    if objection := _check_target(types, "Create", path, (1,), allow_protected):
         return objection
     for entry in entries:
         resource = types.resource(entry.path)
@@ -112,19 +113,61 @@ def check_create(
 
 def check_delete(types: DeviceTypes, path: Path, *, allow_protected: bool = False) -> Objection | None:
     """Delete: an object instance other than ``/3/0``, or (1.1) one instance of a multiple resource."""
-    if objection := _check_target("Delete", path, (2, 4), allow_protected):
+    if objection := _check_target(types, "Delete", path, (2, 4), allow_protected):
         return objection
     if tuple(path) == (3, 0):
         return Objection(path, Ground.OPERATION, "the Device instance /3/0 cannot be deleted")
     return _check_writable(types, path, allow_protected)
 
 
-def _check_target(operation: str, path: Path, levels: tuple[int, ...], allow_protected: bool) -> Objection | None:
+def check_discover(types: DeviceTypes, path: Path, *, allow_protected: bool = False) -> Objection | None:
+    """Discover: an object, an instance or a resource."""
+    return _check_target(types, "Discover", path, (1, 2, 3), allow_protected)
+
+
+def check_attributes(types: DeviceTypes, path: Path, *, allow_protected: bool = False) -> Objection | None:
+    """Write-Attributes: whatever can be observed; what the attributes may be is `NotificationAttributes.check`'s."""
+    return _check_target(types, "Write-Attributes", path, (1, 2, 3, 4), allow_protected)
+
+
+# Core 6.3.5. Nothing behind the first mismatch can match, so a long string is refused at once.
+_ARGUMENT: Final = re.compile(r"([0-9])(?:='([!#-&(-\[\]-~]*)')?")
+
+
+def objection_to_arguments(text: str) -> str | None:
+    """Why ``text`` is no argument list of an Execute (contract D-8), or None: digits, each once, parted by commas, each
+    perhaps with a value in single quotes, which has printable characters of ASCII without blank, quotes, backslash."""
+    if not text:
+        return None
+    right = "arguments are digits, each perhaps with a value: 5 or 0='x',1"
+    position, seen = 0, set()
+    while True:
+        match = _ARGUMENT.match(text, position)
+        if match is None:
+            return f"{text[position : position + 20]!r} is no argument; {right}"
+        if match[1] in seen:
+            return f"argument {match[1]} is given twice; {right}"
+        seen.add(match[1])
+        position = match.end()
+        if position == len(text):
+            return None
+        if text[position] != ",":
+            shown = text[position : position + 20]
+            return f"{shown!r} comes where a comma should; {right}, without blanks in it"
+        position += 1
+
+
+def _check_target(
+    types: DeviceTypes, operation: str, path: Path, levels: tuple[int, ...], allow_protected: bool
+) -> Objection | None:
     if len(path) not in levels:
         right = " or ".join(_LEVELS[each] for each in levels)
         return Objection(path, Ground.PATH, f"{operation} needs {right}, and {path} is {_LEVELS[len(path)]}")
     if path[0] in PROTECTED_OBJECTS and not allow_protected:
         return Objection(path, Ground.PROTECTED, f"object {path[0]} holds keys; only a bootstrap server may access it")
+    if len(path) == 4 and types.lwm2m_version == "1.0":
+        text = f"a device of LwM2M 1.0 has no paths to resource instances; use {path.parent}"
+        return Objection(path, Ground.PATH, text)
     return None
 
 

@@ -4,53 +4,43 @@
 never raises: a part that cannot be understood becomes a `RefusedRequest`, which its application finds in received-msg.
 """
 
-import json
 import re
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest, Verb
 from stellwerk.lwm2m.attributes import NAMES, InvalidAttribute, NotificationAttributes
 from stellwerk.lwm2m.path import RESERVED_ID, Path, PathError
+from stellwerk.lwm2m.paths import MAX_PATHS
+from stellwerk.northbound.onem2m.command_text import (
+    COMPOSITE,
+    DECODER,
+    LONGEST_SHOWN_PATH,
+    MAX_COMMANDS,
+    TOO_MANY,
+    VERBS,
+    Part,
+    parts,
+    short,
+)
 
 Request: TypeAlias = CommandRequest | RefusedRequest
 
-MAX_COMMANDS: Final = 100
-"""Commands in one message. Each becomes a row and a message, so a body full of ``;`` must not make thousands."""
-
-VERBS: Final[dict[str, Verb]] = {
-    **dict.fromkeys(("READ", "RD", "GET"), "read"),
-    **dict.fromkeys(("WRITE", "WR", "PUT"), "write"),
-    **dict.fromkeys(("EXECUTE", "EXE", "EXEC", "POST"), "execute"),
-    **dict.fromkeys(("OBSERVE", "OBS"), "observe"),
-    **dict.fromkeys(("UNOBSERVE", "UOBS", "CANCEL"), "unobserve"),
-    **dict.fromkeys(("DISCOVER",), "discover"),
-    **dict.fromkeys(("CREATE",), "create"),
-    **dict.fromkeys(("DELETE",), "delete"),
-    **dict.fromkeys(("WRITE-ATTRIBUTES",), "write-attributes"),
-}
-"""Method words in upper case; both modes know all of them. From DISCOVER on they are ours."""
-
-COMPOSITES: Final = frozenset({"READ-COMPOSITE", "OBSERVE-COMPOSITE", "WRITE-COMPOSITE"})
-"""Words for operations on several paths at once, which are not there yet."""
+_CANCELS: Final[frozenset[Verb]] = frozenset({"unobserve", "unobserve-composite"})
 
 _KNOWN_ATTRIBUTES: Final = ", ".join(sorted(NAMES["1.2"]))
 _ATTRIBUTES: Final = {**{name: name for name in NAMES["1.2"]}, "step": "st", "steps": "st"}
 _MEMBERS: Final = frozenset({"method", "path", "value", "attributes", "args", "paths"})
-_LONGEST_SHOWN_PATH: Final = 100
-"""No path that means anything is longer; a refusal repeats no more of it."""
 
-_METHOD_HINT: Final = "use READ, WRITE, EXECUTE, OBSERVE, UNOBSERVE, DISCOVER, CREATE, DELETE or WRITE-ATTRIBUTES"
+_METHOD_HINT: Final = (
+    "use READ, WRITE, EXECUTE, OBSERVE, UNOBSERVE, DISCOVER, CREATE, DELETE or WRITE-ATTRIBUTES, and READ-COMPOSITE "
+    "and its kin for several paths"
+)
+_WRITE_COMPOSITE_HINT: Final = 'WRITE-COMPOSITE wants values by path as JSON: {"/1/0/1": 60, "/3/0/15": "UTC"}'
+_MOST_SHOWN_PATHS: Final = 1000
+"""Characters of a list of paths in a refusal."""
 
-_DECODER = json.JSONDecoder()
-_BLANKS = re.compile(r"\s*")
-_BETWEEN = re.compile(r"[\s;]*")
-_WORD = re.compile(r"[^\s;]+")
-_PATH = re.compile(r"[^\s;?]*")
-_REST = re.compile(r"[^;]*")
-# An Execute argument is a digit, optionally with a value in single quotes (Core 6.3.5), which may hold a semicolon.
-# Nothing behind it can fail, so nothing need be remembered to go back to: a megabyte of quotes takes 25 ms, not 300.
-_ARGUMENTS = re.compile(r"(?:'[^']*'|[^;']++)*+'?[^;]*")
+_ANY_OBJECT: Final = "/3"
+_PATHS_APART = re.compile(r"[\s,]+")
 
 
 def parse_commands(content: Any, content_info: str | None) -> list[Request]:
@@ -59,7 +49,7 @@ def parse_commands(content: Any, content_info: str | None) -> list[Request]:
     if (flaw := _format_flaw(content, content_info)) is not None:
         return [RefusedRequest("", "", "format", flaw, content)]
     if isinstance(content, str):
-        requests = [_from_text(part) for part in _parts(content)]
+        requests = [_from_text(part) for part in parts(content)]
     elif isinstance(content, dict):
         requests = [_from_object(content)]
     elif len(content) <= MAX_COMMANDS:
@@ -83,113 +73,27 @@ def _format_flaw(content: Any, content_info: str | None) -> str | None:
     media, _, encoding = content_info.partition(":")
     media = media.split(";")[0].strip().lower()
     if encoding.partition(":")[0].strip() in ("1", "2"):
-        return f"cnf {_short(content_info)} says base64; commands are plain: text/plain:0 or application/json:0"
+        return f"cnf {short(content_info)} says base64; commands are plain: text/plain:0 or application/json:0"
     if isinstance(content, str):
         return None if media in ("text/plain", "application/json") else _cnf_flaw(content_info, "text/plain:0")
     return None if media == "application/json" else _cnf_flaw(content_info, "application/json:0")
 
 
 def _cnf_flaw(content_info: str, right: str) -> str:
-    return f"cnf {_short(content_info)} does not fit this con; write {right}"
+    return f"cnf {short(content_info)} does not fit this con; write {right}"
 
 
 # -- protocol mode --
 
 
-class _Part(NamedTuple):
-    """One command of a string: its own text, the pieces of it, and what is wrong with the quotes."""
-
-    text: str
-    word: str
-    path: str
-    parameters: str | None
-    value: str | None
-    flaw: str = ""
-
-
-def _parts(text: str) -> list[_Part]:
-    """The commands of ``text`` apart from each other; one that stands for all of them where there are too many."""
-    found: list[_Part] = []
-    for part in _scan(text):
-        if len(found) == MAX_COMMANDS:
-            return [_Part(text, "", "", None, None, _TOO_MANY)]
-        found.append(part)
-    return found
-
-
-_TOO_MANY: Final = f"the message holds more than {MAX_COMMANDS} commands; post several messages"
-
-
-def _scan(text: str) -> Iterator[_Part]:
-    """Cut at ``;``. Quotes protect it only where a value starts with one, and in Execute arguments: an apostrophe
-    inside a plain value (``it's``) is just a letter."""
-    position = _BETWEEN.match(text, 0).end()  # type: ignore[union-attr]
-    while position < len(text):
-        start = position
-        word, position = _take(_WORD, text, position)
-        verb = VERBS.get(word.upper())
-        path, position = _take(_PATH, text, _skip(text, position))
-        path = path[:_LONGEST_SHOWN_PATH]
-        parameters: str | None = None
-        value: str | None = None
-        flaw = ""
-        # A value may itself start with a question mark; only WRITE takes values, so only there blanks decide.
-        asked = position if verb == "write" else _skip(text, position)
-        if text.startswith("?", asked):
-            pattern = _ARGUMENTS if verb == "execute" else _REST
-            parameters, position = _take(pattern, text, asked + 1)
-        else:
-            position = _skip(text, position)
-            if verb in ("write", "create") and text.startswith("{", position):
-                value, position, flaw = _json(text, position)
-            elif verb in ("write", "execute") and text[position : position + 1] in ("'", '"'):
-                value, position, flaw = _quoted(text, position)
-            else:
-                value, position = _take(_ARGUMENTS if verb == "execute" else _REST, text, position)
-                value = value or None
-        yield _Part(text[start:position].rstrip(), word, path, parameters, value, flaw)
-        position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
-
-
-def _json(text: str, position: int) -> tuple[str, int, str]:
-    """The JSON object at ``position``, where the command ends, and what is wrong. Text that is no JSON is a plain
-    value: a string resource may well hold a brace."""
-    try:
-        _, end = _DECODER.raw_decode(text, position)
-    except (ValueError, RecursionError):
-        value, end = _take(_REST, text, position)
-        return value, end, ""
-    after, behind = _take(_REST, text, end)
-    return text[position:end] + (f" {after}" if after else ""), behind, ""
-
-
-def _quoted(text: str, position: int) -> tuple[str, int, str]:
-    """The value between the quote at ``position`` and its partner, where the command ends, and what is wrong."""
-    quote = text[position]
-    closing = text.find(quote, position + 1)
-    if closing < 0:
-        return "", len(text), f"the value starts with {quote} but no {quote} closes it"
-    after, end = _take(_REST, text, closing + 1)
-    flaw = f"there is text behind the closing {quote}: {_short(after)}" if after else ""
-    return text[position + 1 : closing], end, flaw
-
-
-def _take(pattern: re.Pattern[str], text: str, position: int) -> tuple[str, int]:
-    """What ``pattern`` matches at ``position``, trimmed, and where it ends."""
-    match = pattern.match(text, position)
-    return ("", position) if match is None else (match.group().strip(), match.end())
-
-
-def _skip(text: str, position: int) -> int:
-    return _BLANKS.match(text, position).end()  # type: ignore[union-attr]
-
-
-def _from_text(part: _Part) -> Request:
-    if part.flaw is _TOO_MANY:
+def _from_text(part: Part) -> Request:
+    if part.flaw is TOO_MANY:
         return _too_many(part.text)
     verb = VERBS.get(part.word.upper())
     if verb is None:
         return RefusedRequest("", part.path, "method-unknown", _unknown(part.word), part.text)
+    if verb in COMPOSITE:
+        return _composite_text(verb, part)
     draft = _Draft(verb, part.path, part.text)
     if (flaw := _path_flaw(verb, part.path)) is not None:
         return draft.refuse("path-invalid", flaw)
@@ -223,15 +127,37 @@ def _from_text(part: _Part) -> Request:
         case "observe" | "unobserve" | "discover" | "write-attributes":
             if part.value is not None:
                 example = "?depth=1" if verb == "discover" else "?pmin=10&pmax=60"
-                hint = f"{verb.upper()} takes parameters as {example} behind the path, not {_short(part.value)}"
+                hint = f"{verb.upper()} takes parameters as {example} behind the path, not {short(part.value)}"
                 return draft.refuse("adapter-bad-request", hint)
             return _with_attributes(draft, _parameter_pairs(part.parameters or ""))
+        case _:
+            raise AssertionError(verb)
+
+
+def _composite_text(verb: Verb, part: Part) -> Request:
+    draft = _Draft(verb, part.path[:_MOST_SHOWN_PATHS], part.text)
+    if part.flaw:
+        return draft.refuse("adapter-bad-request", part.flaw)
+    if verb == "write-composite":
+        if part.path or part.parameters is not None:
+            return draft.refuse("adapter-bad-request", _WRITE_COMPOSITE_HINT)
+        if part.value is None:
+            return draft.refuse("value-missing", _WRITE_COMPOSITE_HINT)
+        try:
+            value = DECODER.decode(part.value)
+        except (ValueError, RecursionError):
+            return draft.refuse("adapter-bad-request", _WRITE_COMPOSITE_HINT)
+        return _written_composite(draft, value)
+    if part.value is not None:
+        return draft.refuse("adapter-bad-request", f"{verb.upper()} takes paths alone, not {short(part.value)}")
+    paths = [each for each in _PATHS_APART.split(part.path) if each]
+    return _listed(draft, paths, _parameter_pairs(part.parameters or ""))
 
 
 def _instance_value(draft: "_Draft", text: str) -> Request:
     """An instance is written as a JSON object of its resources."""
     try:
-        value = _DECODER.decode(text)
+        value = DECODER.decode(text)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -259,13 +185,15 @@ def _from_object(item: Any) -> Request:
         hint = f'a list holds objects like {{"method":"READ","path":"/3"}}, this item is {_kind(item)}'
         return RefusedRequest("", "", "format", hint, item)
     method, path = item.get("method"), item.get("path")
-    shown_path = path.strip()[:_LONGEST_SHOWN_PATH] if isinstance(path, str) else ""
+    shown_path = path.strip()[:LONGEST_SHOWN_PATH] if isinstance(path, str) else ""
     if not isinstance(method, str):
         hint = f'the member "method" is {"missing" if method is None else _kind(method)}; {_METHOD_HINT}'
         return RefusedRequest("", shown_path, "method-unknown", hint, item)
     verb = VERBS.get(method.strip().upper())
     if verb is None:
         return RefusedRequest("", shown_path, "method-unknown", _unknown(method), item)
+    if verb in COMPOSITE:
+        return _composite_object(verb, shown_path, item)
     draft = _Draft(verb, shown_path, item)
     if not isinstance(path, str):
         hint = f'the member "path" is {"missing" if path is None else _kind(path)}; write "path": "/3/0/0"'
@@ -291,7 +219,33 @@ def _from_object(item: Any) -> Request:
             attributes = item.get("attributes") or {}
             if not isinstance(attributes, dict):
                 return draft.refuse("adapter-bad-request", '"attributes" is an object like {"pmin": 10, "pmax": 60}')
-            return _with_attributes(draft, [(name, _number_text(value)) for name, value in attributes.items()])
+            return _with_attributes(draft, _attribute_pairs(attributes))
+        case _:
+            raise AssertionError(verb)
+
+
+def _attribute_pairs(attributes: dict[str, Any]) -> list[tuple[str, str | None]]:
+    return [(name, _number_text(value)) for name, value in attributes.items()]
+
+
+def _composite_object(verb: Verb, shown: str, item: dict[str, Any]) -> Request:
+    paths = item.get("paths")
+    if isinstance(paths, list) and all(isinstance(each, str) for each in paths):
+        shown = ",".join(paths)[:_MOST_SHOWN_PATHS]
+    draft = _Draft(verb, shown, item)
+    if (flaw := _member_flaw(verb, item)) is not None:
+        return draft.refuse("adapter-bad-request", flaw)
+    if item.get("path") not in (None, "/"):
+        instead = '"value"' if verb == "write-composite" else '"paths", a list'
+        return draft.refuse("path-invalid", f"{verb.upper()} has its paths in the member {instead}, not in path")
+    if verb == "write-composite":
+        return _written_composite(draft, item.get("value"))
+    if not isinstance(paths, list) or not all(isinstance(each, str) for each in paths):
+        return draft.refuse("path-invalid", f'{verb.upper()} needs a list: "paths": ["/3/0/9", "/1/0/1"]')
+    attributes = item.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        return draft.refuse("adapter-bad-request", '"attributes" is an object like {"pmin": 10, "pmax": 60}')
+    return _listed(draft, [each.strip() for each in paths], _attribute_pairs(attributes))
 
 
 _TAKES: Final[dict[Verb, frozenset[str]]] = {
@@ -304,6 +258,10 @@ _TAKES: Final[dict[Verb, frozenset[str]]] = {
     "create": frozenset({"value"}),
     "delete": frozenset(),
     "write-attributes": frozenset({"attributes"}),
+    "read-composite": frozenset({"paths"}),
+    "write-composite": frozenset({"value"}),
+    "observe-composite": frozenset({"paths", "attributes"}),
+    "unobserve-composite": frozenset({"paths", "attributes"}),
 }
 
 
@@ -311,7 +269,7 @@ def _member_flaw(verb: Verb, item: dict[str, Any]) -> str | None:
     """A member that would be dropped in silence: a misspelt one, or one this method has no use for."""
     for name, value in item.items():
         if name not in _MEMBERS:
-            return f"unknown member {_short(name)}; known are {', '.join(sorted(_MEMBERS))}"
+            return f"unknown member {short(name)}; known are {', '.join(sorted(_MEMBERS))}"
         if name not in ("method", "path") and name not in _TAKES[verb] and value is not None:
             return f'{verb.upper()} has no use for the member "{name}"'
     return None
@@ -363,8 +321,45 @@ class _Draft(NamedTuple):
         from_text: bool = True,
         arguments: str = "",
         attributes: tuple[tuple[str, str | None], ...] = (),
+        paths: tuple[str, ...] = (),
     ) -> CommandRequest:
-        return CommandRequest(self.verb, self.path, self.content, value, has_value, from_text, arguments, attributes)
+        return CommandRequest(
+            self.verb, self.path, self.content, value, has_value, from_text, arguments, attributes, paths
+        )
+
+
+def _listed(draft: _Draft, paths: list[str], pairs: list[tuple[str, str | None]]) -> Request:
+    """A command about a list of paths."""
+    word = draft.verb.upper()
+    if not paths:
+        return draft.refuse("path-invalid", f"{word} needs paths, for example {word} /3/0/9 /1/0/1")
+    if len(paths) > MAX_PATHS:
+        return draft.refuse("path-invalid", f"{word} has {len(paths)} paths, {MAX_PATHS} may be")
+    for each in paths:
+        if (flaw := _path_flaw(draft.verb, each)) is not None:
+            return draft.refuse("path-invalid", flaw)
+    draft = draft._replace(path=",".join(paths))
+    if draft.verb == "read-composite":
+        if pairs:
+            return draft.refuse("adapter-bad-request", "READ-COMPOSITE takes paths and nothing behind them")
+        return draft.accept(paths=tuple(paths))
+    # Whatever may be for one object may be for all paths: none of what a list takes depends on a type.
+    checked = _with_attributes(draft._replace(path=_ANY_OBJECT), pairs)
+    if isinstance(checked, RefusedRequest):
+        return draft.refuse(checked.reason, checked.detail)
+    return draft.accept(attributes=checked.attributes, paths=tuple(paths))
+
+
+def _written_composite(draft: _Draft, value: Any) -> Request:
+    if value is None or value == {}:
+        return draft.refuse("value-missing", _WRITE_COMPOSITE_HINT)
+    if not isinstance(value, dict):
+        return draft.refuse("adapter-bad-request", _WRITE_COMPOSITE_HINT)
+    draft = draft._replace(path=",".join(value)[:_MOST_SHOWN_PATHS])
+    for each in value:
+        if (flaw := _path_flaw("write", each)) is not None:
+            return draft.refuse("path-invalid", flaw.replace("WRITE", "WRITE-COMPOSITE", 1))
+    return draft.accept(value=value, has_value=True, from_text=False, paths=tuple(value))
 
 
 def _path_flaw(verb: Verb, text: str) -> str | None:
@@ -374,57 +369,61 @@ def _path_flaw(verb: Verb, text: str) -> str | None:
     try:
         path = Path.parse(text)
     except PathError as error:
-        return f"the path {_short(text)} is not /object/instance/resource: {error.reason}"
+        return f"the path {short(text)} is not /object/instance/resource: {error.reason}"
     if RESERVED_ID in path:
-        return f"the path {_short(text)} uses {RESERVED_ID}, which is reserved"
-    if not path:
+        return f"the path {short(text)} uses {RESERVED_ID}, which is reserved"
+    if not path and verb not in COMPOSITE:
         return f"{verb.upper()} of / is not possible; name an object, for example /3"
     if verb == "execute" and len(path) != 3:
-        return f"EXECUTE needs a resource, /object/instance/resource; {_short(text)} is none"
+        return f"EXECUTE needs a resource, /object/instance/resource; {short(text)} is none"
     if verb == "write" and len(path) < 2:
-        return f"WRITE needs an instance or a resource, for example /1/0/1; {_short(text)} is an object"
+        return f"WRITE needs an instance or a resource, for example /1/0/1; {short(text)} is an object"
     if verb == "create" and len(path) > 2:
-        return f"CREATE needs an object or the instance to make, for example /3442/1; {_short(text)} is a resource"
+        return f"CREATE needs an object or the instance to make, for example /3442/1; {short(text)} is a resource"
     if verb == "delete" and len(path) not in (2, 4):
-        return f"DELETE needs an instance or a resource instance, for example /3442/1; {_short(text)} is neither"
+        return f"DELETE needs an instance or a resource instance, for example /3442/1; {short(text)} is neither"
     return None
 
 
 def _with_attributes(draft: _Draft, pairs: list[tuple[str, str | None]]) -> Request:
     """The command with its parameters checked; what they may be together depends on path and device, and is checked
-    when those are known. UNOBSERVE takes the same ones and ignores them (§7.2)."""
+    when those are known. UNOBSERVE takes the same ones and ignores them (§7.2), and ``passive``, which is its own."""
     if draft.verb == "discover":
         if any(name.lower() != "depth" or text not in ("0", "1", "2", "3") for name, text in pairs) or len(pairs) > 1:
             return draft.refuse("adapter-bad-request", "DISCOVER takes ?depth=0 to ?depth=3 and nothing else")
         return draft.accept(attributes=tuple(pairs))
+    passive = False
     named: list[tuple[str, str | None]] = []
     for name, text in pairs:
+        if name.lower() == "passive" and draft.verb in _CANCELS:
+            if text not in (None, "0", "1"):
+                return draft.refuse("adapter-bad-request", "passive is 1, or 0")
+            passive = text != "0"
+            continue
         attribute = _ATTRIBUTES.get(name.lower())
         if attribute is None:
-            return draft.refuse("adapter-bad-request", f"{_short(name)} is no parameter; known are {_KNOWN_ATTRIBUTES}")
+            return draft.refuse("adapter-bad-request", f"{short(name)} is no parameter; known are {_KNOWN_ATTRIBUTES}")
         if text is None and draft.verb != "write-attributes":
             return draft.refuse("adapter-bad-request", f"{name} needs a number: {name}=10")
         named.append((attribute, text))
     try:
         attributes = NotificationAttributes.parse(named)
-        if draft.verb != "unobserve" and named:
+        if draft.verb not in _CANCELS and named:
             attributes.check(Path.parse(draft.path), None)
     except InvalidAttribute as error:
         return draft.refuse("adapter-bad-request", str(error))
-    if draft.verb == "unobserve":
-        return draft.accept()
+    if draft.verb in _CANCELS:
+        return draft.accept(attributes=(("passive", None),) if passive else ())
     return draft.accept(attributes=attributes.to_query())
 
 
 def _unknown(word: str) -> str:
     """Why a word is no method, and what is."""
-    if word.strip().upper() in COMPOSITES:
-        return f"{word.strip().upper()} is not supported yet; send one command for each path"
-    return f"{_short(word)} is no method; {_METHOD_HINT}"
+    return f"{short(word)} is no method; {_METHOD_HINT}"
 
 
 def _too_many(content: Any) -> RefusedRequest:
-    return RefusedRequest("", "", "adapter-bad-request", _TOO_MANY, content)
+    return RefusedRequest("", "", "adapter-bad-request", TOO_MANY, content)
 
 
 def _kind(value: Any) -> str:
@@ -438,8 +437,3 @@ def _kind(value: Any) -> str:
     if isinstance(value, str):
         return "a string"
     return "a list" if isinstance(value, list) else "an object"
-
-
-def _short(text: str) -> str:
-    """What somebody wrote, quoted, at a length that fits into a sentence."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -17,7 +17,7 @@ from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
-from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.paths import parse_target
 from stellwerk.lwm2m.schema.library import DeviceTypes, Library
 
 Row = Sequence[Any]
@@ -218,7 +218,7 @@ def observation_from(row: Row) -> WantedObservation:
     device_id, path, token, accept, attributes, labels, created_ms = row
     return WantedObservation(
         DeviceId(device_id),
-        Path.parse(path),
+        parse_target(path),
         token,
         accept,
         _decode_attributes(attributes),

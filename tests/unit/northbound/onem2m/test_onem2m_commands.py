@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.status_table import STATUS
-from stellwerk.northbound.onem2m.commands import MAX_COMMANDS, VERBS, parse_commands
+from stellwerk.northbound.onem2m.command_text import MAX_COMMANDS, VERBS
+from stellwerk.northbound.onem2m.commands import parse_commands
 
 
 def only(content: Any, content_info: str | None = None) -> CommandRequest | RefusedRequest:
@@ -187,20 +188,88 @@ def test_attributes_are_unset_with_a_name_alone_or_with_null():
         assert set(request.attributes) == {("pmin", "5"), ("pmax", None)}
 
 
-@pytest.mark.spec("D2C 7.2", "D2C 12")
+@pytest.mark.spec("D2C 7.2")
+@pytest.mark.parametrize(
+    ("content", "verb", "paths", "attributes"),
+    [
+        ("READ-COMPOSITE /3/0/0 /6", "read-composite", ("/3/0/0", "/6"), ()),
+        ("read-composite /3/0/0, /6 ,/1", "read-composite", ("/3/0/0", "/6", "/1"), ()),
+        ({"method": "Read-Composite", "paths": ["/3/0/0", "/6"]}, "read-composite", ("/3/0/0", "/6"), ()),
+        ({"method": "Read-Composite", "path": "/", "paths": ["/3"]}, "read-composite", ("/3",), ()),
+        ("observe-composite /3", "observe-composite", ("/3",), ()),
+        ("READ-COMPOSITE /", "read-composite", ("/",), ()),
+        ("OBSERVE-COMPOSITE /?pmin=5", "observe-composite", ("/",), (("pmin", "5"),)),
+        ("OBSERVE-COMPOSITE /3/0/9 /6?pmin=5", "observe-composite", ("/3/0/9", "/6"), (("pmin", "5"),)),
+        (
+            {"method": "OBSERVE-COMPOSITE", "paths": ["/3/0/9"], "attributes": {"pmax": 60}},
+            "observe-composite",
+            ("/3/0/9",),
+            (("pmax", "60"),),
+        ),
+        ("UNOBSERVE-COMPOSITE /3/0/9 /6?pmin=5", "unobserve-composite", ("/3/0/9", "/6"), ()),
+        ("CANCEL-COMPOSITE /3?passive", "unobserve-composite", ("/3",), (("passive", None),)),
+        ("UNOBSERVE /3?passive=1&pmin=3", "unobserve", (), (("passive", None),)),
+        ("UNOBSERVE /3?passive=0", "unobserve", (), ()),
+    ],
+)
+def test_operations_on_several_paths_take_a_list(content: Any, verb: str, paths: Any, attributes: Any):
+    request = only(content)
+    assert isinstance(request, CommandRequest)
+    assert (request.verb, request.paths, request.attributes) == (verb, paths, attributes)
+    assert request.path == (",".join(paths) or "/3")
+
+
+@pytest.mark.spec("D2C 7.2")
 @pytest.mark.parametrize(
     "content",
     [
-        "READ-COMPOSITE /3/0/0 /6",
-        "observe-composite /3",
-        {"method": "Read-Composite", "paths": ["/3/0/0", "/6"]},
-        {"method": "WRITE-COMPOSITE", "path": "/", "value": {"/3/0/14": "+01"}},
+        'WRITE-COMPOSITE {"/3/0/14": "+01; ?", "/1/0": {"1": 60}}; ',
+        {"method": "WRITE-COMPOSITE", "path": "/", "value": {"/3/0/14": "+01; ?", "/1/0": {"1": 60}}},
     ],
 )
-def test_operations_on_several_paths_are_said_to_be_missing(content: Any):
+def test_a_write_of_several_paths_takes_a_map_of_values(content: Any):
+    request = only(content)
+    assert isinstance(request, CommandRequest)
+    assert request.verb == "write-composite"
+    assert request.value == {"/3/0/14": "+01; ?", "/1/0": {"1": 60}}
+    assert not request.from_text
+
+
+@pytest.mark.spec("D2C 7.2", "D2C 12")
+@pytest.mark.parametrize(
+    ("content", "reason", "said"),
+    [
+        ("READ-COMPOSITE", "path-invalid", "needs paths"),
+        ("READ-COMPOSITE /3/0/9 six", "path-invalid", "'six'"),
+        ('WRITE-COMPOSITE {"/": 5}', "path-invalid", "name an object"),
+        ("READ-COMPOSITE /3?pmin=5", "adapter-bad-request", "nothing behind"),
+        ('READ-COMPOSITE /3 {"a": 1}', "adapter-bad-request", "paths alone"),
+        ("READ-COMPOSITE " + " ".join(f"/3/0/{n}" for n in range(101)), "path-invalid", "100 may be"),
+        ({"method": "READ-COMPOSITE", "path": "/3/0/9"}, "path-invalid", '"paths"'),
+        ({"method": "READ-COMPOSITE"}, "path-invalid", '"paths"'),
+        ({"method": "READ-COMPOSITE", "paths": "/3/0/9"}, "path-invalid", '"paths"'),
+        ({"method": "READ-COMPOSITE", "paths": [3]}, "path-invalid", '"paths"'),
+        ({"method": "READ-COMPOSITE", "paths": []}, "path-invalid", "needs paths"),
+        ({"method": "READ-COMPOSITE", "paths": ["/3"], "value": 1}, "adapter-bad-request", "no use"),
+        ({"method": "OBSERVE-COMPOSITE", "paths": ["/3"], "attributes": 5}, "adapter-bad-request", "an object"),
+        ("OBSERVE-COMPOSITE /3/0/9?pmin=x", "adapter-bad-request", "whole number"),
+        ("OBSERVE-COMPOSITE /3/0/9?passive", "adapter-bad-request", "no parameter"),
+        ("UNOBSERVE-COMPOSITE /3?passive=2", "adapter-bad-request", "passive is 1"),
+        ("WRITE-COMPOSITE", "value-missing", "values by path"),
+        ("WRITE-COMPOSITE {}", "value-missing", "values by path"),
+        ("WRITE-COMPOSITE /3/0/14 5", "adapter-bad-request", "values by path"),
+        ("WRITE-COMPOSITE {/3/0/14: 5}", "adapter-bad-request", "values by path"),
+        ('WRITE-COMPOSITE {"/3": 5}', "path-invalid", "needs an instance or a resource"),
+        ('WRITE-COMPOSITE {"3/0/14": 5}', "path-invalid", "starts with '/'"),
+        ({"method": "WRITE-COMPOSITE", "path": "/1", "value": {"/1/0/1": 5}}, "path-invalid", '"value"'),
+        ({"method": "WRITE-COMPOSITE", "value": [1]}, "adapter-bad-request", "values by path"),
+    ],
+)
+def test_lists_that_cannot_be_are_refused_with_what_would_be_right(content: Any, reason: str, said: str):
     refused = refusal(content)
-    assert (refused.reason, STATUS[refused.reason][0]) == ("method-unknown", 405)
-    assert "not supported yet" in refused.detail
+    assert refused.reason == reason
+    assert said in refused.detail
+    assert refused.method.endswith("-composite")
 
 
 @pytest.mark.spec("D2C 7.2", "D2C 12")
