@@ -211,9 +211,8 @@ class Requests:
                 new.sent = {}
             new.sent.setdefault(sending.mid, sending)
             sending.peer = new
-            # The device is known to listen at its new address at this very moment.
-            self._layer.datagrams.append((new.id, sending.datagram))
-            new.credit -= len(sending.datagram)
+            # If it is the device, it listens at its new address at this very moment.
+            self._layer.send_paid(sending, now)
         if not old.sent:
             old.sent = None
         for exchange in clashing:
@@ -279,9 +278,8 @@ class Requests:
             outgoing.running += 1
         options = encode_options(sort_options(parts))
         exchange.sending = self._layer.send_confirmable(
-            peer, action.code, exchange.token, options, payload, exchange, now
+            peer, action.code, exchange.token, options, payload, exchange, now, action.once
         )
-        exchange.sending.once = action.once
 
     def wait(self, exchange: Exchange, now: float) -> None:
         """The request arrived; its answer may take until EXCHANGE_LIFETIME."""

@@ -35,12 +35,14 @@ class Owner(Protocol):
 
 
 _MOST_CREDIT = 8_192
+_FORGOTTEN_CREDIT = 40
+"""What the shortest Register pays for beside its own answer: the credit of an address whose record is forgotten."""
 
 
 class Transmission(Timed):
     """One confirmable message under way."""
 
-    __slots__ = ("_layer", "budget", "datagram", "left", "mid", "once", "owner", "peer", "timeout")
+    __slots__ = ("_layer", "budget", "datagram", "held", "left", "mid", "once", "owner", "peer", "timeout")
 
     def __init__(
         self, layer: "MessageLayer", peer: Peer, mid: int, datagram: bytes, owner: Owner, timeout: float, left: int
@@ -54,12 +56,30 @@ class Transmission(Timed):
         self.timeout = timeout
         self.left = left
         self.once = False
+        self.held = False
+        """It has not been sent: the peer has to prove its address first, for so many bytes nobody has paid."""
         self.budget: int | None = None
         """Bytes that may still go to an unverified peer in answer to its request, None for no bound."""
 
     def fire(self, now: float) -> None:
         """The peer was silent for one timeout."""
         self._layer.retransmit(self, now)
+
+
+class _Probe:
+    """The owner of a ping: any reaction to it proves the address, which `MessageLayer.verify` is told anyway."""
+
+    def acknowledged(self, now: float) -> None:
+        """Not what a ping is for, but a reaction."""
+
+    def reset(self, now: float) -> None:
+        """The address listens."""
+
+    def unacknowledged(self, now: float) -> None:
+        """Whatever waits for the proof ends by its own time."""
+
+
+_PROBE = _Probe()
 
 
 class _EmptyAck(Timed):
@@ -175,6 +195,15 @@ class MessageLayer:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
+    def peer_for_request(self, id: PeerId, once: bool, now: float) -> Peer | None:
+        """Whom a request of ours goes to, None when there are too many. ``once``: the address is not proven."""
+        peer = self.peers.find(id)
+        if peer is None:
+            peer = self.peers.find_or_add(id, now)
+            if peer is not None and once:
+                peer.credit = _FORGOTTEN_CREDIT
+        return peer
+
     def take_mid(self, peer: Peer) -> int:
         """The next message ID for ``peer``: counted up from a random start (RFC 7252 §4.4)."""
         mid = peer.next_mid
@@ -188,23 +217,54 @@ class MessageLayer:
         return mid
 
     def send_confirmable(
-        self, peer: Peer, code: int, token: bytes, options: bytes, payload: bytes, owner: Owner, now: float
+        self,
+        peer: Peer,
+        code: int,
+        token: bytes,
+        options: bytes,
+        payload: bytes,
+        owner: Owner,
+        now: float,
+        once: bool = False,
     ) -> Transmission:
-        """Send a CON and repeat it until it is acknowledged, reset or given up; ``owner`` hears which."""
-        mid = self.take_mid(peer)
+        """Send a CON and repeat it until it is acknowledged, reset or given up; ``owner`` hears which. ``once``: to an
+        address that is not proven no more goes than its own bytes pay for."""
+        datagram = encode_parts(CON, code, self.take_mid(peer), token, options, payload)
+        return self._send_reliably(peer, datagram, owner, now, once)
+
+    def _send_reliably(self, peer: Peer, datagram: bytes, owner: Owner, now: float, once: bool) -> Transmission:
+        mid = datagram[2] << 8 | datagram[3]
         parameters = peer.parameters or self.parameters
         # RFC 7252 4.2: the first timeout is drawn once per message; each retry doubles it.
         spread = int.from_bytes(self.entropy.take(2), "big") / 65_535
         timeout = parameters.ack_timeout_s * (1 + (parameters.ack_random_factor - 1) * spread)
-        datagram = encode_parts(CON, code, mid, token, options, payload)
         sending = Transmission(self, peer, mid, datagram, owner, timeout, parameters.max_retransmit)
         if peer.sent is None:
             peer.sent = {}
         peer.sent[mid] = sending
-        self.datagrams.append((peer.id, datagram))
-        peer.credit -= len(datagram)
+        sending.once = once
         self.timers.arm(sending, now + timeout)
+        if once or peer.unproven:
+            self.send_paid(sending, now)
+        else:
+            self.datagrams.append((peer.id, datagram))
+            peer.credit -= len(datagram)
         return sending
+
+    def send_paid(self, sending: Transmission, now: float) -> None:
+        """Send what its peer has paid for or may have without paying; else ask for a proof with a ping, which every
+        client answers (RFC 7252 §4.3), and hold it until then."""
+        peer, size = sending.peer, len(sending.datagram)
+        if peer.verified or peer.credit >= size:
+            self.datagrams.append((peer.id, sending.datagram))
+            peer.credit -= size
+            return
+        sending.held = True
+        if peer.sent is not None and any(each.owner is _PROBE for each in peer.sent.values()):
+            return
+        ping = encode_empty(CON, self.take_mid(peer))
+        if peer.credit >= len(ping):
+            self._send_reliably(peer, ping, _PROBE, now, True)
 
     def send_non_confirmable(self, peer: Peer, code: int, token: bytes, options: bytes, payload: bytes) -> int:
         """Send a NON once. Gives its message ID."""
@@ -233,7 +293,8 @@ class MessageLayer:
             peer.credit -= size
             if sending.budget is not None:
                 sending.budget -= size
-            self.retransmissions += 1
+            self.retransmissions += not sending.held
+            sending.held = False
             self.datagrams.append((peer.id, sending.datagram))
         self.timers.arm(sending, now + sending.timeout)
 
@@ -262,8 +323,15 @@ class MessageLayer:
 
     def verify(self, peer: Peer) -> None:
         """The address of ``peer`` is proven: it reacted to something only it could have received."""
+        if peer.verified:
+            return
         peer.verified = True
         peer.unproven = False
+        if peer.sent is not None:
+            for sending in peer.sent.values():
+                if sending.held:
+                    sending.held = False
+                    self.datagrams.append((peer.id, sending.datagram))
 
     # --- time ----------------------------------------------------------------------------------------------------
 

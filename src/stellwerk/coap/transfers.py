@@ -20,7 +20,7 @@ class Step(Enum):
 
 
 class Upload:
-    """A request body on its way, block by block (Block1). ``tags`` gives each attempt its Request-Tag, None for none."""
+    """A request body on its way, block by block (Block1). ``tags`` gives each attempt a Request-Tag."""
 
     __slots__ = ("_body", "_exponent", "_offset", "_restarted", "_tag", "_tags", "fault")
 
