@@ -4,6 +4,7 @@ import structlog
 
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.ports import DeviceAnswer
 from stellwerk.app.registry import Known
@@ -17,8 +18,9 @@ log = structlog.get_logger(__name__)
 class Listening:
     """Implements `uplinks.Listener`; `connect` closes the circle."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, prolonging: Prolonging | None = None) -> None:
         self._tasks = tasks
+        self._prolonging = prolonging
         self._commands: Commands
         self._observations: Observations
         self._reading: Reading
@@ -38,11 +40,15 @@ class Listening:
         self._reading.device_registered(known, at)
 
     def device_heard(self, known: Known, at: Instant) -> None:
+        if self._prolonging is not None:
+            self._prolonging.device_heard(known)
         if known.registration.device_id in self._observations.owed:
             self._tasks.spawn(f"observe {known.registration.endpoint_name}", self._observations.resume(known))
         self._commands.device_heard(known)
 
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
+        if self._prolonging is not None:
+            self._prolonging.device_lost(device_id)
         self._commands.device_lost(device_id, at)
         self._observations.forget_device(device_id)
 

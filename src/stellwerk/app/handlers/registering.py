@@ -11,6 +11,7 @@ from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
 from stellwerk.app.model_warnings import ModelWarnings
+from stellwerk.app.object_lists import ObjectLists
 from stellwerk.app.ports import (
     Acknowledgement,
     AlreadyExists,
@@ -31,10 +32,14 @@ from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import DEFAULT_LIFETIME_S, Registration
 from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
 from stellwerk.lwm2m.operations import Register
+from stellwerk.lwm2m.profile_ids import UnknownProfile
 from stellwerk.lwm2m.registration_parameters import (
+    DEFAULT_TOLERANCES,
     RegistrationParameters,
+    Tolerances,
     VersionUnsupported,
     decode_registration,
+    merge_extra,
 )
 from stellwerk.lwm2m.schema.library import DeviceTypes, Library
 from stellwerk.lwm2m.status import Status
@@ -43,6 +48,12 @@ log = structlog.get_logger(__name__)
 
 Answer = Callable[[Acknowledgement], None]
 _LINK_FORMATS = (None, 40)
+_WITHOUT_PROFILES = ("1.0", "1.1")
+UNPROVEN = "the registration is at another address; repeat the request with the Echo"
+_MANDATORY = (
+    (1, "object 1 (Server) is not listed, which every device has"),
+    (3, "object 3 (Device) is not listed, which every device has"),
+)
 
 
 class RegisterListener(Protocol):
@@ -51,7 +62,9 @@ class RegisterListener(Protocol):
 
 
 class Registering:
-    """``auto_provision``: endpoint patterns that may register over NoSec without being provisioned, into ``tenant``."""
+    """``auto_provision``: endpoint patterns that may register over NoSec without being provisioned, into ``tenant``.
+    ``tolerances``: what is taken although a standard forbids it. ``prove_moves``: a registration without security is
+    replaced from another address only by whoever shows that it receives there (decision 0011)."""
 
     def __init__(
         self,
@@ -68,6 +81,8 @@ class Registering:
         grace_s: float,
         auto_provision: tuple[str, ...],
         tenant_id: TenantId,
+        tolerances: Tolerances = DEFAULT_TOLERANCES,
+        prove_moves: bool = False,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -82,18 +97,27 @@ class Registering:
         self._auto_provision = auto_provision
         self._tenant_id = tenant_id
         self.model_warnings = ModelWarnings()
+        self.tolerances = tolerances
+        self.prove_moves = prove_moves
+        self.lists = ObjectLists(store, clock)
 
     def types_of(self, objects: ObjectList, version: str, tenant: str) -> DeviceTypes:
         """What ``objects`` are made of for a client of LwM2M ``version`` that belongs to ``tenant``."""
         versions = {each: listed.version for each, listed in objects.objects.items()}
         return self._library.for_device(version, versions, tenant)
 
-    async def register(self, uplink: Register, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
-        """Decide on a Register; answers 2.01 with the location, or 4.00, 4.03, 4.12, 5.03."""
+    async def register(
+        self, uplink: Register, peer: PeerId, receipt: bytes, at: Instant, answer: Answer, fresh: bool = False
+    ) -> None:
+        """Decide on a Register; answers 2.01 with the location, or 4.00, 4.01, 4.03, 4.09, 4.12, 5.03. ``fresh``: who
+        sent it receives at ``peer``."""
         try:
-            parameters = decode_registration(uplink.query)
-            if uplink.content_format not in _LINK_FORMATS:
-                raise NotLinkFormat(uplink.content_format)
+            parameters = decode_registration(
+                uplink.query,
+                lenient_version=self.tolerances.missing_version,
+                lenient_queue=self.tolerances.queue_in_binding,
+            )
+            check_link_format(uplink.content_format)
         except VersionUnsupported as error:
             self._refuse("version", peer, Status.PRECONDITION_FAILED, str(error), answer)
             return
@@ -117,8 +141,24 @@ class Registering:
             text = f"device {record.name!r} has credentials and must use them"
             self._refuse("has-credentials", peer, Status.FORBIDDEN, text, answer)
             return
+        if self.prove_moves and not fresh and record is not None:
+            known = await self._registry.load_of(record.device_id)
+            if known is not None and known.registration.peer != peer and may_be_forged(peer):
+                self._refuse("unproven-move", peer, Status.UNAUTHORIZED, UNPROVEN, answer, prove=True)
+                return
+        body, taught = uplink.body, None
         try:
-            objects = decode_object_list(uplink.body)
+            if parameters.profile_ids:
+                device_id = None if record is None else record.device_id
+                body, taught = await self.lists.complete(
+                    parameters.endpoint_name, device_id, parameters.profile_ids, body
+                )
+            objects = decode_object_list(body)
+            if not objects.objects and parameters.version not in _WITHOUT_PROFILES:
+                raise UnknownProfile(parameters.profile_ids)
+        except UnknownProfile as error:
+            self._refuse("profile", peer, Status.CONFLICT, str(error), answer)
+            return
         except PeerError as error:
             self._refuse("objects", peer, Status.BAD_REQUEST, str(error), answer)
             return
@@ -127,8 +167,10 @@ class Registering:
             self._refuse("name-taken", peer, Status.FORBIDDEN, "the name is another device's", answer)
             return
         types = self.types_of(objects, parameters.version, record.tenant)
-        registration = self._registration(parameters, record, peer, uplink.body, objects, types)
+        registration = self._registration(parameters, record, peer, body, objects, types, fresh)
         self._commit(registration, record, uplink, receipt, at, answer)
+        if parameters.profile_ids:
+            await self.lists.learn(parameters.endpoint_name, record.device_id, taught, body)
 
     def _commit(
         self,
@@ -148,14 +190,14 @@ class Registering:
                 receipt,
                 Status.CREATED,
                 content_format=40,
-                payload=uplink.body,
+                payload=registration.body,
                 labels=record.uplink_labels,
                 location=registration.location,
                 method=registration.endpoint_name,
                 detail=f"{detail} from {registration.peer}",
             )
         ]
-        warnings = registration.types.warnings
+        warnings = (*_missing(registration.objects), *registration.types.warnings)
         rows += self.model_warnings.lines(record.device_id, warnings, at)
 
         def done(error: Exception | None) -> None:
@@ -191,6 +233,7 @@ class Registering:
         body: bytes,
         objects: ObjectList,
         types: DeviceTypes,
+        proven: bool,
     ) -> Registration:
         now_ms = self._clock.lifetime_ms()
         endpoint_name = parameters.endpoint_name
@@ -211,8 +254,8 @@ class Registering:
             registered_ms=now_ms,
             updated_ms=now_ms,
             sms=parameters.sms or "",
-            extra=tuple((name, value or "") for name, value in parameters.extra),
-            proven=False,
+            extra=merge_extra((), parameters.extra) if parameters.extra else (),
+            proven=proven,
         )
 
     async def _provision(self, endpoint_name: str, at: Instant) -> DeviceRecord | None:
@@ -222,14 +265,32 @@ class Registering:
         except AlreadyExists:
             return await self._store.device_by_endpoint(endpoint_name)
 
-    def _refuse(self, reason: str, peer: PeerId, status: Status, detail: str, answer: Answer) -> None:
+    def _refuse(
+        self, reason: str, peer: PeerId, status: Status, detail: str, answer: Answer, *, prove: bool = False
+    ) -> None:
         self._meters.registers_refused[reason] += 1
         log.info("register.refused", peer=str(peer), status=int(status), reason=reason, detail=detail)
-        answer(Acknowledgement(status, detail=detail))
+        answer(Acknowledgement(status, detail=detail, prove=prove))
+
+
+def check_link_format(content_format: int | None) -> None:
+    """Raises `NotLinkFormat` for a body that says it is something else; nothing said means link-format (R-13)."""
+    if content_format not in _LINK_FORMATS:
+        raise NotLinkFormat(content_format)
+
+
+def may_be_forged(peer: PeerId) -> bool:
+    """Whether anybody can write this address on a datagram: UDP without security. A connection or a session proves."""
+    return peer.transport == "udp"
+
+
+def _missing(objects: ObjectList) -> tuple[str, ...]:
+    """What every device has to have but this one does not list (R-12): taken all the same."""
+    return tuple(text for object_id, text in _MANDATORY if object_id not in objects.objects)
 
 
 class NotLinkFormat(PeerError):
-    """The body of a Register is in ``content_format``; it must be link-format (40)."""
+    """The body of a Register or Update is in ``content_format``; it must be link-format (40)."""
 
     def __init__(self, content_format: int | None) -> None:
         self.content_format = content_format
