@@ -97,6 +97,18 @@ def test_what_a_version_does_not_have_is_refused_and_the_answer_says_what_it_has
     assert current(stack).version == "1.1"
 
 
+def test_a_refused_register_leaves_one_line_a_minute_in_the_log_of_its_device(stack: Stack, dev1: Any) -> None:
+    for mid in range(1, 20):
+        sent(stack, "/rd?lwm2m=1.1&ep=dev1&lt=soon", mid)
+        sent(stack, REGISTER, 100 + mid, b"</1")
+    assert stack.log(dev1) == ["register-refused"]
+    assert "'lt'" in detail(stack, dev1)
+    stack << after(61)
+    sent(stack, "/rd?ep=dev1&lwm2m=1.4", 200)
+    assert stack.log(dev1) == ["register-refused"] * 2
+    assert "1.0, 1.1, 1.2" in detail(stack, dev1)
+
+
 @pytest.mark.spec("BIN-1", "R-4")
 def test_what_is_tolerated_is_a_setting() -> None:
     strict = Stack(tolerances=Tolerances(queue_in_binding=False))

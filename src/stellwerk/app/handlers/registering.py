@@ -54,6 +54,8 @@ _MANDATORY = (
     (1, "object 1 (Server) is not listed, which every device has"),
     (3, "object 3 (Device) is not listed, which every device has"),
 )
+_NOTED = 10_000
+_NOTED_EVERY_S = 60.0
 
 
 class RegisterListener(Protocol):
@@ -100,6 +102,8 @@ class Registering:
         self.tolerances = tolerances
         self.prove_moves = prove_moves
         self.lists = ObjectLists(store, clock)
+        self._noted: dict[DeviceId, float] = {}
+        """When a refused Register last left a line in a device's log."""
 
     def types_of(self, objects: ObjectList, version: str, tenant: str) -> DeviceTypes:
         """What ``objects`` are made of for a client of LwM2M ``version`` that belongs to ``tenant``."""
@@ -120,12 +124,12 @@ class Registering:
             check_link_format(uplink.content_format)
         except VersionUnsupported as error:
             self._refuse("version", peer, Status.PRECONDITION_FAILED, str(error), answer)
-            return
-        except NotLinkFormat as error:
-            self._refuse("format", peer, Status.BAD_REQUEST, str(error), answer)
+            await self._note_for_named(uplink, peer, str(error), at)
             return
         except PeerError as error:
-            self._refuse("parameters", peer, Status.BAD_REQUEST, str(error), answer)
+            reason = "format" if isinstance(error, NotLinkFormat) else "parameters"
+            self._refuse(reason, peer, Status.BAD_REQUEST, str(error), answer)
+            await self._note_for_named(uplink, peer, str(error), at)
             return
         if parameters.endpoint_name is None:
             text = "ep is missing and no secure identity stands in for it"
@@ -140,6 +144,7 @@ class Registering:
         if record is not None and record.security != "nosec":
             text = f"device {record.name!r} has credentials and must use them"
             self._refuse("has-credentials", peer, Status.FORBIDDEN, text, answer)
+            self._note(record, peer, text, at)
             return
         if self.prove_moves and not fresh and record is not None:
             known = await self._registry.load_of(record.device_id)
@@ -158,9 +163,11 @@ class Registering:
                 raise UnknownProfile(parameters.profile_ids)
         except UnknownProfile as error:
             self._refuse("profile", peer, Status.CONFLICT, str(error), answer)
+            self._note(record, peer, str(error), at)
             return
         except PeerError as error:
             self._refuse("objects", peer, Status.BAD_REQUEST, str(error), answer)
+            self._note(record, peer, str(error), at)
             return
         record = record or await self._provision(parameters.endpoint_name, at)
         if record is None:
@@ -271,6 +278,36 @@ class Registering:
         self._meters.registers_refused[reason] += 1
         log.info("register.refused", peer=str(peer), status=int(status), reason=reason, detail=detail)
         answer(Acknowledgement(status, detail=detail, prove=prove))
+
+    async def _note_for_named(self, uplink: Register, peer: PeerId, detail: str, at: Instant) -> None:
+        """`_note` for whom the query names, as far as it can be read."""
+        name = next((each[3:] for each in uplink.query if each.startswith("ep=")), "")
+        try:
+            record = await self._store.device_by_endpoint(name) if name else None
+        except Exception as error:
+            # It has its answer already.
+            _log_failure(error)
+            return
+        self._note(record, peer, detail, at)
+
+    def _note(self, record: DeviceRecord | None, peer: PeerId, detail: str, at: Instant) -> None:
+        """A line in the device's log that its Register was refused. Anybody may send bad ones in its name, so it is at
+        most one in `_NOTED_EVERY_S`."""
+        if record is None or at.now - self._noted.get(record.device_id, float("-inf")) < _NOTED_EVERY_S:
+            return
+        self._noted.pop(record.device_id, None)
+        self._noted[record.device_id] = at.now
+        if len(self._noted) > _NOTED:
+            del self._noted[next(iter(self._noted))]
+        row = JournalEntry(
+            Kind.LOG, record.device_id, at.wall_ms, reason="register-refused", detail=f"{detail}, from {peer}"
+        )
+        self._store.submit(Commit((row,), (), _log_failure))
+
+
+def _log_failure(error: Exception | None) -> None:
+    if error is not None:
+        log_not_stored(log, "device_log.lost", error)
 
 
 def check_link_format(content_format: int | None) -> None:
