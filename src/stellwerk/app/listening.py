@@ -33,7 +33,7 @@ class Listening:
 
     def device_registered(self, known: Known, at: Instant) -> None:
         name = f"observe {known.registration.endpoint_name}"
-        if not self._tasks.spawn(name, self._observations.restore(known)):
+        if not self._tasks.start(name, self._observations.restore(known)):
             log.warning("observations.not_restored", endpoint_name=known.registration.endpoint_name)
             self._observations.owe(known)
         self._commands.device_heard(known)

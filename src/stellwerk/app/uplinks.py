@@ -126,7 +126,7 @@ class Uplinks:
         else:
             raise TypeError(f"{type(uplink).__name__} is not answered here")
         kind = _KINDS[type(uplink)]
-        if not self._tasks.spawn(kind, self._answered(kind, work, answer)):
+        if not self._tasks.start(kind, self._answered(kind, work, answer)):
             work.close()
             self._brake.count(kind, "tasks")
             answer(self._brake.come_again("too many requests are being looked up"))
