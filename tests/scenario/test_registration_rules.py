@@ -164,6 +164,27 @@ def test_objects_that_every_device_has_may_be_missing_with_a_line_in_the_log(sta
     assert "object 3 (Device)" in detail(stack, dev1)
 
 
+@pytest.mark.spec("R-10", "LwM2M-contract 9", "LwM2M-contract 13")
+@pytest.mark.parametrize(
+    ("link", "version", "told"),
+    [
+        (b"</3>;ver=1.0,</3/0>", "1.0", ""),
+        (b'</3/0>;ver="1.2"', "1.2", ""),
+        (b"</3/0>", "1.1", ""),
+        (b"</3>;ver=one,</3/0>", "1.1", "version 'one' is not major.minor"),
+        (b"</3>;ver=9.9,</3/0>", None, "no model of version 9.9"),
+    ],
+)
+def test_a_version_counts_as_it_is_said_and_a_wrong_one_is_a_line_in_the_log(
+    stack: Stack, dev1: Any, link: bytes, version: str | None, told: str
+) -> None:
+    sent(stack, REGISTER, body=b"</1/0>," + link)
+    model = current(stack).types.object(3)
+    assert (None if model is None else model.version) == version
+    assert stack.log(dev1).count("model-warning") == bool(told)
+    assert told in detail(stack, dev1)
+
+
 @pytest.mark.spec("R-12", "ETS 101")
 def test_security_and_the_like_are_dropped_from_a_list(stack: Stack, dev1: Any) -> None:
     sent(stack, REGISTER, body=b"</0/0>,</0/1>,</1/0>,</3/0>,</21/0>,</23/0>,</24/0>,</3303/0>")

@@ -82,6 +82,16 @@ def test_a_request_says_whether_it_repeats_our_echo_from_where_we_sent_it():
     assert bench.event(events.RequestReceived).fresh
 
 
+@pytest.mark.spec("LwM2M-contract 1.9", "RFC 9175 2.2")
+def test_the_demand_for_an_echo_has_the_bytes_of_the_contracts_vector():
+    bench = Bench()
+    bench.feed(bytes.fromhex("41020109 0a b27264 0178"))
+    received = bench.event(events.RequestReceived)
+    bench.submit(actions.Respond(received.exchange, codes.UNAUTHORIZED, ask_echo=True))
+    ((_, data),) = bench.engine.take_datagrams()
+    assert (data[:7].hex(" "), len(data)) == ("61 81 01 09 0a d8 ef", 15)
+
+
 def test_an_engine_that_asks_for_no_echo_keeps_the_bound_all_the_same():
     bench = Bench(limits=Limits(ask_echo=False))
     bench.feed(con(codes.GET, 1, path=("big",)))
