@@ -42,7 +42,7 @@ _FORGOTTEN_CREDIT = 40
 class Transmission(Timed):
     """One confirmable message under way."""
 
-    __slots__ = ("_layer", "budget", "datagram", "held", "left", "mid", "once", "owner", "peer", "timeout")
+    __slots__ = ("_layer", "budget", "datagram", "left", "mid", "once", "owner", "peer", "timeout", "unpaid")
 
     def __init__(
         self, layer: "MessageLayer", peer: Peer, mid: int, datagram: bytes, owner: Owner, timeout: float, left: int
@@ -56,7 +56,7 @@ class Transmission(Timed):
         self.timeout = timeout
         self.left = left
         self.once = False
-        self.held = False
+        self.unpaid = False
         """It has not been sent: the peer has to prove its address first, for so many bytes nobody has paid."""
         self.budget: int | None = None
         """Bytes that may still go to an unverified peer in answer to its request, None for no bound."""
@@ -253,13 +253,13 @@ class MessageLayer:
 
     def send_paid(self, sending: Transmission, now: float) -> None:
         """Send what its peer has paid for or may have without paying; else ask for a proof with a ping, which every
-        client answers (RFC 7252 §4.3), and hold it until then."""
+        client answers (RFC 7252 §4.3), and keep it until then."""
         peer, size = sending.peer, len(sending.datagram)
         if peer.verified or peer.credit >= size:
             self.datagrams.append((peer.id, sending.datagram))
             peer.credit -= size
             return
-        sending.held = True
+        sending.unpaid = True
         if peer.sent is not None and any(each.owner is _PROBE for each in peer.sent.values()):
             return
         ping = encode_empty(CON, self.take_mid(peer))
@@ -293,8 +293,8 @@ class MessageLayer:
             peer.credit -= size
             if sending.budget is not None:
                 sending.budget -= size
-            self.retransmissions += not sending.held
-            sending.held = False
+            self.retransmissions += not sending.unpaid
+            sending.unpaid = False
             self.datagrams.append((peer.id, sending.datagram))
         self.timers.arm(sending, now + sending.timeout)
 
@@ -329,8 +329,8 @@ class MessageLayer:
         peer.unproven = False
         if peer.sent is not None:
             for sending in peer.sent.values():
-                if sending.held:
-                    sending.held = False
+                if sending.unpaid:
+                    sending.unpaid = False
                     self.datagrams.append((peer.id, sending.datagram))
 
     # --- time ----------------------------------------------------------------------------------------------------
