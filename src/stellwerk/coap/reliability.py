@@ -255,7 +255,7 @@ class MessageLayer:
         """Send what its peer has paid for or may have without paying; else ask for a proof with a ping, which every
         client answers (RFC 7252 §4.3), and keep it until then."""
         peer, size = sending.peer, len(sending.datagram)
-        if peer.verified or peer.credit >= size:
+        if peer.verified or self._spendable(peer) >= size:
             self.datagrams.append((peer.id, sending.datagram))
             peer.credit -= size
             return
@@ -263,8 +263,17 @@ class MessageLayer:
         if peer.sent is not None and any(each.owner is _PROBE for each in peer.sent.values()):
             return
         ping = encode_empty(CON, self.take_mid(peer))
-        if peer.credit >= len(ping):
+        if self._spendable(peer) >= len(ping):
             self._send_reliably(peer, ping, _PROBE, now, True)
+
+    def _spendable(self, peer: Peer) -> int:
+        """What may go to an unverified peer unasked: its credit without what the answers we still owe may take."""
+        owed = 0
+        inbound = peer.undecided
+        while inbound is not None:
+            owed += inbound.size
+            inbound = inbound.next
+        return peer.credit - self.limits.amplification * owed
 
     def send_non_confirmable(self, peer: Peer, code: int, token: bytes, options: bytes, payload: bytes) -> int:
         """Send a NON once. Gives its message ID."""
@@ -286,9 +295,9 @@ class MessageLayer:
         if peer.verified:
             affordable = True
         elif sending.once or peer.unproven:
-            affordable = peer.credit >= size
+            affordable = self._spendable(peer) >= size
         else:
-            affordable = sending.budget is None or sending.budget >= size
+            affordable = sending.budget is None or min(sending.budget, peer.credit) >= size
         if affordable:
             peer.credit -= size
             if sending.budget is not None:
