@@ -278,7 +278,7 @@ class Requests:
             outgoing.running += 1
         options = encode_options(sort_options(parts))
         exchange.sending = self._layer.send_confirmable(
-            peer, action.code, exchange.token, options, payload, exchange, now, action.once
+            peer, action.code, exchange.token, options, payload, exchange, now, action.once or peer.unproven
         )
 
     def wait(self, exchange: Exchange, now: float) -> None:

@@ -38,6 +38,9 @@ _MOST_CREDIT = 8_192
 _FORGOTTEN_CREDIT = 40
 """What the shortest Register pays for beside its own answer: the credit of an address whose record is forgotten."""
 
+_USUAL_ANSWER = 48
+"""2.01 with a location and a long token, as a separate answer."""
+
 
 class Transmission(Timed):
     """One confirmable message under way."""
@@ -244,7 +247,7 @@ class MessageLayer:
         peer.sent[mid] = sending
         sending.once = once
         self.timers.arm(sending, now + timeout)
-        if once or peer.unproven:
+        if once:
             self.send_paid(sending, now)
         else:
             self.datagrams.append((peer.id, datagram))
@@ -267,13 +270,24 @@ class MessageLayer:
             self._send_reliably(peer, ping, _PROBE, now, True)
 
     def _spendable(self, peer: Peer) -> int:
-        """What may go to an unverified peer unasked: its credit without what the answers we still owe may take."""
+        """What may go to an unverified peer unasked: its credit without the usual answers that we still owe."""
         owed = 0
         inbound = peer.undecided
         while inbound is not None:
-            owed += inbound.size
+            owed += self._owed(inbound)
             inbound = inbound.next
-        return peer.credit - self.limits.amplification * owed
+        return peer.credit - owed
+
+    def _owed(self, inbound: Inbound) -> int:
+        return min(self.limits.amplification * inbound.size, _USUAL_ANSWER)
+
+    def room_for_answer(self, inbound: Inbound) -> int:
+        """The largest answer that an unverified peer may get, in bytes: three times its request, or less where other
+        datagrams went there on its account; always enough for a usual one."""
+        room = min(
+            self.limits.amplification * inbound.size, max(0, self._spendable(inbound.peer)) + self._owed(inbound)
+        )
+        return room - 4 if inbound.acked else room
 
     def send_non_confirmable(self, peer: Peer, code: int, token: bytes, options: bytes, payload: bytes) -> int:
         """Send a NON once. Gives its message ID."""

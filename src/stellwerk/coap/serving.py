@@ -261,7 +261,7 @@ class Serving:
         token = message.token
         encoded = encode_options(options) if options else b""
         if not peer.verified:
-            budget = layer.limits.amplification * inbound.size - (4 if inbound.acked else 0)
+            budget = layer.room_for_answer(inbound)
             if 5 + len(token) + len(encoded) + len(payload) > budget:
                 code, encoded, payload = self._cut_down(inbound, code, encoded, payload, budget, now)
             peer.credit -= 5 + len(token) + len(encoded) + len(payload)
