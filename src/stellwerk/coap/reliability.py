@@ -38,7 +38,7 @@ _MOST_CREDIT = 8_192
 _FORGOTTEN_CREDIT = 40
 """What the shortest Register pays for beside its own answer: the credit of an address whose record is forgotten."""
 
-_USUAL_ANSWER = 48
+USUAL_ANSWER = 48
 """2.01 with a location and a long token, as a separate answer."""
 
 
@@ -279,7 +279,7 @@ class MessageLayer:
         return peer.credit - owed
 
     def _owed(self, inbound: Inbound) -> int:
-        return min(self.limits.amplification * inbound.size, _USUAL_ANSWER)
+        return min(self.limits.amplification * inbound.size, USUAL_ANSWER)
 
     def room_for_answer(self, inbound: Inbound) -> int:
         """The largest answer that an unverified peer may get, in bytes: three times its request, or less where other

@@ -31,7 +31,7 @@ from stellwerk.coap.options import (
     text_options,
 )
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.reliability import MessageLayer, Transmission
+from stellwerk.coap.reliability import USUAL_ANSWER, MessageLayer, Transmission
 
 _OBSERVERS_PER_PEER = 64
 _NOTIFIED_PER_PEER = 16
@@ -261,9 +261,12 @@ class Serving:
         token = message.token
         encoded = encode_options(options) if options else b""
         if not peer.verified:
-            budget = layer.room_for_answer(inbound)
-            if 5 + len(token) + len(encoded) + len(payload) > budget:
-                code, encoded, payload = self._cut_down(inbound, code, encoded, payload, budget, now)
+            size = 5 + len(token) + len(encoded) + len(payload)
+            # There is always room for a usual answer: nearly all pass without a closer look.
+            if size > USUAL_ANSWER - 4 or size > layer.limits.amplification * inbound.size - 4:
+                budget = layer.room_for_answer(inbound)
+                if size > budget:
+                    code, encoded, payload = self._cut_down(inbound, code, encoded, payload, budget, now)
             peer.credit -= 5 + len(token) + len(encoded) + len(payload)
         if not inbound.confirmable:
             layer.send_non_confirmable(peer, code, token, encoded, payload)
