@@ -12,7 +12,13 @@ import structlog
 
 from stellwerk.app.brake import Brake, Level
 from stellwerk.app.committing import log_not_stored
-from stellwerk.app.handlers.registering import UNPROVEN, Registering, check_link_format, may_be_forged
+from stellwerk.app.handlers.registering import (
+    UNPROVEN,
+    Registering,
+    check_link_format,
+    may_be_forged,
+    warnings_of,
+)
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
     Acknowledgement,
@@ -267,7 +273,7 @@ class Uplinks:
         rows = [row]
         told = None
         if changed is not None and uplink.body:
-            told = changed.types.warnings
+            told = warnings_of(changed)
             rows += self._registering.model_warnings.lines(registration.device_id, told, at)
 
         def done(error: Exception | None) -> None:

@@ -204,7 +204,7 @@ class Registering:
                 detail=f"{detail} from {registration.peer}",
             )
         ]
-        warnings = (*_missing(registration.objects), *registration.types.warnings)
+        warnings = warnings_of(registration)
         rows += self.model_warnings.lines(record.device_id, warnings, at)
 
         def done(error: Exception | None) -> None:
@@ -321,9 +321,12 @@ def may_be_forged(peer: PeerId) -> bool:
     return peer.transport == "udp"
 
 
-def _missing(objects: ObjectList) -> tuple[str, ...]:
-    """What every device has to have but this one does not list (R-12): taken all the same."""
-    return tuple(text for object_id, text in _MANDATORY if object_id not in objects.objects)
+def warnings_of(registration: Registration) -> tuple[str, ...]:
+    """What a person should know of the object list: what every device has to have but this one does not list (R-12),
+    and where models fell back."""
+    listed = registration.objects.objects
+    missing = tuple(text for object_id, text in _MANDATORY if object_id not in listed)
+    return missing + registration.types.warnings
 
 
 class NotLinkFormat(PeerError):
