@@ -11,6 +11,9 @@ from typing import Any, Final, Literal, TypeAlias
 from stellwerk.core.errors import UserError
 
 Naming: TypeAlias = Literal["published", "short", "full"]
+Echo: TypeAlias = Literal["off", "amplification", "moves"]
+
+TOLERANCES: Final = ("queue-in-binding", "missing-version")
 
 PREFIX = "STELLWERK_"
 _MASTER_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
@@ -64,6 +67,9 @@ class Settings:
     awake_s: float = 93.0
     gateway_end_devices: int = 200
     brake_lag_s: float = 60.0
+    echo: Echo = "amplification"
+    tolerate: tuple[str, ...] = ("queue-in-binding",)
+    uplinks_extend_lifetime: bool = False
     log_level: str = "info"
     log_format: str = "console"
 
@@ -108,6 +114,11 @@ def _parse(name: str, field: str, value: Any) -> Any:
             parts = value if isinstance(value, list) else _text(name, value).split(",")
             texts = [_text(name, each).strip() for each in parts]
             return tuple(each for each in texts if each)
+        case "tolerate":
+            listed = value if isinstance(value, list) else _text(name, value).split(",")
+            return tuple(_one_of(name, each.strip(), TOLERANCES) for each in map(str, listed) if each.strip())
+        case "echo":
+            return _one_of(name, value, ("off", "amplification", "moves"))
         case "expiry_grace_s" | "awake_s" | "brake_lag_s":
             return _seconds(name, value)
         case "queue_s":
@@ -120,7 +131,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _count(name, value, 1, 1_000_000)
         case "container_mbs":
             return _count(name, value, 1000, 1_000_000_000)
-        case "api_auth" | "allow_nosec" | "auto_read_messages":
+        case "api_auth" | "allow_nosec" | "auto_read_messages" | "uplinks_extend_lifetime":
             return _switch(name, value)
         case "naming":
             return _one_of(name, value, ("published", "short", "full"))

@@ -24,6 +24,7 @@ from stellwerk.app.handlers.gateway_sends import GatewaySends
 from stellwerk.app.handlers.gateways import Gateways, read_after_register
 from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
@@ -40,8 +41,10 @@ from stellwerk.coap.actions import Action
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
+from stellwerk.coap.parameters import Limits as CoapLimits
 from stellwerk.config import Settings
 from stellwerk.device.record import DeviceRecord
+from stellwerk.lwm2m.registration_parameters import Tolerances
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver
@@ -190,7 +193,10 @@ class Server:
         )
 
         registry = Registry(store)
-        listening = Listening(tasks)
+        prolonging = None
+        if settings.uplinks_extend_lifetime:
+            prolonging = Prolonging(store=store, clock=clock, grace_s=settings.expiry_grace_s)
+        listening = Listening(tasks, prolonging)
         link = Link(
             submit=self._submit, store=store, tasks=tasks, entropy=entropy, clock=clock, brake=brake, meters=meters
         )
@@ -231,6 +237,11 @@ class Server:
             grace_s=settings.expiry_grace_s,
             auto_provision=settings.auto_provision,
             tenant_id=tenant_id,
+            tolerances=Tolerances(
+                missing_version="missing-version" in settings.tolerate,
+                queue_in_binding="queue-in-binding" in settings.tolerate,
+            ),
+            prove_moves=settings.echo == "moves",
         )
         gateways = Gateways(
             store=store,
@@ -274,6 +285,7 @@ class Server:
 
         engine = Endpoint(
             entropy,
+            CoapLimits(ask_echo=settings.echo != "off"),
             # Without a recent past there is nothing to ask for.
             ask_until=clock.now() + EXCHANGE_LIFETIME_S if store.remembers else None,
             body_bytes_by_path={("rd",): REGISTER_BODY_BYTES, ("dp",): SEND_BODY_BYTES},

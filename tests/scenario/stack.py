@@ -16,6 +16,7 @@ from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.gateway_sends import GatewaySends
 from stellwerk.app.handlers.gateways import Gateways, read_after_register
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.listening import Listening
@@ -29,6 +30,7 @@ from stellwerk.coap.message import ACK, CON, NON, RST, Message, decode_message, 
 from stellwerk.coap.options import encode_uint, sort_options
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
+from stellwerk.lwm2m.registration_parameters import DEFAULT_TOLERANCES, Tolerances
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.southbound.link import Link
 from stellwerk.storage.memory import MemoryStore
@@ -140,6 +142,9 @@ class Stack:
     end_devices: int = 0
     """How many devices a gateway may bring along; none, as with reads."""
     library: Library = field(default_factory=Library.builtin)
+    tolerances: Tolerances = DEFAULT_TOLERANCES
+    prove_moves: bool = False
+    uplinks_extend: bool = False
 
     def __post_init__(self) -> None:
         self._runner = asyncio.Runner()
@@ -155,7 +160,8 @@ class Stack:
         store, clock = self.store, self.clock
         self.tenant_id = await store.ensure_tenant("default", clock.wall_ms())
         self.registry = Registry(store)
-        self.listening = Listening(self.tasks)
+        prolonging = Prolonging(store=store, clock=clock, grace_s=self.grace_s) if self.uplinks_extend else None
+        self.listening = Listening(self.tasks, prolonging)
         self.engine = Endpoint(self.entropy, ask_until=None if self.ask_for_s is None else clock.now() + self.ask_for_s)
         self.brake = Brake(self.entropy)
         self.meters = Meters(clock.now)
@@ -199,6 +205,8 @@ class Stack:
             grace_s=self.grace_s,
             auto_provision=self.auto_provision,
             tenant_id=self.tenant_id,
+            tolerances=self.tolerances,
+            prove_moves=self.prove_moves,
         )
         self.reading = Reading(
             store=store,

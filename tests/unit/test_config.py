@@ -64,6 +64,11 @@ EVERY: list[tuple[str, str, Any]] = [
     ("expiry_grace_s", "0", 0.0),
     ("awake_s", "12.5", 12.5),
     ("brake_lag_s", "5", 5.0),
+    ("echo", "moves", "moves"),
+    ("echo", "Off", "off"),
+    ("tolerate", "missing-version, queue-in-binding", ("missing-version", "queue-in-binding")),
+    ("tolerate", "", ()),
+    ("uplinks_extend_lifetime", "on", True),
     ("log_level", "DEBUG", "debug"),
     ("log_format", "json", "json"),
 ]

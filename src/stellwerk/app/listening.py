@@ -5,6 +5,7 @@ import structlog
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.gateways import Gateways
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.ports import DeviceAnswer
 from stellwerk.app.registry import Known
@@ -19,8 +20,9 @@ log = structlog.get_logger(__name__)
 class Listening:
     """Implements `uplinks.Listener`; `connect` closes the circle."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, prolonging: Prolonging | None = None) -> None:
         self._tasks = tasks
+        self._prolonging = prolonging
         self._commands: Commands
         self._observations: Observations
         self._reading: Reading
@@ -42,7 +44,7 @@ class Listening:
         if self._gateways is not None:
             self._gateways.device_registered(known, at)
         name = f"observe {known.registration.endpoint_name}"
-        if not self._tasks.spawn(name, self._observations.restore(known)):
+        if not self._tasks.start(name, self._observations.restore(known)):
             log.warning("observations.not_restored", endpoint_name=known.registration.endpoint_name)
             self._observations.owe(known)
         self._commands.device_heard(known)
@@ -53,6 +55,8 @@ class Listening:
             self._gateways.objects_changed(before, known, at)
 
     def device_heard(self, known: Known, at: Instant) -> None:
+        if self._prolonging is not None:
+            self._prolonging.device_heard(known)
         self._heard(known)
         if (house := known.household) is not None and self._gateways is not None:
             for each in self._gateways.heard(house, known, at):
@@ -64,6 +68,8 @@ class Listening:
         self._commands.device_heard(known)
 
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
+        if self._prolonging is not None:
+            self._prolonging.device_lost(device_id)
         self._commands.device_lost(device_id, at)
         self._observations.forget_device(device_id)
         if self._gateways is not None:

@@ -1,8 +1,8 @@
 """What the use cases need of the world, as protocols beside their user. `storage` and `southbound` implement them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from stellwerk.app.journal import JournalEntry
 from stellwerk.core.errors import UserError
@@ -301,6 +301,9 @@ class ContainerFull(UserError):
 
 # -- ports --
 
+OBJECT_LISTS_KEPT: Final = 4
+"""Profile IDs kept per device: a new firmware has a new one."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoreCondition:
@@ -394,6 +397,15 @@ class DecidingStore(Protocol):
     async def post_outgoing(self, outgoing: NewOutgoing, limit: int) -> tuple[MessageRecord, Sequence[Command]]:
         """Raises `ContainerFull`, `AlreadyExists` for a name taken in the container, or `DeviceGone`; then nothing is
         written."""
+        ...
+
+    async def object_lists_of(self, device_id: DeviceId) -> Mapping[str, bytes]:
+        """What the device's profile IDs stand for, by ID, as link format."""
+        ...
+
+    async def put_object_list(self, device_id: DeviceId, profile_id: str, body: bytes, now_ms: int) -> None:
+        """Keep what a profile ID of the device stands for, and only the newest `OBJECT_LISTS_KEPT` of them. They go
+        with the device."""
         ...
 
     async def open_commands(self, device_id: DeviceId | None, limit: int) -> Sequence[Command]:
@@ -648,12 +660,14 @@ class DeviceAnswer:
 
 @dataclass(slots=True)
 class Acknowledgement:
-    """Our answer to an uplink, handed to southbound by the use case after the commit. ``max_age_s`` goes with 5.03."""
+    """Our answer to an uplink, handed to southbound by the use case after the commit. ``max_age_s`` goes with 5.03.
+    ``prove``: with 4.01, the device has to show that it receives at its address before we believe it is there."""
 
     status: int
     location: str = ""
     detail: str = ""
     max_age_s: int = 0
+    prove: bool = False
 
 
 class DeviceLink(Protocol):

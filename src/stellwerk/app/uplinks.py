@@ -13,7 +13,13 @@ import structlog
 from stellwerk.app.brake import Brake, Level
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.end_devices import ends_behind
-from stellwerk.app.handlers.registering import Registering
+from stellwerk.app.handlers.registering import (
+    UNPROVEN,
+    Registering,
+    check_link_format,
+    may_be_forged,
+    warnings_of,
+)
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
     Acknowledgement,
@@ -37,7 +43,8 @@ from stellwerk.lwm2m.formats import UnsupportedFormat, decode_content
 from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
 from stellwerk.lwm2m.operations import Deregister, Register, Send, Update, Uplink
 from stellwerk.lwm2m.path import Path
-from stellwerk.lwm2m.registration_parameters import decode_update
+from stellwerk.lwm2m.profile_ids import UnknownProfile
+from stellwerk.lwm2m.registration_parameters import UpdateParameters, decode_update, merge_extra
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.lwm2m.status import Status
 
@@ -45,6 +52,7 @@ log = structlog.get_logger(__name__)
 
 _LINK_FORMAT: Final = 40
 _ROOT: Final = Path()
+_PROFILE: Final = "pid"
 
 Answer = Callable[[Acknowledgement], None]
 _CHANGED: Final = Acknowledgement(Status.CHANGED)
@@ -109,9 +117,11 @@ class Uplinks:
         self._listener = listener
         self._grace_s = grace_s
 
-    def receive(self, uplink: Uplink, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
+    def receive(
+        self, uplink: Uplink, peer: PeerId, receipt: bytes, at: Instant, answer: Answer, fresh: bool = False
+    ) -> None:
         """Take one uplink. Known devices are decided at once; an unknown one is looked up in the store first. What the
-        brake refuses costs no look at all."""
+        brake refuses costs no look at all. ``fresh``: who sent it has shown that it receives at ``peer``."""
         if self._brake.level and self._brake.level >= _REFUSED_FROM[type(uplink)]:
             answer(self._brake.refusal(_KINDS[type(uplink)]))
             return
@@ -123,18 +133,18 @@ class Uplinks:
             work = self._send_unknown(uplink, peer, receipt, at, answer)
         elif isinstance(uplink, Update):
             known = self._registry.at(uplink.location)
-            if known is not None:
-                self._update(uplink, known, peer, receipt, at, answer)
+            if known is not None and not (uplink.query and any(map(_may_name_profile, uplink.query))):
+                self._update(uplink, known, peer, receipt, at, answer, fresh)
                 return
-            work = self._update_unknown(uplink, peer, receipt, at, answer)
+            work = self._update_later(uplink, peer, receipt, at, answer, fresh)
         elif isinstance(uplink, Register):
-            work = self._registering.register(uplink, peer, receipt, at, answer)
+            work = self._registering.register(uplink, peer, receipt, at, answer, fresh)
         elif isinstance(uplink, Deregister):
             work = self._deregister(uplink, peer, receipt, at, answer)
         else:
             raise TypeError(f"{type(uplink).__name__} is not answered here")
         kind = _KINDS[type(uplink)]
-        if not self._tasks.spawn(kind, self._answered(kind, work, answer)):
+        if not self._tasks.start(kind, self._answered(kind, work, answer)):
             work.close()
             self._brake.count(kind, "tasks")
             answer(self._brake.come_again("too many requests are being looked up"))
@@ -167,8 +177,14 @@ class Uplinks:
             return
         objects = registration.objects.objects
         for entry in content.entries:
-            if entry.path[0] not in objects:
+            listed = objects.get(entry.path[0])
+            if listed is None:
                 text = f"object {entry.path[0]} is not in the registration"
+                self._refuse(known, at, Status.NOT_FOUND, "send-refused", text, answer)
+                return
+            # A device that lists no instance of the object does not say which ones it has.
+            if listed.instances and len(entry.path) > 1 and entry.path[1] not in listed.instances:
+                text = f"object instance /{entry.path[0]}/{entry.path[1]} is not in the registration"
                 self._refuse(known, at, Status.NOT_FOUND, "send-refused", text, answer)
                 return
         row = JournalEntry(
@@ -195,24 +211,63 @@ class Uplinks:
 
     # -- Update (Core §6.2.2; contract §4) --
 
-    async def _update_unknown(self, uplink: Update, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
+    async def _update_later(
+        self, uplink: Update, peer: PeerId, receipt: bytes, at: Instant, answer: Answer, fresh: bool
+    ) -> None:
+        """An Update that needs the store: for a registration that is only there, or for what a profile ID means."""
         known = await self._registry.load_at(uplink.location, at.now)
         if known is None:
             log.info("update.refused", peer=str(peer), reason="unknown location", location=uplink.location)
             answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
-        else:
-            self._update(uplink, known, peer, receipt, at, answer)
+            return
+        taught = None
+        registration = known.registration
+        try:
+            profile_ids = self._parameters(uplink, registration).profile_ids
+            if profile_ids:
+                check_link_format(uplink.content_format)
+                body, taught = await self._registering.lists.complete(
+                    registration.endpoint_name, registration.device_id, profile_ids, uplink.body
+                )
+                uplink = replace(uplink, body=body)
+        except UnknownProfile as error:
+            self._refuse(known, at, Status.CONFLICT, "update-refused", str(error), answer)
+            return
+        except PeerError as error:
+            self._refuse(known, at, Status.BAD_REQUEST, "update-refused", str(error), answer)
+            return
+        current = self._registry.at(uplink.location)
+        if current is None:
+            # It ended while we looked.
+            answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
+            return
+        self._update(uplink, current, peer, receipt, at, answer, fresh)
+        if profile_ids:
+            await self._registering.lists.learn(registration.endpoint_name, registration.device_id, taught, uplink.body)
 
-    def _update(self, uplink: Update, known: Known, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
+    def _update(
+        self,
+        uplink: Update,
+        known: Known,
+        peer: PeerId,
+        receipt: bytes,
+        at: Instant,
+        answer: Answer,
+        fresh: bool = False,
+    ) -> None:
         # An Update may come while another is being stored: it builds on that one, and repeats it should that one fail.
         pending = known.pending
         registration = pending or known.registration
         changes: tuple[Change, ...] = ()
         changed = None
         updated_ms = self._clock.lifetime_ms()
+        if self._registering.prove_moves and not fresh and peer != registration.peer and may_be_forged(peer):
+            log.info("update.unproven", endpoint_name=registration.endpoint_name, peer=str(peer))
+            answer(Acknowledgement(Status.UNAUTHORIZED, detail=UNPROVEN, prove=True))
+            return
         if uplink.query or uplink.body or pending is not None or peer != registration.peer:
             try:
-                changed = self._changed(uplink, registration, peer, updated_ms)
+                changed = self._changed(uplink, registration, peer, updated_ms, fresh)
             except PeerError as error:
                 self._refuse(known, at, Status.BAD_REQUEST, "update-refused", str(error), answer)
                 return
@@ -233,7 +288,7 @@ class Uplinks:
         rows = [row]
         told = None
         if changed is not None and uplink.body:
-            told = changed.types.warnings
+            told = warnings_of(changed)
             rows += self._registering.model_warnings.lines(registration.device_id, told, at)
 
         def done(error: Exception | None) -> None:
@@ -264,11 +319,18 @@ class Uplinks:
         known.updating += 1
         self._store.submit(Commit(rows, changes, done))
 
-    def _changed(self, uplink: Update, registration: Registration, peer: PeerId, updated_ms: int) -> Registration:
+    def _parameters(self, uplink: Update, registration: Registration) -> UpdateParameters:
+        lenient = self._registering.tolerances.queue_in_binding
+        return decode_update(uplink.query, registration.version, lenient_queue=lenient)
+
+    def _changed(
+        self, uplink: Update, registration: Registration, peer: PeerId, updated_ms: int, fresh: bool
+    ) -> Registration:
         """Raises the decoders' PeerErrors."""
-        parameters = decode_update(uplink.query, registration.version)
+        parameters = self._parameters(uplink, registration)
         objects, types, body = registration.objects, registration.types, registration.body
         if uplink.body:
+            check_link_format(uplink.content_format)
             objects = decode_object_list(uplink.body)
             types = self._registering.types_of(objects, registration.version, types.tenant)
             # A list without ct keeps the formats known before (contract R-13).
@@ -282,12 +344,13 @@ class Uplinks:
             binding=parameters.binding or registration.binding,
             queue_mode=registration.queue_mode if parameters.queue_mode is None else parameters.queue_mode,
             sms=parameters.sms or registration.sms,
+            extra=merge_extra(registration.extra, parameters.extra),
             objects=objects,
             types=types,
             body=body,
             updated_ms=updated_ms,
             # Whoever knows the location received our 2.01; at a new address that is yet to be shown.
-            proven=peer == registration.peer,
+            proven=fresh or peer == registration.peer,
         )
 
     def _apply(self, changed: Registration, known: Known, at: Instant) -> Known:
@@ -389,6 +452,10 @@ def forget_registration(
     if registry.from_peer(peer) is None:
         link.forget_peer(peer)
     listener.device_lost(registration.device_id, at)
+
+
+def _may_name_profile(parameter: str) -> bool:
+    return parameter.startswith(_PROFILE) or "%" in parameter
 
 
 def _ignore(error: Exception | None) -> None:

@@ -50,6 +50,8 @@ class Respond:
     content_format: int | None = None
     options: Options = ()
     payload: bytes = b""
+    ask_echo: bool = False
+    """Add an Echo for the client to repeat its request with (RFC 9175 §2.3); goes with 4.01."""
 
 
 @dataclass(slots=True)

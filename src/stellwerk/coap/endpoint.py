@@ -190,7 +190,7 @@ class Endpoint:
         elif isinstance(action, actions.AcceptNotification):
             self._observing.accept(action.exchange, now)
         elif isinstance(action, actions.SendRequest):
-            self._requests.submit(action, self._layer.peers.find_or_add(action.peer, now), now)
+            self._requests.submit(action, self._layer.peer_for_request(action.peer, action.once, now), now)
         elif isinstance(action, actions.SendNotification):
             self._send_notification(action, now)
         elif isinstance(action, actions.Proceed):

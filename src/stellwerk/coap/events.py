@@ -32,6 +32,8 @@ class RequestReceived:
     receipt: bytes
     confirmable: bool
     token: bytes = b""
+    fresh: bool = False
+    """It repeats an Echo that we gave to this address a moment ago (RFC 9175 §2.3): who sent it receives there."""
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from stellwerk.coap import codes
 from stellwerk.coap.actions import SendRequest
 from stellwerk.coap.duplicates import Inbound
 from stellwerk.coap.events import NO_ANSWER, RequestFailed, ResponseReceived
+from stellwerk.coap.freshness import RequestTags
 from stellwerk.coap.message import Message, encode_options
 from stellwerk.coap.options import (
     ACCEPT,
@@ -118,6 +119,7 @@ class Requests:
     def __init__(self, layer: MessageLayer) -> None:
         self._layer = layer
         self._by_handle: dict[int, Exchange] = {}
+        self._tags = RequestTags()
         self.observing: Observing | None = None
 
     # --- from outside --------------------------------------------------------------------------------------------
@@ -208,9 +210,8 @@ class Requests:
                 new.sent = {}
             new.sent.setdefault(sending.mid, sending)
             sending.peer = new
-            # The device is known to listen at its new address at this very moment.
-            self._layer.datagrams.append((new.id, sending.datagram))
-            new.credit -= len(sending.datagram)
+            # If it is the device, it listens at its new address at this very moment.
+            self._layer.send_paid(sending, now)
         if not old.sent:
             old.sent = None
         for exchange in clashing:
@@ -236,7 +237,7 @@ class Requests:
         body = exchange.action.payload
         size = self._layer.parameters_of(exchange.peer).block_size
         if len(body) > size and exchange.download is None:
-            exchange.upload = Upload(body, block_exponent(size))
+            exchange.upload = self._new_upload(exchange, block_exponent(size))
         self._send(exchange, now)
 
     def _send(self, exchange: Exchange, now: float) -> None:
@@ -281,9 +282,8 @@ class Requests:
             outgoing.running += 1
         options = encode_options(sort_options(parts))
         exchange.sending = self._layer.send_confirmable(
-            peer, action.code, exchange.token, options, payload, exchange, now
+            peer, action.code, exchange.token, options, payload, exchange, now, action.once or peer.unproven
         )
-        exchange.sending.once = action.once
 
     def wait(self, exchange: Exchange, now: float) -> None:
         """The request arrived; its answer may take as long as the request says."""
@@ -310,7 +310,7 @@ class Requests:
             return
         upload = exchange.upload
         if upload is None and exchange.download is None and self._may_shrink(exchange, message.code, view):
-            upload = exchange.upload = Upload(exchange.action.payload, view.block1.exponent)  # type: ignore[union-attr]
+            upload = exchange.upload = self._new_upload(exchange, view.block1.exponent)  # type: ignore[union-attr]
             self._send(exchange, now)
             return
         if upload is not None:
@@ -333,6 +333,10 @@ class Requests:
             return
         exchange.download = None
         self._finish(exchange, message, message.payload, now)
+
+    def _new_upload(self, exchange: Exchange, exponent: int) -> Upload:
+        tagged = self._layer.parameters_of(exchange.peer).request_tag
+        return Upload(exchange.action.payload, exponent, self._tags if tagged else None)
 
     def _may_shrink(self, exchange: Exchange, code: int, view: OptionView) -> bool:
         """Whether a 4.13 to a body sent whole hints at blocks that would do (BLK-6)."""

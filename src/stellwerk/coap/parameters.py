@@ -18,6 +18,9 @@ class Parameters:
     block_size: int = 1024
     separate_after_s: float = 1.0
     """A request not answered within this time gets its empty ACK, then a separate response (MSG-5)."""
+    request_tag: bool = False
+    """Bodies that we send in blocks carry a Request-Tag, another one each time (RFC 9175 §3.3). Needed where old blocks
+    may be replayed: OSCORE, or DTLS with a replay window. Without security anybody can forge blocks anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +44,5 @@ class Limits:
     peers_total: int = 1_000_000
     amplification: int = 3
     """Answers to unverified peers are at most this many times the question (contract §1.7, design §7)."""
+    ask_echo: bool = True
+    """Whom such an answer is too large for is asked to repeat the request with an Echo; else it only gets 4.01."""

@@ -35,12 +35,17 @@ class Owner(Protocol):
 
 
 _MOST_CREDIT = 8_192
+_FORGOTTEN_CREDIT = 40
+"""What the shortest Register pays for beside its own answer: the credit of an address whose record is forgotten."""
+
+USUAL_ANSWER = 48
+"""2.01 with a location and a long token, as a separate answer."""
 
 
 class Transmission(Timed):
     """One confirmable message under way."""
 
-    __slots__ = ("_layer", "budget", "datagram", "left", "mid", "once", "owner", "peer", "timeout")
+    __slots__ = ("_layer", "budget", "datagram", "left", "mid", "once", "owner", "peer", "timeout", "unpaid")
 
     def __init__(
         self, layer: "MessageLayer", peer: Peer, mid: int, datagram: bytes, owner: Owner, timeout: float, left: int
@@ -54,12 +59,30 @@ class Transmission(Timed):
         self.timeout = timeout
         self.left = left
         self.once = False
+        self.unpaid = False
+        """It has not been sent: the peer has to prove its address first, for so many bytes nobody has paid."""
         self.budget: int | None = None
         """Bytes that may still go to an unverified peer in answer to its request, None for no bound."""
 
     def fire(self, now: float) -> None:
         """The peer was silent for one timeout."""
         self._layer.retransmit(self, now)
+
+
+class _Probe:
+    """The owner of a ping: any reaction to it proves the address, which `MessageLayer.verify` is told anyway."""
+
+    def acknowledged(self, now: float) -> None:
+        """Not what a ping is for, but a reaction."""
+
+    def reset(self, now: float) -> None:
+        """The address listens."""
+
+    def unacknowledged(self, now: float) -> None:
+        """Whatever waits for the proof ends by its own time."""
+
+
+_PROBE = _Probe()
 
 
 class _EmptyAck(Timed):
@@ -175,6 +198,15 @@ class MessageLayer:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
+    def peer_for_request(self, id: PeerId, once: bool, now: float) -> Peer | None:
+        """Whom a request of ours goes to, None when there are too many. ``once``: the address is not proven."""
+        peer = self.peers.find(id)
+        if peer is None:
+            peer = self.peers.find_or_add(id, now)
+            if peer is not None and once:
+                peer.credit = _FORGOTTEN_CREDIT
+        return peer
+
     def take_mid(self, peer: Peer) -> int:
         """The next message ID for ``peer``: counted up from a random start (RFC 7252 §4.4)."""
         mid = peer.next_mid
@@ -188,23 +220,74 @@ class MessageLayer:
         return mid
 
     def send_confirmable(
-        self, peer: Peer, code: int, token: bytes, options: bytes, payload: bytes, owner: Owner, now: float
+        self,
+        peer: Peer,
+        code: int,
+        token: bytes,
+        options: bytes,
+        payload: bytes,
+        owner: Owner,
+        now: float,
+        once: bool = False,
     ) -> Transmission:
-        """Send a CON and repeat it until it is acknowledged, reset or given up; ``owner`` hears which."""
-        mid = self.take_mid(peer)
+        """Send a CON and repeat it until it is acknowledged, reset or given up; ``owner`` hears which. ``once``: to an
+        address that is not proven no more goes than its own bytes pay for."""
+        datagram = encode_parts(CON, code, self.take_mid(peer), token, options, payload)
+        return self._send_reliably(peer, datagram, owner, now, once)
+
+    def _send_reliably(self, peer: Peer, datagram: bytes, owner: Owner, now: float, once: bool) -> Transmission:
+        mid = datagram[2] << 8 | datagram[3]
         parameters = peer.parameters or self.parameters
         # RFC 7252 4.2: the first timeout is drawn once per message; each retry doubles it.
         spread = int.from_bytes(self.entropy.take(2), "big") / 65_535
         timeout = parameters.ack_timeout_s * (1 + (parameters.ack_random_factor - 1) * spread)
-        datagram = encode_parts(CON, code, mid, token, options, payload)
         sending = Transmission(self, peer, mid, datagram, owner, timeout, parameters.max_retransmit)
         if peer.sent is None:
             peer.sent = {}
         peer.sent[mid] = sending
-        self.datagrams.append((peer.id, datagram))
-        peer.credit -= len(datagram)
+        sending.once = once
         self.timers.arm(sending, now + timeout)
+        if once:
+            self.send_paid(sending, now)
+        else:
+            self.datagrams.append((peer.id, datagram))
+            peer.credit -= len(datagram)
         return sending
+
+    def send_paid(self, sending: Transmission, now: float) -> None:
+        """Send what its peer has paid for or may have without paying; else ask for a proof with a ping, which every
+        client answers (RFC 7252 §4.3), and keep it until then."""
+        peer, size = sending.peer, len(sending.datagram)
+        if peer.verified or self._spendable(peer) >= size:
+            self.datagrams.append((peer.id, sending.datagram))
+            peer.credit -= size
+            return
+        sending.unpaid = True
+        if peer.sent is not None and any(each.owner is _PROBE for each in peer.sent.values()):
+            return
+        ping = encode_empty(CON, self.take_mid(peer))
+        if self._spendable(peer) >= len(ping):
+            self._send_reliably(peer, ping, _PROBE, now, True)
+
+    def _spendable(self, peer: Peer) -> int:
+        """What may go to an unverified peer unasked: its credit without the usual answers that we still owe."""
+        owed = 0
+        inbound = peer.undecided
+        while inbound is not None:
+            owed += self._owed(inbound)
+            inbound = inbound.next
+        return peer.credit - owed
+
+    def _owed(self, inbound: Inbound) -> int:
+        return min(self.limits.amplification * inbound.size, USUAL_ANSWER)
+
+    def room_for_answer(self, inbound: Inbound) -> int:
+        """The largest answer that an unverified peer may get, in bytes: three times its request, or less where other
+        datagrams went there on its account; always enough for a usual one."""
+        room = min(
+            self.limits.amplification * inbound.size, max(0, self._spendable(inbound.peer)) + self._owed(inbound)
+        )
+        return room - 4 if inbound.acked else room
 
     def send_non_confirmable(self, peer: Peer, code: int, token: bytes, options: bytes, payload: bytes) -> int:
         """Send a NON once. Gives its message ID."""
@@ -226,14 +309,15 @@ class MessageLayer:
         if peer.verified:
             affordable = True
         elif sending.once or peer.unproven:
-            affordable = peer.credit >= size
+            affordable = self._spendable(peer) >= size
         else:
-            affordable = sending.budget is None or sending.budget >= size
+            affordable = sending.budget is None or min(sending.budget, peer.credit) >= size
         if affordable:
             peer.credit -= size
             if sending.budget is not None:
                 sending.budget -= size
-            self.retransmissions += 1
+            self.retransmissions += not sending.unpaid
+            sending.unpaid = False
             self.datagrams.append((peer.id, sending.datagram))
         self.timers.arm(sending, now + sending.timeout)
 
@@ -262,8 +346,15 @@ class MessageLayer:
 
     def verify(self, peer: Peer) -> None:
         """The address of ``peer`` is proven: it reacted to something only it could have received."""
+        if peer.verified:
+            return
         peer.verified = True
         peer.unproven = False
+        if peer.sent is not None:
+            for sending in peer.sent.values():
+                if sending.unpaid:
+                    sending.unpaid = False
+                    self.datagrams.append((peer.id, sending.datagram))
 
     # --- time ----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ what remains reaches the outside once, whole, as `events.RequestReceived`.
 """
 
 from collections.abc import Callable
-from hashlib import blake2b
 
 from stellwerk.coap import codes
 from stellwerk.coap.actions import Recall, Respond, SendNotification
@@ -17,6 +16,7 @@ from stellwerk.coap.events import (
     RequestQuestion,
     RequestReceived,
 )
+from stellwerk.coap.freshness import Freshness
 from stellwerk.coap.message import ACK, Message, Options, encode_options, encode_parts
 from stellwerk.coap.options import (
     BLOCK1,
@@ -31,11 +31,10 @@ from stellwerk.coap.options import (
     text_options,
 )
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.reliability import MessageLayer, Transmission
+from stellwerk.coap.reliability import USUAL_ANSWER, MessageLayer, Transmission
 
 _OBSERVERS_PER_PEER = 64
 _NOTIFIED_PER_PEER = 16
-_ECHO_LIFETIME_S = 60.0
 # Header, token and options up to here are worth remembering: they repeat (a Register does not), and cannot fill the
 # memory.
 _SHORT_BYTES = 48
@@ -118,7 +117,7 @@ class Serving:
         self._questions = questions
         self._bodies = bodies
         self._open: dict[int, Inbound] = {}
-        self._echo_key = b""
+        self._freshness = Freshness(layer.entropy)
 
     # --- requests ------------------------------------------------------------------------------------------------
 
@@ -142,7 +141,7 @@ class Serving:
         if message.code > codes.IPATCH:
             self._refuse(inbound, codes.METHOD_NOT_ALLOWED, f"method {codes.dotted(message.code)} is unknown", now)
             return
-        if view.echo is not None and not peer.verified and self._is_fresh_echo(peer, view.echo, now):
+        if view.echo is not None and not peer.verified and self._freshness.is_fresh(peer.id, view.echo, now):
             layer.verify(peer)
         # Blocks before the last one have no effect that an earlier run could have had, so nobody is asked.
         has_effect = not (view.block1 is not None and view.block1.more) and not (
@@ -194,6 +193,7 @@ class Serving:
                 inbound.receipt,
                 inbound.confirmable,
                 message.token,
+                view.echo is not None and self._freshness.is_fresh(peer.id, view.echo, now),
             )
         )
 
@@ -209,6 +209,8 @@ class Serving:
         if inbound is None:
             return
         options = action.options
+        if action.ask_echo:
+            options = sort_options([*options, (ECHO, self._freshness.value(inbound.peer.id, now))])
         if action.location or action.content_format is not None:
             parts = [*options, *text_options(LOCATION_PATH, action.location)]
             if action.content_format is not None:
@@ -259,9 +261,12 @@ class Serving:
         token = message.token
         encoded = encode_options(options) if options else b""
         if not peer.verified:
-            budget = layer.limits.amplification * inbound.size - (4 if inbound.acked else 0)
-            if 5 + len(token) + len(encoded) + len(payload) > budget:
-                code, encoded, payload = self._cut_down(inbound, code, encoded, payload, budget, now)
+            size = 5 + len(token) + len(encoded) + len(payload)
+            # There is always room for a usual answer: nearly all pass without a closer look.
+            if size > USUAL_ANSWER - 4 or size > layer.limits.amplification * inbound.size - 4:
+                budget = layer.room_for_answer(inbound)
+                if size > budget:
+                    code, encoded, payload = self._cut_down(inbound, code, encoded, payload, budget, now)
             peer.credit -= 5 + len(token) + len(encoded) + len(payload)
         if not inbound.confirmable:
             layer.send_non_confirmable(peer, code, token, encoded, payload)
@@ -283,22 +288,11 @@ class Serving:
         room = budget - 4 - len(inbound.message.token)
         if code >= codes.BAD_REQUEST:
             return code, options if len(options) <= room else b"", b""
+        if not self._layer.limits.ask_echo:
+            return codes.UNAUTHORIZED, b"", b""
         # RFC 9175 2.4: ask the peer to repeat its request with our Echo, which proves its address.
-        echo = encode_options(((ECHO, self._echo(inbound.peer, now)),))
+        echo = encode_options(((ECHO, self._freshness.value(inbound.peer.id, now)),))
         return codes.UNAUTHORIZED, echo if len(echo) <= room else b"", b""
-
-    def _echo(self, peer: Peer, now: float) -> bytes:
-        if not self._echo_key:
-            self._echo_key = self._layer.entropy.take(16)
-        return self._echo_at(peer, int(now // _ECHO_LIFETIME_S))
-
-    def _echo_at(self, peer: Peer, slot: int) -> bytes:
-        # Stateless: time and peer under a key that nobody else knows.
-        return blake2b(f"{slot} {peer.id}".encode(), key=self._echo_key, digest_size=8).digest()
-
-    def _is_fresh_echo(self, peer: Peer, echo: bytes, now: float) -> bool:
-        slot = int(now // _ECHO_LIFETIME_S)
-        return bool(self._echo_key) and echo in (self._echo_at(peer, slot), self._echo_at(peer, slot - 1))
 
     # --- the observed side ---------------------------------------------------------------------------------------
 

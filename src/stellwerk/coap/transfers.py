@@ -3,8 +3,9 @@
 from enum import Enum, auto
 
 from stellwerk.coap import codes
+from stellwerk.coap.freshness import RequestTags
 from stellwerk.coap.message import Message
-from stellwerk.coap.options import BLOCK1, BLOCK2, SIZE1, Block, OptionView, encode_block, encode_uint
+from stellwerk.coap.options import BLOCK1, BLOCK2, REQUEST_TAG, SIZE1, Block, OptionView, encode_block, encode_uint
 
 
 class Step(Enum):
@@ -19,15 +20,17 @@ class Step(Enum):
 
 
 class Upload:
-    """A request body on its way, block by block (Block1)."""
+    """A request body on its way, block by block (Block1). ``tags`` gives each attempt a Request-Tag."""
 
-    __slots__ = ("_body", "_exponent", "_offset", "_restarted", "fault")
+    __slots__ = ("_body", "_exponent", "_offset", "_restarted", "_tag", "_tags", "fault")
 
-    def __init__(self, body: bytes, exponent: int) -> None:
+    def __init__(self, body: bytes, exponent: int, tags: RequestTags | None = None) -> None:
         self._body = body
         self._exponent = exponent
         self._offset = 0
         self._restarted = False
+        self._tags = tags
+        self._tag = tags.draw() if tags is not None else b""
         self.fault = ""
 
     def part(self) -> tuple[list[tuple[int, bytes]], bytes]:
@@ -37,6 +40,8 @@ class Upload:
         options = [(BLOCK1, encode_block(self._offset >> self._exponent + 4, more, self._exponent))]
         if self._offset == 0:
             options.append((SIZE1, encode_uint(len(self._body))))
+        if self._tag:
+            options.append((REQUEST_TAG, self._tag))
         return options, self._body[self._offset : self._offset + size]
 
     def take(self, code: int, view: OptionView) -> Step:
@@ -47,12 +52,12 @@ class Upload:
         if code == codes.REQUEST_ENTITY_INCOMPLETE and not self._restarted and self._offset:
             # BLK-5: the receiver lost its state; once, from the beginning.
             self._restarted = True
-            self._offset = 0
+            self._restart()
             return Step.SEND
         if code == codes.REQUEST_ENTITY_TOO_LARGE and block is not None and block.exponent < self._exponent:
             # BLK-6: try smaller before failing. The exponent only shrinks, so this ends.
             self._exponent = block.exponent
-            self._offset = 0
+            self._restart()
             return Step.SEND
         if not codes.is_success(code):
             return Step.DONE
@@ -72,6 +77,11 @@ class Upload:
         else:
             self._offset += size
         return Step.SEND
+
+    def _restart(self) -> None:
+        self._offset = 0
+        if self._tags is not None:
+            self._tag = self._tags.draw()
 
     def _broken(self, fault: str) -> Step:
         self.fault = fault

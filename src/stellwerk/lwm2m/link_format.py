@@ -24,6 +24,9 @@ _CACHED_BODY: Final = 2048
 # "/65534/65534/" and room for leading zeros; longer targets are no objects of ours and stay out of the cache.
 _LONGEST_TARGET: Final = 16
 
+# "65535.65535" and room to see what went wrong with others.
+_LONGEST_VERSION: Final = 16
+
 
 class LinkFormatError(PeerError):
     """A body is not a list of links, or not one of LwM2M objects; ``position`` is the offset in characters."""
@@ -49,7 +52,8 @@ class Link(NamedTuple):
 
 
 class ListedObject(NamedTuple):
-    """An object that a device has: its version as stated, None where it states none, and its instances in order."""
+    """An object that a device has: its version as stated, be it one or not, None where it states none, and its
+    instances in order."""
 
     version: str | None = None
     instances: tuple[int, ...] = ()
@@ -148,7 +152,7 @@ def encode_links(links: Iterable[Link]) -> bytes:
 
 def decode_object_list(body: bytes) -> ObjectList:
     """The object list in ``body``. Links to anything but objects and instances are ignored, as are objects that
-    must not be listed; a version that is none counts as not stated. Raises `LinkFormatError`."""
+    must not be listed. Raises `LinkFormatError`."""
     return _decode_cached(body) if len(body) <= _CACHED_BODY else _decode(body)
 
 
@@ -212,19 +216,25 @@ def _read_root(links: list[Link]) -> tuple[str, tuple[int, ...] | None]:
 
 
 def _read_versions(links: list[Link], root: str) -> dict[int, str]:
-    """R-10: the object's own link says the version; one on an instance counts only where that does not."""
+    """R-10: the object's own link says the version; one on an instance counts only where that does not, and what is no
+    version only where nothing else was said."""
     versions: dict[int, str] = {}
+    malformed: dict[int, str] = {}
     for link in links:
         version = link.get("ver")
-        if version is None or not _VERSION.fullmatch(version) or not link.target.startswith(root):
+        if not version or not link.target.startswith(root):
             continue
         target = link.target[len(root) :]
         if len(target) > _LONGEST_TARGET:
             continue
         ids = _object_path(target)
-        if ids is not None and (len(ids) == 1 or ids[0] not in versions):
+        if ids is None:
+            continue
+        if not _VERSION.fullmatch(version):
+            malformed.setdefault(ids[0], version[:_LONGEST_VERSION])
+        elif len(ids) == 1 or ids[0] not in versions:
             versions[ids[0]] = version
-    return versions
+    return malformed | versions if malformed else versions
 
 
 _decode_cached = lru_cache(maxsize=1024)(_decode)

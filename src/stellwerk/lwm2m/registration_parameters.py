@@ -19,11 +19,31 @@ MAX_ENDPOINT_NAME: Final = 255
 VERSIONS: Final = ("1.0", "1.1", "1.2")
 """The enabler versions we speak, as the parameter ``lwm2m`` names them."""
 
-_BINDINGS_1_0: Final = frozenset(("U", "UQ", "S", "SQ", "US", "UQS"))
-_TRANSPORTS: Final = {"1.1": frozenset("UTSN"), "1.2": frozenset("UTSNMH")}
+MAX_EXTRA: Final = 32
+"""Parameters we do not know that are kept of one device."""
+
+_BINDINGS_1_0: Final = ("U", "UQ", "S", "SQ", "US", "UQS")
+_TRANSPORTS: Final = {"1.1": "UTSN", "1.2": "UTSNMH"}
+_WITHOUT_PROFILES: Final = ("1.0", "1.1")
+_MAX_PROFILE_IDS: Final = 16
+_MAX_PROFILE_ID: Final = 128
 _MSISDN = re.compile(r"\+?([0-9]{1,20})")
 _NUMBER = re.compile(r"[0-9]{1,10}")
+_PROFILE_ID = re.compile(rf"[!#-+\--\[\]-~]{{1,{_MAX_PROFILE_ID}}}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerances:
+    """What is taken from devices although the standard forbids it."""
+
+    missing_version: bool = False
+    """A Register without ``lwm2m`` is one of 1.0 (R-4)."""
+    queue_in_binding: bool = True
+    """``b=UQ`` means queue mode from 1.1 on, too (BIN-1)."""
+
+
+DEFAULT_TOLERANCES: Final = Tolerances()
 
 
 class ParameterError(PeerError):
@@ -63,7 +83,7 @@ class VersionUnsupported(ParameterError):
 
     def __init__(self, version: str | None) -> None:
         self.version = version
-        super().__init__("lwm2m", f"version {(version or '')[:20]!r} is not supported")
+        super().__init__("lwm2m", f"version {(version or '')[:20]!r} is not supported, only {', '.join(VERSIONS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +91,9 @@ class RegistrationParameters:
     """What a Register says in its query.
 
     ``endpoint_name`` None: the security identity has to give it. ``lifetime_s`` None: not stated, 0: infinite.
-    ``binding``: the transports' letters without ``Q``. ``sms``: the number's digits. ``profile_ids``: as sent.
-    ``extra``: parameters we do not know, in their order, value None where they have none.
+    ``binding``: the transports' letters without ``Q``. ``sms``: the number's digits. ``profile_ids``: each once, in
+    order; before 1.2 there are none, and ``pid`` is a parameter like any that we do not know. ``extra``: those, the
+    first `MAX_EXTRA` in their order, value None where they have none.
     """
 
     endpoint_name: str | None
@@ -128,10 +149,9 @@ def decode_registration(
     if "Q" in given:
         queue_mode = _flag(given.pop("Q"))
     sms = _msisdn(given.pop("sms")) if "sms" in given else None
-    profile_ids = _profile_ids(given.pop("pid")) if "pid" in given else ()
-    return RegistrationParameters(
-        endpoint_name, version, lifetime_s, binding, queue_mode, sms, profile_ids, tuple(given.items())
-    )
+    profile_ids = _profile_ids(given, version) if "pid" in given else ()
+    extra = tuple(given.items())[:MAX_EXTRA]
+    return RegistrationParameters(endpoint_name, version, lifetime_s, binding, queue_mode, sms, profile_ids, extra)
 
 
 def decode_update(query: tuple[str, ...], version: str = "1.2", *, lenient_queue: bool = True) -> UpdateParameters:
@@ -152,11 +172,24 @@ def decode_update(query: tuple[str, ...], version: str = "1.2", *, lenient_queue
     if "Q" in given:
         queue_mode = _flag(given.pop("Q"))
     sms = _msisdn(given.pop("sms")) if "sms" in given else None
-    profile_ids = _profile_ids(given.pop("pid")) if "pid" in given else ()
-    return UpdateParameters(lifetime_s, binding, queue_mode, sms, profile_ids, tuple(given.items()))
+    profile_ids = _profile_ids(given, version) if "pid" in given else ()
+    extra = tuple(given.items())[:MAX_EXTRA]
+    return UpdateParameters(lifetime_s, binding, queue_mode, sms, profile_ids, extra)
 
 
 _NOTHING: Final = UpdateParameters()
+
+
+def merge_extra(
+    kept: tuple[tuple[str, str], ...], sent: tuple[tuple[str, str | None], ...]
+) -> tuple[tuple[str, str], ...]:
+    """The unknown parameters of a device after an Update with ``sent``: later values replace earlier ones, and those
+    beyond `MAX_EXTRA` are overlooked."""
+    if not sent:
+        return kept
+    merged = dict(kept)
+    merged.update((name, value or "") for name, value in sent)
+    return tuple(merged.items())[:MAX_EXTRA]
 
 
 def check_endpoint_name(name: str | None) -> str:
@@ -214,9 +247,13 @@ def _binding(text: str | None, version: str, lenient_queue: bool) -> tuple[str, 
             return text.replace("Q", ""), "Q" in text
     elif text:
         letters = text.replace("Q", "", 1) if lenient_queue else text
-        if letters and len(set(letters)) == len(letters) and _TRANSPORTS[version].issuperset(letters):
+        if letters and len(set(letters)) == len(letters) and set(_TRANSPORTS[version]).issuperset(letters):
             return letters, len(letters) < len(text)
-    raise InvalidParameter("b", text, f"is no binding of LwM2M {version}")
+    if version == "1.0":
+        right = f"one of {', '.join(_BINDINGS_1_0)}"
+    else:
+        right = f"letters of {_TRANSPORTS[version]}, each once" + ("" if lenient_queue else "; queue mode is Q")
+    raise InvalidParameter("b", text, f"{(text or '')[:20]!r} is no binding of LwM2M {version}: {right}")
 
 
 def _flag(text: str | None) -> bool:
@@ -232,8 +269,11 @@ def _msisdn(text: str | None) -> str:
     return match[1]
 
 
-def _profile_ids(text: str | None) -> tuple[str, ...]:
-    ids = tuple(each.strip() for each in (text or "").strip('"').split(","))
-    if not all(ids):
-        raise InvalidParameter("pid", text, "is no list of profile identifiers")
-    return ids
+def _profile_ids(given: dict[str, str | None], version: str) -> tuple[str, ...]:
+    if version in _WITHOUT_PROFILES:
+        return ()
+    text = given.pop("pid") or ""
+    ids = dict.fromkeys(each.strip() for each in text.strip('"').split(","))
+    if len(ids) > _MAX_PROFILE_IDS or not all(map(_PROFILE_ID.fullmatch, ids)):
+        raise InvalidParameter("pid", text, f"is no list of 1 to {_MAX_PROFILE_IDS} profile IDs like 6:27354b9a")
+    return tuple(ids)

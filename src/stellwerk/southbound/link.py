@@ -253,7 +253,7 @@ class Link:
             else:
                 self._submit(_respond(exchange, acknowledgement))
 
-        self._uplinks.receive(uplink, event.peer, event.receipt, at, answer)
+        self._uplinks.receive(uplink, event.peer, event.receipt, at, answer, event.fresh)
 
     def _notification(self, event: events.NotificationReceived, at: Instant) -> None:
         if self._brake.level and self._brake.holds_notification(event.confirmable):
@@ -377,7 +377,13 @@ def _respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond
         location = ("rd", acknowledgement.location) if acknowledgement.location else ()
         return actions.Respond(exchange, coap_code(status), location)
     options = ((MAX_AGE, encode_uint(acknowledgement.max_age_s)),) if acknowledgement.max_age_s else ()
-    return actions.Respond(exchange, coap_code(status), options=options, payload=acknowledgement.detail.encode())
+    return actions.Respond(
+        exchange,
+        coap_code(status),
+        options=options,
+        payload=acknowledgement.detail.encode(),
+        ask_echo=acknowledgement.prove,
+    )
 
 
 def _log_failure(error: Exception | None) -> None:

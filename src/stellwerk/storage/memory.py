@@ -3,12 +3,13 @@ tests as the databases."""
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, assert_never
 
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
+    OBJECT_LISTS_KEPT,
     AlreadyExists,
     Change,
     ChangeCommand,
@@ -97,6 +98,7 @@ class MemoryStore(MemoryModels):
         self._last_command_id = 0
         self._outgoing: dict[tuple[DeviceId, str], MessageRecord] = {}
         self._sent: dict[int, tuple[DeviceId, MessageRecord]] = {}
+        self._object_lists: dict[DeviceId, dict[str, bytes]] = {}
         self._containers: dict[tuple[DeviceId, str], tuple[int, int]] = {}
         """State tag and time of the last change."""
         self._journal: list[JournalEntry] = []
@@ -288,6 +290,7 @@ class MemoryStore(MemoryModels):
         self._credentials.pop(device_id, None)
         self._registrations.pop(device_id, None)
         self._updates.pop(device_id, None)
+        self._object_lists.pop(device_id, None)
         tables: tuple[dict[Any, Any], ...] = (self._observations, self._outgoing, self._containers)
         for table in tables:
             for key in [key for key in table if key[0] == device_id]:
@@ -317,6 +320,16 @@ class MemoryStore(MemoryModels):
         found = [each for each in self._direct() if each.peer == peer]
         newest = max(found, key=lambda each: (each.registered_ms, each.device_id), default=None)
         return None if newest is None else self._fresh(newest)
+
+    async def object_lists_of(self, device_id: DeviceId) -> Mapping[str, bytes]:
+        return dict(self._object_lists.get(device_id, {}))
+
+    async def put_object_list(self, device_id: DeviceId, profile_id: str, body: bytes, now_ms: int) -> None:
+        lists = self._object_lists.setdefault(device_id, {})
+        lists.pop(profile_id, None)
+        lists[profile_id] = body
+        if len(lists) > OBJECT_LISTS_KEPT:
+            del lists[next(iter(lists))]
 
     async def registrations_due(self, before_ms: int, limit: int) -> Sequence[tuple[Registration, int]]:
         found = sorted((each for each in self._registrations.values() if each[1] < before_ms), key=lambda each: each[1])

@@ -114,3 +114,98 @@ def test_a_commit_whose_waiter_is_gone_tells_nobody_and_breaks_nothing() -> None
         store.commits[0].done(None)
 
     asyncio.run(main())
+
+
+def test_started_work_that_waits_for_nothing_is_done_at_once_without_a_task() -> None:
+    async def main() -> None:
+        tasks, done = Tasks(), []
+
+        async def work() -> None:
+            done.append(1)
+
+        assert tasks.start("register", work())
+        assert (done, len(tasks)) == ([1], 0)
+
+    asyncio.run(main())
+
+
+def test_started_work_that_waits_goes_on_as_a_task_with_its_name() -> None:
+    async def main() -> None:
+        tasks, found = Tasks(), []
+        first: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def work() -> None:
+            found.append(await first)
+            await asyncio.sleep(0)
+            task = asyncio.current_task()
+            assert task is not None
+            found.append(task.get_name())
+            async with asyncio.timeout(5):
+                await asyncio.sleep(0)
+            try:
+                await broken
+            except ValueError as error:
+                found.append(str(error))
+
+        broken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        assert tasks.start("register", work())
+        assert (found, len(tasks)) == ([], 1)
+        first.set_result(7)
+        broken.set_exception(ValueError("no"))
+        await _end(tasks)
+        assert found == [7, "register", "no"]
+
+    asyncio.run(main())
+
+
+def test_started_work_is_cancelled_where_it_waits_and_may_clean_up() -> None:
+    async def main() -> None:
+        tasks, found = Tasks(), []
+
+        async def work() -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                found.append("cancelled")
+                await asyncio.sleep(0)
+                found.append("clean")
+                raise
+
+        assert tasks.start("register", work())
+        await asyncio.sleep(0)
+        await tasks.close()
+        assert found == ["cancelled", "clean"]
+
+    asyncio.run(main())
+
+
+def test_started_work_that_fails_is_logged_whether_it_waited_or_not() -> None:
+    async def main() -> None:
+        tasks = Tasks(limit=1)
+
+        async def fail(later: bool) -> None:
+            if later:
+                await asyncio.sleep(0)
+            raise ValueError("unexpected")
+
+        with capture_logs() as logs:
+            assert tasks.start("at once", fail(False))
+            assert tasks.start("later", fail(True))
+            refused = fail(False)
+            assert not tasks.start("refused", refused)
+            await _end(tasks)
+        assert [(each["event"], each["task"]) for each in logs] == [
+            ("task.failed", "at once"),
+            ("task.failed", "later"),
+        ]
+        with pytest.raises(RuntimeError, match="already"):
+            await refused
+
+    asyncio.run(main())
+
+
+async def _end(tasks: Tasks) -> None:
+    """Let all of them run to their end."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(tasks) == 0

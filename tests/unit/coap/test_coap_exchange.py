@@ -5,7 +5,7 @@ from coap_wire import DEVICE, MOVED, Bench, ack, con, non, rst
 
 from stellwerk.coap import actions, codes, events
 from stellwerk.coap.message import ACK, CON, RST, encode_message
-from stellwerk.coap.options import BLOCK1, BLOCK2, ECHO, ETAG, SIZE1, encode_block, read_options
+from stellwerk.coap.options import BLOCK1, BLOCK2, ECHO, ETAG, REQUEST_TAG, SIZE1, encode_block, read_options
 from stellwerk.coap.parameters import Limits, Parameters
 
 
@@ -201,13 +201,86 @@ def test_a_forgotten_peer_ends_all_its_requests():
     assert (bench.sent(), bench.events()) == ([], [])
 
 
-def test_to_an_address_that_never_sent_anything_nothing_is_repeated():
+def test_to_an_address_whose_bytes_are_forgotten_no_more_goes_than_the_shortest_register_pays_for():
     bench = Bench()
     bench.submit(request(once=True))
-    assert len(bench.sent()) == 1
+    first = one(bench)
     bench.after(100)
-    assert bench.sent() == []
+    assert sum(len(encode_message(each)) for each in (first, *bench.sent())) <= 40
     assert bench.event(events.RequestFailed).reason == "timeout"
+
+
+@pytest.mark.spec("Design 7", "RFC 9175 2.6")
+@pytest.mark.parametrize("reaction", [rst, lambda mid: ack(0, mid)])
+def test_a_request_that_an_unproven_address_has_not_paid_for_waits_for_the_answer_to_a_ping(reaction):
+    bench = Bench()
+    bench.submit(request(once=True, payload=bytes(500)))
+    ping = one(bench)
+    assert (ping.type, ping.code, ping.token) == (CON, codes.EMPTY, b"")
+    bench.after(3.5)
+    assert all(each == ping for each in bench.sent())
+    bench.feed(reaction(ping.mid))
+    held = one(bench)
+    assert held.payload == bytes(500)
+    bench.after(8)
+    assert held in bench.sent()
+    bench.feed(ack(codes.CHANGED, held.mid, b"tokn"))
+    assert bench.event(events.ResponseReceived).code == codes.CHANGED
+
+
+def test_a_ping_that_nobody_answers_leaves_the_request_to_its_own_time():
+    bench = Bench()
+    bench.submit(request(once=True, payload=bytes(500)))
+    bench.after(100)
+    assert {each.code for each in bench.sent()} == {codes.EMPTY}
+    assert bench.event(events.RequestFailed).reason == "timeout"
+    assert bench.engine._layer.peers.find(DEVICE).sent is None
+
+
+@pytest.mark.spec("Design 7")
+def test_a_request_does_not_follow_a_forged_move_beyond_what_the_forgery_paid():
+    bench = Bench()
+    bench.feed(con(codes.POST, 1, path=("rd",), payload=bytes(500)))
+    bench.submit(actions.Respond(bench.event(events.RequestReceived).exchange, codes.CREATED, ("rd", "k7x")))
+    bench.submit(request(code=codes.PUT, payload=bytes(900)))
+    bench.sent()
+    forged = con(codes.POST, 2, path=("rd", "k7x"))
+    bench.feed(forged, peer=MOVED)
+    bench.submit(actions.Respond(bench.event(events.RequestReceived).exchange, codes.CHANGED))
+    bench.submit(actions.MovePeer(DEVICE, MOVED))
+    bench.after(100)
+    sent = [encode_message(message) for peer, message in bench.sent_to() if peer == MOVED]
+    assert sum(map(len, sent)) <= 3 * len(encode_message(forged))
+
+
+# --- Request-Tag -------------------------------------------------------------------------------------------------
+
+
+def tags(messages):
+    return [value for message in messages for number, value in message.options if number == REQUEST_TAG]
+
+
+@pytest.mark.spec("RFC 9175 3.3", "LwM2M-contract 1.7")
+def test_every_body_in_blocks_and_every_attempt_has_a_request_tag_of_its_own():
+    bench = Bench(parameters=Parameters(block_size=16, request_tag=True))
+    bench.submit(request(1, b"aaaa", code=codes.PUT, payload=bytes(40)))
+    first = one(bench)
+    bench.feed(ack(codes.CONTINUE, first.mid, b"aaaa", options=((BLOCK1, encode_block(0, True, 0)),)))
+    second = one(bench)
+    assert tags([first]) == tags([second]) != []
+    bench.feed(ack(codes.REQUEST_ENTITY_INCOMPLETE, second.mid, b"aaaa"))
+    again = one(bench)
+    assert again.payload == first.payload
+    bench.feed(ack(codes.NOT_FOUND, again.mid, b"aaaa"))
+    bench.submit(request(2, b"bbbb", code=codes.PUT, payload=bytes(40)))
+    assert len({*tags([first, again]), *tags([one(bench)])}) == 3
+
+
+@pytest.mark.spec("RFC 9175 3.3")
+def test_without_security_no_request_tag_is_sent():
+    bench = Bench(parameters=Parameters(block_size=16))
+    bench.submit(request(1, b"aaaa", code=codes.PUT, payload=bytes(40)))
+    assert tags([one(bench)]) == []
 
 
 @pytest.mark.parametrize("size", [0, 4, 10, 40, 400])
@@ -252,17 +325,18 @@ def test_requests_follow_a_device_as_the_same_messages():
     bench.submit(request(1, b"aaaa"), request(2, b"bbbb"))
     first = one(bench)
     bench.feed(con(codes.POST, 5, path=("rd", "1")), peer=MOVED)
+    bench.submit(actions.Respond(bench.event(events.RequestReceived).exchange, codes.CHANGED))
     bench.submit(actions.MovePeer(DEVICE, MOVED))
-    assert bench.sent_to() == [(MOVED, first)]
+    answer, (peer, moved) = bench.sent_to()
+    assert (answer[1].code, peer, moved) == (codes.CHANGED, MOVED, first)
     # Unproven until it answers: repeated only as far as its own bytes pay for it.
     bench.after(40)
     later = bench.sent()
-    assert later[0] == ack(0, 5)
-    assert later[1:] == [first] * len(later[1:])
-    spent = sum(len(encode_message(each)) for each in [first, *later])
+    assert later == [first] * len(later)
+    spent = sum(len(encode_message(each)) for each in [answer[1], first, *later])
     assert spent <= 3 * len(encode_message(con(codes.POST, 5, path=("rd", "1"))))
     bench.feed(ack(codes.CONTENT, first.mid, b"aaaa"), peer=MOVED)
-    assert [type(event) for event in bench.events()] == [events.RequestReceived, events.ResponseReceived]
+    bench.event(events.ResponseReceived)
     ((peer, second),) = bench.sent_to()
     assert (peer, second.token, second.mid) == (MOVED, b"bbbb", (first.mid + 1) & 0xFFFF)
     bench.after(3)

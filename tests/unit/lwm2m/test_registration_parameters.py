@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stellwerk.lwm2m.registration_parameters import (
+    MAX_EXTRA,
     DuplicateParameter,
     InvalidParameter,
     MissingParameter,
@@ -15,6 +16,7 @@ from stellwerk.lwm2m.registration_parameters import (
     check_endpoint_name,
     decode_registration,
     decode_update,
+    merge_extra,
 )
 
 
@@ -24,8 +26,8 @@ def register(*query: str, version: str = "1.1") -> RegistrationParameters:
 
 @pytest.mark.spec("R-3", "R-4")
 def test_a_registration_says_who_for_how_long_and_over_what() -> None:
-    query = ("b=UN", "lt=300", "Q", "ep=urn:imei:1", "sms=491234", "lwm2m=1.1", "pid=6:27354b9a")
-    wanted = RegistrationParameters("urn:imei:1", "1.1", 300, "UN", True, "491234", ("6:27354b9a",))
+    query = ("b=UN", "lt=300", "Q", "ep=urn:imei:1", "sms=491234", "lwm2m=1.2", "pid=6:27354b9a")
+    wanted = RegistrationParameters("urn:imei:1", "1.2", 300, "UN", True, "491234", ("6:27354b9a",))
     assert decode_registration(query) == wanted
     assert decode_registration(tuple(reversed(query))) == wanted
 
@@ -170,10 +172,21 @@ def test_the_number_for_sms_has_no_plus() -> None:
             register(query)
 
 
-def test_profile_ids_are_kept_as_sent() -> None:
-    assert register('pid="6:27354b9a, oma:x"').profile_ids == ("6:27354b9a", "oma:x")
-    with pytest.raises(InvalidParameter):
-        register("pid=")
+@pytest.mark.spec("LwM2M-contract 4")
+def test_profile_ids_are_a_list_of_1_2_each_once() -> None:
+    assert register('pid="6:27354b9a, oma:x,6:27354b9a"', version="1.2").profile_ids == ("6:27354b9a", "oma:x")
+    assert register("pid=oma:x").extra == (("pid", "oma:x"),)
+    for query in ("pid=", "pid", "pid=a,,b", "pid=ä", "pid=" + "x" * 129, "pid=" + ",".join(map(str, range(17)))):
+        with pytest.raises(InvalidParameter):
+            register(query, version="1.2")
+
+
+@pytest.mark.spec("R-3")
+def test_unknown_parameters_are_merged_and_bounded() -> None:
+    assert merge_extra((("a", "1"), ("b", "2")), (("b", None), ("c", "3"))) == (("a", "1"), ("b", ""), ("c", "3"))
+    many = tuple((str(each), "") for each in range(100))
+    assert len(merge_extra(many[:20], many)) == MAX_EXTRA
+    assert len(register(*(f"x{each}" for each in range(100))).extra) == MAX_EXTRA
 
 
 @pytest.mark.spec("LwM2M-contract 9")

@@ -35,7 +35,7 @@ class Uses:
         self.fails = False
         self.recalls = True
 
-    def receive(self, uplink: Any, peer: PeerId, receipt: bytes, at: Instant, answer: Any) -> None:
+    def receive(self, uplink: Any, peer: PeerId, receipt: bytes, at: Instant, answer: Any, fresh: bool = False) -> None:
         if self.fails:
             raise RuntimeError("a mistake of ours")
         answer(self.acknowledgement)

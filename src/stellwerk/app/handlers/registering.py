@@ -11,6 +11,7 @@ from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
 from stellwerk.app.model_warnings import ModelWarnings
+from stellwerk.app.object_lists import ObjectLists
 from stellwerk.app.ports import (
     Acknowledgement,
     AlreadyExists,
@@ -32,10 +33,14 @@ from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import DEFAULT_LIFETIME_S, Registration
 from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
 from stellwerk.lwm2m.operations import Register
+from stellwerk.lwm2m.profile_ids import UnknownProfile
 from stellwerk.lwm2m.registration_parameters import (
+    DEFAULT_TOLERANCES,
     RegistrationParameters,
+    Tolerances,
     VersionUnsupported,
     decode_registration,
+    merge_extra,
 )
 from stellwerk.lwm2m.schema.library import DeviceTypes, Library
 from stellwerk.lwm2m.status import Status
@@ -44,6 +49,14 @@ log = structlog.get_logger(__name__)
 
 Answer = Callable[[Acknowledgement], None]
 _LINK_FORMATS = (None, 40)
+_WITHOUT_PROFILES = ("1.0", "1.1")
+UNPROVEN = "the registration is at another address; repeat the request with the Echo"
+_MANDATORY = (
+    (1, "object 1 (Server) is not listed, which every device has"),
+    (3, "object 3 (Device) is not listed, which every device has"),
+)
+_NOTED = 10_000
+_NOTED_EVERY_S = 60.0
 
 
 class RegisterListener(Protocol):
@@ -52,7 +65,9 @@ class RegisterListener(Protocol):
 
 
 class Registering:
-    """``auto_provision``: endpoint patterns that may register over NoSec without being provisioned, into ``tenant``."""
+    """``auto_provision``: endpoint patterns that may register over NoSec without being provisioned, into ``tenant``.
+    ``tolerances``: what is taken although a standard forbids it. ``prove_moves``: a registration without security is
+    replaced from another address only by whoever shows that it receives there (decision 0011)."""
 
     def __init__(
         self,
@@ -69,6 +84,8 @@ class Registering:
         grace_s: float,
         auto_provision: tuple[str, ...],
         tenant_id: TenantId,
+        tolerances: Tolerances = DEFAULT_TOLERANCES,
+        prove_moves: bool = False,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -83,26 +100,37 @@ class Registering:
         self._auto_provision = auto_provision
         self._tenant_id = tenant_id
         self.model_warnings = ModelWarnings()
+        self.tolerances = tolerances
+        self.prove_moves = prove_moves
+        self.lists = ObjectLists(store, clock)
+        self._noted: dict[DeviceId, float] = {}
+        """When a refused Register last left a line in a device's log."""
 
     def types_of(self, objects: ObjectList, version: str, tenant: str) -> DeviceTypes:
         """What ``objects`` are made of for a client of LwM2M ``version`` that belongs to ``tenant``."""
         versions = {each: listed.version for each, listed in objects.objects.items()}
         return self._library.for_device(version, versions, tenant)
 
-    async def register(self, uplink: Register, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
-        """Decide on a Register; answers 2.01 with the location, or 4.00, 4.03, 4.12, 5.03."""
+    async def register(
+        self, uplink: Register, peer: PeerId, receipt: bytes, at: Instant, answer: Answer, fresh: bool = False
+    ) -> None:
+        """Decide on a Register; answers 2.01 with the location, or 4.00, 4.01, 4.03, 4.09, 4.12, 5.03. ``fresh``: who
+        sent it receives at ``peer``."""
         try:
-            parameters = decode_registration(uplink.query)
-            if uplink.content_format not in _LINK_FORMATS:
-                raise NotLinkFormat(uplink.content_format)
+            parameters = decode_registration(
+                uplink.query,
+                lenient_version=self.tolerances.missing_version,
+                lenient_queue=self.tolerances.queue_in_binding,
+            )
+            check_link_format(uplink.content_format)
         except VersionUnsupported as error:
             self._refuse("version", peer, Status.PRECONDITION_FAILED, str(error), answer)
-            return
-        except NotLinkFormat as error:
-            self._refuse("format", peer, Status.BAD_REQUEST, str(error), answer)
+            await self._note_for_named(uplink, peer, str(error), at)
             return
         except PeerError as error:
-            self._refuse("parameters", peer, Status.BAD_REQUEST, str(error), answer)
+            reason = "format" if isinstance(error, NotLinkFormat) else "parameters"
+            self._refuse(reason, peer, Status.BAD_REQUEST, str(error), answer)
+            await self._note_for_named(uplink, peer, str(error), at)
             return
         if parameters.endpoint_name is None:
             text = "ep is missing and no secure identity stands in for it"
@@ -121,19 +149,40 @@ class Registering:
         if record is not None and record.security != "nosec":
             text = f"device {record.name!r} has credentials and must use them"
             self._refuse("has-credentials", peer, Status.FORBIDDEN, text, answer)
+            self._note(record, peer, text, at)
             return
+        if self.prove_moves and not fresh and record is not None:
+            known = await self._registry.load_of(record.device_id)
+            if known is not None and known.registration.peer != peer and may_be_forged(peer):
+                self._refuse("unproven-move", peer, Status.UNAUTHORIZED, UNPROVEN, answer, prove=True)
+                return
+        body, taught = uplink.body, None
         try:
-            objects = decode_object_list(uplink.body)
+            if parameters.profile_ids:
+                device_id = None if record is None else record.device_id
+                body, taught = await self.lists.complete(
+                    parameters.endpoint_name, device_id, parameters.profile_ids, body
+                )
+            objects = decode_object_list(body)
+            if not objects.objects and parameters.version not in _WITHOUT_PROFILES:
+                raise UnknownProfile(parameters.profile_ids)
+        except UnknownProfile as error:
+            self._refuse("profile", peer, Status.CONFLICT, str(error), answer)
+            self._note(record, peer, str(error), at)
+            return
         except PeerError as error:
             self._refuse("objects", peer, Status.BAD_REQUEST, str(error), answer)
+            self._note(record, peer, str(error), at)
             return
         record = record or await self._provision(parameters.endpoint_name, at)
         if record is None or isinstance(record, EndDeviceRecord):
             self._refuse("name-taken", peer, Status.FORBIDDEN, "the name is another device's", answer)
             return
         types = self.types_of(objects, parameters.version, record.tenant)
-        registration = self._registration(parameters, record, peer, uplink.body, objects, types)
+        registration = self._registration(parameters, record, peer, body, objects, types, fresh)
         self._commit(registration, record, uplink, receipt, at, answer)
+        if parameters.profile_ids:
+            await self.lists.learn(parameters.endpoint_name, record.device_id, taught, body)
 
     def _commit(
         self,
@@ -153,14 +202,14 @@ class Registering:
                 receipt,
                 Status.CREATED,
                 content_format=40,
-                payload=uplink.body,
+                payload=registration.body,
                 labels=record.uplink_labels,
                 location=registration.location,
                 method=registration.endpoint_name,
                 detail=f"{detail} from {registration.peer}",
             )
         ]
-        warnings = registration.types.warnings
+        warnings = warnings_of(registration)
         rows += self.model_warnings.lines(record.device_id, warnings, at)
 
         def done(error: Exception | None) -> None:
@@ -196,6 +245,7 @@ class Registering:
         body: bytes,
         objects: ObjectList,
         types: DeviceTypes,
+        proven: bool,
     ) -> Registration:
         now_ms = self._clock.lifetime_ms()
         endpoint_name = parameters.endpoint_name
@@ -216,8 +266,8 @@ class Registering:
             registered_ms=now_ms,
             updated_ms=now_ms,
             sms=parameters.sms or "",
-            extra=tuple((name, value or "") for name, value in parameters.extra),
-            proven=False,
+            extra=merge_extra((), parameters.extra) if parameters.extra else (),
+            proven=proven,
         )
 
     async def _provision(self, endpoint_name: str, at: Instant) -> DeviceRecord | None:
@@ -227,14 +277,65 @@ class Registering:
         except AlreadyExists:
             return await self._store.device_by_endpoint(endpoint_name)
 
-    def _refuse(self, reason: str, peer: PeerId, status: Status, detail: str, answer: Answer) -> None:
+    def _refuse(
+        self, reason: str, peer: PeerId, status: Status, detail: str, answer: Answer, *, prove: bool = False
+    ) -> None:
         self._meters.registers_refused[reason] += 1
         log.info("register.refused", peer=str(peer), status=int(status), reason=reason, detail=detail)
-        answer(Acknowledgement(status, detail=detail))
+        answer(Acknowledgement(status, detail=detail, prove=prove))
+
+    async def _note_for_named(self, uplink: Register, peer: PeerId, detail: str, at: Instant) -> None:
+        """`_note` for whom the query names, as far as it can be read."""
+        name = next((each[3:] for each in uplink.query if each.startswith("ep=")), "")
+        try:
+            record = await self._store.device_by_endpoint(name) if name else None
+        except Exception as error:
+            # It has its answer already.
+            _log_failure(error)
+            return
+        self._note(record, peer, detail, at)
+
+    def _note(self, record: DeviceRecord | None, peer: PeerId, detail: str, at: Instant) -> None:
+        """A line in the device's log that its Register was refused. Anybody may send bad ones in its name, so it is at
+        most one in `_NOTED_EVERY_S`."""
+        if record is None or at.now - self._noted.get(record.device_id, float("-inf")) < _NOTED_EVERY_S:
+            return
+        self._noted.pop(record.device_id, None)
+        self._noted[record.device_id] = at.now
+        if len(self._noted) > _NOTED:
+            del self._noted[next(iter(self._noted))]
+        row = JournalEntry(
+            Kind.LOG, record.device_id, at.wall_ms, reason="register-refused", detail=f"{detail}, from {peer}"
+        )
+        self._store.submit(Commit((row,), (), _log_failure))
+
+
+def _log_failure(error: Exception | None) -> None:
+    if error is not None:
+        log_not_stored(log, "device_log.lost", error)
+
+
+def check_link_format(content_format: int | None) -> None:
+    """Raises `NotLinkFormat` for a body that says it is something else; nothing said means link-format (R-13)."""
+    if content_format not in _LINK_FORMATS:
+        raise NotLinkFormat(content_format)
+
+
+def may_be_forged(peer: PeerId) -> bool:
+    """Whether anybody can write this address on a datagram: UDP without security. A connection or a session proves."""
+    return peer.transport == "udp"
+
+
+def warnings_of(registration: Registration) -> tuple[str, ...]:
+    """What a person should know of the object list: what every device has to have but this one does not list (R-12),
+    and where models fell back."""
+    listed = registration.objects.objects
+    missing = tuple(text for object_id, text in _MANDATORY if object_id not in listed)
+    return missing + registration.types.warnings
 
 
 class NotLinkFormat(PeerError):
-    """The body of a Register is in ``content_format``; it must be link-format (40)."""
+    """The body of a Register or Update is in ``content_format``; it must be link-format (40)."""
 
     def __init__(self, content_format: int | None) -> None:
         self.content_format = content_format

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
@@ -235,6 +235,14 @@ class SqliteStore(SqliteModels):
         query = f"SELECT {rows.STORED_REGISTRATION} FROM registration WHERE deadline_ms<? ORDER BY deadline_ms LIMIT ?"
         found = ((self._registration_from(row), row[-1]) for row in self._rows(query, before_ms, limit))
         return [(registration, deadline_ms) for registration, deadline_ms in found if registration is not None]
+
+    async def object_lists_of(self, device_id: DeviceId) -> Mapping[str, bytes]:
+        query = "SELECT profile_id, body FROM object_list WHERE profile_id>=? AND profile_id<?"
+        prefix, end = tasks.object_list_range(device_id)
+        return {profile_id.removeprefix(prefix): bytes(body) for profile_id, body in self._rows(query, prefix, end)}
+
+    async def put_object_list(self, device_id: DeviceId, profile_id: str, body: bytes, now_ms: int) -> None:
+        await self._task(tasks.put_object_list, device_id, profile_id, body, now_ms)
 
     async def observations_of(self, device_id: DeviceId) -> Sequence[WantedObservation]:
         query = f"SELECT {rows.OBSERVATION} FROM observation WHERE device_id=? ORDER BY created_ms, path"

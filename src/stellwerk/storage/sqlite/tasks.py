@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from stellwerk.app.operation_record import encode_operation
 from stellwerk.app.ports import (
+    OBJECT_LISTS_KEPT,
     AlreadyExists,
     ContainerFull,
     DeviceChange,
@@ -133,8 +134,33 @@ def remove_device(connection: sqlite3.Connection, device_id: DeviceId, last_seq:
         return False
     tenant_id, key = gone[0]
     remove_below(connection, tenant_id, rows.to_json([key]))
+    connection.execute("DELETE FROM object_list WHERE profile_id>=? AND profile_id<?", object_list_range(device_id))
     connection.execute("INSERT INTO removed_device(device_id,seq) VALUES (?,?)", (device_id, last_seq))
     return True
+
+
+def object_list_range(device_id: DeviceId) -> tuple[str, str]:
+    """What the keys of a device's object lists begin with, and the first text behind them: an ID holds for the device
+    that taught it."""
+    return f"{device_id} ", f"{device_id}!"
+
+
+def put_object_list(
+    connection: sqlite3.Connection, device_id: DeviceId, profile_id: str, body: bytes, now_ms: int
+) -> None:
+    """Keep the list and only the newest few of the device."""
+    prefix, end = object_list_range(device_id)
+    # As new as the newest one at least: the clock may have gone back, and this one is to be kept.
+    connection.execute(
+        "INSERT OR REPLACE INTO object_list(profile_id,body,created_ms) VALUES (?,?,max(?,"
+        "(SELECT coalesce(max(created_ms),0)+1 FROM object_list WHERE profile_id>=? AND profile_id<?)))",
+        (prefix + profile_id, body, now_ms, prefix, end),
+    )
+    connection.execute(
+        "DELETE FROM object_list WHERE profile_id IN (SELECT profile_id FROM object_list"
+        " WHERE profile_id>=? AND profile_id<? ORDER BY created_ms DESC LIMIT -1 OFFSET ?)",
+        (prefix, end, OBJECT_LISTS_KEPT),
+    )
 
 
 def post_outgoing(
