@@ -40,10 +40,31 @@ _MOST_CREDIT = 8_192
 class Transmission(Timed):
     """One confirmable message under way."""
 
-    __slots__ = ("_layer", "budget", "datagram", "left", "mid", "once", "owner", "peer", "timeout")
+    __slots__ = (
+        "_layer",
+        "budget",
+        "datagram",
+        "held",
+        "last_sent",
+        "left",
+        "mid",
+        "once",
+        "owner",
+        "peer",
+        "started",
+        "timeout",
+    )
 
     def __init__(
-        self, layer: "MessageLayer", peer: Peer, mid: int, datagram: bytes, owner: Owner, timeout: float, left: int
+        self,
+        layer: "MessageLayer",
+        peer: Peer,
+        mid: int,
+        datagram: bytes,
+        owner: Owner,
+        timeout: float,
+        left: int,
+        now: float,
     ) -> None:
         super().__init__()
         self._layer = layer
@@ -54,6 +75,10 @@ class Transmission(Timed):
         self.timeout = timeout
         self.left = left
         self.once = False
+        self.held = False
+        """The peer sleeps: time passes, and nothing is repeated."""
+        self.started = now
+        self.last_sent = now
         self.budget: int | None = None
         """Bytes that may still go to an unverified peer in answer to its request, None for no bound."""
 
@@ -188,16 +213,26 @@ class MessageLayer:
         return mid
 
     def send_confirmable(
-        self, peer: Peer, code: int, token: bytes, options: bytes, payload: bytes, owner: Owner, now: float
+        self,
+        peer: Peer,
+        code: int,
+        token: bytes,
+        options: bytes,
+        payload: bytes,
+        owner: Owner,
+        now: float,
+        ack_timeout_s: float | None = None,
     ) -> Transmission:
-        """Send a CON and repeat it until it is acknowledged, reset or given up; ``owner`` hears which."""
+        """Send a CON and repeat it until it is acknowledged, reset or given up; ``owner`` hears which.
+        ``ack_timeout_s``: instead of the peer's ACK_TIMEOUT."""
         mid = self.take_mid(peer)
         parameters = peer.parameters or self.parameters
+        shortest = parameters.ack_timeout_s if ack_timeout_s is None else ack_timeout_s
         # RFC 7252 4.2: the first timeout is drawn once per message; each retry doubles it.
         spread = int.from_bytes(self.entropy.take(2), "big") / 65_535
-        timeout = parameters.ack_timeout_s * (1 + (parameters.ack_random_factor - 1) * spread)
+        timeout = shortest * (1 + (parameters.ack_random_factor - 1) * spread)
         datagram = encode_parts(CON, code, mid, token, options, payload)
-        sending = Transmission(self, peer, mid, datagram, owner, timeout, parameters.max_retransmit)
+        sending = Transmission(self, peer, mid, datagram, owner, timeout, parameters.max_retransmit, now)
         if peer.sent is None:
             peer.sent = {}
         peer.sent[mid] = sending
@@ -220,6 +255,19 @@ class MessageLayer:
             return
         sending.left -= 1
         sending.timeout *= 2
+        if not sending.held:
+            self._repeat(sending, now)
+        self.timers.arm(sending, now + sending.timeout)
+
+    def repeat(self, sending: Transmission, now: float) -> None:
+        """The peer is heard again: repeat ``sending`` now, and by its timers from here on."""
+        sending.held = False
+        age_s = now - sending.started
+        # RFC 7252 4.8.2: later than that, the peer may take the same message ID for a new message.
+        if now - sending.last_sent >= self.parameters_of(sending.peer).ack_timeout_s and age_s < EXCHANGE_LIFETIME_S:
+            self._repeat(sending, now)
+
+    def _repeat(self, sending: Transmission, now: float) -> None:
         peer = sending.peer
         size = len(sending.datagram)
         # A bounded transmission still waits its full time for an answer; only what goes beyond the bound is left out.
@@ -234,8 +282,8 @@ class MessageLayer:
             if sending.budget is not None:
                 sending.budget -= size
             self.retransmissions += 1
+            sending.last_sent = now
             self.datagrams.append((peer.id, sending.datagram))
-        self.timers.arm(sending, now + sending.timeout)
 
     def stop(self, sending: Transmission) -> None:
         """No more retransmissions: acknowledged by whatever means, or not wanted any more."""

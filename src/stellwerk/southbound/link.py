@@ -42,6 +42,10 @@ Event = events.Event
 Submit = Callable[[actions.Action], None]
 
 
+class Reacted(Protocol):
+    def __call__(self, handle: int, at: Instant, *, delivered: bool) -> None: ...
+
+
 class Finished(Protocol):
     def __call__(self, answer: DeviceAnswer, at: Instant) -> None: ...
 
@@ -54,6 +58,7 @@ class _Pending:
     operation: Operation
     token: bytes | None
     formats: tuple[int, ...]
+    ack_timeout_s: float | None = None
 
 
 class Link:
@@ -82,27 +87,42 @@ class Link:
         self._uplinks: Uplinks
         self._observations: Observations
         self._finished: Finished
+        self._reacted: Reacted
         self.refused: dict[str, int] = {}
         """Datagrams that led to nothing, by reason."""
 
-    def connect(self, uplinks: Uplinks, observations: Observations, finished: Finished) -> None:
+    def connect(self, uplinks: Uplinks, observations: Observations, finished: Finished, reacted: Reacted) -> None:
         self._uplinks = uplinks
         self._observations = observations
         self._finished = finished
+        self._reacted = reacted
 
     # -- down: the DeviceLink port --
 
     def draw_token(self) -> bytes:
         return self._entropy.take(TOKEN_BYTES)
 
-    def send(self, handle: int, registration: Registration, operation: Operation, token: bytes | None = None) -> None:
+    def send(
+        self,
+        handle: int,
+        registration: Registration,
+        operation: Operation,
+        token: bytes | None = None,
+        ack_timeout_s: float | None = None,
+    ) -> None:
         formats = formats_of(registration)
         others = formats[1:] if has_open_format(operation) else ()
-        self._pending[handle] = _Pending(registration, operation, token, others)
+        self._pending[handle] = _Pending(registration, operation, token, others, ack_timeout_s)
         self._transmit(handle, formats[0])
 
     def cancel(self, handle: int) -> None:
         self._submit(actions.CancelRequest(handle))
+
+    def hold(self, handle: int) -> None:
+        self._submit(actions.HoldRequest(handle))
+
+    def repeat(self, handle: int) -> None:
+        self._submit(actions.RepeatRequest(handle))
 
     def prove_peer(self, peer: PeerId) -> None:
         self._submit(actions.VerifyPeer(peer))
@@ -137,6 +157,7 @@ class Link:
                 down.observe,
                 down.payload,
                 once=not pending.registration.proven,
+                ack_timeout_s=pending.ack_timeout_s,
             )
         )
 
@@ -172,6 +193,8 @@ class Link:
                 self._pending.pop(event.handle, None)
                 answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail)
                 self._finished(answer, at)
+            case events.PeerReacted():
+                self._reacted(event.handle, at, delivered=event.complete)
             case events.RequestQuestion():
                 if self._store.may_recall(event.receipt):
                     self._ask(f"recall {event.peer}", self._recall(event, at), event.exchange)
@@ -240,6 +263,7 @@ class Link:
             following, pending.formats = pending.formats[0], pending.formats[1:]
             # It may have moved since it was asked; where it answered from, it is.
             pending.registration = replace(pending.registration, peer=event.peer, proven=True)
+            self._reacted(event.handle, at, delivered=False)
             self._transmit(event.handle, following)
             return
         self._pending.pop(event.handle, None)
