@@ -57,6 +57,7 @@ class Settings:
     container_mbs: int = 1_000_000
     queue_s: float | None = None
     """None: commands wait as long as the registration lasts."""
+    queue_length: int = 1_000
     auto_read: tuple[int, ...] = (3, 6)
     auto_read_messages: bool = False
     auto_provision: tuple[str, ...] = ()
@@ -113,6 +114,8 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return None if value == "" else _seconds(name, value)
         case "auto_read":
             return _objects(name, value)
+        case "queue_length":
+            return _count(name, value, 1, 100_000)
         case "container_mni":
             return _count(name, value, 1, 1_000_000)
         case "container_mbs":

@@ -25,10 +25,12 @@ from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
+from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.meters import Meters, Transport
 from stellwerk.app.monitoring import Monitor
 from stellwerk.app.ports import AlreadyExists, Limits, NewDevice, StoreFailing
+from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks, forget_registration
@@ -189,7 +191,16 @@ class Server:
         link = Link(
             submit=self._submit, store=store, tasks=tasks, entropy=entropy, clock=clock, brake=brake, meters=meters
         )
-        observations = Observations(store=store, registry=registry, clock=clock, link=link)
+        profiles = Profiles(
+            store=store,
+            registry=registry,
+            awake_s=settings.awake_s,
+            queue_s=settings.queue_s,
+            queue_length=settings.queue_length,
+        )
+        await profiles.refresh()
+        turns = Turns(registry=registry, profiles=profiles, clock=clock, link=link)
+        observations = Observations(store=store, registry=registry, clock=clock, link=turns)
         commands = Commands(
             store=store,
             registry=registry,
@@ -200,8 +211,8 @@ class Server:
             entropy=entropy,
             link=link,
             limits=limits,
-            awake_s=settings.awake_s,
-            queue_s=settings.queue_s,
+            profiles=profiles,
+            turns=turns,
             grace_s=settings.expiry_grace_s,
             meters=meters,
         )
@@ -209,7 +220,7 @@ class Server:
             store=store,
             registry=registry,
             clock=clock,
-            link=link,
+            link=turns,
             objects=settings.auto_read,
             as_messages=settings.auto_read_messages,
         )
@@ -248,8 +259,8 @@ class Server:
             brake=brake,
             grace_s=settings.expiry_grace_s,
         )
-        listening.connect(commands, observations, reading)
-        link.connect(uplinks, observations, listening.finished)
+        listening.connect(commands, observations, reading, turns)
+        link.connect(uplinks, observations, listening.finished, listening.reacted)
 
         engine = Endpoint(
             entropy,
@@ -266,6 +277,7 @@ class Server:
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
         tasks.spawn("command expiry", commands.delivery.run_expiry())
+        tasks.spawn("profiles", profiles.run())
         tasks.spawn("retention", _retain(store, clock))
         if settings.auto_provision:
             log.warning(
@@ -315,7 +327,7 @@ class Server:
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
-        await self._listen_http(store, commands, provisioning, devices, accounts, entropy, limits, sources)
+        await self._listen_http(store, commands, profiles, provisioning, devices, accounts, entropy, limits, sources)
         # What lives as long as the process need not be looked at again.
         gc.collect()
         gc.freeze()
@@ -335,6 +347,7 @@ class Server:
         self,
         store: SqliteStore,
         commands: Commands,
+        profiles: Profiles,
         provisioning: Provisioning,
         devices: Devices,
         accounts: Accounts,
@@ -369,13 +382,19 @@ class Server:
             tenant=settings.tenant,
         )
         app = build_http(services, sources=sources)
-        await self._attach_console(app, store, commands, accounts, key)
+        await self._attach_console(app, store, commands, profiles, accounts, key)
         server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
 
     async def _attach_console(
-        self, app: FastAPI, store: SqliteStore, commands: Commands, accounts: Accounts, key: bytes
+        self,
+        app: FastAPI,
+        store: SqliteStore,
+        commands: Commands,
+        profiles: Profiles,
+        accounts: Accounts,
+        key: bytes,
     ) -> None:
         settings = self._settings
         assert self._monitor is not None
@@ -389,7 +408,7 @@ class Server:
             library=Library.builtin(),
             clock=self._clock,
             tasks=self._tasks,
-            awake_s=settings.awake_s,
+            profiles=profiles,
         )
         services = console.ConsoleServices(
             deciding=store,

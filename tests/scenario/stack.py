@@ -16,9 +16,11 @@ from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
+from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Limits, NewDevice
+from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
@@ -130,6 +132,7 @@ class Stack:
     grace_s: float = 0.0
     queue_s: float | None = None
     again_s: float = 1.0
+    gap_s: float = 0.0
     auto_provision: tuple[str, ...] = ()
     reads: tuple[int, ...] = ()
     """Objects that are read after a Register; none, so that charts show only what they are about."""
@@ -164,7 +167,12 @@ class Stack:
             brake=self.brake,
             meters=self.meters,
         )
-        self.observations = Observations(store=store, registry=self.registry, clock=clock, link=self.link)
+        self.profiles = Profiles(store=store, registry=self.registry, awake_s=93.0, queue_s=self.queue_s)
+        await self.profiles.refresh()
+        self.turns = Turns(
+            registry=self.registry, profiles=self.profiles, clock=clock, link=self.link, gap_s=self.gap_s
+        )
+        self.observations = Observations(store=store, registry=self.registry, clock=clock, link=self.turns)
         self.commands = Commands(
             store=store,
             registry=self.registry,
@@ -175,11 +183,10 @@ class Stack:
             entropy=self.entropy,
             link=self.link,
             limits=Limits(),
-            awake_s=93.0,
-            queue_s=self.queue_s,
+            profiles=self.profiles,
+            turns=self.turns,
             again_s=self.again_s,
             grace_s=self.grace_s,
-            gap_s=0.0,
             meters=self.meters,
         )
         self.registering = Registering(
@@ -221,13 +228,13 @@ class Stack:
             store=store,
             registry=self.registry,
             clock=clock,
-            link=self.link,
+            link=self.turns,
             objects=self.reads,
             as_messages=self.reads_as_messages,
             at_once=self.read_at_once,
         )
-        self.listening.connect(self.commands, self.observations, self.reading)
-        self.link.connect(self.uplinks, self.observations, self.listening.finished)
+        self.listening.connect(self.commands, self.observations, self.reading, self.turns)
+        self.link.connect(self.uplinks, self.observations, self.listening.finished, self.listening.reacted)
 
     # -- the chart --
 
@@ -271,7 +278,7 @@ class Stack:
         new = NewDevice(name, f"urn:dev:os:{name}", labels, "SCS-LwM2M", (), self.clock.wall_ms())
         return self.run(self.store.create_device(self.tenant_id, new))
 
-    def post(self, device: Any, *requests: CommandRequest, expires_ms: int | None = None) -> Any:
+    def post(self, device: Any, *requests: CommandRequest, **fields: Any) -> Any:
         async def work() -> Any:
             text = "; ".join(str(each.content) for each in requests)
             return await self.commands.post(
@@ -282,7 +289,7 @@ class Stack:
                 creator="CTestApp",
                 labels=(),
                 requests=requests,
-                expires_ms=expires_ms,
+                **fields,
             )
 
         return self.run(self._then_settle(work()))

@@ -23,6 +23,8 @@ class CommandRequest:
     from_text: bool = True
     arguments: str = ""
     attributes: tuple[tuple[str, str | None], ...] = ()
+    priority: int | None = None
+    """Of the commands that wait the higher goes first; None: as its message says, or the device's profile."""
 
     @property
     def method(self) -> str:

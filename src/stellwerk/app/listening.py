@@ -5,6 +5,7 @@ import structlog
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.reading import Reading
+from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.ports import DeviceAnswer
 from stellwerk.app.registry import Known
 from stellwerk.app.tasks import Tasks
@@ -22,11 +23,14 @@ class Listening:
         self._commands: Commands
         self._observations: Observations
         self._reading: Reading
+        self._turns: Turns
 
-    def connect(self, commands: Commands, observations: Observations, reading: Reading) -> None:
+    def connect(self, commands: Commands, observations: Observations, reading: Reading, turns: Turns) -> None:
         self._commands = commands
         self._observations = observations
         self._reading = reading
+        self._turns = turns
+        turns.on_answer = self.finished
         observations.on_heard = self.device_heard
 
     def device_registered(self, known: Known, at: Instant) -> None:
@@ -34,20 +38,34 @@ class Listening:
         if not self._tasks.spawn(name, self._observations.restore(known)):
             log.warning("observations.not_restored", endpoint_name=known.registration.endpoint_name)
             self._observations.owe(known)
+        self._commands.device_registered(known, at)
+        self._turns.heard(known)
         self._commands.device_heard(known)
         self._reading.device_registered(known, at)
 
     def device_heard(self, known: Known, at: Instant) -> None:
-        if known.registration.device_id in self._observations.owed:
+        device_id = known.registration.device_id
+        owed = device_id in self._observations.owed
+        if owed or self._turns.busy(device_id):
+            self._turns.heard(known)
+        if owed:
             self._tasks.spawn(f"observe {known.registration.endpoint_name}", self._observations.resume(known))
         self._commands.device_heard(known)
 
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         self._commands.device_lost(device_id, at)
+        self._turns.device_lost(device_id)
         self._observations.forget_device(device_id)
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> None:
         """What came of an operation: a command's, or an Observe or a Read of ours."""
+        self._turns.answered(answer, at)
         takers = (self._commands.finished, self._observations.finished, self._reading.finished)
         if not any(take(answer, at) for take in takers):
             log.debug("answer.unclaimed", handle=answer.handle)
+        self._turns.done(answer.handle)
+
+    def reacted(self, handle: int, at: Instant, *, delivered: bool) -> None:
+        """The device took a request of ours, or a part of it; the answer is still to come."""
+        self._turns.reacted(handle, at, delivered=delivered)
+        self._commands.delivery.reacted(handle, delivered=delivered)

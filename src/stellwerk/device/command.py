@@ -35,9 +35,7 @@ FINAL = frozenset(
 )
 
 FOLLOWS: dict[Step, frozenset[Step]] = {
-    Step.QUEUED: frozenset(
-        {Step.SENT, Step.REFUSED, Step.EXPIRED, Step.CANCELLED, Step.TIMED_OUT, Step.SUPERSEDED}
-    ),
+    Step.QUEUED: frozenset({Step.SENT, Step.REFUSED, Step.EXPIRED, Step.CANCELLED, Step.TIMED_OUT, Step.SUPERSEDED}),
     Step.SENT: frozenset(
         {
             Step.DELIVERED,
@@ -46,6 +44,7 @@ FOLLOWS: dict[Step, frozenset[Step]] = {
             Step.TIMED_OUT,
             Step.OUTCOME_UNKNOWN,
             Step.EXPIRED,
+            Step.QUEUED,
         }
     ),
     # Back to `sent` where no answer followed the acknowledgement and it is sent again.

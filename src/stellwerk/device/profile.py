@@ -128,7 +128,9 @@ def parse_settings(texts: Mapping[str, str], before: Profile = DEFAULT) -> Profi
 def to_settings(profile: Profile) -> dict[str, Any]:
     """What the profile says itself, as JSON values."""
     said = {name: getattr(profile, name) for name in SETTINGS}
-    return {name: each.value if isinstance(each, PowerMode) else each for name, each in said.items() if each is not None}
+    return {
+        name: each.value if isinstance(each, PowerMode) else each for name, each in said.items() if each is not None
+    }
 
 
 def from_settings(settings: Mapping[str, Any]) -> Profile:

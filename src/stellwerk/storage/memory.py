@@ -338,9 +338,7 @@ class MemoryStore(MemoryTree):
         finally:
             self._undo.clear()
 
-    def _post(
-        self, outgoing: NewOutgoing, limit: int, queue_length: int
-    ) -> tuple[MessageRecord, Sequence[Command]]:
+    def _post(self, outgoing: NewOutgoing, limit: int, queue_length: int) -> tuple[MessageRecord, Sequence[Command]]:
         device_id = outgoing.device_id
         if device_id not in self._devices:
             raise DeviceGone

@@ -1,9 +1,9 @@
 """Requests to a peer that sleeps: held, repeated when it is heard, and never beyond what its memory of them allows."""
 
 import pytest
+from tests.unit.coap.coap_wire import DEVICE, Bench, ack
 
 from stellwerk.coap import actions, codes, events
-from tests.unit.coap.coap_wire import DEVICE, Bench, ack
 
 
 def request(handle: int = 1, **fields) -> actions.SendRequest:

@@ -8,16 +8,18 @@ restart they are read again when the device is heard.
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
-from heapq import heappop, heappush
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Final
 
 import structlog
 
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.handlers.judging import LOST, judge
 from stellwerk.app.handlers.lanes import Lane, Lanes
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import UNKNOWN_TEXT, Outcomes
+from stellwerk.app.handlers.turns import Turns
+from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
     Change,
     ChangeCommand,
@@ -29,17 +31,16 @@ from stellwerk.app.ports import (
     DeviceLink,
     StoreTrouble,
 )
+from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Known, Registry
-from stellwerk.app.status_table import reason_for_device_status
 from stellwerk.app.tasks import Tasks
-from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
-from stellwerk.device.command import Command, Step, advance, after_restart
+from stellwerk.device.command import UNANSWERED, Command, Step, advance, after_restart
 from stellwerk.device.observation import WantedObservation
-from stellwerk.lwm2m.formats import decode_content
-from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation, Read, WriteAttributes
-from stellwerk.lwm2m.status import dotted, is_success
+from stellwerk.device.queue import superseded
+from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation, WriteAttributes
+from stellwerk.lwm2m.status import is_success
 
 log = structlog.get_logger(__name__)
 
@@ -48,15 +49,8 @@ NEVER_MS: Final = 1 << 62
 TRIES: Final = 3
 """How often a command is sent in all before no answer means that it failed."""
 SLICE: Final = 1000
-
-_FAILURES: Final = {
-    "timeout": (Step.TIMED_OUT, "timeout", "sent, no answer"),
-    "reset": (Step.REFUSED, "device-bad-request", "the device reset the request"),
-    "refused": (Step.REFUSED, "adapter-unavailable", "given up here"),
-    "malformed": (Step.REFUSED, "adapter", "the device's answer broke the rules of CoAP"),
-    "oversized": (Step.REFUSED, "adapter", "the device's answer is longer than this server takes"),
-    "cancelled": (Step.TIMED_OUT, "timeout-binding", "the registration ended before the device answered"),
-}
+_SHOWN: Final = 10
+"""Objects that a line of the device's log names at most."""
 
 
 class _Flight:
@@ -73,10 +67,7 @@ class _Flight:
 
 
 class Delivery:
-    """``awake_s``: how long a queue-mode device listens after its last uplink (contract QM-2); ``gap_s``: what passes
-    between our answer to an uplink and the first command (QM-6); ``probe_s``: how long a device without queue mode that
-    left a command unanswered is not tried again unless it is heard; ``again_s``: when the store is asked anew after it
-    failed."""
+    """``turns`` says when a device listens; ``again_s``: when the store is asked anew after it failed."""
 
     def __init__(
         self,
@@ -88,10 +79,9 @@ class Delivery:
         tasks: Tasks,
         clock: Clock,
         link: DeviceLink,
-        awake_s: float,
+        profiles: Profiles,
+        turns: Turns,
         again_s: float,
-        gap_s: float,
-        probe_s: float,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -100,11 +90,9 @@ class Delivery:
         self._tasks = tasks
         self._clock = clock
         self._link = link
-        # Long enough for what waits to leave at all.
-        self._awake_s = max(awake_s, 2 * gap_s)
+        self._profiles = profiles
+        self._turns = turns
         self._again_s = again_s
-        self._gap_s = gap_s
-        self._probe_s = probe_s
         self._lanes = Lanes(
             store=store,
             registry=registry,
@@ -116,9 +104,10 @@ class Delivery:
         self._flights: dict[int, _Flight] = {}
         self._not_stored: set[int] = set()
         """Commands that the store, though it works, did not take once."""
-        self._probes: list[tuple[float, DeviceId]] = []
-        """A heap: when devices that are silent are tried again although they were not heard."""
-        self._probing: set[DeviceId] = set()
+        self._delivered: set[int] = set()
+        """Commands that were acknowledged and not answered, since the last look."""
+        turns.on_free = self._drain
+        profiles.on_change = self._go_on_everywhere
 
     def __len__(self) -> int:
         """Commands in memory that have not ended."""
@@ -135,10 +124,13 @@ class Delivery:
         """Commands that are stored; they leave in order, once the device listens."""
         lane = self._lanes.put(device_id, commands)
         lane.uplink_labels = uplink_labels
+        known = self._registry.of(device_id)
+        if known is not None:
+            lane.objects = frozenset(known.registration.objects.objects)
         if self._lanes.is_stored(device_id):
             # Older ones are still rows, and they go first.
             self._lanes.load_soon(device_id)
-        elif self._registry.of(device_id) is None:
+        elif known is None:
             # Perhaps it ended while the message was being stored.
             self.device_lost(device_id, self._instant())
         else:
@@ -154,12 +146,24 @@ class Delivery:
         """An uplink of the device was answered: what waits for it may leave, one at a time (QM-3)."""
         device_id = known.registration.device_id
         if self._lanes.is_stored(device_id):
+            self._turns.heard(known)
             self._lanes.load_soon(device_id)
         elif self._lanes.get(device_id) is not None:
-            if known.registration.queue_mode and self._gap_s:
-                asyncio.get_running_loop().call_later(self._gap_s, self._drain, device_id)
-            else:
-                self._drain(device_id)
+            self._turns.heard(known)
+
+    def device_registered(self, known: Known, at: Instant) -> None:
+        """The device registered anew: what waits for it is kept, and its log says so (QM-5)."""
+        device_id = known.registration.device_id
+        lane = self._lanes.get(device_id)
+        if lane is None or not lane.waiting:
+            return
+        detail = f"{len(lane.waiting)} commands that wait were posted before this Register and are kept"
+        listed, before = known.registration.objects.objects.keys(), lane.objects
+        if before is not None and before != listed:
+            detail += "; the object list changed:" + _difference(before, listed)
+        lane.objects = frozenset(listed)
+        row = JournalEntry(Kind.LOG, device_id, at.wall_ms, reason="commands-kept", detail=detail)
+        self._store.submit(Commit((row,), (), _log_not_noted, reserve=True))
 
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         """The registration ended: what has no time of its own ends as 408; the rest waits for the next (§7.3)."""
@@ -193,6 +197,16 @@ class Delivery:
             device_id, lambda each: each.command_id in command_ids and each.command_id not in self._lanes.tries
         )
 
+    def take_superseded(self, device_id: DeviceId, fresh: Sequence[tuple[Operation, int]]) -> list[Command]:
+        """Writes that wait and that commands of a new message, in their order and with their priorities, make needless
+        (`device.queue`), out of the queue as with `take_out`. None while the device listens: then each is on its way
+        as good as at once, and somebody may want the device to see them all."""
+        lane, known = self._lanes.get(device_id), self._registry.of(device_id)
+        if lane is None or (known is not None and self._turns.listens(known, self._clock.now())):
+            return []
+        gone = {each.command_id for each in superseded(lane.waiting, fresh)}
+        return self._lanes.take_out(device_id, lambda each: each.command_id in gone) if gone else []
+
     def taken_ended(self, commands: Iterable[Command]) -> None:
         """The end of what `take_out` gave is stored."""
         for each in commands:
@@ -211,7 +225,7 @@ class Delivery:
     # -- time --
 
     async def run_expiry(self, every_s: float = 1.0) -> None:
-        """Look every ``every_s`` seconds, for ever, for commands whose time is over."""
+        """`look` every ``every_s`` seconds, for ever."""
         while True:
             try:
                 await self.look()
@@ -221,9 +235,10 @@ class Delivery:
             await asyncio.sleep(every_s)
 
     async def look(self) -> int:
-        """End a slice of the waiting commands whose time is over, and try silent devices anew; returns how many
-        ended."""
-        self._probe()
+        """End a slice of the waiting commands whose time is over, see to what is on its way, and note what was
+        delivered; returns how many ended."""
+        self._turns.look()
+        self._note_delivered()
         due: dict[DeviceId, set[int]] = {}
         for command in await self._store.commands_due(self._clock.lifetime_ms(), SLICE):
             due.setdefault(command.device_id, set()).add(command.command_id)
@@ -247,12 +262,19 @@ class Delivery:
             self._expire(lane, each)
         return len(ended)
 
-    def _probe(self) -> None:
-        now = self._clock.now()
-        while self._probes and self._probes[0][0] <= now:
-            _, device_id = heappop(self._probes)
-            self._probing.discard(device_id)
-            self._drain(device_id)
+    def _note_delivered(self) -> None:
+        """Store which commands their devices acknowledged and do not answer at once: all in one commit, and none for
+        the many that are answered within a second."""
+        at_ms = self._clock.wall_ms()
+        changes: list[Change] = []
+        for command_id in self._delivered:
+            flight = self._flights.get(command_id)
+            if flight is not None and flight.command.step is Step.SENT:
+                flight.command.step = advance(flight.command.step, Step.DELIVERED)
+                changes.append(ChangeCommand(command_id, Step.DELIVERED, at_ms))
+        self._delivered.clear()
+        if changes:
+            self._store.submit(Commit((), changes, _log_not_noted, reserve=True))
 
     def _expire(self, lane: Lane, command: Command) -> None:
         if command.command_id in self._lanes.tries:
@@ -288,27 +310,25 @@ class Delivery:
 
     # -- sending --
 
-    def _listens(self, known: Known, now: float) -> bool:
-        if known.silent_since >= known.last_heard and now - known.silent_since < self._probe_s:
-            return False
-        if not known.registration.queue_mode:
-            return True
-        return known.silent_since < known.last_heard and now - known.last_heard <= self._awake_s
+    def _go_on_everywhere(self) -> None:
+        for device_id in self._lanes.devices():
+            self._turns.go_on(device_id)
 
-    def _drain(self, device_id: DeviceId) -> None:
+    def _drain(self, device_id: DeviceId) -> bool:
+        """Send what comes next, if the device may be asked; True while commands for it are not over."""
         lane = self._lanes.get(device_id)
         known = self._registry.of(device_id)
-        if lane is None or known is None or lane.active is not None or lane.loading is not None:
-            return
-        if lane.waiting and not self._listens(known, self._clock.now()):
-            if not known.registration.queue_mode and device_id not in self._probing:
-                self._probing.add(device_id)
-                heappush(self._probes, (known.silent_since + self._probe_s, device_id))
-            return
+        if lane is None or known is None:
+            return False
+        if lane.active is not None or lane.loading is not None or not self._turns.free(known):
+            return True
+        if lane.waiting and not self._turns.listens(known, self._clock.now()):
+            self._turns.probe_later(known)
+            return True
         if lane.waiting and not self._observations.loaded(device_id):
             # An Observe has to know what else is wanted.
             self._lanes.load_soon(device_id)
-            return
+            return True
         now_ms = self._clock.lifetime_ms()
         while lane.waiting:
             command = lane.waiting.popleft()
@@ -318,9 +338,11 @@ class Delivery:
                 self._end_waiting(lane, command, Step.REFUSED, *refusal, self._clock.wall_ms())
             else:
                 lane.active = command
+                self._turns.take(known, command.command_id)
                 self._send(command, known)
-                return
+                return True
         self._lanes.tidy(device_id)
+        return False
 
     def _refusal(self, command: Command) -> tuple[str, str] | None:
         """Why what could be done when the command was posted cannot be done now that its turn has come (§7.2)."""
@@ -364,6 +386,7 @@ class Delivery:
             if error is not None:
                 log_not_stored(log, "command.not_stored", error, command_id=command.command_id)
                 self._lanes.back(command)
+                self._turns.leave(command.device_id, command.command_id)
                 if observation is not None:
                     self._observations.not_stored(observation, before)
                 if self._registry.of(command.device_id) is None:
@@ -374,14 +397,16 @@ class Delivery:
                     if not isinstance(error, StoreTrouble):
                         # Once more: the fresh token of an Observe may have been taken.
                         self._not_stored.add(command.command_id)
-                    asyncio.get_running_loop().call_later(self._again_s, self._drain, command.device_id)
+                    asyncio.get_running_loop().call_later(self._again_s, self._turns.go_on, command.device_id)
                 return
             self._not_stored.discard(command.command_id)
             self._lanes.tries[command.command_id] = self._lanes.tries.get(command.command_id, 0) + 1
             if command.step is Step.QUEUED:
                 command.step = advance(command.step, Step.SENT)
+            command.reason = command.detail = ""
             current = self._registry.of(command.device_id)
             if current is None:
+                self._turns.leave(command.device_id, command.command_id)
                 self._lost_in_flight(command, self._clock.wall_ms())
                 return
             self._flights[command.command_id] = flight
@@ -402,9 +427,14 @@ class Delivery:
         """Send the next of the command's operations."""
         operation = flight.following.popleft()
         token = None if isinstance(operation, WriteAttributes) else flight.token
-        self._link.send(flight.command.command_id, known.registration, operation, token)
+        self._turns.start(flight.command.command_id, known, operation, token)
 
     # -- answers --
+
+    def reacted(self, handle: int, *, delivered: bool) -> None:
+        """The device took a command, or a part of it; the answer is still to come."""
+        if delivered and handle in self._flights:
+            self._delivered.add(handle)
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> bool:
         """What came of a command; False when ``answer.handle`` is not one of ours."""
@@ -414,8 +444,6 @@ class Delivery:
         command = flight.command
         try:
             known = self._registry.of(command.device_id)
-            if not answer.failure and known is not None:
-                known.heard(at.now, self._link)
             goes_on = not answer.failure and is_success(answer.status) and bool(flight.following)
             if goes_on and flight.answer is None and isinstance(command.operation, CancelObservation):
                 # What follows is tidying: the cancel itself has succeeded.
@@ -439,63 +467,40 @@ class Delivery:
     def _conclude(self, flight: _Flight, answer: DeviceAnswer, at: Instant) -> None:
         command = flight.command
         known = self._registry.of(command.device_id)
-        if answer.failure:
-            self._conclude_failure(command, known, answer, at)
-            return
-        operation = command.operation
-        if not is_success(answer.status):
-            reason = reason_for_device_status(answer.status)
-            text = answer.payload[:200].decode("utf-8", "replace")
-            asked = " to the attributes" if isinstance(operation, Observe) and flight.following else ""
-            detail = f"the device answered {dotted(answer.status)}{asked}{': ' + text if text else ''}"
-            self._end(command, Step.REFUSED, reason, detail, at.wall_ms, answer)
-            return
-        if isinstance(operation, Observe) and not answer.observing:
-            text = "the device answered with the value alone; it does not observe this path"
-            self._end(command, Step.REFUSED, "observe-no-id", text, at.wall_ms, answer)
-            return
-        if isinstance(operation, Read | Observe) and known is not None:
-            content_format = None if answer.content_format < 0 else answer.content_format
-            try:
-                decode_content(
-                    content_format,
-                    answer.payload,
-                    operation.path,
-                    known.registration.types,
-                    now_s=at.wall_ms / 1000,
-                    root=known.registration.objects.root,
-                )
-            except PeerError as error:
-                self._end(command, Step.REFUSED, "adapter", f"the answer does not decode: {error}", at.wall_ms)
-                return
-        self._end(command, Step.SUCCEEDED, "ok", "", at.wall_ms, answer)
-
-    def _conclude_failure(self, command: Command, known: Known | None, answer: DeviceAnswer, at: Instant) -> None:
         if answer.failure == "cancelled":
             self._lost_in_flight(command, at.wall_ms)
             return
-        step, reason, text = _FAILURES[answer.failure]
+        step, reason, detail = judge(command.operation, bool(flight.following), answer, known, at)
         if answer.failure == "timeout" and known is not None:
             # Asleep or gone, whatever its window says (QM-4): what follows waits until it is heard.
             known.silent_since = at.now
-            if known.registration.queue_mode:
+            if self._profiles.sleeps(known):
                 reason = "timeout-binding"
                 if self._may_repeat(command):
-                    self._lanes.back(command)
+                    self._wait_again(command, detail, at.wall_ms)
                     return
-        detail = f"{text}: {answer.detail}" if answer.detail else text
-        self._end(command, step, reason, detail, at.wall_ms)
+        self._end(command, step, reason, detail, at.wall_ms, answer if not answer.failure else None)
+
+    def _wait_again(self, command: Command, why: str, at_ms: int) -> None:
+        """It was sent and went unanswered; it is sent again when the device is heard, and says so meanwhile."""
+        tries = self._lanes.tries.get(command.command_id, 1)
+        if command.step is Step.DELIVERED:
+            command.step = advance(command.step, Step.SENT)
+        command.reason = UNANSWERED
+        command.detail = f"{why}; {tries} of {TRIES} tries made, the next when the device is heard"
+        change = ChangeCommand(command.command_id, command.step, at_ms, command.reason, command.detail)
+        self._store.submit(Commit((), (change,), _log_not_noted, reserve=True))
+        self._lanes.back(command)
 
     def _lost_in_flight(self, command: Command, at_ms: int) -> None:
         """The registration ended or moved while the command was on its way."""
         registered = self._registry.of(command.device_id) is not None
         removed = self._lanes.of(command.device_id).removed
         if not removed and (registered or command.expires_ms < NEVER_MS) and self._may_repeat(command):
-            self._lanes.back(command)
+            self._wait_again(command, "the registration ended or moved before the device answered", at_ms)
             self._drain(command.device_id)
             return
-        step, reason, text = _FAILURES["cancelled"]
-        self._end(command, step, reason, text, at_ms)
+        self._end(command, *LOST, at_ms)
 
     def _may_repeat(self, command: Command) -> bool:
         return (
@@ -519,7 +524,7 @@ class Delivery:
 
         def then() -> None:
             self._lanes.ended(command)
-            self._drain(command.device_id)
+            self._turns.go_on(command.device_id)
 
         known = self._registry.of(command.device_id)
         labels = known.uplink_labels if known is not None else self._lanes.of(command.device_id).uplink_labels
@@ -539,3 +544,14 @@ class Delivery:
 
     def _instant(self) -> Instant:
         return Instant(self._clock.now(), self._clock.wall_ms())
+
+
+def _difference(before: frozenset[int], now: Set[int]) -> str:
+    gone = "".join(f" /{each}" for each in sorted(before - now)[:_SHOWN])
+    new = "".join(f" /{each}" for each in sorted(now - before)[:_SHOWN])
+    return (f" without{gone} now" if gone else "") + (f" with{new} now" if new else "")
+
+
+def _log_not_noted(error: Exception | None) -> None:
+    if error is not None:
+        log_not_stored(log, "command.not_noted", error)

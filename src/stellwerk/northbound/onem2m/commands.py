@@ -6,10 +6,11 @@ never raises: a part that cannot be understood becomes a `RefusedRequest`, which
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest, Verb
+from stellwerk.device.profile import BadProfile, parse_priority
 from stellwerk.lwm2m.attributes import NAMES, InvalidAttribute, NotificationAttributes
 from stellwerk.lwm2m.path import RESERVED_ID, Path, PathError
 
@@ -36,7 +37,8 @@ COMPOSITES: Final = frozenset({"READ-COMPOSITE", "OBSERVE-COMPOSITE", "WRITE-COM
 
 _KNOWN_ATTRIBUTES: Final = ", ".join(sorted(NAMES["1.2"]))
 _ATTRIBUTES: Final = {**{name: name for name in NAMES["1.2"]}, "step": "st", "steps": "st"}
-_MEMBERS: Final = frozenset({"method", "path", "value", "attributes", "args", "paths"})
+_MEMBERS: Final = frozenset({"method", "path", "value", "attributes", "args", "paths", "priority"})
+_PRIORITY: Final = "priority:"
 _LONGEST_SHOWN_PATH: Final = 100
 """No path that means anything is longer; a refusal repeats no more of it."""
 
@@ -59,7 +61,7 @@ def parse_commands(content: Any, content_info: str | None) -> list[Request]:
     if (flaw := _format_flaw(content, content_info)) is not None:
         return [RefusedRequest("", "", "format", flaw, content)]
     if isinstance(content, str):
-        requests = [_from_text(part) for part in _parts(content)]
+        requests: list[Request] = [_from_text(part) for part in _parts(content)]
     elif isinstance(content, dict):
         requests = [_from_object(content)]
     elif len(content) <= MAX_COMMANDS:
@@ -70,6 +72,12 @@ def parse_commands(content: Any, content_info: str | None) -> list[Request]:
         hint = "the message holds no command; write for example READ /3/0/0"
         return [RefusedRequest("", "", "adapter-bad-request", hint, content)]
     return requests
+
+
+def wanted_priority(labels: Iterable[str]) -> int | None:
+    """What the label ``priority:<number>`` says of all commands of a message. Raises `BadProfile`."""
+    said = [each.removeprefix(_PRIORITY) for each in labels if each.startswith(_PRIORITY)]
+    return parse_priority(said[0]) if said else None
 
 
 def _format_flaw(content: Any, content_info: str | None) -> str | None:
@@ -266,7 +274,11 @@ def _from_object(item: Any) -> Request:
     verb = VERBS.get(method.strip().upper())
     if verb is None:
         return RefusedRequest("", shown_path, "method-unknown", _unknown(method), item)
-    draft = _Draft(verb, shown_path, item)
+    try:
+        priority = None if item.get("priority") is None else parse_priority(_number_text(item["priority"]) or "")
+    except BadProfile as error:
+        return _Draft(verb, shown_path, item).refuse("adapter-bad-request", f"the member {error}")
+    draft = _Draft(verb, shown_path, item, priority)
     if not isinstance(path, str):
         hint = f'the member "path" is {"missing" if path is None else _kind(path)}; write "path": "/3/0/0"'
         return draft.refuse("path-invalid", hint)
@@ -312,7 +324,7 @@ def _member_flaw(verb: Verb, item: dict[str, Any]) -> str | None:
     for name, value in item.items():
         if name not in _MEMBERS:
             return f"unknown member {_short(name)}; known are {', '.join(sorted(_MEMBERS))}"
-        if name not in ("method", "path") and name not in _TAKES[verb] and value is not None:
+        if name not in ("method", "path", "priority") and name not in _TAKES[verb] and value is not None:
             return f'{verb.upper()} has no use for the member "{name}"'
     return None
 
@@ -351,6 +363,7 @@ class _Draft(NamedTuple):
     verb: Verb
     path: str
     content: Any
+    priority: int | None = None
 
     def refuse(self, reason: str, detail: str) -> RefusedRequest:
         method = "exec" if self.verb == "execute" else self.verb
@@ -364,7 +377,9 @@ class _Draft(NamedTuple):
         arguments: str = "",
         attributes: tuple[tuple[str, str | None], ...] = (),
     ) -> CommandRequest:
-        return CommandRequest(self.verb, self.path, self.content, value, has_value, from_text, arguments, attributes)
+        return CommandRequest(
+            self.verb, self.path, self.content, value, has_value, from_text, arguments, attributes, self.priority
+        )
 
 
 def _path_flaw(verb: Verb, text: str) -> str | None:

@@ -170,9 +170,7 @@ def _assign_profile(connection: sqlite3.Connection, device_id: DeviceId, profile
     if before is None:
         return
     labels = tuple(f"profile:{profile}" if each == f"profile:{before.profile}" else each for each in before.labels)
-    connection.execute(
-        "UPDATE device SET profile=?, labels=? WHERE id=?", (profile, rows.to_json(labels), device_id)
-    )
+    connection.execute("UPDATE device SET profile=?, labels=? WHERE id=?", (profile, rows.to_json(labels), device_id))
     _count_profile_change(connection)
 
 
