@@ -143,6 +143,7 @@ class Stack:
         self._runner = asyncio.Runner()
         self._runner.get_loop()
         self.out: list[tuple[PeerId, Message]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
         self.library = Library.builtin()
         self.run(self._build())
 
@@ -170,7 +171,12 @@ class Stack:
         self.profiles = Profiles(store=store, registry=self.registry, awake_s=93.0, queue_s=self.queue_s)
         await self.profiles.refresh()
         self.turns = Turns(
-            registry=self.registry, profiles=self.profiles, clock=clock, link=self.link, gap_s=self.gap_s
+            registry=self.registry,
+            profiles=self.profiles,
+            clock=clock,
+            link=self.link,
+            gap_s=self.gap_s,
+            later=lambda seconds, call: self.timers.append((clock.now() + seconds, call)),
         )
         self.observations = Observations(store=store, registry=self.registry, clock=clock, link=self.turns)
         self.commands = Commands(
@@ -343,13 +349,23 @@ class Stack:
             await asyncio.sleep(0)
             quiet = 0 if events or len(self.tasks) else quiet + 1
 
+    def _deadline(self) -> float | None:
+        due = [at for at, _ in self.timers]
+        if (engine := self.engine.deadline()) is not None:
+            due.append(engine)
+        return min(due, default=None)
+
     async def _wait(self, seconds: float) -> None:
         end = self.clock.at + seconds
         while True:
-            deadline = self.engine.deadline()
+            deadline = self._deadline()
             if deadline is None or deadline > end:
                 break
             self.clock.at = max(self.clock.at, deadline)
+            due = [call for at, call in self.timers if at <= self.clock.at]
+            self.timers = [each for each in self.timers if each[0] > self.clock.at]
+            for call in due:
+                call()
             self.engine.tick(self.clock.at)
             await self._settle()
         self.clock.at = end

@@ -5,6 +5,7 @@ only where nobody could tell the difference. So nothing gives way across
 
 * an Execute, whatever its path: it may act on anything that was written before;
 * any other command whose path lies above, at or below the path, a Write of more or of less included;
+* a Write that was sent already and waits for another try;
 * a Write that does not say everything the older one says (an instance of which each writes some resources);
 * commands of the same message: whoever posts `1; 0` wants the device to see both.
 
@@ -14,7 +15,7 @@ Writes of other paths in between are no hindrance: what the device ends up with 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stellwerk.device.command import Command
+from stellwerk.device.command import Command, Step
 from stellwerk.lwm2m.operations import Execute, Operation, Write
 from stellwerk.lwm2m.path import Path
 
@@ -35,8 +36,8 @@ def overlap(one: Path, other: Path) -> bool:
 
 
 def superseded(waiting: Sequence[Command], fresh: Sequence[tuple[Operation, int]]) -> list[Command]:
-    """Those of ``waiting``, which leave in that order and were never sent, that the commands of a new message make
-    needless; ``fresh``: these in their order, each with its priority."""
+    """Those of ``waiting``, which leave in that order, that were never sent and that the commands of a new message
+    make needless; ``fresh``: these in their order, each with its priority."""
     order: list[tuple[int, Command | None, Operation]] = [(each.priority, each, each.operation) for each in waiting]
     for operation, priority in fresh:
         # Behind all of its priority: they are older.
@@ -50,7 +51,8 @@ def superseded(waiting: Sequence[Command], fresh: Sequence[tuple[Operation, int]
             for _, older, operation in others:
                 if older is not None and older.command_id in gone:
                     continue
-                if older is not None and isinstance(operation, Write) and _covers(newer, operation):
+                unsent = older is not None and older.step is Step.QUEUED
+                if older is not None and unsent and isinstance(operation, Write) and _covers(newer, operation):
                     gone[older.command_id] = older
                 elif isinstance(operation, Execute) or any(overlap(each, newer.path) for each in _paths(operation)):
                     break

@@ -157,7 +157,9 @@ class Delivery:
         lane = self._lanes.get(device_id)
         if lane is None or not lane.waiting:
             return
-        detail = f"{len(lane.waiting)} commands that wait were posted before this Register and are kept"
+        one = len(lane.waiting) == 1
+        waits = "1 command that waits was" if one else f"{len(lane.waiting)} commands that wait were"
+        detail = f"{waits} posted before this Register and {'is' if one else 'are'} kept"
         listed, before = known.registration.objects.objects.keys(), lane.objects
         if before is not None and before != listed:
             detail += "; the object list changed:" + _difference(before, listed)

@@ -29,6 +29,7 @@ PROBE_S: Final = 60.0
 _HEARD: Final = ("", "reset", "malformed", "oversized")
 """Failures that a message of the device brought about, and none at all."""
 
+Later = Callable[[float, Callable[[], None]], None]
 Answered = Callable[[DeviceAnswer, Instant], None]
 
 
@@ -69,13 +70,16 @@ class Turns:
         link: DeviceLink,
         gap_s: float = GAP_S,
         probe_s: float = PROBE_S,
+        later: Later | None = None,
     ) -> None:
+        """``later`` runs something after so many seconds; None: the running loop."""
         self._registry = registry
         self._profiles = profiles
         self._clock = clock
         self._link = link
         self._gap_s = gap_s
         self._probe_s = probe_s
+        self._later = later or _on_the_loop
         self._out: dict[int, _Out] = {}
         self._current: dict[DeviceId, int] = {}
         """The one request of each sleeper: it is out, or that it leaves is being stored."""
@@ -147,7 +151,7 @@ class Turns:
             self._open(device_id)
         elif device_id not in self._opening:
             self._opening.add(device_id)
-            asyncio.get_running_loop().call_later(self._gap_s, self._open, device_id)
+            self._later(self._gap_s, lambda: self._open(device_id))
 
     def reacted(self, handle: int, at: Instant, *, delivered: bool) -> None:
         """The device acknowledged a request, or took a part of it: it listens."""
@@ -327,6 +331,10 @@ class Turns:
     def _fail_now(self, handle: int, failure: str, detail: str) -> None:
         at = Instant(self._clock.now(), self._clock.wall_ms())
         self.on_answer(DeviceAnswer(handle, failure=failure, detail=detail), at)
+
+
+def _on_the_loop(seconds: float, call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, call)
 
 
 def _nobody(device_id: DeviceId) -> bool:
