@@ -190,8 +190,7 @@ class NewDevice:
 @dataclass(frozen=True, slots=True)
 class DeviceChange:
     """What people change of a device; None leaves it as it is. ``labels`` replaces all labels that are not the
-    server's own, ``device_info`` all provisioned attributes; with ``profile``, a label that names the old one names the
-    new one."""
+    server's own, ``device_info`` all provisioned attributes; the label that names the profile follows ``profile``."""
 
     modified_ms: int
     labels: tuple[str, ...] | None = None

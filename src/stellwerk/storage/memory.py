@@ -236,8 +236,8 @@ class MemoryStore(MemoryTree):
         if known is None:
             return None
         if change.profile is not None:
-            old, new = f"profile:{known.profile}", f"profile:{change.profile}"
-            labels = tuple(new if each == old else each for each in known.labels)
+            label = f"profile:{change.profile}"
+            labels = tuple(label if each.startswith("profile:") else each for each in known.labels)
             known = replace(known, profile=change.profile, labels=labels)
             self._profiles_version += 1
         changed = self._devices[device_id] = replace(

@@ -114,7 +114,7 @@ class World:
         self.tenant_id = await self.store.ensure_tenant("acme", NOW_MS)
         await self.store.ensure_tenant("other", NOW_MS)
         registry = self.registry = Registry(self.store)
-        profiles = Profiles(store=self.store, registry=registry, awake_s=93.0)
+        self.profiles = profiles = Profiles(store=self.store, registry=registry, awake_s=93.0)
         turns = Turns(registry=registry, profiles=profiles, clock=self.clock, link=self.link)
         self.observations = Observations(store=self.store, registry=registry, clock=self.clock, link=turns)
         self.commands = Commands(

@@ -275,7 +275,7 @@ def _from_object(item: Any) -> Request:
     if verb is None:
         return RefusedRequest("", shown_path, "method-unknown", _unknown(method), item)
     try:
-        priority = None if item.get("priority") is None else parse_priority(_number_text(item["priority"]) or "")
+        priority = _own_priority(item.get("priority"))
     except BadProfile as error:
         return _Draft(verb, shown_path, item).refuse("adapter-bad-request", f"the member {error}")
     draft = _Draft(verb, shown_path, item, priority)
@@ -327,6 +327,14 @@ def _member_flaw(verb: Verb, item: dict[str, Any]) -> str | None:
         if name not in ("method", "path", "priority") and name not in _TAKES[verb] and value is not None:
             return f'{verb.upper()} has no use for the member "{name}"'
     return None
+
+
+def _own_priority(value: Any) -> int | None:
+    """Raises `BadProfile`."""
+    if value is None:
+        return None
+    is_number = isinstance(value, int | str) and not isinstance(value, bool)
+    return parse_priority(str(value) if is_number else _kind(value))
 
 
 def _execute_object(draft: "_Draft", item: dict[str, Any]) -> Request:

@@ -169,7 +169,7 @@ def _assign_profile(connection: sqlite3.Connection, device_id: DeviceId, profile
     before = _device(connection, device_id)
     if before is None:
         return
-    labels = tuple(f"profile:{profile}" if each == f"profile:{before.profile}" else each for each in before.labels)
+    labels = tuple(f"profile:{profile}" if each.startswith("profile:") else each for each in before.labels)
     connection.execute("UPDATE device SET profile=?, labels=? WHERE id=?", (profile, rows.to_json(labels), device_id))
     _count_profile_change(connection)
 
