@@ -7,24 +7,24 @@ restart they are read again when the device is heard.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Final
 
 import structlog
 
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.handlers.flight import Flight, prepare, refusal
 from stellwerk.app.handlers.judging import LOST, judge
 from stellwerk.app.handlers.lanes import Lane, Lanes
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import UNKNOWN_TEXT, Outcomes
+from stellwerk.app.handlers.overdue import Overdue
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
     Change,
     ChangeCommand,
     Clock,
-    CommandSent,
     Commit,
     DecidingStore,
     DeviceAnswer,
@@ -37,7 +37,6 @@ from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
 from stellwerk.device.command import UNANSWERED, Command, Step, advance, after_restart
-from stellwerk.device.observation import WantedObservation
 from stellwerk.device.queue import superseded
 from stellwerk.lwm2m.operations import CancelObservation, Observe, Operation, WriteAttributes
 from stellwerk.lwm2m.status import is_success
@@ -48,22 +47,8 @@ NEVER_MS: Final = 1 << 62
 """`Command.expires_ms` of one that ends with the registration and not before."""
 TRIES: Final = 3
 """How often a command is sent in all before no answer means that it failed."""
-SLICE: Final = 1000
 _SHOWN: Final = 10
 """Objects that a line of the device's log names at most."""
-
-
-class _Flight:
-    """A command between its first datagram and its last answer; ``following``: what is still to be asked."""
-
-    __slots__ = ("answer", "command", "following", "token")
-
-    def __init__(self, command: Command, following: deque[Operation], token: bytes | None) -> None:
-        self.command = command
-        self.following = following
-        self.token = token
-        self.answer: DeviceAnswer | None = None
-        """The one that decides, while something less important is asked."""
 
 
 class Delivery:
@@ -101,7 +86,8 @@ class Delivery:
             again_s=again_s,
             taken=self._taken,
         )
-        self._flights: dict[int, _Flight] = {}
+        self._overdue = Overdue(store=store, lanes=self._lanes, clock=clock, end=self._end_waiting)
+        self._flights: dict[int, Flight] = {}
         self._not_stored: set[int] = set()
         """Commands that the store, though it works, did not take once."""
         self._delivered: set[int] = set()
@@ -241,28 +227,7 @@ class Delivery:
         delivered; returns how many ended."""
         self._turns.look()
         self._note_delivered()
-        due: dict[DeviceId, set[int]] = {}
-        for command in await self._store.commands_due(self._clock.lifetime_ms(), SLICE):
-            due.setdefault(command.device_id, set()).add(command.command_id)
-        return sum([await self._expire_those(device_id, command_ids) for device_id, command_ids in due.items()])
-
-    async def _expire_those(self, device_id: DeviceId, command_ids: Collection[int]) -> int:
-        if self._lanes.is_stored(device_id):
-            try:
-                await self._lanes.load(device_id)
-            except Exception:
-                # One device's rows cannot be read: the others' time is over all the same.
-                log.exception("commands.not_loaded", device_id=device_id)
-            # A thousand devices' rows are many: others get their turn in between.
-            await asyncio.sleep(0)
-        lane = self._lanes.get(device_id)
-        if lane is None or lane.loading is not None:
-            return 0
-        # One that is on its way hears from the device or from the engine's timers.
-        ended = self._lanes.take_out(device_id, lambda each: each.command_id in command_ids)
-        for each in ended:
-            self._expire(lane, each)
-        return len(ended)
+        return await self._overdue.look()
 
     def _note_delivered(self) -> None:
         """Store which commands their devices acknowledged and do not answer at once: all in one commit, and none for
@@ -277,13 +242,6 @@ class Delivery:
         self._delivered.clear()
         if changes:
             self._store.submit(Commit((), changes, _log_not_noted, reserve=True))
-
-    def _expire(self, lane: Lane, command: Command) -> None:
-        if command.command_id in self._lanes.tries:
-            text = "sent, no answer within the command's time; check the device's binding mode"
-        else:
-            text = "the device was not heard within the command's time; check its binding mode and lifetime"
-        self._end_waiting(lane, command, Step.EXPIRED, "timeout-binding", text, self._clock.wall_ms())
 
     # -- after a restart --
 
@@ -335,9 +293,9 @@ class Delivery:
         while lane.waiting:
             command = lane.waiting.popleft()
             if command.expires_ms <= now_ms:
-                self._expire(lane, command)
-            elif (refusal := self._refusal(command)) is not None:
-                self._end_waiting(lane, command, Step.REFUSED, *refusal, self._clock.wall_ms())
+                self._overdue.expire(lane, command)
+            elif (reason := refusal(command, self._observations, command.command_id in self._lanes.tries)) is not None:
+                self._end_waiting(lane, command, Step.REFUSED, *reason, self._clock.wall_ms())
             else:
                 lane.active = command
                 self._turns.take(known, command.command_id)
@@ -346,51 +304,17 @@ class Delivery:
         self._lanes.tidy(device_id)
         return False
 
-    def _refusal(self, command: Command) -> tuple[str, str] | None:
-        """Why what could be done when the command was posted cannot be done now that its turn has come (§7.2)."""
-        operation = command.operation
-        if isinstance(operation, Observe) and command.command_id not in self._lanes.tries:
-            if self._observations.of(command.device_id, operation.path) is not None:
-                return "conflict", f"{operation.path} is observed already; UNOBSERVE it first"
-        elif (
-            isinstance(operation, CancelObservation)
-            and self._observations.of(command.device_id, operation.path) is None
-        ):
-            return "no-observation", f"{operation.path} is not observed"
-        return None
-
     def _send(self, command: Command, known: Known) -> None:
-        at_ms = self._clock.wall_ms()
-        changes: list[Change] = []
-        operation = command.operation
-        flight = _Flight(command, deque((operation,)), None)
-        before = self._observations.of(command.device_id, operation.path)
-        observation: WantedObservation | None = None
-        if isinstance(operation, Observe):
-            observation = self._observations.new(known, operation, command.labels, at_ms)
-            flight.token = observation.token
-            changes.append(self._observations.put(observation))
-            if operation.attributes:
-                flight.following.appendleft(WriteAttributes(operation.path, operation.attributes))
-        elif isinstance(operation, CancelObservation) and before is not None:
-            flight.token = before.token
-            if before.attributes:
-                # They were written for this observation; whoever observes next shall not inherit them.
-                names = tuple((name, None) for name, _ in before.attributes)
-                flight.following.append(WriteAttributes(operation.path, names))
         sent_before = command.command_id in self._lanes.tries
-        if sent_before:
-            changes.append(ChangeCommand(command.command_id, Step.SENT, at_ms))
-        else:
-            changes.append(CommandSent(command, at_ms, command.labels + known.uplink_labels))
+        flight, changes = prepare(command, known, self._observations, self._clock.wall_ms(), sent_before=sent_before)
 
         def done(error: Exception | None) -> None:
             if error is not None:
                 log_not_stored(log, "command.not_stored", error, command_id=command.command_id)
                 self._lanes.back(command)
                 self._turns.leave(command.device_id, command.command_id)
-                if observation is not None:
-                    self._observations.not_stored(observation, before)
+                if flight.observation is not None:
+                    self._observations.not_stored(flight.observation, flight.before)
                 if self._registry.of(command.device_id) is None:
                     self.device_lost(command.device_id, self._instant())
                 elif not isinstance(error, StoreTrouble) and command.command_id in self._not_stored:
@@ -425,7 +349,7 @@ class Delivery:
         self._end_waiting(lane, command, Step.REFUSED, reason, detail, self._clock.wall_ms())
         self._drain(command.device_id)
 
-    def _ask(self, flight: _Flight, known: Known) -> None:
+    def _ask(self, flight: Flight, known: Known) -> None:
         """Send the next of the command's operations."""
         operation = flight.following.popleft()
         token = None if isinstance(operation, WriteAttributes) else flight.token
@@ -466,7 +390,7 @@ class Delivery:
             self._end(command, Step.REFUSED, "adapter", f"internal error: {type(error).__name__}", at.wall_ms)
         return True
 
-    def _conclude(self, flight: _Flight, answer: DeviceAnswer, at: Instant) -> None:
+    def _conclude(self, flight: Flight, answer: DeviceAnswer, at: Instant) -> None:
         command = flight.command
         known = self._registry.of(command.device_id)
         if answer.failure == "cancelled":
