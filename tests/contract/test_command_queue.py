@@ -44,6 +44,9 @@ async def test_open_commands_of_a_device_come_by_priority_then_by_age(store: Dec
     assert await store.open_commands(device_id, 10) == wanted
     assert await store.open_commands(device_id, 2) == wanted[:2]
     assert await store.open_commands(None, 10) == [*first, *second]
+    assert await store.queued_commands(device_id, 3) == [(each.command_id, each.outgoing_ri) for each in wanted[:3]]
+    await write(store, (), [ChangeCommand(wanted[0].command_id, Step.SENT, NOW_MS)])
+    assert (await store.queued_commands(device_id, 1))[0][0] == wanted[1].command_id
 
 
 @pytest.mark.spec("QM-5")

@@ -39,7 +39,7 @@ class Listening:
             log.warning("observations.not_restored", endpoint_name=known.registration.endpoint_name)
             self._observations.owe(known)
         self._commands.device_registered(known, at)
-        self._turns.heard(known)
+        self._turns.registered(known)
         self._commands.device_heard(known)
         self._reading.device_registered(known, at)
 

@@ -382,6 +382,11 @@ class DecidingStore(Protocol):
         oldest first."""
         ...
 
+    async def queued_commands(self, device_id: DeviceId, limit: int) -> Sequence[tuple[int, str]]:
+        """Of the device's commands that were not sent yet, in the order in which they leave: each one's number and the
+        resource ID of its message. Cheaper than `open_commands`, for whoever only looks."""
+        ...
+
     async def recent_commands(self, device_id: DeviceId, limit: int) -> Sequence[Command]:
         """The last commands of a device, newest first, whatever their step."""
         ...

@@ -342,8 +342,8 @@ class _DetailReader:
             self._seq = seq
         commands = _same(detail.commands, tuple(await views._store.recent_commands(device_id, COMMANDS)))
         waits = any(each.step is Step.QUEUED for each in commands)
-        opened = await views._store.open_commands(device_id, QUEUE) if waits else ()
-        queue = _same(detail.queue, tuple(each.command_id for each in opened if each.step is Step.QUEUED))
+        queued = await views._store.queued_commands(device_id, QUEUE) if waits else ()
+        queue = _same(detail.queue, tuple(command_id for command_id, _ in queued))
         line = _same(detail.line, views.line(record, self._state, self._queue_mode))
         self._detail = DeviceDetail(line, registration, values, messages, lines, commands, queue)
         return self._detail

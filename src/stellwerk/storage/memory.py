@@ -396,6 +396,10 @@ class MemoryStore(MemoryTree):
         ]
         return (found if device_id is None else in_order(found))[:limit]
 
+    async def queued_commands(self, device_id: DeviceId, limit: int) -> Sequence[tuple[int, str]]:
+        found = (each for each in self._commands.values() if (each.device_id, each.step) == (device_id, Step.QUEUED))
+        return [(each.command_id, each.outgoing_ri) for each in in_order(found)[:limit]]
+
     async def recent_commands(self, device_id: DeviceId, limit: int) -> Sequence[Command]:
         found = [replace(each) for each in self._commands.values() if each.device_id == device_id]
         return found[::-1][:limit]

@@ -215,17 +215,15 @@ class Commands:
 
     async def places(self, device: DeviceRecord) -> dict[str, Place]:
         """Where messages of the device stand that wait, by the resource ID of the outgoing message."""
-        waiting = [
-            each for each in await self._store.open_commands(device.device_id, _MOST_SHOWN) if each.step is Step.QUEUED
-        ]
+        waiting = await self._store.queued_commands(device.device_id, _MOST_SHOWN)
         known = self._registry.of(device.device_id)
         registered = known is not None or await self._store.registration_of(device.device_id) is not None
         listens = known is not None and self._turns.listens(known, self._clock.now())
         waits_for: Literal["turn", "wake", "registration"]
         waits_for = "turn" if listens else "wake" if registered else "registration"
         found: dict[str, Place] = {}
-        for position, each in enumerate(waiting, 1):
-            found.setdefault(each.outgoing_ri, Place(position, len(waiting), waits_for))
+        for position, (_, resource_id) in enumerate(waiting, 1):
+            found.setdefault(resource_id, Place(position, len(waiting), waits_for))
         return found
 
     # -- what happens to devices --

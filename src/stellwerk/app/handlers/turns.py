@@ -153,6 +153,12 @@ class Turns:
             self._opening.add(device_id)
             self._later(self._gap_s, lambda: self._open(device_id))
 
+    def registered(self, known: Known) -> None:
+        """The device registered, and whatever is asked of it from here on waits for its turn. As `heard`, which costs a
+        device that does not sleep more than it gains."""
+        if self._profiles.sleeps(known):
+            self.heard(known)
+
     def reacted(self, handle: int, at: Instant, *, delivered: bool) -> None:
         """The device acknowledged a request, or took a part of it: it listens."""
         out = self._out.get(handle)

@@ -244,6 +244,11 @@ class SqliteStore(SqliteTree):
             found = self._rows(query + " AND device_id=? ORDER BY priority DESC, id LIMIT ?", device_id, limit)
         return [rows.command_from(row) for row in found]
 
+    async def queued_commands(self, device_id: DeviceId, limit: int) -> Sequence[tuple[int, str]]:
+        # As the index of open commands has it; one that is sent is left out after that.
+        query = f"SELECT id, outgoing_ri FROM command WHERE {_OPEN} AND device_id=? AND step='queued' "
+        return [(row[0], row[1]) for row in self._rows(query + "ORDER BY priority DESC, id LIMIT ?", device_id, limit)]
+
     async def devices_with_open_commands(self) -> Sequence[tuple[DeviceId, bool]]:
         query = (
             "SELECT c.device_id, max(c.step<>'queued' OR r.device_id IS NULL OR NOT r.queue_mode) "
