@@ -112,7 +112,7 @@ class Delivery:
         lane.uplink_labels = uplink_labels
         known = self._registry.of(device_id)
         if known is not None:
-            lane.objects = frozenset(known.registration.objects.objects)
+            lane.objects = known.registration.objects.objects
         if self._lanes.is_stored(device_id):
             # Older ones are still rows, and they go first.
             self._lanes.load_soon(device_id)
@@ -146,10 +146,10 @@ class Delivery:
         one = len(lane.waiting) == 1
         waits = "1 command that waits was" if one else f"{len(lane.waiting)} commands that wait were"
         detail = f"{waits} posted before this Register and {'is' if one else 'are'} kept"
-        listed, before = known.registration.objects.objects.keys(), lane.objects
-        if before is not None and before != listed:
-            detail += "; the object list changed:" + _difference(before, listed)
-        lane.objects = frozenset(listed)
+        listed, before = known.registration.objects.objects, lane.objects
+        if before is not None and before.keys() != listed.keys():
+            detail += "; the object list changed:" + _difference(before.keys(), listed.keys())
+        lane.objects = listed
         row = JournalEntry(Kind.LOG, device_id, at.wall_ms, reason="commands-kept", detail=detail)
         self._store.submit(Commit((row,), (), _log_not_noted, reserve=True))
 
@@ -472,7 +472,7 @@ class Delivery:
         return Instant(self._clock.now(), self._clock.wall_ms())
 
 
-def _difference(before: frozenset[int], now: Set[int]) -> str:
+def _difference(before: Set[int], now: Set[int]) -> str:
     gone = "".join(f" /{each}" for each in sorted(before - now)[:_SHOWN])
     new = "".join(f" /{each}" for each in sorted(now - before)[:_SHOWN])
     return (f" without{gone} now" if gone else "") + (f" with{new} now" if new else "")

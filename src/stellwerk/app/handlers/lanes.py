@@ -3,7 +3,7 @@ of earlier runs stay rows until somebody needs them (design §4: nothing is load
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -40,7 +40,7 @@ class Lane:
         """The device is gone for good: nothing waits for it."""
         self.uplink_labels: tuple[str, ...] = ()
         """Its last messages carry them even when the registration is gone."""
-        self.objects: frozenset[int] | None = None
+        self.objects: Mapping[int, object] | None = None
         """What the device had registered when commands were posted last."""
 
 
