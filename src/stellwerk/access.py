@@ -33,7 +33,7 @@ async def add_client(settings: Settings, client_id: str, tenants: tuple[str, ...
     # Raises `TokenTooLong` here, where somebody reads it, and not when the program asks for its first token.
     SignedTokens(bytes(32), SystemClock().wall_ms).issue(client_id, tenants, role, 1, random_uuid(SystemEntropy()))
     secret = secrets.token_urlsafe(32)
-    async with store_beside(settings) as store:
+    async with open_store(settings) as store:
         now_ms = SystemClock().wall_ms()
         await store.put_api_client(ApiClient(client_id, secret_hash(secret), tenants, role, now_ms))
     return secret
@@ -41,19 +41,20 @@ async def add_client(settings: Settings, client_id: str, tenants: tuple[str, ...
 
 async def list_clients(settings: Settings) -> Sequence[ApiClient]:
     """All clients by id."""
-    async with store_beside(settings) as store:
+    async with open_store(settings) as store:
         return await store.api_clients()
 
 
 async def remove_client(settings: Settings, client_id: str) -> bool:
     """False where there is none."""
-    async with store_beside(settings) as store:
+    async with open_store(settings) as store:
         return await store.remove_api_client(client_id)
 
 
 @asynccontextmanager
-async def store_beside(settings: Settings) -> AsyncIterator[SqliteStore]:
-    """The store, beside a running server too: only the journal has a single writer."""
+async def open_store(settings: Settings) -> AsyncIterator[SqliteStore]:
+    """The store of the data directory, for a command. Beside a running server too: only the journal has a single
+    writer."""
     with suppress(DataDirInUse):
         lock = DirectoryLock.take(settings.data_dir)
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stellwerk.access import store_beside
+from stellwerk.access import open_store
 from stellwerk.app.ports import DeviceChange
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
@@ -32,13 +32,13 @@ def describe(record: ProfileRecord) -> str:
 
 async def list_profiles(settings: Settings, tenant: str) -> Sequence[ProfileRecord]:
     """The tenant's, by name. Raises `Unknown`."""
-    async with store_beside(settings) as store:
+    async with open_store(settings) as store:
         return await store.profiles(await _tenant(store, tenant))
 
 
 async def show_profile(settings: Settings, tenant: str, name: str) -> ProfileRecord:
     """Raises `Unknown`."""
-    async with store_beside(settings) as store:
+    async with open_store(settings) as store:
         return await _profile(store, await _tenant(store, tenant), name)
 
 
@@ -54,7 +54,7 @@ async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequenc
         if key.strip() in texts:
             raise BadProfile(f"{key.strip()!r} is given twice")
         texts[key.strip()] = value
-    async with store_beside(settings) as store:
+    async with open_store(settings) as store:
         tenant_id = await _tenant(store, tenant)
         before = await store.profile(tenant_id, name)
         profile = parse_settings(texts, DEFAULT if before is None else before.profile)
@@ -65,14 +65,14 @@ async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequenc
 
 async def remove_profile(settings: Settings, tenant: str, name: str) -> None:
     """Raises `Unknown`, `ProfileInUse`."""
-    async with store_beside(settings) as store:
+    async with open_store(settings) as store:
         if not await store.remove_profile(await _tenant(store, tenant), name):
             raise Unknown(f"there is no profile {name!r}; `stellwerk profile list` names them")
 
 
 async def give_profile(settings: Settings, tenant: str, device_name: str, name: str) -> None:
     """Give the device another profile. Raises `Unknown`."""
-    async with store_beside(settings) as store:
+    async with open_store(settings) as store:
         tenant_id = await _tenant(store, tenant)
         await _profile(store, tenant_id, name)
         device = await store.device_by_name(tenant_id, device_name)
