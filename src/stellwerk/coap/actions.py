@@ -51,7 +51,8 @@ class HoldRequest:
 @dataclass(slots=True)
 class RepeatRequest:
     """The peer listens again: repeat a request that is not acknowledged at once, with its message ID, and then by its
-    timers as before. Not what left within the last ACK_TIMEOUT, which may have arrived."""
+    timers as before. What left within the last ACK_TIMEOUT may have arrived: it is repeated by its timer, once even if
+    it is held by then."""
 
     handle: int
 

@@ -49,6 +49,7 @@ class Transmission(Timed):
         "left",
         "mid",
         "once",
+        "owed",
         "owner",
         "peer",
         "started",
@@ -77,6 +78,9 @@ class Transmission(Timed):
         self.once = False
         self.held = False
         """The peer sleeps: time passes, and nothing is repeated."""
+        self.owed = False
+        """The peer was heard so soon after this left that it may have missed it: the next repetition leaves, held or
+        not."""
         self.started = now
         self.last_sent = now
         self.budget: int | None = None
@@ -255,16 +259,18 @@ class MessageLayer:
             return
         sending.left -= 1
         sending.timeout *= 2
-        if not sending.held:
+        if sending.owed or not sending.held:
+            sending.owed = False
             self._repeat(sending, now)
         self.timers.arm(sending, now + sending.timeout)
 
     def repeat(self, sending: Transmission, now: float) -> None:
         """The peer is heard again: repeat ``sending`` now, and by its timers from here on."""
         sending.held = False
-        age_s = now - sending.started
-        # RFC 7252 4.8.2: later than that, the peer may take the same message ID for a new message.
-        if now - sending.last_sent >= self.parameters_of(sending.peer).ack_timeout_s and age_s < EXCHANGE_LIFETIME_S:
+        if now - sending.last_sent < self.parameters_of(sending.peer).ack_timeout_s:
+            sending.owed = True
+        elif now - sending.started < EXCHANGE_LIFETIME_S:
+            # RFC 7252 4.8.2: later than that, the peer may take the same message ID for a new message.
             self._repeat(sending, now)
 
     def _repeat(self, sending: Transmission, now: float) -> None:

@@ -93,3 +93,17 @@ def test_a_request_that_is_over_is_neither_held_nor_repeated() -> None:
     bench.submit(actions.HoldRequest(9))
     bench.submit(actions.RepeatRequest(9))
     assert (bench.sent(), bench.events()) == ([], [])
+
+
+@pytest.mark.spec("QM-3")
+def test_what_had_just_left_is_repeated_once_although_the_peer_sleeps_again_by_then() -> None:
+    bench = Bench()
+    bench.submit(request())
+    (first,) = bench.sent()
+    bench.after(0.2)
+    bench.submit(actions.RepeatRequest(1))
+    bench.submit(actions.HoldRequest(1))
+    bench.after(3)
+    assert bench.sent() == [first]
+    bench.after(50)
+    assert bench.sent() == []
