@@ -16,8 +16,17 @@ from stellwerk.access import add_client, issue_token, list_clients, remove_clien
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.demo import run_demo
+from stellwerk.device.profile import SETTINGS
 from stellwerk.logs import configure_logs
 from stellwerk.models import models
+from stellwerk.profile_commands import (
+    describe,
+    give_profile,
+    list_profiles,
+    remove_profile,
+    set_profile,
+    show_profile,
+)
 from stellwerk.sim.faults import Fault, FaultKind, InvalidFault
 from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
 from stellwerk.sim.impairment import Conditions
@@ -198,6 +207,70 @@ def client_remove(
 
 
 app.add_typer(models, name="models")
+profile = typer.Typer(
+    no_args_is_help=True,
+    help="Profiles: what devices of one kind have in common, as when they listen. A running server takes changes up "
+    "within seconds.",
+)
+app.add_typer(profile, name="profile")
+_Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")]
+_Tenant = Annotated[str | None, typer.Option(help="Whose; the configured one unless given.")]
+
+
+@profile.command("list")
+def profile_list(tenant: _Tenant = None, config: _Config = None) -> None:
+    """List the profiles with what each says."""
+    settings = _settings(config)
+    for each in asyncio.run(list_profiles(settings, tenant or settings.tenant)):
+        typer.echo(describe(each))
+
+
+@profile.command("show")
+def profile_show(
+    name: Annotated[str, typer.Argument(help="The profile's name.")], tenant: _Tenant = None, config: _Config = None
+) -> None:
+    """Show what a profile says."""
+    settings = _settings(config)
+    typer.echo(describe(asyncio.run(show_profile(settings, tenant or settings.tenant, name))))
+
+
+@profile.command("set")
+def profile_set(
+    name: Annotated[str, typer.Argument(help="The profile's name; it is made if there is none.")],
+    setting: Annotated[
+        list[str], typer.Argument(help=f"name=value, empty for what the server says. Names: {', '.join(SETTINGS)}.")
+    ],
+    tenant: _Tenant = None,
+    config: _Config = None,
+) -> None:
+    """Make a profile, or change some of its settings."""
+    settings = _settings(config)
+    typer.echo(describe(asyncio.run(set_profile(settings, tenant or settings.tenant, name, setting))))
+
+
+@profile.command("remove")
+def profile_remove(
+    name: Annotated[str, typer.Argument(help="The profile's name.")], tenant: _Tenant = None, config: _Config = None
+) -> None:
+    """Remove a profile that no device has."""
+    settings = _settings(config)
+    asyncio.run(remove_profile(settings, tenant or settings.tenant, name))
+
+
+device = typer.Typer(no_args_is_help=True, help="Devices that are provisioned. Works beside a running server.")
+app.add_typer(device, name="device")
+
+
+@device.command("profile")
+def device_profile(
+    name: Annotated[str, typer.Argument(help="The device's name.")],
+    profile: Annotated[str, typer.Argument(help="The profile that it gets.")],
+    tenant: _Tenant = None,
+    config: _Config = None,
+) -> None:
+    """Give a device another profile."""
+    settings = _settings(config)
+    asyncio.run(give_profile(settings, tenant or settings.tenant, name, profile))
 
 
 def _share(text: str) -> float:

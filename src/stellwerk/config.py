@@ -60,6 +60,7 @@ class Settings:
     container_mbs: int = 1_000_000
     queue_s: float | None = None
     """None: commands wait as long as the registration lasts."""
+    queue_length: int = 1_000
     auto_read: tuple[int, ...] = (3, 6)
     auto_read_messages: bool = False
     auto_provision: tuple[str, ...] = ()
@@ -127,6 +128,8 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _objects(name, value)
         case "gateway_end_devices":
             return _count(name, value, 0, 1000)
+        case "queue_length":
+            return _count(name, value, 1, 100_000)
         case "container_mni":
             return _count(name, value, 1, 1_000_000)
         case "container_mbs":

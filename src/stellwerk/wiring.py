@@ -28,11 +28,13 @@ from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
+from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
 from stellwerk.app.meters import Meters, Transport
 from stellwerk.app.monitoring import Monitor
 from stellwerk.app.ports import AlreadyExists, Limits, NewDevice, StoreFailing
+from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks, forget_registration
@@ -200,7 +202,16 @@ class Server:
         link = Link(
             submit=self._submit, store=store, tasks=tasks, entropy=entropy, clock=clock, brake=brake, meters=meters
         )
-        observations = Observations(store=store, registry=registry, clock=clock, link=link)
+        profiles = Profiles(
+            store=store,
+            registry=registry,
+            awake_s=settings.awake_s,
+            queue_s=settings.queue_s,
+            queue_length=settings.queue_length,
+        )
+        await profiles.refresh()
+        turns = Turns(registry=registry, profiles=profiles, clock=clock, link=link)
+        observations = Observations(store=store, registry=registry, clock=clock, link=turns)
         commands = Commands(
             store=store,
             registry=registry,
@@ -211,8 +222,8 @@ class Server:
             entropy=entropy,
             link=link,
             limits=limits,
-            awake_s=settings.awake_s,
-            queue_s=settings.queue_s,
+            profiles=profiles,
+            turns=turns,
             grace_s=settings.expiry_grace_s,
             meters=meters,
         )
@@ -220,7 +231,7 @@ class Server:
             store=store,
             registry=registry,
             clock=clock,
-            link=link,
+            link=turns,
             objects=read_after_register(settings.auto_read, settings.gateway_end_devices),
             as_messages=settings.auto_read_messages,
         )
@@ -252,7 +263,7 @@ class Server:
             tasks=tasks,
             clock=clock,
             entropy=entropy,
-            link=link,
+            link=turns,
             listener=listening,
             most=settings.gateway_end_devices,
         )
@@ -280,8 +291,8 @@ class Server:
             brake=brake,
             grace_s=settings.expiry_grace_s,
         )
-        listening.connect(commands, observations, reading, gateways)
-        link.connect(uplinks, observations, listening.finished)
+        listening.connect(commands, observations, reading, turns, gateways)
+        link.connect(uplinks, observations, listening.finished, listening.reacted)
 
         engine = Endpoint(
             entropy,
@@ -299,6 +310,7 @@ class Server:
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
         tasks.spawn("command expiry", commands.delivery.run_expiry())
+        tasks.spawn("profiles", profiles.run())
         tasks.spawn("retention", _retain(store, clock))
         tasks.spawn("models", models.run())
         if settings.auto_provision:
@@ -349,7 +361,9 @@ class Server:
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
-        await self._listen_http(store, library, commands, provisioning, devices, accounts, entropy, limits, sources)
+        await self._listen_http(
+            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources
+        )
         # What lives as long as the process need not be looked at again.
         gc.collect()
         gc.freeze()
@@ -370,6 +384,7 @@ class Server:
         store: SqliteStore,
         library: Library,
         commands: Commands,
+        profiles: Profiles,
         provisioning: Provisioning,
         devices: Devices,
         accounts: Accounts,
@@ -404,13 +419,20 @@ class Server:
             tenant=settings.tenant,
         )
         app = build_http(services, sources=sources)
-        await self._attach_console(app, store, library, commands, accounts, key)
+        await self._attach_console(app, store, library, commands, profiles, accounts, key)
         server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
 
     async def _attach_console(
-        self, app: FastAPI, store: SqliteStore, library: Library, commands: Commands, accounts: Accounts, key: bytes
+        self,
+        app: FastAPI,
+        store: SqliteStore,
+        library: Library,
+        commands: Commands,
+        profiles: Profiles,
+        accounts: Accounts,
+        key: bytes,
     ) -> None:
         settings = self._settings
         assert self._monitor is not None
@@ -424,7 +446,7 @@ class Server:
             library=library,
             clock=self._clock,
             tasks=self._tasks,
-            awake_s=settings.awake_s,
+            profiles=profiles,
         )
         services = console.ConsoleServices(
             deciding=store,

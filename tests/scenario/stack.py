@@ -19,9 +19,11 @@ from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
+from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Limits, NewDevice
+from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
@@ -134,6 +136,7 @@ class Stack:
     grace_s: float = 0.0
     queue_s: float | None = None
     again_s: float = 1.0
+    gap_s: float = 0.0
     auto_provision: tuple[str, ...] = ()
     reads: tuple[int, ...] = ()
     """Objects that are read after a Register; none, so that charts show only what they are about."""
@@ -150,6 +153,7 @@ class Stack:
         self._runner = asyncio.Runner()
         self._runner.get_loop()
         self.out: list[tuple[PeerId, Message]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
         self.run(self._build())
 
     async def _build(self) -> None:
@@ -174,7 +178,17 @@ class Stack:
             brake=self.brake,
             meters=self.meters,
         )
-        self.observations = Observations(store=store, registry=self.registry, clock=clock, link=self.link)
+        self.profiles = Profiles(store=store, registry=self.registry, awake_s=93.0, queue_s=self.queue_s)
+        await self.profiles.refresh()
+        self.turns = Turns(
+            registry=self.registry,
+            profiles=self.profiles,
+            clock=clock,
+            link=self.link,
+            gap_s=self.gap_s,
+            later=lambda seconds, call: self.timers.append((clock.now() + seconds, call)),
+        )
+        self.observations = Observations(store=store, registry=self.registry, clock=clock, link=self.turns)
         self.commands = Commands(
             store=store,
             registry=self.registry,
@@ -185,11 +199,10 @@ class Stack:
             entropy=self.entropy,
             link=self.link,
             limits=Limits(),
-            awake_s=93.0,
-            queue_s=self.queue_s,
+            profiles=self.profiles,
+            turns=self.turns,
             again_s=self.again_s,
             grace_s=self.grace_s,
-            gap_s=0.0,
             meters=self.meters,
         )
         self.registering = Registering(
@@ -226,7 +239,7 @@ class Stack:
             tasks=self.tasks,
             clock=clock,
             entropy=self.entropy,
-            link=self.link,
+            link=self.turns,
             listener=self.listening,
             most=self.end_devices,
             again_s=self.again_s,
@@ -258,8 +271,8 @@ class Stack:
             brake=self.brake,
             grace_s=self.grace_s,
         )
-        self.listening.connect(self.commands, self.observations, self.reading, self.gateways)
-        self.link.connect(self.uplinks, self.observations, self.listening.finished)
+        self.listening.connect(self.commands, self.observations, self.reading, self.turns, self.gateways)
+        self.link.connect(self.uplinks, self.observations, self.listening.finished, self.listening.reacted)
 
     # -- the chart --
 
@@ -303,7 +316,7 @@ class Stack:
         new = NewDevice(name, f"urn:dev:os:{name}", labels, "SCS-LwM2M", (), self.clock.wall_ms())
         return self.run(self.store.create_device(self.tenant_id, new))
 
-    def post(self, device: Any, *requests: CommandRequest, expires_ms: int | None = None) -> Any:
+    def post(self, device: Any, *requests: CommandRequest, **fields: Any) -> Any:
         async def work() -> Any:
             text = "; ".join(str(each.content) for each in requests)
             return await self.commands.post(
@@ -314,7 +327,7 @@ class Stack:
                 creator="CTestApp",
                 labels=(),
                 requests=requests,
-                expires_ms=expires_ms,
+                **fields,
             )
 
         return self.run(self._then_settle(work()))
@@ -368,13 +381,23 @@ class Stack:
             await asyncio.sleep(0)
             quiet = 0 if events or len(self.tasks) else quiet + 1
 
+    def _deadline(self) -> float | None:
+        due = [at for at, _ in self.timers]
+        if (engine := self.engine.deadline()) is not None:
+            due.append(engine)
+        return min(due, default=None)
+
     async def _wait(self, seconds: float) -> None:
         end = self.clock.at + seconds
         while True:
-            deadline = self.engine.deadline()
+            deadline = self._deadline()
             if deadline is None or deadline > end:
                 break
             self.clock.at = max(self.clock.at, deadline)
+            due = [call for at, call in self.timers if at <= self.clock.at]
+            self.timers = [each for each in self.timers if each[0] > self.clock.at]
+            for call in due:
+                call()
             self.engine.tick(self.clock.at)
             await self._settle()
         self.clock.at = end

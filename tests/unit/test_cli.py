@@ -1,19 +1,24 @@
 """The command line: what it answers, and that mistakes are one line and exit status 2."""
 
+import asyncio
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from stellwerk import __version__
+from stellwerk.app.ports import NewDevice
 from stellwerk.cli import app, main
 from stellwerk.core.errors import UserError
+from stellwerk.device.record import DeviceRecord
 from stellwerk.northbound.auth import SignedTokens, Unauthorized
 from stellwerk.sim.faults import Fault
 from stellwerk.sim.fleet import Behaviour
 from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.migrations import migrate
+from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.token_key import load_token_key
 
 run = CliRunner()
@@ -24,7 +29,21 @@ def test_the_version_is_told():
     assert (found.exit_code, found.stdout) == (0, f"stellwerk {__version__}\n")
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["demo"], ["sim"], ["token"], ["client"], ["client", "add"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["serve"],
+        ["demo"],
+        ["sim"],
+        ["token"],
+        ["client"],
+        ["client", "add"],
+        ["profile"],
+        ["profile", "set"],
+        ["device"],
+    ],
+)
 def test_every_command_has_help(command: list[str]):
     found = run.invoke(app, [*command, "--help"])
     assert found.exit_code == 0
@@ -135,3 +154,66 @@ def test_clients_are_made_beside_a_running_server(scratch):
 def test_no_file_holds_the_secret_of_a_client(scratch):
     secret = run.invoke(app, ["client", "add", "app1", "--tenant", "a"]).stdout.strip()
     assert all(secret.encode() not in file.read_bytes() for file in scratch.iterdir())
+
+
+async def _provisioned(data_dir: Path) -> DeviceRecord | None:
+    store = await SqliteStore.open(data_dir)
+    try:
+        tenant_id = await store.ensure_tenant("default", 1)
+        if await store.device_by_name(tenant_id, "meter-1") is None:
+            await store.create_device(tenant_id, NewDevice("meter-1", "urn:x:1", (), "SCS-LwM2M", (), 1))
+        return await store.device_by_name(tenant_id, "meter-1")
+    finally:
+        await store.close()
+
+
+def refusal(*words: str) -> str:
+    refused = run.invoke(app, list(words))
+    assert isinstance(refused.exception, UserError), refused.output
+    return str(refused.exception)
+
+
+def test_profiles_are_made_changed_shown_listed_and_removed(scratch):
+    assert "no tenant 'default'" in refusal("profile", "list")
+    migrate(scratch)
+    asyncio.run(_provisioned(scratch))
+    made = run.invoke(app, ["profile", "set", "meters", "awake_s=10", "power_mode=psm"])
+    assert made.stdout == "meters\tpower_mode=PSM awake_s=10\n"
+    changed = run.invoke(app, ["profile", "set", "meters", "power_mode=", "coalesce=off", "priority=-3"])
+    assert changed.stdout == "meters\tawake_s=10 priority=-3 coalesce=off\n"
+    run.invoke(app, ["profile", "set", "all", "awake_s="])
+    assert run.invoke(app, ["profile", "list"]).stdout == "all\t(as the server)\n" + changed.stdout
+    assert run.invoke(app, ["profile", "show", "meters"]).stdout == changed.stdout
+    assert run.invoke(app, ["device", "profile", "meter-1", "meters"]).exit_code == 0
+    device = asyncio.run(_provisioned(scratch))
+    assert device is not None
+    assert device.profile == "meters"
+    assert "one device has the profile 'meters' ('meter-1' for example)" in refusal("profile", "remove", "meters")
+    run.invoke(app, ["device", "profile", "meter-1", "all"])
+    assert run.invoke(app, ["profile", "remove", "meters"]).exit_code == 0
+    assert run.invoke(app, ["profile", "list"]).stdout == "all\t(as the server)\n"
+
+
+def test_a_profile_is_refused_whole_with_what_would_be_right(scratch):
+    migrate(scratch)
+    asyncio.run(_provisioned(scratch))
+    run.invoke(app, ["profile", "set", "meters", "awake_s=10"])
+    assert "awake_s='soon': seconds" in refusal("profile", "set", "meters", "priority=5", "awake_s=soon")
+    assert "'awake_s' is no setting; write name=value" in refusal("profile", "set", "meters", "awake_s")
+    assert "'colour' is no setting of a profile" in refusal("profile", "set", "meters", "colour=red")
+    assert "given twice" in refusal("profile", "set", "meters", "awake_s=1", "awake_s=2")
+    assert "visible ASCII" in refusal("profile", "set", "me ters", "awake_s=1")
+    assert run.invoke(app, ["profile", "list"]).stdout == "meters\tawake_s=10\n"
+
+
+def test_what_is_not_there_is_named_with_how_to_find_what_is(scratch):
+    migrate(scratch)
+    asyncio.run(_provisioned(scratch))
+    assert "no profile 'pumps'; `stellwerk profile set pumps awake_s=10` makes one" in refusal(
+        "profile", "show", "pumps"
+    )
+    assert "no profile 'pumps'; `stellwerk profile list`" in refusal("profile", "remove", "pumps")
+    assert "no profile 'pumps'" in refusal("device", "profile", "meter-1", "pumps")
+    run.invoke(app, ["profile", "set", "pumps", "awake_s=1"])
+    assert "'default' has no device 'meter-2'" in refusal("device", "profile", "meter-2", "pumps")
+    assert "no tenant 'acme'" in refusal("profile", "list", "--tenant", "acme")

@@ -56,6 +56,7 @@ EVERY: list[tuple[str, str, Any]] = [
     ("gateway_end_devices", "1000", 1000),
     ("queue_s", "3600", 3600.0),
     ("queue_s", "", None),
+    ("queue_length", "50", 50),
     ("auto_read", "3, 6,3303", (3, 6, 3303)),
     ("auto_read", "", ()),
     ("auto_read_messages", "on", True),

@@ -37,6 +37,8 @@ class CommandRequest:
     arguments: str = ""
     attributes: tuple[tuple[str, str | None], ...] = ()
     paths: tuple[str, ...] = ()
+    priority: int | None = None
+    """Of the commands that wait the higher goes first; None: as its message says, or the device's profile."""
 
     @property
     def method(self) -> str:

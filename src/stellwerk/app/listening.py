@@ -7,6 +7,7 @@ from stellwerk.app.handlers.gateways import Gateways
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
+from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.ports import DeviceAnswer
 from stellwerk.app.registry import Known
 from stellwerk.app.tasks import Tasks
@@ -27,15 +28,23 @@ class Listening:
         self._observations: Observations
         self._reading: Reading
         self._gateways: Gateways | None = None
+        self._turns: Turns
 
     def connect(
-        self, commands: Commands, observations: Observations, reading: Reading, gateways: Gateways | None = None
+        self,
+        commands: Commands,
+        observations: Observations,
+        reading: Reading,
+        turns: Turns,
+        gateways: Gateways | None = None,
     ) -> None:
         """``gateways``: None treats them as devices like all others."""
         self._commands = commands
         self._observations = observations
         self._reading = reading
+        self._turns = turns
         self._gateways = gateways
+        turns.on_answer = self.finished
         observations.on_heard = self.device_heard
         if gateways is not None:
             observations.on_gateway = gateways.notified
@@ -47,6 +56,8 @@ class Listening:
         if not self._tasks.start(name, self._observations.restore(known)):
             log.warning("observations.not_restored", endpoint_name=known.registration.endpoint_name)
             self._observations.owe(known)
+        self._commands.device_registered(known, at)
+        self._turns.registered(known)
         self._commands.device_heard(known)
         self._reading.device_registered(known, at)
 
@@ -63,7 +74,11 @@ class Listening:
                 self._heard(each)
 
     def _heard(self, known: Known) -> None:
-        if known.registration.device_id in self._observations.owed:
+        device_id = known.registration.device_id
+        owed = device_id in self._observations.owed
+        if owed or self._turns.busy(device_id):
+            self._turns.heard(known)
+        if owed:
             self._tasks.spawn(f"observe {known.registration.endpoint_name}", self._observations.resume(known))
         self._commands.device_heard(known)
 
@@ -71,14 +86,22 @@ class Listening:
         if self._prolonging is not None:
             self._prolonging.device_lost(device_id)
         self._commands.device_lost(device_id, at)
+        self._turns.device_lost(device_id)
         self._observations.forget_device(device_id)
         if self._gateways is not None:
             self._gateways.device_lost(device_id, at)
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> None:
         """What came of an operation: a command's, or an Observe or a Read of ours."""
+        self._turns.answered(answer, at)
         takers = [self._commands.finished, self._observations.finished, self._reading.finished]
         if self._gateways is not None:
             takers.append(self._gateways.finished)
         if not any(take(answer, at) for take in takers):
             log.debug("answer.unclaimed", handle=answer.handle)
+        self._turns.done(answer.handle)
+
+    def reacted(self, handle: int, at: Instant, *, delivered: bool) -> None:
+        """The device took a request of ours, or a part of it; the answer is still to come."""
+        self._turns.reacted(handle, at, delivered=delivered)
+        self._commands.delivery.reacted(handle, delivered=delivered)

@@ -10,6 +10,7 @@ from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.device.command import Command, Step
 from stellwerk.device.end_device import NO_GATEWAY, EndDeviceRecord, EndDeviceRegistration
 from stellwerk.device.observation import WantedObservation
+from stellwerk.device.profile import ProfileRecord
 from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.operations import Operation
@@ -144,7 +145,7 @@ class ContainerState:
 @dataclass(frozen=True, slots=True)
 class NewOutgoing:
     """An outgoing message with its commands, and with the entries of those that failed at once. One transaction:
-    the message (unless nothing of it waits), its commands, the entries."""
+    the message (unless nothing of it waits), its commands, the entries, the end of what it replaces."""
 
     device_id: DeviceId
     resource_id: str
@@ -157,6 +158,8 @@ class NewOutgoing:
     labels: tuple[str, ...]
     commands: tuple["NewCommand", ...]
     entries: tuple[JournalEntry, ...]
+    ended: tuple["CommandNeverSent", ...] = ()
+    """Commands of older messages that these make needless; their messages make room before this one is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,7 @@ class NewCommand:
     """JSON text of the single command, for sent-msg."""
     content_info: str | None
     expires_ms: int
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +194,14 @@ class NewDevice:
 @dataclass(frozen=True, slots=True)
 class DeviceChange:
     """What people change of a device; None leaves it as it is. ``labels`` replaces all labels that are not the
-    server's own, ``device_info`` all provisioned attributes."""
+    server's own, ``device_info`` all provisioned attributes; the label that names the profile follows ``profile``."""
 
     modified_ms: int
     labels: tuple[str, ...] | None = None
     device_info: tuple[tuple[str, str], ...] | None = None
     behind: tuple[DeviceId, str] | None = None
     """Of an end device: its gateway, and its prefix there."""
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,10 +304,34 @@ class ContainerFull(UserError):
         super().__init__(f"{container} is full: {count} messages wait, {limit} is the limit; wait or cancel some")
 
 
+class QueueFull(UserError):
+    """``count`` commands wait for the device, ``limit`` may, and ``more`` were to be added."""
+
+    def __init__(self, count: int, more: int, limit: int) -> None:
+        self.count, self.more, self.limit = count, more, limit
+        super().__init__(
+            f"{count} commands wait for the device already, {limit} may; {more} more are too many: wait until it was "
+            "heard, or cancel some"
+        )
+
+
+class ProfileInUse(UserError):
+    """``count`` devices have the profile ``name``; ``device`` is one of them."""
+
+    def __init__(self, name: str, count: int, device: str) -> None:
+        self.name, self.count, self.device = name, count, device
+        many = f"{count} devices have" if count > 1 else "one device has"
+        super().__init__(f"{many} the profile {name!r} ({device!r} for example); give them another first")
+
+
 # -- ports --
 
 OBJECT_LISTS_KEPT: Final = 4
 """Profile IDs kept per device: a new firmware has a new one."""
+
+
+UNBOUNDED: Final = 1 << 62
+"""No bound, where one may be given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,9 +423,12 @@ class DecidingStore(Protocol):
     async def observations_of(self, device_id: DeviceId) -> Sequence[WantedObservation]: ...
     async def observation_by_token(self, token: bytes) -> WantedObservation | None: ...
 
-    async def post_outgoing(self, outgoing: NewOutgoing, limit: int) -> tuple[MessageRecord, Sequence[Command]]:
-        """Raises `ContainerFull`, `AlreadyExists` for a name taken in the container, or `DeviceGone`; then nothing is
-        written."""
+    async def post_outgoing(
+        self, outgoing: NewOutgoing, limit: int, queue_length: int = UNBOUNDED
+    ) -> tuple[MessageRecord, Sequence[Command]]:
+        """``limit``: how many messages the container holds; ``queue_length``: how many commands of the device may be
+        open. Raises `ContainerFull`, `QueueFull`, `AlreadyExists` for a name taken in the container, or `DeviceGone`;
+        then nothing is written."""
         ...
 
     async def object_lists_of(self, device_id: DeviceId) -> Mapping[str, bytes]:
@@ -409,7 +441,13 @@ class DecidingStore(Protocol):
         ...
 
     async def open_commands(self, device_id: DeviceId | None, limit: int) -> Sequence[Command]:
-        """Commands not in a final step, oldest first, of one device or of all."""
+        """Commands not in a final step: of one device in the order in which they leave (`device.queue.turn`), of all
+        oldest first."""
+        ...
+
+    async def queued_commands(self, device_id: DeviceId, limit: int) -> Sequence[tuple[int, str]]:
+        """Of the device's commands that were not sent yet, in the order in which they leave: each one's number and the
+        resource ID of its message. Cheaper than `open_commands`, for whoever only looks."""
         ...
 
     async def recent_commands(self, device_id: DeviceId, limit: int) -> Sequence[Command]:
@@ -479,6 +517,23 @@ class DecidingStore(Protocol):
     async def resource_by_id(self, tenant_id: TenantId, resource_id: str) -> TreeResource | None: ...
     async def resource(self, tenant_id: TenantId, parent: str, name: str) -> TreeResource | None: ...
     async def resources(self, tenant_id: TenantId, parent: str, limit: int, offset: int) -> Sequence[TreeResource]: ...
+
+    async def profiles(self, tenant_id: TenantId | None = None) -> Sequence[ProfileRecord]:
+        """Of one tenant or of all, by tenant and name."""
+        ...
+
+    async def profile(self, tenant_id: TenantId, name: str) -> ProfileRecord | None: ...
+    async def put_profile(self, record: ProfileRecord) -> None:
+        """Make it, or replace the one of that name; ``created_ms`` stays the first one's."""
+        ...
+
+    async def remove_profile(self, tenant_id: TenantId, name: str) -> bool:
+        """False where there is none. Raises `ProfileInUse`."""
+        ...
+
+    async def profiles_version(self) -> int:
+        """Another number than before after every change of a profile, and of which device has which; cheap."""
+        ...
 
     async def account(self, name: str) -> Account | None: ...
     async def put_account(self, account: Account) -> None:
@@ -681,14 +736,29 @@ class DeviceLink(Protocol):
         """The Content-Format that `send` would begin with where the operation names none (contract D-2)."""
         ...
 
-    def send(self, handle: int, registration: Registration, operation: Operation, token: bytes | None = None) -> None:
+    def send(
+        self,
+        handle: int,
+        registration: Registration,
+        operation: Operation,
+        token: bytes | None = None,
+        ack_timeout_s: float | None = None,
+    ) -> None:
         """Start the operation; its `DeviceAnswer` arrives later with this ``handle``, exactly once. It may take several
         requests: another format, attributes first, single reads in the place of a composite. ``token``: of the request
-        with Observe."""
+        with Observe. ``ack_timeout_s``: until the first repetition, None for the transport's own."""
         ...
 
     def cancel(self, handle: int) -> None:
         """Give the operation up; its answer is ``cancelled`` unless another came first."""
+        ...
+
+    def hold(self, handle: int) -> None:
+        """The device sleeps: do not repeat what it has not acknowledged; the time for it runs on."""
+        ...
+
+    def repeat(self, handle: int) -> None:
+        """The device listens again: repeat at once what it has not acknowledged, as the same message."""
         ...
 
     def prove_peer(self, peer: PeerId) -> None:

@@ -23,6 +23,7 @@ STATUS: Final[dict[str, tuple[int, str]]] = {
     "outcome-unknown": (408, "request timeout"),
     "cancelled": (408, "request timeout"),
     "conflict": (409, "request conflict"),
+    "superseded": (409, "request conflict"),
     "device-format": (415, "unsupported media type"),
     "format": (415, "unsupported media type"),
     "observe-no-id": (500, "internal server error"),
@@ -34,8 +35,8 @@ STATUS: Final[dict[str, tuple[int, str]]] = {
     "adapter-unavailable": (503, "service unavailable"),
 }
 """Key (``status.reason`` in a message) to the code and message that clients match on. Messages are lower case, as the
-samples print them; the keys are stored in the journal and never renamed. ``outcome-unknown`` and ``cancelled`` are
-ours."""
+samples print them; the keys are stored in the journal and never renamed. ``outcome-unknown``, ``cancelled``
+and ``superseded`` are ours."""
 
 _BY_DEVICE_STATUS: Final[dict[int, str]] = {
     400: "device-bad-request",

@@ -436,6 +436,8 @@ class Uplinks:
         answer(Acknowledgement(status, detail=detail))
         row = JournalEntry(Kind.LOG, known.registration.device_id, at.wall_ms, reason=event, detail=detail)
         self._store.submit(Commit((row,), (), _ignore))
+        # What it said makes no sense, and it listens all the same (QM-2).
+        self._heard(known, at)
 
 
 def forget_registration(

@@ -19,9 +19,10 @@ from stellwerk.app.ports import (
     ProjectedStore,
     StoredValue,
 )
+from stellwerk.app.profiles import Profiles
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId, TenantId
-from stellwerk.device.command import Command
+from stellwerk.device.command import Command, Step
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.path import Path, PathError
@@ -42,6 +43,8 @@ COUNT_AT_MOST: Final = 10_000
 MESSAGES: Final = 30
 LOG_LINES: Final = 50
 COMMANDS: Final = 20
+QUEUE: Final = 1_000
+"""Of so many commands that wait the places are shown."""
 
 Standing: TypeAlias = Literal["registered", "asleep", "expired", "deregistered", "never"]
 
@@ -115,6 +118,8 @@ class DeviceDetail:
     messages: tuple[MessageRecord, ...] = ()
     log: tuple[LogLine, ...] = ()
     commands: tuple[Command, ...] = ()
+    queue: tuple[int, ...] = ()
+    """Numbers of the commands that were not sent yet, in the order in which they leave."""
 
 
 class View(Generic[T]):
@@ -199,17 +204,17 @@ class Views:
         library: Library,
         clock: Clock,
         tasks: Tasks,
-        awake_s: float,
+        profiles: Profiles,
         every_s: float = EVERY_S,
     ) -> None:
-        """``awake_s``: how long after its last message a device in queue mode is taken to listen."""
+        """``profiles`` say how long after its last message a device that sleeps is taken to listen."""
         self._store = store
         self._projected = projected
         self._directory = directory
         self._library = library
         self._clock = clock
         self._tasks = tasks
-        self._awake_ms = int(awake_s * 1000)
+        self._profiles = profiles
         self._every_s = every_s
         self._views: WeakValueDictionary[Hashable, View[Any]] = WeakValueDictionary()
 
@@ -236,8 +241,9 @@ class Views:
         standing: Standing = "never"
         match state.status:
             case "registered":
-                silent_ms = self._clock.wall_ms() - state.last_seen_ms
-                standing = "asleep" if queue_mode and silent_ms > self._awake_ms else "registered"
+                silent_s = (self._clock.wall_ms() - state.last_seen_ms) / 1000
+                sleeps = self._profiles.of(record).sleeps(queue_mode)
+                standing = "asleep" if sleeps and silent_s > self._profiles.window_s(record) else "registered"
             case "expired":
                 standing = "expired"
             case "deregistered":
@@ -335,8 +341,11 @@ class _DetailReader:
             lines = _same(lines, tuple(await views._projected.device_log(device_id, LOG_LINES)))
             self._seq = seq
         commands = _same(detail.commands, tuple(await views._store.recent_commands(device_id, COMMANDS)))
+        waits = any(each.step is Step.QUEUED for each in commands)
+        queued = await views._store.queued_commands(device_id, QUEUE) if waits else ()
+        queue = _same(detail.queue, tuple(command_id for command_id, _ in queued))
         line = _same(detail.line, views.line(record, self._state, self._queue_mode))
-        self._detail = DeviceDetail(line, registration, values, messages, lines, commands)
+        self._detail = DeviceDetail(line, registration, values, messages, lines, commands, queue)
         return self._detail
 
     async def _values(

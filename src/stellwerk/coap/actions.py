@@ -16,7 +16,7 @@ class SendRequest:
     Bodies above the block size go block-wise. Over NSTART it waits its turn; over the bound it fails as ``refused``.
     ``once``: the peer's address is not proven; after the first transmission, repeat only what the peer's own datagrams
     pay for (three times their bytes, decision 0006). ``patience_s``: how long an answer may take after the request was
-    acknowledged.
+    acknowledged. ``ack_timeout_s``: this request's ACK_TIMEOUT, None for the peer's.
     """
 
     handle: int
@@ -31,11 +31,29 @@ class SendRequest:
     payload: bytes = b""
     once: bool = False
     patience_s: float = EXCHANGE_LIFETIME_S
+    ack_timeout_s: float | None = None
 
 
 @dataclass(slots=True)
 class CancelRequest:
     """Give up on a request: it ends as `events.RequestFailed` ``cancelled``."""
+
+    handle: int
+
+
+@dataclass(slots=True)
+class HoldRequest:
+    """The peer sleeps: repeat the request no more, but go on waiting for its acknowledgement as long as if it were
+    repeated. Ignored for a request that has none outstanding."""
+
+    handle: int
+
+
+@dataclass(slots=True)
+class RepeatRequest:
+    """The peer listens again: repeat a request that is not acknowledged at once, with its message ID, and then by its
+    timers as before. What left within the last ACK_TIMEOUT may have arrived: it is repeated by its timer, once even if
+    it is held by then."""
 
     handle: int
 
@@ -168,6 +186,8 @@ class ForgetPeer:
 Action = (
     SendRequest
     | CancelRequest
+    | HoldRequest
+    | RepeatRequest
     | Respond
     | SendNotification
     | Recall

@@ -209,6 +209,10 @@ class Endpoint:
             self._serving.reject(action.exchange, now)
         elif isinstance(action, actions.CancelRequest):
             self._requests.cancel(action.handle, now)
+        elif isinstance(action, actions.HoldRequest):
+            self._requests.hold(action.handle)
+        elif isinstance(action, actions.RepeatRequest):
+            self._requests.repeat(action.handle, now)
         else:
             self._submit_about_peer(action, now)
 

@@ -78,6 +78,16 @@ class RequestFailed:
 
 
 @dataclass(slots=True)
+class PeerReacted:
+    """The peer took a request of ours, or a part of it, and the answer is still to come: it is there. ``complete``: the
+    request is acknowledged as a whole (an empty ACK); else a block of it, or the first answer to it, came."""
+
+    handle: int
+    peer: PeerId
+    complete: bool
+
+
+@dataclass(slots=True)
 class NotificationReceived:
     """A whole, fresh notification of a known observation (stale ones are acknowledged and counted as `Refused`
     ``stale``, RFC 7641 §3.4).
@@ -151,6 +161,7 @@ Event = (
     | RequestQuestion
     | ResponseReceived
     | RequestFailed
+    | PeerReacted
     | NotificationReceived
     | TokenQuestion
     | ObservationLost

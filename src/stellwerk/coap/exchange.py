@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stellwerk.coap import codes
 from stellwerk.coap.actions import SendRequest
 from stellwerk.coap.duplicates import Inbound
-from stellwerk.coap.events import NO_ANSWER, RequestFailed, ResponseReceived
+from stellwerk.coap.events import NO_ANSWER, PeerReacted, RequestFailed, ResponseReceived
 from stellwerk.coap.freshness import RequestTags
 from stellwerk.coap.message import Message, encode_options
 from stellwerk.coap.options import (
@@ -167,6 +167,18 @@ class Requests:
         if exchange is not None:
             self.fail(exchange, "cancelled", "cancelled", now)
 
+    def hold(self, handle: int) -> None:
+        """Repeat a request no more; its time runs on."""
+        exchange = self._by_handle.get(handle)
+        if exchange is not None and exchange.sending is not None:
+            exchange.sending.held = True
+
+    def repeat(self, handle: int, now: float) -> None:
+        """Repeat a request that is not acknowledged."""
+        exchange = self._by_handle.get(handle)
+        if exchange is not None and exchange.sending is not None:
+            self._layer.repeat(exchange.sending, now)
+
     def cancel_all(self, peer: Peer, now: float) -> None:
         """Give up on all requests to ``peer``."""
         outgoing = peer.outgoing
@@ -282,12 +294,30 @@ class Requests:
             outgoing.running += 1
         options = encode_options(sort_options(parts))
         exchange.sending = self._layer.send_confirmable(
-            peer, action.code, exchange.token, options, payload, exchange, now, action.once or peer.unproven
+            peer,
+            action.code,
+            exchange.token,
+            options,
+            payload,
+            exchange,
+            now,
+            action.once or peer.unproven,
+            action.ack_timeout_s,
         )
+
+    def _go_on(self, exchange: Exchange, now: float) -> None:
+        """The peer answered a part; send the next."""
+        self._tell_reaction(exchange, complete=False)
+        self._send(exchange, now)
+
+    def _tell_reaction(self, exchange: Exchange, *, complete: bool) -> None:
+        if exchange.notification is None:
+            self._layer.events.append(PeerReacted(exchange.action.handle, exchange.peer.id, complete))
 
     def wait(self, exchange: Exchange, now: float) -> None:
         """The request arrived; its answer may take as long as the request says."""
         exchange.sending = None
+        self._tell_reaction(exchange, complete=True)
         self._layer.timers.arm(exchange, now + exchange.action.patience_s)
         self._release(exchange)
         self._start_next(exchange.peer, now)
@@ -306,17 +336,17 @@ class Requests:
             return
         if message.code == codes.UNAUTHORIZED and view.echo is not None and exchange.echo is None:
             exchange.echo = view.echo
-            self._send(exchange, now)
+            self._go_on(exchange, now)
             return
         upload = exchange.upload
         if upload is None and exchange.download is None and self._may_shrink(exchange, message.code, view):
             upload = exchange.upload = self._new_upload(exchange, view.block1.exponent)  # type: ignore[union-attr]
-            self._send(exchange, now)
+            self._go_on(exchange, now)
             return
         if upload is not None:
             step = upload.take(message.code, view)
             if step is Step.SEND:
-                self._send(exchange, now)
+                self._go_on(exchange, now)
                 return
             if step is Step.BROKEN:
                 self.fail(exchange, "malformed", upload.fault, now)
@@ -361,7 +391,7 @@ class Requests:
                 del outgoing.by_token[exchange.token]
             # The first token may name an observe relation now, so further blocks need their own.
             exchange.token = self._layer.entropy.take(_FETCH_TOKEN_BYTES)
-            self._send(exchange, now)
+            self._go_on(exchange, now)
         elif step is Step.BROKEN:
             self.fail(exchange, "oversized" if download.too_large else "malformed", download.fault, now)
         else:

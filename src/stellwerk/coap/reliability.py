@@ -45,10 +45,33 @@ USUAL_ANSWER = 48
 class Transmission(Timed):
     """One confirmable message under way."""
 
-    __slots__ = ("_layer", "budget", "datagram", "left", "mid", "once", "owner", "peer", "timeout", "unpaid")
+    __slots__ = (
+        "_layer",
+        "budget",
+        "datagram",
+        "held",
+        "last_sent",
+        "left",
+        "mid",
+        "once",
+        "owed",
+        "owner",
+        "peer",
+        "started",
+        "timeout",
+        "unpaid",
+    )
 
     def __init__(
-        self, layer: "MessageLayer", peer: Peer, mid: int, datagram: bytes, owner: Owner, timeout: float, left: int
+        self,
+        layer: "MessageLayer",
+        peer: Peer,
+        mid: int,
+        datagram: bytes,
+        owner: Owner,
+        timeout: float,
+        left: int,
+        now: float,
     ) -> None:
         super().__init__()
         self._layer = layer
@@ -61,6 +84,13 @@ class Transmission(Timed):
         self.once = False
         self.unpaid = False
         """It has not been sent: the peer has to prove its address first, for so many bytes nobody has paid."""
+        self.held = False
+        """The peer sleeps: time passes, and nothing is repeated."""
+        self.owed = False
+        """The peer was heard so soon after this left that it may have missed it: the next repetition leaves, held or
+        not."""
+        self.started = now
+        self.last_sent = now
         self.budget: int | None = None
         """Bytes that may still go to an unverified peer in answer to its request, None for no bound."""
 
@@ -229,19 +259,24 @@ class MessageLayer:
         owner: Owner,
         now: float,
         once: bool = False,
+        ack_timeout_s: float | None = None,
     ) -> Transmission:
         """Send a CON and repeat it until it is acknowledged, reset or given up; ``owner`` hears which. ``once``: to an
-        address that is not proven no more goes than its own bytes pay for."""
+        address that is not proven no more goes than its own bytes pay for. ``ack_timeout_s``: instead of the peer's
+        ACK_TIMEOUT."""
         datagram = encode_parts(CON, code, self.take_mid(peer), token, options, payload)
-        return self._send_reliably(peer, datagram, owner, now, once)
+        return self._send_reliably(peer, datagram, owner, now, once, ack_timeout_s)
 
-    def _send_reliably(self, peer: Peer, datagram: bytes, owner: Owner, now: float, once: bool) -> Transmission:
+    def _send_reliably(
+        self, peer: Peer, datagram: bytes, owner: Owner, now: float, once: bool, ack_timeout_s: float | None = None
+    ) -> Transmission:
         mid = datagram[2] << 8 | datagram[3]
         parameters = peer.parameters or self.parameters
+        shortest = parameters.ack_timeout_s if ack_timeout_s is None else ack_timeout_s
         # RFC 7252 4.2: the first timeout is drawn once per message; each retry doubles it.
         spread = int.from_bytes(self.entropy.take(2), "big") / 65_535
-        timeout = parameters.ack_timeout_s * (1 + (parameters.ack_random_factor - 1) * spread)
-        sending = Transmission(self, peer, mid, datagram, owner, timeout, parameters.max_retransmit)
+        timeout = shortest * (1 + (parameters.ack_random_factor - 1) * spread)
+        sending = Transmission(self, peer, mid, datagram, owner, timeout, parameters.max_retransmit, now)
         if peer.sent is None:
             peer.sent = {}
         peer.sent[mid] = sending
@@ -303,6 +338,21 @@ class MessageLayer:
             return
         sending.left -= 1
         sending.timeout *= 2
+        if sending.owed or not sending.held:
+            sending.owed = False
+            self._repeat(sending, now)
+        self.timers.arm(sending, now + sending.timeout)
+
+    def repeat(self, sending: Transmission, now: float) -> None:
+        """The peer is heard again: repeat ``sending`` now, and by its timers from here on."""
+        sending.held = False
+        if now - sending.last_sent < self.parameters_of(sending.peer).ack_timeout_s:
+            sending.owed = True
+        elif now - sending.started < EXCHANGE_LIFETIME_S:
+            # RFC 7252 4.8.2: later than that, the peer may take the same message ID for a new message.
+            self._repeat(sending, now)
+
+    def _repeat(self, sending: Transmission, now: float) -> None:
         peer = sending.peer
         size = len(sending.datagram)
         # A bounded transmission still waits its full time for an answer; only what goes beyond the bound is left out.
@@ -318,8 +368,8 @@ class MessageLayer:
                 sending.budget -= size
             self.retransmissions += not sending.unpaid
             sending.unpaid = False
+            sending.last_sent = now
             self.datagrams.append((peer.id, sending.datagram))
-        self.timers.arm(sending, now + sending.timeout)
 
     def stop(self, sending: Transmission) -> None:
         """No more retransmissions: acknowledged by whatever means, or not wanted any more."""

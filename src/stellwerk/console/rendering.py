@@ -9,7 +9,7 @@ from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.ports import MessageRecord
 from stellwerk.app.views import DeviceDetail
 from stellwerk.console.live_table import Row
-from stellwerk.device.command import Step
+from stellwerk.device.command import UNANSWERED, Command, Step
 from stellwerk.device.end_device import EndDeviceRecord
 from stellwerk.device.record import DeviceRecord
 
@@ -64,20 +64,33 @@ def value_rows(detail: DeviceDetail | None) -> list[Row]:
 
 
 def command_rows(detail: DeviceDetail | None) -> list[Row]:
-    rows = []
-    for each in () if detail is None else detail.commands:
+    if detail is None:
+        return []
+    rows: list[Row] = []
+    for each in detail.commands:
         content = _cut(_plain(each.content), LONGEST_BRIEF)
         rows.append(
             {
                 "id": each.command_id,
                 "content": content,
                 "about": content,
-                "step": each.step.value,
+                "step": step_of(each, detail),
                 "made": each.created_ms,
                 "cancel": "Cancel" if each.step is Step.QUEUED else "",
             }
         )
     return rows
+
+
+def step_of(command: Command, detail: DeviceDetail) -> str:
+    """How far a command has come; of one that waits, where it stands and what for."""
+    if command.step is Step.QUEUED and command.command_id in detail.queue:
+        place = detail.queue.index(command.command_id) + 1
+        until = {"asleep": ", until it wakes", "registered": ""}.get(detail.line.standing, ", until it registers")
+        return f"{command.step.value}, {place} of {len(detail.queue)}{until}"
+    if command.step is Step.SENT and command.reason == UNANSWERED:
+        return f"{command.step.value}, no answer; again when it is heard"
+    return command.step.value
 
 
 def message_rows(detail: DeviceDetail | None) -> list[Row]:

@@ -25,7 +25,7 @@ class HandlesCommands(Protocol):
         labels: tuple[str, ...],
         requests: Sequence[CommandRequest | RefusedRequest],
     ) -> MessageRecord:
-        """Raises `ContainerFull` and `StoreTrouble`."""
+        """Raises `ContainerFull`, `QueueFull` and `StoreTrouble`."""
         ...
 
     async def cancel(self, device: DeviceRecord, message: MessageRecord) -> bool:

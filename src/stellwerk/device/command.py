@@ -18,12 +18,24 @@ class Step(Enum):
     OUTCOME_UNKNOWN = "outcome unknown"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    """Never sent, because a newer Write says the same and more (contract QM-5)."""
 
 
-FINAL = frozenset({Step.SUCCEEDED, Step.REFUSED, Step.TIMED_OUT, Step.OUTCOME_UNKNOWN, Step.EXPIRED, Step.CANCELLED})
+FINAL = frozenset(
+    {
+        Step.SUCCEEDED,
+        Step.REFUSED,
+        Step.TIMED_OUT,
+        Step.OUTCOME_UNKNOWN,
+        Step.EXPIRED,
+        Step.CANCELLED,
+        Step.SUPERSEDED,
+    }
+)
 
 FOLLOWS: dict[Step, frozenset[Step]] = {
-    Step.QUEUED: frozenset({Step.SENT, Step.REFUSED, Step.EXPIRED, Step.CANCELLED, Step.TIMED_OUT}),
+    Step.QUEUED: frozenset({Step.SENT, Step.REFUSED, Step.EXPIRED, Step.CANCELLED, Step.TIMED_OUT, Step.SUPERSEDED}),
     Step.SENT: frozenset(
         {
             Step.DELIVERED,
@@ -35,9 +47,16 @@ FOLLOWS: dict[Step, frozenset[Step]] = {
             Step.QUEUED,
         }
     ),
-    Step.DELIVERED: frozenset({Step.SUCCEEDED, Step.REFUSED, Step.TIMED_OUT, Step.OUTCOME_UNKNOWN}),
+    # Back to `sent` where no answer followed the acknowledgement and it is sent again.
+    Step.DELIVERED: frozenset(
+        {Step.SENT, Step.SUCCEEDED, Step.REFUSED, Step.TIMED_OUT, Step.OUTCOME_UNKNOWN, Step.EXPIRED}
+    ),
     **{step: frozenset() for step in FINAL},
 }
+
+
+UNANSWERED = "unanswered"
+"""``Command.reason`` of one that is `Step.SENT` and not on its way."""
 
 
 class StepRefused(StellwerkError):
@@ -51,7 +70,9 @@ class StepRefused(StellwerkError):
 @dataclass(slots=True)
 class Command:
     """One operation owed to a device. ``request_id`` is its UUID towards applications, ``outgoing_rn`` the message it
-    came in; ``text`` is what `sent-msg` shows; ``method`` the response's word (``read``, ``write``, ``exec`` ...)."""
+    came in; ``text`` is what `sent-msg` shows; ``method`` the response's word (``read``, ``write``, ``exec`` ...).
+    ``priority``: the higher goes first. ``reason`` and ``detail`` say more of the step: why it ended so, or that it was
+    sent, went unanswered and waits for another try (`UNANSWERED`)."""
 
     command_id: int
     device_id: DeviceId
@@ -65,6 +86,9 @@ class Command:
     step: Step
     created_ms: int
     expires_ms: int
+    priority: int = 0
+    reason: str = ""
+    detail: str = ""
 
     @property
     def labels(self) -> tuple[str, str]:

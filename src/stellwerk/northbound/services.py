@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.handlers.applications import Applications
+from stellwerk.app.handlers.commands import Place
 from stellwerk.app.handlers.devices import Devices
 from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.provisioning import Provisioning
@@ -33,9 +34,15 @@ class PostsCommands(Protocol):
         labels: tuple[str, ...],
         requests: Sequence[CommandRequest | RefusedRequest],
         expires_ms: int | None = None,
+        priority: int | None = None,
     ) -> MessageRecord:
-        """``expires_ms``: until when (UTC) a command may wait; None: as long as the server is set to. Raises
-        `AlreadyExists` for a taken name and `ContainerFull`."""
+        """``expires_ms``: until when (UTC) a command may wait; None: as long as the server is set to. ``priority``: of
+        commands that say none; None: as the device's profile says. Raises `AlreadyExists` for a taken name,
+        `ContainerFull` and `QueueFull`."""
+        ...
+
+    async def places(self, device: DeviceRecord) -> dict[str, Place]:
+        """Where messages of the device stand that wait, by resource ID."""
         ...
 
     async def cancel(self, device: DeviceRecord, message: MessageRecord) -> bool:

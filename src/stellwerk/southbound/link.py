@@ -43,6 +43,10 @@ Event = events.Event
 Submit = Callable[[actions.Action], None]
 
 
+class Reacted(Protocol):
+    def __call__(self, handle: int, at: Instant, *, delivered: bool) -> None: ...
+
+
 class Finished(Protocol):
     def __call__(self, answer: DeviceAnswer, at: Instant) -> None: ...
 
@@ -57,6 +61,7 @@ class _Pending:
     token: bytes | None
     about: Circumstances
     talk: Conversation
+    ack_timeout_s: float | None = None
 
 
 class Link:
@@ -86,13 +91,15 @@ class Link:
         self._uplinks: Uplinks
         self._observations: Observations
         self._finished: Finished
+        self._reacted: Reacted
         self.refused: dict[str, int] = {}
         """Datagrams that led to nothing, by reason."""
 
-    def connect(self, uplinks: Uplinks, observations: Observations, finished: Finished) -> None:
+    def connect(self, uplinks: Uplinks, observations: Observations, finished: Finished, reacted: Reacted) -> None:
         self._uplinks = uplinks
         self._observations = observations
         self._finished = finished
+        self._reacted = reacted
 
     # -- down: the DeviceLink port --
 
@@ -102,14 +109,29 @@ class Link:
     def choose_format(self, registration: Registration, operation: Operation) -> int:
         return formats_for(operation, registration, self._memory.of(registration.location))[0]
 
-    def send(self, handle: int, registration: Registration, operation: Operation, token: bytes | None = None) -> None:
+    def send(
+        self,
+        handle: int,
+        registration: Registration,
+        operation: Operation,
+        token: bytes | None = None,
+        ack_timeout_s: float | None = None,
+    ) -> None:
         about = Circumstances(registration, self._memory, self._now_s)
         talk = converse(operation, about)
-        self._pending[handle] = _Pending(registration, registration.peer, registration.proven, token, about, talk)
+        self._pending[handle] = _Pending(
+            registration, registration.peer, registration.proven, token, about, talk, ack_timeout_s
+        )
         self._go_on(handle, None)
 
     def cancel(self, handle: int) -> None:
         self._submit(actions.CancelRequest(handle))
+
+    def hold(self, handle: int) -> None:
+        self._submit(actions.HoldRequest(handle))
+
+    def repeat(self, handle: int) -> None:
+        self._submit(actions.RepeatRequest(handle))
 
     def prove_peer(self, peer: PeerId) -> None:
         self._submit(actions.VerifyPeer(peer))
@@ -164,6 +186,7 @@ class Link:
             down.observe,
             down.payload,
             once=not pending.proven,
+            ack_timeout_s=pending.ack_timeout_s,
         )
         if down.code == codes.FETCH and pending.about.composites is None:
             request.patience_s = NO_COMPOSITE_PATIENCE_S
@@ -213,6 +236,8 @@ class Link:
                 silent = event.detail == events.NO_ANSWER
                 answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail, acknowledged=silent)
                 self._answered(answer, at)
+            case events.PeerReacted():
+                self._reacted(event.handle, at, delivered=event.complete)
             case events.RequestQuestion():
                 if self._store.may_recall(event.receipt):
                     self._question(f"recall {event.peer}", self._recall(event, at), event.exchange)

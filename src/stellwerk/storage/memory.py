@@ -10,6 +10,7 @@ from typing import Any, Final, assert_never
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
     OBJECT_LISTS_KEPT,
+    UNBOUNDED,
     AlreadyExists,
     Change,
     ChangeCommand,
@@ -27,17 +28,21 @@ from stellwerk.app.ports import (
     MessageRecord,
     NewDevice,
     NewOutgoing,
+    ProfileInUse,
     PutObservation,
     PutRegistration,
+    QueueFull,
     StoreCondition,
     StoreOverloaded,
     TreeResource,
 )
 from stellwerk.app.resource_ids import device_key, split_resource_id
+from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.device.command import FINAL, Command, Step
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, end_device_aliases
 from stellwerk.device.observation import WantedObservation
+from stellwerk.device.queue import in_order
 from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, endpoint_aliases
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.content import Types
@@ -245,6 +250,11 @@ class MemoryStore(MemoryModels):
         known = self._devices.get(device_id)
         if known is None:
             return None
+        if change.profile is not None:
+            label = f"profile:{change.profile}"
+            labels = tuple(label if each.startswith("profile:") else each for each in known.labels)
+            known = replace(known, profile=change.profile, labels=labels)
+            self._profiles_version += 1
         changed = self._devices[device_id] = replace(
             known,
             modified_ms=change.modified_ms,
@@ -258,6 +268,17 @@ class MemoryStore(MemoryModels):
                 changed, gateway_id=gateway_id, gateway="" if gateway is None else gateway.name, prefix=prefix
             )
         return changed
+
+    async def remove_profile(self, tenant_id: TenantId, name: str) -> bool:
+        if await self.profile(tenant_id, name) is None:
+            return False
+        having = sorted(
+            each.name for each in self._devices.values() if (each.tenant_id, each.profile) == (tenant_id, name)
+        )
+        if having:
+            raise ProfileInUse(name, len(having), having[0])
+        self._drop_profile(tenant_id, name)
+        return True
 
     async def credential_of(self, device_id: DeviceId) -> Credential | None:
         return self._credentials.get(device_id)
@@ -344,13 +365,30 @@ class MemoryStore(MemoryModels):
 
     # -- commands and their messages --
 
-    async def post_outgoing(self, outgoing: NewOutgoing, limit: int) -> tuple[MessageRecord, Sequence[Command]]:
+    async def post_outgoing(
+        self, outgoing: NewOutgoing, limit: int, queue_length: int = UNBOUNDED
+    ) -> tuple[MessageRecord, Sequence[Command]]:
+        try:
+            for each in outgoing.ended:
+                self._apply(each)
+            return self._post(outgoing, limit, queue_length)
+        except UserError:
+            for undo in reversed(self._undo):
+                undo()
+            raise
+        finally:
+            self._undo.clear()
+
+    def _post(self, outgoing: NewOutgoing, limit: int, queue_length: int) -> tuple[MessageRecord, Sequence[Command]]:
         device_id = outgoing.device_id
         if device_id not in self._devices:
             raise DeviceGone
         waiting = [message.resource_name for key, message in self._outgoing.items() if key[0] == device_id]
         if len(waiting) >= limit:
             raise ContainerFull(_OUTGOING, len(waiting), limit)
+        count = sum(each.device_id == device_id and each.step not in FINAL for each in self._commands.values())
+        if count + len(outgoing.commands) > queue_length:
+            raise QueueFull(count, len(outgoing.commands), queue_length)
         if outgoing.resource_name in waiting:
             raise AlreadyExists("resource name", outgoing.resource_name)
         tag = self._containers.get((device_id, _OUTGOING), (0, 0))[0] + 1
@@ -384,6 +422,7 @@ class MemoryStore(MemoryModels):
                 Step.QUEUED,
                 outgoing.created_ms,
                 new.expires_ms,
+                new.priority,
             )
             self._commands[command.command_id] = command
             commands.append(replace(command))
@@ -396,7 +435,11 @@ class MemoryStore(MemoryModels):
             for each in self._commands.values()
             if each.step not in FINAL and device_id in (None, each.device_id)
         ]
-        return found[:limit]
+        return (found if device_id is None else in_order(found))[:limit]
+
+    async def queued_commands(self, device_id: DeviceId, limit: int) -> Sequence[tuple[int, str]]:
+        found = (each for each in self._commands.values() if (each.device_id, each.step) == (device_id, Step.QUEUED))
+        return [(each.command_id, each.outgoing_ri) for each in in_order(found)[:limit]]
 
     async def recent_commands(self, device_id: DeviceId, limit: int) -> Sequence[Command]:
         found = [replace(each) for each in self._commands.values() if each.device_id == device_id]
@@ -495,7 +538,7 @@ class MemoryStore(MemoryModels):
         elif isinstance(change, DropObservation):
             self._set(self._observations, (change.device_id, change.path), _ABSENT)
         elif isinstance(change, ChangeCommand):
-            self._step(change.command_id, change.step, change.at_ms)
+            self._step(change.command_id, change.step, change.at_ms, change.reason, change.detail)
         elif isinstance(change, CommandSent):
             self._send(change)
             self._step(change.command.command_id, Step.SENT, change.at_ms)
@@ -544,11 +587,11 @@ class MemoryStore(MemoryModels):
         )
         self._set(self._sent, command.command_id, (command.device_id, message))
 
-    def _step(self, command_id: int, step: Step, at_ms: int) -> None:
+    def _step(self, command_id: int, step: Step, at_ms: int, reason: str = "", detail: str = "") -> None:
         command = self._commands.get(command_id)
         if command is None:
             return
-        self._set(self._commands, command_id, replace(command, step=step))
+        self._set(self._commands, command_id, replace(command, step=step, reason=reason, detail=detail))
         waiting = (each for each in self._commands.values() if each.outgoing_ri == command.outgoing_ri)
         outgoing = (command.device_id, command.outgoing_ri)
         if outgoing in self._outgoing and all(each.step is not Step.QUEUED for each in waiting):

@@ -1,4 +1,4 @@
-"""Tree resources, accounts and API clients with plain dicts: the part of `memory` that hangs on no device."""
+"""Tree resources, accounts, API clients and profiles with plain dicts: the part of `memory` that hangs on no device."""
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
@@ -7,6 +7,7 @@ from typing import Any
 
 from stellwerk.app.ports import Account, AlreadyExists, ApiClient, TreeResource
 from stellwerk.core.ids import TenantId
+from stellwerk.device.profile import ProfileRecord
 
 _Key = tuple[TenantId, str, str]
 
@@ -18,6 +19,8 @@ class MemoryTree:
         self._resources: dict[_Key, TreeResource] = {}
         self._accounts: dict[str, Account] = {}
         self._api_clients: dict[str, ApiClient] = {}
+        self._profiles: dict[tuple[TenantId, str], ProfileRecord] = {}
+        self._profiles_version = 0
 
     # -- tree resources --
 
@@ -76,6 +79,27 @@ class MemoryTree:
         parents = {self._resources.pop(key).resource_id for key in gone}
         if parents:
             self._remove_below(tenant_id, parents.__contains__)
+
+    # -- profiles --
+
+    async def profiles(self, tenant_id: TenantId | None = None) -> Sequence[ProfileRecord]:
+        return [each for key, each in sorted(self._profiles.items()) if tenant_id in (None, key[0])]
+
+    async def profile(self, tenant_id: TenantId, name: str) -> ProfileRecord | None:
+        return self._profiles.get((tenant_id, name))
+
+    async def put_profile(self, record: ProfileRecord) -> None:
+        key = (record.tenant_id, record.name)
+        before = self._profiles.get(key)
+        self._profiles[key] = record if before is None else replace(record, created_ms=before.created_ms)
+        self._profiles_version += 1
+
+    async def profiles_version(self) -> int:
+        return self._profiles_version
+
+    def _drop_profile(self, tenant_id: TenantId, name: str) -> None:
+        del self._profiles[tenant_id, name]
+        self._profiles_version += 1
 
     # -- who may come in --
 

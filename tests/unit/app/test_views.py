@@ -9,6 +9,8 @@ import pytest
 
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import Commit, DeviceState, NewDevice, PutRegistration
+from stellwerk.app.profiles import Profiles
+from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.views import DeviceQuery, Views
 from stellwerk.core.ids import DeviceId, PeerId
@@ -75,7 +77,7 @@ class World:
             library=self.library,
             clock=self.clock,
             tasks=self.tasks,
-            awake_s=10,
+            profiles=Profiles(store=self.store, registry=Registry(self.store), awake_s=10),
             every_s=every_s,
         )
 

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from stellwerk.coap.endpoint import Endpoint
-from stellwerk.coap.events import Event
+from stellwerk.coap.events import Event, PeerReacted
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, Options, decode_message, encode_message
 from stellwerk.coap.options import CONTENT_FORMAT, URI_PATH, URI_QUERY, encode_uint
 from stellwerk.core.ids import PeerId
@@ -63,6 +63,7 @@ class Bench:
     """One endpoint, fed by hand."""
 
     def __init__(self, seed: int = 1, **how: Any) -> None:
+        self.reactions: list[tuple[int, bool]] = []
         self.engine = Endpoint(SeededEntropy(seed), **how)
         self.now = 0.0
 
@@ -82,7 +83,10 @@ class Bench:
         return [(peer, decode_message(data)) for peer, data in self.engine.take_datagrams()]
 
     def events(self) -> list[Event]:
-        return self.engine.take_events()
+        """Without the reactions, which come beside every part of an answer; see `reactions`."""
+        taken = self.engine.take_events()
+        self.reactions += [(each.handle, each.complete) for each in taken if isinstance(each, PeerReacted)]
+        return [each for each in taken if not isinstance(each, PeerReacted)]
 
     def event(self, kind: type) -> Any:
         """The one event there is, which must be of ``kind``."""

@@ -10,6 +10,8 @@ from fastapi import FastAPI
 
 from stellwerk.app.handlers.accounts import Accounts
 from stellwerk.app.ports import NewDevice
+from stellwerk.app.profiles import Profiles
+from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.views import Views
 from stellwerk.console import Console, ConsoleServices, attach_console
@@ -74,7 +76,7 @@ class World:
                 library=Library.builtin(),
                 clock=self.clock,
                 tasks=self.tasks,
-                awake_s=93,
+                profiles=Profiles(store=self.store, registry=Registry(self.store), awake_s=93),
             ),
             accounts=self.accounts,
             commands=NoCommands(),

@@ -1,6 +1,7 @@
 """What tables say about what the stores hold."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from stellwerk.app.ports import MessageRecord
 from stellwerk.app.views import DeviceDetail, DeviceLine, RegistrationFacts, ValueLine
 from stellwerk.console import rendering
 from stellwerk.core.ids import DeviceId, TenantId
-from stellwerk.device.command import Command, Step
+from stellwerk.device.command import UNANSWERED, Command, Step
 from stellwerk.device.end_device import EndDeviceRecord
 from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.operations import Read
@@ -105,6 +106,30 @@ def test_only_a_command_that_waits_can_be_cancelled() -> None:
     rows = rendering.command_rows(DeviceDetail(LINE, commands=commands))
     assert {each["step"] for each in rows if each["cancel"]} == {"queued"}
     assert {each["content"] for each in rows} == {"READ /3"}
+
+
+@pytest.mark.spec("QM-5")
+@pytest.mark.parametrize(
+    ("standing", "shown"),
+    [
+        ("asleep", "queued, 2 of 2, until it wakes"),
+        ("registered", "queued, 2 of 2"),
+        ("expired", "queued, 2 of 2, until it registers"),
+    ],
+)
+def test_a_command_that_waits_shows_its_place_and_what_it_waits_for(standing: Any, shown: str) -> None:
+    command = Command(7, DeviceId(1), "ri", "rn", "id", "read", Read(Path(3)), '"READ /3"', None, Step.QUEUED, 1, 2)
+    line = replace(LINE, standing=standing)
+    (row,) = rendering.command_rows(DeviceDetail(line, commands=(command,), queue=(3, 7)))
+    assert row["step"] == shown
+
+
+@pytest.mark.spec("QM-4")
+def test_a_command_that_went_unanswered_shows_that_it_waits_again() -> None:
+    sent = Command(7, DeviceId(1), "ri", "rn", "id", "read", Read(Path(3)), '"READ /3"', None, Step.SENT, 1, 2)
+    again = replace(sent, reason=UNANSWERED)
+    rows = rendering.command_rows(DeviceDetail(LINE, commands=(sent, again)))
+    assert [each["step"] for each in rows] == ["sent", "sent, no answer; again when it is heard"]
 
 
 def test_facts_say_how_a_device_registered() -> None:

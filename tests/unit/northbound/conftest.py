@@ -15,9 +15,11 @@ from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
+from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.journal import JournalEntry
 from stellwerk.app.listening import Listening
 from stellwerk.app.ports import Commit, DeviceAnswer, Limits, NewDevice, PutRegistration
+from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import PeerId
@@ -76,10 +78,19 @@ class ListeningLink:
     def draw_token(self) -> bytes:
         return b"token123"
 
-    def send(self, handle: int, registration: Registration, operation: Operation, token: bytes | None = None) -> None:
+    def send(
+        self,
+        handle: int,
+        registration: Registration,
+        operation: Operation,
+        token: bytes | None = None,
+        ack_timeout_s: float | None = None,
+    ) -> None:
         self.sent.append((handle, operation))
 
     def cancel(self, handle: int) -> None: ...
+    def hold(self, handle: int) -> None: ...
+    def repeat(self, handle: int) -> None: ...
     def prove_peer(self, peer: PeerId) -> None: ...
     def move_peer(self, old: PeerId, new: PeerId) -> None: ...
     def forget_peer(self, peer: PeerId) -> None: ...
@@ -106,7 +117,9 @@ class World:
         self.tenant_id = await self.store.ensure_tenant("acme", NOW_MS)
         await self.store.ensure_tenant("other", NOW_MS)
         registry = self.registry = Registry(self.store)
-        self.observations = Observations(store=self.store, registry=registry, clock=self.clock, link=self.link)
+        self.profiles = profiles = Profiles(store=self.store, registry=registry, awake_s=93.0)
+        turns = Turns(registry=registry, profiles=profiles, clock=self.clock, link=self.link)
+        self.observations = Observations(store=self.store, registry=registry, clock=self.clock, link=turns)
         self.commands = Commands(
             store=self.store,
             registry=registry,
@@ -117,11 +130,12 @@ class World:
             entropy=self.entropy,
             link=self.link,
             limits=self.limits,
-            awake_s=93.0,
+            profiles=profiles,
+            turns=turns,
         )
         self.listening = Listening(self.tasks)
-        reading = Reading(store=self.store, registry=registry, clock=self.clock, link=self.link)
-        self.listening.connect(self.commands, self.observations, reading)
+        reading = Reading(store=self.store, registry=registry, clock=self.clock, link=turns)
+        self.listening.connect(self.commands, self.observations, reading, turns)
         self.removed: list[str] = []
         self.provisioning = Provisioning(
             store=self.store,

@@ -31,6 +31,7 @@ class Uses:
     def __init__(self) -> None:
         self.answers: list[DeviceAnswer] = []
         self.lost_tokens: list[bytes] = []
+        self.reactions: list[tuple[int, bool]] = []
         self.acknowledgement = Acknowledgement(Status.CHANGED)
         self.fails = False
         self.recalls = True
@@ -48,6 +49,9 @@ class Uses:
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> None:
         self.answers.append(answer)
+
+    def reacted(self, handle: int, at: Instant, *, delivered: bool) -> None:
+        self.reactions.append((handle, delivered))
 
     def may_recall(self, receipt: bytes) -> bool:
         return self.recalls
@@ -71,7 +75,7 @@ def linked(tasks: Tasks | None = None) -> tuple[Link, Uses, list[Any]]:
         brake=Brake(SeededEntropy()),
         meters=Meters(lambda: AT.now + 0.02),
     )
-    link.connect(uses, uses, uses.finished)  # type: ignore[arg-type]
+    link.connect(uses, uses, uses.finished, uses.reacted)  # type: ignore[arg-type]
     return link, uses, submitted
 
 

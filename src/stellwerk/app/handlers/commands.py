@@ -3,7 +3,8 @@ Cloud §7)."""
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import structlog
 
@@ -13,6 +14,7 @@ from stellwerk.app.handlers.delivery import NEVER_MS, Delivery
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import Outcomes
 from stellwerk.app.handlers.resolving import Resolved, resolve
+from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import (
@@ -26,6 +28,7 @@ from stellwerk.app.ports import (
     NewCommand,
     NewOutgoing,
 )
+from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Known, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.entropy import Entropy
@@ -33,21 +36,30 @@ from stellwerk.core.errors import StellwerkError
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
 from stellwerk.core.uuid_text import random_uuid
-from stellwerk.device.command import Step
+from stellwerk.device.command import Command, Step
 from stellwerk.device.record import DeviceRecord
-from stellwerk.lwm2m.operations import AnyCancel, AnyObserve
+from stellwerk.lwm2m.operations import AnyCancel, AnyObserve, Write
 from stellwerk.lwm2m.schema.library import Library
 
 log = structlog.get_logger(__name__)
 
-GAP_S: Final = 0.1
-"""Between our answer to a sleeper's uplink and the first command (contract QM-6)."""
-PROBE_S: Final = 60.0
+_SHOWN_NAME: Final = 80
+_MOST_SHOWN: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message's first command that waits stands: ``position`` of ``count`` (from 1), and what it waits for:
+    ``turn`` (the device listens, and is asked one thing at a time), ``wake`` (it sleeps or does not answer) or
+    ``registration``."""
+
+    position: int
+    count: int
+    waits_for: Literal["turn", "wake", "registration"]
 
 
 class Commands:
-    """``queue_s``: how long a command may wait for its device, also for one that is not registered; None: as long as
-    the registration lasts, and not at all without one (contract §7.3). The rest as in `Delivery` and `Outcomes`."""
+    """How long commands may wait and how many, ``profiles`` says. The rest as in `Delivery` and `Outcomes`."""
 
     def __init__(
         self,
@@ -61,12 +73,10 @@ class Commands:
         entropy: Entropy,
         link: DeviceLink,
         limits: Limits,
-        awake_s: float,
-        queue_s: float | None = None,
+        profiles: Profiles,
+        turns: Turns,
         again_s: float = 1.0,
         grace_s: float = 0.0,
-        gap_s: float = GAP_S,
-        probe_s: float = PROBE_S,
         meters: Meters | None = None,
     ) -> None:
         self._meters = meters or Meters(clock.now)
@@ -77,7 +87,8 @@ class Commands:
         self._clock = clock
         self._entropy = entropy
         self._limits = limits
-        self._queue_s = queue_s
+        self._profiles = profiles
+        self._turns = turns
         outcomes = Outcomes(
             store=store,
             registry=registry,
@@ -96,10 +107,9 @@ class Commands:
             tasks=tasks,
             clock=clock,
             link=link,
-            awake_s=awake_s,
+            profiles=profiles,
+            turns=turns,
             again_s=again_s,
-            gap_s=gap_s,
-            probe_s=probe_s,
         )
 
     # -- what faces ask --
@@ -115,21 +125,28 @@ class Commands:
         labels: tuple[str, ...],
         requests: Sequence[CommandRequest | RefusedRequest],
         expires_ms: int | None = None,
+        priority: int | None = None,
     ) -> MessageRecord:
         """Store an outgoing message with its commands; returns it as stored. What cannot be sent is answered in
-        received-msg in the same transaction. ``expires_ms``: until when, UTC, a command may wait for the device.
-        Raises `AlreadyExists`, `ContainerFull`."""
+        received-msg in the same transaction, and so are the Writes that wait and that this message makes needless
+        (QM-5). ``expires_ms``: until when, UTC, a command may wait for the device. ``priority``: of the commands that
+        say none themselves, None: as the device's profile says. Raises `AlreadyExists`, `ContainerFull` and
+        `QueueFull`."""
         now_ms = self._clock.wall_ms()
         rn = name or random_uuid(self._entropy)
-        deadline_ms = self._deadline_ms(now_ms, expires_ms)
+        deadline_ms = self._deadline_ms(device, now_ms, expires_ms)
+        profile = self._profiles.of(device)
+        if priority is None:
+            priority = profile.priority or 0
         commands: list[NewCommand] = []
         entries: list[JournalEntry] = []
         for resolved in await self._resolve(device, requests, may_wait=deadline_ms < NEVER_MS):
             request_id = random_uuid(self._entropy)
             if isinstance(resolved, Resolved):
                 text = _json_text(resolved.request.content)
-                method, operation = resolved.request.method, resolved.operation
-                commands.append(NewCommand(request_id, method, operation, text, content_info, deadline_ms))
+                method, operation, own = resolved.request.method, resolved.operation, resolved.request.priority
+                first = priority if own is None else own
+                commands.append(NewCommand(request_id, method, operation, text, content_info, deadline_ms, first))
                 continue
             entries.append(
                 JournalEntry(
@@ -144,6 +161,9 @@ class Commands:
                 )
             )
         text = _json_text(content)
+        gone = await self._take_superseded(device, commands) if profile.coalesce is not False else []
+        detail = f"not sent: a newer WRITE of the same path takes its place, message {rn[:_SHOWN_NAME]}"
+        entries += [self._never_sent(each, device, now_ms, "superseded", detail) for each in gone]
         outgoing = NewOutgoing(
             device.device_id,
             self._entropy.take(12).hex(),
@@ -156,8 +176,17 @@ class Commands:
             labels,
             tuple(commands),
             tuple(entries),
+            tuple(CommandNeverSent(each, Step.SUPERSEDED, now_ms) for each in gone),
         )
-        record, stored = await self._store.post_outgoing(outgoing, self._limits.max_instances)
+        try:
+            record, stored = await self._store.post_outgoing(
+                outgoing, self._limits.max_instances, self._profiles.queue_length(device)
+            )
+        except BaseException:
+            if gone:
+                self.delivery.put_back(device.device_id, gone)
+            raise
+        self._ended_unsent(gone, Step.SUPERSEDED, now_ms)
         if stored:
             self.delivery.add(device.device_id, stored, device.uplink_labels)
         return record
@@ -171,35 +200,37 @@ class Commands:
         if not waiting:
             return False
         now_ms = self._clock.wall_ms()
-        entries = [
-            JournalEntry(
-                Kind.ANSWER,
-                device.device_id,
-                now_ms,
-                path=str(each.operation.path),
-                labels=each.labels + device.uplink_labels,
-                method=each.method,
-                reason="cancelled",
-                detail="cancelled before it was sent",
-                command_id=each.command_id,
-            )
-            for each in waiting
-        ]
+        text = "cancelled before it was sent"
+        entries = [self._never_sent(each, device, now_ms, "cancelled", text) for each in waiting]
 
         def done(error: Exception | None) -> None:
             if error is not None:
                 self.delivery.put_back(device.device_id, waiting)
                 return
-            self.delivery.taken_ended(waiting)
-            for each in waiting:
-                each.step = Step.CANCELLED
-                self._meters.command_ended(Step.CANCELLED.value, (now_ms - each.created_ms) / 1000)
+            self._ended_unsent(waiting, Step.CANCELLED, now_ms)
 
         changes = [CommandNeverSent(each, Step.CANCELLED, now_ms) for each in waiting]
         await commit(self._store, entries, changes, done)
         return True
 
+    async def places(self, device: DeviceRecord) -> dict[str, Place]:
+        """Where messages of the device stand that wait, by the resource ID of the outgoing message."""
+        waiting = await self._store.queued_commands(device.device_id, _MOST_SHOWN)
+        known = self._registry.of(device.device_id)
+        registered = known is not None or await self._store.registration_of(device.device_id) is not None
+        listens = known is not None and self._turns.listens(known, self._clock.now())
+        waits_for: Literal["turn", "wake", "registration"]
+        waits_for = "turn" if listens else "wake" if registered else "registration"
+        found: dict[str, Place] = {}
+        for position, (_, resource_id) in enumerate(waiting, 1):
+            found.setdefault(resource_id, Place(position, len(waiting), waits_for))
+        return found
+
     # -- what happens to devices --
+
+    def device_registered(self, known: Known, at: Instant) -> None:
+        """The device registered; `device_heard` follows."""
+        self.delivery.device_registered(known, at)
 
     def device_heard(self, known: Known) -> None:
         """An uplink of the device was answered."""
@@ -223,12 +254,49 @@ class Commands:
 
     # -- inside --
 
-    def _deadline_ms(self, now_ms: int, expires_ms: int | None) -> int:
+    async def _take_superseded(self, device: DeviceRecord, commands: Sequence[NewCommand]) -> list[Command]:
+        """What waits and is needless from now on, out of the queue."""
+        if not any(isinstance(each.operation, Write) for each in commands):
+            return []
+        known = self._registry.of(device.device_id)
+        if known is not None and self._turns.listens(known, self._clock.now()):
+            return []
+        try:
+            await self.delivery.settle(device.device_id)
+        except Exception:
+            # Rows of an earlier run that cannot be read now are sent later, as if nobody had looked.
+            log.exception("commands.not_loaded", device_id=device.device_id)
+            return []
+        fresh = [(each.operation, each.priority) for each in commands]
+        return self.delivery.take_superseded(device.device_id, fresh)
+
+    def _never_sent(self, command: Command, device: DeviceRecord, at_ms: int, reason: str, detail: str) -> JournalEntry:
+        return JournalEntry(
+            Kind.ANSWER,
+            device.device_id,
+            at_ms,
+            path=str(command.operation.path),
+            labels=command.labels + device.uplink_labels,
+            method=command.method,
+            reason=reason,
+            detail=detail,
+            command_id=command.command_id,
+        )
+
+    def _ended_unsent(self, commands: Sequence[Command], step: Step, at_ms: int) -> None:
+        """What `delivery` gave out has ended with ``step``, and that is stored."""
+        self.delivery.taken_ended(commands)
+        for each in commands:
+            each.step = step
+            self._meters.command_ended(step.value, (at_ms - each.created_ms) / 1000)
+
+    def _deadline_ms(self, device: DeviceRecord, now_ms: int, expires_ms: int | None) -> int:
         """Until when commands may wait, in the clock of lifetimes."""
+        queue_s = self._profiles.queue_s(device)
         if expires_ms is not None:
             wait_ms = expires_ms - now_ms
-        elif self._queue_s is not None:
-            wait_ms = int(self._queue_s * 1000)
+        elif queue_s is not None:
+            wait_ms = int(queue_s * 1000)
         else:
             return NEVER_MS
         return self._clock.lifetime_ms() + max(wait_ms, 0)

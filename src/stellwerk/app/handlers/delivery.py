@@ -7,35 +7,39 @@ restart they are read again when the device is heard.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
-from heapq import heappop, heappush
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Final
 
 import structlog
 
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.handlers.flight import Flight, prepare, refusal
 from stellwerk.app.handlers.judging import LOST, judge
 from stellwerk.app.handlers.lanes import Lane, Lanes
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import UNKNOWN_TEXT, Outcomes
+from stellwerk.app.handlers.overdue import Overdue
+from stellwerk.app.handlers.turns import Turns
+from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import (
     Change,
     ChangeCommand,
     Clock,
-    CommandSent,
     Commit,
     DecidingStore,
     DeviceAnswer,
     DeviceLink,
     StoreTrouble,
 )
+from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Known, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
-from stellwerk.device.command import Command, Step, advance, after_restart
+from stellwerk.device.command import UNANSWERED, Command, Step, advance, after_restart
 from stellwerk.device.observation import WantedObservation
-from stellwerk.lwm2m.operations import AnyCancel, AnyObserve, WriteAttributes
+from stellwerk.device.queue import superseded
+from stellwerk.lwm2m.operations import AnyCancel, AnyObserve, Operation, WriteAttributes
 
 log = structlog.get_logger(__name__)
 
@@ -43,31 +47,14 @@ NEVER_MS: Final = 1 << 62
 """`Command.expires_ms` of one that ends with the registration and not before."""
 TRIES: Final = 3
 """How often a command is sent in all before no answer means that it failed."""
-SLICE: Final = 1000
-
+_SHOWN: Final = 10
+"""Objects that a line of the device's log names at most."""
 _CONNECTED: Final = frozenset({"tcp", "tls", "ws", "wss"})
 """Transports on which nothing can be reset (RFC 8323), so that a device learns of no passive cancel."""
 
 
-class _Flight:
-    """A command between its first datagram and its answer. ``operation``: as it leaves, with what is known of the
-    relation that a cancel is about."""
-
-    __slots__ = ("command", "observation", "operation", "token")
-
-    def __init__(self, command: Command) -> None:
-        self.command = command
-        self.operation = command.operation
-        self.observation: WantedObservation | None = None
-        """What an Observe asks for."""
-        self.token: bytes | None = None
-
-
 class Delivery:
-    """``awake_s``: how long a queue-mode device listens after its last uplink (contract QM-2); ``gap_s``: what passes
-    between our answer to an uplink and the first command (QM-6); ``probe_s``: how long a device without queue mode that
-    left a command unanswered is not tried again unless it is heard; ``again_s``: when the store is asked anew after it
-    failed."""
+    """``turns`` says when a device listens; ``again_s``: when the store is asked anew after it failed."""
 
     def __init__(
         self,
@@ -79,10 +66,9 @@ class Delivery:
         tasks: Tasks,
         clock: Clock,
         link: DeviceLink,
-        awake_s: float,
+        profiles: Profiles,
+        turns: Turns,
         again_s: float,
-        gap_s: float,
-        probe_s: float,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -91,11 +77,9 @@ class Delivery:
         self._tasks = tasks
         self._clock = clock
         self._link = link
-        # Long enough for what waits to leave at all.
-        self._awake_s = max(awake_s, 2 * gap_s)
+        self._profiles = profiles
+        self._turns = turns
         self._again_s = again_s
-        self._gap_s = gap_s
-        self._probe_s = probe_s
         self._lanes = Lanes(
             store=store,
             registry=registry,
@@ -104,14 +88,16 @@ class Delivery:
             again_s=again_s,
             taken=self._taken,
         )
-        self._flights: dict[int, _Flight] = {}
+        self._overdue = Overdue(store=store, lanes=self._lanes, clock=clock, end=self._end_waiting)
+        self._flights: dict[int, Flight] = {}
         self._not_stored: set[int] = set()
         """Commands that the store, though it works, did not take once."""
-        self._probes: list[tuple[float, DeviceId]] = []
-        """A heap: when devices that are silent are tried again although they were not heard."""
-        self._probing: set[DeviceId] = set()
-        self._turns: dict[DeviceId, DeviceId] = {}
+        self._delivered: set[int] = set()
+        """Commands that were acknowledged and not answered, since the last look."""
+        self._households: dict[DeviceId, DeviceId] = {}
         """Of those in households that had the turn last: the gateway."""
+        turns.on_free = self._drain
+        profiles.on_change = self._go_on_everywhere
 
     def __len__(self) -> int:
         """Commands in memory that have not ended."""
@@ -128,10 +114,13 @@ class Delivery:
         """Commands that are stored; they leave in order, once the device listens."""
         lane = self._lanes.put(device_id, commands)
         lane.uplink_labels = uplink_labels
+        known = self._registry.of(device_id)
+        if known is not None:
+            lane.objects = known.registration.objects.objects
         if self._lanes.is_stored(device_id):
             # Older ones are still rows, and they go first.
             self._lanes.load_soon(device_id)
-        elif self._registry.of(device_id) is None:
+        elif known is None:
             # Perhaps it ended while the message was being stored.
             self.device_lost(device_id, self._instant())
         else:
@@ -147,12 +136,26 @@ class Delivery:
         """An uplink of the device was answered: what waits for it may leave, one at a time (QM-3)."""
         device_id = known.registration.device_id
         if self._lanes.is_stored(device_id):
+            self._turns.heard(known)
             self._lanes.load_soon(device_id)
         elif self._lanes.get(device_id) is not None:
-            if known.registration.queue_mode and self._gap_s:
-                asyncio.get_running_loop().call_later(self._gap_s, self._drain, device_id)
-            else:
-                self._drain(device_id)
+            self._turns.heard(known)
+
+    def device_registered(self, known: Known, at: Instant) -> None:
+        """The device registered anew: what waits for it is kept, and its log says so (QM-5)."""
+        device_id = known.registration.device_id
+        lane = self._lanes.get(device_id)
+        if lane is None or not lane.waiting:
+            return
+        one = len(lane.waiting) == 1
+        waits = "1 command that waits was" if one else f"{len(lane.waiting)} commands that wait were"
+        detail = f"{waits} posted before this Register and {'is' if one else 'are'} kept"
+        listed, before = known.registration.objects.objects, lane.objects
+        if before is not None and before.keys() != listed.keys():
+            detail += "; the object list changed:" + _difference(before.keys(), listed.keys())
+        lane.objects = listed
+        row = JournalEntry(Kind.LOG, device_id, at.wall_ms, reason="commands-kept", detail=detail)
+        self._store.submit(Commit((row,), (), _log_not_noted, reserve=True))
 
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         """The registration ended: what has no time of its own ends as 408; the rest waits for the next (§7.3)."""
@@ -186,6 +189,16 @@ class Delivery:
             device_id, lambda each: each.command_id in command_ids and each.command_id not in self._lanes.tries
         )
 
+    def take_superseded(self, device_id: DeviceId, fresh: Sequence[tuple[Operation, int]]) -> list[Command]:
+        """Writes that wait and that commands of a new message, in their order and with their priorities, make needless
+        (`device.queue`), out of the queue as with `take_out`. None while the device listens: then each is on its way
+        as good as at once, and somebody may want the device to see them all."""
+        lane, known = self._lanes.get(device_id), self._registry.of(device_id)
+        if lane is None or (known is not None and self._turns.listens(known, self._clock.now())):
+            return []
+        gone = {each.command_id for each in superseded(lane.waiting, fresh)}
+        return self._lanes.take_out(device_id, lambda each: each.command_id in gone) if gone else []
+
     def taken_ended(self, commands: Iterable[Command]) -> None:
         """The end of what `take_out` gave is stored."""
         for each in commands:
@@ -204,7 +217,7 @@ class Delivery:
     # -- time --
 
     async def run_expiry(self, every_s: float = 1.0) -> None:
-        """Look every ``every_s`` seconds, for ever, for commands whose time is over."""
+        """`look` every ``every_s`` seconds, for ever."""
         while True:
             try:
                 await self.look()
@@ -214,45 +227,25 @@ class Delivery:
             await asyncio.sleep(every_s)
 
     async def look(self) -> int:
-        """End a slice of the waiting commands whose time is over, and try silent devices anew; returns how many
-        ended."""
-        self._probe()
-        due: dict[DeviceId, set[int]] = {}
-        for command in await self._store.commands_due(self._clock.lifetime_ms(), SLICE):
-            due.setdefault(command.device_id, set()).add(command.command_id)
-        return sum([await self._expire_those(device_id, command_ids) for device_id, command_ids in due.items()])
+        """End a slice of the waiting commands whose time is over, see to what is on its way, and note what was
+        delivered; returns how many ended."""
+        self._turns.look()
+        self._note_delivered()
+        return await self._overdue.look()
 
-    async def _expire_those(self, device_id: DeviceId, command_ids: Collection[int]) -> int:
-        if self._lanes.is_stored(device_id):
-            try:
-                await self._lanes.load(device_id)
-            except Exception:
-                # One device's rows cannot be read: the others' time is over all the same.
-                log.exception("commands.not_loaded", device_id=device_id)
-            # A thousand devices' rows are many: others get their turn in between.
-            await asyncio.sleep(0)
-        lane = self._lanes.get(device_id)
-        if lane is None or lane.loading is not None:
-            return 0
-        # One that is on its way hears from the device or from the engine's timers.
-        ended = self._lanes.take_out(device_id, lambda each: each.command_id in command_ids)
-        for each in ended:
-            self._expire(lane, each)
-        return len(ended)
-
-    def _probe(self) -> None:
-        now = self._clock.now()
-        while self._probes and self._probes[0][0] <= now:
-            _, device_id = heappop(self._probes)
-            self._probing.discard(device_id)
-            self._drain(device_id)
-
-    def _expire(self, lane: Lane, command: Command) -> None:
-        if command.command_id in self._lanes.tries:
-            text = "sent, no answer within the command's time; check the device's binding mode"
-        else:
-            text = "the device was not heard within the command's time; check its binding mode and lifetime"
-        self._end_waiting(lane, command, Step.EXPIRED, "timeout-binding", text, self._clock.wall_ms())
+    def _note_delivered(self) -> None:
+        """Store which commands their devices acknowledged and do not answer at once: all in one commit, and none for
+        the many that are answered within a second."""
+        at_ms = self._clock.wall_ms()
+        changes: list[Change] = []
+        for command_id in self._delivered:
+            flight = self._flights.get(command_id)
+            if flight is not None and flight.command.step is Step.SENT:
+                flight.command.step = advance(flight.command.step, Step.DELIVERED)
+                changes.append(ChangeCommand(command_id, Step.DELIVERED, at_ms))
+        self._delivered.clear()
+        if changes:
+            self._store.submit(Commit((), changes, _log_not_noted, reserve=True))
 
     # -- after a restart --
 
@@ -281,48 +274,48 @@ class Delivery:
 
     # -- sending --
 
-    def _listens(self, known: Known, now: float) -> bool:
-        if known.silent_since >= known.last_heard and now - known.silent_since < self._probe_s:
-            return False
-        if not known.registration.queue_mode:
-            return True
-        return known.silent_since < known.last_heard and now - known.last_heard <= self._awake_s
+    def _go_on_everywhere(self) -> None:
+        for device_id in self._lanes.devices():
+            self._turns.go_on(device_id)
 
-    def _may_go(self, lane: Lane, known: Known) -> bool:
-        return self._listens(known, self._clock.now()) or (
-            known.registration.queue_mode and self._needs_no_device(lane.waiting[0], known)
-        )
-
-    def _drain(self, device_id: DeviceId) -> None:
+    def _drain(self, device_id: DeviceId) -> bool:
+        """Send what comes next, if the device may be asked; True while commands for it are not over."""
         lane = self._lanes.get(device_id)
         known = self._registry.of(device_id)
-        if lane is None or known is None or lane.active is not None or lane.loading is not None:
-            return
+        if lane is None or known is None:
+            return False
+        if lane.active is not None or lane.loading is not None or not self._turns.free(known):
+            return True
         if lane.waiting and not self._may_go(lane, known):
-            if not known.registration.queue_mode and device_id not in self._probing:
-                self._probing.add(device_id)
-                heappush(self._probes, (known.silent_since + self._probe_s, device_id))
-            return
+            self._turns.probe_later(known)
+            return True
         if lane.waiting and known.household is not None and self._neighbour_speaks(known, known.household):
-            return
+            return True
         if lane.waiting and not self._observations.loaded(device_id):
             # An Observe has to know what else is wanted.
             self._lanes.load_soon(device_id)
-            return
+            return True
         now_ms = self._clock.lifetime_ms()
         while lane.waiting:
             command = lane.waiting.popleft()
             if command.expires_ms <= now_ms:
-                self._expire(lane, command)
-            elif (refusal := self._refusal(command)) is not None:
-                self._end_waiting(lane, command, Step.REFUSED, *refusal, self._clock.wall_ms())
+                self._overdue.expire(lane, command)
+            elif (reason := refusal(command, self._observations, command.command_id in self._lanes.tries)) is not None:
+                self._end_waiting(lane, command, Step.REFUSED, *reason, self._clock.wall_ms())
             else:
                 lane.active = command
                 if known.household is not None:
-                    self._turns[device_id] = known.household.registration.device_id
+                    self._households[device_id] = known.household.registration.device_id
+                self._turns.take(known, command.command_id)
                 self._send(command, known)
-                return
+                return True
         self._lanes.tidy(device_id)
+        return False
+
+    def _may_go(self, lane: Lane, known: Known) -> bool:
+        return self._turns.listens(known, self._clock.now()) or (
+            self._profiles.sleeps(known) and self._needs_no_device(lane.waiting[0], known)
+        )
 
     def _neighbour_speaks(self, known: Known, house: KnownGateway) -> bool:
         """A gateway and those behind it are one client: one command is on its way to any of them (NSTART 1)."""
@@ -334,7 +327,7 @@ class Delivery:
 
     def _drain_neighbours(self, device_id: DeviceId) -> None:
         """The turn of a device in a household is over: that of the others comes, those listed behind it first."""
-        house = self._registry.of(self._turns.pop(device_id, device_id))
+        house = self._registry.of(self._households.pop(device_id, device_id))
         if not isinstance(house, KnownGateway):
             return
         others = [house.registration.device_id, *house.behind]
@@ -343,42 +336,24 @@ class Delivery:
             if self._lanes.get(each) is not None:
                 self._drain(each)
 
-    def _refusal(self, command: Command) -> tuple[str, str] | None:
-        """Why what could be done when the command was posted cannot be done now that its turn has come (§7.2)."""
-        operation = command.operation
-        if isinstance(operation, AnyObserve) and command.command_id not in self._lanes.tries:
-            if self._observations.of(command.device_id, operation.path) is not None:
-                return "conflict", f"{operation.path} is observed already; UNOBSERVE it first"
-        elif isinstance(operation, AnyCancel) and self._observations.of(command.device_id, operation.path) is None:
-            return "no-observation", f"{operation.path} is not observed"
-        return None
-
     def _send(self, command: Command, known: Known) -> None:
-        at_ms = self._clock.wall_ms()
-        changes: list[Change] = []
-        operation = command.operation
-        flight = _Flight(command)
-        before = self._observations.of(command.device_id, operation.path)
-        observation: WantedObservation | None = None
-        if isinstance(operation, AnyObserve):
-            observation = flight.observation = self._observations.new(known, operation, command.labels, at_ms)
-            flight.token = observation.token
-            changes.append(self._observations.put(observation))
-        elif isinstance(operation, AnyCancel) and before is not None:
-            flight.token = before.token
-            flight.operation = before.cancel(passive=self._is_passive(operation, before, known))
         sent_before = command.command_id in self._lanes.tries
-        if sent_before:
-            changes.append(ChangeCommand(command.command_id, Step.SENT, at_ms))
-        else:
-            changes.append(CommandSent(command, at_ms, command.labels + known.uplink_labels))
+        flight, changes = prepare(
+            command,
+            known,
+            self._observations,
+            self._clock.wall_ms(),
+            sent_before=sent_before,
+            is_passive=self._is_passive,
+        )
 
         def done(error: Exception | None) -> None:
             if error is not None:
                 log_not_stored(log, "command.not_stored", error, command_id=command.command_id)
                 self._lanes.back(command)
-                if observation is not None:
-                    self._observations.not_stored(observation, before)
+                self._turns.leave(command.device_id, command.command_id)
+                if flight.observation is not None:
+                    self._observations.not_stored(flight.observation, flight.before)
                 if self._registry.of(command.device_id) is None:
                     self.device_lost(command.device_id, self._instant())
                 elif not isinstance(error, StoreTrouble) and command.command_id in self._not_stored:
@@ -387,14 +362,16 @@ class Delivery:
                     if not isinstance(error, StoreTrouble):
                         # Once more: the fresh token of an Observe may have been taken.
                         self._not_stored.add(command.command_id)
-                    asyncio.get_running_loop().call_later(self._again_s, self._drain, command.device_id)
+                    asyncio.get_running_loop().call_later(self._again_s, self._turns.go_on, command.device_id)
                 return
             self._not_stored.discard(command.command_id)
             self._lanes.tries[command.command_id] = self._lanes.tries.get(command.command_id, 0) + 1
             if command.step is Step.QUEUED:
                 command.step = advance(command.step, Step.SENT)
+            command.reason = command.detail = ""
             current = self._registry.of(command.device_id)
             if current is None:
+                self._turns.leave(command.device_id, command.command_id)
                 self._lost_in_flight(command, self._clock.wall_ms())
                 return
             self._flights[command.command_id] = flight
@@ -417,23 +394,29 @@ class Delivery:
         back some day."""
         if known.registration.peer.transport in _CONNECTED:
             return False
-        return operation.passive or (not wanted.attributes and not self._listens(known, self._clock.now()))
+        return operation.passive or (not wanted.attributes and not self._turns.listens(known, self._clock.now()))
 
     def _needs_no_device(self, command: Command, known: Known) -> bool:
         wanted = self._observations.of(command.device_id, command.operation.path)
         operation = command.operation
         return isinstance(operation, AnyCancel) and wanted is not None and self._is_passive(operation, wanted, known)
 
-    def _ask(self, flight: _Flight, known: Known) -> None:
+    def _ask(self, flight: Flight, known: Known) -> None:
         command, operation = flight.command, flight.operation
         if isinstance(operation, AnyCancel) and operation.passive:
             del self._flights[command.command_id]
+            self._turns.leave(command.device_id, command.command_id)
             answer = DeviceAnswer(command.command_id)
             self._end(command, Step.SUCCEEDED, "ok", "", self._clock.wall_ms(), answer)
             return
-        self._link.send(command.command_id, known.registration, operation, flight.token)
+        self._turns.start(command.command_id, known, operation, flight.token)
 
     # -- answers --
+
+    def reacted(self, handle: int, *, delivered: bool) -> None:
+        """The device took a command, or a part of it; the answer is still to come."""
+        if delivered and handle in self._flights:
+            self._delivered.add(handle)
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> bool:
         """What came of a command; False when ``answer.handle`` is not one of ours."""
@@ -442,9 +425,6 @@ class Delivery:
             return False
         command = flight.command
         try:
-            known = self._registry.of(command.device_id)
-            if not answer.failure and known is not None:
-                known.heard(at.now, self._link)
             del self._flights[answer.handle]
             self._conclude(flight, answer, at)
         except Exception as error:
@@ -454,7 +434,7 @@ class Delivery:
             self._end(command, Step.REFUSED, "adapter", f"internal error: {type(error).__name__}", at.wall_ms)
         return True
 
-    def _conclude(self, flight: _Flight, answer: DeviceAnswer, at: Instant) -> None:
+    def _conclude(self, flight: Flight, answer: DeviceAnswer, at: Instant) -> None:
         command = flight.command
         known = self._registry.of(command.device_id)
         if answer.failure == "cancelled":
@@ -465,10 +445,10 @@ class Delivery:
         if answer.failure == "timeout" and known is not None:
             # Asleep or gone, whatever its window says (QM-4): what follows waits until it is heard.
             known.silent_since = at.now
-            if known.registration.queue_mode:
+            if self._profiles.sleeps(known):
                 reason = "timeout-binding"
                 if self._may_repeat(command):
-                    self._lanes.back(command)
+                    self._wait_again(command, detail, at.wall_ms)
                     return
         changes: Sequence[Change] = ()
         if step is Step.SUCCEEDED and flight.observation is not None:
@@ -477,12 +457,23 @@ class Delivery:
             changes = self._observations.attributes_written(known, operation)
         self._end(command, step, reason, detail, at.wall_ms, answer if not answer.failure else None, changes)
 
+    def _wait_again(self, command: Command, why: str, at_ms: int) -> None:
+        """It was sent and went unanswered; it is sent again when the device is heard, and says so meanwhile."""
+        tries = self._lanes.tries.get(command.command_id, 1)
+        if command.step is Step.DELIVERED:
+            command.step = advance(command.step, Step.SENT)
+        command.reason = UNANSWERED
+        command.detail = f"{why}; {tries} of {TRIES} tries made, the next when the device is heard"
+        change = ChangeCommand(command.command_id, command.step, at_ms, command.reason, command.detail)
+        self._store.submit(Commit((), (change,), _log_not_noted, reserve=True))
+        self._lanes.back(command)
+
     def _lost_in_flight(self, command: Command, at_ms: int) -> None:
         """The registration ended or moved while the command was on its way."""
         registered = self._registry.of(command.device_id) is not None
         removed = self._lanes.of(command.device_id).removed
         if not removed and (registered or command.expires_ms < NEVER_MS) and self._may_repeat(command):
-            self._lanes.back(command)
+            self._wait_again(command, "the registration ended or moved before the device answered", at_ms)
             self._drain(command.device_id)
             return
         self._end(command, *LOST, at_ms)
@@ -511,7 +502,7 @@ class Delivery:
         def then() -> None:
             self._lanes.ended(command)
             self._drain_neighbours(command.device_id)
-            self._drain(command.device_id)
+            self._turns.go_on(command.device_id)
 
         known = self._registry.of(command.device_id)
         labels = known.uplink_labels if known is not None else self._lanes.of(command.device_id).uplink_labels
@@ -531,3 +522,14 @@ class Delivery:
 
     def _instant(self) -> Instant:
         return Instant(self._clock.now(), self._clock.wall_ms())
+
+
+def _difference(before: Set[int], now: Set[int]) -> str:
+    gone = "".join(f" /{each}" for each in sorted(before - now)[:_SHOWN])
+    new = "".join(f" /{each}" for each in sorted(now - before)[:_SHOWN])
+    return (f" without{gone} now" if gone else "") + (f" with{new} now" if new else "")
+
+
+def _log_not_noted(error: Exception | None) -> None:
+    if error is not None:
+        log_not_stored(log, "command.not_noted", error)

@@ -1,10 +1,9 @@
-"""What devices are owed: their commands that wait, in the order of posting, and the one that is on its way. Rows of
-earlier runs stay rows until somebody needs them (design §4: nothing is loaded for all devices at start)."""
+"""What devices are owed: their commands that wait, in the order of `device.queue`, and the one that is on its way. Rows
+of earlier runs stay rows until somebody needs them (design §4: nothing is loaded for all devices at start)."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -15,6 +14,7 @@ from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Command, Step, after_restart
+from stellwerk.device.queue import in_order, turn
 
 log = structlog.get_logger(__name__)
 
@@ -23,14 +23,12 @@ Taken = Callable[[DeviceId, Sequence[Command]], None]
 
 _ROWS: Final = 100_000
 _LONGEST_AGAIN_S: Final = 60.0
-_posting = attrgetter("command_id")
-"""Numbers grow with time, over restarts too."""
 
 
 class Lane:
     """One device's."""
 
-    __slots__ = ("active", "loading", "removed", "uplink_labels", "waiting")
+    __slots__ = ("active", "loading", "objects", "removed", "uplink_labels", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Command] = deque()
@@ -42,6 +40,8 @@ class Lane:
         """The device is gone for good: nothing waits for it."""
         self.uplink_labels: tuple[str, ...] = ()
         """Its last messages carry them even when the registration is gone."""
+        self.objects: Mapping[int, object] | None = None
+        """What the device had registered when commands were posted last."""
 
 
 class Lanes:
@@ -78,6 +78,10 @@ class Lanes:
     def get(self, device_id: DeviceId) -> Lane | None:
         return self._lanes.get(device_id)
 
+    def devices(self) -> list[DeviceId]:
+        """Those that are owed something that is in memory."""
+        return list(self._lanes)
+
     def of(self, device_id: DeviceId) -> Lane:
         """The device's lane, made if need be."""
         lane = self._lanes.get(device_id)
@@ -100,10 +104,10 @@ class Lanes:
         if lane.active is not None:
             present.add(lane.active.command_id)
         fresh = [each for each in commands if each.command_id not in present and each.command_id not in self._ending]
-        if fresh and lane.waiting and fresh[0].command_id < lane.waiting[-1].command_id:
-            lane.waiting = deque(sorted((*lane.waiting, *fresh), key=_posting))
-        else:
-            lane.waiting.extend(fresh)
+        in_place = not lane.waiting or (bool(fresh) and turn(lane.waiting[-1]) < turn(fresh[0]))
+        lane.waiting.extend(fresh)
+        if fresh and not (in_place and (len(fresh) == 1 or all(a.priority == fresh[0].priority for a in fresh))):
+            lane.waiting = deque(in_order(lane.waiting))
         return lane
 
     def back(self, command: Command) -> None:

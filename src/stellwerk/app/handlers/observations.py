@@ -318,6 +318,9 @@ class Observations:
             problem = self._undecodable(known, wanted, content_format, notify.body, at)
             if problem is not None:
                 accept(True)
+                # Nothing is stored of it, and the device listens all the same (QM-2).
+                known.last_heard = at.now
+                self.on_heard(known, at)
                 return
         row = self._row(known, wanted, notify.code, content_format, notify.body, receipt, at)
 

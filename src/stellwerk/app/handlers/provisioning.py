@@ -8,7 +8,7 @@ them: what had a key and was not made yet is refused, and said to be.
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -47,7 +47,8 @@ RESERVED_NAMES: Final = frozenset(
 )
 """Names that mean something else below a tenant."""
 
-PROFILES: Final = frozenset({"scs-lwm2m"})
+PROFILE: Final = "SCS-LwM2M"
+"""The profile that there always is; in any case of letters."""
 _FOREIGN_PROFILES: Final = frozenset({"scs-udp", "scs-neul", "scs-http", "loriot-lorawan"})
 _NAME = re.compile(r"[0-9A-Za-z_:-]{1,255}")
 _NODE_ID = re.compile(r"[!-~]{1,255}")
@@ -230,7 +231,9 @@ class Provisioning:
                     "the server stopped before this device was made, and keys are not kept with a request; "
                     "ask for this device again"
                 )
-        await self._store.create_device(request.tenant_id, check_item(item, request.created_ms, self._allow_nosec))
+        profiles = {each.name for each in await self._store.profiles(request.tenant_id)}
+        new = check_item(item, request.created_ms, self._allow_nosec, profiles)
+        await self._store.create_device(request.tenant_id, new)
 
     async def _remove_item(self, tenant_id: TenantId, item: Item, resumed: bool) -> None:
         fields = _fields(item)
@@ -252,15 +255,17 @@ def response_name(request_id: str) -> str:
     return f"responseToRequest-{request_id}"
 
 
-def check_item(item: Item, now_ms: int, allow_nosec: bool = True) -> NewDevice:
-    """The device an item asks for. Raises `BadItem` or `BadCredential` with what is wrong and what would be right."""
+def check_item(item: Item, now_ms: int, allow_nosec: bool = True, profiles: Collection[str] = frozenset()) -> NewDevice:
+    """The device an item asks for; ``profiles``: those of the tenant, besides `PROFILE`. Raises `BadItem` or
+    `BadCredential` with what is wrong and what would be right."""
     fields = _fields(item)
     name, node_id = _names(fields)
     profile = _text(fields, "profe", "profile")
     if profile.lower() in _FOREIGN_PROFILES:
         raise BadItem(f"profile {_shown(profile)!r} is not supported by this server; SCS-LwM2M is")
-    if profile.lower() not in PROFILES:
-        raise BadItem(f"unknown profile {_shown(profile)!r}; write SCS-LwM2M")
+    known_profile = PROFILE if profile.lower() == PROFILE.lower() else profile
+    if known_profile != PROFILE and profile not in profiles:
+        raise BadItem(f"unknown profile {_shown(profile)!r}; write SCS-LwM2M, or make it with stellwerk profile set")
     for member in fields.keys() - _MEMBERS:
         if _SECRETIVE.search(member):
             raise BadItem(f"unknown member {member[:40]!r}; keys belong in nodeCredentials (nCr)")
@@ -277,7 +282,7 @@ def check_item(item: Item, now_ms: int, allow_nosec: bool = True) -> NewDevice:
         if not isinstance(iccid, str) or not 1 <= len(iccid.strip()) <= _LONGEST_ICCID or is_key(iccid):
             raise BadItem("ICCID is a text of digits")
         labels.append(f"ICCID:{iccid.strip()}")
-    return NewDevice(name, node_id, tuple(labels), profile, check_info(fields.get("ndvi")), now_ms, credential)
+    return NewDevice(name, node_id, tuple(labels), known_profile, check_info(fields.get("ndvi")), now_ms, credential)
 
 
 def _names(fields: dict[str, Any]) -> tuple[str, str]:

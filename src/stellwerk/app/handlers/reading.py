@@ -116,7 +116,6 @@ class Reading:
             self._log(device_id, at, f"/{object_id}: {answer.failure}; read again with the next Register")
             self._end(device_id)
             return True
-        known.heard(at.now, self._link)
         self._take(known, object_id, answer, at)
         self._next(known)
         return True

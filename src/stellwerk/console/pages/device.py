@@ -6,7 +6,7 @@ from fastapi import Request
 from nicegui import ui
 from nicegui.events import GenericEventArguments
 
-from stellwerk.app.ports import ContainerFull, DeviceGone, StoreTrouble
+from stellwerk.app.ports import ContainerFull, DeviceGone, QueueFull, StoreTrouble
 from stellwerk.app.views import DeviceDetail, View
 from stellwerk.console import rendering
 from stellwerk.console.frame import Page
@@ -133,7 +133,12 @@ class _DevicePage:
             self._said.text = rendering.facts(detail.line.record, detail)
         if before is None or detail.values is not before.values:
             self._values.show(rendering.value_rows(detail), now_ms)
-        if before is None or detail.commands is not before.commands:
+        if (
+            before is None
+            or detail.commands is not before.commands
+            or detail.queue is not before.queue
+            or detail.line.standing != before.line.standing
+        ):
             self._commands.show(rendering.command_rows(detail), now_ms)
         if before is None or detail.messages is not before.messages:
             self._messages.show(rendering.message_rows(detail), now_ms)
@@ -163,7 +168,7 @@ class _DevicePage:
                 labels=(),
                 requests=requests,
             )
-        except (ContainerFull, DeviceGone, StoreTrouble) as error:
+        except (ContainerFull, DeviceGone, QueueFull, StoreTrouble) as error:
             _say(f"Not taken: {error}", "negative")
             return
         flaws = rendering.flaws(requests)

@@ -5,9 +5,11 @@ never raises: a part that cannot be understood becomes a `RefusedRequest`, which
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest, Verb
+from stellwerk.device.profile import BadProfile, parse_priority
 from stellwerk.lwm2m.attributes import NAMES, InvalidAttribute, NotificationAttributes
 from stellwerk.lwm2m.path import RESERVED_ID, Path, PathError
 from stellwerk.lwm2m.paths import MAX_PATHS
@@ -29,7 +31,8 @@ _CANCELS: Final[frozenset[Verb]] = frozenset({"unobserve", "unobserve-composite"
 
 _KNOWN_ATTRIBUTES: Final = ", ".join(sorted(NAMES["1.2"]))
 _ATTRIBUTES: Final = {**{name: name for name in NAMES["1.2"]}, "step": "st", "steps": "st"}
-_MEMBERS: Final = frozenset({"method", "path", "value", "attributes", "args", "paths"})
+_MEMBERS: Final = frozenset({"method", "path", "value", "attributes", "args", "paths", "priority"})
+_PRIORITY: Final = "priority:"
 
 _METHOD_HINT: Final = (
     "use READ, WRITE, EXECUTE, OBSERVE, UNOBSERVE, DISCOVER, CREATE, DELETE or WRITE-ATTRIBUTES, and READ-COMPOSITE "
@@ -49,7 +52,7 @@ def parse_commands(content: Any, content_info: str | None) -> list[Request]:
     if (flaw := _format_flaw(content, content_info)) is not None:
         return [RefusedRequest("", "", "format", flaw, content)]
     if isinstance(content, str):
-        requests = [_from_text(part) for part in parts(content)]
+        requests: list[Request] = [_from_text(part) for part in parts(content)]
     elif isinstance(content, dict):
         requests = [_from_object(content)]
     elif len(content) <= MAX_COMMANDS:
@@ -60,6 +63,12 @@ def parse_commands(content: Any, content_info: str | None) -> list[Request]:
         hint = "the message holds no command; write for example READ /3/0/0"
         return [RefusedRequest("", "", "adapter-bad-request", hint, content)]
     return requests
+
+
+def wanted_priority(labels: Iterable[str]) -> int | None:
+    """What the label ``priority:<number>`` says of all commands of a message. Raises `BadProfile`."""
+    said = [each.removeprefix(_PRIORITY) for each in labels if each.startswith(_PRIORITY)]
+    return parse_priority(said[0]) if said else None
 
 
 def _format_flaw(content: Any, content_info: str | None) -> str | None:
@@ -192,9 +201,13 @@ def _from_object(item: Any) -> Request:
     verb = VERBS.get(method.strip().upper())
     if verb is None:
         return RefusedRequest("", shown_path, "method-unknown", _unknown(method), item)
+    try:
+        priority = _own_priority(item.get("priority"))
+    except BadProfile as error:
+        return _Draft(verb, shown_path, item).refuse("adapter-bad-request", f"the member {error}")
     if verb in COMPOSITE:
-        return _composite_object(verb, shown_path, item)
-    draft = _Draft(verb, shown_path, item)
+        return _composite_object(verb, shown_path, item, priority)
+    draft = _Draft(verb, shown_path, item, priority)
     if not isinstance(path, str):
         hint = f'the member "path" is {"missing" if path is None else _kind(path)}; write "path": "/3/0/0"'
         return draft.refuse("path-invalid", hint)
@@ -228,11 +241,11 @@ def _attribute_pairs(attributes: dict[str, Any]) -> list[tuple[str, str | None]]
     return [(name, _number_text(value)) for name, value in attributes.items()]
 
 
-def _composite_object(verb: Verb, shown: str, item: dict[str, Any]) -> Request:
+def _composite_object(verb: Verb, shown: str, item: dict[str, Any], priority: int | None) -> Request:
     paths = item.get("paths")
     if isinstance(paths, list) and all(isinstance(each, str) for each in paths):
         shown = ",".join(paths)[:_MOST_SHOWN_PATHS]
-    draft = _Draft(verb, shown, item)
+    draft = _Draft(verb, shown, item, priority)
     if (flaw := _member_flaw(verb, item)) is not None:
         return draft.refuse("adapter-bad-request", flaw)
     if item.get("path") not in (None, "/"):
@@ -270,9 +283,17 @@ def _member_flaw(verb: Verb, item: dict[str, Any]) -> str | None:
     for name, value in item.items():
         if name not in _MEMBERS:
             return f"unknown member {short(name)}; known are {', '.join(sorted(_MEMBERS))}"
-        if name not in ("method", "path") and name not in _TAKES[verb] and value is not None:
+        if name not in ("method", "path", "priority") and name not in _TAKES[verb] and value is not None:
             return f'{verb.upper()} has no use for the member "{name}"'
     return None
+
+
+def _own_priority(value: Any) -> int | None:
+    """Raises `BadProfile`."""
+    if value is None:
+        return None
+    is_number = isinstance(value, int | str) and not isinstance(value, bool)
+    return parse_priority(str(value) if is_number else _kind(value))
 
 
 def _execute_object(draft: "_Draft", item: dict[str, Any]) -> Request:
@@ -309,6 +330,7 @@ class _Draft(NamedTuple):
     verb: Verb
     path: str
     content: Any
+    priority: int | None = None
 
     def refuse(self, reason: str, detail: str) -> RefusedRequest:
         method = "exec" if self.verb == "execute" else self.verb
@@ -324,7 +346,7 @@ class _Draft(NamedTuple):
         paths: tuple[str, ...] = (),
     ) -> CommandRequest:
         return CommandRequest(
-            self.verb, self.path, self.content, value, has_value, from_text, arguments, attributes, paths
+            self.verb, self.path, self.content, value, has_value, from_text, arguments, attributes, paths, self.priority
         )
 
 

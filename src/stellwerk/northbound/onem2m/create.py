@@ -8,10 +8,11 @@ from stellwerk.app.credentials import BadCredential
 from stellwerk.app.handlers.applications import AlreadyRegistered, NameReserved, TooManyApplications
 from stellwerk.app.handlers.injecting import PushedOut
 from stellwerk.app.handlers.provisioning import CREATE, MOST_ITEMS, REMOVE, REQUEST_DEFINITION, ProvisioningOrder
-from stellwerk.app.ports import AlreadyExists, ContainerFull, DeviceGone
+from stellwerk.app.ports import AlreadyExists, ContainerFull, DeviceGone, QueueFull
 from stellwerk.app.projected import NotReadableYet
+from stellwerk.device.profile import BadProfile
 from stellwerk.northbound.onem2m import applications, management, resources
-from stellwerk.northbound.onem2m.commands import parse_commands
+from stellwerk.northbound.onem2m.commands import parse_commands, wanted_priority
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc
 from stellwerk.northbound.onem2m.identifiers import timestamp
 from stellwerk.northbound.onem2m.names import AE, CB, CIN, ENVELOPES, FCNT, MGMT_OBJ, NOD
@@ -82,7 +83,7 @@ async def create(scope: Scope, target: Target, request: Request) -> Resource:
         raise Refusal(Rsc.CONFLICT, str(error)) from None
     except AlreadyRegistered as error:
         raise Refusal(Rsc.ORIGINATOR_HAS_ALREADY_REGISTERED, str(error)) from None
-    except (ContainerFull, TooManyApplications) as error:
+    except (ContainerFull, QueueFull, TooManyApplications) as error:
         raise Refusal(Rsc.NOT_ACCEPTABLE, str(error)) from None
     except (BadCredential, NameReserved) as error:
         raise Refusal(Rsc.BAD_REQUEST, str(error)) from None
@@ -153,6 +154,10 @@ async def _post_command(scope: Scope, device_name: str, request: Request) -> Res
     device = await scope.device(device_name)
     posted = _decode_message(scope, request)
     expires_ms = wanted_expiry(posted.attributes, scope.services.clock.wall_ms())
+    try:
+        priority = wanted_priority(posted.labels)
+    except BadProfile as error:
+        raise Refusal(Rsc.BAD_REQUEST, f"the label says {error}") from None
     record = await scope.services.commands.post(
         device,
         name=posted.name,
@@ -162,6 +167,7 @@ async def _post_command(scope: Scope, device_name: str, request: Request) -> Res
         labels=posted.labels,
         requests=parse_commands(posted.content, posted.content_info),
         expires_ms=expires_ms,
+        priority=priority,
     )
     resource = resources.message(device, "outgoing-msg", record)
     if request.strict and expires_ms is not None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from stellwerk.app.handlers.commands import Place
 from stellwerk.app.ports import MessageRecord, TreeResource
 from stellwerk.device.record import DeviceRecord
 from stellwerk.northbound.onem2m import resources
@@ -48,7 +49,9 @@ async def read(scope: Scope, target: Target, strict: bool) -> Resource:
     match target:
         case Message(name, container, message_name):
             device = await scope.device(name)
-            return resources.message(device, container, await find_message(services, device, container, message_name))
+            record = await find_message(services, device, container, message_name)
+            places = await _places(scope, device, container)
+            return resources.message(device, container, record, places.get(record.resource_id))
         case Base():
             return resources.cse_base(tenant)
         case SystemAe(name):
@@ -225,6 +228,11 @@ async def sources(scope: Scope, item: Item, strict: bool) -> list[Source]:
     return []
 
 
+async def _places(scope: Scope, device: DeviceRecord, container: MessageContainerName) -> dict[str, Place]:
+    """Where the messages of the container stand that wait for their device."""
+    return await scope.services.commands.places(device) if container == "outgoing-msg" else {}
+
+
 def _nodes(scope: Scope, parent: Item) -> Page:
     async def page(limit: int, offset: int) -> list[Item]:
         devices = await scope.services.deciding.devices(scope.tenant_id, limit, offset)
@@ -238,7 +246,11 @@ def _nodes(scope: Scope, parent: Item) -> Page:
 def _messages(scope: Scope, parent: Item, device: DeviceRecord, container: MessageContainerName) -> Page:
     async def page(limit: int, offset: int) -> list[Item]:
         records = await _newest(scope.services, device, container, limit, offset)
-        found = [(each.resource_name, resources.message(device, container, each)) for each in records]
+        places = await _places(scope, device, container) if records else {}
+        found = [
+            (each.resource_name, resources.message(device, container, each, places.get(each.resource_id)))
+            for each in records
+        ]
         return [Item(Message(device.name, container, rn), resource, parent) for rn, resource in found]
 
     return page

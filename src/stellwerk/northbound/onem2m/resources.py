@@ -4,6 +4,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from stellwerk.app.handlers.commands import Place
 from stellwerk.app.ports import ContainerState, DeviceState, Limits, MessageRecord, TreeResource
 from stellwerk.device.end_device import GATEWAY_LABELS, EndDeviceRecord
 from stellwerk.device.record import Credential, DeviceRecord
@@ -253,10 +254,17 @@ def _container(
     )
 
 
-def message(device: DeviceRecord, container: MessageContainerName, record: MessageRecord) -> Resource:
+def message(
+    device: DeviceRecord, container: MessageContainerName, record: MessageRecord, place: Place | None = None
+) -> Resource:
+    """``place``: of a message whose commands wait; it is told in labels of our own."""
     attributes: dict[str, Any] = {"con": msgspec.Raw(record.content.encode())}
-    if record.labels:
-        attributes["lbl"] = record.labels
+    labels = record.labels
+    if place is not None:
+        standing = (f"queue_position:{place.position}", f"queue_length:{place.count}", f"waits_for:{place.waits_for}")
+        labels = (*labels, *standing)
+    if labels:
+        attributes["lbl"] = labels
     if record.content_info is not None:
         attributes["cnf"] = record.content_info
     attributes["ty"] = CIN

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.ports import Commit, Limits, StoreFailing
+from stellwerk.app.ports import Change, Commit, Limits, StoreFailing
 from stellwerk.storage.sqlite.changes import ChangeWriter
 from stellwerk.storage.sqlite.journal import Batch, JournalTail
 from stellwerk.storage.sqlite.writer import Failures, Task
@@ -74,6 +74,11 @@ class SqliteBackend:
             self._rollback()
             return _failing(error) or StoreFailing(str(error))
         return None
+
+    def write_changes(self, changes: Sequence[Change]) -> None:
+        """For a task: in its transaction."""
+        if changes:
+            self._changes.write(changes)
 
     def append(self, entries: Sequence[JournalEntry]) -> None:
         """For a task: journal ``entries`` in its transaction. The tail may then know of entries that were rolled back,

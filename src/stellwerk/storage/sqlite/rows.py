@@ -14,6 +14,7 @@ from stellwerk.core.sharing import share
 from stellwerk.device.command import Command, Step
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, register_behind
 from stellwerk.device.observation import WantedObservation
+from stellwerk.device.profile import ProfileRecord, from_settings
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
@@ -46,8 +47,10 @@ BEHIND: Final = ""
 does."""
 OBSERVATION: Final = "device_id,path,token,accept,attributes,labels,created_ms"
 COMMAND: Final = (
-    "id,device_id,outgoing_ri,outgoing_rn,request_id,method,operation,content,content_info,step,created_ms,expires_ms"
+    "id,device_id,outgoing_ri,outgoing_rn,request_id,method,operation,content,content_info,step,created_ms,expires_ms,"
+    "priority,reason,detail"
 )
+PROFILE: Final = "tenant_id,name,settings,created_ms,modified_ms"
 MESSAGE: Final = "resource_id,resource_name,state_tag,created_ms,content,content_info,content_size,creator,labels"
 TREE_RESOURCE: Final = (
     "tenant_id,resource_id,resource_name,parent,resource_type,envelope,creator,labels,created_ms,modified_ms,"
@@ -229,7 +232,7 @@ def observation_from(row: Row) -> WantedObservation:
 
 def command_from(row: Row) -> Command:
     """From the columns in `COMMAND`."""
-    command_id, device_id, ri, rn, request_id, method, operation, content, content_info, step, created, expires = row
+    command_id, device_id, ri, rn, request_id, method, operation, content, content_info, step, created, *rest = row
     return Command(
         command_id,
         DeviceId(device_id),
@@ -242,7 +245,15 @@ def command_from(row: Row) -> Command:
         content_info,
         Step(step),
         created,
-        expires,
+        *rest,
+    )
+
+
+def profile_from(row: Row) -> ProfileRecord:
+    """From the columns in `PROFILE`."""
+    tenant_id, name, settings, created_ms, modified_ms = row
+    return ProfileRecord(
+        TenantId(tenant_id), name, from_settings(msgspec.json.decode(settings)), created_ms, modified_ms
     )
 
 

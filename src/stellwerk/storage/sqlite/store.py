@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from stellwerk.app.journal import JournalEntry
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import (
+    UNBOUNDED,
     Commit,
     ContainerState,
     DeviceChange,
@@ -25,6 +26,7 @@ from stellwerk.core.ids import DeviceId, PeerId, TenantId, encode_peer
 from stellwerk.device.command import Command
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration
 from stellwerk.device.observation import WantedObservation
+from stellwerk.device.profile import ProfileRecord
 from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.schema.library import Library
@@ -254,9 +256,12 @@ class SqliteStore(SqliteModels):
 
     # -- commands and their messages --
 
-    async def post_outgoing(self, outgoing: NewOutgoing, limit: int) -> tuple[MessageRecord, Sequence[Command]]:
+    async def post_outgoing(
+        self, outgoing: NewOutgoing, limit: int, queue_length: int = UNBOUNDED
+    ) -> tuple[MessageRecord, Sequence[Command]]:
         def work() -> tuple[MessageRecord, Sequence[Command]]:
-            posted = tasks.post_outgoing(self._connection, outgoing, limit)
+            self._backend.write_changes(outgoing.ended)
+            posted = tasks.post_outgoing(self._connection, outgoing, limit, queue_length)
             self._backend.append(outgoing.entries)
             return posted
 
@@ -267,8 +272,13 @@ class SqliteStore(SqliteModels):
         if device_id is None:
             found = self._rows(query + " ORDER BY id LIMIT ?", limit)
         else:
-            found = self._rows(query + " AND device_id=? ORDER BY id LIMIT ?", device_id, limit)
+            found = self._rows(query + " AND device_id=? ORDER BY priority DESC, id LIMIT ?", device_id, limit)
         return [rows.command_from(row) for row in found]
+
+    async def queued_commands(self, device_id: DeviceId, limit: int) -> Sequence[tuple[int, str]]:
+        # As the index of open commands has it; one that is sent is left out after that.
+        query = f"SELECT id, outgoing_ri FROM command WHERE {_OPEN} AND device_id=? AND step='queued' "
+        return [(row[0], row[1]) for row in self._rows(query + "ORDER BY priority DESC, id LIMIT ?", device_id, limit)]
 
     async def devices_with_open_commands(self) -> Sequence[tuple[DeviceId, bool]]:
         query = (
@@ -340,6 +350,30 @@ class SqliteStore(SqliteModels):
         else:
             raise ValueError(f"{container!r} is neither {_OUTGOING!r} nor {_SENT!r}")
         return ContainerState(tag, count, size, modified_ms)
+
+    # -- profiles --
+
+    async def profiles(self, tenant_id: TenantId | None = None) -> Sequence[ProfileRecord]:
+        query = f"SELECT {rows.PROFILE} FROM profile "
+        if tenant_id is None:
+            found = self._rows(query + "ORDER BY tenant_id, name")
+        else:
+            found = self._rows(query + "WHERE tenant_id=? ORDER BY name", tenant_id)
+        return [rows.profile_from(row) for row in found]
+
+    async def profile(self, tenant_id: TenantId, name: str) -> ProfileRecord | None:
+        row = self._row(f"SELECT {rows.PROFILE} FROM profile WHERE tenant_id=? AND name=?", tenant_id, name)
+        return None if row is None else rows.profile_from(row)
+
+    async def put_profile(self, record: ProfileRecord) -> None:
+        await self._task(tasks.put_profile, record)
+
+    async def remove_profile(self, tenant_id: TenantId, name: str) -> bool:
+        return await self._task(tasks.remove_profile, tenant_id, name)
+
+    async def profiles_version(self) -> int:
+        row = self._row("SELECT CAST(value AS INTEGER) FROM meta WHERE name=?", tasks.PROFILES_VERSION)
+        return 0 if row is None else int(row[0])
 
     # -- journal --
 

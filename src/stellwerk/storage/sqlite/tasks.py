@@ -8,6 +8,7 @@ from typing import Any, Final
 from stellwerk.app.operation_record import encode_operation
 from stellwerk.app.ports import (
     OBJECT_LISTS_KEPT,
+    UNBOUNDED,
     AlreadyExists,
     ContainerFull,
     DeviceChange,
@@ -16,12 +17,16 @@ from stellwerk.app.ports import (
     MessageRecord,
     NewDevice,
     NewOutgoing,
+    ProfileInUse,
+    QueueFull,
 )
 from stellwerk.app.resource_ids import device_key
 from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step
 from stellwerk.device.end_device import end_device_aliases
+from stellwerk.device.profile import ProfileRecord, to_settings
 from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, endpoint_aliases
+from stellwerk.storage.schema import OPEN_STEPS
 from stellwerk.storage.sqlite import instances, rows
 from stellwerk.storage.sqlite.tree import remove_below
 from stellwerk.storage.vault import Vault
@@ -94,6 +99,8 @@ def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: Tenan
 def change_device(connection: sqlite3.Connection, device_id: DeviceId, change: DeviceChange) -> DeviceRecord | None:
     """The device as it is then."""
     gateway_id, prefix = change.behind or (None, None)
+    if change.profile is not None:
+        _assign_profile(connection, device_id, change.profile)
     connection.execute(
         "UPDATE device SET modified_ms=?, labels=coalesce(?,labels), device_info=coalesce(?,device_info), "
         "gateway_id=coalesce(?,gateway_id), gateway_prefix=coalesce(?,gateway_prefix) WHERE id=?",
@@ -163,16 +170,70 @@ def put_object_list(
     )
 
 
+def put_profile(connection: sqlite3.Connection, record: ProfileRecord) -> None:
+    """Make it, or replace the one of that name."""
+    connection.execute(
+        f"INSERT INTO profile({rows.PROFILE}) VALUES (?,?,?,?,?) ON CONFLICT(tenant_id,name) DO UPDATE SET "
+        "settings=excluded.settings, modified_ms=excluded.modified_ms",
+        (
+            record.tenant_id,
+            record.name,
+            rows.to_json(to_settings(record.profile)),
+            record.created_ms,
+            record.modified_ms,
+        ),
+    )
+    _count_profile_change(connection)
+
+
+def remove_profile(connection: sqlite3.Connection, tenant_id: TenantId, name: str) -> bool:
+    """False where there is none. Raises `ProfileInUse`."""
+    query = "SELECT count(*), min(name) FROM device WHERE tenant_id=? AND profile=?"
+    count, device = connection.execute(query, (tenant_id, name)).fetchall()[0]
+    if not _exists(connection, "SELECT 1 FROM profile WHERE tenant_id=? AND name=?", (tenant_id, name)):
+        return False
+    if count:
+        raise ProfileInUse(name, count, device)
+    connection.execute("DELETE FROM profile WHERE tenant_id=? AND name=?", (tenant_id, name))
+    _count_profile_change(connection)
+    return True
+
+
+PROFILES_VERSION: Final = "profiles_version"
+"""Row of ``meta``: how often a profile, or which device has which, was changed."""
+
+
+def _count_profile_change(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "INSERT INTO meta(name,value) VALUES (?,'1') ON CONFLICT(name) DO UPDATE SET value=CAST(value AS INTEGER)+1",
+        (PROFILES_VERSION,),
+    )
+
+
+def _assign_profile(connection: sqlite3.Connection, device_id: DeviceId, profile: str) -> None:
+    before = _device(connection, device_id)
+    if before is None:
+        return
+    labels = tuple(f"profile:{profile}" if each.startswith("profile:") else each for each in before.labels)
+    connection.execute("UPDATE device SET profile=?, labels=? WHERE id=?", (profile, rows.to_json(labels), device_id))
+    _count_profile_change(connection)
+
+
 def post_outgoing(
-    connection: sqlite3.Connection, outgoing: NewOutgoing, limit: int
+    connection: sqlite3.Connection, outgoing: NewOutgoing, limit: int, queue_length: int
 ) -> tuple[MessageRecord, list[Command]]:
-    """Raises `DeviceGone`, `ContainerFull` or `AlreadyExists`. The entries are for the caller to append."""
+    """Raises `DeviceGone`, `ContainerFull`, `QueueFull` or `AlreadyExists`. What ends with it is written already; the
+    entries are for the caller to append."""
     device_id = outgoing.device_id
     if not _exists(connection, "SELECT 1 FROM device WHERE id=?", (device_id,)):
         raise DeviceGone
     count = _one(connection, "SELECT count(*) FROM outgoing_message WHERE device_id=?", (device_id,))
     if count >= limit:
         raise ContainerFull("outgoing-msg", count, limit)
+    if queue_length < UNBOUNDED:
+        waiting = _one(connection, f"SELECT count(*) FROM command WHERE device_id=? AND {OPEN_STEPS}", (device_id,))
+        if waiting + len(outgoing.commands) > queue_length:
+            raise QueueFull(waiting, len(outgoing.commands), queue_length)
     taken = "SELECT 1 FROM outgoing_message WHERE device_id=? AND resource_name=?"
     if _exists(connection, taken, (device_id, outgoing.resource_name)):
         raise AlreadyExists("resource name", outgoing.resource_name)
@@ -252,7 +313,7 @@ def _insert_command(connection: sqlite3.Connection, outgoing: NewOutgoing, index
     new = outgoing.commands[index]
     cursor = connection.execute(
         "INSERT INTO command(device_id,outgoing_ri,outgoing_rn,request_id,method,operation,content,content_info,step,"
-        "created_ms,expires_ms,changed_ms,reason,detail) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,'','')",
+        "created_ms,expires_ms,changed_ms,priority,reason,detail) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,'','')",
         (
             outgoing.device_id,
             outgoing.resource_id,
@@ -266,6 +327,7 @@ def _insert_command(connection: sqlite3.Connection, outgoing: NewOutgoing, index
             outgoing.created_ms,
             new.expires_ms,
             outgoing.created_ms,
+            new.priority,
         ),
     )
     assert cursor.lastrowid is not None
@@ -282,6 +344,7 @@ def _insert_command(connection: sqlite3.Connection, outgoing: NewOutgoing, index
         Step.QUEUED,
         outgoing.created_ms,
         new.expires_ms,
+        new.priority,
     )
 
 

@@ -59,6 +59,23 @@ def test_several_commands_keep_their_order_and_their_own_text():
     ]
 
 
+@pytest.mark.spec("QM-5")
+@pytest.mark.parametrize("priority", [5, "5", -100, 0])
+def test_an_object_may_say_its_priority(priority: Any):
+    item = {"method": "read", "path": "/6", "priority": priority}
+    (request,) = parse_commands(item, "application/json:0")
+    assert request.priority == int(priority)
+
+
+@pytest.mark.spec("QM-5")
+@pytest.mark.parametrize("priority", [101, "high", 1.5, True, [5], 10**30])
+def test_a_priority_that_is_no_number_in_range_is_refused(priority: Any):
+    (request,) = parse_commands({"method": "read", "path": "/6", "priority": priority}, "application/json:0")
+    assert isinstance(request, RefusedRequest)
+    assert request.reason == "adapter-bad-request"
+    assert "a whole number from -100 to 100" in request.detail
+
+
 @pytest.mark.spec("D2C 7.2")
 def test_a_list_of_objects_is_one_command_each():
     items = [{"method": "read", "path": "/6"}, {"method": "READ", "path": "/3/0/0"}]

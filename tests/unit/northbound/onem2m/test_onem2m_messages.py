@@ -4,11 +4,15 @@ from typing import Any
 
 import pytest
 
+from stellwerk.device.profile import Profile, ProfileRecord
+
 CIN = ["content", "resourceType", "contentSize", "stateTag", "creator", "resourceName", "resourceID", "parentID"]
 TIMES = ["creationTime", "lastModifiedTime"]
 OUTGOING = "/device-communication/device001/outgoing-msg"
 SENT = "/device-communication/device001/sent-msg"
 RECEIVED = "/device-communication/device001/received-msg"
+LATER = "600000"
+"""Milliseconds for which a command may wait for a device that is not registered."""
 
 
 def command(content: Any, **more: Any) -> dict[str, Any]:
@@ -274,3 +278,36 @@ def test_a_create_may_ask_for_no_content(world: Any):
     world.register(world.device())
     answer = world.post(f"{OUTGOING}?rcn=0", 4, command("READ /3"))
     assert (answer.status_code, answer.content) == (201, b"")
+
+
+@pytest.mark.spec("QM-5", "D2C 7.3")
+def test_a_message_that_waits_says_where_it_stands_and_what_for(world: Any):
+    world.device()
+    first = world.post(OUTGOING, 4, command("READ /3/0/0", rn="first", lbl=["mine:1"], et=LATER))
+    assert first.status_code == 201
+    world.post(OUTGOING, 4, command("READ /3/0/1", rn="second", lbl=["priority:5"], et=LATER))
+    shown = world.get(f"{OUTGOING}/first").json()["contentInstance"]["labels"]
+    assert shown == ["mine:1", "queue_position:2", "queue_length:2", "waits_for:registration"]
+    shown = world.get(f"{OUTGOING}/second").json()["contentInstance"]["labels"]
+    assert shown == ["priority:5", "queue_position:1", "queue_length:2", "waits_for:registration"]
+
+
+@pytest.mark.spec("QM-5")
+def test_a_label_that_is_no_priority_is_refused_and_nothing_is_stored(world: Any):
+    world.register(world.device())
+    answer = world.post(OUTGOING, 4, command("READ /3/0/0", lbl=["priority:urgent"]))
+    assert answer.status_code == 400
+    assert "priority='urgent': a whole number from -100 to 100" in answer.text
+    assert world.get(f"{SENT}/la").status_code == 404
+
+
+@pytest.mark.spec("QM-5")
+def test_a_full_queue_is_said_with_how_many_wait(world: Any):
+    device = world.device()
+    profile = ProfileRecord(device.tenant_id, device.profile, Profile(queue_length=2), 1, 1)
+    world.run(world.store.put_profile(profile))
+    world.run(world.profiles.refresh())
+    assert world.post(OUTGOING, 4, command("READ /3/0/0; READ /3/0/1", et=LATER)).status_code == 201
+    answer = world.post(OUTGOING, 4, command("READ /3/0/2", et=LATER))
+    assert (answer.status_code, answer.headers["x-m2m-rsc"]) == (406, "5207")
+    assert "2 commands wait for the device already, 2 may; 1 more are too many" in answer.text
