@@ -225,7 +225,7 @@ class Stack:
             store=store,
             registry=self.registry,
             clock=clock,
-            link=self.link,
+            link=self.turns,
             objects=read_after_register(self.reads, self.end_devices),
             as_messages=self.reads_as_messages,
             at_once=self.read_at_once,

@@ -11,7 +11,7 @@ device is heard again it is repeated at once, as the same message, so that even 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import Final
 
@@ -137,7 +137,11 @@ class Turns:
 
     def start(self, handle: int, known: Known, operation: Operation, token: bytes | None) -> None:
         """Send what `take` was said of, or the next of its requests."""
-        registration = known.registration
+        self._start(handle, known, known.registration, operation, token)
+
+    def _start(
+        self, handle: int, known: Known, registration: Registration, operation: Operation, token: bytes | None
+    ) -> None:
         out = self._out[handle] = _Out(registration.device_id, self._clock.now())
         self._link.send(handle, registration, operation, token, self._profiles.of(known.record).first_timeout_s)
         self._look_later(handle, out, known)
@@ -305,8 +309,11 @@ class Turns:
         return True
 
     def _start_own(self, own: _Own, known: Known) -> None:
-        # As it is registered now, which may be elsewhere than when it was asked for.
-        self.start(own.handle, known, own.operation, own.token)
+        # Where it is now, which may be elsewhere than when it was asked for.
+        current, registration = known.registration, own.registration
+        if registration.peer != current.peer or registration.proven != current.proven:
+            registration = replace(registration, peer=current.peer, proven=current.proven)
+        self._start(own.handle, known, registration, own.operation, own.token)
 
     def _window_end(self, known: Known) -> float:
         # Long enough for what waits to leave at all.
