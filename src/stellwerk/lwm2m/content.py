@@ -1,10 +1,12 @@
 """What a payload says: values at paths, with times, independent of the format that carried them."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.value import ResourceType, Value
+
+_NOW: Final = float("inf")
 
 
 class Entry(NamedTuple):
@@ -22,19 +24,23 @@ class Entry(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Content:
     """A decoded payload. ``entries`` in the payload's order; ``empty`` names instances and multiple-instance
-    resources that the payload states to exist without any value in them."""
+    resources that the payload states to exist without any value in them; ``removed`` the resource instances that a
+    Write-Composite in an ETCH format takes away (no path is in both ``entries`` and ``removed``)."""
 
     entries: tuple[Entry, ...] = ()
     empty: tuple[Path, ...] = field(default=())
+    removed: tuple[Path, ...] = field(default=())
 
     def latest(self) -> dict[Path, Value]:
-        """The newest value of each path: later time wins, among equals the later entry (contract D-15)."""
-        newest: dict[Path, Entry] = {}
-        for entry in self.entries:
-            known = newest.get(entry.path)
-            if known is None or (entry.time_s or float("inf")) >= (known.time_s or float("inf")):
-                newest[entry.path] = entry
-        return {path: entry.value for path, entry in newest.items()}
+        """The newest value of each path: later time wins, no time is now, among equals the later entry counts
+        (contract D-15)."""
+        newest: dict[Path, tuple[float, Value]] = {}
+        for path, value, time_s in self.entries:
+            moment = _NOW if time_s is None else time_s
+            known = newest.get(path)
+            if known is None or moment >= known[0]:
+                newest[path] = moment, value
+        return {path: value for path, (_, value) in newest.items()}
 
 
 class Types(Protocol):

@@ -30,7 +30,8 @@ class BadName(DecodeError):
 
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
-        super().__init__(f"{name!r} does not name a resource: {reason}")
+        shown = name if len(name) <= 100 else name[:97] + "..."
+        super().__init__(f"{shown!r} does not name a resource: {reason}")
 
 
 class OutsideBase(DecodeError):

@@ -21,7 +21,9 @@ _NUMBERS = (ResourceType.INTEGER, ResourceType.UNSIGNED, ResourceType.TIME, Reso
 _STRINGS = (ResourceType.STRING, ResourceType.CORELNK, None)
 
 
-def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "") -> Content:
+def decode(
+    payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
+) -> Content:
     """The value of the resource ``base``. Raises `Malformed`, `WrongType`."""
     if len(base) < 3:
         raise Malformed("text", f"{base} is not one resource")
