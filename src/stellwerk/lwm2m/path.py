@@ -18,7 +18,7 @@ class PathError(PeerError):
 
     def __init__(self, text: str, reason: str) -> None:
         self.text, self.reason = text, reason
-        super().__init__(f"{_short(text)!r} is not an LwM2M path: {reason}")
+        super().__init__(f"{shown(text)} is not an LwM2M path: {reason}")
 
 
 class Path(tuple[int, ...]):
@@ -69,9 +69,10 @@ class Path(tuple[int, ...]):
         return other[: len(self)] == tuple(self)
 
 
-def _short(text: str) -> str:
-    """What an error repeats of a foreign text."""
-    return text if len(text) <= 100 else text[:97] + "..."
+def shown(text: str) -> str:
+    """What an error repeats of a foreign text, in quotes: at most 100 characters, whatever is in it."""
+    written = repr(text[:100])
+    return written if len(text) <= 100 and len(written) <= 100 else written[:97] + "..."
 
 
 def _read(text: str) -> Path:
@@ -84,7 +85,7 @@ def _read(text: str) -> Path:
         if not segment:
             raise PathError(text, "empty segment")
         if not (segment.isascii() and segment.isdigit()) or len(segment) > 5 or (segment[0] == "0" and segment != "0"):
-            raise PathError(text, f"segment {_short(segment)!r} is not a decimal identifier in 0..{RESERVED_ID}")
+            raise PathError(text, f"segment {shown(segment)} is not a decimal identifier in 0..{RESERVED_ID}")
         ids.append(int(segment))
     if len(ids) > 4:
         raise PathError(text, "more than object/instance/resource/resource-instance")

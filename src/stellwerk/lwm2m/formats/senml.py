@@ -20,7 +20,7 @@ from stellwerk.lwm2m.formats.errors import (
 )
 from stellwerk.lwm2m.formats.fit import describe, fit, parse_base64, parse_object_link
 from stellwerk.lwm2m.formats.limits import MAX_ENTRIES
-from stellwerk.lwm2m.path import Path, PathError, parse_new_resource_path, parse_path, parse_resource_path
+from stellwerk.lwm2m.path import Path, PathError, parse_new_resource_path, parse_path, parse_resource_path, shown
 from stellwerk.lwm2m.value import ResourceType
 
 RELATIVE_BELOW: Final = 2**28
@@ -143,7 +143,7 @@ def read_pack(
         if label is None and base_value is None:
             if summed or (rebased and not name):
                 continue
-            raise Malformed("SenML", f"the record {full_name[:60]!r} has no value")
+            raise Malformed("SenML", f"the record {shown(full_name)} has no value")
         if root:
             full_name = without_root(full_name, root)
         try:
@@ -279,7 +279,7 @@ def split_prefix(name: str) -> tuple[str, str]:
 def without_root(name: str, root: str) -> str:
     """``name`` below ``root``. Raises `BadName`."""
     if not name.startswith(root):
-        raise BadName(name, f"it does not begin with {root}")
+        raise BadName(name, f"it does not begin with {root[:100]}")
     return name[len(root) :]
 
 
@@ -296,7 +296,7 @@ def _check_other(key: Any, field: Any, labels: Labels) -> bool:
         _number(field, f"the field {key!r}")
     elif type(key) is str:
         if key.endswith("_"):
-            raise Malformed("SenML", f"field {key[:20]!r} must be understood and is not")
+            raise Malformed("SenML", f"field {shown(key)} must be understood and is not")
         return False
     elif type(key) is int:
         return False
