@@ -7,6 +7,7 @@ left. In a patch pack a null takes a resource instance away. Writing: `senml_wri
 """
 
 from decimal import Decimal
+from math import isinf
 from typing import Any, Final, NamedTuple, NoReturn
 
 from stellwerk.lwm2m.content import Content, Entry, Types
@@ -348,11 +349,14 @@ def _refuse_repetition(entries: list[Entry]) -> NoReturn:
 def _sum(base_value: Any, value: Any, path: Path) -> Any:
     """``bv`` + ``v`` (RFC 8428 4.5.4), exactly as long as none of them is a float."""
     try:
-        if type(base_value) is float or type(value) is float:
-            return float(base_value) + float(value)
-        return base_value + value
-    except (OverflowError, ArithmeticError):
-        raise WrongType(path, "a number", "bv + v beyond any") from None
+        if type(base_value) is not float and type(value) is not float:
+            return base_value + value
+        total = float(base_value) + float(value)
+        if not isinf(total) or isinf(base_value) or isinf(value):
+            return total
+    except ArithmeticError:
+        pass
+    raise WrongType(path, "a number", "bv + v beyond any")
 
 
 def _refuse(path: Path, expected: str, raw: object) -> NoReturn:

@@ -33,7 +33,7 @@ def decode(
     try:
         text = payload.decode()
     except UnicodeDecodeError as error:
-        raise Malformed("text", "not UTF-8", error.start) from None
+        raise Malformed("text", f"{base} is not UTF-8", error.start) from None
     if kind in _STRINGS:
         return Content((Entry(base, text),))
     raw: object = text
