@@ -41,6 +41,9 @@ class _Encode(Protocol):
     def __call__(self, content: Content, base: Path, types: Types, root: str, /) -> bytes: ...
 
 
+# On the path of every value: a plain number compares faster than the member of an Enum.
+_LWM2M_CBOR: Final = int(ContentFormat.LWM2M_CBOR)
+
 _ENCODERS: Final[dict[int, _Encode]] = {
     ContentFormat.TEXT: text.encode,
     ContentFormat.OPAQUE: opaque.encode,
@@ -110,7 +113,9 @@ def decode_content(
     decode = _DECODERS.get(content_format)
     if decode is None:
         raise UnsupportedFormat(content_format)
-    return decode(payload, base, types, now_s, _names_root(content_format, root, prefix), creating)
+    if prefix or content_format == _LWM2M_CBOR:
+        root = _names_root(content_format, root, prefix)
+    return decode(payload, base, types, now_s, root, creating)
 
 
 def decode_by_prefix(

@@ -35,7 +35,7 @@ def decode_either(
     """A payload labelled as plain JSON: a SenML pack or a document of 11543 by its shape."""
     document = senml_json.load(payload)
     if type(document) is list:
-        return read_pack(document, JSON_LABELS, base, types, now_s, root, creating=creating)
+        return read_pack(document, JSON_LABELS, base, types, now_s, root, creating)
     return _read(document, base, types, now_s, root, creating)
 
 
@@ -106,7 +106,7 @@ def _read(document: Any, base: Path, types: Types, now_s: float | None, root: st
         pack.append(record)
     if pack and "bt" in document:
         pack[0]["bt"] = document["bt"]
-    return read_pack(pack, JSON_LABELS, base, types, now_s, root, creating=creating)
+    return read_pack(pack, JSON_LABELS, base, types, now_s, root, creating)
 
 
 def _is_opaque(name: str, root: str, types: Types) -> bool:

@@ -28,6 +28,7 @@ RELATIVE_BELOW: Final = 2**28
 """A time below this is relative to now (RFC 8428 4.5.3)."""
 
 _VERSION: Final = 10
+_NO_LABEL: Final = "a label is an integer or text"
 
 
 class Labels(NamedTuple):
@@ -79,7 +80,6 @@ def read_pack(
     types: Types,
     now_s: float | None,
     root: str,
-    *,
     creating: bool = False,
     patch: bool = False,
 ) -> Content:
@@ -94,9 +94,10 @@ def read_pack(
         return Content((), (base,)) if len(base) in (2, 3) else Content()
     if len(pack) > MAX_ENTRIES:
         raise LimitExceeded("SenML records", MAX_ENTRIES)
-    _, l_bn, l_bt, l_bv, l_n, l_v, l_vs, l_vb, l_t, l_vd, values = labels[:11]
+    _, l_bn, l_bt, l_bv, l_n, l_v, l_vs, l_vb, l_t, l_vd, values, _, _, l_bs, l_s = labels
     type_of, depth = types.resource_type, len(base)
     parse = parse_new_resource_path if creating else parse_resource_path
+    plain = type(l_n)
     base_name = ""
     base_time: Any = None
     base_value: Any = None
@@ -115,6 +116,9 @@ def read_pack(
         raw: Any = None
         rebased = False
         for key, field in record.items():
+            # 0.0 and false would be found under the label 0.
+            if type(key) is not plain and type(key) is not str:
+                raise Malformed("SenML", _NO_LABEL)
             if key == l_n:
                 name = field
             elif key in values:
@@ -134,17 +138,21 @@ def read_pack(
                 base_value, rebased = _number(field, "bv"), True
             else:
                 rebased = _check_other(key, field, labels) or rebased
-                if key == labels.bs:
+                if key == l_bs:
                     all_summed = summed = True
-                elif key == labels.s:
+                elif key == l_s:
                     summed = True
         if type(name) is not str or type(base_name) is not str:
             raise Malformed("SenML", "a name is text")
         full_name = base_name + name
-        if label is None and base_value is None:
-            if summed or (rebased and not name):
+        if label is None:
+            # A base name that ends in the middle of a path, with a base value, only says what holds from here on.
+            if rebased and not name and (base_value is None or not base_name or base_name[-1] == "/"):
                 continue
-            raise Malformed("SenML", f"the record {shown(full_name)} has no value")
+            if base_value is None:
+                if summed:
+                    continue
+                raise Malformed("SenML", f"the record {shown(full_name)} has no value")
         if root:
             full_name = without_root(full_name, root)
         try:
@@ -215,6 +223,7 @@ def read_paths(pack: object, labels: Labels, root: str, *, fetch: bool = False) 
     for record in pack:
         if type(record) is not dict:
             raise Malformed("SenML", "a record is a map")
+        _check_labels(record)
         name: Any = ""
         for key, field in record.items():
             if key == labels.n:
@@ -256,6 +265,7 @@ def split_by_prefix(pack: object, labels: Labels, root: str) -> dict[str, list[d
     for record in pack:
         if type(record) is not dict:
             raise Malformed("SenML", "a record is a map")
+        _check_labels(record)
         own = dict(record)
         base_name, name = own.pop(labels.bn, base_name), own.pop(labels.n, "")
         if type(base_name) is not str or type(name) is not str:
@@ -263,7 +273,8 @@ def split_by_prefix(pack: object, labels: Labels, root: str) -> dict[str, list[d
         for label in (labels.bver, labels.bt, labels.bv):
             if label in own:
                 bases[label] = own.pop(label)
-        if not name and labels.values.isdisjoint(own) and (labels.bv not in bases or not base_name):
+        says_nothing = labels.bv not in bases or not base_name or base_name[-1] == "/"
+        if not name and says_nothing and labels.values.isdisjoint(own):
             continue
         prefix, path_name = split_prefix(without_root(base_name + name, root) if root else base_name + name)
         found.setdefault(prefix, []).append({**bases, **own, labels.n: path_name})
@@ -295,15 +306,16 @@ def _check_other(key: Any, field: Any, labels: Labels) -> bool:
             raise Malformed("SenML", f"a unit ({key!r}) is text")
     elif key in labels.numbers:
         _number(field, f"the field {key!r}")
-    elif type(key) is str:
-        if key.endswith("_"):
-            raise Malformed("SenML", f"field {shown(key)} must be understood and is not")
-        return False
-    elif type(key) is int:
-        return False
+    elif type(key) is str and key.endswith("_"):
+        raise Malformed("SenML", f"field {shown(key)} must be understood and is not")
     else:
-        raise Malformed("SenML", "a label is an integer or text")
+        return False
     return True
+
+
+def _check_labels(record: dict[Any, Any]) -> None:
+    if not all(type(key) is int or type(key) is str for key in record):
+        raise Malformed("SenML", _NO_LABEL)
 
 
 def _removable(path: Path) -> Path:

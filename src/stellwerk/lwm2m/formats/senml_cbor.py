@@ -6,7 +6,7 @@ from typing import Any, Final
 from stellwerk.lwm2m.content import Content, Types
 from stellwerk.lwm2m.formats.cbor_items import load, write_head, write_integer, write_text, write_value
 from stellwerk.lwm2m.formats.content_format import ContentFormat
-from stellwerk.lwm2m.formats.errors import EncodeError, Malformed
+from stellwerk.lwm2m.formats.errors import EncodeError
 from stellwerk.lwm2m.formats.senml import CBOR_LABELS, read_pack, read_paths, split_by_prefix
 from stellwerk.lwm2m.formats.senml_writing import Record, build_path_records, build_records
 from stellwerk.lwm2m.path import Path
@@ -24,36 +24,34 @@ _VD: Final = b"\x08"
 _VLO: Final = b"\x63vlo"
 _NULL: Final = b"\xf6"
 
-_LABEL_TYPES: Final = frozenset((int, str))
-
 
 def decode(
     payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
 ) -> Content:
     """The values of the pack ``payload``. Raises what `senml.read_pack` raises."""
-    return read_pack(_load(payload), CBOR_LABELS, base, types, now_s, root, creating=creating)
+    return read_pack(load(payload), CBOR_LABELS, base, types, now_s, root, creating)
 
 
 def decode_patch(
     payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
 ) -> Content:
     """The same of a patch pack, which may take resource instances away (RFC 8790 3.2)."""
-    return read_pack(_load(payload), CBOR_LABELS, base, types, now_s, root, creating=creating, patch=True)
+    return read_pack(load(payload), CBOR_LABELS, base, types, now_s, root, creating, True)
 
 
 def decode_by_prefix(payload: bytes, root: str) -> dict[str, list[dict[Any, Any]]]:
     """The records of a gateway's pack by prefix. Raises what `senml.split_by_prefix` raises."""
-    return split_by_prefix(_load(payload), CBOR_LABELS, root)
+    return split_by_prefix(load(payload), CBOR_LABELS, root)
 
 
 def decode_paths(payload: bytes, root: str = "") -> tuple[Path, ...]:
     """The paths of a composite request's body. Raises what `senml.read_paths` raises."""
-    return read_paths(_load(payload), CBOR_LABELS, root)
+    return read_paths(load(payload), CBOR_LABELS, root)
 
 
 def decode_fetch(payload: bytes, root: str = "") -> tuple[Path, ...]:
     """The paths of a fetch pack (RFC 8790 3.1). Raises what `senml.read_paths` raises."""
-    return read_paths(_load(payload), CBOR_LABELS, root, fetch=True)
+    return read_paths(load(payload), CBOR_LABELS, root, fetch=True)
 
 
 def encode(content: Content, base: Path, types: Types, root: str = "") -> bytes:
@@ -69,16 +67,6 @@ def encode_patch(content: Content, base: Path, types: Types, root: str = "") -> 
 def encode_paths(paths: Iterable[Path], root: str = "") -> bytes:
     """The body of a composite request that names ``paths``, which is a fetch pack as well. Raises `EncodeError`."""
     return _write_pack(build_path_records(paths, ContentFormat.SENML_CBOR, root))
-
-
-def _load(payload: bytes) -> Any:
-    pack = load(payload)
-    if type(pack) is list:
-        for record in pack:
-            # 0.0 and false would be found under the label 0.
-            if type(record) is dict and not _LABEL_TYPES.issuperset(map(type, record)):
-                raise Malformed("SenML", "a label is an integer or text")
-    return pack
 
 
 def _write_pack(records: list[Record]) -> bytes:

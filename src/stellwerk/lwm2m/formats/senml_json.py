@@ -23,14 +23,14 @@ def decode(
     payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
 ) -> Content:
     """The values of the pack ``payload``. Raises what `senml.read_pack` raises."""
-    return read_pack(load(payload), JSON_LABELS, base, types, now_s, root, creating=creating)
+    return read_pack(load(payload), JSON_LABELS, base, types, now_s, root, creating)
 
 
 def decode_patch(
     payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
 ) -> Content:
     """The same of a patch pack, which may take resource instances away (RFC 8790 3.2)."""
-    return read_pack(load(payload), JSON_LABELS, base, types, now_s, root, creating=creating, patch=True)
+    return read_pack(load(payload), JSON_LABELS, base, types, now_s, root, creating, True)
 
 
 def decode_by_prefix(payload: bytes, root: str) -> dict[str, list[dict[Any, Any]]]:
@@ -79,10 +79,13 @@ def load(payload: bytes) -> Any:
         document = _decoder.decode(payload)
     except (ValueError, RecursionError) as error:
         raise Malformed("JSON", str(error)[:200]) from None
-    # The parser keeps the last of two members of one name. There are as many colons behind quotes as members, unless
-    # a text or an inner object holds some: only then a slower look is needed.
-    records = document if type(document) is list else (document,)
-    if len(_MEMBER.findall(payload)) != sum(len(each) for each in records if type(each) is dict):
+    # The parser keeps the last of two members of one name. There are as many colons as members, unless a text or an
+    # inner object holds some: only then a slower look is needed.
+    try:
+        members = sum(map(len, document)) if type(document) is list else len(document)
+    except TypeError:
+        return document  # something in it is no record: that is for the reader to say
+    if payload.count(b":") != members and len(_MEMBER.findall(payload)) != members:
         _refuse_repeated_members(payload)
     return document
 
