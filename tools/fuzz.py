@@ -184,24 +184,6 @@ def _paths(number: int) -> Callable[[], Target]:
     return make
 
 
-def _gateway() -> Target:
-    from stellwerk.lwm2m.content import Untyped
-    from stellwerk.lwm2m.formats import DecodeError, decode_by_prefix
-
-    numbers = (110, 112, 11544)
-
-    def take(data: bytes) -> None:
-        try:
-            found = decode_by_prefix(numbers[data[0] % 3] if data else 110, data[1:], lambda _: Untyped(), 1.8e9)
-        except DecodeError as error:
-            _check_text(error)
-            return
-        for prefix in found:
-            assert not prefix.isdecimal()
-
-    return take
-
-
 def _values() -> Target:
     """The texts of commands, link texts among them, for a resource of every type."""
     from stellwerk.lwm2m.formats.errors import WrongType
@@ -378,14 +360,6 @@ HARNESSES = {
     "paths-cbor": Harness(_paths(112), (b"\x00" + bytes.fromhex("82a100662f332f302f39a100662f312f302f31"),)),
     "fetch-json": Harness(_paths(320), (b'\x01[{"n":"/d01/3/0/9","t":5,"u":"V"}]',)),
     "fetch-cbor": Harness(_paths(322), (b"\x00" + bytes.fromhex("82a100662f332f302f39a100662f312f302f31"),)),
-    "gateway": Harness(
-        _gateway,
-        (
-            b'\x00[{"bn":"/d01/3303/0/","n":"5700","v":21.5},{"bn":"/3/0/","n":"9","v":1}]',
-            b"\x01" + _PACK,
-            b"\x02" + bytes.fromhex("a18463643031190ce700191644f94d60"),
-        ),
-    ),
     "values": Harness(_values, (b"10:3", b"hex:cafe", b"2030-01-31T12:00:00Z", b"-1e5", b"</3/0>;ver=1.1", b"/3/0/9")),
     "attributes": Harness(_attributes, (b"pmin=10&pmax=60&gt=25.5&st=1e1&edge", b"epmin=1&epmax=2&con=1&hqmax=9")),
     "arguments": Harness(_arguments, (b"0='a',1,2='x'", b"5")),

@@ -264,7 +264,8 @@ def test_keys_of_lwm2m_cbor_may_begin_with_the_prefix_of_a_gateway() -> None:
         assert read == content
         written = encode_content(ContentFormat.LWM2M_CBOR, content, Path(3303), Registry(), root, prefix="d01")
         assert written == payload
-    for root in ("", "/d01"):
+    assert decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3303), Registry(), root="/d01") == content
+    for root in ("", "/lwm2m"):
         with pytest.raises(DecodeError):
             decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3303), Registry(), root=root)
 

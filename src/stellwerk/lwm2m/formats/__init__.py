@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from stellwerk.lwm2m.content import Content, Types
-from stellwerk.lwm2m.formats import cbor, lwm2m_cbor, lwm2m_json, opaque, senml, senml_cbor, senml_json, text, tlv
+from stellwerk.lwm2m.formats import cbor, lwm2m_cbor, lwm2m_json, opaque, senml_cbor, senml_json, text, tlv
 from stellwerk.lwm2m.formats.content_format import INPUT_ALIASES, ContentFormat
 from stellwerk.lwm2m.formats.errors import (
     BadName,
@@ -113,36 +113,12 @@ def decode_content(
     decode = _DECODERS.get(content_format)
     if decode is None:
         raise UnsupportedFormat(content_format)
-    if prefix or content_format == _LWM2M_CBOR:
-        root = _names_root(content_format, root, prefix)
+    if content_format == _LWM2M_CBOR:
+        # An end device may be addressed by an alternate path that ends in its prefix.
+        root = prefix or root.rsplit("/", 1)[-1]
+    elif prefix:
+        root = f"{root}/{prefix}"
     return decode(payload, base, types, now_s, root, creating)
-
-
-def decode_by_prefix(
-    content_format: int | None,
-    payload: bytes,
-    types_of: Callable[[str], Types],
-    now_s: float | None = None,
-    root: str = "",
-) -> dict[str, Content]:
-    """What a gateway's Send says, by the prefix of whom it speaks of: "" is the gateway, others are its end devices
-    (contract §12). ``types_of`` gives the models of the one with a prefix and may raise a `PeerError` of its own.
-
-    Raises what `decode_content` raises, and nothing is given then: a payload counts as a whole.
-    """
-    root_path = Path()
-    if content_format == ContentFormat.LWM2M_CBOR:
-        leaves = lwm2m_cbor.decode_by_prefix(payload)
-        return {each: lwm2m_cbor.read_leaves(found, root_path, types_of(each)) for each, found in leaves.items()}
-    if content_format in (ContentFormat.SENML_CBOR, ContentFormat.SENML_ETCH_CBOR):
-        records, labels = senml_cbor.decode_by_prefix(payload, root), senml.CBOR_LABELS
-    elif content_format in (ContentFormat.SENML_JSON, ContentFormat.SENML_ETCH_JSON):
-        records, labels = senml_json.decode_by_prefix(payload, root), senml.JSON_LABELS
-    else:
-        return {"": decode_content(content_format, payload, root_path, types_of(""), now_s, root)}
-    return {
-        each: senml.read_pack(found, labels, root_path, types_of(each), now_s, "") for each, found in records.items()
-    }
 
 
 def encode_content(
@@ -192,7 +168,6 @@ __all__ = [
     "Repeated",
     "UnsupportedFormat",
     "WrongType",
-    "decode_by_prefix",
     "decode_content",
     "decode_paths",
     "encode_content",

@@ -17,8 +17,6 @@ from stellwerk.lwm2m.path import RESERVED, RESERVED_ID, Path, is_reserved
 from stellwerk.lwm2m.value import ObjectLink, ResourceType, Value
 
 _Tree = dict[int, "Value | _Tree"]
-Leaf = tuple[tuple[int, ...], Any]
-"""Identifiers and what stands there."""
 
 _NAME: Final = "LwM2M CBOR"
 
@@ -31,41 +29,19 @@ def decode(
     An outermost map without anything in it states an empty instance or resource, for which the text has no other form.
     Raises `Malformed`, `BadName`, `OutsideBase`, `WrongType`, `Repeated`, `LimitExceeded`.
     """
-    leaves = decode_by_prefix(payload)
-    for other in leaves:
-        if other not in ("", prefix):
-            raise BadName(_spell((other,)), "it has a prefix that was not asked for")
-    own = [leaf for found in leaves.values() for leaf in found]
-    return read_leaves(own, base, types, creating=creating)
-
-
-def decode_by_prefix(payload: bytes) -> dict[str, list[Leaf]]:
-    """What ``payload`` states, by the prefix that its keys begin with ("" where they have none).
-
-    Raises `Malformed`, `BadName`, `LimitExceeded`.
-    """
     tree = load(payload, array_keys=True)
     if type(tree) is not dict:
         raise Malformed(_NAME, "the outermost item is a map")
-    found: dict[str, list[Leaf]] = {}
-    for count, (keys, raw) in enumerate(_leaves(tree, ()), 1):
-        prefix = ""
-        ids = keys
-        if keys and type(keys[0]) is str:
-            prefix, ids = keys[0], keys[1:]
-        if not 3 <= len(ids) <= 4 or not all(type(each) is int and 0 <= each <= RESERVED_ID for each in ids):
-            raise BadName(_spell(keys), "it is no path of a resource")
-        if count > MAX_ENTRIES:
-            raise LimitExceeded("values", MAX_ENTRIES)
-        found.setdefault(prefix, []).append((ids, raw))
-    return found
-
-
-def read_leaves(leaves: list[Leaf], base: Path, types: Types, *, creating: bool = False) -> Content:
-    """The values at ``leaves``. Raises `BadName`, `OutsideBase`, `WrongType`, `Repeated`."""
     entries: list[Entry] = []
     seen: set[Path] = set()
-    for ids, raw in leaves:
+    for keys, raw in _leaves(tree, ()):
+        ids = keys
+        if keys and type(keys[0]) is str:
+            if keys[0] != prefix or not prefix or prefix.isdecimal():
+                raise BadName(_spell(keys), "it has a prefix that was not asked for")
+            ids = keys[1:]
+        if not 3 <= len(ids) <= 4 or not all(type(each) is int and 0 <= each <= RESERVED_ID for each in ids):
+            raise BadName(_spell(keys), "it is no path of a resource")
         path = tuple.__new__(Path, ids)
         if is_reserved(path, creating=creating):
             raise BadName(str(path), RESERVED)
@@ -74,11 +50,13 @@ def read_leaves(leaves: list[Leaf], base: Path, types: Types, *, creating: bool 
         if path in seen:
             raise Repeated(path, None)
         seen.add(path)
+        if len(seen) > MAX_ENTRIES:
+            raise LimitExceeded("values", MAX_ENTRIES)
         kind = types.resource_type(path)
         if raw is None and kind is ResourceType.NONE:
             continue
         entries.append(Entry(path, fit(raw, kind, path)))
-    if not leaves and len(base) in (2, 3):
+    if not tree and len(base) in (2, 3):
         return Content((), (base,))
     return Content(tuple(entries))
 

@@ -54,6 +54,11 @@ class Labels(NamedTuple):
     s: int | str
     """A record with a sum needs no value (RFC 8428 4.2)."""
 
+    @property
+    def ignored(self) -> frozenset[int | str]:
+        """Fields we know and have no use for."""
+        return self.texts | self.numbers
+
 
 CBOR_LABELS: Final = Labels(
     *(-1, -2, -3, -5, 0, 2, 3, 4, 6, 8),
@@ -154,7 +159,7 @@ def read_pack(
                     continue
                 raise Malformed("SenML", f"the record {shown(full_name)} has no value")
         if root:
-            full_name = without_root(full_name, root)
+            full_name = _without_root(full_name, root)
         try:
             path = parse(full_name)
         except PathError as error:
@@ -241,7 +246,7 @@ def read_paths(pack: object, labels: Labels, root: str, *, fetch: bool = False) 
             raise Malformed("SenML", "a name is text")
         full_name = base_name + name
         if root:
-            full_name = without_root(full_name, root) or "/"
+            full_name = _without_root(full_name, root) or "/"
         try:
             path = parse_path(full_name)
         except PathError as error:
@@ -252,43 +257,7 @@ def read_paths(pack: object, labels: Labels, root: str, *, fetch: bool = False) 
     return tuple(paths)
 
 
-def split_by_prefix(pack: object, labels: Labels, root: str) -> dict[str, list[dict[Any, Any]]]:
-    """The records of a gateway's pack by the prefix in their names ("" for the gateway's own), each with its path as
-    name, and the base fields that hold for it. Raises `Malformed`, `BadName`, `LimitExceeded`."""
-    if type(pack) is not list:
-        raise Malformed("SenML", "a pack is an array of records")
-    if len(pack) > MAX_ENTRIES:
-        raise LimitExceeded("SenML records", MAX_ENTRIES)
-    base_name: Any = ""
-    bases: dict[Any, Any] = {}
-    found: dict[str, list[dict[Any, Any]]] = {}
-    for record in pack:
-        if type(record) is not dict:
-            raise Malformed("SenML", "a record is a map")
-        _check_labels(record)
-        own = dict(record)
-        base_name, name = own.pop(labels.bn, base_name), own.pop(labels.n, "")
-        if type(base_name) is not str or type(name) is not str:
-            raise Malformed("SenML", "a name is text")
-        for label in (labels.bver, labels.bt, labels.bv):
-            if label in own:
-                bases[label] = own.pop(label)
-        says_nothing = labels.bv not in bases or not base_name or base_name[-1] == "/"
-        if not name and says_nothing and labels.values.isdisjoint(own):
-            continue
-        prefix, path_name = split_prefix(without_root(base_name + name, root) if root else base_name + name)
-        found.setdefault(prefix, []).append({**bases, **own, labels.n: path_name})
-    return found
-
-
-def split_prefix(name: str) -> tuple[str, str]:
-    """``/d01/3303/0/5700`` as the prefix of a gateway's end device, "" for none, and the path below it. A prefix is
-    the first segment where that is no identifier."""
-    first, slash, rest = name[1:].partition("/") if name.startswith("/") else ("", "", "")
-    return (first, slash + rest) if first and not first.isdecimal() else ("", name)
-
-
-def without_root(name: str, root: str) -> str:
+def _without_root(name: str, root: str) -> str:
     """``name`` below ``root``. Raises `BadName`."""
     if not name.startswith(root):
         raise BadName(name, f"it does not begin with {root[:100]}")

@@ -13,7 +13,7 @@ from stellwerk.lwm2m.content import Content, Types
 from stellwerk.lwm2m.formats.content_format import ContentFormat
 from stellwerk.lwm2m.formats.errors import EncodeError, Malformed
 from stellwerk.lwm2m.formats.fit import parse_decimal, write_base64url
-from stellwerk.lwm2m.formats.senml import JSON_LABELS, read_pack, read_paths, split_by_prefix
+from stellwerk.lwm2m.formats.senml import JSON_LABELS, read_pack, read_paths
 from stellwerk.lwm2m.formats.senml_writing import Record, build_path_records, build_records
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.value import ObjectLink
@@ -31,11 +31,6 @@ def decode_patch(
 ) -> Content:
     """The same of a patch pack, which may take resource instances away (RFC 8790 3.2)."""
     return read_pack(load(payload), JSON_LABELS, base, types, now_s, root, creating, True)
-
-
-def decode_by_prefix(payload: bytes, root: str) -> dict[str, list[dict[Any, Any]]]:
-    """The records of a gateway's pack by prefix. Raises what `senml.split_by_prefix` raises."""
-    return split_by_prefix(load(payload), JSON_LABELS, root)
 
 
 def decode_paths(payload: bytes, root: str = "") -> tuple[Path, ...]:

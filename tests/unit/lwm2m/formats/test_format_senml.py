@@ -18,7 +18,6 @@ from stellwerk.lwm2m.formats import (
     OutsideBase,
     Repeated,
     WrongType,
-    decode_by_prefix,
     decode_content,
     decode_paths,
     encode_content,
@@ -168,6 +167,7 @@ def test_the_prefix_of_an_end_device_follows_the_alternate_root(root: str, start
     for number in (110, 112, 320, 322, 11543, 11544):
         payload = encode_content(number, content, path.parent, MODEL, root, prefix="d01")
         assert decode_content(number, payload, path.parent, MODEL, root=root, prefix="d01") == content
+        assert decode_content(number, payload, path.parent, MODEL, root=start) == content
         for other in ({"root": root}, {"root": root, "prefix": "d02"}):
             with pytest.raises(BadName):
                 decode_content(number, payload, path.parent, MODEL, **other)  # type: ignore[arg-type]
@@ -181,54 +181,6 @@ def test_the_prefix_of_an_end_device_follows_the_alternate_root(root: str, start
         payload = encode_paths(number, paths, root, prefix="d01")
         assert decode_paths(number, payload, root, prefix="d01") == paths
     assert json.loads(encode_paths(JSON, paths, root, prefix="d01"))[1] == {"n": start}
-
-
-@pytest.mark.spec("LwM2M-contract 12", "LwM2M-contract 6")
-@pytest.mark.parametrize("number", [110, 112])
-@pytest.mark.parametrize("root", ["", "/lwm2m"])
-def test_a_send_of_a_gateway_is_parted_by_prefix_with_the_base_fields_that_hold(number: int, root: str) -> None:
-    pack: list[dict[str, Any]] = [
-        {"bver": 10, "bn": root + "/d01/33000/0/", "bt": 1.7e9, "n": "1", "v": 1},
-        {"bn": root + "/33000/0/", "n": "1", "v": 2},
-        {"bn": root + "/", "bv": 10},
-        {"n": "d01/33000/0/1", "v": 3, "t": 5},
-        {"n": "d02/33000/0/2"},
-    ]
-    labels = {"bver": -1, "bn": -2, "bt": -3, "bv": -5, "n": 0, "v": 2, "t": 6}
-    packed = [{labels[key]: each for key, each in record.items()} for record in pack]
-    payload = json.dumps(pack).encode() if number == 110 else cbor2.dumps(packed)
-    asked = []
-
-    def types_of(prefix: str) -> OneOfEach:
-        asked.append(prefix)
-        return MODEL
-
-    assert decode_by_prefix(number, payload, types_of, NOW, root) == {
-        "d01": Content((Entry(Path(33000, 0, 1), 1, 1.7e9), Entry(Path(33000, 0, 1), 13, 1.7e9 + 5))),
-        "": Content((Entry(Path(33000, 0, 1), 2, 1.7e9),)),
-        "d02": Content((Entry(Path(33000, 0, 2), 10, 1.7e9),)),
-    }
-    assert asked == ["d01", "", "d02"]
-
-
-@pytest.mark.spec("LwM2M-contract 12", "LwM2M-contract 8.5")
-def test_a_send_of_a_gateway_in_lwm2m_cbor_is_parted_by_prefix() -> None:
-    payload = cbor2.dumps({("d01", 33000, 0, 1): 1, 33000: {0: {1: 2}}, "d02": {33000: {0: {2: 3}}}})
-    assert decode_by_prefix(11544, payload, lambda _: MODEL, NOW) == {
-        "d01": Content((Entry(Path(33000, 0, 1), 1),)),
-        "": Content((Entry(Path(33000, 0, 1), 2),)),
-        "d02": Content((Entry(Path(33000, 0, 2), 3),)),
-    }
-
-
-@pytest.mark.spec("LwM2M-contract 12")
-@pytest.mark.parametrize(
-    "name", ["/d01", "/d01/33000/0", "/d01/d02/33000/0/1", "/d01/3/65535/1", "d01/33000/0/1", "/d01/"]
-)
-def test_a_prefix_alone_makes_no_name(name: str) -> None:
-    payload = json.dumps([{"n": "/33000/0/1", "v": 1}, {"n": name, "v": 1}]).encode()
-    with pytest.raises(BadName):
-        decode_by_prefix(JSON, payload, lambda _: MODEL, NOW)
 
 
 @pytest.mark.spec("D-9")

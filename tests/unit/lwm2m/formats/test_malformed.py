@@ -610,6 +610,8 @@ def test_tlv_that_speaks_of_something_else_is_refused(
         ("a1 83 19 80e8 00 f5 01", BadName, "'/33000/0/True'"),
         ("a1 83 19 80e8 00 f9 3c00 01", BadName, "'/33000/0/1.0'"),
         ("a1 83 19 80e8 00 61 31 01", BadName, "it is no path of a resource"),
+        ("a1 84 60 19 80e8 00 01 01", BadName, "it has a prefix that was not asked for"),
+        ("a1 84 63 323031 19 80e8 00 01 01", BadName, "it has a prefix that was not asked for"),
         ("a1 82 19 80e8 00 a1 61 31 01", BadName, "it is no path of a resource"),
         ("a1 82 19 80e8 81 00 01", BadName, "it is no path of a resource"),
         ("a1 83 19 80e8 19 ffff 01 01", BadName, "identifier 65535 is reserved"),
