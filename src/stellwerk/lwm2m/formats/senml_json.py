@@ -119,7 +119,7 @@ def _write_pack(records: list[Record], content: Content) -> bytes:
             record["vb"] = value
         elif isinstance(value, int | float):
             if not math.isfinite(value):
-                path = content.entries[index].path
+                path = content.entries[index - len(content.removed)].path
                 raise EncodeError(ContentFormat.SENML_JSON, path, f"JSON has no {value}")
             record["v"] = value
         elif isinstance(value, ObjectLink):

@@ -37,11 +37,13 @@ def build_records(content: Content, base: Path, types: Types, content_format: in
             raise EncodeError(content_format, path, "it occurs twice at the same time")
         seen.add((path, time_s))
         fitted.append(fit_for_sending(value, types.resource_type(path), path, content_format))
-    removed = _checked_removed(content, base, content_format)
+    # Before the values, where no base name holds: what goes makes room for what comes.
+    records = [
+        Record(None, None, root + str(path), None, None, removes=True)
+        for path in _checked_removed(content, base, content_format)
+    ]
     stem = _stem(content, base, root)
-    times = [_compact(entry.time_s) for entry in entries]
-    base_time, offsets = _split_times(times)
-    records = []
+    base_time, offsets = _split_times([_compact(entry.time_s) for entry in entries])
     for index, (entry, value, offset) in enumerate(zip(entries, fitted, offsets, strict=True)):
         name = root + str(entry.path)
         records.append(
@@ -53,9 +55,6 @@ def build_records(content: Content, base: Path, types: Types, content_format: in
                 value,
             )
         )
-    for path in removed:
-        name = root + str(path)
-        records.append(Record(None if records or not stem else stem, None, name[len(stem) :], None, None, removes=True))
     return records
 
 
@@ -70,9 +69,9 @@ def build_path_records(paths: Iterable[Path], content_format: int, root: str) ->
 
 
 def _stem(content: Content, base: Path, root: str) -> str:
-    """The base name; none where the root was asked for and one record says it all."""
+    """The base name; none where the root was asked for and one value says it all."""
     if not base:
-        return root + "/" if len(content.entries) + len(content.removed) > 1 else ""
+        return root + "/" if len(content.entries) > 1 else ""
     # "/3/0/9" alone, else "/3/0/" with short names; a base that has a value and instances keeps the slash in n.
     return root + str(base) if any(entry.path == base for entry in content.entries) else root + str(base) + "/"
 

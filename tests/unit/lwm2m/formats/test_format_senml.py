@@ -200,6 +200,14 @@ def test_a_patch_pack_sets_and_removes_at_once(number: int) -> None:
     for base in (Path(), Path(33000), Path(33000, 0)):
         payload = encode_content(number, content, base, MODEL)
         assert decode_content(number, payload, base, MODEL) == content
+    pack = json.loads(payload) if number == 320 else cbor2.loads(payload)
+    # First what goes, under its whole name.
+    assert pack[0] == ({"n": "/33000/0/11/1", "v": None} if number == 320 else {0: "/33000/0/11/1", 2: None})
+    nan = Content((Entry(Path(33000, 0, 1), 1), Entry(Path(33000, 0, 3), float("nan"))), (), content.removed)
+    if number == 320:
+        with pytest.raises(EncodeError) as caught:
+            encode_content(number, nan, Path(33000, 0), MODEL)
+        assert caught.value.path == Path(33000, 0, 3)
 
 
 @pytest.mark.spec("LwM2M-contract 8.4")
