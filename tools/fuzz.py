@@ -1,6 +1,7 @@
 """Coverage-guided fuzzing of everything that reads foreign bytes: whatever comes in is understood or refused by name.
 
     make fuzz                                   every target, a minute each
+    make fuzz ARGS="--seconds 600"              as before a release: ten minutes each, four hours in all
     make fuzz ARGS="--list"
     make fuzz ARGS="tlv senml-cbor --seconds 3600"
 
@@ -11,6 +12,7 @@ Findings and the growing corpus stay under build/fuzz/<target>; a finding is rep
 
 import argparse
 import importlib.util
+import re
 import subprocess
 import sys
 import time
@@ -24,6 +26,8 @@ FOLDER = ROOT / "build" / "fuzz"
 
 Target = Callable[[bytes], None]
 
+_PROGRESS = re.compile(r"#(\d+)\s+\w+\s+(?:cov: (\d+) )")
+
 
 @dataclass(frozen=True, slots=True)
 class Harness:
@@ -31,6 +35,11 @@ class Harness:
 
     make: Callable[[], Target]
     seeds: tuple[bytes, ...]
+
+
+def _check_text(error: Exception) -> None:
+    """Errors end in log lines and messages: what a peer sent does not make them long."""
+    assert len(str(error)) < 500, str(error)
 
 
 def _message() -> Target:
@@ -87,45 +96,159 @@ def _endpoint() -> Target:
 
 
 def _links() -> Target:
-    from stellwerk.lwm2m.link_format import LinkFormatError, decode_links, decode_object_list, encode_object_list
+    from stellwerk.lwm2m.attributes import NotificationAttributes
+    from stellwerk.lwm2m.link_format import (
+        LinkFormatError,
+        decode_links,
+        decode_object_list,
+        encode_links,
+        encode_object_list,
+    )
 
     def take(data: bytes) -> None:
-        for decode in (decode_links, decode_object_list):
-            try:
-                found = decode(data)
-            except LinkFormatError:
-                return
-        assert decode_object_list(encode_object_list(found)) is not None  # type: ignore[arg-type]
+        try:
+            links = decode_links(data)
+        except LinkFormatError:
+            return
+        assert decode_links(encode_links(links)) == links
+        # A Discover's answer is read with the attributes in it; what is none of ours is overlooked.
+        for link in links:
+            NotificationAttributes.from_discovery(link.attributes)
+        try:
+            found = decode_object_list(data)
+        except LinkFormatError:
+            return
+        assert decode_object_list(encode_object_list(found)) is not None
 
     return take
 
 
 def _content(number: int) -> Callable[[], Target]:
+    """``number`` as an answer, a Send and a request's body; what is understood is written and understood again."""
+
     def make() -> Target:
-        from stellwerk.core.errors import PeerError
-        from stellwerk.lwm2m.formats import decode_content, decode_paths
+        from stellwerk.lwm2m.content import Content, Entry, Untyped
+        from stellwerk.lwm2m.formats import DecodeError, EncodeError, decode_content, encode_content
         from stellwerk.lwm2m.path import Path as ResourcePath
         from stellwerk.lwm2m.schema.library import Library
 
-        types = Library.builtin().for_device("1.1", {3: None, 6: None, 3303: None})
-        bases = [ResourcePath.parse(each) for each in ("/3", "/3/0", "/3/0/9", "/3/0/11/0", "/3303/0/5700")]
-        bases.append(ResourcePath())
+        known = Library.builtin().for_device("1.1", {3: None, 6: None, 3303: None, 3442: None})
+        bases = [ResourcePath.parse(each) for each in _BASES]
 
         def take(data: bytes) -> None:
-            base = bases[data[0] % len(bases)] if data else bases[0]
+            first = data[0] if data else 0
+            base, types = bases[first % len(bases)], (known, Untyped())[first >> 7]
+            prefix, creating = ("", "d01")[first >> 6 & 1], bool(first & 0x20)
             for now_s in (None, 1.8e9):
                 try:
-                    decode_content(number, data[1:], base, types, now_s)
-                except PeerError:
+                    content = decode_content(number, data[1:], base, types, now_s, prefix=prefix, creating=creating)
+                except DecodeError as error:
+                    _check_text(error)
                     continue
-            try:
-                decode_paths(number, data[1:])
-            except PeerError:
-                return
+                for entry in content.entries:
+                    assert base.covers(entry.path)
+                entries = tuple(Entry(path, value) for path, value in content.latest().items())
+                plain = Content(entries, content.empty if not entries else (), content.removed)
+                try:
+                    written = encode_content(number, plain, base, types, prefix=prefix)
+                except EncodeError:
+                    continue
+                again = decode_content(number, written, base, types, now_s, prefix=prefix, creating=creating)
+                # As text: not a number is not equal to itself.
+                assert repr(again.latest()) == repr(plain.latest()) or sorted(again.latest()) == sorted(plain.latest())
+                assert again.removed == plain.removed
 
         return take
 
     return make
+
+
+_BASES = ("/3", "/3/0", "/3/0/9", "/3/0/11/0", "/3303/0/5700", "/3442", "/3442/0", "/3442/0/125", "/3442/0/1160", "/")
+
+
+def _paths(number: int) -> Callable[[], Target]:
+    def make() -> Target:
+        from stellwerk.lwm2m.formats import DecodeError, decode_paths, encode_paths
+
+        def take(data: bytes) -> None:
+            prefix = ("", "d01")[data[0] & 1] if data else ""
+            try:
+                paths = decode_paths(number, data[1:], prefix=prefix)
+            except DecodeError as error:
+                _check_text(error)
+                return
+            assert decode_paths(number, encode_paths(number, paths, prefix=prefix), prefix=prefix) == paths
+
+        return take
+
+    return make
+
+
+def _values() -> Target:
+    """The texts of commands, link texts among them, for a resource of every type."""
+    from stellwerk.lwm2m.formats.errors import WrongType
+    from stellwerk.lwm2m.formats.fit import parse_base64, parse_object_link
+    from stellwerk.lwm2m.path import Path as ResourcePath
+    from stellwerk.lwm2m.path import PathError
+    from stellwerk.lwm2m.schema.library import Library
+    from stellwerk.lwm2m.schema.values import ValueRefused, parse_text_value
+
+    types = Library.builtin().for_device("1.1", {3442: None})
+    paths = [ResourcePath(3442, 0, each) for each in (110, 120, 125, 130, 140, 150, 160, 170, 180, 9999)]
+
+    def take(data: bytes) -> None:
+        text = data.decode("utf-8", "surrogateescape")
+        for path in paths:
+            try:
+                parse_text_value(types, path, text)
+            except ValueRefused:
+                continue
+        for parse in (parse_object_link, parse_base64):
+            try:
+                parse(text, paths[0])
+            except WrongType:
+                continue
+        try:
+            assert str(ResourcePath.parse(text)) == text
+        except PathError:
+            return
+
+    return take
+
+
+def _attributes() -> Target:
+    from stellwerk.lwm2m.attributes import InvalidAttribute, NotificationAttributes
+    from stellwerk.lwm2m.path import Path as ResourcePath
+    from stellwerk.lwm2m.value import ResourceType
+
+    def take(data: bytes) -> None:
+        pairs = []
+        for each in data.decode("utf-8", "surrogateescape").split("&"):
+            name, equals, value = each.partition("=")
+            pairs.append((name, value if equals else None))
+        NotificationAttributes.from_discovery(pairs)
+        try:
+            found = NotificationAttributes.parse(pairs)
+            assert NotificationAttributes.parse(found.to_query()) == found
+            found.check(ResourcePath(3303, 0, 5700), ResourceType.FLOAT)
+        except InvalidAttribute:
+            return
+
+    return take
+
+
+def _arguments() -> Target:
+    from stellwerk.sim.test_object import parse_arguments
+    from stellwerk.sim.tree import Denied
+
+    def take(data: bytes) -> None:
+        try:
+            found = parse_arguments(data.decode("utf-8", "replace"))
+        except Denied:
+            return
+        assert all(0 <= each <= 9 for each in found)
+
+    return take
 
 
 def _parameters() -> Target:
@@ -176,20 +299,81 @@ _DDF = (
     b"</Mandatory><Type>Float</Type><RangeEnumeration/><Units/><Description/></Item></Resources></Object></LWM2M>"
 )
 
+_PACK = bytes.fromhex("82a3216c2f333330332f302f35373030221a6553f10002f94d60a206383b02f94d50")
+_PACK_OF_ALL = (
+    b'[{"bn":"/3442/0/","bt":1.7e9,"n":"110","vs":"x"},{"n":"120","v":-9},{"n":"125","v":18446744073709551615},'
+    b'{"n":"130","v":1e3},{"n":"140","vb":true},{"n":"150","vd":"yv4"},{"n":"160","t":-5,"v":1},{"n":"1170/0","vlo":"1:2"}]'
+)
+_TREE_OF_ALL = bytes.fromhex(
+    "a18219 0d72 00 a6 18 6e 6178 18 78 38 63 18 7d 1b ffffffffffffffff 18 82 f9 4d60 18 8c f5 18 96 42 cafe"
+)
+
 HARNESSES = {
     "message": Harness(_message, (_REGISTER, _NOTIFY)),
     "endpoint": Harness(_endpoint, (bytes([len(_REGISTER)]) + _REGISTER + bytes([len(_NOTIFY) | 0x80]) + _NOTIFY,)),
-    "links": Harness(_links, (b'</>;rt="oma.lwm2m";ct="60 110 112",</1/0>,</3/0>;ver=1.1,</3303>',)),
+    "links": Harness(
+        _links,
+        (
+            b'</>;rt="oma.lwm2m";ct="60 110 112",</1/0>,</3/0>;ver=1.1,</3303>',
+            b"</3/0>;pmin=10;ver=1.1,</3/0/6>;dim=8,</3/0/7>;gt=-50.5;lt=42.2;st=1e1;con=1",
+        ),
+    ),
     "text": Harness(_content(0), (b"\x02" + b"42", b"\x04" + b"20.5")),
-    "cbor": Harness(_content(60), (b"\x02\x18\x2a", b"\x04\xf9\x4d\x20")),
-    "tlv": Harness(_content(11542), (b"\x01\xc8\x00\x14" + b"A" * 20 + bytes.fromhex("8606410001410105"),)),
-    "senml-json": Harness(_content(110), (b'\x05[{"bn":"/3/0/","n":"9","v":88},{"n":"0","vs":"x","t":-5}]',)),
-    "senml-cbor": Harness(_content(112), (b"\x05\x82\xa3\x21\x68/3303/0/\x00\x645700\x02\xf9\x4d\x20\xa1\x06\x01",)),
-    "json": Harness(_content(11543), (b'\x01{"bn":"/3/0/","e":[{"n":"9","v":88}]}',)),
-    "lwm2m-cbor": Harness(_content(11544), (b"\x05\xa1\x03\xa1\x00\xa1\x09\x18\x58",)),
-    "parameters": Harness(_parameters, (b"ep=dev1&lt=300&lwm2m=1.1&b=U&Q", b"lt=60&sms=49170")),
+    "opaque": Harness(_content(42), (b"\x02" + b"42",)),
+    "cbor": Harness(
+        _content(60), (b"\x02\x18\x2a", b"\x04\xf9\x4d\x20", b"\x08\xc1\x1a\x65\x53\xf1\x00", b"\x02\xc4\x82\x20\x01")
+    ),
+    "tlv": Harness(
+        _content(11542),
+        (
+            b"\x01\xc8\x00\x14" + b"A" * 20 + bytes.fromhex("8606410001410105"),
+            b"\x00" + bytes.fromhex("08000f c10001 c40100015180 c10601 c10755".replace(" ", "")),
+        ),
+    ),
+    "senml-json": Harness(
+        _content(110),
+        (b'\x09[{"bn":"/3/0/","n":"9","v":88},{"n":"0","vs":"x","t":-5}]', b"\x06" + _PACK_OF_ALL),
+    ),
+    "senml-cbor": Harness(
+        _content(112), (b"\x04" + _PACK, b"\x09\x82\xa3\x21\x68/3303/0/\x00\x645700\x02\xf9\x4d\x20\xa1\x06\x01")
+    ),
+    "etch-json": Harness(_content(320), (b'\x09[{"n":"/3/0/11/1","v":null},{"n":"/3/0/11/0","v":5}]',)),
+    "etch-cbor": Harness(_content(322), (b"\x09" + bytes.fromhex("81a200682f332f302f362f3102f6"),)),
+    "plain-json": Harness(_content(50), (b'\x01{"bn":"/3/0/","e":[{"n":"9","v":88}]}', b"\x06" + _PACK_OF_ALL)),
+    "json": Harness(
+        _content(11543),
+        (
+            b'\x01{"bn":"/3/0/","e":[{"n":"9","v":88}]}',
+            b'\x01{"bt":1.7e9,"e":[{"n":"6/0","v":1,"t":-5},{"n":"0","sv":"x"}]}',
+        ),
+    ),
+    "lwm2m-cbor": Harness(
+        _content(11544),
+        (
+            b"\x09\xa1\x03\xa1\x00\xa1\x09\x18\x58",
+            b"\x06" + _TREE_OF_ALL,
+            b"\x49" + bytes.fromhex("a18463643031190ce700191644f94d60"),
+            b"\x20" + bytes.fromhex("a18203 19ffff a1 09 01".replace(" ", "")),
+        ),
+    ),
+    "paths-json": Harness(_paths(110), (b'\x00[{"bn":"/3/0/","n":"9"},{"n":"1"}]',)),
+    "paths-cbor": Harness(_paths(112), (b"\x00" + bytes.fromhex("82a100662f332f302f39a100662f312f302f31"),)),
+    "fetch-json": Harness(_paths(320), (b'\x01[{"n":"/d01/3/0/9","t":5,"u":"V"}]',)),
+    "fetch-cbor": Harness(_paths(322), (b"\x00" + bytes.fromhex("82a100662f332f302f39a100662f312f302f31"),)),
+    "values": Harness(_values, (b"10:3", b"hex:cafe", b"2030-01-31T12:00:00Z", b"-1e5", b"</3/0>;ver=1.1", b"/3/0/9")),
+    "attributes": Harness(_attributes, (b"pmin=10&pmax=60&gt=25.5&st=1e1&edge", b"epmin=1&epmax=2&con=1&hqmax=9")),
+    "arguments": Harness(_arguments, (b"0='a',1,2='x'", b"5")),
+    "parameters": Harness(
+        _parameters, (b"ep=dev1&lt=300&lwm2m=1.1&b=U&Q", b"lt=60&sms=49170", b"ep=%41&lwm2m=1.2&pid=6:27354b9a")
+    ),
     "ddf": Harness(_ddf, (_DDF,)),
-    "commands": Harness(_commands, (b"READ /3; WRITE /3/0/15 'a;b'; OBSERVE /3303/0/5700?pmin=10&pmax=60",)),
+    "commands": Harness(
+        _commands,
+        (
+            b"READ /3; WRITE /3/0/15 'a;b'; OBSERVE /3303/0/5700?pmin=10&pmax=60",
+            b'CREATE /3442/5 {"110":"x"}; EXECUTE /3442/0/3 0=\'a\',1; DISCOVER /3?depth=2; DELETE /3442/5',
+        ),
+    ),
 }
 
 
@@ -234,9 +418,18 @@ def _run(name: str, seconds: int) -> int:
     print(f"fuzz: {name} for {seconds} s", flush=True)
     started = time.monotonic()
     command = [sys.executable, __file__, "--inside", "--seconds", str(seconds), name]
-    code = subprocess.run(command, check=False).returncode
-    print(f"fuzz: {name}: {'nothing found' if code == 0 else 'FOUND something'} in {time.monotonic() - started:.0f} s")
-    return code
+    inputs, covered = "no", "0"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            # The fuzzer's progress is thousands of lines; only where it got to is worth one.
+            if found := _PROGRESS.match(line):
+                inputs, covered = found.groups()
+            elif line.strip() and not line.startswith(('"', "#")):
+                print(line, end="", flush=True)
+    ended = f"{'nothing found' if process.returncode == 0 else 'FOUND something'} in {time.monotonic() - started:.0f} s"
+    print(f"fuzz: {name}: {ended}: {inputs} inputs, coverage {covered}", flush=True)
+    return process.returncode
 
 
 def _run_inside(name: str, seconds: int) -> int:
@@ -251,7 +444,7 @@ def _run_inside(name: str, seconds: int) -> int:
     with atheris.instrument_imports(include=["stellwerk"]):
         take = harness.make()
     words = [sys.argv[0], f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", "-rss_limit_mb=1024"]
-    words += [f"-artifact_prefix={folder}/", "-print_final_stats=1", "-verbosity=0", str(corpus)]
+    words += [f"-artifact_prefix={folder}/", "-verbosity=1", str(corpus)]
     atheris.Setup(words, take)
     atheris.Fuzz()
     return 0

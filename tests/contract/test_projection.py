@@ -143,6 +143,32 @@ async def test_history_finds_old_values_in_a_late_report(stores: Stores) -> None
     assert [each.value for each in history] == ["1.5", "20.5", "7.0", "40.5"]
 
 
+@pytest.mark.spec("D-15")
+async def test_every_time_of_a_path_is_kept_also_within_one_millisecond(stores: Stores) -> None:
+    device_id = (await make_device(stores.deciding)).device_id
+    times = (1_700_000_000.0001, 1_700_000_000.0002, 1_700_000_000.001)
+    records = ",".join(f'{{"n":"/3303/0/5700","v":{place}.5,"t":{time!r}}}' for place, time in enumerate(times))
+    await project(stores, send(device_id, 60_000, f"[{records}]".encode()))
+    history = await stores.projected.value_history(device_id, "/3303/0/5700", 9)
+    assert [(each.value, each.time_ms) for each in history] == [
+        ("2.5", 1_700_000_000_001),
+        ("1.5", 1_700_000_000_000),
+        ("0.5", 1_700_000_000_000),
+    ]
+    assert [each.value for each in await stores.projected.current_values(device_id)] == ["2.5"]
+
+
+@pytest.mark.spec("D-15")
+async def test_a_clock_that_is_ahead_holds_up_no_later_value(stores: Stores) -> None:
+    device_id = (await make_device(stores.deciding)).device_id
+    await project(stores, measured(device_id, 1000, 1.5, age_s=-86_400))
+    assert await stores.projected.current_values(device_id) == [StoredValue("/3303/0/5700", "1.5", NOW_MS + 1000, 1)]
+    await project(stores, measured(device_id, 2000, 2.5))
+    assert await stores.projected.current_values(device_id) == [StoredValue("/3303/0/5700", "2.5", NOW_MS + 2000, 2)]
+    history = await stores.projected.value_history(device_id, "/3303/0/5700", 9)
+    assert [(each.value, each.time_ms - NOW_MS) for each in history] == [("1.5", 86_401_000), ("2.5", 2000)]
+
+
 async def test_current_values_come_by_path_and_of_one_device(stores: Stores) -> None:
     one, two = await make_device(stores.deciding, "one"), await make_device(stores.deciding, "two")
     await project(stores, send(one.device_id, 1), measured(two.device_id, 2, 9.0))

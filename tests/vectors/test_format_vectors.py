@@ -42,6 +42,7 @@ KNOWN = {
     (66, 1): T.STRING,
     (66, 2): T.OBJLNK,
     (3303, 5700): T.FLOAT,
+    (42769, 0): T.OPAQUE,
 }
 MULTIPLE = {(3, 6), (3, 7), (19, 0)}
 
@@ -88,8 +89,8 @@ def check(content_format: int, base: str, payload: bytes, content: Content) -> N
             "08 00 0f c1 00 01 c4 01 00015180 c1 06 01 c1 07 55",
             at(("/1/0/0", 1), ("/1/0/1", 86400), ("/1/0/6", True), ("/1/0/7", "U")),
         ),
-        ("/3/0", "d0 1e 012c" + "ab" * 300, at(("/3/0/30", b"\xab" * 300))),
-        ("/3/0", "d8 1e 011170" + "ab" * 70000, at(("/3/0/30", b"\xab" * 70000))),
+        ("/42769/0", "d0 00 012c" + "ab" * 300, at(("/42769/0/0", b"\xab" * 300))),
+        ("/42769/0", "d8 00 011170" + "ab" * 70000, at(("/42769/0/0", b"\xab" * 70000))),
         (
             "/1/0",
             "c1 02 65 c2 03 03f2 c2 05 07d0 c1 06 01 c1 07 55",
@@ -209,43 +210,64 @@ def test_senml_json_examples(base: str, text: str, content: Content) -> None:
 
 
 @pytest.mark.spec("LwM2M-contract 8.4")
-def test_a_patch_record_without_value_is_no_content() -> None:
+def test_a_null_in_a_patch_pack_takes_a_resource_instance_away() -> None:
+    payload = bytes.fromhex("81a200682f332f302f362f3102f6")
+    check(ContentFormat.SENML_ETCH_CBOR, "/", payload, Content(removed=(Path(3, 0, 6, 1),)))
+    check(ContentFormat.SENML_ETCH_JSON, "/", b'[{"n":"/3/0/6/1","v":null}]', Content(removed=(Path(3, 0, 6, 1),)))
     with pytest.raises(DecodeError):
-        decode_content(322, bytes.fromhex("81a200682f332f302f362f3102f6"), Path(), Untyped())
+        decode_content(ContentFormat.SENML_CBOR, payload, Path(), Untyped())
+
+
+@pytest.mark.spec("LwM2M-contract 1.9")
+def test_the_write_composite_of_one_value_has_its_whole_name_in_n() -> None:
+    check(ContentFormat.SENML_CBOR, "/", bytes.fromhex("81a200662f312f302f3102183c"), at(("/1/0/1", 60)))
+
+
+@pytest.mark.spec("LwM2M-contract 1.9")
+def test_a_notification_may_spell_its_name_in_either_field() -> None:
+    payload = bytes.fromhex("81a200662f332f302f39021863")
+    assert decode_content(ContentFormat.SENML_CBOR, payload, Path(3, 0, 9), Registry()) == at(("/3/0/9", 99))
 
 
 @pytest.mark.spec("LwM2M-contract 8.5")
 @pytest.mark.parametrize(
-    ("base", "hexadecimal", "content", "is_our_form"),
+    ("base", "hexadecimal", "content"),
     [
-        ("/3/0", "a103a100a1091864", at(("/3/0/9", 100)), False),
-        ("/3/0/9", "a1830300091864", at(("/3/0/9", 100)), True),
+        ("/3/0/9", "a1830300091864", at(("/3/0/9", 100))),
         (
             "/",
             "a2820300a2091864106155830100011a00015180",
             at(("/3/0/9", 100), ("/3/0/16", "U"), ("/1/0/1", 86400)),
-            True,
         ),
-        ("/3/0/6", "a183030006a200010105", at(("/3/0/6/0", 1), ("/3/0/6/1", 5)), True),
-        ("/3", "bf830300091864ff", at(("/3/0/9", 100)), False),
-        ("/3303", "a182190ce719ffffa1191644f94d60", at(("/3303/65535/5700", 21.5)), False),
+        ("/3/0/6", "a183030006a200010105", at(("/3/0/6/0", 1), ("/3/0/6/1", 5))),
+        ("/3303", "a182190ce719ffffa1191644f94d60", at(("/3303/65535/5700", 21.5))),
     ],
 )
-def test_lwm2m_cbor_examples(base: str, hexadecimal: str, content: Content, is_our_form: bool) -> None:
+def test_lwm2m_cbor_examples(base: str, hexadecimal: str, content: Content) -> None:
     payload, path = bytes.fromhex(hexadecimal), Path.parse(base)
-    assert decode_content(ContentFormat.LWM2M_CBOR, payload, path, Registry()) == content
-    ours = encode_content(ContentFormat.LWM2M_CBOR, content, path, Registry())
-    assert decode_content(ContentFormat.LWM2M_CBOR, ours, path, Registry()) == content
-    assert (ours == payload) is is_our_form
+    assert decode_content(ContentFormat.LWM2M_CBOR, payload, path, Registry(), creating=True) == content
+    assert encode_content(ContentFormat.LWM2M_CBOR, content, path, Registry()) == payload
 
 
 @pytest.mark.spec("LwM2M-contract 8.5")
+@pytest.mark.parametrize("hexadecimal", ["a103a100a1091864", "bf830300091864ff", "a1830300091864"])
+def test_lwm2m_cbor_may_nest_join_and_leave_lengths_open(hexadecimal: str) -> None:
+    payload = bytes.fromhex(hexadecimal)
+    assert decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3), Registry()) == at(("/3/0/9", 100))
+
+
+@pytest.mark.spec("LwM2M-contract 8.5", "LwM2M-contract 12")
 def test_keys_of_lwm2m_cbor_may_begin_with_the_prefix_of_a_gateway() -> None:
-    payload = bytes.fromhex("a18463643031190ce700191644f94d60")
-    content = decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3303), Registry(), root="/d01")
-    assert content == at(("/3303/0/5700", 21.5))
-    with pytest.raises(DecodeError):
-        decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3303), Registry())
+    payload, content = bytes.fromhex("a18463643031190ce700191644f94d60"), at(("/3303/0/5700", 21.5))
+    for root in ("", "/lwm2m"):
+        read = decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3303), Registry(), root=root, prefix="d01")
+        assert read == content
+        written = encode_content(ContentFormat.LWM2M_CBOR, content, Path(3303), Registry(), root, prefix="d01")
+        assert written == payload
+    assert decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3303), Registry(), root="/d01") == content
+    for root in ("", "/lwm2m"):
+        with pytest.raises(DecodeError):
+            decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3303), Registry(), root=root)
 
 
 @pytest.mark.spec("LwM2M-contract 8.6")
@@ -264,6 +286,22 @@ def test_the_json_of_lwm2m_1_0_is_understood(number: int) -> None:
         ("/3/0/22/0", ObjectLink(10, 3), now),
         ("/3/0/30", b"\xca\xfe", now + 5),
     )
+
+
+@pytest.mark.spec("LwM2M-contract 8.6")
+def test_the_json_of_lwm2m_1_0_is_written_for_its_clients() -> None:
+    payload = (
+        b'{"bn":"/3/0/","bt":1700000000,"e":[{"n":"9","v":100},{"n":"0","sv":"x"},{"n":"31","bv":true},'
+        b'{"n":"6/0","v":1},{"n":"22/0","ov":"10:3"},{"n":"30","sv":"yv4="},{"n":"9","t":-60,"v":99}]}'
+    )
+    now = 1700000000.0
+    entries = (
+        *(("/3/0/9", 100, now), ("/3/0/0", "x", now), ("/3/0/31", True, now), ("/3/0/6/0", 1, now)),
+        *(("/3/0/22/0", ObjectLink(10, 3), now), ("/3/0/30", b"\xca\xfe", now), ("/3/0/9", 99, now - 60)),
+    )
+    check(ContentFormat.LWM2M_JSON, "/3/0", payload, at(*entries))
+    check(ContentFormat.LWM2M_JSON, "/3/0/9", b'{"bn":"/3/0/9","e":[{"v":100}]}', at(("/3/0/9", 100)))
+    check(ContentFormat.LWM2M_JSON, "/3/0", b'{"bn":"/3/0","e":[]}', Content(empty=(Path(3, 0),)))
 
 
 @pytest.mark.spec("LwM2M-contract 8.6")

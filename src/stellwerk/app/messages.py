@@ -7,7 +7,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -260,11 +260,24 @@ def _shown(content: Content, received_ms: int, types: Types) -> tuple[dict[str, 
         shown = value if type(value) is str or (kind is None and type(value) is int) else json_value(value, kind)
         place, key = _texts(path)
         data[key] = shown
-        values.append((place, _json_text(shown), received_ms if time_s is None else int(time_s * 1000)))
+        # A product that is a hair below its millisecond (1.001 s) must not lose it.
+        values.append((place, _json_text(shown), received_ms if time_s is None else round(time_s * 1000)))
     if len(data) != len(values):
         # Several values of one resource: the newest is shown.
-        data = {path.key: json_value(value, type_of(path)) for path, value in content.latest().items()}
+        data = _newest(content, received_ms, type_of)
     return data, values
+
+
+def _newest(content: Content, received_ms: int, type_of: Callable[[Path], ResourceType | None]) -> dict[str, Any]:
+    """The newest value of each path as messages show it; of two of one time, the later in the payload. A time after
+    the reception counts as the reception: the projection of current values does the same."""
+    found: dict[Path, tuple[int, Value]] = {}
+    for path, value, time_s in content.entries:
+        moment = received_ms if time_s is None else min(round(time_s * 1000), received_ms)
+        known = found.get(path)
+        if known is None or moment >= known[0]:
+            found[path] = moment, value
+    return {path.key: json_value(value, type_of(path)) for path, (_, value) in found.items()}
 
 
 def _json_text(value: Any) -> str:

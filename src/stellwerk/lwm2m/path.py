@@ -10,13 +10,15 @@ MAX_ID: Final = 65534
 
 RESERVED_ID: Final = 65535
 
+RESERVED: Final = f"identifier {RESERVED_ID} is reserved"
+
 
 class PathError(PeerError):
     """``text`` is not an LwM2M path; ``reason`` says which rule it breaks."""
 
     def __init__(self, text: str, reason: str) -> None:
         self.text, self.reason = text, reason
-        super().__init__(f"{text!r} is not an LwM2M path: {reason}")
+        super().__init__(f"{shown(text)} is not an LwM2M path: {reason}")
 
 
 class Path(tuple[int, ...]):
@@ -67,8 +69,13 @@ class Path(tuple[int, ...]):
         return other[: len(self)] == tuple(self)
 
 
-@lru_cache(maxsize=65536)
-def _parse(text: str) -> Path:
+def shown(text: str) -> str:
+    """What an error repeats of a foreign text, in quotes: at most 100 characters, whatever is in it."""
+    written = repr(text[:100])
+    return written if len(text) <= 100 and len(written) <= 100 else written[:97] + "..."
+
+
+def _read(text: str) -> Path:
     if text == "/":
         return Path()
     if not text.startswith("/"):
@@ -78,7 +85,7 @@ def _parse(text: str) -> Path:
         if not segment:
             raise PathError(text, "empty segment")
         if not (segment.isascii() and segment.isdigit()) or len(segment) > 5 or (segment[0] == "0" and segment != "0"):
-            raise PathError(text, f"segment {segment!r} is not a decimal identifier in 0..{RESERVED_ID}")
+            raise PathError(text, f"segment {shown(segment)} is not a decimal identifier in 0..{RESERVED_ID}")
         ids.append(int(segment))
     if len(ids) > 4:
         raise PathError(text, "more than object/instance/resource/resource-instance")
@@ -87,5 +94,34 @@ def _parse(text: str) -> Path:
     return Path(*ids)
 
 
+_parse = lru_cache(maxsize=65536)(_read)
+
 parse_path: Final = _parse
 """`Path.parse` without the method call around it, for loops over many names."""
+
+
+@lru_cache(maxsize=65536)
+def parse_resource_path(text: str) -> Path:
+    """The path of a resource or resource instance that exists: none of its identifiers is 65535. Raises `PathError`."""
+    path = _read(text)
+    if len(path) < 3:
+        raise PathError(text, "it is no resource")
+    if RESERVED_ID in path:
+        raise PathError(text, RESERVED)
+    return path
+
+
+def parse_new_resource_path(text: str) -> Path:
+    """The same for an instance that is to be created, which is 65535 where the receiver chooses its identifier.
+    Raises `PathError`."""
+    path = _parse(text)
+    if len(path) < 3:
+        raise PathError(text, "it is no resource")
+    if is_reserved(path, creating=True):
+        raise PathError(text, RESERVED)
+    return path
+
+
+def is_reserved(ids: tuple[int, ...], *, creating: bool) -> bool:
+    """Whether 65535 is among ``ids`` at a place where it names nothing."""
+    return RESERVED_ID in ids and (not creating or RESERVED_ID in (ids[0], *ids[2:]))

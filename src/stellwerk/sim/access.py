@@ -198,7 +198,8 @@ class Access:
         if content_format not in SEVERAL and not one_value:
             raise Denied(codes.UNSUPPORTED_CONTENT_FORMAT, f"format {content_format} holds one value")
         try:
-            return decode_content(content_format, request.payload, path, self._tree.types, utc_s)
+            creating = len(path) == 1
+            return decode_content(content_format, request.payload, path, self._tree.types, utc_s, creating=creating)
         except UnsupportedFormat as error:
             raise Denied(codes.UNSUPPORTED_CONTENT_FORMAT, str(error)) from None
         except DecodeError as error:

@@ -72,9 +72,11 @@ class MemoryProjection:
         return sorted(self._current.get(device_id, {}).values(), key=lambda each: each.path)
 
     async def value_history(self, device_id: DeviceId, path: str, limit: int) -> Sequence[StoredValue]:
-        # Of two values of a path with one time in one entry, the later one counts.
-        found = {(each.time_ms, each.seq): each for each in self._history.get(device_id, []) if each.path == path}
-        return [found[key] for key in sorted(found, reverse=True)][:limit]
+        # Of values with one time, the one that came later is newer, in one entry too.
+        found = [each for each in self._history.get(device_id, []) if each.path == path]
+        found.reverse()
+        found.sort(key=lambda each: (-each.time_ms, -each.seq))
+        return found[:limit]
 
     async def device_log(self, device_id: DeviceId, limit: int) -> Sequence[LogLine]:
         return self._log.get(device_id, [])[::-1][: min(limit, LOG_KEPT)]

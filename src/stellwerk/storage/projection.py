@@ -105,7 +105,8 @@ class Slice:
     """What a stretch of the journal writes.
 
     ``removed``: (device_id, resource_id) of received messages that go before those in ``messages`` come.
-    ``current``: the newest value of each path in it, (value, time_ms, seq) by (device_id, path). ``history``:
+    ``current``: the newest value of each path in it, (value, time_ms, seq) by (device_id, path), at most as new as its
+    reception. ``history``:
     (device_id, newest_ms, seq, oldest_ms, values as interpreted). ``log``: (device_id, tag, seq, time_ms, event,
     detail). ``models`` and ``shadows``, by device: whose model and whose state is new.
     """
@@ -188,9 +189,11 @@ class EntryProjector:
                 value = _storable(value)
             kept.append((path, value, time_ms))
             key = (device_id, path)
+            # A clock that is ahead must not make one value the current one for as long as it is ahead.
+            counted_ms = time_ms if time_ms < entry.time_ms else entry.time_ms
             known = current.get(key)
-            if known is None or time_ms >= known[1]:
-                current[key] = (value, time_ms, seq)
+            if known is None or counted_ms >= known[1]:
+                current[key] = (value, counted_ms, seq)
         times = [each[2] for each in kept]
         into.history.append((device_id, max(times), seq, min(times), kept))
 

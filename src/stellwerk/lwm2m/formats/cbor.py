@@ -10,11 +10,16 @@ from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.value import ObjectLink, ResourceType
 
 
-def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "") -> Content:
+def decode(
+    payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
+) -> Content:
     """The value of the resource ``base``. Raises `Malformed`, `LimitExceeded`, `WrongType`."""
     if len(base) < 3:
         raise Malformed("CBOR", f"{base} is not one resource")
-    return Content((Entry(base, fit(load(payload), types.resource_type(base), base)),))
+    raw, kind = load(payload), types.resource_type(base)
+    if raw is None and kind is ResourceType.NONE:
+        return Content()
+    return Content((Entry(base, fit(raw, kind, base)),))
 
 
 def encode(content: Content, base: Path, types: Types, root: str = "") -> bytes:

@@ -80,7 +80,10 @@ def load(payload: bytes, *, array_keys: bool = False) -> Any:
             b"\x9f" + payload + b"\xff", semantic_decoders=_TAGS, max_depth=MAX_CBOR_DEPTH, allow_duplicate_keys=False
         )
     except (cbor2.CBORError, ArithmeticError, ValueError, TypeError, RecursionError) as error:
-        raise Malformed(_NAME, str(error)[:200]) from None
+        # Where the grammar is broken, the walk knows the place; what it has no objection to is a matter of meaning.
+        check_shape(payload, array_keys=array_keys)
+        cause = f": {error.__cause__}" if error.__cause__ is not None else ""
+        raise Malformed(_NAME, f"{error}{cause}"[:200]) from None
     if len(items) != 1:
         raise Malformed(_NAME, "bytes after the item" if items else "no item")
     return items[0]

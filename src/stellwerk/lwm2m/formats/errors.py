@@ -1,7 +1,7 @@
 """What can be wrong with a payload, in either direction."""
 
 from stellwerk.core.errors import PeerError, UserError
-from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.path import Path, shown
 
 
 class DecodeError(PeerError):
@@ -30,7 +30,7 @@ class BadName(DecodeError):
 
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
-        super().__init__(f"{name!r} does not name a resource: {reason}")
+        super().__init__(f"{shown(name)} does not name a resource: {reason}")
 
 
 class OutsideBase(DecodeError):

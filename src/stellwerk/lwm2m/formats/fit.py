@@ -74,7 +74,7 @@ def fit(raw: object, kind: ResourceType | None, path: Path) -> Value:
         return _to_float(raw, path)
     elif isinstance(raw, ObjectLink):
         return _in_range(raw, path)
-    raise WrongType(path, name_of(kind), _describe(raw))
+    raise WrongType(path, name_of(kind), describe(raw))
 
 
 def fit_for_sending(value: Value, kind: ResourceType | None, path: Path, content_format: int) -> Value:
@@ -157,7 +157,8 @@ def parse_decimal(text: str) -> float | Decimal:
     return Decimal(text)
 
 
-def _describe(raw: object) -> str:
+def describe(raw: object) -> str:
+    """What a payload has in the place of a value, for error texts."""
     if raw is None:
         return "null"
     if isinstance(raw, bool):

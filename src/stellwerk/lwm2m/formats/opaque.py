@@ -8,7 +8,9 @@ from stellwerk.lwm2m.formats.single import only_value
 from stellwerk.lwm2m.path import Path
 
 
-def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "") -> Content:
+def decode(
+    payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
+) -> Content:
     """The bytes as the value of the resource ``base``. Raises `Malformed`, `WrongType`."""
     if len(base) < 3:
         raise Malformed("octet-stream", f"{base} is not one resource")

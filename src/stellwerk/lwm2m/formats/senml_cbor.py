@@ -7,14 +7,8 @@ from stellwerk.lwm2m.content import Content, Types
 from stellwerk.lwm2m.formats.cbor_items import load, write_head, write_integer, write_text, write_value
 from stellwerk.lwm2m.formats.content_format import ContentFormat
 from stellwerk.lwm2m.formats.errors import EncodeError
-from stellwerk.lwm2m.formats.senml import (
-    CBOR_LABELS,
-    Record,
-    build_path_records,
-    build_records,
-    read_pack,
-    read_paths,
-)
+from stellwerk.lwm2m.formats.senml import CBOR_LABELS, read_pack, read_paths
+from stellwerk.lwm2m.formats.senml_writing import Record, build_path_records, build_records
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.value import ObjectLink
 
@@ -28,16 +22,31 @@ _VB: Final = b"\x04"
 _T: Final = b"\x06"
 _VD: Final = b"\x08"
 _VLO: Final = b"\x63vlo"
+_NULL: Final = b"\xf6"
 
 
-def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "") -> Content:
+def decode(
+    payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
+) -> Content:
     """The values of the pack ``payload``. Raises what `senml.read_pack` raises."""
-    return read_pack(load(payload), CBOR_LABELS, base, types, now_s, root)
+    return read_pack(load(payload), CBOR_LABELS, base, types, now_s, root, creating)
+
+
+def decode_patch(
+    payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
+) -> Content:
+    """The same of a patch pack, which may take resource instances away (RFC 8790 3.2)."""
+    return read_pack(load(payload), CBOR_LABELS, base, types, now_s, root, creating, True)
 
 
 def decode_paths(payload: bytes, root: str = "") -> tuple[Path, ...]:
-    """The paths of a composite request's body. Raises `Malformed`, `BadName`, `LimitExceeded`."""
+    """The paths of a composite request's body. Raises what `senml.read_paths` raises."""
     return read_paths(load(payload), CBOR_LABELS, root)
+
+
+def decode_fetch(payload: bytes, root: str = "") -> tuple[Path, ...]:
+    """The paths of a fetch pack (RFC 8790 3.1). Raises what `senml.read_paths` raises."""
+    return read_paths(load(payload), CBOR_LABELS, root, fetch=True)
 
 
 def encode(content: Content, base: Path, types: Types, root: str = "") -> bytes:
@@ -45,9 +54,14 @@ def encode(content: Content, base: Path, types: Types, root: str = "") -> bytes:
     return _write_pack(build_records(content, base, types, ContentFormat.SENML_CBOR, root))
 
 
+def encode_patch(content: Content, base: Path, types: Types, root: str = "") -> bytes:
+    """``content`` as a patch pack: what is removed has null as its value. Raises `EncodeError`."""
+    return _write_pack(build_records(content, base, types, ContentFormat.SENML_ETCH_CBOR, root))
+
+
 def encode_paths(paths: Iterable[Path], root: str = "") -> bytes:
-    """The body of a composite request that names ``paths``."""
-    return _write_pack(build_path_records(paths, root))
+    """The body of a composite request that names ``paths``, which is a fetch pack as well. Raises `EncodeError`."""
+    return _write_pack(build_path_records(paths, ContentFormat.SENML_CBOR, root))
 
 
 def _write_pack(records: list[Record]) -> bytes:
@@ -64,7 +78,7 @@ def _write_pack(records: list[Record]) -> bytes:
 
 def _fields(record: Record) -> list[bytes]:
     """Labels and items in turn."""
-    base_name, base_time, name, time, value = record
+    base_name, base_time, name, time, value, removes = record
     fields: list[bytes] = []
     if base_name is not None:
         fields += (_BN, write_text(base_name))
@@ -86,4 +100,6 @@ def _fields(record: Record) -> list[bytes]:
         fields += (_VD, write_value(value))
     elif value is not None:
         fields += (_VS, write_text(value))
+    elif removes:
+        fields += (_V, _NULL)
     return fields

@@ -8,6 +8,8 @@ from stellwerk.lwm2m.value import Value
 
 def only_value(content: Content, base: Path, content_format: int) -> Value:
     """The one value, at ``base`` and without a time, that ``content`` consists of. Raises `EncodeError`."""
+    if content.removed:
+        raise EncodeError(content_format, content.removed[0], "it cannot take a resource instance away")
     if len(content.entries) != 1:
         raise EncodeError(content_format, None, f"one value wanted, not {len(content.entries)}")
     entry = content.entries[0]

@@ -21,7 +21,9 @@ _NUMBERS = (ResourceType.INTEGER, ResourceType.UNSIGNED, ResourceType.TIME, Reso
 _STRINGS = (ResourceType.STRING, ResourceType.CORELNK, None)
 
 
-def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "") -> Content:
+def decode(
+    payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
+) -> Content:
     """The value of the resource ``base``. Raises `Malformed`, `WrongType`."""
     if len(base) < 3:
         raise Malformed("text", f"{base} is not one resource")
@@ -31,7 +33,7 @@ def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None,
     try:
         text = payload.decode()
     except UnicodeDecodeError as error:
-        raise Malformed("text", "not UTF-8", error.start) from None
+        raise Malformed("text", f"{base} is not UTF-8", error.start) from None
     if kind in _STRINGS:
         return Content((Entry(base, text),))
     raw: object = text

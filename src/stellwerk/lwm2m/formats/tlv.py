@@ -5,10 +5,18 @@ from typing import Final
 
 from stellwerk.lwm2m.content import Content, Entry, Types
 from stellwerk.lwm2m.formats.content_format import ContentFormat
-from stellwerk.lwm2m.formats.errors import EncodeError, LimitExceeded, Malformed, OutsideBase, Repeated, WrongType
+from stellwerk.lwm2m.formats.errors import (
+    BadName,
+    EncodeError,
+    LimitExceeded,
+    Malformed,
+    OutsideBase,
+    Repeated,
+    WrongType,
+)
 from stellwerk.lwm2m.formats.fit import INT64_MAX, fit_for_sending
 from stellwerk.lwm2m.formats.limits import MAX_ENTRIES
-from stellwerk.lwm2m.path import RESERVED_ID, Path
+from stellwerk.lwm2m.path import RESERVED, RESERVED_ID, Path, is_reserved
 from stellwerk.lwm2m.value import ObjectLink, ResourceType, Value
 
 _INSTANCE: Final = 0b00
@@ -23,15 +31,18 @@ _Record = tuple[int, int, int, int]
 """Kind, identifier, start and end of the value."""
 
 
-def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "") -> Content:
+def decode(
+    payload: bytes, base: Path, types: Types, now_s: float | None = None, root: str = "", creating: bool = False
+) -> Content:
     """The values in ``payload``, which answers for ``base``.
 
-    Resources directly under an object are those of an instance whose identifier the receiver chooses, which is
-    written 65535 here. Raises `Malformed`, `OutsideBase`, `WrongType`, `Repeated`, `LimitExceeded`.
+    Resources directly under an object are those of an instance to be created (``creating``) whose identifier the
+    receiver chooses, which is written 65535 here; an answer about an object has its instances around them (contract
+    §8.2). Raises `Malformed`, `BadName`, `OutsideBase`, `WrongType`, `Repeated`, `LimitExceeded`.
     """
     if not base:
         raise Malformed("TLV", "the root has no TLV form")
-    reader = _Reader(payload, base, types)
+    reader = _Reader(payload, base, types, creating)
     object_path = Path(base[0])
     home = Path(*base[:2]) if len(base) > 1 else object_path.child(RESERVED_ID)
     for record in reader.records(0, len(payload)):
@@ -40,12 +51,16 @@ def decode(payload: bytes, base: Path, types: Types, now_s: float | None = None,
             instance = _below(object_path, identifier)
             if start == end:
                 reader.state_empty(instance)
+            else:
+                reader.open(instance)
             for inner in reader.records(start, end):
                 reader.take_resource(instance, inner)
         elif kind == _RESOURCE_INSTANCE:
             if len(base) < 3:
                 raise Malformed("TLV", "resource instance outside of a resource", start)
             reader.take_value(_below(Path(*base[:3]), identifier), start, end)
+        elif len(base) == 1 and not creating:
+            raise Malformed("TLV", f"a resource of {base} outside of an object instance", start)
         else:
             reader.take_resource(home, record)
     if not payload and len(base) in (2, 3):
@@ -58,6 +73,8 @@ def encode(content: Content, base: Path, types: Types, root: str = "") -> bytes:
     instance 65535, whose identifier the receiver shall choose. Raises `EncodeError`."""
     if not base:
         raise EncodeError(ContentFormat.TLV, None, "the root has no TLV form")
+    if content.removed:
+        raise EncodeError(ContentFormat.TLV, content.removed[0], "it cannot take a resource instance away")
     tree: dict[int, dict[int, _Node]] = {}
     for entry in content.entries:
         path = entry.path
@@ -99,12 +116,13 @@ _Node = bytes | dict[int, bytes]
 class _Reader:
     """Collects what the records of one payload state."""
 
-    __slots__ = ("_data", "_depth", "_seen", "_types", "base", "empty", "entries")
+    __slots__ = ("_creating", "_data", "_depth", "_opened", "_seen", "_types", "base", "empty", "entries")
 
-    def __init__(self, data: bytes, base: Path, types: Types) -> None:
-        self._data, self.base, self._types = data, base, types
+    def __init__(self, data: bytes, base: Path, types: Types, creating: bool) -> None:
+        self._data, self.base, self._types, self._creating = data, base, types, creating
         self._depth = len(base)
         self._seen: set[Path] = set()
+        self._opened: set[Path] = set()
         self.entries: list[Entry] = []
         self.empty: list[Path] = []
 
@@ -136,12 +154,20 @@ class _Reader:
         elif kind == _MULTIPLE:
             if start == end:
                 self.state_empty(path)
+            else:
+                self.open(path)
             for inner_kind, inner_id, inner_start, inner_end in self.records(start, end):
                 if inner_kind != _RESOURCE_INSTANCE:
                     raise Malformed("TLV", "only resource instances are in a multiple resource", inner_start)
                 self.take_value(_below(path, inner_id), inner_start, inner_end)
         else:
             raise Malformed("TLV", "only resources are in an object instance", start)
+
+    def open(self, path: Path) -> None:
+        """Values follow of an instance or multiple resource, which comes once."""
+        if path in self._opened or path in self._seen:
+            raise Repeated(path, None)
+        self._opened.add(path)
 
     def take_value(self, path: Path, start: int, end: int) -> None:
         self._claim(path)
@@ -156,7 +182,9 @@ class _Reader:
         # An instance that is stated empty above a deeper base is as much outside as a neighbour's value.
         if path[: self._depth] != self.base:
             raise OutsideBase(path, self.base)
-        if path in self._seen:
+        if is_reserved(path, creating=self._creating):
+            raise BadName(str(path), RESERVED)
+        if path in self._seen or path in self._opened:
             raise Repeated(path, None)
         self._seen.add(path)
         if len(self._seen) > MAX_ENTRIES:

@@ -207,8 +207,8 @@ def _read_corelnk(literal: Literal) -> Value:
 
 
 def _read_whole(literal: Literal, kind: ResourceType) -> int:
-    if isinstance(literal, str) and _INTEGER.fullmatch(literal.strip()):
-        return int(literal)
+    if isinstance(literal, str) and _INTEGER.fullmatch(bare := literal.strip()):
+        return int(bare)
     if isinstance(literal, float) and literal.is_integer():
         return int(literal)
     if isinstance(literal, int) and not isinstance(literal, bool):
@@ -233,9 +233,9 @@ _SECOND: Final = datetime(1970, 1, 1, 0, 0, 1) - datetime(1970, 1, 1)
 
 def _read_float(literal: Literal) -> Value:
     if isinstance(literal, str):
-        if not _FLOAT.fullmatch(literal.strip()):
+        if not _FLOAT.fullmatch(bare := literal.strip()):
             raise _wrong(literal, ResourceType.FLOAT)
-        number = float(literal)
+        number = float(bare)
     elif isinstance(literal, int | float) and not isinstance(literal, bool):
         try:
             number = float(literal)

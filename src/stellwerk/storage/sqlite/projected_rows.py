@@ -77,8 +77,8 @@ def write_slice(connection: sqlite3.Connection, made: Slice, limits: Limits, his
 def read_history(connection: sqlite3.Connection, device_id: int, path: str, limit: int) -> list[StoredValue]:
     """The newest ``limit`` values of a path, newest first. Rows come by the newest time in them, so it is enough to
     read until that many values are no older than all that follows."""
-    found: dict[tuple[int, int], StoredValue] = {}
-    newest_first: list[tuple[int, int]] = []
+    found: dict[tuple[int, int, int], StoredValue] = {}
+    newest_first: list[tuple[int, int, int]] = []
     # The path's bytes stand in the packed values as they are; a row without them needs no unpacking.
     query = (
         "SELECT newest_ms,seq,packed FROM value_history WHERE device_id=? AND instr(packed,?)>0 "
@@ -88,9 +88,9 @@ def read_history(connection: sqlite3.Connection, device_id: int, path: str, limi
     for newest_ms, seq, packed in cursor:
         if len(newest_first) >= limit and newest_first[limit - 1][0] > newest_ms:
             break
-        for each, value, time_ms in _unpack(packed):
+        for place, (each, value, time_ms) in enumerate(_unpack(packed)):
             if each == path:
-                found[time_ms, seq] = StoredValue(path, value, time_ms, seq)
+                found[time_ms, seq, place] = StoredValue(path, value, time_ms, seq)
         newest_first = sorted(found, reverse=True)
     cursor.close()
     return [found[key] for key in newest_first[:limit]]

@@ -80,6 +80,8 @@ def test_without_a_clock_relative_times_stay_relative() -> None:
 def test_a_base_value_is_added_and_stands_for_a_missing_one() -> None:
     pack = [{"bn": "/33000/0/", "n": "1", "bv": 2**62, "v": 1}, {"n": "2", "bv": 5}, {"n": "3", "bv": 0.5, "v": 1}]
     assert [value for _, value, _ in read(pack)] == [2**62 + 1, 5, 1.5]
+    assert read([{"bn": "/33000/0/", "bv": 5}, {"n": "1"}]) == [("/33000/0/1", 5, None)]
+    assert read([{"bn": "/33000/0/1", "bv": 5}]) == [("/33000/0/1", 5, None)]
 
 
 @pytest.mark.spec("LwM2M-contract 8.4")
@@ -94,6 +96,27 @@ def test_unknown_fields_are_ignored_unless_they_must_be_understood() -> None:
 @pytest.mark.spec("LwM2M-contract 8.4")
 def test_a_record_of_base_fields_alone_states_nothing() -> None:
     assert read([{"bn": "/33000/0/", "bver": 10}, {"n": "1", "v": 1}]) == [("/33000/0/1", 1, None)]
+
+
+@pytest.mark.spec("LwM2M-contract 8.4", "RFC 8428 4.2")
+def test_units_sums_and_update_times_are_no_values() -> None:
+    pack = [
+        {"bn": "/33000/0/", "bu": "W", "n": "1", "v": 1, "u": "Wh", "s": 5.5, "ut": 60},
+        {"n": "2", "s": 7},
+        {"bs": 100},
+        {"n": "2", "t": -5},
+        {"n": "2", "v": 3},
+    ]
+    assert read(pack) == [("/33000/0/1", 1, None), ("/33000/0/2", 3, None)]
+    # A sum of its own excuses one record alone.
+    with pytest.raises(Malformed):
+        read([{"n": "/33000/0/2", "s": 7}, {"n": "/33000/0/1"}])
+
+
+@pytest.mark.spec("LwM2M-contract 8.4")
+def test_sums_of_base_value_and_value_stay_exact() -> None:
+    payload = b'[{"n":"/33000/0/2","bv":9007199254740993.0,"v":2}]'
+    assert decode_content(JSON, payload, Path(), MODEL).entries[0].value == 9007199254740995
 
 
 @pytest.mark.spec("LwM2M-contract 8.4", "LwM2M-contract 16.9")
@@ -134,6 +157,83 @@ def test_an_alternate_root_prefixes_every_name() -> None:
     paths = (Path(3, 0), Path())
     assert cbor2.loads(encode_paths(CBOR, paths, "/lwm2m")) == [{0: "/lwm2m/3/0"}, {0: "/lwm2m"}]
     assert decode_paths(CBOR, encode_paths(CBOR, paths, "/lwm2m"), "/lwm2m") == paths
+
+
+@pytest.mark.spec("LwM2M-contract 12", "R-11")
+@pytest.mark.parametrize(("root", "start"), [("", "/d01"), ("/lwm2m", "/lwm2m/d01")])
+def test_the_prefix_of_an_end_device_follows_the_alternate_root(root: str, start: str) -> None:
+    path = Path(33000, 0, 1)
+    content = Content((Entry(path, 1),))
+    for number in (110, 112, 320, 322, 11543, 11544):
+        payload = encode_content(number, content, path.parent, MODEL, root, prefix="d01")
+        assert decode_content(number, payload, path.parent, MODEL, root=root, prefix="d01") == content
+        assert decode_content(number, payload, path.parent, MODEL, root=start) == content
+        for other in ({"root": root}, {"root": root, "prefix": "d02"}):
+            with pytest.raises(BadName):
+                decode_content(number, payload, path.parent, MODEL, **other)  # type: ignore[arg-type]
+    assert (
+        json.loads(encode_content(JSON, content, path.parent, MODEL, root, prefix="d01"))[0]["bn"]
+        == start + "/33000/0/"
+    )
+    assert encode_content(11542, content, path, MODEL, root, prefix="d01") == bytes.fromhex("c10101")
+    paths = (path, Path(), Path(3))
+    for number in (110, 112, 320, 322):
+        payload = encode_paths(number, paths, root, prefix="d01")
+        assert decode_paths(number, payload, root, prefix="d01") == paths
+    assert json.loads(encode_paths(JSON, paths, root, prefix="d01"))[1] == {"n": start}
+
+
+@pytest.mark.spec("D-9")
+def test_an_instance_to_be_numbered_is_named_in_a_create_alone() -> None:
+    content = Content((Entry(Path(33000, 65535, 1), 1), Entry(Path(33000, 65535, 11, 0), 2)))
+    for number in (110, 112, 11542, 11543, 11544):
+        payload = encode_content(number, content, Path(33000), MODEL)
+        assert decode_content(number, payload, Path(33000), MODEL, creating=True) == content
+        with pytest.raises(DecodeError):
+            decode_content(number, payload, Path(33000), MODEL)
+
+
+@pytest.mark.spec("LwM2M-contract 8.4")
+@pytest.mark.parametrize("number", [320, 322])
+def test_a_patch_pack_sets_and_removes_at_once(number: int) -> None:
+    content = Content((Entry(Path(33000, 0, 1), 1), Entry(Path(33000, 0, 11, 0), 2)), (), (Path(33000, 0, 11, 1),))
+    for base in (Path(), Path(33000), Path(33000, 0)):
+        payload = encode_content(number, content, base, MODEL)
+        assert decode_content(number, payload, base, MODEL) == content
+    pack = json.loads(payload) if number == 320 else cbor2.loads(payload)
+    # First what goes, under its whole name.
+    assert pack[0] == ({"n": "/33000/0/11/1", "v": None} if number == 320 else {0: "/33000/0/11/1", 2: None})
+    nan = Content((Entry(Path(33000, 0, 1), 1), Entry(Path(33000, 0, 3), float("nan"))), (), content.removed)
+    if number == 320:
+        with pytest.raises(EncodeError) as caught:
+            encode_content(number, nan, Path(33000, 0), MODEL)
+        assert caught.value.path == Path(33000, 0, 3)
+
+
+@pytest.mark.spec("LwM2M-contract 8.4")
+@pytest.mark.parametrize("number", [0, 42, 60, 110, 112, 11542, 11543, 11544])
+def test_only_the_etch_formats_take_a_resource_instance_away(number: int) -> None:
+    path = Path(33000, 0, 11, 1)
+    with pytest.raises(EncodeError) as caught:
+        encode_content(number, Content((), (), (path,)), path.parent, MODEL)
+    assert caught.value.path == path
+
+
+@pytest.mark.spec("LwM2M-contract 8.4")
+@pytest.mark.parametrize(
+    "content",
+    [
+        Content((), (), (Path(33000, 0, 1),)),
+        Content((), (), (Path(33000, 1, 11, 1),)),
+        Content((), (), (Path(33000, 0, 11, 1), Path(33000, 0, 11, 1))),
+        Content((Entry(Path(33000, 0, 11, 1), 1),), (), (Path(33000, 0, 11, 1),)),
+    ],
+)
+def test_what_no_patch_can_mean_is_not_written(content: Content) -> None:
+    with pytest.raises(EncodeError):
+        encode_content(322, content, Path(33000, 0), MODEL)
+    with pytest.raises(EncodeError):
+        encode_paths(CBOR, (Path(3), Path(3)))
 
 
 @pytest.mark.spec("LwM2M-contract 8.4")

@@ -87,7 +87,9 @@ def test_the_wrapper_of_an_instance_is_optional_when_its_path_was_asked_for() ->
 @pytest.mark.spec("D-9")
 def test_resources_without_a_wrapper_belong_to_an_instance_yet_to_be_numbered() -> None:
     content = Content((Entry(Path(OBJECT, 65535, 1), 100),))
-    assert read("c1 01 64", Path(OBJECT)) == content
+    assert decode_content(TLV, bytes.fromhex("c1 01 64"), Path(OBJECT), MODEL, creating=True) == content
+    with pytest.raises(Malformed):
+        read("c1 01 64", Path(OBJECT))
     assert encode_content(TLV, content, Path(OBJECT), MODEL) == bytes.fromhex("c1 01 64")
 
 

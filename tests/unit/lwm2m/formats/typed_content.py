@@ -49,7 +49,7 @@ def entries_below(draw: st.DrawFn, base: Path, times: st.SearchStrategy[float | 
     instance = base[1] if len(base) > 1 else draw(st.integers(0, 3) | st.sampled_from((255, 256, 65534)))
     path = Path(OBJECT, instance, resource)
     if resource >= 10:
-        path = path.child(draw(st.integers(0, 3) | st.sampled_from((255, 256, 65535))))
+        path = path.child(draw(st.integers(0, 3) | st.sampled_from((255, 256, 65534))))
     return Entry(path, value, draw(times))
 
 
