@@ -35,9 +35,6 @@ NOBODY: Final = 65535
 EVERYTHING: Final = 31
 """All rights there are."""
 
-CREATABLE: Final = frozenset({APN_PROFILE, BEARER_SELECTION, PORTFOLIO, APP_DATA})
-"""Objects whose instances a server creates and deletes, with nothing but what it gives them."""
-
 _NONE: Final[dict[int, Value]] = {}
 _PROFILES: Final[dict[int, Value]] = {0: ObjectLink(APN_PROFILE, 0)}
 _HOST: Final[dict[int, Value]] = {
@@ -48,6 +45,14 @@ _HOST: Final[dict[int, Value]] = {
 }
 _READING: Final[dict[int, Value]] = {0: b'{"meter":"water","m3":17.25}'}
 _NO_DATA: Final[dict[int, Value]] = {0: b""}
+
+_TEMPLATES: Final[Mapping[int, Instance]] = {
+    APN_PROFILE: {3: False},
+    BEARER_SELECTION: {},
+    PORTFOLIO: {0: _NONE, 1: EXECUTABLE},
+    APP_DATA: {},
+}
+"""What a new instance has of the objects whose instances a server creates and deletes."""
 
 MORE: Final[Mapping[int, Mapping[int, Instance]]] = {
     STATISTICS: {0: {**dict.fromkeys(range(6), 0), 6: EXECUTABLE, 7: EXECUTABLE, 8: 0}},
@@ -103,10 +108,8 @@ def tree_of(options: DeviceOptions, release: Release, address: str) -> ObjectTre
 
 def template_of(types: DeviceTypes, object_id: int) -> Instance | None:
     """What a new instance of an object has before a server gives values; None where a server creates none."""
-    if object_id in CREATABLE:
-        cells: Instance = {0: _NONE, 1: EXECUTABLE} if object_id == PORTFOLIO else {}
-        return known(types, object_id, cells)
-    return objects.template_of(object_id)
+    template = _TEMPLATES.get(object_id)
+    return objects.template_of(object_id) if template is None else known(types, object_id, template)
 
 
 def _fitting(types: DeviceTypes, object_id: int, instances: Mapping[int, Instance]) -> dict[int, Instance]:
