@@ -30,9 +30,6 @@ _FORMATS_1_1: Final = (
 )
 _FORMATS_1_2: Final = (*_FORMATS_1_1, ContentFormat.LWM2M_CBOR, *ETCH)
 
-# What goes without saying: one value as text or as bytes. 11543 is taken by Accept, and nobody is told to ask for it.
-_UNSTATED: Final = frozenset({ContentFormat.TEXT, ContentFormat.OPAQUE, ContentFormat.LWM2M_JSON, *ETCH})
-
 _PREFERENCE: Final = (
     *(ContentFormat.SENML_CBOR, ContentFormat.LWM2M_CBOR, ContentFormat.SENML_JSON, ContentFormat.TLV),
     *(ContentFormat.LWM2M_JSON, ContentFormat.CBOR, ContentFormat.TEXT, ContentFormat.OPAQUE),
@@ -82,12 +79,12 @@ class Release:
         """This release with no other ``formats`` than these. Raises `InvalidFormats`."""
         if not formats or not self.formats.issuperset(formats) or ETCH.issuperset(formats):
             raise InvalidFormats(formats, self.name, self.formats)
-        stated = " ".join(str(int(each)) for each in sorted(formats) if each not in _UNSTATED)
+        stated = " ".join(str(int(each)) for each in sorted(formats))
         return replace(
             self,
             formats=frozenset(formats),
             default_format=next(each for each in _PREFERENCE if each in formats),
-            stated_formats=f'"{stated}"' if stated else None,
+            stated_formats=f'"{stated}"',
         )
 
     def with_versions(self, versions: Mapping[int, str | None]) -> "Release":
