@@ -144,8 +144,6 @@ def _set_ets(there: dict[int, dict[int, Instance]], options: DeviceOptions, type
         9: 0,
         10: 15,
         13: clock(),
-        14: "+02:00",
-        15: "Europe/Paris",
         22: {0: ObjectLink(objects.CONNECTIVITY, 0)},
     }
     there[objects.DEVICE] = {0: known(types, objects.DEVICE, device)}
