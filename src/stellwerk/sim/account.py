@@ -478,12 +478,12 @@ class Account:
         self._sending.sent(self._request(codes.POST, ("dp",), (), chosen, payload, now))
 
     def _end_send(self, code: int | None, now: float) -> None:
-        self._sending.ended(code)
+        kept = self._sending.ended(code)
         if code == codes.NOT_FOUND:
             self.enrolment.ask_update(now)
         self._body.tell(SendEnded(self._name, code))
-        # What waits for another end device has its turn, unless the server has no time for it.
-        if self._sending.waits_in_turn and code is not None and codes.is_success(code):
+        # What waits for another end device has its turn.
+        if self._sending.waits_in_turn and not kept:
             self.send(now)
         self.tick(now)
 

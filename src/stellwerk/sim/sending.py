@@ -54,14 +54,17 @@ class Sending:
         """The end device is gone, and with it what it measured."""
         self._unsent.pop(prefix, None)
 
-    def ended(self, code: int | None) -> None:
-        """It was answered with ``code``, or with nothing at all (None)."""
+    def ended(self, code: int | None) -> bool:
+        """It was answered with ``code``, or with nothing at all (None). Whether the server has no time: what it did not
+        store is kept."""
         assert self._under_way is not None
         _, prefix, entries = self._under_way
         self._under_way = None
         if code is None or code >> 5 == 5 or code == codes.TOO_MANY_REQUESTS:
             # Not stored: said again with the next one, as far as there is room.
             self._unsent[prefix] = [*entries, *self._unsent.pop(prefix, ())][-UNSENT_AT_MOST:]
+            return True
+        return False
 
     def abandon(self) -> None:
         """The device restarts: nobody knows any more what was under way."""
