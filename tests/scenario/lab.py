@@ -21,7 +21,6 @@ from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.operations import Operation
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.northbound.onem2m.commands import parse_commands
-from stellwerk.sim import models
 from stellwerk.sim.device import Device
 from stellwerk.sim.happenings import Happening
 from stellwerk.sim.network import MemoryNetwork
@@ -58,7 +57,7 @@ class Lab:
 
     def __init__(self, *, beside: "Lab | None" = None, library: Library | None = None, **stack: Any) -> None:
         """``beside`` another lab it is a second server on the same network, with the same devices."""
-        self.stack = Stack(library=library or models.library(), **stack)
+        self.stack = Stack(library=library or Library.builtin(), **stack)
         self.wire: list[Sent] = []
         self.happenings: list[Happening] = []
         self.address = SERVER if beside is None else SECOND_SERVER

@@ -57,7 +57,7 @@ _TEMPLATES: Final[Mapping[int, Instance]] = {
 MORE: Final[Mapping[int, Mapping[int, Instance]]] = {
     STATISTICS: {0: {**dict.fromkeys(range(6), 0), 6: EXECUTABLE, 7: EXECUTABLE, 8: 0}},
     CELLULAR: {
-        0: {4: 3600, 5: 600, 6: 40, 8: b"\x02", 9: b"\x05", 11: _PROFILES, 12: 3, 13: 1, 14: 0},
+        0: {4: 3600, 5: 600, 8: b"\x02", 9: b"\x05", 11: _PROFILES, 12: 3, 13: 1, 14: 0},
     },
     APN_PROFILE: {0: {0: "internet", 1: "iot.example", 3: True, 4: 3}},
     WLAN: {0: {0: "wlan0", 1: False, 3: 0, 4: "02005E000001", 5: "Stellwerk", 8: 0, 9: 0, 14: 0, 15: 0}},

@@ -6,8 +6,7 @@ from typing import Final
 
 from stellwerk.core.errors import UserError
 from stellwerk.lwm2m.formats import ContentFormat
-from stellwerk.lwm2m.schema.library import DeviceTypes
-from stellwerk.sim import models
+from stellwerk.lwm2m.schema.library import DeviceTypes, Library
 
 SEVERAL: Final = frozenset(
     {
@@ -66,7 +65,7 @@ class Release:
     @property
     def types(self) -> DeviceTypes:
         """The models that all devices of this release with these versions share."""
-        return models.library().for_device(self.name, self.versions)
+        return Library.builtin().for_device(self.name, self.versions)
 
     def binding(self, binding: str, *, queue_mode: bool) -> tuple[str, ...]:
         """The parameters of a Register that tell the binding: ``UQ``, or a ``Q`` of its own from 1.1 on (BIN-1,
