@@ -155,7 +155,7 @@ def test_every_notification_holds_all_paths_until_the_same_list_cancels(bench):
 
 @pytest.mark.spec("ETS 304", "ETS 310")
 def test_the_periods_of_all_paths_count(bench):
-    bench.start(moving=False)
+    device = bench.start(moving=False)
     bench.code(codes.PUT, "/1/0/1", query=("pmin=30", "pmax=45"))
     fetch(bench, "/1/0/1", "/3/0/11/0", "/3/0/16", observe=0)
     began = bench.network.now
@@ -166,6 +166,13 @@ def test_the_periods_of_all_paths_count(bench):
     bench.code(codes.PUT, "/3/0", query=("pmax=31",))
     bench.network.run(began + 45 + 32)
     assert len(bench.notifications) == 2
+    told_at = bench.network.now
+    bench.poke(device, lambda device, now: device.change(Path(3, 0, 16), "UQ", now))
+    bench.network.run(told_at + 27)
+    assert len(bench.notifications) == 2
+    bench.network.run(told_at + 31)
+    assert len(bench.notifications) == 3
+    assert bench.notified().entries[-1].value == "UQ"
 
 
 @pytest.mark.spec("Core 5.1.2")
