@@ -2,7 +2,6 @@
 contract §6)."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from stellwerk.coap import codes
@@ -17,7 +16,7 @@ from stellwerk.sim.bodies import Bodies
 from stellwerk.sim.reactions import Effect, Reaction, Reactions
 from stellwerk.sim.reporting import NO_ATTRIBUTES, Reporting
 from stellwerk.sim.rights import Right, Rights
-from stellwerk.sim.tree import Denied, Listing, ObjectTree
+from stellwerk.sim.tree import Denied, ObjectTree
 
 _DEEPEST: Final = 4
 
@@ -299,17 +298,3 @@ def path_of(segments: tuple[str, ...]) -> Path:
         return Path.parse("/" + "/".join(segments))
     except PathError as error:
         raise Denied(codes.NOT_FOUND, str(error)) from None
-
-
-@lru_cache(maxsize=1024)
-def registration_links(listings: tuple[Listing, ...], stated_formats: str | None, root: str = "") -> bytes:
-    """The object list of a Register or Update (Core 1.1.1 §6.2.1, Transport §6.4.1), one for all devices alike."""
-    link = f'<{root or "/"}>;rt="oma.lwm2m"'
-    links = [link if stated_formats is None else f"{link};ct={stated_formats}"]
-    for each in listings:
-        if each.version is not None:
-            links.append(f"<{root}/{each.object_id}>;ver={each.version}")
-        elif not each.instances:
-            links.append(f"<{root}/{each.object_id}>")
-        links.extend(f"<{root}/{each.object_id}/{instance}>" for instance in each.instances)
-    return ",".join(links).encode()

@@ -31,7 +31,7 @@ from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.formats import ContentFormat
 from stellwerk.lwm2m.path import Path
 from stellwerk.sim import objects
-from stellwerk.sim.access import Access, registration_links
+from stellwerk.sim.access import Access
 from stellwerk.sim.bodies import Bodies
 from stellwerk.sim.body import Body
 from stellwerk.sim.enrolment import Ask, Enrolment, Outcome, State
@@ -47,11 +47,12 @@ from stellwerk.sim.happenings import (
 )
 from stellwerk.sim.options import Composites
 from stellwerk.sim.places import Places
+from stellwerk.sim.registration import list_beside_profile, object_list, register_query
 from stellwerk.sim.reporting import Observation, Reporting
 from stellwerk.sim.rights import Rights
 from stellwerk.sim.sending import Sending
 from stellwerk.sim.serving import Service, Serving
-from stellwerk.sim.tree import Denied, Listing
+from stellwerk.sim.tree import Denied
 
 _TOKEN_BYTES: Final = 8
 _CONFIRM_AFTER_S: Final = 86_400.0
@@ -251,15 +252,19 @@ class Account:
             return
         lifetime_s = self._lifetime_s(now)
         location = self.enrolment.location
-        listings = self._body.tree.listings(self._body.release.versions)
-        links = self._links(listings)
+        options, release = self._body.options, self._body.release
+        listings = self._body.tree.listings(release.versions)
+        links = object_list(options, release, listings)
         # The server is configured, not a stranger: answers to it need no bound against amplification.
         self._actions.append(VerifyPeer(self.server))
         if ask is Ask.REGISTER:
             # Contract OB-7: relations of the old registration are gone.
             for each in self._places.all():
                 each.reporting.forget()
-            handle = self._register(lifetime_s, links, listings, now)
+            by_profile = bool(options.profile_id) and not self._profile_refused
+            body = list_beside_profile(options, release, listings) if by_profile else links
+            query = register_query(options, release, lifetime_s)
+            handle = self._request(codes.POST, ("rd",), query, ContentFormat.LINK_FORMAT if body else None, body, now)
         elif ask is Ask.UPDATE:
             query = (f"lt={lifetime_s}",) if lifetime_s != self.enrolment.registered_lifetime_s else ()
             # Contract R-13: a body is the whole new list.
@@ -269,25 +274,6 @@ class Account:
             handle = self._request(codes.DELETE, location, (), None, b"", now)
         self._stated_lifetime_s, self._stated_links = lifetime_s, links
         self._under_way = handle
-
-    def _register(self, lifetime_s: int, links: bytes, listings: tuple[Listing, ...], now: float) -> int:
-        options, release = self._body.options, self._body.release
-        query = (
-            f"ep={options.endpoint_name}",
-            f"lt={lifetime_s}",
-            f"lwm2m={release.name}",
-            *release.binding(options.binding, queue_mode=options.queue_mode),
-        )
-        if options.profile_id:
-            query = (*query, f"pid={options.profile_id}")
-            if not self._profile_refused:
-                rest = _without(listings, options.profile_covers) if options.profile_covers else ()
-                links = self._links(rest) if rest else b""
-        body_format = ContentFormat.LINK_FORMAT if links else None
-        return self._request(codes.POST, ("rd",), query, body_format, links, now)
-
-    def _links(self, listings: tuple[Listing, ...]) -> bytes:
-        return registration_links(listings, self._body.release.stated_formats, self._body.options.root)
 
     def _request(
         self,
@@ -382,10 +368,7 @@ class Account:
     def _report_one(self, access: Access, each: Observation, now: float) -> None:
         utc_s = self._body.utc_s(now)
         try:
-            if each.composite:
-                content, content_format, payload = access.read_several(each.paths, each.accept, utc_s)
-            else:
-                content, content_format, payload = access.read(each.path, each.accept, utc_s)
+            content, content_format, payload = _read(access, each, utc_s)
         except Denied as denied:
             access.reporting.cancel(each.token)
             self._actions.append(SendNotification(each.handle, self.server, each.token, denied.code))
@@ -403,10 +386,7 @@ class Account:
         kept, each.history = each.history, ()
         utc_s = self._body.utc_s(now)
         try:
-            if each.composite:
-                content, content_format, payload = access.read_several(each.paths, each.accept, utc_s)
-            else:
-                content, content_format, payload = access.read(each.path, each.accept, utc_s)
+            content, content_format, payload = _read(access, each, utc_s)
             if content_format in _TIMED:
                 latest = (entry._replace(time_s=round(utc_s, 3)) for entry in content.entries)
                 told = Content((*(entry for _, entries in kept for entry in entries), *latest))
@@ -519,11 +499,8 @@ def max_age_of(event: ResponseReceived) -> int | None:
     return next((decode_uint(value) for number, value in event.options if number == MAX_AGE), None)
 
 
-def _without(listings: tuple[Listing, ...], covered: tuple[Path, ...]) -> tuple[Listing, ...]:
-    """What a profile of the objects and instances ``covered`` leaves to be listed."""
-    left = []
-    for each in listings:
-        instances = tuple(number for number in each.instances if Path(each.object_id, number) not in covered)
-        if Path(each.object_id) not in covered and (instances or not each.instances):
-            left.append(Listing(each.object_id, each.version, instances))
-    return tuple(left)
+def _read(access: Access, each: Observation, utc_s: float) -> tuple[Content, ContentFormat, bytes]:
+    """What is observed, as it is told. Raises `Denied`."""
+    if each.composite:
+        return access.read_several(each.paths, each.accept, utc_s)
+    return access.read(each.path, each.accept, utc_s)
