@@ -125,7 +125,7 @@ def test_one_value_that_cannot_be_written_leaves_all_as_they_were(bench, bad, co
 
 
 @pytest.mark.parametrize("content_format", [320, 322])
-@pytest.mark.spec("RFC 8790 3.2")
+@pytest.mark.spec("LwM2M-contract 8.4")
 def test_a_null_takes_a_resource_instance_away(bench, content_format):
     bench.start(lwm2m_version="1.2", ets=True)
     bn, n, v, vs = ("bn", "n", "v", "vs") if content_format == 320 else (-2, 0, 2, 3)
