@@ -134,7 +134,12 @@ class Device:
     @property
     def is_leaving(self) -> bool:
         """Whether a De-register has no answer yet."""
-        return any(each.enrolment.state in (State.LEAVING, State.WITHDRAWING) for each in self.accounts)
+        return self.leaving > 0
+
+    @property
+    def leaving(self) -> int:
+        """How many De-registers have no answer yet."""
+        return sum(each.enrolment.state in (State.LEAVING, State.WITHDRAWING) for each in self.accounts)
 
     @property
     def location(self) -> str:

@@ -211,7 +211,7 @@ class Fleet:
         self._left.clear()
         for device in self.devices[: self.tally.started]:
             self._driver.submit(Stop(device))
-        self._leaving = sum(device.is_leaving for device in self.devices)
+        self._leaving = sum(device.leaving for device in self.devices)
         if self._leaving:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.options.leave_within_s):
