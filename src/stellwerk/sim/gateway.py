@@ -27,13 +27,14 @@ _VALUE: Final = 5700
 
 
 class EndDevice:
-    """One of them. ``number`` is its instance of object 25; ``prefix`` stands before its paths."""
+    """One of them. ``number`` is its instance of object 25; ``prefix`` stands before its paths; ``name`` is its own."""
 
-    __slots__ = ("number", "prefix", "reactions", "tree")
+    __slots__ = ("name", "number", "prefix", "reactions", "tree")
 
     def __init__(self, number: int, options: DeviceOptions, release: Release) -> None:
         self.number = number
         self.prefix = f"d{number + 1:02d}"
+        self.name = f"urn:dev:os:{options.endpoint_name}-{self.prefix}"
         random = Random(options.seed * 1_009 + number + 1)
         warmth = wander(random.getrandbits(32), around=random.uniform(16, 24), by=4.0)
         damp = wander(random.getrandbits(32), around=random.uniform(35, 60), by=10.0)
@@ -122,7 +123,7 @@ class Gateway:
 
     def _join(self, device: EndDevice) -> None:
         self.present[device.prefix] = device
-        told: Instance = {0: f"urn:dev:os:end-device-{device.number + 1}", PREFIX: device.prefix}
+        told: Instance = {0: device.name, PREFIX: device.prefix}
         if self._version == "1.0":
             self._tree.add(Path(GATEWAY, device.number), {**told, 2: ObjectLink(ROUTING, device.number)})
             self._tree.add(Path(ROUTING, device.number), {0: objects.TEMPERATURE, 1: device.links})
