@@ -29,8 +29,18 @@ from stellwerk.profile_commands import (
 )
 from stellwerk.sim.faults import Fault, FaultKind, InvalidFault
 from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
+from stellwerk.sim.gateway import VERSIONS as GATEWAY_VERSIONS
 from stellwerk.sim.impairment import Conditions
+from stellwerk.sim.options import Composites, DeviceOptions
 from stellwerk.sim.release import RELEASES
+from stellwerk.sim.written import (
+    parse_binding,
+    parse_formats,
+    parse_profile,
+    parse_rights,
+    parse_root,
+    parse_send_format,
+)
 from stellwerk.wiring import Server, run
 
 app = typer.Typer(
@@ -97,17 +107,51 @@ def sim(
     server: Annotated[str, typer.Option(help="Where to register: coap://HOST:PORT.")] = "coap://127.0.0.1:5683",
     count: Annotated[int, typer.Option(help="How many devices.", min=1, max=100_000)] = 1,
     prefix: Annotated[str, typer.Option(help="Endpoint names are PREFIX1, PREFIX2, ...")] = "sim-",
-    lwm2m_version: Annotated[str, typer.Option(help="Release of LwM2M: 1.0, 1.1 or 1.2.")] = "1.1",
+    second_server: Annotated[
+        list[str] | None, typer.Option(help="Where to register too: coap://HOST:PORT; may be repeated.")
+    ] = None,
+    lwm2m_version: Annotated[
+        str, typer.Option("--lwm2m", "--lwm2m-version", help="Release of LwM2M: 1.0, 1.1 or 1.2.")
+    ] = "1.1",
+    formats: Annotated[
+        str, typer.Option(help="The content formats it has, like 110,112; all where none is said.")
+    ] = "",
+    composites: Annotated[
+        Composites, typer.Option(help="What becomes of operations on several paths at once.")
+    ] = Composites.ON,
+    binding: Annotated[str, typer.Option(help="What is registered as binding, like U or UT.")] = "U",
+    root: Annotated[str, typer.Option(help="The alternate path before all objects, like /lwm2m.")] = "",
+    pid: Annotated[
+        str, typer.Option(help="A profile instead of the object list, like 6:27354b9a or 6:27354b9a=/1/0,/3/0.")
+    ] = "",
+    objects: Annotated[
+        list[int] | None,
+        typer.Option("--object", help="The objects that it has besides 1 and 3; may be repeated. Else the usual ones."),
+    ] = None,
+    ets: Annotated[bool, typer.Option("--ets", help="The values of OMA's test specification, standing still.")] = False,
+    acl: Annotated[
+        list[str] | None, typer.Option(help="What the server may do somewhere, like /3/0:1; may be repeated.")
+    ] = None,
+    gateway: Annotated[int, typer.Option(help="How many end devices are behind each.", min=0, max=1000)] = 0,
+    gateway_version: Annotated[str, typer.Option(help="Version of object 25: 1.0 or 2.0.")] = "2.0",
+    gateway_leave_every: Annotated[
+        float, typer.Option(help="Seconds after which an end device goes and another comes; 0: they stay.", min=0)
+    ] = 0,
     behaviour: Annotated[
         list[Behaviour] | None,
         typer.Option(help="What the first device is, the second and so on; the last one counts for the rest."),
     ] = None,
-    lifetime: Annotated[int, typer.Option(help="Registration lifetime in seconds.", min=1, max=2**31 - 1)] = 300,
+    lifetime: Annotated[
+        int | None,
+        typer.Option(help="Seconds of a registration; 300, with --ets 86400.", min=1, max=2**31 - 1),
+    ] = None,
     update_every: Annotated[
         float, typer.Option(help="Seconds between Updates; 0: 80 % of the lifetime, 60 for sleepers.", min=0)
     ] = 0,
     sample_every: Annotated[float, typer.Option(help="Seconds between looks at observed values.", min=0.1)] = 10,
     send_every: Annotated[float, typer.Option(help="Seconds between Sends of a device; 0: none.", min=0)] = 0,
+    send_format: Annotated[int, typer.Option(help="Content format of a Send: 110, 112, or in 1.2 11544.")] = 112,
+    mute: Annotated[bool, typer.Option("--mute", help="No Send until the server unmutes it.")] = False,
     queue_mode: Annotated[bool, typer.Option("--queue-mode", help="All devices sleep between their messages.")] = False,
     awake: Annotated[float, typer.Option(help="Seconds that a sleeper listens after its last message.", min=0.1)] = 10,
     fault: Annotated[
@@ -124,12 +168,35 @@ def sim(
     configure_logs("info", "console")
     if lwm2m_version not in RELEASES:
         raise typer.BadParameter(f"LwM2M {lwm2m_version!r} is not simulated; one of {', '.join(RELEASES)}")
+    if gateway_version not in GATEWAY_VERSIONS:
+        raise typer.BadParameter(f"object 25 has no version {gateway_version!r}; one of {', '.join(GATEWAY_VERSIONS)}")
+    release = RELEASES[lwm2m_version]
+    profile, covered = parse_profile(pid)
+    template = DeviceOptions(
+        "",
+        other_server_uris=tuple(second_server or ()),
+        formats=parse_formats(formats, release),
+        composites=composites,
+        binding=parse_binding(binding, release),
+        root=parse_root(root),
+        profile_id=profile,
+        profile_covers=covered,
+        object_ids=frozenset(objects) if objects else None,
+        ets=ets,
+        access_rights=parse_rights(acl or ()),
+        end_devices=gateway,
+        gateway_version=gateway_version,
+        end_devices_leave_every_s=gateway_leave_every or None,
+        send_format=parse_send_format(send_format, release),
+        muted=mute,
+    )
     options = FleetOptions(
+        template=template,
         server=server,
         count=count,
         prefix=prefix,
         lwm2m_version=lwm2m_version,
-        lifetime_s=lifetime,
+        lifetime_s=lifetime or (86_400 if ets else 300),
         update_every_s=update_every or None,
         sample_every_s=sample_every,
         send_every_s=send_every or None,

@@ -19,6 +19,7 @@ from stellwerk.net.udp import UdpSocket
 from stellwerk.sim.faults import Fault
 from stellwerk.sim.fleet import Behaviour, Fleet, FleetOptions, NoServer, resolve, run_fleet
 from stellwerk.sim.impairment import Conditions
+from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.relay import Relay, RelayOptions
 
 
@@ -101,6 +102,21 @@ def test_a_fleet_registers_sends_and_deregisters():
             assert last.registered == 0
             assert last.registrations_total == 20
             assert last.sends_total == server.sends
+
+    asyncio.run(story())
+
+
+def test_a_fleet_registers_with_every_server_and_deregisters_from_all_of_them():
+    async def story() -> None:
+        with serving() as server, serving() as second:
+            stop = asyncio.Event()
+            template = DeviceOptions("", other_server_uris=(f"coap://127.0.0.1:{second.address[1]}",), end_devices=2)
+            running = asyncio.ensure_future(run_fleet(options(server.address, count=5, template=template), stop))
+            await until(lambda: len(server.registered) == len(second.registered) == 5)
+            assert set(server.registered.values()) == set(second.registered.values())
+            stop.set()
+            await running
+            assert server.registered == second.registered == {}
 
     asyncio.run(story())
 

@@ -13,9 +13,11 @@ from stellwerk.app.ports import NewDevice
 from stellwerk.cli import app, main
 from stellwerk.core.errors import UserError
 from stellwerk.device.record import DeviceRecord
+from stellwerk.lwm2m.path import Path as ResourcePath
 from stellwerk.northbound.auth import SignedTokens, Unauthorized
 from stellwerk.sim.faults import Fault
 from stellwerk.sim.fleet import Behaviour
+from stellwerk.sim.options import Composites, DeviceOptions
 from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.sqlite.store import SqliteStore
@@ -62,6 +64,8 @@ def test_every_command_has_help(command: list[str]):
         ["sim", "--fault", "silence:20%", "--fault", "refuse"],
         ["sim", "--lwm2m-version", "1.3"],
         ["sim", "--behaviour", "tired"],
+        ["sim", "--gateway-version", "3"],
+        ["sim", "--composites", "maybe"],
         ["sim", "--awake", "0"],
         ["demo", "--http-port", "65536"],
         ["demo", "--coap-port", "-1"],
@@ -85,6 +89,43 @@ def test_the_simulator_does_what_its_options_say(monkeypatch):
     assert (options.count, options.queue_mode, options.awake_s, options.update_every_s) == (3, True, 4, 20)
     assert (options.lwm2m_version, options.behaviours) == ("1.2", (Behaviour.QUIET, Behaviour.MISBEHAVING))
     assert options.faults == (Fault.parse("silence:20%"), Fault.parse("late:5s"))
+
+
+def test_the_simulator_is_the_device_that_its_options_say(monkeypatch):
+    asked = []
+
+    async def note(options, stop, on_summary):
+        asked.append(options)
+
+    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    words = (
+        "sim --lwm2m 1.2 --formats 112,0 --composites 5.01 --root /lwm2m --pid 6:27354b9a=/1/0,/3/0 --ets --object 4 "
+        "--acl /3/0:1 --gateway 2 --gateway-leave-every 9 --send-format 11544 --mute --second-server coap://b:1"
+    )
+    found = run.invoke(app, words.split())
+    assert found.exit_code == 0, found.output
+    device = asked[0].device(0)
+    assert device == DeviceOptions(
+        endpoint_name="sim-1",
+        server_uri="coap://127.0.0.1:5683",
+        other_server_uris=("coap://b:1",),
+        lwm2m_version="1.2",
+        formats=(112, 0),
+        composites=Composites.NOT_IMPLEMENTED,
+        root="/lwm2m",
+        profile_id="6:27354b9a",
+        profile_covers=(ResourcePath(1, 0), ResourcePath(3, 0)),
+        object_ids=frozenset({4}),
+        ets=True,
+        access_rights=((ResourcePath(3, 0), 1),),
+        end_devices=2,
+        end_devices_leave_every_s=9.0,
+        lifetime_s=86_400,
+        send_format=11544,
+        muted=True,
+        awake_s=10.0,
+        seed=device.seed,
+    )
 
 
 @pytest.mark.parametrize("tenant", ["[/red]", "[bold]x", "x" * 200 + " y"])

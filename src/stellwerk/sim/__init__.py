@@ -1,9 +1,11 @@
 """The other end of the wire: simulated LwM2M devices, fleets of them, and bad networks.
 
-A `device.Device` is a value: events of the CoAP engine and time go in, actions come out. Its values are a
-`tree.ObjectTree`, declared in `objects` over the models of `lwm2m.schema`; `release` says how LwM2M 1.0, 1.1 and 1.2
-differ. `serving` treats a request: `access` answers it, `reactions` says what follows (a restart, an installation),
-`faults` what goes wrong on request. `reporting` keeps observations, `sending` what it sends by itself.
+A `device.Device` is a value: events of the CoAP engine and time go in, actions come out. It is a `body.Body` and an
+`account.Account` for each of its servers. Its values are a `tree.ObjectTree`, declared in `objects` and `catalogue`
+over the models of `lwm2m.schema`; `release` says how LwM2M 1.0, 1.1 and 1.2 differ. `places` finds the tree that a
+request is for, the device's own or that of an end device behind it (`gateway`). `serving` treats it: `access` answers,
+`bodies` reads and writes its payload, `rights` says what the server may do, `reactions` what follows (a restart, an
+installation), `faults` what goes wrong on request. `reporting` keeps observations, `sending` what it sends by itself.
 
 A `population.Population` puts any number of devices on one CoAP engine and has the same six verbs as the engine below
 it, so that `net.driver` runs it on sockets (`fleet`) and `network.MemoryNetwork` runs it in memory, with time as an

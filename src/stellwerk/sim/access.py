@@ -2,7 +2,6 @@
 contract §6)."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from stellwerk.coap import codes
@@ -10,21 +9,14 @@ from stellwerk.coap.events import RequestReceived
 from stellwerk.coap.options import OBSERVE, decode_uint
 from stellwerk.lwm2m.attributes import NotificationAttributes
 from stellwerk.lwm2m.content import Content
-from stellwerk.lwm2m.formats import (
-    ContentFormat,
-    DecodeError,
-    EncodeError,
-    UnsupportedFormat,
-    decode_content,
-    encode_content,
-)
+from stellwerk.lwm2m.formats import ContentFormat, EncodeError
 from stellwerk.lwm2m.path import Path, PathError
-from stellwerk.lwm2m.value import ResourceType
-from stellwerk.sim import objects
+from stellwerk.sim import catalogue
+from stellwerk.sim.bodies import Bodies
 from stellwerk.sim.reactions import Effect, Reaction, Reactions
-from stellwerk.sim.release import SEVERAL, Release
 from stellwerk.sim.reporting import NO_ATTRIBUTES, Reporting
-from stellwerk.sim.tree import Denied, Listing, ObjectTree
+from stellwerk.sim.rights import Right, Rights
+from stellwerk.sim.tree import Denied, ObjectTree
 
 _DEEPEST: Final = 4
 
@@ -43,20 +35,24 @@ class Answer:
 
 
 class Access:
-    """Serves one device's tree. Never raises for anything a server asks."""
+    """Serves one tree of a device to one server. Never raises for anything the server asks."""
 
-    __slots__ = ("_reactions", "_release", "_reporting", "_tree")
+    __slots__ = ("_reactions", "_rights", "bodies", "reporting", "tree")
 
-    def __init__(self, tree: ObjectTree, reporting: Reporting, reactions: Reactions, release: Release) -> None:
-        self._tree = tree
-        self._reporting = reporting
+    def __init__(
+        self, tree: ObjectTree, reporting: Reporting, reactions: Reactions, bodies: Bodies, rights: Rights
+    ) -> None:
+        self.tree = tree
+        self.reporting = reporting
+        self.bodies = bodies
         self._reactions = reactions
-        self._release = release
+        self._rights = rights
 
-    def answer(self, request: RequestReceived, utc_s: float) -> Answer:
-        """The answer to ``request``; its observation, if it asks for one, is the caller's business."""
+    def answer(self, request: RequestReceived, segments: tuple[str, ...], utc_s: float) -> Answer:
+        """The answer to ``request`` for the path that ``segments`` write; its observation, if it asks for one, is the
+        caller's business."""
         try:
-            path = path_of(request)
+            path = path_of(segments)
             if request.code == codes.GET:
                 return self._get(request, path, utc_s)
             if request.code == codes.PUT:
@@ -65,35 +61,71 @@ class Access:
                 return self._post(request, path, utc_s)
             if request.code == codes.DELETE:
                 return self._delete(path)
-            # The composites are optional for a client.
-            raise Denied(codes.METHOD_NOT_ALLOWED, f"no {codes.dotted(request.code)} on {path}")
+            if path or request.code == codes.PATCH:
+                raise Denied(codes.METHOD_NOT_ALLOWED, f"no {codes.dotted(request.code)} on {path}")
+            if request.code == codes.FETCH:
+                return self._fetch(request, utc_s)
+            return self._patch(request, utc_s)
         except Denied as denied:
             return Answer(denied.code, why=denied.why)
 
     def read(self, path: Path, accept: int | None, utc_s: float) -> tuple[Content, ContentFormat, bytes]:
         """What ``path`` holds, in a format the server accepts. Raises `Denied`."""
-        entries, empty = self._tree.read(path, utc_s)
-        content_format = self._choose(path, accept)
-        content = Content(entries, empty)
-        try:
-            return content, content_format, encode_content(content_format, content, path, self._tree.types)
-        except EncodeError as error:
-            raise Denied(codes.NOT_ACCEPTABLE, str(error)) from None
+        content = self.content_of(path, utc_s)
+        content_format = self.bodies.choose(path, accept)
+        return content, content_format, self._encode(content_format, content, path)
+
+    def read_several(
+        self, paths: tuple[Path, ...], accept: int | None, utc_s: float
+    ) -> tuple[Content, ContentFormat, bytes]:
+        """What those of ``paths`` hold that can be read, each value once (D-11). Raises `Denied` 4.06."""
+        content_format = self.bodies.choose_for_several(None, accept)
+        content = self.content_of_several(paths, utc_s)
+        return content, content_format, self._encode(content_format, content, Path())
+
+    def content_of(self, path: Path, utc_s: float) -> Content:
+        """What ``path`` holds and the server may see. Raises `Denied`."""
+        self.tree.require(path)
+        self._rights.require(path, Right.READ)
+        return Content(*self.tree.read(path, utc_s, self._rights.may_read))
+
+    def content_of_several(self, paths: tuple[Path, ...], utc_s: float) -> Content:
+        """What those of ``paths`` hold that can be read."""
+        found = {}
+        for path in paths:
+            try:
+                found.update({entry.path: entry for entry in self.content_of(path, utc_s).entries})
+            except Denied:
+                continue
+        return Content(tuple(found.values()))
+
+    def encode(self, content_format: int, content: Content, path: Path) -> bytes:
+        """``content`` once more, as it is told. Raises `Denied`."""
+        return self._encode(content_format, content, path)
 
     def read_otherwise(self, path: Path, content_format: int | None, utc_s: float) -> tuple[int, bytes]:
         """What ``path`` holds, in another format than ``content_format``. Raises `Denied` where there is none."""
-        entries, empty = self._tree.read(path, utc_s)
+        content = self.content_of(path, utc_s)
         for each in (ContentFormat.TLV, ContentFormat.SENML_JSON, ContentFormat.SENML_CBOR):
             if each != content_format:
                 try:
-                    return each, encode_content(each, Content(entries, empty), path, self._tree.types)
+                    return each, self.bodies.encode(each, content, path)
                 except EncodeError:
                     continue
         raise Denied(codes.NOT_ACCEPTABLE, f"no other format for {path}")
 
     def own_attributes(self, path: Path, query: tuple[str, ...]) -> NotificationAttributes:
         """The attributes that the query of an Observe states for it alone (Core 1.2.2 §6.4.1). Raises `Denied`."""
-        return self._reporting.parse(path, self._tree.types.resource_type(path), query) if query else NO_ATTRIBUTES
+        return self.reporting.parse(path, self.tree.types.resource_type(path), query) if query else NO_ATTRIBUTES
+
+    def own_attributes_of_several(self, query: tuple[str, ...]) -> NotificationAttributes:
+        """The same for an Observe-Composite, which has periods and ``con`` alone. Raises `Denied`."""
+        if not query:
+            return NO_ATTRIBUTES
+        own = self.reporting.parse(Path(0), None, query)
+        if others := own.names() - {"pmin", "pmax", "epmin", "epmax", "con"}:
+            raise Denied(codes.BAD_REQUEST, f"{min(others)} is not for several paths")
+        return own
 
     def discover(self, path: Path, depth: int | None = None) -> str:
         """The link-format text of ``path`` (Core 1.2.2 §6.3.2): itself with the attributes that it has or inherits, and
@@ -105,9 +137,9 @@ class Access:
             raise Denied(codes.METHOD_NOT_ALLOWED, "the root is discovered by a bootstrap server alone")
         if len(path) > 3:
             raise Denied(codes.BAD_REQUEST, "a resource instance is not discovered")
-        self._tree.require(path)
+        self.tree.require(path)
         if depth is None:
-            depth = 3 - len(path) if len(path) < 3 else int(self._release.name == "1.2")
+            depth = 3 - len(path) if len(path) < 3 else int(self.bodies.release.name == "1.2")
         links = [self._link(path, inherited=True)]
         self._discover_below(path, depth, links)
         return ",".join(links)
@@ -118,8 +150,7 @@ class Access:
         if request.accept == ContentFormat.LINK_FORMAT:
             text = self.discover(path, self._depth_of(request.query))
             return Answer(codes.CONTENT, ContentFormat.LINK_FORMAT, text.encode())
-        if request.query and not (self._release.name == "1.2" and observe_of(request) == 0):
-            raise Denied(codes.BAD_REQUEST, "a query is for an Observe of LwM2M 1.2")
+        self._require_query_of_observe(request)
         if not path:
             raise Denied(codes.METHOD_NOT_ALLOWED, "the root is not read")
         _, content_format, payload = self.read(path, request.accept, utc_s)
@@ -130,10 +161,11 @@ class Access:
         if request.query and not request.payload and request.content_format is None:
             if not path:
                 raise Denied(codes.METHOD_NOT_ALLOWED, "the root has no attributes")
-            if len(path) == 4 and self._release.name == "1.0":
+            if len(path) == 4 and self.bodies.release.name == "1.0":
                 raise Denied(codes.METHOD_NOT_ALLOWED, "resource instances have attributes from LwM2M 1.1 on")
-            self._tree.require(path)
-            self._reporting.write_attributes(path, self._tree.types.resource_type(path), request.query)
+            self.tree.require(path)
+            self._rights.require(path, Right.READ)
+            self.reporting.write_attributes(path, self.tree.types.resource_type(path), request.query)
             return Answer(codes.CHANGED)
         return self._write(request, path, utc_s, replace=True)
 
@@ -144,104 +176,113 @@ class Access:
             return self._write(request, path, utc_s, replace=False)
         if len(path) != 3:
             raise Denied(codes.METHOD_NOT_ALLOWED, f"nothing is created at {path}")
-        self._tree.require(path)
-        model = self._tree.types.resource(path)
+        self.tree.require(path)
+        model = self.tree.types.resource(path)
         if model is not None and not model.executable and model.multiple:
             return self._write(request, path, utc_s, replace=False)
-        self._tree.require_executable(path)
+        self._rights.require(path, Right.EXECUTE)
+        self.tree.require_executable(path)
         if request.content_format not in (None, ContentFormat.TEXT):
             raise Denied(codes.UNSUPPORTED_CONTENT_FORMAT, "arguments are text")
         arguments = request.payload.decode("latin-1")
         return Answer(codes.CHANGED, reaction=self._reactions.executed(path, arguments, utc_s))
 
     def _write(self, request: RequestReceived, path: Path, utc_s: float, *, replace: bool) -> Answer:
-        self._tree.require(path if len(path) < 4 else path.parent)
-        content = self._decode(request, path, utc_s, one_value=len(path) >= 3 and replace)
+        self.tree.require(path if len(path) < 4 else path.parent)
+        self._rights.require(path, Right.WRITE)
+        content = self.bodies.decode(request, path, utc_s, one_value=len(path) >= 3 and replace)
         self._reactions.check(content.entries)
-        changed = self._tree.write(path, content.entries, replace=replace)
+        changed = self.tree.write(path, content.entries, replace=replace)
         return Answer(codes.CHANGED, reaction=self._reactions.written(changed, utc_s))
 
     def _create(self, request: RequestReceived, path: Path, utc_s: float) -> Answer:
-        self._tree.require(path)
-        template = objects.template_of(path[0])
-        if template is None:
+        self.tree.require(path)
+        self._rights.require(path, Right.CREATE)
+        template = catalogue.template_of(self.tree.types, path[0])
+        model = self.tree.types.object(path[0])
+        if template is None or (model is not None and not model.multiple and self.tree.below(path)):
             raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} has one instance for ever")
-        content = self._decode(request, path, utc_s, one_value=False)
-        created = path.child(self._tree.create(path[0], content.entries, content.empty, template))
+        content = self.bodies.decode(request, path, utc_s, one_value=False)
+        created = path.child(self.tree.create(path[0], content.entries, content.empty, template))
         given = {Path(*created, *entry.path[2:3]) for entry in content.entries}
         reaction = self._reactions.written(tuple(sorted(given)), utc_s)
         # Core 1.2.2 6.2.2: other instances than were registered are told by an Update.
-        reaction.effect = Effect.UPDATE
+        reaction.effect = reaction.effect or Effect.UPDATE
         return Answer(codes.CREATED, location=tuple(map(str, created)), reaction=reaction)
 
     def _delete(self, path: Path) -> Answer:
-        self._tree.require(path)
-        if len(path) == 4 and self._release.name != "1.0":
-            model = self._tree.types.resource(path)
+        self.tree.require(path)
+        self._rights.require(path, Right.WRITE if len(path) == 4 else Right.DELETE)
+        if len(path) == 4 and self.bodies.release.name != "1.0":
+            model = self.tree.types.resource(path)
             if model is None or not model.writable:
                 raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} cannot be deleted")
-            self._tree.delete(path)
-            self._reporting.forget_below(path)
+            self.tree.delete(path)
+            self.reporting.forget_below(path)
             return Answer(codes.DELETED, reaction=Reaction((path.parent,)))
-        if len(path) != 2 or objects.template_of(path[0]) is None:
+        if len(path) != 2 or catalogue.template_of(self.tree.types, path[0]) is None:
             raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} cannot be deleted")
-        self._tree.delete(path)
-        self._reporting.forget_below(path)
+        self.tree.delete(path)
+        self.reporting.forget_below(path)
         return Answer(codes.DELETED, reaction=Reaction((path,), Effect.UPDATE))
+
+    # -- several paths at once --
+
+    def _fetch(self, request: RequestReceived, utc_s: float) -> Answer:
+        self._require_query_of_observe(request)
+        paths = self.bodies.decode_paths(request)
+        self.own_attributes_of_several(request.query)
+        accept = self.bodies.choose_for_several(request.content_format, request.accept)
+        _, content_format, payload = self.read_several(paths, accept, utc_s)
+        return Answer(codes.CONTENT, content_format, payload)
+
+    def _patch(self, request: RequestReceived, utc_s: float) -> Answer:
+        entries, deleted = self.bodies.decode_changes(request, utc_s)
+        for path in (*(entry.path for entry in entries), *deleted):
+            self.tree.require(Path(*path[:2]))
+            self._rights.require(path, Right.WRITE)
+        self._reactions.check(entries)
+        changed = self.tree.write_all(entries, deleted)
+        for path in deleted:
+            self.reporting.forget_below(path)
+        return Answer(codes.CHANGED, reaction=self._reactions.written(changed, utc_s))
 
     # -- the details --
 
-    def _decode(self, request: RequestReceived, path: Path, utc_s: float, *, one_value: bool) -> Content:
-        content_format = request.content_format
-        if content_format is None or content_format not in self._release.formats:
-            raise Denied(codes.UNSUPPORTED_CONTENT_FORMAT, f"no format {content_format}")
-        if content_format not in SEVERAL and not one_value:
-            raise Denied(codes.UNSUPPORTED_CONTENT_FORMAT, f"format {content_format} holds one value")
-        try:
-            creating = len(path) == 1
-            return decode_content(content_format, request.payload, path, self._tree.types, utc_s, creating=creating)
-        except UnsupportedFormat as error:
-            raise Denied(codes.UNSUPPORTED_CONTENT_FORMAT, str(error)) from None
-        except DecodeError as error:
-            raise Denied(codes.BAD_REQUEST, str(error)) from None
+    def _require_query_of_observe(self, request: RequestReceived) -> None:
+        # An Observe is cancelled with the query that it was asked with.
+        if request.query and not (self.bodies.release.name == "1.2" and observe_of(request) is not None):
+            raise Denied(codes.BAD_REQUEST, "a query is for an Observe of LwM2M 1.2")
 
-    def _choose(self, path: Path, accept: int | None) -> ContentFormat:
-        if accept is None:
-            return self._release.default_format
-        if accept not in self._release.formats:
-            raise Denied(codes.NOT_ACCEPTABLE, f"no format {accept}")
-        chosen = ContentFormat(accept)
-        if chosen in SEVERAL:
-            return chosen
-        # One value fits text, CBOR and opaque; several resource instances do not.
-        if len(path) < 3 or (len(path) == 3 and self._tree.types.is_multiple(path)):
-            raise Denied(codes.NOT_ACCEPTABLE, f"format {accept} holds one value")
-        if chosen is ContentFormat.OPAQUE and self._tree.types.resource_type(path) is not ResourceType.OPAQUE:
-            raise Denied(codes.NOT_ACCEPTABLE, f"{path} is not opaque")
-        return chosen
+    def _encode(self, content_format: int, content: Content, path: Path) -> bytes:
+        try:
+            return self.bodies.encode(content_format, content, path)
+        except EncodeError as error:
+            raise Denied(codes.NOT_ACCEPTABLE, str(error)) from None
 
     def _depth_of(self, query: tuple[str, ...]) -> int | None:
         if not query:
             return None
         name, _, text = query[0].partition("=")
-        if self._release.name != "1.2" or len(query) > 1 or name != "depth" or text not in ("0", "1", "2", "3"):
+        depths = ("0", "1", "2", "3")
+        if self.bodies.release.name != "1.2" or len(query) > 1 or name != "depth" or text not in depths:
             raise Denied(codes.BAD_REQUEST, "a Discover has no query, or from LwM2M 1.2 on depth=0 to depth=3")
         return int(text)
 
     def _discover_below(self, path: Path, depth: int, links: list[str]) -> None:
         if depth == 0 or len(path) == _DEEPEST:
             return
-        for child in self._tree.below(path):
+        for child in self.tree.below(path):
             links.append(self._link(child))
             self._discover_below(child, depth - 1, links)
 
     def _link(self, path: Path, *, inherited: bool = False) -> str:
-        parts = [f"<{path}>"]
-        if len(path) == 1 and (version := self._release.versions.get(path[0])):
+        parts = [f"<{self.bodies.link_root}{path}>"]
+        if len(path) == 1 and (version := self.bodies.release.versions.get(path[0])):
             parts.append(f"ver={version}")
-        if len(path) == 3 and self._tree.types.is_multiple(path):
-            parts.append(f"dim={len(self._tree.below(path))}")
-        find = self._reporting.inherited_at if inherited else self._reporting.attributes_at
+        if len(path) == 3 and self.tree.types.is_multiple(path):
+            parts.append(f"dim={len(self.tree.below(path))}")
+        find = self.reporting.discovered_at if inherited else self.reporting.attributes_at
         parts.extend(f"{name}={value}" for name, value in find(path).to_query())
         return ";".join(parts)
 
@@ -251,23 +292,9 @@ def observe_of(request: RequestReceived) -> int | None:
     return next((decode_uint(value) for number, value in request.options if number == OBSERVE), None)
 
 
-def path_of(request: RequestReceived) -> Path:
-    """The LwM2M path that ``request`` names. Raises `Denied`."""
+def path_of(segments: tuple[str, ...]) -> Path:
+    """The LwM2M path that ``segments`` write. Raises `Denied`."""
     try:
-        return Path.parse("/" + "/".join(request.path))
+        return Path.parse("/" + "/".join(segments))
     except PathError as error:
         raise Denied(codes.NOT_FOUND, str(error)) from None
-
-
-@lru_cache(maxsize=1024)
-def registration_links(listings: tuple[Listing, ...], stated_formats: str | None) -> bytes:
-    """The object list of a Register or Update (Core 1.1.1 §6.2.1, Transport §6.4.1), one for all devices alike."""
-    root = '</>;rt="oma.lwm2m"'
-    links = [root if stated_formats is None else f"{root};ct={stated_formats}"]
-    for each in listings:
-        if each.version is not None:
-            links.append(f"</{each.object_id}>;ver={each.version}")
-        elif not each.instances:
-            links.append(f"</{each.object_id}>")
-        links.extend(f"</{each.object_id}/{instance}>" for instance in each.instances)
-    return ",".join(links).encode()

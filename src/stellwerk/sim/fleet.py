@@ -5,7 +5,7 @@ import contextlib
 import resource
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
 from typing import Final
@@ -105,6 +105,9 @@ class FleetOptions:
     start_per_s: float = 250.0
     conditions: Conditions = field(default_factory=Conditions)
     behaviours: Sequence[Behaviour] = (Behaviour.MOVING,)
+    template: DeviceOptions = field(default_factory=lambda: DeviceOptions(""))
+    """What all of them are besides: formats, alternate path, profile, further servers, end devices. What is said here
+    counts above it."""
     faults: tuple[Fault, ...] = ()
     """What all of them get wrong, besides what their behaviour brings."""
     patience: Patience = field(default_factory=Patience)
@@ -126,7 +129,8 @@ class FleetOptions:
         behaviour = self.behaviour_of(index)
         sleeps = self.queue_mode or behaviour is Behaviour.SLEEPER
         quiet = behaviour is Behaviour.QUIET
-        return DeviceOptions(
+        return replace(
+            self.template,
             endpoint_name=f"{self.prefix}{self.first + index}",
             server_uri=self.server,
             lwm2m_version=self.lwm2m_version,
@@ -169,6 +173,7 @@ class Fleet:
         options = self.options
         raise_open_files(options.count)
         server_host, server_port = await resolve(options.server)
+        others = [await resolve(each) for each in options.template.other_server_uris]
         local_host = local_address(server_host, server_port)
         engine = self.population if options.conditions.perfect else LossyEngine(self.population, self.impairment)
         self._driver = Driver(engine, self._hear, clock=self._clock, on_lost=self._count_lost)
@@ -184,6 +189,7 @@ class Fleet:
                     PeerId("udp", server_host, server_port, bound.host, bound.port),
                     utc_offset_s=instant.wall_ms / 1000 - instant.now,
                     handles=handles,
+                    others=tuple(PeerId("udp", *each, bound.host, bound.port) for each in others),
                 )
             )
 
@@ -205,7 +211,7 @@ class Fleet:
         self._left.clear()
         for device in self.devices[: self.tally.started]:
             self._driver.submit(Stop(device))
-        self._leaving = sum(device.is_leaving for device in self.devices)
+        self._leaving = sum(device.leaving for device in self.devices)
         if self._leaving:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.options.leave_within_s):

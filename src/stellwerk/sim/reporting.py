@@ -2,12 +2,13 @@
 contract §7)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from stellwerk.coap import codes
 from stellwerk.lwm2m.attributes import InvalidAttribute, NotificationAttributes
-from stellwerk.lwm2m.content import Content
+from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.value import ResourceType, Value
 from stellwerk.sim import objects
@@ -21,17 +22,22 @@ Reading = dict[Path, Value]
 
 @dataclass(slots=True)
 class Observation:
-    """One relation: who watches (``token``), what (``path``), in which format (``accept``), under which attributes.
+    """One relation: who watches (``token``), what (``paths``, one unless it is ``composite``), in which format
+    (``accept``), under which attributes.
 
-    ``own``: the attributes of its Observe, which count for it alone; ``attributes``: all that count. ``said``: what was
-    last told; ``seen``: what was last looked at. ``touched``: what is watched may have changed, so look soon.
+    ``own``: the attributes of its Observe, which count for it alone; ``conditions``: all that count for each path;
+    ``attributes``: the periods and the rest that count for it as a whole. ``said``: what was last told; ``seen``: what
+    was last looked at. ``touched``: what is watched may have changed, so look soon. ``history``: what would have been
+    told while nobody was there to tell, oldest first, with its times.
     """
 
-    path: Path
+    paths: tuple[Path, ...]
+    composite: bool
     token: bytes
     accept: int | None
     handle: int
     own: NotificationAttributes
+    conditions: tuple[tuple[Path, NotificationAttributes], ...]
     attributes: NotificationAttributes
     said: Reading
     seen: Reading
@@ -42,21 +48,29 @@ class Observation:
     notified: int = 0
     pending: bool = False
     touched: bool = False
+    history: tuple[tuple[float, tuple[Entry, ...]], ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The path that is watched; for a composite, the root."""
+        return Path() if self.composite else self.paths[0]
 
 
 class Reporting:
     """Observations and attributes of one device. Looks at values every ``sample_s`` seconds while they are watched;
-    with infinity only when told that something changed, or where ``epmax`` wants it."""
+    with infinity only when told that something changed, or where ``epmax`` wants it. What ``hqmax`` wants kept is
+    looked at every ``history_s`` seconds."""
 
-    __slots__ = ("_attributes", "_defaults", "_observations", "_sample_s", "_version")
+    __slots__ = ("_attributes", "_defaults", "_history_s", "_observations", "_sample_s", "_version")
 
-    def __init__(self, sample_s: float, version: str = "1.1") -> None:
+    def __init__(self, sample_s: float, version: str = "1.1", history_s: float = math.inf) -> None:
         """``version``: the release of LwM2M, which says what attributes there are."""
         self._sample_s = sample_s
+        self._history_s = history_s
         self._version = version
         self._defaults = NO_ATTRIBUTES
         self._attributes: dict[Path, NotificationAttributes] = {}
-        self._observations: dict[Path, Observation] = {}
+        self._observations: dict[tuple[bool, tuple[Path, ...]], Observation] = {}
 
     # -- attributes --
 
@@ -104,6 +118,11 @@ class Reporting:
                 own = own.inherit(self.attributes_at(Path(*path[:length])))
         return own
 
+    def discovered_at(self, path: Path) -> NotificationAttributes:
+        """What a Discover of ``path`` shows there: what it has or inherits; from 1.2 on, the server's defaults too
+        (Core 1.2.2 §6.3.2; ETS 264)."""
+        return self.attributes_for(path) if self._version == "1.2" else self.inherited_at(path)
+
     def attributes_for(self, path: Path, own: NotificationAttributes = NO_ATTRIBUTES) -> NotificationAttributes:
         """What counts for an observation of ``path``: as `inherited_at`, and the defaults below all."""
         found = self.inherited_at(path, own).inherit(self._defaults)
@@ -112,7 +131,25 @@ class Reporting:
 
     def _combine_all(self) -> None:
         for each in self._observations.values():
-            each.attributes = self.attributes_for(each.path, each.own)
+            each.conditions, each.attributes = self._conditions_of(each.paths, each.own)
+
+    def _conditions_of(
+        self, paths: tuple[Path, ...], own: NotificationAttributes
+    ) -> tuple[tuple[tuple[Path, NotificationAttributes], ...], NotificationAttributes]:
+        found = tuple((path, self.attributes_for(path, own)) for path in paths)
+        if len(found) == 1:
+            return found, found[0][1]
+        # Core 1.2.2 5.1.2 says nothing of several paths: none of them is told sooner, or later, than it may be.
+        every = [attributes for _, attributes in found]
+        whole = NotificationAttributes(
+            pmin=_most(every, "pmin", max),
+            pmax=_most(every, "pmax", min),
+            epmin=_most(every, "epmin", max),
+            epmax=_most(every, "epmax", min),
+            con=_most(every, "con", max),
+            hqmax=_most(every, "hqmax", max),
+        )
+        return found, replace(whole, pmax=max(whole.pmax, whole.pmin or 0)) if whole.pmax else whole
 
     # -- observations --
 
@@ -131,16 +168,46 @@ class Reporting:
     ) -> None:
         """Watch ``path`` for whoever asked with ``token`` and has just been told ``content``. Replaces an observation
         of the same path (contract OB-9)."""
-        said, attributes = reading_of(content), self.attributes_for(path, own)
-        self._observations[path] = Observation(
-            path, token, accept, handle, own, attributes, said, said, now, now, confirmed_at=now
+        self._watch((path,), False, token, accept, handle, content, now, own)
+
+    def observe_composite(
+        self,
+        paths: tuple[Path, ...],
+        token: bytes,
+        accept: int | None,
+        handle: int,
+        content: Content,
+        now: float,
+        own: NotificationAttributes = NO_ATTRIBUTES,
+    ) -> None:
+        """The same for several paths together. Replaces an observation of the same list."""
+        self._watch(paths, True, token, accept, handle, content, now, own)
+
+    def _watch(
+        self,
+        paths: tuple[Path, ...],
+        composite: bool,
+        token: bytes,
+        accept: int | None,
+        handle: int,
+        content: Content,
+        now: float,
+        own: NotificationAttributes,
+    ) -> None:
+        said = reading_of(content)
+        conditions, attributes = self._conditions_of(paths, own)
+        # A list of one path and the path itself are two things to watch.
+        self._observations[composite, paths] = Observation(
+            *(paths, composite, token, accept, handle, own, conditions, attributes),
+            *(said, said, now, now),
+            confirmed_at=now,
         )
 
     def cancel(self, token: bytes) -> bool:
         """Watch no longer for ``token``. Whether there was such an observation."""
-        for path, each in self._observations.items():
+        for key, each in self._observations.items():
             if each.token == token:
-                del self._observations[path]
+                del self._observations[key]
                 return True
         return False
 
@@ -179,7 +246,7 @@ class Reporting:
         attributes = each.attributes
         if now >= self._look_at(each):
             found = reading_of(content)
-            each.pending = each.pending or is_worth_telling(each.said, each.seen, found, attributes)
+            each.pending = each.pending or _is_worth_telling(each, found)
             each.seen, each.looked_at, each.touched = found, now, False
         # The same sums as in `due_at`: a difference could round to just below the period, for ever.
         if each.pending and now >= each.said_at + (attributes.pmin or 0):
@@ -194,6 +261,13 @@ class Reporting:
         each.notified += 1
         return each.sequence
 
+    def keep(self, each: Observation, content: Content, now: float, utc_s: float, most: int) -> None:
+        """``content`` would be told now, and nobody is there: keep it, and forget the oldest beyond ``most``."""
+        entries = tuple(entry._replace(time_s=round(utc_s, 3)) for entry in content.entries)
+        each.history = (*each.history, (utc_s, entries))[-most:] if most else ()
+        each.said = each.seen = reading_of(content)
+        each.said_at, each.pending = now, False
+
     def deadline(self) -> float | None:
         """When to look or tell next; None while there is nothing to wait for."""
         due = min(map(self.due_at, self._observations.values()), default=math.inf)
@@ -203,13 +277,32 @@ class Reporting:
         attributes = each.attributes
         if each.touched:
             return each.looked_at + (attributes.epmin or 0)
-        period = max(self._sample_s, attributes.epmin or 0)
+        sample_s = min(self._sample_s, self._history_s) if attributes.hqmax else self._sample_s
+        period = max(sample_s, attributes.epmin or 0)
         return each.looked_at + (min(period, attributes.epmax) if attributes.epmax else period)
 
 
 def reading_of(content: Content) -> Reading:
     """The values of ``content`` whose change matters."""
     return {entry.path: entry.value for entry in content.entries if entry.path not in objects.CLOCKS}
+
+
+def _is_worth_telling(each: Observation, found: Reading) -> bool:
+    if len(each.conditions) == 1:
+        return is_worth_telling(each.said, each.seen, found, each.attributes)
+    return any(
+        is_worth_telling(_below(each.said, path), _below(each.seen, path), _below(found, path), attributes)
+        for path, attributes in each.conditions
+    )
+
+
+def _below(reading: Reading, path: Path) -> Reading:
+    return {at: value for at, value in reading.items() if path.covers(at)}
+
+
+def _most(every: list[NotificationAttributes], name: str, choose: Callable[[list[int]], int]) -> int | None:
+    stated = [value for each in every if (value := getattr(each, name)) is not None]
+    return choose(stated) if stated else None
 
 
 def is_worth_telling(said: Reading, seen: Reading, found: Reading, attributes: NotificationAttributes) -> bool:

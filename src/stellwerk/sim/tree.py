@@ -3,7 +3,7 @@
 What is given is never changed but replaced: devices alike share the instances that nobody has written to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -19,8 +19,11 @@ from stellwerk.sim.motion import Motion
 
 SECURITY: Final = 0
 
-HIDDEN: Final = frozenset({SECURITY})
+HIDDEN: Final = frozenset({SECURITY, 21, 23})
 """Objects that are never registered nor shown to a server (Core 1.2.2 §6.2.1, §7.3)."""
+
+Sees: TypeAlias = Callable[[Path], bool]
+"""Whether whoever reads may see an instance."""
 
 
 class _Executable:
@@ -57,12 +60,14 @@ class Listing:
 class ObjectTree:
     """Objects by identifier, their instances, their resources. What exists is declared; the models say the rest."""
 
-    __slots__ = ("_objects", "types")
+    __slots__ = ("_initial", "_objects", "types")
 
     def __init__(self, types: DeviceTypes, objects: Mapping[int, Mapping[int, Instance]]) -> None:
         """Raises `ValueError` for a resource that no model of ``types`` knows."""
         self.types = types
         self._objects = {each: dict(instances) for each, instances in objects.items()}
+        # Given, and never changed: what a factory reset comes back to.
+        self._initial = objects
         for object_id, instances in self._objects.items():
             model = types.object(object_id)
             known = model.resources.keys() if model is not None else ()
@@ -113,8 +118,9 @@ class ObjectTree:
             return None
         return cell(utc_s) if callable(cell) else cell
 
-    def read(self, path: Path, utc_s: float) -> tuple[tuple[Entry, ...], tuple[Path, ...]]:
-        """The readable values at and below ``path``, and the existing paths there that hold none.
+    def read(self, path: Path, utc_s: float, sees: Sees | None = None) -> tuple[tuple[Entry, ...], tuple[Path, ...]]:
+        """The readable values at and below ``path``, and the existing paths there that hold none. Instances that
+        ``sees`` says no to are left out.
 
         Raises `Denied`: 4.04, 4.01, or 4.05 when ``path`` names a resource that cannot be read.
         """
@@ -123,7 +129,7 @@ class ObjectTree:
             raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} cannot be read")
         entries: list[Entry] = []
         empty: list[Path] = []
-        self._collect(path, utc_s, entries, empty)
+        self._collect(path, utc_s, entries, empty, sees)
         return tuple(entries), tuple(empty)
 
     def write(self, path: Path, entries: tuple[Entry, ...], *, replace: bool) -> tuple[Path, ...]:
@@ -164,6 +170,28 @@ class ObjectTree:
         self._objects[path[0]][path[1]] = resources
         return tuple(Path(path[0], path[1], resource_id) for resource_id in fresh or emptied)
 
+    def write_all(self, entries: Iterable[Entry], deleted: Iterable[Path] = ()) -> tuple[Path, ...]:
+        """Put each of ``entries`` where it says and take away the resource instances ``deleted``, all or nothing
+        (Core 1.2.2 §6.3.9, RFC 8790 §3.2). Gives the resources that changed. Raises `Denied` as `write` and
+        `delete`."""
+        before = self._snapshot()
+        changed: dict[Path, None] = {}
+        try:
+            for entry in entries:
+                instance = entry.path if len(entry.path) < 2 else Path(*entry.path[:2])
+                changed.update(dict.fromkeys(self.write(instance, (entry,), replace=False)))
+            for path in deleted:
+                model = self.types.resource(path)
+                self.require(path)
+                if len(path) != 4 or model is None or not model.writable:
+                    raise Denied(codes.METHOD_NOT_ALLOWED, f"{path} cannot be deleted")
+                self.delete(path)
+                changed[path.parent] = None
+        except Denied:
+            self._objects = before
+            raise
+        return tuple(changed)
+
     def create(self, object_id: int, entries: tuple[Entry, ...], empty: tuple[Path, ...], template: Instance) -> int:
         """Add an instance: ``template`` with what ``entries`` give. Its identifier is theirs, or the lowest free one
         where they (or ``empty``, for an instance without any) say 65535 or nothing. Gives the identifier.
@@ -202,6 +230,14 @@ class ObjectTree:
         assert isinstance(cell, dict)
         self.put(Path(*path[:3]), {each: value for each, value in cell.items() if each != path[3]})
 
+    def reset(self) -> None:
+        """Everything is as it was at first."""
+        self._objects = {each: dict(instances) for each, instances in self._initial.items()}
+
+    def add(self, path: Path, instance: Instance) -> None:
+        """An instance comes from inside the device, with its object if need be."""
+        self._objects[path[0]] = {**self._objects.get(path[0], {}), path[1]: instance}
+
     def put(self, path: Path, cell: Cell) -> None:
         """Set a resource from inside the device, whatever a server may do with it."""
         self.put_all(Path(*path[:2]), {path[2]: cell})
@@ -209,6 +245,10 @@ class ObjectTree:
     def put_all(self, path: Path, cells: Instance) -> None:
         """Set resources of an instance from inside the device."""
         self._objects[path[0]][path[1]] = {**self._objects[path[0]][path[1]], **cells}
+
+    def instances(self, object_id: int) -> Mapping[int, Instance]:
+        """What is at an object, to look at; nothing where there is none."""
+        return self._objects.get(object_id, {})
 
     def instance(self, path: Path) -> Instance:
         """What is at an instance, to look at."""
@@ -242,12 +282,20 @@ class ObjectTree:
         else:
             fresh[path[2]] = entry.value
 
-    def _collect(self, path: Path, utc_s: float, entries: list[Entry], empty: list[Path]) -> None:
+    def _snapshot(self) -> dict[int, dict[int, Instance]]:
+        # Two levels are enough: instances are replaced, never changed.
+        return {each: dict(instances) for each, instances in self._objects.items()}
+
+    def _collect(
+        self, path: Path, utc_s: float, entries: list[Entry], empty: list[Path], sees: Sees | None = None
+    ) -> None:
         if len(path) < 3:
+            if len(path) == 2 and sees is not None and not sees(path):
+                return
             before = len(entries) + len(empty)
             for child in self.below(path):
                 if len(child) < 3 or self._model(child).readable:
-                    self._collect(child, utc_s, entries, empty)
+                    self._collect(child, utc_s, entries, empty, sees)
             if len(path) == 2 and len(entries) + len(empty) == before:
                 empty.append(path)
             return

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from stellwerk.coap import codes
+from stellwerk.device.end_device import EndDeviceRegistration
 from stellwerk.device.registration import Registration
+from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.formats import encode_content, encode_paths
 from stellwerk.lwm2m.formats.content_format import ContentFormat
-from stellwerk.lwm2m.formats.etch import encode_changes
 from stellwerk.lwm2m.operations import (
     CancelComposite,
     CancelObservation,
@@ -61,7 +62,7 @@ def translate_down(operation: Operation, registration: Registration, preferred: 
             return Down(codes.GET, path, wanted, accept=ContentFormat.LINK_FORMAT)
         case Write(content=content, replace=replace, content_format=content_format):
             chosen = preferred if content_format is None else content_format
-            body = encode_content(chosen, content, operation.path, registration.types, root)
+            body = _body(chosen, content, operation.path, registration)
             return Down(codes.PUT if replace else codes.POST, path, content_format=chosen, payload=body)
         case WriteAttributes(attributes=attributes):
             return Down(codes.PUT, path, _query(attributes))
@@ -71,7 +72,7 @@ def translate_down(operation: Operation, registration: Registration, preferred: 
             return Down(codes.POST, path, content_format=ContentFormat.TEXT, payload=arguments.encode())
         case Create(content=content, content_format=content_format):
             chosen = preferred if content_format is None else content_format
-            body = encode_content(chosen, content, operation.path, registration.types, root)
+            body = _body(chosen, content, operation.path, registration)
             return Down(codes.POST, path, content_format=chosen, payload=body)
         case Delete():
             return Down(codes.DELETE, path)
@@ -83,13 +84,18 @@ def translate_down(operation: Operation, registration: Registration, preferred: 
             return _fetch(paths, preferred, accept, content_format, root, observe=1)
         case WriteComposite(content, content_format):
             chosen = preferred if content_format is None else content_format
-            if content.removed:
-                body = encode_changes(chosen, content, registration.types, root)
-            else:
-                body = encode_content(chosen, content, Path(), registration.types, root)
+            body = _body(chosen, content, Path(), registration)
             return Down(codes.IPATCH, (), content_format=chosen, payload=body)
         case _:
             assert_never(operation)
+
+
+def _body(content_format: int, content: Content, base: Path, registration: Registration) -> bytes:
+    prefix = ""
+    if content_format == ContentFormat.LWM2M_CBOR and isinstance(registration, EndDeviceRegistration):
+        # Its keys have no alternate path, which the prefix is the end of.
+        prefix = registration.prefix
+    return encode_content(content_format, content, base, registration.types, registration.objects.root, prefix=prefix)
 
 
 def _fetch(

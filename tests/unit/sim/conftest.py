@@ -27,9 +27,10 @@ from stellwerk.sim.happenings import Happening
 from stellwerk.sim.network import MemoryNetwork
 from stellwerk.sim.objects import device_types
 from stellwerk.sim.options import DeviceOptions
-from stellwerk.sim.population import Leave, Population, Start, Stop
+from stellwerk.sim.population import Leave, Poke, Population, Start, Stop
 
 SERVER = ("10.0.0.1", 5683)
+OTHER_SERVER = ("10.0.0.9", 5683)
 DEVICE = ("10.0.0.2", 40_000)
 
 
@@ -42,10 +43,12 @@ class SeededEntropy:
 
 
 class Bench:
-    """One device, and a server that accepts everything unless ``decide`` says otherwise."""
+    """One device, and a server that accepts everything unless ``decide`` says otherwise. ``beside`` another bench it is
+    a second server of the same device."""
 
-    def __init__(self, **network: Any) -> None:
-        self.network = MemoryNetwork(**network)
+    def __init__(self, beside: "Bench | None" = None, **network: Any) -> None:
+        self.network = MemoryNetwork(**network) if beside is None else beside.network
+        self.address = SERVER if beside is None else OTHER_SERVER
         self.requests: list[RequestReceived] = []
         self.responses: dict[int, ResponseReceived] = {}
         self.failures: dict[int, RequestFailed] = {}
@@ -58,9 +61,10 @@ class Bench:
         self._handles = count(1)
         self._locations = count(1)
         self._server = Endpoint(SeededEntropy(1))
-        self.server = self.network.attach(SERVER, self._server, self._serve)
-        self.population = Population(Endpoint(SeededEntropy(2)))
-        self.devices = self.network.attach(DEVICE, self.population, self._note)
+        self.server = self.network.attach(self.address, self._server, self._serve)
+        if beside is None:
+            self.population = Population(Endpoint(SeededEntropy(2)))
+            self.devices = self.network.attach(DEVICE, self.population, self._note)
 
     def start(self, **options: Any) -> Device:
         options.setdefault("endpoint_name", "dev-1")
@@ -69,6 +73,7 @@ class Bench:
             PeerId("udp", *SERVER, *DEVICE),
             utc_offset_s=self.network.instant().wall_ms / 1000 - self.network.now,
             handles=count(1),
+            others=tuple(PeerId("udp", *OTHER_SERVER, *DEVICE) for _ in options.get("other_server_uris", ())),
         )
         self.devices.submit(Start(device))
         self.network.run_for(0.5)
@@ -85,10 +90,21 @@ class Bench:
         handle = next(self._handles)
         token = request.pop("token", handle.to_bytes(8, "big"))
         segments = tuple(each for each in path.split("/") if each)
-        peer = PeerId("udp", *self.device_address, *SERVER)
+        peer = PeerId("udp", *self.device_address, *self.address)
         self.server.submit(SendRequest(handle, peer, code, token, segments, **request))
         self.network.run_until(lambda: handle in self.responses or handle in self.failures, wait_s)
         return self.responses.get(handle)
+
+    def links(self, path: str, **request: Any) -> list[str]:
+        """The links of a Discover."""
+        answer = self.ask(codes.GET, path, accept=40, **request)
+        assert answer is not None
+        return answer.payload.decode().split(",")
+
+    def poke(self, device: Device, act: Callable[[Device, float], None]) -> None:
+        """``act`` on the device from inside."""
+        self.devices.submit(Poke(device, act))
+        self.network.run_for(0.5)
 
     def read(self, path: str, accept: int | None = 112) -> Content:
         answer = self.ask(codes.GET, path, accept=accept)

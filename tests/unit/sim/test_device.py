@@ -229,7 +229,7 @@ def test_without_accept_the_answer_is_senml_cbor(bench):
         (codes.POST, "/3/0/99", {}, "4.04"),
         (codes.POST, "/3303", {"content_format": 11542, "payload": b"\xe4\x16\x44\x41\xac\x00\x00"}, "4.05"),
         (codes.DELETE, "/3303/0", {}, "4.05"),
-        (codes.FETCH, "/", {"content_format": 112, "payload": b"\x81\xa1\x00\x62/3"}, "4.05"),
+        (codes.FETCH, "/3", {"content_format": 112, "payload": b"\x81\xa1\x00\x62/3"}, "4.05"),
     ],
 )
 @pytest.mark.spec("D-7", "D-14")
