@@ -294,6 +294,7 @@ SENML: list[tuple[Any, type[DecodeError], str]] = [
                 "/d01/33000/0/1",
             ),
             "/" + "9" * 5000,
+            "/5" + "\x7f" * 99 + "/",
         )
     ),
     *(
