@@ -38,6 +38,7 @@ def test_copies_get_what_dicts_would_give_them(steps) -> None:
         if what == "admit" and answers.find(peer, receipt, now) is None:
             inbound = Inbound(peer, Message(CON, 2, mid), receipt, now + 20.0, 30)
             assert answers.admit(inbound) is known
+            undecided[which].pop(mid, None)
             undecided[which][mid] = inbound
             seen.add(receipt)
         elif what == "decide" and known is not None:

@@ -71,7 +71,7 @@ def parse_range(text: str, of: ResourceType) -> ValueRange | None:
             text, measure = counted[1], Measure.BYTES
     items = _items(text, of)
     spans = [span for item in items if (span := _span(item.strip())) is not None]
-    if len(spans) != len(items) or (measure is not Measure.VALUE and any(low < 0 for low, _ in spans)):
+    if not spans or len(spans) != len(items) or (measure is not Measure.VALUE and any(low < 0 for low, _ in spans)):
         return None
     if len(spans) == 1 and spans[0][0] == spans[0][1]:
         if measure is Measure.VALUE:
