@@ -11,6 +11,7 @@ from stellwerk.coap import codes
 from stellwerk.coap.actions import SendRequest
 from stellwerk.coap.duplicates import Inbound
 from stellwerk.coap.events import RequestFailed, ResponseReceived
+from stellwerk.coap.layer import MessageLayer, Sending
 from stellwerk.coap.message import Message, encode_options
 from stellwerk.coap.options import (
     ACCEPT,
@@ -20,15 +21,13 @@ from stellwerk.coap.options import (
     URI_PATH,
     URI_QUERY,
     OptionView,
-    block_exponent,
     encode_uint,
-    read_options,
     sort_options,
     text_options,
 )
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.reliability import MessageLayer, Transmission
+from stellwerk.coap.reliability import Transmission
 from stellwerk.coap.timers import Timed
 from stellwerk.coap.transfers import Download, Step, Upload
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from stellwerk.coap.observe import Observing
 
 _FETCH_TOKEN_BYTES = 8
-_WHOLE_BLOCK = 1024
 
 
 class Outgoing:
@@ -87,7 +85,7 @@ class Exchange(Timed):
         self.token = action.token
         self.notification = notification
         """Set when this fetches the rest of a notification: nobody outside asked for it."""
-        self.sending: Transmission | None = None
+        self.sending: Sending | None = None
         self.outstanding = False
         self.upload: Upload | None = None
         self.download: Download | None = None
@@ -127,9 +125,9 @@ class Requests:
         """A new request; it starts now or waits for its turn."""
         limit = self._layer.limits.requests_per_peer
         outgoing = peer.outgoing if peer is not None else None
-        detail = ""
+        reason, detail = "refused", ""
         if peer is None:
-            detail = "peers_total"
+            reason, detail = self._layer.absent
         elif action.handle in self._by_handle:
             detail = "the handle is in use"
         elif outgoing is not None and len(outgoing.by_token) + len(outgoing.waiting) >= limit:
@@ -138,7 +136,7 @@ class Requests:
             # MSG-6: two live requests with one token could not be told apart.
             detail = "the token is in use"
         if detail or peer is None:
-            self._layer.events.append(RequestFailed(action.handle, action.peer, "refused", detail))
+            self._layer.events.append(RequestFailed(action.handle, action.peer, reason, detail))
             return
         exchange = Exchange(self, peer, action, None)
         self._by_handle[action.handle] = exchange
@@ -151,7 +149,7 @@ class Requests:
         that first one broke the rules: then it has failed already."""
         exchange = Exchange(self, peer, request, inbound)
         exchange.download = self._new_download(peer)
-        view = read_options(message.options)
+        view = self._layer.read_options(message.options, False)
         step = exchange.download.take(message, view, view.block2)
         exchange.token = self._layer.entropy.take(_FETCH_TOKEN_BYTES)
         if step is not Step.SEND:
@@ -201,7 +199,7 @@ class Requests:
                 continue
             target.by_token[exchange.token] = exchange
             sending = exchange.sending
-            if sending is None:
+            if not isinstance(sending, Transmission):
                 continue
             if old.sent is not None:
                 old.sent.pop(sending.mid, None)
@@ -235,9 +233,9 @@ class Requests:
 
     def _start(self, exchange: Exchange, now: float) -> None:
         body = exchange.action.payload
-        size = self._layer.parameters_of(exchange.peer).block_size
-        if len(body) > size and exchange.download is None:
-            exchange.upload = Upload(body, block_exponent(size))
+        cut = self._layer.cut_for(exchange.peer)
+        if len(body) > cut.whole and exchange.download is None:
+            exchange.upload = Upload(body, cut)
         self._send(exchange, now)
 
     def _send(self, exchange: Exchange, now: float) -> None:
@@ -264,10 +262,9 @@ class Requests:
                 parts += blocks
             else:
                 payload = action.payload
-            size = self._layer.parameters_of(peer).block_size
-            if size < _WHOLE_BLOCK:
-                # BLK-4: the first request says which block size we would like in the answer.
-                parts.append(Download(block_exponent(size), 0).option())
+            asked = self._layer.cut_for(peer).asked
+            if asked is not None:
+                parts.append(Download(asked, 0).option())
         outgoing = peer.outgoing
         if outgoing is None:
             outgoing = peer.outgoing = Outgoing()
@@ -306,7 +303,9 @@ class Requests:
             return
         upload = exchange.upload
         if upload is None and exchange.download is None and self._may_shrink(exchange, message.code, view):
-            upload = exchange.upload = Upload(exchange.action.payload, view.block1.exponent)  # type: ignore[union-attr]
+            assert view.block1 is not None
+            cut = layer.cut_for(exchange.peer)
+            upload = exchange.upload = Upload(exchange.action.payload, cut, view.block1.exponent)
             self._send(exchange, now)
             return
         if upload is not None:
@@ -339,8 +338,7 @@ class Requests:
         )
 
     def _new_download(self, peer: Peer) -> Download:
-        parameters, limits = self._layer.parameters_of(peer), self._layer.limits
-        return Download(block_exponent(parameters.block_size), limits.response_body_bytes)
+        return Download(self._layer.cut_for(peer).exponent, self._layer.limits.response_body_bytes)
 
     def _continue_download(self, exchange: Exchange, message: Message, view: OptionView, now: float) -> None:
         download = exchange.download
@@ -385,7 +383,7 @@ class Requests:
                     exchange.peer.id,
                     exchange.action.token,
                     message.code,
-                    read_options(message.options).content_format,
+                    self._layer.read_options(message.options, False).content_format,
                     message.options,
                     payload,
                     exchange.observe,

@@ -6,54 +6,35 @@ receives becomes an `Inbound`, which stays undecided until the exchange layer an
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from stellwerk.coap.duplicates import Answers, EvictedMids, Inbound, message_receipt
-from stellwerk.coap.events import Event, Refused
+from stellwerk.coap.layer import MessageLayer, Owner, Sending
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, encode_empty, encode_parts
+from stellwerk.coap.options import Cut, cut_datagrams
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, NON_LIFETIME_S, Limits, Parameters
 from stellwerk.coap.peers import Peer, PeerTable
-from stellwerk.coap.timers import Timed, Timers
+from stellwerk.coap.timers import Timed
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
-
-
-class Owner(Protocol):
-    """Whoever has a confirmable message under way."""
-
-    def acknowledged(self, now: float) -> None:
-        """An empty ACK came."""
-        ...
-
-    def reset(self, now: float) -> None:
-        """A RST came."""
-        ...
-
-    def unacknowledged(self, now: float) -> None:
-        """MAX_RETRANSMIT and the last timeout are over."""
-        ...
-
 
 _MOST_CREDIT = 8_192
 
 
-class Transmission(Timed):
+class Transmission(Sending):
     """One confirmable message under way."""
 
-    __slots__ = ("_layer", "budget", "datagram", "left", "mid", "once", "owner", "peer", "timeout")
+    __slots__ = ("_layer", "budget", "datagram", "left", "mid", "peer", "timeout")
 
     def __init__(
-        self, layer: "MessageLayer", peer: Peer, mid: int, datagram: bytes, owner: Owner, timeout: float, left: int
+        self, layer: "DatagramLayer", peer: Peer, mid: int, datagram: bytes, owner: Owner, timeout: float, left: int
     ) -> None:
-        super().__init__()
+        super().__init__(owner)
         self._layer = layer
         self.peer = peer
         self.mid = mid
         self.datagram = datagram
-        self.owner = owner
         self.timeout = timeout
         self.left = left
-        self.once = False
         self.budget: int | None = None
         """Bytes that may still go to an unverified peer in answer to its request, None for no bound."""
 
@@ -67,7 +48,7 @@ class _EmptyAck(Timed):
 
     __slots__ = ("_inbound", "_layer")
 
-    def __init__(self, layer: "MessageLayer", inbound: Inbound) -> None:
+    def __init__(self, layer: "DatagramLayer", inbound: Inbound) -> None:
         super().__init__()
         self._layer = layer
         self._inbound = inbound
@@ -78,36 +59,40 @@ class _EmptyAck(Timed):
             self._layer.acknowledge(self._inbound)
 
 
-class MessageLayer:
-    """All message state of one engine, and what the other layers share: outbox, events, timers, bounds."""
+class SeparateAnswer:
+    """The owner of a separate CON response: nobody waits for its fate, it is only counted."""
+
+    def __init__(self, layer: "DatagramLayer", peer: Peer) -> None:
+        self._layer = layer
+        self._peer = peer
+
+    def acknowledged(self, now: float) -> None:
+        """The answer arrived."""
+
+    def reset(self, now: float) -> None:
+        """The client has forgotten its request."""
+        self._layer.refuse(self._peer.id, "answer_reset", "a separate answer was reset")
+
+    def unacknowledged(self, now: float) -> None:
+        """The client is gone."""
+        self._layer.refuse(self._peer.id, "answer_unacknowledged", "a separate answer was never acknowledged")
+
+
+class DatagramLayer(MessageLayer):
+    """All message state of one engine over UDP."""
+
+    answers: Answers
+    peers: PeerTable
 
     def __init__(self, entropy: Entropy, limits: Limits, parameters: Parameters, ask_until: float | None) -> None:
-        self.entropy = entropy
-        self.limits = limits
-        self.parameters = parameters
+        super().__init__(entropy, limits, parameters)
         self.ask_until = ask_until
-        self.datagrams: list[tuple[PeerId, bytes]] = []
-        self.events: list[Event] = []
-        self.timers = Timers()
         self.peers = PeerTable(limits.peers_total)
         self.answers = Answers(limits.ring_per_peer, limits.answers_total)
-        self.exchanges = 0
-        self.duplicates = 0
-        """Messages that came before."""
-        self.retransmissions = 0
-        """Confirmable messages of ours that were sent again."""
         self.abandon: Callable[[int], None] = lambda exchange: None
         """Told the number of a message that nobody needs to decide any more."""
         # Requests in the order in which their empty ACK falls due; one lifetime for nearly all, so no heap.
         self._undecided: deque[tuple[float, Inbound]] = deque()
-
-    def parameters_of(self, peer: Peer) -> Parameters:
-        """The transmission parameters that hold for ``peer``."""
-        return peer.parameters or self.parameters
-
-    def refuse(self, peer: PeerId, reason: str, detail: str) -> None:
-        """Tell that something from or for ``peer`` was refused or dropped."""
-        self.events.append(Refused(peer, reason, detail))
 
     # --- receiving -----------------------------------------------------------------------------------------------
 
@@ -175,6 +160,26 @@ class MessageLayer:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
+    def cut_for(self, peer: Peer) -> Cut:
+        """How bodies are cut for ``peer``: one block of its size at a time."""
+        return cut_datagrams((peer.parameters or self.parameters).block_size)
+
+    def answer(self, inbound: Inbound, code: int, options: bytes, payload: bytes, now: float) -> None:
+        """Send the answer to a request: in its acknowledgement, or separately if that has left."""
+        peer, message = inbound.peer, inbound.message
+        assert message is not None
+        token = message.token
+        if not inbound.confirmable:
+            self.send_non_confirmable(peer, code, token, options, payload)
+        elif not inbound.acked:
+            inbound.reply = encode_parts(ACK, code, inbound.mid, token, options, payload)
+            self.datagrams.append((peer.id, inbound.reply))
+        else:
+            sending = self.send_confirmable(peer, code, token, options, payload, SeparateAnswer(self, peer), now)
+            if not peer.verified:
+                # Repeated only as far as the question's bytes pay for it.
+                sending.budget = self.limits.amplification * inbound.size - 4 - len(sending.datagram)
+
     def take_mid(self, peer: Peer) -> int:
         """The next message ID for ``peer``: counted up from a random start (RFC 7252 §4.4)."""
         mid = peer.next_mid
@@ -237,8 +242,9 @@ class MessageLayer:
             self.datagrams.append((peer.id, sending.datagram))
         self.timers.arm(sending, now + sending.timeout)
 
-    def stop(self, sending: Transmission) -> None:
+    def stop(self, sending: Sending) -> None:
         """No more retransmissions: acknowledged by whatever means, or not wanted any more."""
+        assert isinstance(sending, Transmission)
         self.timers.cancel(sending)
         peer = sending.peer
         if peer.sent is not None and peer.sent.get(sending.mid) is sending:

@@ -17,7 +17,8 @@ from stellwerk.coap.events import (
     RequestQuestion,
     RequestReceived,
 )
-from stellwerk.coap.message import ACK, Message, Options, encode_options, encode_parts
+from stellwerk.coap.layer import MessageLayer
+from stellwerk.coap.message import Message, Options, encode_options
 from stellwerk.coap.options import (
     BLOCK1,
     CONTENT_FORMAT,
@@ -26,12 +27,10 @@ from stellwerk.coap.options import (
     OBSERVE,
     encode_block,
     encode_uint,
-    read_options,
     sort_options,
     text_options,
 )
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.reliability import MessageLayer, Transmission
 
 _OBSERVERS_PER_PEER = 64
 _NOTIFIED_PER_PEER = 16
@@ -63,25 +62,6 @@ class Questions:
     def take(self, exchange: int) -> tuple[Inbound, Resume] | None:
         """The message with the number ``exchange``, which waits no longer; None if it does not wait."""
         return self._waiting.pop(exchange, None)
-
-
-class SeparateAnswer:
-    """The owner of a separate CON response: nobody waits for its fate, it is only counted."""
-
-    def __init__(self, layer: MessageLayer, peer: Peer) -> None:
-        self._layer = layer
-        self._peer = peer
-
-    def acknowledged(self, now: float) -> None:
-        """The answer arrived."""
-
-    def reset(self, now: float) -> None:
-        """The client has forgotten its request."""
-        self._layer.refuse(self._peer.id, "answer_reset", "a separate answer was reset")
-
-    def unacknowledged(self, now: float) -> None:
-        """The client is gone."""
-        self._layer.refuse(self._peer.id, "answer_unacknowledged", "a separate answer was never acknowledged")
 
 
 class SentNotification:
@@ -129,7 +109,7 @@ class Serving:
         if inbound is None:
             return
         short = inbound.size - len(message.payload) <= _SHORT_BYTES
-        view = inbound.view = read_options(message.options, short)
+        view = inbound.view = layer.read_options(message.options, short)
         if view.refusal is not None:
             code, text = view.refusal
             if view.unknown is not None and not inbound.confirmable:
@@ -256,21 +236,14 @@ class Serving:
     def _answer(self, inbound: Inbound, code: int, options: Options, payload: bytes, now: float) -> None:
         layer, peer, message = self._layer, inbound.peer, inbound.message
         assert message is not None
-        token = message.token
         encoded = encode_options(options) if options else b""
         if not peer.verified:
+            token = message.token
             budget = layer.limits.amplification * inbound.size - (4 if inbound.acked else 0)
             if 5 + len(token) + len(encoded) + len(payload) > budget:
                 code, encoded, payload = self._cut_down(inbound, code, encoded, payload, budget, now)
             peer.credit -= 5 + len(token) + len(encoded) + len(payload)
-        if not inbound.confirmable:
-            layer.send_non_confirmable(peer, code, token, encoded, payload)
-        elif not inbound.acked:
-            inbound.reply = encode_parts(ACK, code, inbound.mid, token, encoded, payload)
-            layer.datagrams.append((peer.id, inbound.reply))
-        else:
-            sending = layer.send_confirmable(peer, code, token, encoded, payload, SeparateAnswer(layer, peer), now)
-            _bound(sending, layer.limits.amplification * inbound.size - 4)
+        layer.answer(inbound, code, encoded, payload, now)
         layer.answers.decided(inbound, now)
 
     # --- unverified peers ----------------------------------------------------------------------------------------
@@ -336,6 +309,8 @@ class Serving:
             layer.send_confirmable(peer, code, action.token, encoded, payload, owner, now)
             return
         mid = layer.send_non_confirmable(peer, code, action.token, encoded, payload)
+        if mid is None:
+            return
         if peer.notified is None:
             peer.notified = {}
         peer.notified[mid] = (action.handle, action.token)
@@ -351,9 +326,3 @@ class Serving:
         if peer.observed is not None:
             peer.observed.pop(token, None)
         self._layer.events.append(NotificationRejected(handle, peer.id, token, "reset"))
-
-
-def _bound(sending: Transmission, room: int) -> None:
-    """A separate answer to an unverified peer is repeated only as far as ``room`` bytes go in all."""
-    if not sending.peer.verified:
-        sending.budget = room - len(sending.datagram)
