@@ -104,7 +104,11 @@ class Exchange(Timed):
 
     def unacknowledged(self, now: float) -> None:
         """The peer was silent."""
-        self._requests.fail(self, "timeout", "no acknowledgement", now)
+        self._requests.fail(self, "timeout", self._requests.silence, now)
+
+    def refused(self, bound: str, now: float) -> None:
+        """It cannot be sent."""
+        self._requests.fail(self, "refused", bound, now)
 
     def fire(self, now: float) -> None:
         """Acknowledged, but never answered."""
@@ -118,6 +122,8 @@ class Requests:
         self._layer = layer
         self._by_handle: dict[int, Exchange] = {}
         self.observing: Observing | None = None
+        self.silence = "no answer" if layer.ordered else "no acknowledgement"
+        """What a peer that does not react leaves out."""
 
     # --- from outside --------------------------------------------------------------------------------------------
 
@@ -172,6 +178,23 @@ class Requests:
             outgoing.waiting.clear()
             for exchange in [*outgoing.by_token.values(), *waiting]:
                 self.fail(exchange, "cancelled", "the peer is forgotten", now)
+
+    def lose_all(self, peer: Peer, detail: str, now: float) -> None:
+        """The connection to ``peer`` is gone, and every request to it has come to nothing."""
+        self.withdraw_waiting(peer, detail, now)
+        outgoing = peer.outgoing
+        if outgoing is not None:
+            for exchange in list(outgoing.by_token.values()):
+                self.fail(exchange, "lost", detail, now)
+
+    def withdraw_waiting(self, peer: Peer, detail: str, now: float) -> None:
+        """Give up on the requests to ``peer`` that were not sent yet."""
+        outgoing = peer.outgoing
+        if outgoing is not None:
+            waiting = list(outgoing.waiting)
+            outgoing.waiting.clear()
+            for exchange in waiting:
+                self.fail(exchange, "unconnected", detail, now)
 
     def move_all(self, old: Peer, new: Peer, now: float) -> None:
         """All requests to ``old`` go on with ``new``, with their message IDs: to the device they are the same messages,

@@ -33,6 +33,10 @@ class Owner(Protocol):
         """Nobody reacted in time."""
         ...
 
+    def refused(self, bound: str, now: float) -> None:
+        """It was not sent: ``bound`` forbids it."""
+        ...
+
 
 class Sending(Timed):
     """One message of ours under way."""
@@ -65,8 +69,10 @@ class Decisions(Protocol):
 class Peers(Protocol):
     """The peers of one engine."""
 
-    find: Callable[[PeerId], Peer | None]
-    """The peer, if known."""
+    @property
+    def find(self) -> Callable[[PeerId], Peer | None]:
+        """The peer, if known."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -34,8 +34,8 @@ class MessageFormatError(PeerError):
         super().__init__(rule)
 
 
-class _BrokenOptions(Exception):
-    """Inner signal of the option loop: which rule broke."""
+class BrokenOptions(Exception):
+    """What the decoders of messages tell each other: which rule the options or the payload broke."""
 
 
 @dataclass(slots=True)
@@ -72,28 +72,31 @@ def decode_message(data: bytes) -> Message:
         raise MessageFormatError("a token beyond the end", first >> 4 & 3, mid)
     if len(data) == start:
         return Message(first >> 4 & 3, code, mid, data[4:start])
-    marker = data.find(255, start)
     try:
-        if marker < 0:
-            options = (
-                _remember_options(data[start:]) if len(data) - start <= _REMEMBERED_BYTES else _split(data[start:])
-            )
-            return Message(first >> 4 & 3, code, mid, data[4:start], options)
-        # The first 0xFF is the payload marker exactly if the bytes before it are whole options. If they are not, it
-        # is part of an option, and only the long way finds the marker.
-        if marker - start <= _REMEMBERED_BYTES:
-            try:
-                options = _remember_options(data[start:marker])
-            except _BrokenOptions:
-                options, marker = _walk(data, start)
-        else:
-            options, marker = _walk(data, start)
-    except _BrokenOptions as error:
+        options, payload = decode_section(data, start)
+    except BrokenOptions as error:
         raise MessageFormatError(str(error), first >> 4 & 3, mid) from None
+    return Message(first >> 4 & 3, code, mid, data[4:start], options, payload)
+
+
+def decode_section(data: bytes, start: int) -> tuple[Options, bytes]:
+    """Options and payload, which are the rest of ``data`` from ``start`` on. Raises `BrokenOptions`."""
+    marker = data.find(255, start)
+    if marker < 0:
+        return _remember_options(data[start:]) if len(data) - start <= _REMEMBERED_BYTES else _split(data[start:]), b""
+    # The first 0xFF is the payload marker exactly if the bytes before it are whole options. If they are not, it
+    # is part of an option, and only the long way finds the marker.
+    if marker - start <= _REMEMBERED_BYTES:
+        try:
+            options = _remember_options(data[start:marker])
+        except BrokenOptions:
+            options, marker = _walk(data, start)
+    else:
+        options, marker = _walk(data, start)
     payload = data[marker + 1 :]
     if not payload and marker < len(data):
-        raise MessageFormatError("a payload marker without payload", first >> 4 & 3, mid)
-    return Message(first >> 4 & 3, code, mid, data[4:start], options, payload)
+        raise BrokenOptions("a payload marker without payload")
+    return options, payload
 
 
 def _walk(data: bytes, at: int) -> tuple[Options, int]:
@@ -116,7 +119,7 @@ def _walk(data: bytes, at: int) -> tuple[Options, int]:
                 delta = (data[at] << 8 | data[at + 1]) + 269
                 at += 2
             else:
-                raise _BrokenOptions("an option delta of 15" if delta == 15 else "an option header beyond the end")
+                raise BrokenOptions("an option delta of 15" if delta == 15 else "an option header beyond the end")
         if length > 12:
             if length == 13 and at < end:
                 length = data[at] + 13
@@ -125,13 +128,13 @@ def _walk(data: bytes, at: int) -> tuple[Options, int]:
                 length = (data[at] << 8 | data[at + 1]) + 269
                 at += 2
             else:
-                raise _BrokenOptions("an option length of 15" if length == 15 else "an option header beyond the end")
+                raise BrokenOptions("an option length of 15" if length == 15 else "an option header beyond the end")
         number += delta
         stop = at + length
         if stop > end:
-            raise _BrokenOptions("an option value beyond the end")
+            raise BrokenOptions("an option value beyond the end")
         if number > 65_535:
-            raise _BrokenOptions("an option number above 65535")
+            raise BrokenOptions("an option number above 65535")
         options.append((number, data[at:stop]))
         at = stop
     return tuple(options), at

@@ -77,6 +77,9 @@ class SeparateAnswer:
         """The client is gone."""
         self._layer.refuse(self._peer.id, "answer_unacknowledged", "a separate answer was never acknowledged")
 
+    def refused(self, bound: str, now: float) -> None:
+        """Answers are cut to fit."""
+
 
 class DatagramLayer(MessageLayer):
     """All message state of one engine over UDP."""

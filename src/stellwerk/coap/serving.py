@@ -84,6 +84,10 @@ class SentNotification:
         """The observer is gone."""
         self._lost("timeout")
 
+    def refused(self, bound: str, now: float) -> None:
+        """It could not be sent."""
+        self._lost("refused")
+
     def _lost(self, reason: str) -> None:
         if self._peer.observed is not None:
             self._peer.observed.pop(self._action.token, None)

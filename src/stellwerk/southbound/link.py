@@ -181,6 +181,9 @@ class Link:
                 self._ask(f"token {event.peer}", self._find_token(event), event.exchange)
             case events.ObservationLost():
                 self._observations.lost(event.token, event.reason, at)
+            case events.ConnectionLost():
+                log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
+                self._uplinks.connection_lost(event.peer, f"{event.reason}: {event.detail}", at)
             case events.Refused():
                 self.refused[event.reason] = self.refused.get(event.reason, 0) + 1
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
