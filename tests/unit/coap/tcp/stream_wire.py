@@ -5,8 +5,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from coap_wire import SeededEntropy
-
 from stellwerk.coap.events import Event
 from stellwerk.coap.message import Message, Options, encode_options
 from stellwerk.coap.options import CONTENT_FORMAT, URI_PATH, URI_QUERY, encode_uint
@@ -49,6 +47,16 @@ def messages(data: bytes) -> list[Message]:
         found.append(decode_frame(each))
     assert decoder.held == 0
     return found
+
+
+class SeededEntropy:
+    """Bytes that are the same in every run."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)
+
+    def take(self, count: int) -> bytes:
+        return self._random.randbytes(count)
 
 
 class StreamBench:
@@ -107,7 +115,9 @@ class StreamBench:
 class Line:
     """A client and a server, and between them a stream each way that arrives in pieces of any size."""
 
-    def __init__(self, client: StreamEndpoint, server: StreamEndpoint, seed: int = 1, largest_piece: int = 1500) -> None:
+    def __init__(
+        self, client: StreamEndpoint, server: StreamEndpoint, seed: int = 1, largest_piece: int = 1500
+    ) -> None:
         self.client, self.server = client, server
         self.now = 0.0
         self._random = Random(seed)
