@@ -46,6 +46,11 @@ class Settings:
     coap_host: str = ""
     """Empty: ``0.0.0.0``, and ``::`` where there is IPv6."""
     coap_port: int | None = 5683
+    coap_tcp: bool = True
+    coap_tcp_connections: int = 10_000
+    coap_tcp_per_address: int = 1_000
+    coap_tcp_ping_s: float = 600.0
+    """0: a silent connection is never asked whether it stands."""
     tenant: str = "default"
     admin_password: str = field(default="", repr=False)
     master_key: str = field(default="", repr=False)
@@ -108,7 +113,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
             parts = value if isinstance(value, list) else _text(name, value).split(",")
             texts = [_text(name, each).strip() for each in parts]
             return tuple(each for each in texts if each)
-        case "expiry_grace_s" | "awake_s" | "brake_lag_s":
+        case "expiry_grace_s" | "awake_s" | "brake_lag_s" | "coap_tcp_ping_s":
             return _seconds(name, value)
         case "queue_s":
             return None if value == "" else _seconds(name, value)
@@ -120,7 +125,9 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _count(name, value, 1, 1_000_000)
         case "container_mbs":
             return _count(name, value, 1000, 1_000_000_000)
-        case "api_auth" | "allow_nosec" | "auto_read_messages":
+        case "coap_tcp_connections" | "coap_tcp_per_address":
+            return _count(name, value, 1, 1_000_000)
+        case "api_auth" | "allow_nosec" | "auto_read_messages" | "coap_tcp":
             return _switch(name, value)
         case "naming":
             return _one_of(name, value, ("published", "short", "full"))

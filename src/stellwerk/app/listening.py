@@ -3,11 +3,12 @@
 import structlog
 
 from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.gateways import Gateways
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.ports import DeviceAnswer
-from stellwerk.app.registry import Known
+from stellwerk.app.registry import Known, KnownGateway
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
@@ -24,15 +25,22 @@ class Listening:
         self._commands: Commands
         self._observations: Observations
         self._reading: Reading
+        self._connections: Connections
         self._gateways: Gateways | None = None
 
     def connect(
-        self, commands: Commands, observations: Observations, reading: Reading, gateways: Gateways | None = None
+        self,
+        commands: Commands,
+        observations: Observations,
+        reading: Reading,
+        connections: Connections,
+        gateways: Gateways | None = None,
     ) -> None:
         """``gateways``: None treats them as devices like all others."""
         self._commands = commands
         self._observations = observations
         self._reading = reading
+        self._connections = connections
         self._gateways = gateways
         observations.on_heard = self.device_heard
         if gateways is not None:
@@ -47,6 +55,13 @@ class Listening:
             self._observations.owe(known)
         self._commands.device_heard(known)
         self._reading.device_registered(known, at)
+        self._connections.settled(known, at)
+
+    def connection_changed(self, known: Known, at: Instant) -> None:
+        self._observations.owe(known)
+        for each in known.behind.values() if isinstance(known, KnownGateway) else ():
+            self._observations.owe(each)
+        self._connections.settled(known, at)
 
     def objects_changed(self, before: ObjectList, known: Known, at: Instant) -> None:
         if self._gateways is not None:

@@ -624,8 +624,9 @@ class DeviceDirectory(Protocol):
 @dataclass(slots=True)
 class DeviceAnswer:
     """What came of an operation, as the wire gave it. ``failure`` is empty when the device answered with ``status``
-    (``205``); else ``timeout``, ``reset``, ``refused``, ``malformed``, ``oversized`` or ``cancelled``, and
-    ``detail`` says more. ``observing``: the answer established an observation."""
+    (``205``); else ``timeout``, ``reset``, ``refused``, ``malformed``, ``oversized``, ``cancelled``, ``lost`` (with its
+    connection, after it was sent) or ``unconnected`` (nothing was sent), and ``detail`` says more. ``observing``: the
+    answer established an observation."""
 
     handle: int
     status: int = 0
@@ -664,6 +665,10 @@ class DeviceLink(Protocol):
 
     def prove_peer(self, peer: PeerId) -> None:
         """The device at ``peer`` showed that it receives what we send there."""
+        ...
+
+    def reaches(self, peer: PeerId) -> bool:
+        """Whether something could be sent to ``peer`` now: always to an address, to a connection while it stands."""
         ...
 
     def move_peer(self, old: PeerId, new: PeerId) -> None: ...

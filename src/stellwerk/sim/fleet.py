@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import resource
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver
+from stellwerk.net.open_files import SPARE_FILES, raise_open_files
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
 from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience
@@ -44,7 +44,6 @@ from stellwerk.sim.summary import Summary, Tally
 log = structlog.get_logger(__name__)
 
 DEFAULT_PORT: Final = 5683
-_SPARE_FILES: Final = 64
 _START_STEP_S: Final = 0.05
 _LARGEST_PACKAGE: Final = 1024 * 1024
 _MOVE_AFTER_S: Final = 0.5
@@ -76,7 +75,7 @@ class TooManyDevices(UserError):
     def __init__(self, wanted: int, limit: int) -> None:
         self.wanted, self.limit = wanted, limit
         super().__init__(
-            f"{wanted} devices need {wanted + _SPARE_FILES} open files, the limit is {limit}: raise it (ulimit -Hn)"
+            f"{wanted} devices need {wanted + SPARE_FILES} open files, the limit is {limit}: raise it (ulimit -Hn)"
         )
 
 
@@ -167,7 +166,9 @@ class Fleet:
     async def open(self) -> None:
         """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`."""
         options = self.options
-        raise_open_files(options.count)
+        allowed = raise_open_files(options.count)
+        if allowed < options.count:
+            raise TooManyDevices(options.count, allowed + SPARE_FILES)
         server_host, server_port = await resolve(options.server)
         local_host = local_address(server_host, server_port)
         engine = self.population if options.conditions.perfect else LossyEngine(self.population, self.impairment)
@@ -339,14 +340,3 @@ def local_address(server_host: str, server_port: int) -> str:
         except OSError as error:
             raise NoServer(f"{server_host}:{server_port}", error.strerror or str(error)) from None
         return str(probe.getsockname()[0])
-
-
-def raise_open_files(devices: int) -> None:
-    """Let this process open a socket per device. Raises `TooManyDevices` when the system does not allow it."""
-    wanted = devices + _SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise TooManyDevices(devices, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -46,6 +46,10 @@ class Finished(Protocol):
     def __call__(self, answer: DeviceAnswer, at: Instant) -> None: ...
 
 
+class ConnectionLost(Protocol):
+    def __call__(self, peer: PeerId, why: str, at: Instant) -> None: ...
+
+
 @dataclass(slots=True)
 class _Pending:
     """An operation on its way. ``formats``: what remains to be tried after the one that is out."""
@@ -69,8 +73,11 @@ class Link:
         clock: Clock,
         brake: Brake,
         meters: Meters,
+        reaches: Callable[[PeerId], bool] | None = None,
     ) -> None:
+        """``reaches``: whether the engine has a connection to a peer; None where it needs none."""
         self._submit = submit
+        self._is_connected = reaches
         self._brake = brake
         self._meters = meters
         self._uplink_meters = {each: meters.uplinks[kind] for each, kind in _KINDS.items()}
@@ -82,13 +89,21 @@ class Link:
         self._uplinks: Uplinks
         self._observations: Observations
         self._finished: Finished
+        self._connection_lost: ConnectionLost = _nobody
         self.refused: dict[str, int] = {}
         """Datagrams that led to nothing, by reason."""
 
-    def connect(self, uplinks: Uplinks, observations: Observations, finished: Finished) -> None:
+    def connect(
+        self,
+        uplinks: Uplinks,
+        observations: Observations,
+        finished: Finished,
+        connection_lost: ConnectionLost | None = None,
+    ) -> None:
         self._uplinks = uplinks
         self._observations = observations
         self._finished = finished
+        self._connection_lost = connection_lost or _nobody
 
     # -- down: the DeviceLink port --
 
@@ -106,6 +121,9 @@ class Link:
 
     def prove_peer(self, peer: PeerId) -> None:
         self._submit(actions.VerifyPeer(peer))
+
+    def reaches(self, peer: PeerId) -> bool:
+        return self._is_connected is None or self._is_connected(peer)
 
     def move_peer(self, old: PeerId, new: PeerId) -> None:
         self._submit(actions.MovePeer(old, new))
@@ -183,7 +201,7 @@ class Link:
                 self._observations.lost(event.token, event.reason, at)
             case events.ConnectionLost():
                 log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
-                self._uplinks.connection_lost(event.peer, f"{event.reason}: {event.detail}", at)
+                self._connection_lost(event.peer, event.detail, at)
             case events.Refused():
                 self.refused[event.reason] = self.refused.get(event.reason, 0) + 1
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
@@ -319,6 +337,10 @@ def _created(event: events.ResponseReceived, pending: _Pending | None) -> str:
     if location[: len(root)] == root:
         location = location[len(root) :]
     return "/" + "/".join(location) if location else ""
+
+
+def _nobody(peer: PeerId, why: str, at: Instant) -> None:
+    pass
 
 
 def _type(event: events.NotificationReceived) -> str:

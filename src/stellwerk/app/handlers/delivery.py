@@ -55,6 +55,8 @@ _FAILURES: Final = {
     "refused": (Step.REFUSED, "adapter-unavailable", "given up here"),
     "malformed": (Step.REFUSED, "adapter", "the device's answer broke the rules of CoAP"),
     "oversized": (Step.REFUSED, "adapter", "the device's answer is longer than this server takes"),
+    "lost": (Step.TIMED_OUT, "timeout-binding", "sent, and the connection ended before the device answered"),
+    "unconnected": (Step.TIMED_OUT, "timeout-binding", "the device has no connection"),
     "cancelled": (Step.TIMED_OUT, "timeout-binding", "the registration ended before the device answered"),
 }
 
@@ -291,6 +293,8 @@ class Delivery:
     # -- sending --
 
     def _listens(self, known: Known, now: float) -> bool:
+        if not self._link.reaches(known.registration.peer):
+            return False
         if known.silent_since >= known.last_heard and now - known.silent_since < self._probe_s:
             return False
         if not known.registration.queue_mode:
@@ -303,7 +307,8 @@ class Delivery:
         if lane is None or known is None or lane.active is not None or lane.loading is not None:
             return
         if lane.waiting and not self._listens(known, self._clock.now()):
-            if not known.registration.queue_mode and device_id not in self._probing:
+            is_there = not known.registration.queue_mode and self._link.reaches(known.registration.peer)
+            if is_there and device_id not in self._probing:
                 self._probing.add(device_id)
                 heappush(self._probes, (known.silent_since + self._probe_s, device_id))
             return
@@ -500,6 +505,13 @@ class Delivery:
             self._lost_in_flight(command, at.wall_ms)
             return
         step, reason, text = _FAILURES[answer.failure]
+        if answer.failure in ("lost", "unconnected"):
+            # Whatever waits, waits until the device is heard again.
+            if answer.failure == "unconnected" or self._may_repeat(command):
+                self._lanes.back(command)
+                return
+            if after_restart(command.operation) is Step.OUTCOME_UNKNOWN:
+                step, reason = Step.OUTCOME_UNKNOWN, "outcome-unknown"
         if answer.failure == "timeout" and known is not None:
             # Asleep or gone, whatever its window says (QM-4): what follows waits until it is heard.
             known.silent_since = at.now

@@ -37,8 +37,8 @@ FIRST_HANDLE: Final = 1 << 48
 """Handles of re-observes start here; those of commands are their row ids."""
 _NONE: Final[dict[Path, WantedObservation]] = {}
 """What is wanted of nearly every device, one for all of them; never changed."""
-_WORTH_ANOTHER_TRY: Final = ("timeout", "refused")
-"""A lost datagram or a bound of ours says nothing of what the device would answer."""
+_WORTH_ANOTHER_TRY: Final = ("timeout", "refused", "lost", "unconnected")
+"""A lost datagram or connection or a bound of ours says nothing of what the device would answer."""
 
 
 class Observations:
