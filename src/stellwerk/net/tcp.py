@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
@@ -161,13 +161,13 @@ class _Connection(asyncio.BufferedProtocol):
     # -- asyncio.BufferedProtocol --
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(_SLOW_BYTES)
+        # uvloop's is one by behaviour, not by class.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(_SLOW_BYTES)
         remote, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if not remote or not local:
             # It was gone before we looked.
-            transport.abort()
+            self._transport.abort()
             return
         self.peer = PeerId("tcp", remote[0], remote[1], local[0], local[1])
         self._driver.opened(self, self._accepted)
