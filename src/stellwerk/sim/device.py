@@ -110,7 +110,7 @@ class Device:
             seed=options.seed,
             server_uri=options.server_uri,
             lifetime_s=options.lifetime_s,
-            binding="UQ" if options.queue_mode and release.name == "1.0" else "U",
+            binding=options.binding + ("Q" if options.queue_mode and release.name == "1.0" else ""),
             moving=options.moving,
             release=release,
             address=server.local_host,
@@ -296,7 +296,7 @@ class Device:
                 f"ep={self.options.endpoint_name}",
                 f"lt={lifetime_s}",
                 f"lwm2m={self._release.name}",
-                *self._release.binding(queue_mode=self.options.queue_mode),
+                *self._release.binding(self.options.binding, queue_mode=self.options.queue_mode),
             )
             handle = self._request(codes.POST, ("rd",), query, ContentFormat.LINK_FORMAT, links, now)
         elif ask is Ask.UPDATE:

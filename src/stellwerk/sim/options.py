@@ -25,6 +25,8 @@ class DeviceOptions:
     send_paths: tuple[Path, ...] = (objects.SENSOR_VALUE, Path(objects.DEVICE, 0, 9))
     confirm_every: int = 8
     """Each so many-th notification of an observation is confirmable, where no attribute says so; 1 makes all so."""
+    binding: str = "U"
+    """How it says it can be reached, without queue mode: ``U``, ``T`` (BIN-1)."""
     queue_mode: bool = False
     """It registers as a sleeper and is one: its radio is off but for ``awake_s`` after each message of its own. It
     wakes up for its Update, and for what the attributes of an observation want by time; observed values are looked at,

@@ -39,12 +39,12 @@ class Release:
         """The models that all devices of this release share."""
         return _types(self.name)
 
-    def binding(self, *, queue_mode: bool) -> tuple[str, ...]:
+    def binding(self, binding: str, *, queue_mode: bool) -> tuple[str, ...]:
         """The parameters of a Register that tell the binding: ``UQ``, or a ``Q`` of its own from 1.1 on (BIN-1,
         BIN-3)."""
         if self.name == "1.0":
-            return ("b=UQ",) if queue_mode else ("b=U",)
-        return ("b=U", "Q") if queue_mode else ("b=U",)
+            return (f"b={binding}Q",) if queue_mode else (f"b={binding}",)
+        return (f"b={binding}", "Q") if queue_mode else (f"b={binding}",)
 
 
 def _release(
