@@ -38,6 +38,7 @@ class Endpoint(ExchangeEngine):
         layer = DatagramLayer(entropy, limits or Limits(), parameters or Parameters(), ask_until)
         super().__init__(layer, body_bytes_by_path)
         self._layer = layer
+        self._find = layer.peers.find
         layer.abandon = self._drop
 
     # --- bytes in ------------------------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ class Endpoint(ExchangeEngine):
                 if kind == CON:
                     layer.send_reset(peer, message.mid)
                 return
-            known = layer.peers.find(peer) or layer.peers.find_or_add(peer, now)
+            known = self._find(peer) or layer.peers.find_or_add(peer, now)
             if known is None:
                 layer.refuse(peer, "peers_total", "too many peers")
                 return
@@ -76,7 +77,7 @@ class Endpoint(ExchangeEngine):
             else:
                 self._receive_response(known, message, datagram, now)
             return
-        known = layer.peers.find(peer)
+        known = self._find(peer)
         if known is None:
             return
         if kind == ACK:

@@ -145,7 +145,7 @@ class MessageLayer:
         raise NotImplementedError
 
     def answer(self, inbound: Inbound, code: int, options: bytes, payload: bytes, now: float) -> None:
-        """Send the answer to a request."""
+        """Send the answer to a request, which is decided by it."""
         raise NotImplementedError
 
     def send_confirmable(

@@ -57,26 +57,27 @@ def decode_message(data: bytes) -> Message:
     first = data[0]
     if first >> 6 != 1:
         raise MessageFormatError("unknown version")
+    kind = first >> 4 & 3
     token_length = first & 15
     code = data[1]
     mid = data[2] << 8 | data[3]
     if code == 0:
         # RFC 7252 4.1: an empty message has neither token nor anything after the message ID.
         if len(data) != 4 or token_length:
-            raise MessageFormatError("an empty message with content", first >> 4 & 3, mid)
-        return Message(first >> 4 & 3, 0, mid)
+            raise MessageFormatError("an empty message with content", kind, mid)
+        return Message(kind, 0, mid)
     start = 4 + token_length
     if token_length > 8:
-        raise MessageFormatError("a token longer than 8 bytes", first >> 4 & 3, mid)
+        raise MessageFormatError("a token longer than 8 bytes", kind, mid)
     if len(data) < start:
-        raise MessageFormatError("a token beyond the end", first >> 4 & 3, mid)
+        raise MessageFormatError("a token beyond the end", kind, mid)
     if len(data) == start:
-        return Message(first >> 4 & 3, code, mid, data[4:start])
+        return Message(kind, code, mid, data[4:start])
     try:
         options, payload = decode_section(data, start)
     except BrokenOptions as error:
-        raise MessageFormatError(str(error), first >> 4 & 3, mid) from None
-    return Message(first >> 4 & 3, code, mid, data[4:start], options, payload)
+        raise MessageFormatError(str(error), kind, mid) from None
+    return Message(kind, code, mid, data[4:start], options, payload)
 
 
 def decode_section(data: bytes, start: int) -> tuple[Options, bytes]:

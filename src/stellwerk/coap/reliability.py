@@ -171,17 +171,18 @@ class DatagramLayer(MessageLayer):
         """Send the answer to a request: in its acknowledgement, or separately if that has left."""
         peer, message = inbound.peer, inbound.message
         assert message is not None
-        token = message.token
-        if not inbound.confirmable:
-            self.send_non_confirmable(peer, code, token, options, payload)
-        elif not inbound.acked:
-            inbound.reply = encode_parts(ACK, code, inbound.mid, token, options, payload)
+        if not inbound.acked and inbound.confirmable:
+            inbound.reply = encode_parts(ACK, code, inbound.mid, message.token, options, payload)
             self.datagrams.append((peer.id, inbound.reply))
+        elif not inbound.confirmable:
+            self.send_non_confirmable(peer, code, message.token, options, payload)
         else:
-            sending = self.send_confirmable(peer, code, token, options, payload, SeparateAnswer(self, peer), now)
+            owner = SeparateAnswer(self, peer)
+            sending = self.send_confirmable(peer, code, message.token, options, payload, owner, now)
             if not peer.verified:
                 # Repeated only as far as the question's bytes pay for it.
                 sending.budget = self.limits.amplification * inbound.size - 4 - len(sending.datagram)
+        self.answers.decided(inbound, now)
 
     def take_mid(self, peer: Peer) -> int:
         """The next message ID for ``peer``: counted up from a random start (RFC 7252 §4.4)."""

@@ -198,7 +198,12 @@ class Serving:
             if action.content_format is not None:
                 parts.append((CONTENT_FORMAT, encode_uint(action.content_format)))
             options = sort_options(parts)
-        self._complete(inbound, action.code, options, action.payload, now)
+        view = inbound.view
+        assert view is not None
+        if action.payload or view.observe is not None or view.block1 is not None:
+            self._complete(inbound, action.code, options, action.payload, now)
+        else:
+            self._answer(inbound, action.code, options, b"", now)
 
     def recall(self, inbound: Inbound, action: Recall, now: float) -> None:
         """The answer that was given before, again."""
@@ -222,9 +227,6 @@ class Serving:
         message, view = inbound.message, inbound.view
         assert message is not None
         assert view is not None
-        if not payload and view.observe is None and view.block1 is None:
-            self._answer(inbound, code, options, b"", now)
-            return
         if view.observe is not None:
             self._note_observer(inbound, view.observe, code, options, answer_key(message, view))
         if payload and (view.block2 is not None or len(payload) > 16):
@@ -238,17 +240,16 @@ class Serving:
         self._answer(inbound, code, options, payload, now)
 
     def _answer(self, inbound: Inbound, code: int, options: Options, payload: bytes, now: float) -> None:
-        layer, peer, message = self._layer, inbound.peer, inbound.message
-        assert message is not None
+        layer, peer = self._layer, inbound.peer
         encoded = encode_options(options) if options else b""
         if not peer.verified:
-            token = message.token
+            assert inbound.message is not None
+            token = inbound.message.token
             budget = layer.limits.amplification * inbound.size - (4 if inbound.acked else 0)
             if 5 + len(token) + len(encoded) + len(payload) > budget:
                 code, encoded, payload = self._cut_down(inbound, code, encoded, payload, budget, now)
             peer.credit -= 5 + len(token) + len(encoded) + len(payload)
         layer.answer(inbound, code, encoded, payload, now)
-        layer.answers.decided(inbound, now)
 
     # --- unverified peers ----------------------------------------------------------------------------------------
 

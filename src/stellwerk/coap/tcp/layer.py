@@ -157,6 +157,7 @@ class StreamLayer(MessageLayer):
         assert isinstance(connection, Connection)
         assert message is not None
         self.send(connection, code, message.token, options, payload)
+        self.answers.decided(inbound, now)
 
     def send_confirmable(
         self, peer: Peer, code: int, token: bytes, options: bytes, payload: bytes, owner: Owner, now: float
