@@ -3,10 +3,12 @@
 A connection is the peer of the exchange layer: it lives and dies with everything that hangs on it.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 from stellwerk.coap.actions import SendRequest
@@ -179,26 +181,26 @@ class ConnectionTable:
         """Why a connection of ``id`` cannot be taken: a word and its meaning."""
         if len(self._by_id) >= self._limits.connections_total:
             return "connections_total", f"{len(self._by_id)} connections"
-        count = self._of_address.get(id.remote_host, 0)
+        count = self._of_address.get(_network_of(id.remote_host), 0)
         if count >= self._limits.connections_per_address:
             return "connections_per_address", f"{count} connections of {id.remote_host}"
         return None
 
     def add(self, connection: Connection) -> None:
         """It stands."""
-        host = connection.id.remote_host
+        network = _network_of(connection.id.remote_host)
         self._by_id[connection.id] = connection
-        self._of_address[host] = self._of_address.get(host, 0) + 1
+        self._of_address[network] = self._of_address.get(network, 0) + 1
         self.half_open[connection] = None
 
     def remove(self, connection: Connection) -> None:
         """It is gone."""
-        host = connection.id.remote_host
+        network = _network_of(connection.id.remote_host)
         if self._by_id.get(connection.id) is connection:
             del self._by_id[connection.id]
-            self._of_address[host] -= 1
-            if not self._of_address[host]:
-                del self._of_address[host]
+            self._of_address[network] -= 1
+            if not self._of_address[network]:
+                del self._of_address[network]
         self.half_open.pop(connection, None)
         self.note_held(connection, 0)
 
@@ -213,6 +215,15 @@ class ConnectionTable:
     def largest_held(self) -> Connection:
         """Whose message that is not whole is the largest."""
         return max(self.held, key=self.held.__getitem__)
+
+
+def _network_of(host: str) -> str:
+    """What counts as one address: of IPv6 the /64, since whoever has one address there has them all."""
+    if ":" not in host:
+        return host
+    with contextlib.suppress(ValueError):
+        return str(IPv6Address(int(IPv6Address(host.partition("%")[0])) >> 64 << 64))
+    return host
 
 
 def cut_stream(theirs: Capabilities) -> Cut:

@@ -298,6 +298,14 @@ def test_one_address_cannot_have_them_all():
     assert bench.engine.peers == 3
 
 
+def test_of_ipv6_a_network_counts_as_one_address():
+    bench = StreamBench(streams=StreamLimits(connections_per_address=1))
+    for host in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "fe80::1%eth0"):
+        bench.submit(AdoptConnection(DEVICE._replace(remote_host=host)))
+    assert bench.engine.peers == 3
+    assert bench.event(events.Refused).peer.remote_host == "2001:db8::2"
+
+
 def test_of_connections_that_say_nothing_the_oldest_makes_room():
     bench = StreamBench(streams=StreamLimits(half_open=2))
     first, second, third = (DEVICE._replace(remote_port=each) for each in (1, 2, 3))
