@@ -272,7 +272,7 @@ class Server:
             brake=brake,
             grace_s=settings.expiry_grace_s,
         )
-        connections = Connections(store=store, registry=registry, observations=observations, link=link)
+        connections = Connections(store=store, registry=registry, link=link)
         listening.connect(commands, observations, reading, connections, gateways)
         listeners.connect(uplinks, observations, listening.finished, connections.lost)
 

@@ -269,9 +269,7 @@ class Stack:
             brake=self.brake,
             grace_s=self.grace_s,
         )
-        self.connections = Connections(
-            store=store, registry=self.registry, observations=self.observations, link=self.links
-        )
+        self.connections = Connections(store=store, registry=self.registry, link=self.links)
         self.listening.connect(self.commands, self.observations, self.reading, self.connections, self.gateways)
         self.links.connect(self.uplinks, self.observations, self.listening.finished, self.connections.lost)
 

@@ -129,6 +129,8 @@ def test_a_lost_connection_keeps_the_registration_and_lets_commands_wait(stack: 
     stack << after(120)
     assert stack.hears_nothing(CONNECTION)
     assert stack.silent()
+    assert stack.store is not None
+    assert stack.run(stack.store.sent_messages(device.device_id, 10, 0)) == []  # type: ignore[attr-defined]
     # A new connection says nothing of the device yet.
     stack.connect(NEXT)
     assert stack.hears_nothing(NEXT)
@@ -217,12 +219,30 @@ def test_a_device_changes_from_udp_to_tcp_and_back_with_its_sessions(stack: Stac
 
 @pytest.mark.spec("LwM2M-contract 1.8")
 def test_whoever_comes_by_the_same_port_later_is_not_taken_for_the_device(stack: Stack, device: object) -> None:
-    register(stack)
+    location = register(stack)
     stack.say(CONNECTION, b"")
     send = frame(codes.POST, "/dp", payload=NOTIFICATION, content_format=112)
     stack.connect(CONNECTION).say(CONNECTION, send)
     assert said(stack).code == codes.NOT_FOUND
     assert stack.values(device, "/3303/0/5700") == []
+    # Unless it is: its location shows it.
+    stack.say(CONNECTION, frame(codes.POST, location, b"u"))
+    stack.say(CONNECTION, send)
+    assert [said(stack).code, said(stack).code] == [codes.CHANGED, codes.CHANGED]
+
+
+def test_a_connection_that_ends_while_its_register_is_stored_is_not_taken_for_one_that_stands(
+    stack: Stack, device: object
+) -> None:
+    stack.connect(CONNECTION)
+    request = frame(codes.POST, REGISTER, payload=LINKS, content_format=40)
+    stack.streams.feed(request, peer=CONNECTION, now=stack.clock.now())
+    stack.streams.feed(b"", peer=CONNECTION, now=stack.clock.now())
+    stack.run(stack._settle())
+    assert stack.registrations() == ["urn:dev:os:dev1"]
+    assert "connection-lost" in stack.log(device)
+    stack.connect(CONNECTION).say(CONNECTION, frame(codes.POST, "/dp", payload=NOTIFICATION, content_format=112))
+    assert said(stack).code == codes.NOT_FOUND
 
 
 def test_devices_behind_one_connection_are_lost_and_found_together(stack: Stack, device: object) -> None:

@@ -122,7 +122,7 @@ class World:
         )
         self.listening = Listening(self.tasks)
         reading = Reading(store=self.store, registry=registry, clock=self.clock, link=self.link)
-        connections = Connections(store=self.store, registry=registry, observations=self.observations, link=self.link)
+        connections = Connections(store=self.store, registry=registry, link=self.link)
         self.listening.connect(self.commands, self.observations, reading, connections)
         self.removed: list[str] = []
         self.provisioning = Provisioning(

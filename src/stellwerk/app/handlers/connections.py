@@ -1,13 +1,12 @@
 """Connections of devices that end (contract §1.8, BIN-4): downlink waits, the registration stays.
 
 A device behind a lost connection is offline until it is heard again, over whatever it then speaks; its lifetime runs
-on. Its observations died with the connection and are asked for again when it is heard.
+on. Its observations died with the connection and are asked for again when it is heard, since it has moved then.
 """
 
 import structlog
 
 from stellwerk.app.committing import log_not_stored
-from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import Commit, DecidingStore, DeviceLink
 from stellwerk.app.registry import Known, Registry
@@ -18,19 +17,15 @@ log = structlog.get_logger(__name__)
 
 
 class Connections:
-    def __init__(
-        self, *, store: DecidingStore, registry: Registry, observations: Observations, link: DeviceLink
-    ) -> None:
+    def __init__(self, *, store: DecidingStore, registry: Registry, link: DeviceLink) -> None:
         self._store = store
         self._registry = registry
-        self._observations = observations
         self._link = link
 
     def lost(self, peer: PeerId, why: str, at: Instant) -> None:
         """The connection of ``peer`` stands no more; tell it of every device that was registered there."""
         for known in self._registry.disconnect(peer):
             registration = known.registration
-            self._observations.owe(known)
             detail = f"{why}; what is to be sent waits until the device is heard again"
             log.info("registration.disconnected", endpoint_name=registration.endpoint_name, peer=str(peer), detail=why)
             row = JournalEntry(Kind.LOG, registration.device_id, at.wall_ms, reason="connection-lost", detail=detail)

@@ -7,6 +7,7 @@ from stream_wire import CSM, DEVICE, PLAIN_CSM, SERVER, Line, SeededEntropy, Str
 
 from stellwerk.coap import actions, codes, events
 from stellwerk.coap.options import BLOCK1, BLOCK2, OBSERVE, SIZE1, encode_block, encode_uint, read_stream_options
+from stellwerk.coap.parameters import Limits
 from stellwerk.coap.tcp.connection import StreamLimits, cut_stream
 from stellwerk.coap.tcp.endpoint import StreamEndpoint
 from stellwerk.coap.tcp.signalling import Capabilities
@@ -370,6 +371,19 @@ def test_observations_end_with_their_connection():
     bench.feed(b"")
     bench.submit(actions.AdoptObservation(9, DEVICE, TOKEN, question.exchange))
     assert [type(each) for each in bench.events()] == [events.ConnectionLost, events.Refused]
+
+
+@pytest.mark.spec("BLK-11")
+def test_what_a_lost_connection_held_is_free_again():
+    bench = StreamBench(limits=Limits(questions_total=1, bodies_total_bytes=5000))
+    for _ in range(3):
+        bench.connect()
+        bench.feed(frame(codes.CONTENT, b"unknown", options=((OBSERVE, b"\x06"),)))
+        assert isinstance(bench.event(events.TokenQuestion), events.TokenQuestion)
+        bench.feed(frame(codes.POST, b"t", ("dp",), options=((BLOCK1, encode_block(0, True, 7)),), payload=b"a" * 4096))
+        assert bench.one().code == codes.CONTINUE
+        bench.feed(b"")
+        bench.events()
 
 
 def test_the_observed_side_says_everything_once_and_takes_it_for_received():
