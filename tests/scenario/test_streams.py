@@ -10,6 +10,7 @@ from stellwerk.coap.tcp.frames import encode_frame
 from stellwerk.coap.tcp.signalling import ReleaseNotice, encode_release
 from stellwerk.core.ids import PeerId
 from stellwerk.lwm2m.path import Path
+from tests.scenario.gateway_device import Behind, Gateway
 from tests.scenario.stack import Stack, after, con
 from tests.scenario.test_commands import NOTIFICATION, SENML_MANUFACTURER, execute, path_of, read, status
 
@@ -294,3 +295,39 @@ def test_after_a_restart_a_device_over_tcp_waits_until_it_is_heard(stack: Stack,
         assert asked == {"/3303/0/5700", "/3/0/0"}
     finally:
         later.close()
+
+
+@pytest.mark.spec("BIN-4", "OB-7", "LwM2M-contract 12")
+def test_end_devices_move_to_a_connection_and_wait_for_the_next_with_their_gateway() -> None:
+    stack = Stack(end_devices=5)
+    try:
+        stack.provision("gw1")
+        gateway = Gateway(stack, behind=[Behind("d7", "d01")])
+        gateway.register()
+        location = gateway.location
+        assert stack.store is not None
+        end_device = stack.run(stack.store.device_by_name(stack.tenant_id, "gw1-d7"))
+        stack.run(stack._then_settle(stack.observations.observe(end_device.device_id, TEMPERATURE)))
+        gateway.pump()
+        stack.connect(CONNECTION).say(CONNECTION, frame(codes.POST, location, b"u"))
+        assert said(stack).code == codes.CHANGED
+        asked = set()
+        while not stack.hears_nothing(CONNECTION):
+            request = said(stack)
+            asked.add(path_of(request))
+            stack.say(CONNECTION, frame(codes.METHOD_NOT_ALLOWED, token=request.token))
+        assert "/d01/3303/0/5700" in asked
+        stack.say(CONNECTION, b"")
+        stack.post(end_device, read("/3303/0/5700"))
+        assert stack.silent()
+        stack.connect(NEXT).say(NEXT, frame(codes.POST, location, b"u"))
+        assert said(stack, NEXT).code == codes.CHANGED
+        asked = set()
+        while not stack.hears_nothing(NEXT):
+            request = said(stack, NEXT)
+            asked.add((request.token, path_of(request)))
+            stack.say(NEXT, frame(codes.METHOD_NOT_ALLOWED, token=request.token))
+        # The observation, and the Read that waited.
+        assert [path for _, path in asked].count("/d01/3303/0/5700") >= 2
+    finally:
+        stack.close()
