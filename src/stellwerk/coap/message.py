@@ -73,16 +73,20 @@ def decode_message(data: bytes) -> Message:
         raise MessageFormatError("a token beyond the end", kind, mid)
     if len(data) == start:
         return Message(kind, code, mid, data[4:start])
+    marker = data.find(255, start)
     try:
-        options, payload = decode_section(data, start)
+        if marker < 0 and len(data) - start <= _REMEMBERED_BYTES:
+            # Most requests of a registered device; the rest goes one step further.
+            return Message(kind, code, mid, data[4:start], _remember_options(data[start:]))
+        options, payload = decode_section(data, start, marker)
     except BrokenOptions as error:
         raise MessageFormatError(str(error), kind, mid) from None
     return Message(kind, code, mid, data[4:start], options, payload)
 
 
-def decode_section(data: bytes, start: int) -> tuple[Options, bytes]:
-    """Options and payload, which are the rest of ``data`` from ``start`` on. Raises `BrokenOptions`."""
-    marker = data.find(255, start)
+def decode_section(data: bytes, start: int, marker: int) -> tuple[Options, bytes]:
+    """Options and payload, which are the rest of ``data`` from ``start`` on; ``marker`` is where the first 0xFF is, -1
+    for nowhere. Raises `BrokenOptions`."""
     if marker < 0:
         return _remember_options(data[start:]) if len(data) - start <= _REMEMBERED_BYTES else _split(data[start:]), b""
     # The first 0xFF is the payload marker exactly if the bytes before it are whole options. If they are not, it

@@ -98,7 +98,7 @@ def decode_frame(frame: bytes) -> Message:
     if token_end == len(frame):
         return Message(kind, code, 0, frame[start + 1 :])
     try:
-        options, payload = decode_section(frame, token_end)
+        options, payload = decode_section(frame, token_end, frame.find(255, token_end))
     except BrokenOptions as error:
         raise FrameError(str(error)) from None
     return Message(kind, code, 0, frame[start + 1 : token_end], options, payload)
