@@ -75,9 +75,17 @@ def decode_message(data: bytes) -> Message:
         return Message(kind, code, mid, data[4:start])
     marker = data.find(255, start)
     try:
+        # What a registered device says most is done here; the rest goes one step further.
         if marker < 0 and len(data) - start <= _REMEMBERED_BYTES:
-            # Most requests of a registered device; the rest goes one step further.
             return Message(kind, code, mid, data[4:start], _remember_options(data[start:]))
+        if marker - start <= _REMEMBERED_BYTES and 0 < marker < len(data) - 1:
+            try:
+                return Message(
+                    kind, code, mid, data[4:start], _remember_options(data[start:marker]), data[marker + 1 :]
+                )
+            except BrokenOptions:
+                # The 0xFF is part of an option; the long way finds the marker.
+                pass
         options, payload = decode_section(data, start, marker)
     except BrokenOptions as error:
         raise MessageFormatError(str(error), kind, mid) from None
