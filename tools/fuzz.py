@@ -95,6 +95,54 @@ def _endpoint() -> Target:
     return take
 
 
+def _tcp() -> Target:
+    from stellwerk.coap.actions import AcceptNotification, RejectToken, Respond, SendRequest
+    from stellwerk.coap.events import NotificationReceived, RequestReceived, TokenQuestion
+    from stellwerk.coap.tcp.endpoint import AdoptConnection, StreamEndpoint
+    from stellwerk.core.ids import PeerId
+
+    class Numbers:
+        """Entropy that counts, so that every finding replays."""
+
+        def __init__(self) -> None:
+            self._numbers = count(1)
+
+        def take(self, size: int) -> bytes:
+            return next(self._numbers).to_bytes(16, "big")[-size:].rjust(size, b"\x00")
+
+    peers = [PeerId("tcp", "192.0.2.1", port, "198.51.100.1", 5683) for port in (40001, 40002)]
+
+    def take(data: bytes) -> None:
+        engine = StreamEndpoint(Numbers(), body_bytes_by_path={("rd",): 4096})
+        now, at = 0.0, 0
+        for peer in peers:
+            engine.submit(AdoptConnection(peer), now)
+        engine.feed(_CSM, peer=peers[0], now=now)
+        engine.submit(SendRequest(1, peers[0], 1, b"\x0b\xad\xca\xfe", ("3", "0", "9"), observe=0), now)
+        # A story: a byte with length and peer, what the stream goes on with, and half a second between two of them.
+        while at < len(data):
+            size, peer = data[at] & 0x7F, peers[data[at] >> 7]
+            engine.feed(data[at + 1 : at + 1 + size], peer=peer, now=now)
+            for event in engine.take_events():
+                if isinstance(event, RequestReceived):
+                    engine.submit(Respond(event.exchange, 0x45, payload=bytes(5000)), now)
+                elif isinstance(event, TokenQuestion):
+                    engine.submit(RejectToken(event.exchange), now)
+                elif isinstance(event, NotificationReceived):
+                    engine.submit(AcceptNotification(event.exchange), now)
+            engine.take_datagrams()
+            at, now = at + 1 + size, now + 0.5
+            due = engine.deadline()
+            if due is not None and due <= now:
+                engine.tick(now)
+        for peer in peers:
+            engine.feed(b"", peer=peer, now=now)
+        assert engine.peers == 0
+        assert engine.deadline() is None
+
+    return take
+
+
 def _links() -> Target:
     from stellwerk.lwm2m.attributes import NotificationAttributes
     from stellwerk.lwm2m.link_format import (
@@ -291,6 +339,10 @@ _REGISTER = bytes.fromhex(
     "44021234a1b2c3d4b2726411283765703d64657631066c743d333030096c776d326d3d312e3103623d550151"
     "ff3c2f3e3b63743d3131322c3c2f312f303e2c3c2f332f303e"
 )
+_CSM = bytes.fromhex("50e12301000020")
+_TCP_REGISTER = bytes.fromhex(
+    "d1230271b2726411283765703d64657631066c743d333030096c776d326d3d312e3103623d54ff3c2f312f303e2c3c2f332f303e"
+)
 _NOTIFY = bytes.fromhex("544570010badcafe610c6170ff81a200662f332f302f39021863")
 _DDF = (
     b"<LWM2M><Object ObjectType='MODefinition'><Name>x</Name><ObjectID>3303</ObjectID><ObjectURN>urn:x</ObjectURN>"
@@ -311,6 +363,9 @@ _TREE_OF_ALL = bytes.fromhex(
 HARNESSES = {
     "message": Harness(_message, (_REGISTER, _NOTIFY)),
     "endpoint": Harness(_endpoint, (bytes([len(_REGISTER)]) + _REGISTER + bytes([len(_NOTIFY) | 0x80]) + _NOTIFY,)),
+    "tcp": Harness(
+        _tcp, (bytes([len(_TCP_REGISTER)]) + _TCP_REGISTER + bytes([len(_CSM) | 0x80]) + _CSM + b"\x82\x00\xe2",)
+    ),
     "links": Harness(
         _links,
         (

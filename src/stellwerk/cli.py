@@ -104,7 +104,9 @@ def demo(
 
 @app.command()
 def sim(
-    server: Annotated[str, typer.Option(help="Where to register: coap://HOST:PORT.")] = "coap://127.0.0.1:5683",
+    server: Annotated[
+        str, typer.Option(help="Where to register: coap://HOST:PORT or coap+tcp://HOST:PORT.")
+    ] = "coap://127.0.0.1:5683",
     count: Annotated[int, typer.Option(help="How many devices.", min=1, max=100_000)] = 1,
     prefix: Annotated[str, typer.Option(help="Endpoint names are PREFIX1, PREFIX2, ...")] = "sim-",
     second_server: Annotated[

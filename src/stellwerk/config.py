@@ -49,6 +49,11 @@ class Settings:
     coap_host: str = ""
     """Empty: ``0.0.0.0``, and ``::`` where there is IPv6."""
     coap_port: int | None = 5683
+    coap_tcp: bool = True
+    coap_tcp_connections: int = 10_000
+    coap_tcp_per_address: int = 1_000
+    coap_tcp_ping_s: float = 600.0
+    """0: a silent connection is never asked whether it stands."""
     tenant: str = "default"
     admin_password: str = field(default="", repr=False)
     master_key: str = field(default="", repr=False)
@@ -120,7 +125,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return tuple(_one_of(name, each.strip(), TOLERANCES) for each in map(str, listed) if each.strip())
         case "echo":
             return _one_of(name, value, ("off", "amplification", "moves"))
-        case "expiry_grace_s" | "awake_s" | "brake_lag_s":
+        case "expiry_grace_s" | "awake_s" | "brake_lag_s" | "coap_tcp_ping_s":
             return _seconds(name, value)
         case "queue_s":
             return None if value == "" else _seconds(name, value)
@@ -134,7 +139,9 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _count(name, value, 1, 1_000_000)
         case "container_mbs":
             return _count(name, value, 1000, 1_000_000_000)
-        case "api_auth" | "allow_nosec" | "auto_read_messages" | "uplinks_extend_lifetime":
+        case "coap_tcp_connections" | "coap_tcp_per_address":
+            return _count(name, value, 1, 1_000_000)
+        case "api_auth" | "allow_nosec" | "auto_read_messages" | "uplinks_extend_lifetime" | "coap_tcp":
             return _switch(name, value)
         case "naming":
             return _one_of(name, value, ("published", "short", "full"))

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import socket
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from stellwerk.app.brake import Bounds, Brake
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.devices import Devices
 from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.gateway_sends import GatewaySends
@@ -31,7 +31,7 @@ from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
-from stellwerk.app.meters import Meters, Transport
+from stellwerk.app.meters import Meters
 from stellwerk.app.monitoring import Monitor
 from stellwerk.app.ports import AlreadyExists, Limits, NewDevice, StoreFailing
 from stellwerk.app.profiles import Profiles
@@ -39,25 +39,18 @@ from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks, forget_registration
 from stellwerk.app.views import Views
-from stellwerk.coap.actions import Action
-from stellwerk.coap.endpoint import Endpoint
-from stellwerk.coap.events import Event
-from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
-from stellwerk.coap.parameters import Limits as CoapLimits
 from stellwerk.config import Settings
 from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.registration_parameters import Tolerances
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.clock import SystemClock, SystemEntropy
-from stellwerk.net.driver import Driver
-from stellwerk.net.udp import CannotBind, UdpSocket
 from stellwerk.northbound.auth import Access, SignedTokens, Tokens
 from stellwerk.northbound.http import build_http
 from stellwerk.northbound.onem2m.commands import parse_commands
 from stellwerk.northbound.rest.metrics import Sources, counted
 from stellwerk.northbound.server import HttpServer
 from stellwerk.northbound.services import Services
-from stellwerk.southbound.link import Link
+from stellwerk.southbound.listeners import Listeners, StreamSettings
 from stellwerk.storage.lock import DataDirUnusable, DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
@@ -82,9 +75,6 @@ JOURNAL_KEEP_S = 86_400
 COMMANDS_KEEP_S = 7 * 86_400
 """How long a command that ended stays in its table; its messages have rules of their own."""
 RETENTION_EVERY_S = 600.0
-
-REGISTER_BODY_BYTES = 65_536
-SEND_BODY_BYTES = 65_536
 
 
 @dataclass(slots=True)
@@ -111,7 +101,7 @@ class Server:
         self._clock = SystemClock()
         self._meters = Meters(self._clock.now)
         self._monitor: Monitor | None = None
-        self._driver: Driver[Event, Action] | None = None
+        self._listeners: Listeners | None = None
         self._lock: DirectoryLock | None = None
         self._store: SqliteStore | None = None
         self._projector: ProjectorProcess | None = None
@@ -136,8 +126,8 @@ class Server:
     async def stop(self) -> None:
         """Take nothing more in, finish what is being stored, answer it, close."""
         self._ready = False
-        if self._driver is not None:
-            self._driver.stop_reading()
+        if self._listeners is not None:
+            self._listeners.stop_reading()
         if self._http is not None:
             await self._http.stop()
         if self._console is not None:
@@ -148,9 +138,9 @@ class Server:
         # What closing commits is still answered: the sockets go last.
         if self._store is not None:
             await self._store.close()
-        if self._driver is not None:
+        if self._listeners is not None:
             await asyncio.sleep(0)
-            self._driver.close()
+            self._listeners.close()
         if self._projector is not None:
             await self._projector.stop()
         if self._lock is not None:
@@ -199,9 +189,22 @@ class Server:
         if settings.uplinks_extend_lifetime:
             prolonging = Prolonging(store=store, clock=clock, grace_s=settings.expiry_grace_s)
         listening = Listening(tasks, prolonging)
-        link = Link(
-            submit=self._submit, store=store, tasks=tasks, entropy=entropy, clock=clock, brake=brake, meters=meters
+        listeners = self._listeners = Listeners(
+            store=store,
+            remembers=store.remembers,
+            tasks=tasks,
+            entropy=entropy,
+            clock=clock,
+            brake=brake,
+            meters=meters,
+            streams=StreamSettings(
+                settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s
+            )
+            if settings.coap_tcp and settings.coap_port is not None
+            else None,
+            ask_echo=settings.echo != "off",
         )
+        link = listeners.links
         profiles = Profiles(
             store=store,
             registry=registry,
@@ -291,21 +294,13 @@ class Server:
             brake=brake,
             grace_s=settings.expiry_grace_s,
         )
-        listening.connect(commands, observations, reading, turns, gateways)
-        link.connect(uplinks, observations, listening.finished, listening.reacted)
-
-        engine = Endpoint(
-            entropy,
-            CoapLimits(ask_echo=settings.echo != "off"),
-            # Without a recent past there is nothing to ask for.
-            ask_until=clock.now() + EXCHANGE_LIFETIME_S if store.remembers else None,
-            body_bytes_by_path={("rd",): REGISTER_BODY_BYTES, ("dp",): SEND_BODY_BYTES},
-        )
-        driver: Driver[Event, Action] = Driver(engine, link.handle, clock=clock)
-        self._driver = driver
+        connections = Connections(store=store, registry=registry, link=link)
+        listening.connect(commands, observations, reading, turns, connections, gateways)
+        listeners.connect(uplinks, observations, listening.finished, listening.reacted, connections.lost)
 
         # Sockets first: what was open leaves at once.
-        self._listen_coap(driver)
+        if settings.coap_port is not None:
+            self.bound.coap = await listeners.listen(settings.coap_host, settings.coap_port)
         tasks.spawn("monitor", monitor.run())
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
@@ -347,16 +342,7 @@ class Server:
             meters=meters,
             monitor=monitor,
             condition=store.condition,
-            transport=lambda: Transport(
-                received=driver.received,
-                sent=driver.sent,
-                lost=driver.lost,
-                overflowed=driver.overflowed(),
-                duplicates=engine.duplicates,
-                retransmissions=engine.retransmissions,
-                peers=engine.peers,
-                refused=link.refused,
-            ),
+            transport=listeners.transport,
             registrations=lambda: len(registry),
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
@@ -371,13 +357,10 @@ class Server:
         log.info(
             "server.ready",
             coap=[f"{host}:{port}" for host, port in self.bound.coap],
+            coap_tcp="on" if settings.coap_tcp else "off",
             http=f"{self.bound.http_host}:{self.bound.http_port}" if self._http is not None else "off",
             devices_with_open_commands=open_commands,
         )
-
-    def _submit(self, action: Action) -> None:
-        assert self._driver is not None
-        self._driver.submit(action)
 
     async def _listen_http(
         self,
@@ -461,44 +444,17 @@ class Server:
         self._console = console.attach_console(app, services)
         await self._console.start()
 
-    def _listen_coap(self, driver: Driver[Event, Action]) -> None:
-        settings = self._settings
-        if settings.coap_port is None:
-            return
-        port = settings.coap_port
-        hosts = [settings.coap_host] if settings.coap_host else ["0.0.0.0", "::"]
-        for host in hosts:
-            try:
-                bound = UdpSocket(host, port)
-            except CannotBind:
-                if settings.coap_host or (host != "::" or _has_ipv6()):
-                    raise
-                continue
-            # With port 0 the second family takes the number that the first one got.
-            port = bound.port
-            driver.add(bound)
-            self.bound.coap.append((bound.host, bound.port))
-
     async def _missing(self) -> list[str]:
         missing = []
         if not self._ready:
             missing.append("listeners are not bound yet")
+        elif self._listeners is not None and self._settings.coap_port is not None:
+            missing += self._listeners.missing()
         if self._monitor is not None:
             missing += self._monitor.missing()
         if self._projector is None or not self._projector.alive:
             missing.append("the projector does not run")
         return missing
-
-
-def _has_ipv6() -> bool:
-    if not socket.has_ipv6:
-        return False
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 async def let_go(store: SqliteStore, now_ms: int) -> int:

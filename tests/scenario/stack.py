@@ -12,6 +12,7 @@ from typing import Any
 from stellwerk.app.brake import Brake
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.gateway_sends import GatewaySends
 from stellwerk.app.handlers.gateways import Gateways, read_after_register
@@ -30,11 +31,15 @@ from stellwerk.app.uplinks import Uplinks
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, decode_message, encode_message
 from stellwerk.coap.options import encode_uint, sort_options
+from stellwerk.coap.tcp.endpoint import AdoptConnection, StreamEndpoint
+from stellwerk.coap.tcp.frames import decode_frame
+from stellwerk.coap.tcp.signalling import Capabilities, encode_csm
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.lwm2m.registration_parameters import DEFAULT_TOLERANCES, Tolerances
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.southbound.link import Link
+from stellwerk.southbound.links import Links
 from stellwerk.storage.memory import MemoryStore
 
 _LOOKS = 30
@@ -154,6 +159,8 @@ class Stack:
         self._runner.get_loop()
         self.out: list[tuple[PeerId, Message]] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.stream_out: list[tuple[PeerId, Message | None]] = []
+        """What was sent over connections; None closes one."""
         self.run(self._build())
 
     async def _build(self) -> None:
@@ -178,13 +185,25 @@ class Stack:
             brake=self.brake,
             meters=self.meters,
         )
+        self.streams = StreamEndpoint(self.entropy)
+        self.stream_link = Link(
+            submit=lambda action: self.streams.submit(action, clock.now()),
+            store=store,
+            tasks=self.tasks,
+            entropy=self.entropy,
+            clock=clock,
+            brake=self.brake,
+            meters=self.meters,
+            reaches=self.streams.is_connected,
+        )
+        self.links = Links({"udp": self.link, "tcp": self.stream_link}, clock=clock)
         self.profiles = Profiles(store=store, registry=self.registry, awake_s=93.0, queue_s=self.queue_s)
         await self.profiles.refresh()
         self.turns = Turns(
             registry=self.registry,
             profiles=self.profiles,
             clock=clock,
-            link=self.link,
+            link=self.links,
             gap_s=self.gap_s,
             later=lambda seconds, call: self.timers.append((clock.now() + seconds, call)),
         )
@@ -197,7 +216,7 @@ class Stack:
             tasks=self.tasks,
             clock=clock,
             entropy=self.entropy,
-            link=self.link,
+            link=self.links,
             limits=Limits(),
             profiles=self.profiles,
             turns=self.turns,
@@ -211,7 +230,7 @@ class Stack:
             library=self.library,
             clock=clock,
             entropy=self.entropy,
-            link=self.link,
+            link=self.links,
             listener=self.listening,
             brake=self.brake,
             meters=self.meters,
@@ -252,7 +271,7 @@ class Stack:
             registering=self.registering,
             tasks=self.tasks,
             clock=clock,
-            link=self.link,
+            link=self.links,
             listener=self.listening,
             brake=self.brake,
             grace_s=self.grace_s,
@@ -266,13 +285,18 @@ class Stack:
             store=store,
             registry=self.registry,
             clock=clock,
-            link=self.link,
+            link=self.links,
             listener=self.listening,
             brake=self.brake,
             grace_s=self.grace_s,
         )
-        self.listening.connect(self.commands, self.observations, self.reading, self.turns, self.gateways)
-        self.link.connect(self.uplinks, self.observations, self.listening.finished, self.listening.reacted)
+        self.connections = Connections(store=store, registry=self.registry, link=self.links)
+        self.listening.connect(
+            self.commands, self.observations, self.reading, self.turns, self.connections, self.gateways
+        )
+        self.links.connect(
+            self.uplinks, self.observations, self.listening.finished, self.listening.reacted, self.connections.lost
+        )
 
     # -- the chart --
 
@@ -308,6 +332,32 @@ class Stack:
     def silent(self) -> bool:
         """Whether nothing was sent that was not wanted yet."""
         return not self.out
+
+    # -- connections --
+
+    def connect(self, peer: PeerId) -> "Stack":
+        """A connection that stands, with the CSMs exchanged."""
+        self.streams.submit(AdoptConnection(peer), self.clock.now())
+        return self.say(peer, encode_csm(Capabilities(65_536, True)))
+
+    def say(self, peer: PeerId, data: bytes) -> "Stack":
+        """Bytes of the device behind ``peer``; none for the end of its connection."""
+        self.streams.feed(data, peer=peer, now=self.clock.now())
+        self.run(self._settle())
+        return self
+
+    def heard(self, peer: PeerId) -> Message | None:
+        """The next message over the connection of ``peer`` that is no signal, None when it was closed."""
+        while True:
+            at = next((index for index, each in enumerate(self.stream_out) if each[0] == peer), None)
+            assert at is not None, "nothing was sent"
+            message = self.stream_out.pop(at)[1]
+            if message is None or message.code >> 5 != 7:
+                return message
+
+    def hears_nothing(self, peer: PeerId) -> bool:
+        """Whether nothing but signals was sent over the connection of ``peer``."""
+        return not any(to == peer and (each is None or each.code >> 5 != 7) for to, each in self.stream_out)
 
     # -- looking inside --
 
@@ -375,6 +425,13 @@ class Stack:
             events = self.engine.take_events()
             if events:
                 self.link.handle(events, self.clock.instant())
+            found = self.streams.take_events()
+            if found:
+                self.stream_link.handle(found, self.clock.instant())
+            for peer, data in self.streams.take_datagrams():
+                self.stream_out.append((peer, decode_frame(data) if data else None))
+                events = events or [None]  # type: ignore[list-item]
+            events = events or found
             for peer, datagram in self.engine.take_datagrams():
                 self.out.append((peer, decode_message(datagram)))
                 events = events or [None]  # type: ignore[list-item]
@@ -383,8 +440,7 @@ class Stack:
 
     def _deadline(self) -> float | None:
         due = [at for at, _ in self.timers]
-        if (engine := self.engine.deadline()) is not None:
-            due.append(engine)
+        due += [each for each in (self.engine.deadline(), self.streams.deadline()) if each is not None]
         return min(due, default=None)
 
     async def _wait(self, seconds: float) -> None:
@@ -399,9 +455,11 @@ class Stack:
             for call in due:
                 call()
             self.engine.tick(self.clock.at)
+            self.streams.tick(self.clock.at)
             await self._settle()
         self.clock.at = end
         self.engine.tick(end)
+        self.streams.tick(end)
         # A look that finds only what is being stored finds the same again.
         for _ in range(_LOOKS):
             if not (await self.expiry.look() or await self.commands.delivery.look()):

@@ -380,7 +380,7 @@ def test_an_update_over_the_other_transport_moves_the_registration_there(stack: 
 
     stack.run(stack._then_settle(come()))
     assert [each.status for each in answers] == [204]
-    assert (current(stack).peer, current(stack).binding) == (TCP, "T")
+    assert (current(stack).peer.transport, current(stack).binding) == ("tcp", "T")
 
 
 # -- lifetimes --

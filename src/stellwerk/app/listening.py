@@ -3,13 +3,14 @@
 import structlog
 
 from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.gateways import Gateways
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.ports import DeviceAnswer
-from stellwerk.app.registry import Known
+from stellwerk.app.registry import Known, KnownGateway
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
@@ -27,6 +28,7 @@ class Listening:
         self._commands: Commands
         self._observations: Observations
         self._reading: Reading
+        self._connections: Connections
         self._gateways: Gateways | None = None
         self._turns: Turns
 
@@ -36,6 +38,7 @@ class Listening:
         observations: Observations,
         reading: Reading,
         turns: Turns,
+        connections: Connections,
         gateways: Gateways | None = None,
     ) -> None:
         """``gateways``: None treats them as devices like all others."""
@@ -43,6 +46,7 @@ class Listening:
         self._observations = observations
         self._reading = reading
         self._turns = turns
+        self._connections = connections
         self._gateways = gateways
         turns.on_answer = self.finished
         observations.on_heard = self.device_heard
@@ -60,6 +64,13 @@ class Listening:
         self._turns.registered(known)
         self._commands.device_heard(known)
         self._reading.device_registered(known, at)
+        self._connections.settled(known, at)
+
+    def connection_changed(self, known: Known, at: Instant) -> None:
+        self._observations.owe(known)
+        for each in known.behind.values() if isinstance(known, KnownGateway) else ():
+            self._observations.owe(each)
+        self._connections.settled(known, at)
 
     def objects_changed(self, before: ObjectList, known: Known, at: Instant) -> None:
         if self._gateways is not None:

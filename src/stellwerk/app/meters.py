@@ -94,7 +94,8 @@ class Meters:
 @dataclass(slots=True)
 class Transport:
     """What sockets and engine counted. ``lost``: the system did not take it; ``overflowed``: it came faster than it was
-    read, and the system dropped it. ``refused``: by reason."""
+    read, and the system dropped it. ``refused``: by reason. Of TCP: how many connections stand, were opened and ended
+    (by reason), and bytes by direction (``in``, ``out``)."""
 
     received: int = 0
     sent: int = 0
@@ -104,6 +105,10 @@ class Transport:
     retransmissions: int = 0
     peers: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    connections: int = 0
+    connections_opened: int = 0
+    connections_ended: dict[str, int] = field(default_factory=dict)
+    stream_bytes: dict[str, int] = field(default_factory=dict)
 
 
 def _long() -> Histogram:

@@ -691,13 +691,13 @@ class DeviceDirectory(Protocol):
 @dataclass(slots=True)
 class DeviceAnswer:
     """What came of an operation, as the wire gave it. ``failure`` is empty when the device answered with ``status``
-    (``205``); else ``timeout``, ``reset``, ``refused``, ``malformed``, ``oversized`` or ``cancelled``, or
-    ``undecodable`` (one of several answers that were put together), or ``unsupported`` (the device cannot do this, and
-    there is nothing as good that it can), and ``detail`` says more. ``observing``: the answer established an
-    observation, in the format ``accept`` (-1: none was asked for). ``acknowledged``: of a timeout, the device got the
-    request. ``to_attributes``: the device refused the attributes
-    of an Observe, which was not sent then. ``instances``: of a Create whose answer did not say what was made, the
-    instances that the object has now; None where that is not known."""
+    (``205``); else ``timeout``, ``reset``, ``refused``, ``malformed``, ``oversized``, ``cancelled``, ``lost`` (with its
+    connection, after it was sent), ``unconnected`` (nothing was sent), ``undecodable`` (one of several answers that
+    were put together) or ``unsupported`` (the device cannot do this, and there is nothing as good that it can), and
+    ``detail`` says more. ``observing``: the answer established an observation, in the format ``accept`` (-1: none was
+    asked for). ``acknowledged``: of a timeout, the device got the request. ``to_attributes``: the device refused the
+    attributes of an Observe, which was not sent then. ``instances``: of a Create whose answer did not say what was
+    made, the instances that the object has now; None where that is not known."""
 
     handle: int
     status: int = 0
@@ -763,6 +763,10 @@ class DeviceLink(Protocol):
 
     def prove_peer(self, peer: PeerId) -> None:
         """The device at ``peer`` showed that it receives what we send there."""
+        ...
+
+    def reaches(self, peer: PeerId) -> bool:
+        """Whether something could be sent to ``peer`` now: always to an address, to a connection while it stands."""
         ...
 
     def move_peer(self, old: PeerId, new: PeerId) -> None: ...

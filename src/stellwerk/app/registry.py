@@ -151,7 +151,9 @@ class Registry:
         return known or self.of(device_id)
 
     async def load_from_peer(self, peer: PeerId, now: float) -> Known | None:
-        """As `from_peer`, asking the store too."""
+        """As `from_peer`, asking the store too, unless for a connection: none of an earlier run stands."""
+        if peer.is_connection:
+            return self.from_peer(peer)
         return self.from_peer(peer) or await self._keep(await self._store.registration_from(peer), now)
 
     def put(self, registration: Registration, record: DeviceRecord, now: float) -> Known:
@@ -215,6 +217,18 @@ class Registry:
             self._leave(known, known.registration.peer)
         return known
 
+    def disconnect(self, peer: PeerId) -> list[Known]:
+        """The connection of ``peer`` is gone: nobody speaks from there any more. Gives those who did; they stay
+        registered."""
+        gone: list[Known] = []
+        while (known := self._by_peer.get(peer)) is not None:
+            self._leave(known, peer)
+            known.registration.peer = peer.ended()
+            for each in known.behind.values() if isinstance(known, KnownGateway) else ():
+                each.registration.peer = peer.ended()
+            gone.append(known)
+        return gone
+
     def _leave(self, known: Known, peer: PeerId) -> None:
         shadowed = self._shadowed.get(peer)
         if self._by_peer.get(peer) is not known:
@@ -243,4 +257,6 @@ class Registry:
                 return None
             # It may have changed while we waited.
             registration = registration.following(gateway.registration)
+        elif registration.peer.is_connection:
+            registration.peer = registration.peer.ended()
         return self.of(registration.device_id) or self.put(registration, record, now)

@@ -79,6 +79,9 @@ class Listener(Protocol):
     def device_heard(self, known: Known, at: Instant) -> None: ...
     def device_lost(self, device_id: DeviceId, at: Instant) -> None: ...
     def objects_changed(self, before: ObjectList, known: Known, at: Instant) -> None: ...
+    def connection_changed(self, known: Known, at: Instant) -> None:
+        """What the device observes for us ended with its connection, or began anew over one; `device_heard` follows."""
+        ...
 
 
 class SendsOfGateways(Protocol):
@@ -362,6 +365,8 @@ class Uplinks:
         if old != changed.peer:
             log.info("registration.moved", endpoint_name=changed.endpoint_name, old=str(old), new=str(changed.peer))
             self._link.move_peer(old, changed.peer)
+            if old.is_connection or changed.peer.is_connection:
+                self._listener.connection_changed(following, at)
         elif not known.registration.proven:
             self._link.prove_peer(changed.peer)
         return following

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from stellwerk.coap import codes
+from stellwerk.coap.layer import MessageLayer
 from stellwerk.coap.message import Message, Options
 from stellwerk.coap.options import (
     BLOCK1,
@@ -18,14 +19,14 @@ from stellwerk.coap.options import (
     SIZE1,
     SIZE2,
     Block,
+    Cut,
     OptionView,
-    block_exponent,
     encode_block,
     encode_uint,
+    unit_of,
 )
-from stellwerk.coap.parameters import Limits, Parameters
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.timers import Timed, Timers
+from stellwerk.coap.timers import Timed
 
 BodyKey = tuple[object, ...]
 
@@ -81,12 +82,10 @@ def answer_key(message: Message, view: OptionView) -> BodyKey:
 class Bodies:
     """All bodies of one engine. ``by_path`` bounds single bodies by path prefix, beside `Limits.body_bytes`."""
 
-    def __init__(
-        self, timers: Timers, limits: Limits, parameters: Parameters, by_path: Mapping[tuple[str, ...], int]
-    ) -> None:
-        self._timers = timers
-        self._limits = limits
-        self._parameters = parameters
+    def __init__(self, layer: MessageLayer, by_path: Mapping[tuple[str, ...], int]) -> None:
+        self._layer = layer
+        self._timers = layer.timers
+        self._limits = layer.limits
         self._by_path = dict(by_path)
         self._total = 0
 
@@ -107,7 +106,7 @@ class Bodies:
         key = (message.code, view.path, view.query, view.content_format, view.request_tag)
         store = peer.bodies
         body = store.arriving.get(key) if store is not None else None
-        if block.more and len(payload) != block.size:
+        if block.more and not block.is_filled_by(len(payload)):
             self._discard_maybe(body)
             return Verdict(codes.BAD_REQUEST, (), "block is not full")
         limit = self.limit_for(view.path)
@@ -146,8 +145,7 @@ class Bodies:
         return self._go_on(peer, block)
 
     def _go_on(self, peer: Peer, block: Block) -> Verdict:
-        ours = block_exponent((peer.parameters or self._parameters).block_size)
-        value = encode_block(block.number, block.more, min(block.exponent, ours))
+        value = encode_block(block.number, block.more, min(block.exponent, self._layer.cut_for(peer).exponent))
         return Verdict(codes.CONTINUE, ((BLOCK1, value),))
 
     def _full(self) -> Verdict:
@@ -162,28 +160,29 @@ class Bodies:
 
         The answer is kept for the following blocks when it has more than one.
         """
-        ours = block_exponent((peer.parameters or self._parameters).block_size)
-        exponent = ours if block is None else min(block.exponent, ours)
-        if block is None and len(payload) <= 16 << exponent:
+        cut = self._layer.cut_for(peer)
+        if block is None and len(payload) <= cut.whole:
             return code, options, payload
+        exponent = cut.exponent if block is None else min(block.exponent, cut.exponent)
         body = None
-        if len(payload) > 16 << exponent and self._total + len(payload) <= self._limits.bodies_total_bytes:
+        if len(payload) > cut.size_at(exponent) and self._total + len(payload) <= self._limits.bodies_total_bytes:
             body = self._open(peer, key, payload, False)
             body.code, body.options = code, options
             body.etag = blake2b(payload, digest_size=4).digest()
             self._total += len(payload)
             self._timers.arm(body, now + self._limits.block_idle_s)
         etag = body.etag if body is not None else blake2b(payload, digest_size=4).digest()
-        return _block_of(code, options, payload, etag, block.offset if block else 0, exponent)
+        return _block_of(code, options, payload, etag, block.offset if block else 0, exponent, cut)
 
     def next_block(self, peer: Peer, key: BodyKey, block: Block, now: float) -> tuple[int, Options, bytes] | None:
         """A following block of a kept answer; None when nothing is kept."""
         body = peer.bodies.leaving.get(key) if peer.bodies is not None else None
         if body is None:
             return None
-        ours = block_exponent((peer.parameters or self._parameters).block_size)
+        cut = self._layer.cut_for(peer)
+        exponent = min(block.exponent, cut.exponent)
         self._timers.arm(body, now + self._limits.block_idle_s)
-        return _block_of(body.code, body.options, bytes(body.data), body.etag, block.offset, min(block.exponent, ours))
+        return _block_of(body.code, body.options, bytes(body.data), body.etag, block.offset, exponent, cut)
 
     # --- room ----------------------------------------------------------------------------------------------------
 
@@ -206,6 +205,13 @@ class Bodies:
         if body is not None:
             self.discard(body)
 
+    def discard_all(self, peer: Peer) -> None:
+        """Forget every body from and for ``peer``."""
+        store = peer.bodies
+        if store is not None:
+            for body in (*store.arriving.values(), *store.leaving.values()):
+                self.discard(body)
+
     def discard(self, body: _Body) -> None:
         """Forget a body and give its room back."""
         self._timers.cancel(body)
@@ -220,13 +226,13 @@ class Bodies:
 
 
 def _block_of(
-    code: int, options: Options, payload: bytes, etag: bytes, offset: int, exponent: int
+    code: int, options: Options, payload: bytes, etag: bytes, offset: int, exponent: int, cut: Cut
 ) -> tuple[int, Options, bytes]:
-    size = 16 << exponent
+    size = cut.size_at(exponent)
     if offset and offset >= len(payload):
         return codes.BAD_REQUEST, (), b"no such block"
     more = offset + size < len(payload)
-    block: list[tuple[int, bytes]] = [(BLOCK2, encode_block(offset >> exponent + 4, more, exponent))]
+    block: list[tuple[int, bytes]] = [(BLOCK2, encode_block(offset // unit_of(exponent), more, exponent))]
     if not any(number == ETAG for number, _ in options):
         block.append((ETAG, etag))
     if offset == 0 and more:

@@ -6,24 +6,20 @@ ranges. Each says so with a `Refused` or `RequestFailed` event.
 """
 
 from collections.abc import Mapping
-from typing import assert_never
 
 from stellwerk.coap import actions, codes
-from stellwerk.coap.blockwise import Bodies
-from stellwerk.coap.events import Event
-from stellwerk.coap.exchange import Exchange, Requests
+from stellwerk.coap.engine import ExchangeEngine
+from stellwerk.coap.exchange import Exchange
 from stellwerk.coap.message import ACK, CON, NON, Message, MessageFormatError, decode_message
-from stellwerk.coap.observe import Observing
 from stellwerk.coap.options import read_options
 from stellwerk.coap.parameters import Limits, Parameters
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.reliability import MessageLayer
-from stellwerk.coap.serving import Questions, Serving
+from stellwerk.coap.reliability import DatagramLayer
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
 
 
-class Endpoint:
+class Endpoint(ExchangeEngine):
     """One CoAP endpoint over UDP, client and server at once. All times are monotonic seconds.
 
     ``ask_until``: up to this time requests and notifications that look new may have been answered by an earlier run
@@ -39,15 +35,10 @@ class Endpoint:
         ask_until: float | None = None,
         body_bytes_by_path: Mapping[tuple[str, ...], int] | None = None,
     ) -> None:
-        limits = limits or Limits()
-        parameters = parameters or Parameters()
-        layer = MessageLayer(entropy, limits, parameters, ask_until)
+        layer = DatagramLayer(entropy, limits or Limits(), parameters or Parameters(), ask_until)
+        super().__init__(layer, body_bytes_by_path)
         self._layer = layer
-        self._questions = Questions(layer)
-        self._bodies = Bodies(layer.timers, limits, parameters, body_bytes_by_path or {})
-        self._serving = Serving(layer, self._questions, self._bodies)
-        self._requests = Requests(layer)
-        self._observing = Observing(layer, self._questions, self._requests)
+        self._find = layer.peers.find
         layer.abandon = self._drop
 
     # --- bytes in ------------------------------------------------------------------------------------------------
@@ -75,7 +66,7 @@ class Endpoint:
                 if kind == CON:
                     layer.send_reset(peer, message.mid)
                 return
-            known = layer.peers.find(peer) or layer.peers.find_or_add(peer, now)
+            known = self._find(peer) or layer.peers.find_or_add(peer, now)
             if known is None:
                 layer.refuse(peer, "peers_total", "too many peers")
                 return
@@ -86,7 +77,7 @@ class Endpoint:
             else:
                 self._receive_response(known, message, datagram, now)
             return
-        known = layer.peers.find(peer)
+        known = self._find(peer)
         if known is None:
             return
         if kind == ACK:
@@ -140,146 +131,6 @@ class Endpoint:
                 self._requests.answered(exchange, message, view, now)
                 return
         self._observing.receive(peer, inbound, message, now)
-
-    # --- time in -------------------------------------------------------------------------------------------------
-
-    def tick(self, now: float) -> None:
-        """Do what is due by ``now``: retransmissions, empty acknowledgements, ends of waiting."""
-        self._layer.tick(now)
-
-    def deadline(self) -> float | None:
-        """When to tick next, None for no need."""
-        return self._layer.deadline()
-
-    # --- figures -------------------------------------------------------------------------------------------------
-
-    @property
-    def duplicates(self) -> int:
-        """Messages that came before and were answered from memory or swallowed."""
-        return self._layer.duplicates
-
-    @property
-    def retransmissions(self) -> int:
-        """Confirmable messages of ours that were sent again."""
-        return self._layer.retransmissions
-
-    @property
-    def peers(self) -> int:
-        """Addresses of which something is remembered."""
-        return len(self._layer.peers)
-
-    # --- bytes and meaning out -----------------------------------------------------------------------------------
-
-    def take_datagrams(self) -> list[tuple[PeerId, bytes]]:
-        """What to send since the last call, in order."""
-        taken, self._layer.datagrams = self._layer.datagrams, []
-        return taken
-
-    def take_events(self) -> list[Event]:
-        """What happened since the last call, in order."""
-        taken, self._layer.events = self._layer.events, []
-        return taken
-
-    # --- wishes in -----------------------------------------------------------------------------------------------
-
-    def submit(self, action: actions.Action, now: float) -> None:
-        """Do what the outside wants. Actions about something that is over already are ignored."""
-        # First what the hot path uses: one comparison, no chain.
-        if isinstance(action, actions.Respond):
-            self._serving.respond(action, now)
-        elif isinstance(action, actions.AcceptNotification):
-            self._observing.accept(action.exchange, now)
-        elif isinstance(action, actions.SendRequest):
-            self._requests.submit(action, self._layer.peer_for_request(action.peer, action.once, now), now)
-        elif isinstance(action, actions.SendNotification):
-            self._send_notification(action, now)
-        elif isinstance(action, actions.Proceed):
-            held = self._questions.take(action.exchange)
-            if held is not None:
-                held[1](held[0], now)
-        elif isinstance(action, actions.Recall):
-            self._recall(action, now)
-        elif isinstance(action, actions.Drop):
-            self._drop(action.exchange)
-        elif isinstance(action, actions.RejectToken):
-            held = self._questions.take(action.exchange)
-            if held is not None:
-                self._layer.reject(held[0], now)
-        elif isinstance(action, actions.RejectRequest):
-            self._serving.reject(action.exchange, now)
-        elif isinstance(action, actions.CancelRequest):
-            self._requests.cancel(action.handle, now)
-        elif isinstance(action, actions.HoldRequest):
-            self._requests.hold(action.handle)
-        elif isinstance(action, actions.RepeatRequest):
-            self._requests.repeat(action.handle, now)
-        else:
-            self._submit_about_peer(action, now)
-
-    def _submit_about_peer(
-        self,
-        action: actions.AdoptObservation
-        | actions.ForgetObservation
-        | actions.MovePeer
-        | actions.VerifyPeer
-        | actions.SetParameters
-        | actions.ForgetPeer,
-        now: float,
-    ) -> None:
-        peers = self._layer.peers
-        if isinstance(action, actions.MovePeer):
-            self._move(action, now)
-            return
-        if isinstance(action, actions.ForgetObservation | actions.ForgetPeer):
-            # Whoever is not known is forgotten already: a thousand registrations that expire leave no trace here.
-            self._forget(action, now)
-            return
-        peer = peers.find_or_add(action.peer, now)
-        if peer is None:
-            self._layer.refuse(action.peer, "peers_total", "too many peers")
-        elif isinstance(action, actions.AdoptObservation):
-            self._observing.adopt(action, peer, now)
-        elif isinstance(action, actions.VerifyPeer):
-            self._layer.verify(peer)
-        elif isinstance(action, actions.SetParameters):
-            peer.parameters = action.parameters
-        else:
-            assert_never(action)
-
-    def _forget(self, action: actions.ForgetObservation | actions.ForgetPeer, now: float) -> None:
-        peer = self._layer.peers.find(action.peer)
-        if peer is None:
-            return
-        if isinstance(action, actions.ForgetObservation):
-            self._observing.forget(peer, action.token, now)
-            return
-        self._requests.cancel_all(peer, now)
-        self._observing.forget_all(peer, now)
-        peer.parameters = peer.observed = peer.notified = None
-
-    def _send_notification(self, action: actions.SendNotification, now: float) -> None:
-        peer = self._layer.peers.find_or_add(action.peer, now)
-        if peer is None:
-            self._layer.refuse(action.peer, "peers_total", "too many peers")
-        else:
-            self._serving.notify(action, peer, now)
-
-    def _recall(self, action: actions.Recall, now: float) -> None:
-        held = self._questions.take(action.exchange)
-        if held is None:
-            return
-        inbound = held[0]
-        if inbound.message is not None and codes.is_request(inbound.message.code):
-            self._serving.recall(inbound, action, now)
-        else:
-            self._observing.recall(inbound, now)
-
-    def _drop(self, exchange: int) -> None:
-        held = self._questions.take(exchange)
-        if held is not None:
-            self._layer.answers.forget(held[0])
-        elif not self._serving.drop(exchange):
-            self._observing.drop(exchange)
 
     def _move(self, action: actions.MovePeer, now: float) -> None:
         peers = self._layer.peers

@@ -65,7 +65,8 @@ class ResponseReceived:
 class RequestFailed:
     """A request of ours ended without an answer.
 
-    ``reason``: ``timeout`` (retransmissions or EXCHANGE_LIFETIME ran out), ``reset`` (the peer sent RST),
+    ``reason``: ``timeout`` (retransmissions or EXCHANGE_LIFETIME ran out), ``reset`` (the peer sent RST), ``lost`` (the
+    connection ended while it was on its way), ``unconnected`` (there is no connection; nothing was sent),
     ``refused`` (our own bounds, ``detail`` names it; nothing was sent), ``malformed`` (the answer broke the rules),
     ``oversized`` (the answer is longer than we take, ``detail`` names the bound), ``cancelled`` (by
     `actions.CancelRequest` or a forgotten peer).
@@ -148,6 +149,21 @@ class NotificationRejected:
 
 
 @dataclass(slots=True)
+class ConnectionLost:
+    """A connection stands no more, with all that hung on it: its requests have failed, its observations are gone.
+
+    ``reason``: ``closed`` or ``aborted`` by the peer, ``released`` as agreed, ``replaced`` by another between the same
+    ends, ``silent`` (no Pong), or what the peer did wrong: ``format``, ``csm``, ``signal``, ``slow``, ``idle``, or the
+    name of a bound. ``alternatives`` (``host:port``) and ``hold_off_s`` are the peer's last wish (RFC 8323 §5.5)."""
+
+    peer: PeerId
+    reason: str
+    detail: str
+    alternatives: tuple[str, ...] = ()
+    hold_off_s: int = 0
+
+
+@dataclass(slots=True)
 class Refused:
     """A message was refused or dropped. ``reason`` is a stable word for counting, ``detail`` is for people."""
 
@@ -167,5 +183,6 @@ Event = (
     | ObservationLost
     | NotificationAcked
     | NotificationRejected
+    | ConnectionLost
     | Refused
 )

@@ -12,6 +12,7 @@ from stellwerk.coap.actions import SendRequest
 from stellwerk.coap.duplicates import Inbound
 from stellwerk.coap.events import NO_ANSWER, PeerReacted, RequestFailed, ResponseReceived
 from stellwerk.coap.freshness import RequestTags
+from stellwerk.coap.layer import MessageLayer, Sending
 from stellwerk.coap.message import Message, encode_options
 from stellwerk.coap.options import (
     ACCEPT,
@@ -21,14 +22,12 @@ from stellwerk.coap.options import (
     URI_PATH,
     URI_QUERY,
     OptionView,
-    block_exponent,
     encode_uint,
-    read_options,
     sort_options,
     text_options,
 )
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.reliability import MessageLayer, Transmission
+from stellwerk.coap.reliability import Transmission
 from stellwerk.coap.timers import Timed
 from stellwerk.coap.transfers import Download, Step, Upload
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from stellwerk.coap.observe import Observing
 
 _FETCH_TOKEN_BYTES = 8
-_WHOLE_BLOCK = 1024
 
 
 class Outgoing:
@@ -87,7 +85,7 @@ class Exchange(Timed):
         self.token = action.token
         self.notification = notification
         """Set when this fetches the rest of a notification: nobody outside asked for it."""
-        self.sending: Transmission | None = None
+        self.sending: Sending | None = None
         self.outstanding = False
         self.upload: Upload | None = None
         self.download: Download | None = None
@@ -106,7 +104,11 @@ class Exchange(Timed):
 
     def unacknowledged(self, now: float) -> None:
         """The peer was silent."""
-        self._requests.fail(self, "timeout", "no acknowledgement", now)
+        self._requests.fail(self, "timeout", self._requests.silence, now)
+
+    def refused(self, bound: str, now: float) -> None:
+        """It cannot be sent."""
+        self._requests.fail(self, "refused", bound, now)
 
     def fire(self, now: float) -> None:
         """Acknowledged, but never answered."""
@@ -121,6 +123,8 @@ class Requests:
         self._by_handle: dict[int, Exchange] = {}
         self._tags = RequestTags()
         self.observing: Observing | None = None
+        self.silence = "no answer" if layer.ordered else "no acknowledgement"
+        """What a peer that does not react leaves out."""
 
     # --- from outside --------------------------------------------------------------------------------------------
 
@@ -128,9 +132,9 @@ class Requests:
         """A new request; it starts now or waits for its turn."""
         limit = self._layer.limits.requests_per_peer
         outgoing = peer.outgoing if peer is not None else None
-        detail = ""
+        reason, detail = "refused", ""
         if peer is None:
-            detail = "peers_total"
+            reason, detail = self._layer.absent
         elif action.handle in self._by_handle:
             detail = "the handle is in use"
         elif outgoing is not None and len(outgoing.by_token) + len(outgoing.waiting) >= limit:
@@ -139,7 +143,7 @@ class Requests:
             # MSG-6: two live requests with one token could not be told apart.
             detail = "the token is in use"
         if detail or peer is None:
-            self._layer.events.append(RequestFailed(action.handle, action.peer, "refused", detail))
+            self._layer.events.append(RequestFailed(action.handle, action.peer, reason, detail))
             return
         exchange = Exchange(self, peer, action, None)
         self._by_handle[action.handle] = exchange
@@ -152,7 +156,7 @@ class Requests:
         that first one broke the rules: then it has failed already."""
         exchange = Exchange(self, peer, request, inbound)
         exchange.download = self._new_download(peer)
-        view = read_options(message.options)
+        view = self._layer.read_options(message.options, False)
         step = exchange.download.take(message, view, view.block2)
         exchange.token = self._layer.entropy.take(_FETCH_TOKEN_BYTES)
         if step is not Step.SEND:
@@ -188,6 +192,23 @@ class Requests:
             for exchange in [*outgoing.by_token.values(), *waiting]:
                 self.fail(exchange, "cancelled", "the peer is forgotten", now)
 
+    def lose_all(self, peer: Peer, detail: str, now: float) -> None:
+        """The connection to ``peer`` is gone, and every request to it has come to nothing."""
+        self.withdraw_waiting(peer, detail, now)
+        outgoing = peer.outgoing
+        if outgoing is not None:
+            for exchange in list(outgoing.by_token.values()):
+                self.fail(exchange, "lost", detail, now)
+
+    def withdraw_waiting(self, peer: Peer, detail: str, now: float) -> None:
+        """Give up on the requests to ``peer`` that were not sent yet."""
+        outgoing = peer.outgoing
+        if outgoing is not None:
+            waiting = list(outgoing.waiting)
+            outgoing.waiting.clear()
+            for exchange in waiting:
+                self.fail(exchange, "unconnected", detail, now)
+
     def move_all(self, old: Peer, new: Peer, now: float) -> None:
         """All requests to ``old`` go on with ``new``, with their message IDs: to the device they are the same messages,
         and it must not run them twice."""
@@ -214,7 +235,7 @@ class Requests:
                 continue
             target.by_token[exchange.token] = exchange
             sending = exchange.sending
-            if sending is None:
+            if not isinstance(sending, Transmission):
                 continue
             if old.sent is not None:
                 old.sent.pop(sending.mid, None)
@@ -247,9 +268,9 @@ class Requests:
 
     def _start(self, exchange: Exchange, now: float) -> None:
         body = exchange.action.payload
-        size = self._layer.parameters_of(exchange.peer).block_size
-        if len(body) > size and exchange.download is None:
-            exchange.upload = self._new_upload(exchange, block_exponent(size))
+        cut = self._layer.cut_for(exchange.peer)
+        if len(body) > cut.whole and exchange.download is None:
+            exchange.upload = self._new_upload(exchange)
         self._send(exchange, now)
 
     def _send(self, exchange: Exchange, now: float) -> None:
@@ -281,10 +302,9 @@ class Requests:
                 parts += blocks
             else:
                 payload = action.payload
-            size = self._layer.parameters_of(peer).block_size
-            if size < _WHOLE_BLOCK:
-                # BLK-4: the first request says which block size we would like in the answer.
-                parts.append(Download(block_exponent(size), 0).option())
+            asked = self._layer.cut_for(peer).asked
+            if asked is not None:
+                parts.append(Download(asked, 0).option())
         outgoing = peer.outgoing
         if outgoing is None:
             outgoing = peer.outgoing = Outgoing()
@@ -340,7 +360,8 @@ class Requests:
             return
         upload = exchange.upload
         if upload is None and exchange.download is None and self._may_shrink(exchange, message.code, view):
-            upload = exchange.upload = self._new_upload(exchange, view.block1.exponent)  # type: ignore[union-attr]
+            assert view.block1 is not None
+            upload = exchange.upload = self._new_upload(exchange, view.block1.exponent)
             self._go_on(exchange, now)
             return
         if upload is not None:
@@ -364,9 +385,10 @@ class Requests:
         exchange.download = None
         self._finish(exchange, message, message.payload, now)
 
-    def _new_upload(self, exchange: Exchange, exponent: int) -> Upload:
+    def _new_upload(self, exchange: Exchange, exponent: int | None = None) -> Upload:
         tagged = self._layer.parameters_of(exchange.peer).request_tag
-        return Upload(exchange.action.payload, exponent, self._tags if tagged else None)
+        cut = self._layer.cut_for(exchange.peer)
+        return Upload(exchange.action.payload, cut, exponent, self._tags if tagged else None)
 
     def _may_shrink(self, exchange: Exchange, code: int, view: OptionView) -> bool:
         """Whether a 4.13 to a body sent whole hints at blocks that would do (BLK-6)."""
@@ -377,8 +399,7 @@ class Requests:
         )
 
     def _new_download(self, peer: Peer) -> Download:
-        parameters, limits = self._layer.parameters_of(peer), self._layer.limits
-        return Download(block_exponent(parameters.block_size), limits.response_body_bytes)
+        return Download(self._layer.cut_for(peer).exponent, self._layer.limits.response_body_bytes)
 
     def _continue_download(self, exchange: Exchange, message: Message, view: OptionView, now: float) -> None:
         download = exchange.download
@@ -423,7 +444,7 @@ class Requests:
                     exchange.peer.id,
                     exchange.action.token,
                     message.code,
-                    read_options(message.options).content_format,
+                    self._layer.read_options(message.options, False).content_format,
                     message.options,
                     payload,
                     exchange.observe,

@@ -34,8 +34,8 @@ class MessageFormatError(PeerError):
         super().__init__(rule)
 
 
-class _BrokenOptions(Exception):
-    """Inner signal of the option loop: which rule broke."""
+class BrokenOptions(Exception):
+    """What the decoders of messages tell each other: which rule the options or the payload broke."""
 
 
 @dataclass(slots=True)
@@ -57,43 +57,59 @@ def decode_message(data: bytes) -> Message:
     first = data[0]
     if first >> 6 != 1:
         raise MessageFormatError("unknown version")
+    kind = first >> 4 & 3
     token_length = first & 15
     code = data[1]
     mid = data[2] << 8 | data[3]
     if code == 0:
         # RFC 7252 4.1: an empty message has neither token nor anything after the message ID.
         if len(data) != 4 or token_length:
-            raise MessageFormatError("an empty message with content", first >> 4 & 3, mid)
-        return Message(first >> 4 & 3, 0, mid)
+            raise MessageFormatError("an empty message with content", kind, mid)
+        return Message(kind, 0, mid)
     start = 4 + token_length
     if token_length > 8:
-        raise MessageFormatError("a token longer than 8 bytes", first >> 4 & 3, mid)
+        raise MessageFormatError("a token longer than 8 bytes", kind, mid)
     if len(data) < start:
-        raise MessageFormatError("a token beyond the end", first >> 4 & 3, mid)
+        raise MessageFormatError("a token beyond the end", kind, mid)
     if len(data) == start:
-        return Message(first >> 4 & 3, code, mid, data[4:start])
+        return Message(kind, code, mid, data[4:start])
     marker = data.find(255, start)
     try:
-        if marker < 0:
-            options = (
-                _remember_options(data[start:]) if len(data) - start <= _REMEMBERED_BYTES else _split(data[start:])
-            )
-            return Message(first >> 4 & 3, code, mid, data[4:start], options)
-        # The first 0xFF is the payload marker exactly if the bytes before it are whole options. If they are not, it
-        # is part of an option, and only the long way finds the marker.
-        if marker - start <= _REMEMBERED_BYTES:
+        # What a registered device says most is done here; the rest goes one step further.
+        if marker < 0 and len(data) - start <= _REMEMBERED_BYTES:
+            return Message(kind, code, mid, data[4:start], _remember_options(data[start:]))
+        if marker - start <= _REMEMBERED_BYTES and 0 < marker < len(data) - 1:
             try:
-                options = _remember_options(data[start:marker])
-            except _BrokenOptions:
-                options, marker = _walk(data, start)
-        else:
+                return Message(
+                    kind, code, mid, data[4:start], _remember_options(data[start:marker]), data[marker + 1 :]
+                )
+            except BrokenOptions:
+                # The 0xFF is part of an option; the long way finds the marker.
+                pass
+        options, payload = decode_section(data, start, marker)
+    except BrokenOptions as error:
+        raise MessageFormatError(str(error), kind, mid) from None
+    return Message(kind, code, mid, data[4:start], options, payload)
+
+
+def decode_section(data: bytes, start: int, marker: int) -> tuple[Options, bytes]:
+    """Options and payload, which are the rest of ``data`` from ``start`` on; ``marker`` is where the first 0xFF is, -1
+    for nowhere. Raises `BrokenOptions`."""
+    if marker < 0:
+        return _remember_options(data[start:]) if len(data) - start <= _REMEMBERED_BYTES else _split(data[start:]), b""
+    # The first 0xFF is the payload marker exactly if the bytes before it are whole options. If they are not, it
+    # is part of an option, and only the long way finds the marker.
+    if marker - start <= _REMEMBERED_BYTES:
+        try:
+            options = _remember_options(data[start:marker])
+        except BrokenOptions:
             options, marker = _walk(data, start)
-    except _BrokenOptions as error:
-        raise MessageFormatError(str(error), first >> 4 & 3, mid) from None
+    else:
+        options, marker = _walk(data, start)
     payload = data[marker + 1 :]
     if not payload and marker < len(data):
-        raise MessageFormatError("a payload marker without payload", first >> 4 & 3, mid)
-    return Message(first >> 4 & 3, code, mid, data[4:start], options, payload)
+        raise BrokenOptions("a payload marker without payload")
+    return options, payload
 
 
 def _walk(data: bytes, at: int) -> tuple[Options, int]:
@@ -116,7 +132,7 @@ def _walk(data: bytes, at: int) -> tuple[Options, int]:
                 delta = (data[at] << 8 | data[at + 1]) + 269
                 at += 2
             else:
-                raise _BrokenOptions("an option delta of 15" if delta == 15 else "an option header beyond the end")
+                raise BrokenOptions("an option delta of 15" if delta == 15 else "an option header beyond the end")
         if length > 12:
             if length == 13 and at < end:
                 length = data[at] + 13
@@ -125,13 +141,13 @@ def _walk(data: bytes, at: int) -> tuple[Options, int]:
                 length = (data[at] << 8 | data[at + 1]) + 269
                 at += 2
             else:
-                raise _BrokenOptions("an option length of 15" if length == 15 else "an option header beyond the end")
+                raise BrokenOptions("an option length of 15" if length == 15 else "an option header beyond the end")
         number += delta
         stop = at + length
         if stop > end:
-            raise _BrokenOptions("an option value beyond the end")
+            raise BrokenOptions("an option value beyond the end")
         if number > 65_535:
-            raise _BrokenOptions("an option number above 65535")
+            raise BrokenOptions("an option number above 65535")
         options.append((number, data[at:stop]))
         at = stop
     return tuple(options), at

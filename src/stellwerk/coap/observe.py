@@ -10,10 +10,10 @@ from stellwerk.coap import codes
 from stellwerk.coap.actions import AdoptObservation, SendRequest
 from stellwerk.coap.duplicates import Inbound
 from stellwerk.coap.events import NotificationReceived, ObservationLost, RequestQuestion, TokenQuestion
+from stellwerk.coap.layer import MessageLayer
 from stellwerk.coap.message import Message
-from stellwerk.coap.options import OptionView, read_options
+from stellwerk.coap.options import OptionView
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.reliability import MessageLayer
 
 if TYPE_CHECKING:
     from stellwerk.coap.exchange import Exchange, Requests
@@ -145,7 +145,7 @@ class Observing:
 
     def receive(self, peer: Peer, inbound: Inbound, message: Message, now: float) -> None:
         """A CON or NON response that answers no request of ours."""
-        inbound.view = read_options(message.options)
+        inbound.view = self._layer.read_options(message.options, False)
         relation = peer.relations.get(message.token) if peer.relations is not None else None
         if relation is not None:
             self._known(relation, inbound, now)
@@ -174,7 +174,7 @@ class Observing:
             layer.refuse(peer.id, "malformed", view.unknown or "a block size that is reserved")
             return
         if view.observe is not None:
-            if not relation.is_fresh(view.observe, now):
+            if not layer.ordered and not relation.is_fresh(view.observe, now):
                 self._settle(inbound, now)
                 layer.refuse(peer.id, "stale", f"notification {view.observe} after {relation.seen}")
                 return

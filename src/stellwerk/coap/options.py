@@ -89,8 +89,13 @@ def decode_uint(value: bytes) -> int:
     return int.from_bytes(value, "big")
 
 
+BERT: Final = 7
+"""The size exponent of blocks that carry any number of 1024-byte blocks at once (RFC 8323 §6); not on UDP."""
+
+
 class Block(NamedTuple):
-    """The value of Block1 or Block2 (RFC 7959 §2.2): block number, whether more follow, and the size exponent 0-6."""
+    """The value of Block1 or Block2 (RFC 7959 §2.2): block number, whether more follow, and the size exponent: 0-6, or
+    `BERT`."""
 
     number: int
     more: bool
@@ -98,13 +103,47 @@ class Block(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes per block: 16 to 1024."""
-        return 16 << self.exponent
+        """Bytes per block number: 16 to 1024."""
+        return unit_of(self.exponent)
 
     @property
     def offset(self) -> int:
         """Where this block starts in the body, in bytes."""
-        return self.number << self.exponent + 4
+        return self.number * unit_of(self.exponent)
+
+    def is_filled_by(self, length: int) -> bool:
+        """Whether a payload of ``length`` bytes is whole, as it has to be where more follow."""
+        if self.exponent == BERT:
+            return length > 0 and length % 1024 == 0
+        return length == 16 << self.exponent
+
+
+def unit_of(exponent: int) -> int:
+    """What a block number counts, in bytes: 16 to 1024."""
+    return 16 << exponent if exponent < BERT else 1024
+
+
+class Cut(NamedTuple):
+    """How bodies go to one peer: in blocks of ``size`` bytes with ``exponent``, up to ``whole`` bytes in one message.
+    ``asked``: the size exponent that our requests ask for in answers, None to leave it to the peer."""
+
+    exponent: int
+    size: int
+    whole: int
+    asked: int | None
+
+    def size_at(self, exponent: int) -> int:
+        """Bytes of payload in a block with ``exponent``, which is at most ours."""
+        return self.size if exponent == self.exponent else unit_of(exponent)
+
+
+@lru_cache(maxsize=64)
+def cut_datagrams(block_size: int) -> Cut:
+    """The cut for datagrams whose payload has at most ``block_size`` bytes."""
+    exponent = block_exponent(block_size)
+    size = 16 << exponent
+    # BLK-4: the first request says which block size we would like in the answer.
+    return Cut(exponent, size, size, exponent if block_size < 1024 else None)
 
 
 def encode_block(number: int, more: bool, exponent: int) -> bytes:
@@ -112,10 +151,11 @@ def encode_block(number: int, more: bool, exponent: int) -> bytes:
     return encode_uint(number << 4 | more << 3 | exponent)
 
 
-def decode_block(value: bytes) -> Block | None:
-    """The block that ``value`` names, None for the size exponent 7, which UDP reserves (RFC 7959 §2.2)."""
+def decode_block(value: bytes, bert: bool = False) -> Block | None:
+    """The block that ``value`` names, None for the size exponent 7 unless it means `BERT` here: UDP reserves it
+    (RFC 7959 §2.2)."""
     number = int.from_bytes(value, "big")
-    if number & 7 == 7:
+    if number & 7 == 7 and not bert:
         return None
     return Block(number >> 4, number & 8 != 0, number & 7)
 
@@ -191,7 +231,12 @@ def read_options(options: Options, remember: bool = False) -> OptionView:
     return _remember_view(options) if remember else _view(options)
 
 
-def _view(options: Options) -> OptionView:
+def read_stream_options(options: Options, remember: bool = False) -> OptionView:
+    """As `read_options`, for a message that came over a stream, where blocks may be `BERT` ones."""
+    return _remember_view(options, True) if remember else _view(options, True)
+
+
+def _view(options: Options, bert: bool = False) -> OptionView:
     view = OptionView()
     path: list[str] = []
     query: list[str] = []
@@ -228,7 +273,7 @@ def _view(options: Options) -> OptionView:
         elif number == OBSERVE:
             view.observe = int.from_bytes(value, "big")
         elif number in (BLOCK1, BLOCK2):
-            block = decode_block(value)
+            block = decode_block(value, bert)
             if block is None:
                 view.refusal = view.refusal or (codes.BAD_REQUEST, f"{rule.name} with the reserved size 7")
             elif number == BLOCK1:

@@ -6,56 +6,33 @@ receives becomes an `Inbound`, which stays undecided until the exchange layer an
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from stellwerk.coap.duplicates import Answers, EvictedMids, Inbound, message_receipt
-from stellwerk.coap.events import Event, Refused
+from stellwerk.coap.layer import USUAL_ANSWER, MessageLayer, Owner, Sending
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, encode_empty, encode_parts
+from stellwerk.coap.options import Cut, cut_datagrams
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, NON_LIFETIME_S, Limits, Parameters
 from stellwerk.coap.peers import Peer, PeerTable
-from stellwerk.coap.timers import Timed, Timers
+from stellwerk.coap.timers import Timed
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
-
-
-class Owner(Protocol):
-    """Whoever has a confirmable message under way."""
-
-    def acknowledged(self, now: float) -> None:
-        """An empty ACK came."""
-        ...
-
-    def reset(self, now: float) -> None:
-        """A RST came."""
-        ...
-
-    def unacknowledged(self, now: float) -> None:
-        """MAX_RETRANSMIT and the last timeout are over."""
-        ...
-
 
 _MOST_CREDIT = 8_192
 _FORGOTTEN_CREDIT = 40
 """What the shortest Register pays for beside its own answer: the credit of an address whose record is forgotten."""
 
-USUAL_ANSWER = 48
-"""2.01 with a location and a long token, as a separate answer."""
 
-
-class Transmission(Timed):
+class Transmission(Sending):
     """One confirmable message under way."""
 
     __slots__ = (
         "_layer",
         "budget",
         "datagram",
-        "held",
         "last_sent",
         "left",
         "mid",
-        "once",
         "owed",
-        "owner",
         "peer",
         "started",
         "timeout",
@@ -64,7 +41,7 @@ class Transmission(Timed):
 
     def __init__(
         self,
-        layer: "MessageLayer",
+        layer: "DatagramLayer",
         peer: Peer,
         mid: int,
         datagram: bytes,
@@ -73,19 +50,15 @@ class Transmission(Timed):
         left: int,
         now: float,
     ) -> None:
-        super().__init__()
+        super().__init__(owner)
         self._layer = layer
         self.peer = peer
         self.mid = mid
         self.datagram = datagram
-        self.owner = owner
         self.timeout = timeout
         self.left = left
-        self.once = False
         self.unpaid = False
         """It has not been sent: the peer has to prove its address first, for so many bytes nobody has paid."""
-        self.held = False
-        """The peer sleeps: time passes, and nothing is repeated."""
         self.owed = False
         """The peer was heard so soon after this left that it may have missed it: the next repetition leaves, held or
         not."""
@@ -100,7 +73,7 @@ class Transmission(Timed):
 
 
 class _Probe:
-    """The owner of a ping: any reaction to it proves the address, which `MessageLayer.verify` is told anyway."""
+    """The owner of a ping: any reaction to it proves the address, which `DatagramLayer.verify` is told anyway."""
 
     def acknowledged(self, now: float) -> None:
         """Not what a ping is for, but a reaction."""
@@ -111,6 +84,9 @@ class _Probe:
     def unacknowledged(self, now: float) -> None:
         """Whatever waits for the proof ends by its own time."""
 
+    def refused(self, bound: str, now: float) -> None:
+        """Four bytes are never too many."""
+
 
 _PROBE = _Probe()
 
@@ -120,7 +96,7 @@ class _EmptyAck(Timed):
 
     __slots__ = ("_inbound", "_layer")
 
-    def __init__(self, layer: "MessageLayer", inbound: Inbound) -> None:
+    def __init__(self, layer: "DatagramLayer", inbound: Inbound) -> None:
         super().__init__()
         self._layer = layer
         self._inbound = inbound
@@ -131,36 +107,43 @@ class _EmptyAck(Timed):
             self._layer.acknowledge(self._inbound)
 
 
-class MessageLayer:
-    """All message state of one engine, and what the other layers share: outbox, events, timers, bounds."""
+class SeparateAnswer:
+    """The owner of a separate CON response: nobody waits for its fate, it is only counted."""
+
+    def __init__(self, layer: "DatagramLayer", peer: Peer) -> None:
+        self._layer = layer
+        self._peer = peer
+
+    def acknowledged(self, now: float) -> None:
+        """The answer arrived."""
+
+    def reset(self, now: float) -> None:
+        """The client has forgotten its request."""
+        self._layer.refuse(self._peer.id, "answer_reset", "a separate answer was reset")
+
+    def unacknowledged(self, now: float) -> None:
+        """The client is gone."""
+        self._layer.refuse(self._peer.id, "answer_unacknowledged", "a separate answer was never acknowledged")
+
+    def refused(self, bound: str, now: float) -> None:
+        """Answers are cut to fit."""
+
+
+class DatagramLayer(MessageLayer):
+    """All message state of one engine over UDP."""
+
+    answers: Answers
+    peers: PeerTable
 
     def __init__(self, entropy: Entropy, limits: Limits, parameters: Parameters, ask_until: float | None) -> None:
-        self.entropy = entropy
-        self.limits = limits
-        self.parameters = parameters
+        super().__init__(entropy, limits, parameters)
         self.ask_until = ask_until
-        self.datagrams: list[tuple[PeerId, bytes]] = []
-        self.events: list[Event] = []
-        self.timers = Timers()
         self.peers = PeerTable(limits.peers_total)
         self.answers = Answers(limits.ring_per_peer, limits.answers_total)
-        self.exchanges = 0
-        self.duplicates = 0
-        """Messages that came before."""
-        self.retransmissions = 0
-        """Confirmable messages of ours that were sent again."""
         self.abandon: Callable[[int], None] = lambda exchange: None
         """Told the number of a message that nobody needs to decide any more."""
         # Requests in the order in which their empty ACK falls due; one lifetime for nearly all, so no heap.
         self._undecided: deque[tuple[float, Inbound]] = deque()
-
-    def parameters_of(self, peer: Peer) -> Parameters:
-        """The transmission parameters that hold for ``peer``."""
-        return peer.parameters or self.parameters
-
-    def refuse(self, peer: PeerId, reason: str, detail: str) -> None:
-        """Tell that something from or for ``peer`` was refused or dropped."""
-        self.events.append(Refused(peer, reason, detail))
 
     # --- receiving -----------------------------------------------------------------------------------------------
 
@@ -228,6 +211,27 @@ class MessageLayer:
 
     # --- sending -------------------------------------------------------------------------------------------------
 
+    def cut_for(self, peer: Peer) -> Cut:
+        """How bodies are cut for ``peer``: one block of its size at a time."""
+        return cut_datagrams((peer.parameters or self.parameters).block_size)
+
+    def answer(self, inbound: Inbound, code: int, options: bytes, payload: bytes, now: float) -> None:
+        """Send the answer to a request: in its acknowledgement, or separately if that has left."""
+        peer, message = inbound.peer, inbound.message
+        assert message is not None
+        if not inbound.acked and inbound.confirmable:
+            inbound.reply = encode_parts(ACK, code, inbound.mid, message.token, options, payload)
+            self.datagrams.append((peer.id, inbound.reply))
+        elif not inbound.confirmable:
+            self.send_non_confirmable(peer, code, message.token, options, payload)
+        else:
+            owner = SeparateAnswer(self, peer)
+            sending = self.send_confirmable(peer, code, message.token, options, payload, owner, now)
+            if not peer.verified:
+                # Repeated only as far as the question's bytes pay for it.
+                sending.budget = self.limits.amplification * inbound.size - 4 - len(sending.datagram)
+        self.answers.decided(inbound, now)
+
     def peer_for_request(self, id: PeerId, once: bool, now: float) -> Peer | None:
         """Whom a request of ours goes to, None when there are too many. ``once``: the address is not proven."""
         peer = self.peers.find(id)
@@ -289,9 +293,10 @@ class MessageLayer:
             peer.credit -= len(datagram)
         return sending
 
-    def send_paid(self, sending: Transmission, now: float) -> None:
+    def send_paid(self, sending: Sending, now: float) -> None:
         """Send what its peer has paid for or may have without paying; else ask for a proof with a ping, which every
         client answers (RFC 7252 §4.3), and keep it until then."""
+        assert isinstance(sending, Transmission)
         peer, size = sending.peer, len(sending.datagram)
         if peer.verified or self._spendable(peer) >= size:
             self.datagrams.append((peer.id, sending.datagram))
@@ -343,8 +348,9 @@ class MessageLayer:
             self._repeat(sending, now)
         self.timers.arm(sending, now + sending.timeout)
 
-    def repeat(self, sending: Transmission, now: float) -> None:
+    def repeat(self, sending: Sending, now: float) -> None:
         """The peer is heard again: repeat ``sending`` now, and by its timers from here on."""
+        assert isinstance(sending, Transmission)
         sending.held = False
         if now - sending.last_sent < self.parameters_of(sending.peer).ack_timeout_s:
             sending.owed = True
@@ -371,8 +377,9 @@ class MessageLayer:
             sending.last_sent = now
             self.datagrams.append((peer.id, sending.datagram))
 
-    def stop(self, sending: Transmission) -> None:
+    def stop(self, sending: Sending) -> None:
         """No more retransmissions: acknowledged by whatever means, or not wanted any more."""
+        assert isinstance(sending, Transmission)
         self.timers.cancel(sending)
         peer = sending.peer
         if peer.sent is not None and peer.sent.get(sending.mid) is sending:

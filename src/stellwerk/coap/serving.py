@@ -17,7 +17,8 @@ from stellwerk.coap.events import (
     RequestReceived,
 )
 from stellwerk.coap.freshness import Freshness
-from stellwerk.coap.message import ACK, Message, Options, encode_options, encode_parts
+from stellwerk.coap.layer import USUAL_ANSWER, MessageLayer
+from stellwerk.coap.message import Message, Options, encode_options
 from stellwerk.coap.options import (
     BLOCK1,
     CONTENT_FORMAT,
@@ -26,12 +27,10 @@ from stellwerk.coap.options import (
     OBSERVE,
     encode_block,
     encode_uint,
-    read_options,
     sort_options,
     text_options,
 )
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.reliability import USUAL_ANSWER, MessageLayer, Transmission
 
 _OBSERVERS_PER_PEER = 64
 _NOTIFIED_PER_PEER = 16
@@ -64,25 +63,6 @@ class Questions:
         return self._waiting.pop(exchange, None)
 
 
-class SeparateAnswer:
-    """The owner of a separate CON response: nobody waits for its fate, it is only counted."""
-
-    def __init__(self, layer: MessageLayer, peer: Peer) -> None:
-        self._layer = layer
-        self._peer = peer
-
-    def acknowledged(self, now: float) -> None:
-        """The answer arrived."""
-
-    def reset(self, now: float) -> None:
-        """The client has forgotten its request."""
-        self._layer.refuse(self._peer.id, "answer_reset", "a separate answer was reset")
-
-    def unacknowledged(self, now: float) -> None:
-        """The client is gone."""
-        self._layer.refuse(self._peer.id, "answer_unacknowledged", "a separate answer was never acknowledged")
-
-
 class SentNotification:
     """The owner of a confirmable notification of ours."""
 
@@ -102,6 +82,10 @@ class SentNotification:
     def unacknowledged(self, now: float) -> None:
         """The observer is gone."""
         self._lost("timeout")
+
+    def refused(self, bound: str, now: float) -> None:
+        """It could not be sent."""
+        self._lost("refused")
 
     def _lost(self, reason: str) -> None:
         if self._peer.observed is not None:
@@ -128,7 +112,7 @@ class Serving:
         if inbound is None:
             return
         short = inbound.size - len(message.payload) <= _SHORT_BYTES
-        view = inbound.view = read_options(message.options, short)
+        view = inbound.view = layer.read_options(message.options, short)
         if view.refusal is not None:
             code, text = view.refusal
             if view.unknown is not None and not inbound.confirmable:
@@ -193,7 +177,8 @@ class Serving:
                 inbound.receipt,
                 inbound.confirmable,
                 message.token,
-                view.echo is not None and self._freshness.is_fresh(peer.id, view.echo, now),
+                # Whoever has a connection has answered from its address.
+                self._layer.ordered or (view.echo is not None and self._freshness.is_fresh(peer.id, view.echo, now)),
             )
         )
 
@@ -216,7 +201,12 @@ class Serving:
             if action.content_format is not None:
                 parts.append((CONTENT_FORMAT, encode_uint(action.content_format)))
             options = sort_options(parts)
-        self._complete(inbound, action.code, options, action.payload, now)
+        view = inbound.view
+        assert view is not None
+        if action.payload or view.observe is not None or view.block1 is not None:
+            self._complete(inbound, action.code, options, action.payload, now)
+        else:
+            self._answer(inbound, action.code, options, b"", now)
 
     def recall(self, inbound: Inbound, action: Recall, now: float) -> None:
         """The answer that was given before, again."""
@@ -240,9 +230,6 @@ class Serving:
         message, view = inbound.message, inbound.view
         assert message is not None
         assert view is not None
-        if not payload and view.observe is None and view.block1 is None:
-            self._answer(inbound, code, options, b"", now)
-            return
         if view.observe is not None:
             self._note_observer(inbound, view.observe, code, options, answer_key(message, view))
         if payload and (view.block2 is not None or len(payload) > 16):
@@ -256,11 +243,11 @@ class Serving:
         self._answer(inbound, code, options, payload, now)
 
     def _answer(self, inbound: Inbound, code: int, options: Options, payload: bytes, now: float) -> None:
-        layer, peer, message = self._layer, inbound.peer, inbound.message
-        assert message is not None
-        token = message.token
+        layer, peer = self._layer, inbound.peer
         encoded = encode_options(options) if options else b""
         if not peer.verified:
+            assert inbound.message is not None
+            token = inbound.message.token
             size = 5 + len(token) + len(encoded) + len(payload)
             # There is always room for a usual answer: nearly all pass without a closer look.
             if size > USUAL_ANSWER - 4 or size > layer.limits.amplification * inbound.size - 4:
@@ -268,15 +255,7 @@ class Serving:
                 if size > budget:
                     code, encoded, payload = self._cut_down(inbound, code, encoded, payload, budget, now)
             peer.credit -= 5 + len(token) + len(encoded) + len(payload)
-        if not inbound.confirmable:
-            layer.send_non_confirmable(peer, code, token, encoded, payload)
-        elif not inbound.acked:
-            inbound.reply = encode_parts(ACK, code, inbound.mid, token, encoded, payload)
-            layer.datagrams.append((peer.id, inbound.reply))
-        else:
-            sending = layer.send_confirmable(peer, code, token, encoded, payload, SeparateAnswer(layer, peer), now)
-            _bound(sending, layer.limits.amplification * inbound.size - 4)
-        layer.answers.decided(inbound, now)
+        layer.answer(inbound, code, encoded, payload, now)
 
     # --- unverified peers ----------------------------------------------------------------------------------------
 
@@ -330,6 +309,8 @@ class Serving:
             layer.send_confirmable(peer, code, action.token, encoded, payload, owner, now)
             return
         mid = layer.send_non_confirmable(peer, code, action.token, encoded, payload)
+        if mid is None:
+            return
         if peer.notified is None:
             peer.notified = {}
         peer.notified[mid] = (action.handle, action.token)
@@ -345,9 +326,3 @@ class Serving:
         if peer.observed is not None:
             peer.observed.pop(token, None)
         self._layer.events.append(NotificationRejected(handle, peer.id, token, "reset"))
-
-
-def _bound(sending: Transmission, room: int) -> None:
-    """A separate answer to an unverified peer is repeated only as far as ``room`` bytes go in all."""
-    if not sending.peer.verified:
-        sending.budget = room - len(sending.datagram)

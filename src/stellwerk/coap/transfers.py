@@ -5,7 +5,18 @@ from enum import Enum, auto
 from stellwerk.coap import codes
 from stellwerk.coap.freshness import RequestTags
 from stellwerk.coap.message import Message
-from stellwerk.coap.options import BLOCK1, BLOCK2, REQUEST_TAG, SIZE1, Block, OptionView, encode_block, encode_uint
+from stellwerk.coap.options import (
+    BLOCK1,
+    BLOCK2,
+    REQUEST_TAG,
+    SIZE1,
+    Block,
+    Cut,
+    OptionView,
+    encode_block,
+    encode_uint,
+    unit_of,
+)
 
 
 class Step(Enum):
@@ -20,13 +31,15 @@ class Step(Enum):
 
 
 class Upload:
-    """A request body on its way, block by block (Block1). ``tags`` gives each attempt a Request-Tag."""
+    """A request body on its way, block by block (Block1), as ``cut`` says; ``exponent`` if the peer wants them smaller
+    from the start. ``tags`` gives each attempt a Request-Tag."""
 
-    __slots__ = ("_body", "_exponent", "_offset", "_restarted", "_tag", "_tags", "fault")
+    __slots__ = ("_body", "_cut", "_exponent", "_offset", "_restarted", "_tag", "_tags", "fault")
 
-    def __init__(self, body: bytes, exponent: int, tags: RequestTags | None = None) -> None:
+    def __init__(self, body: bytes, cut: Cut, exponent: int | None = None, tags: RequestTags | None = None) -> None:
         self._body = body
-        self._exponent = exponent
+        self._cut = cut
+        self._exponent = cut.exponent if exponent is None else min(exponent, cut.exponent)
         self._offset = 0
         self._restarted = False
         self._tags = tags
@@ -35,9 +48,9 @@ class Upload:
 
     def part(self) -> tuple[list[tuple[int, bytes]], bytes]:
         """Options and payload of the block to send now."""
-        size = 16 << self._exponent
+        size = self._cut.size_at(self._exponent)
         more = self._offset + size < len(self._body)
-        options = [(BLOCK1, encode_block(self._offset >> self._exponent + 4, more, self._exponent))]
+        options = [(BLOCK1, encode_block(self._offset // unit_of(self._exponent), more, self._exponent))]
         if self._offset == 0:
             options.append((SIZE1, encode_uint(len(self._body))))
         if self._tag:
@@ -46,7 +59,7 @@ class Upload:
 
     def take(self, code: int, view: OptionView) -> Step:
         """The answer to the last part."""
-        size = 16 << self._exponent
+        size = self._cut.size_at(self._exponent)
         last = self._offset + size >= len(self._body)
         block = view.block1
         if code == codes.REQUEST_ENTITY_INCOMPLETE and not self._restarted and self._offset:
@@ -69,7 +82,7 @@ class Upload:
             # The server took one block for the whole body.
             return self._broken("the peer ignores Block1")
         if block is not None:
-            if block.number != self._offset >> self._exponent + 4:
+            if block.number != self._offset // unit_of(self._exponent):
                 return self._broken("an answer to another block")
             # BLK-4: a smaller size from here on; the offset in bytes stays, so the number grows accordingly.
             self._offset += size
@@ -105,7 +118,7 @@ class Download:
 
     def option(self) -> tuple[int, bytes]:
         """The Block2 option of the request for the next block."""
-        return BLOCK2, encode_block(len(self.data) >> self._exponent + 4, False, self._exponent)
+        return BLOCK2, encode_block(len(self.data) // unit_of(self._exponent), False, self._exponent)
 
     def take(self, message: Message, view: OptionView, block: Block | None) -> Step:
         """The next answer, of class 2."""
@@ -126,7 +139,7 @@ class Download:
             if block.number == 0:
                 return self.take(message, view, block)
             return Step.SEND
-        if block.more and len(message.payload) != block.size:
+        if block.more and not block.is_filled_by(len(message.payload)):
             return self._broken("a block that is not full")
         if len(self.data) + len(message.payload) > self._limit:
             self.too_large = True

@@ -13,7 +13,7 @@ TenantId = NewType("TenantId", int)
 class PeerId(NamedTuple):
     """Who a message came from and which of our addresses it was sent to. Frozen, hashable, storable.
 
-    ``transport`` is ``"udp"``. Answers and requests to a peer leave from ``local`` (LwM2M MSG-11).
+    ``transport`` is ``"udp"`` or ``"tcp"``. Answers and requests to a peer leave from ``local`` (LwM2M MSG-11).
     A wildcard listener reports the destination address of the datagram as ``local_host``.
     """
 
@@ -22,6 +22,16 @@ class PeerId(NamedTuple):
     remote_port: int
     local_host: str = ""
     local_port: int = 0
+
+    @property
+    def is_connection(self) -> bool:
+        """Whether it stands for a connection, which ends, and not for an address, which stays."""
+        return self.transport == "tcp"
+
+    def ended(self) -> "PeerId":
+        """What stays of a connection that stands no more. No peer that speaks equals it: the same two ends may meet
+        again, and it may be somebody else then."""
+        return self._replace(remote_port=0)
 
     def __str__(self) -> str:
         host = f"[{self.remote_host}]" if ":" in self.remote_host else self.remote_host

@@ -27,83 +27,33 @@ class Engine(Protocol[E, A]):
     def deadline(self) -> float | None: ...
 
 
-class Driver(Generic[E, A]):
-    """``handle`` gets the events of each round, in order, with the round's time; it may `submit` at once. What the
-    engine gives in return leaves at the end of the round. ``on_lost`` counts datagrams that the kernel did not take."""
+class Rounds(Generic[E, A]):
+    """What running an engine means whatever carries its bytes: events go to ``handle`` with the round's time, what the
+    engine gives in return leaves at the end of the round, and its timers are kept."""
 
-    def __init__(
-        self,
-        engine: Engine[E, A],
-        handle: Callable[[list[E], Instant], None],
-        *,
-        clock: SystemClock,
-        on_lost: Callable[[PeerId], None] | None = None,
-    ) -> None:
+    def __init__(self, engine: Engine[E, A], handle: Callable[[list[E], Instant], None], *, clock: SystemClock) -> None:
         self._engine = engine
         self._handle = handle
         self._clock = clock
-        self._on_lost = on_lost
-        self.received = 0
-        """Datagrams read."""
-        self.sent = 0
-        """Datagrams that the kernel took."""
-        self.lost = 0
-        """Datagrams that it did not take."""
-        self._sockets: dict[tuple[bool, int], UdpSocket] = {}
-        self._by_address: dict[tuple[str, int], UdpSocket] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._round_due = False
         self._closed = False
         self._loop = asyncio.get_running_loop()
 
-    def add(self, socket: UdpSocket) -> None:
-        """Read from ``socket`` from now on."""
-        self._by_address[socket.host, socket.port] = socket
-        if socket.wildcard:
-            self._sockets[socket.ipv6, socket.port] = socket
-        self._loop.add_reader(socket.raw.fileno(), self._readable, socket)
-
-    def remove(self, socket: UdpSocket) -> None:
-        """Stop reading from ``socket`` and close it."""
-        self._loop.remove_reader(socket.raw.fileno())
-        self._by_address.pop((socket.host, socket.port), None)
-        if socket.wildcard:
-            self._sockets.pop((socket.ipv6, socket.port), None)
-        socket.close()
-
     def submit(self, action: A) -> None:
         """Hand ``action`` to the engine; what it causes leaves with the current or the next round."""
         self._engine.submit(action, self._clock.now())
         self._ask_for_round()
 
-    def stop_reading(self) -> None:
-        """Take nothing more in, but keep sending: the first step of a clean stop."""
-        for socket in self._by_address.values():
-            self._loop.remove_reader(socket.raw.fileno())
-
-    def close(self) -> None:
-        """Send what waits, then close every socket."""
-        if self._closed:
-            return
-        self._send()
+    def _close_rounds(self) -> None:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for socket in list(self._by_address.values()):
-            self.remove(socket)
 
-    def _readable(self, socket: UdpSocket) -> None:
-        instant = self._clock.instant()
-        feed = self._engine.feed
-        left = BATCH
-        while left and (received := socket.receive()) is not None:
-            left -= 1
-            datagram, peer = received
-            if peer.remote_port:
-                feed(datagram, peer=peer, now=instant.now)
-        self.received += BATCH - left
-        self._finish_round(instant)
+    def _send(self) -> None:
+        """Let leave what the engine has to send."""
+        raise NotImplementedError
 
     def _ask_for_round(self) -> None:
         if not self._round_due and not self._closed:
@@ -130,6 +80,82 @@ class Driver(Generic[E, A]):
         self._send()
         self._arm(instant.now)
 
+    def _arm(self, now: float) -> None:
+        deadline = self._engine.deadline()
+        if deadline is None:
+            return
+        # A later timer than needed is harmless only if it is re-armed; an earlier one just finds nothing to do.
+        if deadline < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = deadline
+            self._timer = self._loop.call_later(max(0.0, deadline - now) + 0.0005, self._tick)
+
+
+class Driver(Rounds[E, A]):
+    """``handle`` gets the events of each round, in order, with the round's time; it may `submit` at once. What the
+    engine gives in return leaves at the end of the round. ``on_lost`` counts datagrams that the kernel did not take."""
+
+    def __init__(
+        self,
+        engine: Engine[E, A],
+        handle: Callable[[list[E], Instant], None],
+        *,
+        clock: SystemClock,
+        on_lost: Callable[[PeerId], None] | None = None,
+    ) -> None:
+        super().__init__(engine, handle, clock=clock)
+        self._on_lost = on_lost
+        self.received = 0
+        """Datagrams read."""
+        self.sent = 0
+        """Datagrams that the kernel took."""
+        self.lost = 0
+        """Datagrams that it did not take."""
+        self._sockets: dict[tuple[bool, int], UdpSocket] = {}
+        self._by_address: dict[tuple[str, int], UdpSocket] = {}
+
+    def add(self, socket: UdpSocket) -> None:
+        """Read from ``socket`` from now on."""
+        self._by_address[socket.host, socket.port] = socket
+        if socket.wildcard:
+            self._sockets[socket.ipv6, socket.port] = socket
+        self._loop.add_reader(socket.raw.fileno(), self._readable, socket)
+
+    def remove(self, socket: UdpSocket) -> None:
+        """Stop reading from ``socket`` and close it."""
+        self._loop.remove_reader(socket.raw.fileno())
+        self._by_address.pop((socket.host, socket.port), None)
+        if socket.wildcard:
+            self._sockets.pop((socket.ipv6, socket.port), None)
+        socket.close()
+
+    def stop_reading(self) -> None:
+        """Take nothing more in, but keep sending: the first step of a clean stop."""
+        for socket in self._by_address.values():
+            self._loop.remove_reader(socket.raw.fileno())
+
+    def close(self) -> None:
+        """Send what waits, then close every socket."""
+        if self._closed:
+            return
+        self._send()
+        self._close_rounds()
+        for socket in list(self._by_address.values()):
+            self.remove(socket)
+
+    def _readable(self, socket: UdpSocket) -> None:
+        instant = self._clock.instant()
+        feed = self._engine.feed
+        left = BATCH
+        while left and (received := socket.receive()) is not None:
+            left -= 1
+            datagram, peer = received
+            if peer.remote_port:
+                feed(datagram, peer=peer, now=instant.now)
+        self.received += BATCH - left
+        self._finish_round(instant)
+
     def overflowed(self) -> int:
         """Datagrams that the kernel dropped since they came faster than they were read; 0 where it does not say."""
         return sum(socket.dropped() for socket in self._by_address.values())
@@ -146,14 +172,3 @@ class Driver(Generic[E, A]):
                 self.lost += 1
                 if self._on_lost is not None:
                     self._on_lost(peer)
-
-    def _arm(self, now: float) -> None:
-        deadline = self._engine.deadline()
-        if deadline is None:
-            return
-        # A later timer than needed is harmless only if it is re-armed; an earlier one just finds nothing to do.
-        if deadline < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = deadline
-            self._timer = self._loop.call_later(max(0.0, deadline - now) + 0.0005, self._tick)

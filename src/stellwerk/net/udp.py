@@ -24,10 +24,10 @@ _WILDCARDS: Final = ("0.0.0.0", "::")
 class CannotBind(UserError):
     """``host``:``port`` cannot be bound; ``reason`` is the system's word."""
 
-    def __init__(self, host: str, port: int, reason: str) -> None:
-        self.host, self.port, self.reason = host, port, reason
+    def __init__(self, host: str, port: int, reason: str, protocol: str = "UDP") -> None:
+        self.host, self.port, self.reason, self.protocol = host, port, reason, protocol
         super().__init__(
-            f"cannot listen on UDP {host}:{port}: {reason}; choose another address or port, or stop what uses it"
+            f"cannot listen on {protocol} {host}:{port}: {reason}; choose another address or port, or stop what uses it"
         )
 
 

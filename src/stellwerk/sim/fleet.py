@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import resource
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,11 +15,13 @@ import structlog
 from stellwerk.coap import codes
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.parameters import Limits, Parameters
+from stellwerk.coap.tcp.endpoint import ReleaseConnections
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver
+from stellwerk.net.open_files import SPARE_FILES, raise_open_files
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
 from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience
@@ -38,13 +39,14 @@ from stellwerk.sim.happenings import (
 from stellwerk.sim.impairment import Conditions, Impairment
 from stellwerk.sim.lossy import LossyEngine
 from stellwerk.sim.options import DeviceOptions
-from stellwerk.sim.population import Move, Order, Population, Start, Stop
+from stellwerk.sim.population import Move, Order, Poke, Population, Start, Stop
+from stellwerk.sim.streams import StreamBearer
 from stellwerk.sim.summary import Summary, Tally
 
 log = structlog.get_logger(__name__)
 
 DEFAULT_PORT: Final = 5683
-_SPARE_FILES: Final = 64
+TCP_SCHEME: Final = "coap+tcp"
 _START_STEP_S: Final = 0.05
 _LARGEST_PACKAGE: Final = 1024 * 1024
 _MOVE_AFTER_S: Final = 0.5
@@ -76,7 +78,7 @@ class TooManyDevices(UserError):
     def __init__(self, wanted: int, limit: int) -> None:
         self.wanted, self.limit = wanted, limit
         super().__init__(
-            f"{wanted} devices need {wanted + _SPARE_FILES} open files, the limit is {limit}: raise it (ulimit -Hn)"
+            f"{wanted} devices need {wanted + SPARE_FILES} open files, the limit is {limit}: raise it (ulimit -Hn)"
         )
 
 
@@ -120,6 +122,11 @@ class FleetOptions:
     leave_within_s: float = 5.0
     """How long a stop waits for the answers to De-register."""
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether the devices speak over TCP."""
+        return self.server.startswith(f"{TCP_SCHEME}://")
+
     def behaviour_of(self, index: int) -> Behaviour:
         """What the device with ``index`` (from 0) is."""
         return self.behaviours[min(index, len(self.behaviours) - 1)] if self.behaviours else Behaviour.MOVING
@@ -138,6 +145,7 @@ class FleetOptions:
             update_every_s=self.update_every_s or (self.sleeper_update_every_s if sleeps else None),
             sample_every_s=self.sample_every_s,
             send_every_s=None if quiet else self.send_every_s,
+            binding="T" if self.is_stream else "U",
             queue_mode=sleeps,
             awake_s=self.awake_s,
             moving=not quiet,
@@ -154,12 +162,13 @@ class Fleet:
         self.options = options
         limits = Limits(peers_total=max(1000, 2 * options.count))
         packages: dict[tuple[str, ...], int] = {("5", "0", "0"): _LARGEST_PACKAGE}
-        self.population = Population(Endpoint(SystemEntropy(), limits, options.parameters, None, packages))
+        self.population: Population = Population(Endpoint(SystemEntropy(), limits, options.parameters, None, packages))
         self.impairment = Impairment(options.conditions, options.seed)
         self.tally = Tally()
         self.devices: list[Device] = []
         self._clock = SystemClock()
         self._driver: Driver[Happening, Order] | None = None
+        self._bearer: StreamBearer | None = None
         self._sockets: list[UdpSocket] = []
         # All sockets are read by this thread alone, one datagram at a time: one buffer serves them all.
         self._buffer = bytearray(BUFFER_BYTES)
@@ -171,8 +180,13 @@ class Fleet:
     async def open(self) -> None:
         """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`."""
         options = self.options
-        raise_open_files(options.count)
+        allowed = raise_open_files(options.count)
+        if allowed < options.count:
+            raise TooManyDevices(options.count, allowed + SPARE_FILES)
         server_host, server_port = await resolve(options.server)
+        if options.is_stream:
+            await self._connect(server_host, server_port)
+            return
         others = [await resolve(each) for each in options.template.other_server_uris]
         local_host = local_address(server_host, server_port)
         engine = self.population if options.conditions.perfect else LossyEngine(self.population, self.impairment)
@@ -193,24 +207,61 @@ class Fleet:
                 )
             )
 
+    async def _connect(self, host: str, port: int) -> None:
+        """Open a connection for each device."""
+        options = self.options
+        if not options.conditions.perfect:
+            raise NoServer(options.server, "a bad network is one of datagrams; leave out the losses or write coap://")
+        bearer = self._bearer = StreamBearer(
+            host,
+            port,
+            entropy=SystemEntropy(),
+            clock=self._clock,
+            limits=Limits(),
+            parameters=options.parameters,
+            handle=self._hear,
+            on_moved=self._moved,
+        )
+        self.population = bearer.population
+        instant = self._clock.instant()
+        handles = count(1)
+        for index in range(options.count):
+            try:
+                peer = await bearer.connect()
+            except OSError as error:
+                raise NoServer(options.server, error.strerror or str(error)) from None
+            offset_s = instant.wall_ms / 1000 - instant.now
+            self.devices.append(Device(options.device(index), peer, utc_offset_s=offset_s, handles=handles))
+
+    def _submit(self, order: Order) -> None:
+        if self._bearer is not None:
+            self._bearer.driver.submit(order)
+        elif self._driver is not None:
+            self._driver.submit(order)
+
+    def _moved(self, old: PeerId, new: PeerId) -> None:
+        """A device has another connection, and tells it with its Update."""
+        for device in self.devices:
+            if device.server == old:
+                self._submit(Move(device, new))
+                self._submit(Poke(device, Device.trigger_update))
+
     async def start(self) -> None:
         """Let the devices register, ``start_per_s`` at most each second."""
-        assert self._driver is not None
         batch = max(1, round(self.options.start_per_s * _START_STEP_S))
         pause = batch / self.options.start_per_s
         for first in range(0, len(self.devices), batch):
             for device in self.devices[first : first + batch]:
-                self._driver.submit(Start(device))
+                self._submit(Start(device))
                 self.tally.started += 1
             if first + batch < len(self.devices):
                 await asyncio.sleep(pause)
 
     async def leave(self) -> None:
         """Let every device de-register; waits for the answers at most ``leave_within_s``."""
-        assert self._driver is not None
         self._left.clear()
         for device in self.devices[: self.tally.started]:
-            self._driver.submit(Stop(device))
+            self._submit(Stop(device))
         self._leaving = sum(device.leaving for device in self.devices)
         if self._leaving:
             with contextlib.suppress(TimeoutError):
@@ -222,6 +273,9 @@ class Fleet:
         self._closed = True
         if self._driver is not None:
             self._driver.close()
+        if self._bearer is not None:
+            self._bearer.driver.submit(ReleaseConnections())
+            self._bearer.driver.close()
 
     def summary(self) -> Summary:
         """Where the fleet stands, and what happened since the last call."""
@@ -244,8 +298,13 @@ class Fleet:
             async with asyncio.TaskGroup() as group:
                 starting = group.create_task(self.start(), name="fleet-start")
                 group.create_task(self._summarize(stop, on_summary), name="fleet-summary")
+                reconnecting = None
+                if self._bearer is not None:
+                    reconnecting = group.create_task(self._bearer.reconnect_for_ever(), name="fleet-reconnect")
                 await stop.wait()
                 starting.cancel()
+                if reconnecting is not None:
+                    reconnecting.cancel()
             await self.leave()
             summary = self.summary()
             if on_summary is not None:
@@ -296,8 +355,11 @@ class Fleet:
                 )
 
     def _move(self, endpoint_name: str, unnoticed: bool = False) -> None:
-        driver = self._driver
+        driver, bearer = self._driver, self._bearer
         index = int(endpoint_name.removeprefix(self.options.prefix)) - self.options.first
+        if bearer is not None and not self._closed:
+            # Another address is another connection.
+            bearer.driver.disconnect(self.devices[index].server)
         if driver is None or self._closed:
             return
         device, old = self.devices[index], self._sockets[index]
@@ -319,14 +381,14 @@ async def run_fleet(
 
 
 async def resolve(url: str) -> tuple[str, int]:
-    """The address of a server written ``coap://HOST[:PORT]``. Raises `NoServer`."""
+    """The address of a server written ``coap://HOST[:PORT]`` or ``coap+tcp://HOST[:PORT]``. Raises `NoServer`."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or DEFAULT_PORT
     except ValueError as error:
         raise NoServer(url, str(error)) from None
-    if parts.scheme != "coap" or not host:
-        raise NoServer(url, "write it as coap://HOST:PORT")
+    if parts.scheme not in ("coap", TCP_SCHEME) or not host:
+        raise NoServer(url, "write it as coap://HOST:PORT, or coap+tcp://HOST:PORT")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:
@@ -345,14 +407,3 @@ def local_address(server_host: str, server_port: int) -> str:
         except OSError as error:
             raise NoServer(f"{server_host}:{server_port}", error.strerror or str(error)) from None
         return str(probe.getsockname()[0])
-
-
-def raise_open_files(devices: int) -> None:
-    """Let this process open a socket per device. Raises `TooManyDevices` when the system does not allow it."""
-    wanted = devices + _SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise TooManyDevices(devices, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -51,6 +51,10 @@ class Finished(Protocol):
     def __call__(self, answer: DeviceAnswer, at: Instant) -> None: ...
 
 
+class ConnectionLost(Protocol):
+    def __call__(self, peer: PeerId, why: str, at: Instant) -> None: ...
+
+
 @dataclass(slots=True)
 class _Pending:
     """An operation on its way. ``peer``: where its device was last; ``about``: what the conversation found out."""
@@ -77,8 +81,11 @@ class Link:
         clock: Clock,
         brake: Brake,
         meters: Meters,
+        reaches: Callable[[PeerId], bool] | None = None,
     ) -> None:
+        """``reaches``: whether the engine has a connection to a peer; None where it needs none."""
         self._submit = submit
+        self._is_connected = reaches
         self._brake = brake
         self._meters = meters
         self._uplink_meters = {each: meters.uplinks[kind] for each, kind in _KINDS.items()}
@@ -92,14 +99,23 @@ class Link:
         self._observations: Observations
         self._finished: Finished
         self._reacted: Reacted
+        self._connection_lost: ConnectionLost = _nobody
         self.refused: dict[str, int] = {}
         """Datagrams that led to nothing, by reason."""
 
-    def connect(self, uplinks: Uplinks, observations: Observations, finished: Finished, reacted: Reacted) -> None:
+    def connect(
+        self,
+        uplinks: Uplinks,
+        observations: Observations,
+        finished: Finished,
+        reacted: Reacted,
+        connection_lost: ConnectionLost | None = None,
+    ) -> None:
         self._uplinks = uplinks
         self._observations = observations
         self._finished = finished
         self._reacted = reacted
+        self._connection_lost = connection_lost or _nobody
 
     # -- down: the DeviceLink port --
 
@@ -135,6 +151,9 @@ class Link:
 
     def prove_peer(self, peer: PeerId) -> None:
         self._submit(actions.VerifyPeer(peer))
+
+    def reaches(self, peer: PeerId) -> bool:
+        return self._is_connected is None or self._is_connected(peer)
 
     def move_peer(self, old: PeerId, new: PeerId) -> None:
         self._submit(actions.MovePeer(old, new))
@@ -247,6 +266,9 @@ class Link:
                 self._question(f"token {event.peer}", self._find_token(event), event.exchange)
             case events.ObservationLost():
                 self._observations.lost(event.token, event.reason, at)
+            case events.ConnectionLost():
+                log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
+                self._connection_lost(event.peer, event.detail, at)
             case events.Refused():
                 self.refused[event.reason] = self.refused.get(event.reason, 0) + 1
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
@@ -390,6 +412,10 @@ def _created(event: events.ResponseReceived, pending: _Pending | None) -> str:
     if location[: len(root)] == root:
         location = location[len(root) :]
     return "/" + "/".join(location) if location else ""
+
+
+def _nobody(peer: PeerId, why: str, at: Instant) -> None:
+    pass
 
 
 def _type(event: events.NotificationReceived) -> str:

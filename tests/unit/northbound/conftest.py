@@ -10,6 +10,7 @@ import pytest
 
 from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
+from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.devices import Devices
 from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.observations import Observations
@@ -92,6 +93,9 @@ class ListeningLink:
     def hold(self, handle: int) -> None: ...
     def repeat(self, handle: int) -> None: ...
     def prove_peer(self, peer: PeerId) -> None: ...
+    def reaches(self, peer: PeerId) -> bool:
+        return True
+
     def move_peer(self, old: PeerId, new: PeerId) -> None: ...
     def forget_peer(self, peer: PeerId) -> None: ...
     def forget_observation(self, peer: PeerId, token: bytes) -> None: ...
@@ -135,7 +139,8 @@ class World:
         )
         self.listening = Listening(self.tasks)
         reading = Reading(store=self.store, registry=registry, clock=self.clock, link=turns)
-        self.listening.connect(self.commands, self.observations, reading, turns)
+        connections = Connections(store=self.store, registry=registry, link=self.link)
+        self.listening.connect(self.commands, self.observations, reading, turns, connections)
         self.removed: list[str] = []
         self.provisioning = Provisioning(
             store=self.store,

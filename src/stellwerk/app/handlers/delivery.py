@@ -440,8 +440,15 @@ class Delivery:
         if answer.failure == "cancelled":
             self._lost_in_flight(command, at.wall_ms)
             return
+        if answer.failure == "unconnected" or (answer.failure == "lost" and self._may_repeat(command)):
+            # Whatever waits, waits until the device is heard again.
+            self._lanes.back(command)
+            self._turns.leave(command.device_id, command.command_id)
+            return
         operation = command.operation
         step, reason, detail = judge(operation, answer, known, at)
+        if answer.failure == "lost" and after_restart(operation) is Step.OUTCOME_UNKNOWN:
+            step, reason = Step.OUTCOME_UNKNOWN, "outcome-unknown"
         if answer.failure == "timeout" and known is not None:
             # Asleep or gone, whatever its window says (QM-4): what follows waits until it is heard.
             known.silent_since = at.now

@@ -24,6 +24,8 @@ _FAILURES: Final[dict[str, Judgement]] = {
     "refused": (Step.REFUSED, "adapter-unavailable", "given up here"),
     "malformed": (Step.REFUSED, "adapter", "the device's answer broke the rules of CoAP"),
     "oversized": (Step.REFUSED, "adapter", "the device's answer is longer than this server takes"),
+    "lost": (Step.TIMED_OUT, "timeout-binding", "sent, and the connection ended before the device answered"),
+    "unconnected": (Step.TIMED_OUT, "timeout-binding", "the device has no connection"),
     "undecodable": (Step.REFUSED, "adapter", "the answer does not decode"),
     "unsupported": (Step.REFUSED, "not-acceptable", ""),
     "cancelled": LOST,

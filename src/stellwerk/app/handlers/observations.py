@@ -39,8 +39,8 @@ _NONE: Final[dict[Target, WantedObservation]] = {}
 """What is wanted of nearly every device, one for all of them; never changed."""
 _ATTRIBUTES_APART: Final = ("1.0", "1.1")
 """Versions that know no attributes within an Observe."""
-_WORTH_ANOTHER_TRY: Final = ("timeout", "refused")
-"""A lost datagram or a bound of ours says nothing of what the device would answer."""
+_WORTH_ANOTHER_TRY: Final = ("timeout", "refused", "lost", "unconnected")
+"""A lost datagram or connection or a bound of ours says nothing of what the device would answer."""
 
 
 class Observations:

@@ -100,6 +100,8 @@ class Turns:
 
     def listens(self, known: Known, now: float) -> bool:
         """Whether a request that leaves now may be expected to arrive."""
+        if not self._link.reaches(known.registration.peer):
+            return False
         silent = known.silent_since >= known.last_heard
         if not self._profiles.sleeps(known):
             return not silent or now - known.silent_since >= self._probe_s
@@ -119,7 +121,8 @@ class Turns:
     def probe_later(self, known: Known) -> None:
         """A device that does not sleep left something unanswered: `on_free` when it may be tried again."""
         device_id = known.registration.device_id
-        if device_id not in self._probing and not self._profiles.sleeps(known):
+        is_there = not self._profiles.sleeps(known) and self._link.reaches(known.registration.peer)
+        if device_id not in self._probing and is_there:
             self._probing.add(device_id)
             heappush(self._probes, (known.silent_since + self._probe_s, device_id))
 
@@ -252,6 +255,9 @@ class Turns:
 
     def draw_token(self) -> bytes:
         return self._link.draw_token()
+
+    def reaches(self, peer: PeerId) -> bool:
+        return self._link.reaches(peer)
 
     def choose_format(self, registration: Registration, operation: Operation) -> int:
         return self._link.choose_format(registration, operation)

@@ -163,6 +163,27 @@ class StellwerkCollector(Collector):
         yield _gauge(
             "stellwerk_coap_peers", "Addresses of which the engine remembers something", (), {(): transport.peers}
         )
+        yield _gauge(
+            "stellwerk_coap_connections", "Connections of CoAP over TCP that stand", (), {(): transport.connections}
+        )
+        yield _counter(
+            "stellwerk_coap_connections_opened",
+            "Connections of CoAP over TCP that were taken",
+            (),
+            {(): transport.connections_opened},
+        )
+        yield _counter(
+            "stellwerk_coap_connections_ended",
+            "Connections of CoAP over TCP that ended, by reason",
+            ("reason",),
+            _by_word(transport.connections_ended),
+        )
+        yield _counter(
+            "stellwerk_coap_stream_bytes",
+            "Bytes of CoAP over TCP, read and sent",
+            ("direction",),
+            {(direction,): count for direction, count in transport.stream_bytes.items()},
+        )
 
     def _store(self) -> Iterator[Metric]:
         meters, condition = self._sources.meters, self._sources.condition()

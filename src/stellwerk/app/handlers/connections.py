@@ -1,0 +1,43 @@
+"""Connections of devices that end (contract §1.8, BIN-4): downlink waits, the registration stays.
+
+A device behind a lost connection is offline until it is heard again, over whatever it then speaks; its lifetime runs
+on. Its observations died with the connection and are asked for again when it is heard, since it has moved then.
+"""
+
+import structlog
+
+from stellwerk.app.committing import log_not_stored
+from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.ports import Commit, DecidingStore, DeviceLink
+from stellwerk.app.registry import Known, Registry
+from stellwerk.core.ids import PeerId
+from stellwerk.core.instant import Instant
+
+log = structlog.get_logger(__name__)
+
+
+class Connections:
+    def __init__(self, *, store: DecidingStore, registry: Registry, link: DeviceLink) -> None:
+        self._store = store
+        self._registry = registry
+        self._link = link
+
+    def lost(self, peer: PeerId, why: str, at: Instant) -> None:
+        """The connection of ``peer`` stands no more; tell it of every device that was registered there."""
+        for known in self._registry.disconnect(peer):
+            registration = known.registration
+            detail = f"{why}; what is to be sent waits until the device is heard again"
+            log.info("registration.disconnected", endpoint_name=registration.endpoint_name, peer=str(peer), detail=why)
+            row = JournalEntry(Kind.LOG, registration.device_id, at.wall_ms, reason="connection-lost", detail=detail)
+            self._store.submit(Commit((row,), (), _log_failure))
+
+    def settled(self, known: Known, at: Instant) -> None:
+        """The device registered or moved; its connection may have ended while that was being stored."""
+        peer = known.registration.peer
+        if peer.is_connection and not self._link.reaches(peer):
+            self.lost(peer, "the connection ended at once", at)
+
+
+def _log_failure(error: Exception | None) -> None:
+    if error is not None:
+        log_not_stored(log, "device_log.lost", error)

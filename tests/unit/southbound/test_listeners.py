@@ -1,0 +1,137 @@
+"""Where devices are listened to: one port number for every transport, or a word why not."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from tests.scenario.stack import SeededEntropy
+
+from stellwerk.app.brake import Brake
+from stellwerk.app.meters import Meters
+from stellwerk.app.ports import DeviceAnswer
+from stellwerk.app.tasks import Tasks
+from stellwerk.core.ids import PeerId
+from stellwerk.core.instant import Instant
+from stellwerk.net.clock import SystemClock
+from stellwerk.net.udp import CannotBind
+from stellwerk.southbound.listeners import Listeners, StreamSettings
+
+
+class Uses:
+    """What stands above, and is not needed."""
+
+    def __init__(self) -> None:
+        self.answers: list[DeviceAnswer] = []
+
+    def finished(self, answer: DeviceAnswer, at: Instant) -> None:
+        self.answers.append(answer)
+
+    def reacted(self, handle: int, at: Instant, *, delivered: bool) -> None: ...
+
+    def lost(self, peer: PeerId, why: str, at: Instant) -> None: ...
+
+
+def with_listeners(work: Callable[[Listeners, Uses], Awaitable[None]], streams: StreamSettings | None) -> None:
+    async def main() -> None:
+        uses: Any = Uses()
+        listeners = Listeners(
+            store=uses,
+            remembers=False,
+            tasks=Tasks(),
+            entropy=SeededEntropy(),
+            clock=SystemClock(),
+            brake=Brake(SeededEntropy()),
+            meters=Meters(lambda: 0.0),
+            streams=streams,
+        )
+        listeners.connect(uses, uses, uses.finished, uses.reacted, uses.lost)
+        try:
+            await work(listeners, uses)
+        finally:
+            listeners.close()
+
+    asyncio.run(main())
+
+
+def test_every_transport_has_the_same_port() -> None:
+    async def work(listeners: Listeners, uses: Uses) -> None:
+        assert listeners.missing() == ["CoAP over TCP does not listen"]
+        ((host, port),) = await listeners.listen("127.0.0.1", 0)
+        assert listeners.missing() == []
+        reader, writer = await asyncio.open_connection(host, port)
+        assert await reader.readexactly(7) == bytes.fromhex("50e12301000020")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+            device.setblocking(False)
+            device.connect((host, port))
+            device.send(bytes.fromhex("40001234"))
+            assert await asyncio.get_running_loop().sock_recv(device, 100) == bytes.fromhex("70001234")
+        figures = listeners.transport()
+        assert (figures.received, figures.connections, figures.connections_opened) == (1, 1, 1)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await reader.read()
+        figures = listeners.transport()
+        assert figures.connections == 0
+        assert sum(figures.connections_ended.values()) == 1
+        assert figures.stream_bytes["in"] == 18
+        writer.close()
+
+    with_listeners(work, StreamSettings())
+
+
+def test_without_tcp_only_datagrams_are_taken() -> None:
+    async def work(listeners: Listeners, uses: Uses) -> None:
+        ((host, port),) = await listeners.listen("127.0.0.1", 0)
+        assert listeners.missing() == []
+        with pytest.raises(OSError):
+            await asyncio.open_connection(host, port)
+        connection = PeerId("tcp", "127.0.0.1", 40_000, host, port)
+        assert not listeners.links.reaches(connection)
+        assert listeners.links.reaches(connection._replace(transport="udp"))
+
+    with_listeners(work, None)
+
+
+def test_a_tcp_port_that_is_taken_is_an_error_and_binds_nothing() -> None:
+    async def work(listeners: Listeners, uses: Uses) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            with pytest.raises(CannotBind, match=f"cannot listen on TCP 127.0.0.1:{port}"):
+                await listeners.listen("127.0.0.1", port)
+        # Free again, for both.
+        assert await listeners.listen("127.0.0.1", port) == [("127.0.0.1", port)]
+
+    with_listeners(work, StreamSettings())
+
+
+def test_what_nothing_here_can_send_is_answered_and_not_lost() -> None:
+    async def work(listeners: Listeners, uses: Uses) -> None:
+        class Registered:
+            peer = PeerId("tcp", "192.0.2.1", 40_000)
+
+        listeners.links.send(7, Registered(), None)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        (answer,) = uses.answers
+        assert (answer.handle, answer.failure, answer.detail) == (7, "unconnected", "nothing listens for tcp here")
+
+    with_listeners(work, None)
+
+
+def test_connections_are_as_many_as_open_files_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stellwerk.southbound import listeners as module
+
+    monkeypatch.setattr(module, "raise_open_files", lambda wanted: 1)
+
+    async def work(listeners: Listeners, uses: Uses) -> None:
+        ((host, port),) = await listeners.listen("127.0.0.1", 0)
+        first, writer = await asyncio.open_connection(host, port)
+        await first.readexactly(7)
+        second, other = await asyncio.open_connection(host, port)
+        assert await second.read() == b""
+        for each in (writer, other):
+            each.close()
+
+    with_listeners(work, StreamSettings(connections=10))
