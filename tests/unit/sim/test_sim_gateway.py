@@ -122,8 +122,8 @@ def test_a_composite_request_is_for_the_end_device_that_its_names_say(bench):
 def test_each_end_device_sends_under_its_prefix(bench):
     bench.start(end_devices=2, send_every_s=30)
     bench.network.run_for(31)
-    firsts = [cbor2.loads(each.payload)[0] for each in bench.asked(codes.POST, "dp")]
-    names = [record.get(-2, "") + record.get(0, "") for record in firsts]
+    packs = [cbor2.loads(each.payload)[0] for each in bench.asked(codes.POST, "dp")]
+    names = [pack.get(-2, "") + pack.get(0, "") for pack in packs]
     assert names == ["/3303/0/5700", "/d01/3303/0/5700", "/d02/3303/0/5700"]
 
 
