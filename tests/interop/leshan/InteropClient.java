@@ -5,6 +5,7 @@ import static org.eclipse.leshan.core.LwM2mId.SERVER;
 
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.util.ArrayList;
 import java.util.Date;
 import java.util.EnumSet;
 import java.util.List;
@@ -17,10 +18,17 @@ import org.eclipse.leshan.client.object.Server;
 import org.eclipse.leshan.client.observer.LwM2mClientObserverAdapter;
 import org.eclipse.leshan.client.resource.BaseInstanceEnabler;
 import org.eclipse.leshan.client.resource.ObjectsInitializer;
+import org.eclipse.leshan.client.resource.SimpleInstanceEnabler;
+import org.eclipse.leshan.client.send.ManualDataSender;
 import org.eclipse.leshan.client.servers.LwM2mServer;
 import org.eclipse.leshan.core.ResponseCode;
+import org.eclipse.leshan.core.model.ObjectLoader;
 import org.eclipse.leshan.core.model.ObjectModel;
+import org.eclipse.leshan.core.model.ResourceModel;
+import org.eclipse.leshan.core.model.ResourceModel.Operations;
 import org.eclipse.leshan.core.model.ResourceModel.Type;
+import org.eclipse.leshan.core.model.StaticModel;
+import org.eclipse.leshan.core.node.LwM2mPath;
 import org.eclipse.leshan.core.node.LwM2mResource;
 import org.eclipse.leshan.core.request.BindingMode;
 import org.eclipse.leshan.core.request.ContentFormat;
@@ -35,9 +43,10 @@ import org.eclipse.leshan.transport.californium.client.endpoint.CaliforniumClien
 import org.eclipse.leshan.transport.californium.client.endpoint.coap.CoapClientProtocolProvider;
 
 /**
- * A small device on Leshan's client and Californium: objects 1, 3 and 6, one server, no security. It says on stdout
- * what happens ("registered", "wrote 15 Europe/Berlin", ...) and takes "update", "battery N", "send" and "stop" (which
- * de-registers) on stdin. "again" forgets the registration without a word and registers anew.
+ * A small device on Leshan's client and Californium: objects 1, 3, 6, 16 (which the server may create and delete) and
+ * 3442 (a resource of every type), one server, no security. It says on stdout what happens ("registered", "wrote 15
+ * Europe/Berlin", ...) and takes "update", "battery N", "send", "collect" and "flush" (a Send of what was collected, with
+ * times) and "stop" (which de-registers) on stdin. "again" forgets the registration without a word and registers anew.
  *
  * <p>Arguments: server URL, endpoint name, lifetime in seconds, format of answers (TLV, SENML_CBOR, ...), and "queue" to
  * register in queue mode.
@@ -120,6 +129,29 @@ public final class InteropClient {
         }
     }
 
+    private static final int PORTFOLIO = 16;
+    private static final int TEST = 3442;
+    private static final List<String> COLLECTED = List.of("/3/0/9", "/3/0/11/0");
+
+    private static ObjectModel portfolio() {
+        return new ObjectModel(
+                PORTFOLIO, "Portfolio", "", "1.0", true, false,
+                new ResourceModel(0, "Identity", Operations.RW, true, true, Type.STRING, "", "", ""));
+    }
+
+    /** The same numbers as in the object of that name: hundreds say the type, a thousand more is a multiple resource. */
+    private static ObjectModel testObject() {
+        List<ResourceModel> resources = new ArrayList<>();
+        Map<Integer, Type> types = Map.of(
+                110, Type.STRING, 120, Type.INTEGER, 125, Type.UNSIGNED_INTEGER, 130, Type.FLOAT, 140, Type.BOOLEAN,
+                150, Type.OPAQUE, 160, Type.TIME, 170, Type.OBJLNK, 180, Type.CORELINK);
+        types.forEach((id, type) -> {
+            resources.add(new ResourceModel(id, type.name(), Operations.RW, false, false, type, "", "", ""));
+            resources.add(new ResourceModel(1000 + id, type.name(), Operations.RW, true, false, type, "", "", ""));
+        });
+        return new ObjectModel(TEST, "Test", "", "1.0", true, false, resources);
+    }
+
     public static void main(String[] arguments) throws Exception {
         String url = arguments[0];
         String endpoint = arguments[1];
@@ -127,16 +159,22 @@ public final class InteropClient {
         ContentFormat format = ContentFormat.fromName(arguments.length > 3 ? arguments[3] : "SENML_CBOR");
 
         Device device = new Device();
-        ObjectsInitializer objects = new ObjectsInitializer();
+        List<ObjectModel> models = new ArrayList<>(ObjectLoader.loadDefault());
+        models.add(portfolio());
+        models.add(testObject());
+        ObjectsInitializer objects = new ObjectsInitializer(new StaticModel(models));
         objects.setInstancesForObject(SECURITY, Security.noSec(url, 123));
         objects.setInstancesForObject(
                 SERVER, new Server(123, lifetime, EnumSet.of(BindingMode.U), false, BindingMode.U));
         objects.setInstancesForObject(DEVICE, device);
         objects.setInstancesForObject(LOCATION, new Location());
         objects.setDefaultContentFormat(DEVICE, format);
+        objects.setClassForObject(PORTFOLIO, SimpleInstanceEnabler.class);
+        objects.setInstancesForObject(TEST, new SimpleInstanceEnabler(0));
 
         LeshanClientBuilder builder = new LeshanClientBuilder(endpoint);
-        builder.setObjects(objects.create(SECURITY, SERVER, DEVICE, LOCATION));
+        builder.setObjects(objects.create(SECURITY, SERVER, DEVICE, LOCATION, PORTFOLIO, TEST));
+        builder.setDataSenders(new ManualDataSender());
         DefaultRegistrationEngineFactory engine = new DefaultRegistrationEngineFactory();
         engine.setQueueMode(arguments.length > 4 && arguments[4].equals("queue"));
         builder.setRegistrationEngineFactory(engine);
@@ -187,6 +225,20 @@ public final class InteropClient {
                     say("sent " + client.getSendService()
                             .sendData(server, ContentFormat.SENML_CBOR, List.of("/3/0/9", "/3/0/15"), 5000)
                             .getCode());
+                }
+                case "collect" -> {
+                    client.getSendService()
+                            .getDataSender(ManualDataSender.DEFAULT_NAME, ManualDataSender.class)
+                            .collectData(COLLECTED.stream().map(LwM2mPath::new).toList());
+                    say("collected");
+                }
+                case "flush" -> {
+                    client.getSendService()
+                            .getDataSender(ManualDataSender.DEFAULT_NAME, ManualDataSender.class)
+                            .sendCollectedData(
+                                    client.getRegisteredServers().values().iterator().next(),
+                                    ContentFormat.fromName(words[1]), 5000, false);
+                    say("flushed");
                 }
                 case "again" -> {
                     client.stop(false);
