@@ -16,6 +16,7 @@ from stellwerk.lwm2m.operations import (
     Write,
     WriteComposite,
 )
+from stellwerk.lwm2m.path import RESERVED_ID
 from stellwerk.lwm2m.value import ResourceType
 
 _OURS: Final = {
@@ -34,6 +35,13 @@ _LISTS: Final = (ContentFormat.SENML_CBOR, ContentFormat.SENML_JSON)
 """Formats in which a list of paths can be said."""
 _ETCH: Final = (ContentFormat.SENML_ETCH_CBOR, ContentFormat.SENML_ETCH_JSON)
 """Formats in which a value can be taken away."""
+
+_OPEN_INSTANCE: Final = {
+    "1.0": (ContentFormat.TLV,),
+    "1.1": (ContentFormat.TLV,),
+    "1.2": (ContentFormat.LWM2M_CBOR, ContentFormat.TLV),
+}
+"""Formats in which a Create can leave the instance's identifier to the device: a name in SenML always has one."""
 
 REMEMBERED: Final = 65_536
 """Registrations of which something is remembered."""
@@ -111,12 +119,23 @@ def _formats_for(operation: Operation, registration: Registration) -> tuple[int,
         return _common(_OURS[version][:-1], listed) or _LISTS
     if not isinstance(operation, Read | Observe | CancelObservation | Write | Create):
         return _common(_LISTS, listed) or _LISTS
+    if isinstance(operation, Create) and _leaves_instance_open(operation):
+        # The others only after these, for a device that takes 65535 in SenML for the same.
+        ours = _OPEN_INSTANCE[version]
+        best = _common(ours, listed) or ours
+        return best + tuple(each for each in _OURS[version] if each not in best)
     singles = _singles(operation, registration)
     hierarchical = _common(_OURS[version], listed)
     if version == "1.0" and hierarchical and ContentFormat.TLV not in hierarchical:
         # Mandatory for all of these, listed or not.
         hierarchical += (ContentFormat.TLV,)
     return hierarchical + _common(singles, listed) or _UNLISTED[version] + singles
+
+
+def _leaves_instance_open(operation: Create) -> bool:
+    content = operation.content
+    paths = [*(each.path for each in content.entries), *content.empty]
+    return any(len(each) > 1 and each[1] == RESERVED_ID for each in paths)
 
 
 def _common(ours: tuple[int, ...], listed: tuple[int, ...]) -> tuple[int, ...]:

@@ -35,6 +35,28 @@ def links(ct: str) -> bytes:
     return f'</>;rt="oma.lwm2m";ct="{ct}",</1/0>,</3/0>,</5/0>'.encode() if ct else b"</1/0>,</3/0>,</5/0>"
 
 
+@pytest.mark.spec("D-9")
+@pytest.mark.parametrize(
+    ("version", "ct", "formats"),
+    [
+        ("1.0", "", (TLV, OMA_JSON)),
+        ("1.1", "", (TLV, SENML, JSON)),
+        ("1.1", "112 11542", (TLV, SENML, JSON)),
+        ("1.1", "112", (TLV, SENML, JSON)),
+        ("1.2", "", (LWM2M_CBOR, TLV, SENML, JSON)),
+        ("1.2", "112 11542", (TLV, LWM2M_CBOR, SENML, JSON)),
+    ],
+)
+def test_a_create_that_leaves_the_identifier_open_goes_in_what_can_say_so(
+    version: str, ct: str, formats: tuple[int, ...]
+) -> None:
+    open_instance, filled = Path(16, 65535), Content((Entry(Path(16, 65535, 0, 0), "host"),))
+    for content in (filled, Content((), (open_instance,))):
+        assert formats_for(Create(Path(16), content), registration(links(ct), version)) == formats
+    named = Content((Entry(Path(16, 3, 0, 0), "host"),))
+    assert formats_for(Create(Path(16), named), registration(links("112 11542"), "1.1")) == (SENML, TLV)
+
+
 @pytest.mark.spec("D-2", "LwM2M-contract 0.1")
 @pytest.mark.parametrize(
     ("version", "ct", "formats"),
