@@ -121,6 +121,16 @@ def test_a_fleet_registers_with_every_server_and_deregisters_from_all_of_them():
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(
+    ("server", "other"),
+    [("coap+tcp://127.0.0.1:1", "coap://127.0.0.1:1"), ("coap://127.0.0.1:1", "coap+tcp://127.0.0.1:1")],
+)
+def test_several_servers_are_not_reached_over_tcp(server, other):
+    template = DeviceOptions("", other_server_uris=(other,))
+    with pytest.raises(NoServer, match="over UDP"):
+        asyncio.run(run_fleet(FleetOptions(server=server, template=template), asyncio.Event()))
+
+
 def test_a_fleet_is_stopped_while_it_still_starts():
     async def story() -> None:
         with serving() as server:

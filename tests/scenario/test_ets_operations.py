@@ -18,10 +18,10 @@ from stellwerk.lwm2m.operations import Delete, Operation, Read, Write, WriteAttr
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.lwm2m.schema.model import Operations
-from tests.scenario.lab import Lab
+from tests.scenario.lab import Client, Lab
 from tests.scenario.test_ets_registration import path_of, query_of, requests_of_device
 
-SENML_JSON, SENML_CBOR, TLV = 110, 112, 11542
+TEXT, CBOR, SENML_JSON, SENML_CBOR, TLV, JSON, LWM2M_CBOR = 0, 60, 110, 112, 11542, 11543, 11544
 SERVER_SET = {"2": 101, "3": 1010, "5": 2000, "6": True, "7": "U"}
 
 
@@ -39,6 +39,14 @@ def last_answer(lab: Lab) -> Message:
     return [each for each in lab.sent(to_device=False) if codes.is_response(each.code)][-1]
 
 
+def read(lab: Lab, client: Client, *paths: str) -> dict[str, Any]:
+    """The values at ``paths``, without the instance that they are all of."""
+    found: dict[str, Any] = {}
+    for each in paths:
+        found.update(lab.data(client, f"READ {each}"))
+    return found
+
+
 def updated_to(lab: Lab, lifetime_s: int) -> bool:
     """Whether the last request of the device was an Update with this lifetime, which was taken."""
     lab.run_for(1)
@@ -53,10 +61,15 @@ def updated_to(lab: Lab, lifetime_s: int) -> bool:
 @pytest.mark.parametrize(
     ("version", "content_format", "paths"),
     [
+        pytest.param("1.1", TEXT, ("/3/0/0", "/3/0/1", "/3/0/2"), marks=pytest.mark.spec("ETS 201")),
+        pytest.param("1.0", TEXT, ("/3/0/0", "/3/0/1", "/3/0/2"), marks=pytest.mark.spec("ETS 201")),
         pytest.param("1.1", TLV, ("/3/0",), marks=pytest.mark.spec("ETS 203")),
         pytest.param("1.0", TLV, ("/3/0",), marks=pytest.mark.spec("ETS 203")),
+        pytest.param("1.0", JSON, ("/3/0",), marks=pytest.mark.spec("ETS 204")),
+        pytest.param("1.1", CBOR, ("/1/0/0", "/1/0/6", "/1/0/7"), marks=pytest.mark.spec("ETS 211")),
         pytest.param("1.1", SENML_JSON, ("/1", "/3/0", "/3/0/16", "/3/0/11/0"), marks=pytest.mark.spec("ETS 231")),
         pytest.param("1.1", SENML_CBOR, ("/1", "/3/0", "/3/0/16", "/3/0/11/0"), marks=pytest.mark.spec("ETS 232")),
+        pytest.param("1.2", LWM2M_CBOR, ("/1", "/3/0", "/3/0/16"), marks=pytest.mark.spec("LwM2M-contract 8.5")),
     ],
 )
 def test_basic_information_is_read_in_the_format_that_the_device_has(
@@ -112,12 +125,33 @@ def test_an_answer_is_understood_in_whatever_format_it_comes(lab: Lab, content_f
 
 
 @pytest.mark.parametrize(
+    ("content_format", "values"),
+    [
+        pytest.param(TEXT, {"2": 101, "3": 1010, "5": 2000}, marks=pytest.mark.spec("ETS 205")),
+        pytest.param(CBOR, {"2": 101, "3": 1010, "6": True}, marks=pytest.mark.spec("ETS 212")),
+    ],
+)
+def test_basic_information_is_set_one_by_one(lab: Lab, content_format: int, values: dict[str, Any]) -> None:
+    """What was set is read back resource by resource too: the device has no format for more than one."""
+    client = lab.join(ets=True, formats=(content_format,))
+    paths = [f"/1/0/{each}" for each in values]
+    before = read(lab, client, *paths)
+    for wanted in (values, {each: before[f"1/0/{each}"] for each in values}):
+        for each, value in wanted.items():
+            lab.data(client, f"WRITE /1/0/{each} {str(value).lower()}")
+            assert (last_request(lab).code, option(last_request(lab), 12)) == (codes.PUT, content_format)
+        assert read(lab, client, *paths) == {f"1/0/{each}": value for each, value in wanted.items()}
+
+
+@pytest.mark.parametrize(
     ("version", "content_format"),
     [
         pytest.param("1.1", TLV, marks=pytest.mark.spec("ETS 215")),
         pytest.param("1.0", TLV, marks=pytest.mark.spec("ETS 215")),
+        pytest.param("1.0", JSON, marks=pytest.mark.spec("ETS 220")),
         pytest.param("1.1", SENML_JSON, marks=pytest.mark.spec("ETS 234")),
         pytest.param("1.1", SENML_CBOR, marks=pytest.mark.spec("ETS 233")),
+        pytest.param("1.2", LWM2M_CBOR, marks=pytest.mark.spec("LwM2M-contract 8.5")),
     ],
 )
 def test_basic_information_is_set_in_one_message_and_set_back(lab: Lab, version: str, content_format: int) -> None:

@@ -7,7 +7,10 @@ import pytest
 
 from stellwerk.coap import codes
 from stellwerk.coap.message import ACK, CON, Message
+from stellwerk.lwm2m.path import Path
 from tests.scenario.lab import Lab
+
+PROFILE = "6:27354b9a"
 
 
 def path_of(message: Message) -> tuple[str, ...]:
@@ -150,6 +153,55 @@ def test_a_read_for_a_sleeper_waits_for_its_next_update(lab: Lab) -> None:
     downlinks = lab.sent(to_device=True, since=since)
     assert [codes.dotted(downlinks[0].code), path_of(downlinks[1])] == ["2.04", ("1", "0", "1")]
     assert lab.responses(client)[-1]["data"] == {"1/0/1": 240}
+
+
+@pytest.mark.spec("ETS 110")
+def test_a_profile_alone_stands_for_its_objects(lab: Lab) -> None:
+    client = lab.join(ets=True, lwm2m_version="1.2", object_ids=frozenset(), profile_id=PROFILE)
+    (request,) = requests_of_device(lab)
+    assert f"pid={PROFILE}" in query_of(request)
+    assert request.payload == b""
+    assert answers_to_device(lab) == ["2.01"]
+    known = lab.known(client)
+    assert known is not None
+    assert [str(each) for each in known.registration.objects.paths()] == ["/1/0", "/3/0"]
+    assert lab.data(client, "READ /3/0/0") == {"3/0/0": "Stellwerk"}
+
+
+@pytest.mark.spec("ETS 111")
+def test_a_profile_and_a_list_are_merged(lab: Lab) -> None:
+    client = lab.join(
+        ets=True,
+        lwm2m_version="1.2",
+        object_ids=frozenset({4}),
+        profile_id=PROFILE,
+        profile_covers=(Path(1, 0), Path(3, 0)),
+    )
+    (request,) = requests_of_device(lab)
+    assert f"pid={PROFILE}" in query_of(request)
+    assert request.payload.endswith(b",</4/0>")
+    known = lab.known(client)
+    assert known is not None
+    assert [str(each) for each in known.registration.objects.paths()] == ["/1/0", "/3/0", "/4/0"]
+
+
+@pytest.mark.spec("LwM2M-contract 4")
+def test_a_profile_that_is_not_known_is_told_once_and_enough_from_then_on(lab: Lab) -> None:
+    client = lab.join(
+        ets=True, lwm2m_version="1.2", object_ids=frozenset({4, 7}), profile_id="4:0123456789abcdef01234567"
+    )
+    assert answers_to_device(lab) == ["4.09", "2.01"]
+    known = lab.known(client)
+    assert known is not None
+    listed = known.registration.objects.objects.keys()
+    since = lab.network.now
+    lab.data(client, "EXECUTE /3/0/4")
+    lab.run_for(5)
+    assert answers_to_device(lab, since) == ["2.01"]
+    assert [each.payload for each in requests_of_device(lab, since)] == [b""]
+    known = lab.known(client)
+    assert known is not None
+    assert known.registration.objects.objects.keys() == listed == {1, 3, 4, 7}
 
 
 # -- several servers --

@@ -4,13 +4,13 @@ configuration of the case, commands as applications write them (contract §14)."
 import pytest
 
 from stellwerk.coap import codes
-from stellwerk.coap.message import Message
+from stellwerk.coap.message import RST, Message
 from stellwerk.lwm2m.path import Path
-from stellwerk.sim.happenings import SendEnded
+from stellwerk.sim.happenings import ObservationEnded, SendEnded
 from tests.scenario.lab import Lab
 from tests.scenario.test_ets_objects import told
 from tests.scenario.test_ets_operations import option
-from tests.scenario.test_ets_registration import path_of
+from tests.scenario.test_ets_registration import path_of, query_of
 
 OBSERVE = 6
 
@@ -38,6 +38,22 @@ def test_values_are_observed_each_with_its_periods(lab: Lab) -> None:
     assert 2 <= len(told(lab, client, "/3/0/8")) <= 4
 
 
+@pytest.mark.spec("ETS 302", "OB-5")
+def test_an_observation_is_cancelled_by_a_reset(lab: Lab) -> None:
+    client = lab.join(ets=True, confirm_every=1)
+    lab.data(client, "WRITE-ATTRIBUTES /3/0/7?pmin=5&pmax=15", "WRITE-ATTRIBUTES /3/0/8?pmin=10&pmax=20")
+    lab.data(client, "OBSERVE /3/0/7", "OBSERVE /3/0/8")
+    lab.run_for(31)
+    for path, left in (("/3/0/7", ("/3/0/8",)), ("/3/0/8", ())):
+        since = lab.network.now
+        lab.data(client, f"UNOBSERVE {path}?passive=1")
+        assert requests(lab, codes.GET, since) == []
+        lab.run_for(31)
+        assert [each.type for each in lab.sent(to_device=True, since=since)].count(RST) == 1
+        assert [str(each) for each in client.device.observed_paths] == list(left)
+    assert [each.reason for each in lab.happenings if isinstance(each, ObservationEnded)] == ["reset", "reset"]
+
+
 @pytest.mark.spec("ETS 303", "OB-5")
 def test_an_observation_is_cancelled_by_an_observe_of_1_with_its_token(lab: Lab) -> None:
     """The ETS cancels at the instance what is observed at resources; RFC 7641 cancels what was asked for."""
@@ -56,6 +72,30 @@ def test_an_observation_is_cancelled_by_an_observe_of_1_with_its_token(lab: Lab)
     count = len(lab.notifications(client))
     lab.run_for(60)
     assert len(lab.notifications(client)) == count
+
+
+# -- attributes within an Observe --
+
+
+@pytest.mark.spec("ETS 312", "LwM2M-contract 7")
+def test_attributes_go_with_the_observe(lab: Lab) -> None:
+    client = lab.join(ets=True, lwm2m_version="1.2")
+    assert lab.data(client, "OBSERVE /3/0/7?pmin=5&pmax=15") == {"3/0/7/0": 0, "3/0/7/1": 0}
+    (request,) = requests(lab, codes.GET)
+    assert (query_of(request), option(request, OBSERVE)) == ({"pmin=5", "pmax=15"}, 0)
+    assert requests(lab, codes.PUT) == []
+    lab.run_for(61)
+    assert len(told(lab, client, "/3/0/7")) == 4
+
+
+@pytest.mark.spec("ETS 313", "LwM2M-contract 7")
+def test_attributes_of_the_observe_count_above_those_attached(lab: Lab) -> None:
+    client = lab.join(ets=True, lwm2m_version="1.2")
+    lab.data(client, "WRITE-ATTRIBUTES /3/0/7?pmin=5&pmax=60")
+    lab.data(client, "OBSERVE /3/0/7?pmin=5&pmax=10")
+    lab.run_for(51)
+    assert len(told(lab, client, "/3/0/7")) == 5
+    assert lab.data(client, "DISCOVER /3/0/7")["3/0/7"]["pmax"] == 60
 
 
 # -- sending --

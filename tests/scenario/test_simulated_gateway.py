@@ -61,7 +61,7 @@ def test_an_end_device_is_observed(lab: Lab) -> None:
 
 
 @pytest.mark.spec("LwM2M-contract 12")
-@pytest.mark.parametrize(("version", "content_format"), [("1.1", 110), ("1.1", 112)])
+@pytest.mark.parametrize(("version", "content_format"), [("1.1", 110), ("1.1", 112), ("1.2", 11544)])
 def test_each_end_device_is_heard(lab: Lab, version: str, content_format: int) -> None:
     client = lab.join(
         lwm2m_version=version,

@@ -1,9 +1,7 @@
 """The bodies that a device reads and writes: which formats it has, and how paths are named in them (contract §8, R-11,
 §12)."""
 
-import json
-from base64 import b64encode
-from typing import Any, Final
+from typing import Final
 
 from stellwerk.coap import codes
 from stellwerk.coap.events import RequestReceived
@@ -11,18 +9,14 @@ from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.formats import (
     ContentFormat,
     DecodeError,
-    EncodeError,
     UnsupportedFormat,
     decode_content,
     decode_paths,
     encode_content,
-    senml_json,
 )
-from stellwerk.lwm2m.formats.cbor_items import load as load_cbor
-from stellwerk.lwm2m.formats.senml import CBOR_LABELS, JSON_LABELS, Labels, read_pack
-from stellwerk.lwm2m.path import Path, PathError
+from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import DeviceTypes
-from stellwerk.lwm2m.value import ObjectLink, ResourceType
+from stellwerk.lwm2m.value import ResourceType
 from stellwerk.sim.release import ETCH, SEVERAL, Release
 from stellwerk.sim.tree import Denied
 
@@ -83,14 +77,7 @@ class Bodies:
 
     def encode(self, content_format: int, content: Content, path: Path) -> bytes:
         """``content`` at ``path``. Raises `EncodeError`."""
-        if content_format == ContentFormat.LWM2M_JSON:
-            return _encode_json(content, path, self.root)
-        payload = encode_content(content_format, content, path, self.types, self.root)
-        if content_format == ContentFormat.LWM2M_CBOR and self._prefix:
-            # A map of one key, the prefix, around all: keys along nesting are one path (contract §8.5).
-            name = self._prefix.encode()
-            return bytes((0xA1, 0x81, 0x60 + len(name))) + name + payload
-        return payload
+        return encode_content(content_format, content, path, self.types, self.link_root, prefix=self._prefix)
 
     # -- what it is told --
 
@@ -104,17 +91,17 @@ class Bodies:
         return self._decode(content_format, request.payload, path, utc_s)
 
     def decode_paths(self, request: RequestReceived) -> tuple[Path, ...]:
-        """The paths that a composite request asks for, each once. Raises `Denied`: 4.15, 4.00."""
+        """The paths that a composite request asks for. Raises `Denied`: 4.15, 4.00."""
         content_format = request.content_format
         if content_format not in _COMPOSITE or content_format not in self.release.formats:
             raise Denied(codes.UNSUPPORTED_CONTENT_FORMAT, f"no format {content_format} for paths")
         try:
-            found = decode_paths(content_format, request.payload, self.root)
+            found = decode_paths(content_format, request.payload, self.link_root, prefix=self._prefix)
         except DecodeError as error:
             raise Denied(codes.BAD_REQUEST, str(error)) from None
         if not found:
             raise Denied(codes.BAD_REQUEST, "no path at all")
-        return tuple(dict.fromkeys(found))
+        return found
 
     def decode_changes(self, request: RequestReceived, utc_s: float) -> tuple[tuple[Entry, ...], tuple[Path, ...]]:
         """What a Write-Composite sets, and the resource instances that it takes away by a null (RFC 8790 §3.2). Raises
@@ -124,74 +111,18 @@ class Bodies:
         if content_format not in allowed or content_format not in self.release.formats:
             raise Denied(codes.UNSUPPORTED_CONTENT_FORMAT, f"no format {content_format} for several paths")
         assert content_format is not None
-        if content_format not in ETCH:
-            return self._decode(content_format, request.payload, Path(), utc_s).entries, ()
-        is_json = content_format == ContentFormat.SENML_ETCH_JSON
-        labels = JSON_LABELS if is_json else CBOR_LABELS
-        try:
-            pack, deleted = _split(
-                senml_json.load(request.payload) if is_json else load_cbor(request.payload), labels, self.root
-            )
-            entries = read_pack(pack, labels, Path(), self.types, utc_s, self.root).entries if pack else ()
-        except DecodeError as error:
-            raise Denied(codes.BAD_REQUEST, str(error)) from None
-        return entries, deleted
+        content = self._decode(content_format, request.payload, Path(), utc_s)
+        return content.entries, content.removed
 
     def _decode(self, content_format: int, payload: bytes, path: Path, utc_s: float) -> Content:
         try:
-            return decode_content(content_format, payload, path, self.types, utc_s, self.root, creating=len(path) == 1)
+            return decode_content(
+                *(content_format, payload, path, self.types, utc_s, self.link_root),
+                prefix=self._prefix,
+                # What is written to an object is a new instance.
+                creating=len(path) == 1,
+            )
         except UnsupportedFormat as error:
             raise Denied(codes.UNSUPPORTED_CONTENT_FORMAT, str(error)) from None
         except DecodeError as error:
             raise Denied(codes.BAD_REQUEST, str(error)) from None
-
-
-def _split(pack: object, labels: Labels, root: str) -> tuple[list[Any], tuple[Path, ...]]:
-    """A patch pack without its records of null, and the paths that those name; base fields stay. Raises `Denied`."""
-    kept: list[Any] = []
-    deleted: list[Path] = []
-    base_name: object = ""
-    for record in pack if isinstance(pack, list) else (None,):
-        if not isinstance(record, dict):
-            raise Denied(codes.BAD_REQUEST, "a pack is an array of maps")
-        base_name = record.get(labels.bn, base_name)
-        if labels.v not in record or record[labels.v] is not None:
-            kept.append(record)
-            continue
-        name = f"{base_name}{record.get(labels.n, '')}"
-        try:
-            deleted.append(Path.parse(name.removeprefix(root)))
-        except PathError as error:
-            raise Denied(codes.BAD_REQUEST, str(error)) from None
-        base = {label: record[label] for label in (labels.bver, labels.bn, labels.bt) if label in record}
-        if base:
-            kept.append(base)
-    return kept, tuple(deleted)
-
-
-def _encode_json(content: Content, path: Path, root: str) -> bytes:
-    """The JSON of LwM2M 1.0 (contract §8.6), which a server only reads. Raises `EncodeError`."""
-    base = f"{root}{path}" if len(path) >= 3 else f"{root}{path}/".replace("//", "/")
-    elements = [_element(entry, base, root) for entry in content.entries]
-    return json.dumps({"bn": base, "e": elements}, separators=(",", ":")).encode()
-
-
-def _element(entry: Entry, base: str, root: str) -> dict[str, Any]:
-    name = f"{root}{entry.path}".removeprefix(base).removeprefix("/")
-    element: dict[str, Any] = {"n": name} if name else {}
-    value = entry.value
-    if isinstance(value, bool):
-        element["bv"] = value
-    elif isinstance(value, bytes):
-        element["sv"] = b64encode(value).decode()
-    elif isinstance(value, ObjectLink):
-        element["ov"] = str(value)
-    elif isinstance(value, str):
-        element["sv"] = value
-    elif value != value or value in (float("inf"), float("-inf")):
-        raise EncodeError(ContentFormat.LWM2M_JSON, entry.path, f"JSON has no {value}")
-    else:
-        element["v"] = value
-    if entry.time_s is not None:
-        element["t"] = entry.time_s
-    return element

@@ -145,7 +145,7 @@ class FleetOptions:
             update_every_s=self.update_every_s or (self.sleeper_update_every_s if sleeps else None),
             sample_every_s=self.sample_every_s,
             send_every_s=None if quiet else self.send_every_s,
-            binding="T" if self.is_stream else "U",
+            binding="T" if self.is_stream and self.template.binding == "U" else self.template.binding,
             queue_mode=sleeps,
             awake_s=self.awake_s,
             moving=not quiet,
@@ -183,6 +183,11 @@ class Fleet:
         allowed = raise_open_files(options.count)
         if allowed < options.count:
             raise TooManyDevices(options.count, allowed + SPARE_FILES)
+        for each in options.template.other_server_uris:
+            if options.is_stream or each.startswith(f"{TCP_SCHEME}://"):
+                raise NoServer(
+                    each, "several servers of one device are reached over UDP; write coap:// for all of them"
+                )
         server_host, server_port = await resolve(options.server)
         if options.is_stream:
             await self._connect(server_host, server_port)

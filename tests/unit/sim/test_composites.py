@@ -135,7 +135,8 @@ def test_a_null_takes_a_resource_instance_away(bench, content_format):
     assert found["/16/0/0/7"] == "new"
     assert patch(bench, [{n: "/16/0/0/7", v: None}, {n: "/16/0/0/9", v: None}], content_format) == "4.04"
     assert "/16/0/0/7" in values(fetch(bench, "/16/0/0"))
-    assert patch(bench, [{n: "/3/0/14", v: None}], content_format) == "4.05"
+    assert patch(bench, [{n: "/3/0/14", v: None}], content_format) == "4.00"
+    assert patch(bench, [{n: "/3/0/11/0", v: None}], content_format) == "4.05"
 
 
 # -- observing --

@@ -12,9 +12,9 @@ from stellwerk.sim.objects import device_types
 
 
 def content_of(answer, prefix: str, path: str = "/", root: str = "") -> Content:
-    where = f"{root}/{prefix}"
     return decode_content(
-        answer.content_format, answer.payload, Path.parse(path), device_types("1.2"), 1_800_000_000.0, where
+        *(answer.content_format, answer.payload, Path.parse(path), device_types("1.2"), 1_800_000_000.0, root),
+        prefix=prefix,
     )
 
 
@@ -110,7 +110,7 @@ def test_an_end_device_is_observed_through_its_gateway(bench):
 @pytest.mark.spec("LwM2M-contract 12", "D-11")
 def test_a_composite_request_is_for_the_end_device_that_its_names_say(bench):
     bench.start(end_devices=2)
-    body = encode_paths(112, [Path(3303, 0, 5701), Path(3311, 0, 5850)], "/d02")
+    body = encode_paths(112, [Path(3303, 0, 5701), Path(3311, 0, 5850)], prefix="d02")
     answer = bench.ask(codes.FETCH, "/", content_format=112, accept=112, payload=body)
     assert [str(each.path) for each in content_of(answer, "d02").entries] == ["/3303/0/5701", "/3311/0/5850"]
     body = cbor2.dumps([{0: "/d02/3311/0/5850", 4: True}])
