@@ -361,7 +361,7 @@ def test_what_a_device_said_of_itself_stays_when_it_leaves(server: Served, page:
     try:
         device.register(links=LINKS)
         path = "/leaver/device-info"
-        wait_until(lambda: "fwVersion" in server.api.get(path).json()["deviceInfo"], within_s=10, what="it is read")
+        wait_until(lambda: "location" in server.api.get(path).json()["deviceInfo"], within_s=10, what="it is read")
         before = server.api.get(path).json()["deviceInfo"]
         assert before["deviceLabel"] == "urn:dev:os:leaver"
         device.deregister()

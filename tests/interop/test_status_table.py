@@ -342,6 +342,20 @@ def test_a_command_that_is_deleted_while_it_waits_is_cancelled(server: Served, c
 
 
 @pytest.mark.spec("D2C 12")
+@pytest.mark.spec("QM-5")
+@shows("superseded")
+def test_a_write_that_waits_gives_way_to_a_newer_one_of_its_path(server: Served, connect: Connect) -> None:
+    device = connect(sensor, queue_mode=True)
+    fall_asleep()
+    first = server.api.command(device.endpoint, "WRITE /3303/0/5750 cellar")
+    second = server.api.command(device.endpoint, "WRITE /3303/0/5750 attic")
+    check(server.answers(device.endpoint, first)[0], "superseded", "newer")
+    device.update()
+    server.answers(device.endpoint, second)
+    assert [(each.path, b"attic" in each.message.payload) for each in device.handled] == [("/3303/0/5750", True)]
+
+
+@pytest.mark.spec("D2C 12")
 @shows("outcome-unknown")
 def test_an_execute_that_was_out_when_the_server_was_killed_has_an_unknown_outcome(
     serve: Callable[..., Served], connect: Connect

@@ -7,6 +7,7 @@ receives becomes an `Inbound`, which stays undecided until the exchange layer an
 from collections import deque
 from collections.abc import Callable
 
+from stellwerk.coap import codes
 from stellwerk.coap.duplicates import Answers, EvictedMids, Inbound, message_receipt
 from stellwerk.coap.layer import USUAL_ANSWER, MessageLayer, Owner, Sending
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, encode_empty, encode_parts
@@ -199,8 +200,9 @@ class DatagramLayer(MessageLayer):
             inbound.peer.credit -= len(inbound.reply)
 
     def reject(self, inbound: Inbound, now: float) -> None:
-        """Refuse a message with RST if it is confirmable; its duplicates get the same."""
-        if inbound.confirmable and not inbound.acked:
+        """Refuse a message with RST if it is confirmable, or a notification, whose sender may send no other kind for a
+        day (RFC 7641 §3.6); its duplicates get the same."""
+        if (inbound.confirmable or _is_notification(inbound)) and not inbound.acked:
             inbound.reply = encode_empty(RST, inbound.mid)
             self.datagrams.append((inbound.peer.id, inbound.reply))
         self.answers.decided(inbound, now)
@@ -444,3 +446,8 @@ class DatagramLayer(MessageLayer):
         if check is not None and check < due:
             return check
         return due if due < float("inf") else None
+
+
+def _is_notification(inbound: Inbound) -> bool:
+    message, view = inbound.message, inbound.view
+    return message is not None and codes.is_response(message.code) and view is not None and view.observe is not None

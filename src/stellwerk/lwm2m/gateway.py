@@ -283,6 +283,11 @@ def _split_tree(tree: object) -> dict[str, _Part]:
             prefix, found = key, item
         elif type(key) is tuple and key and type(key[0]) is str:
             prefix, found = key[0], {key[1:]: item}
+            if len(key) == 1:
+                # An array of the prefix alone says what the prefix alone does.
+                if type(item) is not dict or not item:
+                    raise Malformed("LwM2M CBOR", f"below the prefix {prefix[:60]!r} is no map with anything in it")
+                found = item
         else:
             prefix, found = "", {key: item}
         mine = parts.setdefault(prefix, _Part()).tree

@@ -5,7 +5,7 @@ from coap_wire import DEVICE, MOVED, Bench, ack, con, non, rst
 
 from stellwerk.coap import actions, codes, events
 from stellwerk.coap.message import ACK, CON, RST, encode_message
-from stellwerk.coap.options import BLOCK1, BLOCK2, ECHO, ETAG, REQUEST_TAG, SIZE1, encode_block, read_options
+from stellwerk.coap.options import BLOCK1, BLOCK2, ECHO, ETAG, OBSERVE, REQUEST_TAG, SIZE1, encode_block, read_options
 from stellwerk.coap.parameters import Limits, Parameters
 
 
@@ -114,6 +114,17 @@ def test_an_answer_with_an_unknown_critical_option_is_rejected():
     assert bench.sent() == []
     bench.feed(con(codes.CONTENT, 9, b"bbbb", options=((65, b""),)))
     assert bench.event(events.RequestFailed).reason == "malformed"
+    assert one(bench) == rst(9)
+
+
+@pytest.mark.spec("OB-5", "RFC 7641 3.6")
+def test_a_notification_that_nobody_wants_is_reset_even_where_none_is_confirmable():
+    bench = Bench()
+    notification = non(codes.CONTENT, 9, b"gone", options=((OBSERVE, b"\x05"),))
+    bench.feed(notification)
+    bench.submit(actions.RejectToken(bench.event(events.TokenQuestion).exchange))
+    assert one(bench) == rst(9)
+    bench.feed(notification)
     assert one(bench) == rst(9)
 
 

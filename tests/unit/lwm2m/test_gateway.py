@@ -231,6 +231,8 @@ def test_keys_of_lwm2m_cbor_begin_with_the_prefix() -> None:
         Entry(Path(3, 0, 0), "x"),
     )
     assert decode_content(11544, parts[""], ROOT, TYPES).entries == (Entry(Path(3, 0, 9), 100),)
+    alone = split_payload(11544, cbor2.dumps({("d02",): {3: {0: {9: 100}}}}))
+    assert decode_content(11544, alone["d02"], ROOT, TYPES).entries == (Entry(Path(3, 0, 9), 100),)
 
 
 @pytest.mark.spec("LwM2M-contract 8.5")
