@@ -11,7 +11,8 @@ from stellwerk.app.handlers.accounts import ADMINISTRATOR
 from stellwerk.app.ports import NewDevice
 from stellwerk.config import Settings
 from stellwerk.northbound.auth import Access
-from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
+from stellwerk.sim.fleet import TCP_SCHEME, Behaviour, FleetOptions, run_fleet
+from stellwerk.sim.options import DeviceOptions
 from stellwerk.wiring import Server
 
 TOKEN: Final = "demo"
@@ -50,7 +51,8 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
         server = Server(settings, {TOKEN: access})
         await server.start()
         try:
-            await server.provision([_device(number) for number in range(1, devices + 1)])
+            with_gateway = devices >= _ALL_KINDS
+            await server.provision([_device(number) for number in range(1, devices + 1 + with_gateway)])
             port = server.bound.coap[0][1]
             options = FleetOptions(
                 server=f"coap://{LOOPBACK}:{port}",
@@ -76,13 +78,15 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
             say.print(
                 "\nand read the answer with GET .../demo-1/received-msg/la; the README has the lines.", soft_wrap=True
             )
-            if devices >= _ALL_KINDS:
+            if with_gateway:
                 say.print(
                     f"demo-{devices - 1} sleeps: it wakes every {WAKE_EVERY_S:.0f} s, listens for {AWAKE_S:.0f} s, and "
-                    f"commands wait for it. demo-{devices} misbehaves now and then: late, silent, refusing, garbled.",
+                    f"commands wait for it. demo-{devices} misbehaves now and then: late, silent, refusing, garbled. "
+                    f"demo-{devices + 1} is a gateway of LwM2M 1.2 over TCP; behind it are two devices of their own.",
                     soft_wrap=True,
                 )
-            await run_fleet(options, stop)
+            fleets = [options, _gateway(port, devices + 1)] if with_gateway else [options]
+            await asyncio.gather(*(run_fleet(each, stop) for each in fleets))
         finally:
             await server.stop()
 
@@ -91,6 +95,17 @@ def _device(number: int) -> NewDevice:
     name = f"demo-{number}"
     labels = ("d2c:1.0", f"d2c-uplink-property_Room:room-{number}")
     return NewDevice(name, f"urn:dev:os:{name}", labels, "SCS-LwM2M", (), 0)
+
+
+def _gateway(port: int, number: int) -> FleetOptions:
+    return FleetOptions(
+        server=f"{TCP_SCHEME}://{LOOPBACK}:{port}",
+        prefix="demo-",
+        first=number,
+        lwm2m_version="1.2",
+        send_every_s=SEND_EVERY_S,
+        template=DeviceOptions("", end_devices=2),
+    )
 
 
 def _behaviours(devices: int) -> list[Behaviour]:
