@@ -87,7 +87,7 @@ class Listening:
     def _heard(self, known: Known) -> None:
         device_id = known.registration.device_id
         owed = device_id in self._observations.owed
-        if owed or self._turns.busy(device_id):
+        if owed or self._turns.busy(known):
             self._turns.heard(known)
         if owed:
             self._tasks.spawn(f"observe {known.registration.endpoint_name}", self._observations.resume(known))
@@ -112,7 +112,8 @@ class Listening:
             log.debug("answer.unclaimed", handle=answer.handle)
         self._turns.done(answer.handle)
 
-    def reacted(self, handle: int, at: Instant, *, delivered: bool) -> None:
-        """The device took a request of ours, or a part of it; the answer is still to come."""
-        self._turns.reacted(handle, at, delivered=delivered)
+    def reacted(self, handle: int, at: Instant, *, delivered: bool, heard: bool = True) -> None:
+        """The device took a request of ours, or a part of it; the answer is still to come. Not ``heard``: it said
+        nothing, and is asked otherwise."""
+        self._turns.reacted(handle, at, delivered=delivered, heard=heard)
         self._commands.delivery.reacted(handle, delivered=delivered)

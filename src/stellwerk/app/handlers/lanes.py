@@ -28,7 +28,7 @@ _LONGEST_AGAIN_S: Final = 60.0
 class Lane:
     """One device's."""
 
-    __slots__ = ("active", "loading", "objects", "removed", "uplink_labels", "waiting")
+    __slots__ = ("active", "client_id", "loading", "objects", "removed", "uplink_labels", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Command] = deque()
@@ -36,6 +36,8 @@ class Lane:
         """From before it is marked as sent until its end is stored."""
         self.loading: asyncio.Event | None = None
         """Set once the rows of earlier runs are here; None while nobody reads them."""
+        self.client_id: DeviceId | None = None
+        """Of one behind a gateway: that, when a command was sent last."""
         self.removed = False
         """The device is gone for good: nothing waits for it."""
         self.uplink_labels: tuple[str, ...] = ()
