@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from stellwerk.coap import codes
+from stellwerk.app.ports import DeviceChange
 from stellwerk.coap.message import CON
 from stellwerk.device.profile import PowerMode
 from tests.scenario.gateway_device import Behind, Gateway
-from tests.scenario.stack import HOME, Stack, ack, after, con
+from tests.scenario.stack import Stack
 from tests.scenario.test_commands import execute, path_of, read, status
 from tests.scenario.test_gateways import device
 from tests.scenario.test_observations import observe
@@ -53,6 +53,7 @@ def test_nothing_leaves_for_a_household_once_its_window_is_over(stack: Stack) ->
     assert responses(stack, device(stack, "gw1-d8")) == [(200, "ok")]
 
 
+@pytest.mark.spec("QM-3", "LwM2M-contract 12")
 def test_a_household_that_sleeps_has_one_request_at_a_time_whoever_of_it_is_asked(stack: Stack) -> None:
     gateway = sleeping(stack)
     stack.post(device(stack, "gw1-d7"), observe("/3303/0/5700"))
@@ -72,13 +73,14 @@ def test_a_household_that_sleeps_has_one_request_at_a_time_whoever_of_it_is_aske
     assert not stack.turns._current
 
 
+@pytest.mark.spec("QM-8", "LwM2M-contract 12")
 def test_those_behind_a_gateway_sleep_as_its_profile_says(stack: Stack) -> None:
     stack.provision("gw1")
     gateway = Gateway(stack, behind=[Behind("d7", "d01")])
     gateway.register()
     target = device(stack, "gw1-d7")
     give(stack, "sleeper", power_mode=PowerMode.PSM, awake_s=10.0)
-    from stellwerk.app.ports import DeviceChange
+
     assert stack.store is not None
     gw = device(stack, "gw1")
     stack.run(stack.store.change_device(gw.device_id, DeviceChange(2, profile="sleeper")))
@@ -90,6 +92,7 @@ def test_those_behind_a_gateway_sleep_as_its_profile_says(stack: Stack) -> None:
     assert status(stack, target) == (200, "ok")
 
 
+@pytest.mark.spec("R-7", "LwM2M-contract 12")
 def test_whatever_is_heard_of_a_household_prolongs_its_gateways_lifetime() -> None:
     stack = Stack(end_devices=5, uplinks_extend=True)
     stack.provision("gw1")

@@ -288,7 +288,7 @@ class Delivery:
             return False
         if lane.active is not None or lane.loading is not None or not self._turns.free(known):
             return True
-        if lane.waiting and not self._may_go(lane, known):
+        if lane.waiting and not self._may_go(lane.waiting[0], known):
             self._turns.probe_later(known)
             return True
         if lane.waiting and known.household is not None and self._neighbour_speaks(known, known.household):
@@ -304,6 +304,11 @@ class Delivery:
                 self._overdue.expire(lane, command)
             elif (reason := refusal(command, self._observations, command.command_id in self._lanes.tries)) is not None:
                 self._end_waiting(lane, command, Step.REFUSED, *reason, self._clock.wall_ms())
+            elif not self._may_go(command, known):
+                # It stood behind one that needs no device, or is over.
+                lane.waiting.appendleft(command)
+                self._turns.probe_later(known)
+                return True
             else:
                 lane.active = command
                 if known.household is not None:
@@ -315,9 +320,9 @@ class Delivery:
         self._lanes.tidy(device_id)
         return False
 
-    def _may_go(self, lane: Lane, known: Known) -> bool:
+    def _may_go(self, command: Command, known: Known) -> bool:
         return self._turns.listens(known, self._clock.now()) or (
-            self._profiles.sleeps(known) and self._needs_no_device(lane.waiting[0], known)
+            self._profiles.sleeps(known) and self._needs_no_device(command, known)
         )
 
     def _neighbour_speaks(self, known: Known, house: KnownGateway) -> bool:
@@ -450,7 +455,7 @@ class Delivery:
     def _conclude(self, flight: Flight, answer: DeviceAnswer, at: Instant) -> None:
         command = flight.command
         known = self._registry.of(command.device_id)
-        if answer.failure == "cancelled":
+        if answer.failure == "cancelled" or (known is None and answer.failure in ("lost", "unconnected")):
             self._lost_in_flight(command, at.wall_ms)
             return
         if answer.failure == "unconnected" or (answer.failure == "lost" and self._may_repeat(command)):

@@ -3,8 +3,8 @@
 A device that sleeps listens for a while after it was heard. In that time it has one request of ours at a time, whoever
 asks: observations that are restored, then commands, then reads of our own. Nothing leaves before the answer to the
 uplink had a moment to arrive. When the window closes, what is not acknowledged is not repeated any more; when the
-device is heard again it is repeated at once, as the same message, so that even an Execute is safe. A gateway and the devices
-behind it are one such client: they have one radio, one window and one turn.
+device is heard again it is repeated at once, as the same message, so that even an Execute is safe. A gateway and those
+behind it are one such device: they have one radio, one window and one turn.
 
 `Turns` is the link that observations and reads use; `delivery` takes a turn before it commits that a command is sent.
 """
