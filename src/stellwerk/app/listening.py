@@ -68,8 +68,8 @@ class Listening:
 
     def connection_changed(self, known: Known, at: Instant) -> None:
         self._observations.owe(known)
-        for each in known.behind.values() if isinstance(known, KnownGateway) else ():
-            self._observations.owe(each)
+        if isinstance(known, KnownGateway) and self._gateways is not None:
+            self._gateways.connection_changed(known)
         self._connections.settled(known, at)
 
     def objects_changed(self, before: ObjectList, known: Known, at: Instant) -> None:
