@@ -135,11 +135,10 @@ class Delivery:
     def device_heard(self, known: Known) -> None:
         """An uplink of the device was answered: what waits for it may leave, one at a time (QM-3)."""
         device_id = known.registration.device_id
-        if self._lanes.is_stored(device_id):
+        if self._lanes.owes(device_id):
             self._turns.heard(known)
-            self._lanes.load_soon(device_id)
-        elif self._lanes.get(device_id) is not None:
-            self._turns.heard(known)
+            if self._lanes.is_stored(device_id):
+                self._lanes.load_soon(device_id)
 
     def device_registered(self, known: Known, at: Instant) -> None:
         """The device registered anew: what waits for it is kept, and its log says so (QM-5)."""

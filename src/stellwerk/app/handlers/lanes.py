@@ -80,6 +80,10 @@ class Lanes:
     def get(self, device_id: DeviceId) -> Lane | None:
         return self._lanes.get(device_id)
 
+    def owes(self, device_id: DeviceId) -> bool:
+        """Whether the device has a lane, or rows of earlier runs."""
+        return device_id in self._lanes or device_id in self._stored
+
     def devices(self) -> list[DeviceId]:
         """Those that are owed something that is in memory."""
         return list(self._lanes)
