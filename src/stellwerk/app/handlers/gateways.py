@@ -361,6 +361,8 @@ class Gateways:
             rows = [row for each in some for row in each.rows]
             await commit(self._store, rows, [each.change for each in some])
             self._keep(gateway_id, some, at)
+        if not self._stands(known):
+            return
         self._read_at[gateway_id] = at.now
         await self._load(known)
         if gateway_id in self._anew:
@@ -481,7 +483,9 @@ class Gateways:
     async def _observe(self, gateway_id: DeviceId) -> None:
         """Want to be told when end devices come and go."""
         await self._observations.load(gateway_id)
-        if self._registry.of(gateway_id) is not None and self._observations.of(gateway_id, _OBJECT) is None:
+        if self._registry.of(gateway_id) is None:
+            self._observations.forget_device(gateway_id)
+        elif self._observations.of(gateway_id, _OBJECT) is None:
             await self._observations.observe(gateway_id, _OBJECT)
 
     def _close(self, known: Known) -> None:

@@ -100,6 +100,9 @@ class Lanes:
         lane = self._lanes.get(device_id)
         if lane is not None and lane.active is None and not lane.waiting and lane.loading is None:
             del self._lanes[device_id]
+            if self._registry.of(device_id) is None:
+                # Loaded for commands that waited for a device that is not there.
+                self._observations.forget_device(device_id)
 
     # -- waiting --
 
