@@ -1,5 +1,6 @@
-"""Commands under whatever happens in whatever order: people post and cancel, the device wakes, moves, registers anew,
-answers, refuses or keeps silent, the disk is slow or refuses, the server dies and comes back.
+"""Commands under whatever happens in whatever order: people post, cancel and change the profile, the device wakes,
+moves, registers anew, speaks TCP, hangs up, answers, refuses or keeps silent, the disk is slow or refuses, the server
+dies and comes back.
 
 The device is one; what it gets and when it speaks is Hypothesis's choice. What has to hold after each step is in the
 invariants, and at the end nothing is open any more.
@@ -21,10 +22,13 @@ from stellwerk.coap import codes
 from stellwerk.coap.message import CON, Message
 from stellwerk.core.ids import PeerId
 from stellwerk.device.command import FINAL, Step
+from stellwerk.device.profile import PowerMode, Profile, ProfileRecord
+from stellwerk.device.queue import in_order
 from tests.scenario.stack import HOME, Stack, ack, after, con, rst
 from tests.scenario.test_commands import NOTIFICATION, path_of, read
 from tests.scenario.test_observations import notification, observe, unobserve
 from tests.scenario.test_registration import ELSEWHERE
+from tests.scenario.test_streams import frame
 from tests.scenario.trouble import TroubledStore
 
 BODY = b'</>;rt="oma.lwm2m";ct=112,</1/0>,</3/0>,</3303/0>'
@@ -40,7 +44,15 @@ kinds = st.sampled_from(
     ]
 )
 LIST = ("/3/0/0", "/3303/0/5700")
-peers = st.sampled_from([HOME, HOME, ELSEWHERE])
+CONNECTION = PeerId("tcp", "192.0.2.1", 50_001, "192.0.2.100", 5683)
+peers = st.sampled_from([HOME, HOME, ELSEWHERE, CONNECTION])
+PROFILES = [
+    {},
+    {"power_mode": PowerMode.PSM, "awake_s": 10.0},
+    {"power_mode": PowerMode.DRX, "request_timeout_s": 30.0},
+    {"power_mode": PowerMode.E_DRX, "paging_window_s": 5.0, "edrx_cycle_s": 60.0},
+    {"coalesce": False, "priority": 3, "ack_timeout_s": 8.0},
+]
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -57,6 +69,8 @@ class AnyOrder(RuleBasedStateMachine):
         """By number of the command: tokens of the requests that carried it."""
         self.first_sent: list[int] = []
         self.executes: set[int] = set()
+        self.priorities: dict[int, int] = {}
+        """By number of the command."""
         self.location = ""
         self.peer = HOME
         self.mid = 0
@@ -72,11 +86,26 @@ class AnyOrder(RuleBasedStateMachine):
 
     # -- people --
 
-    @rule(wanted=st.lists(kinds, min_size=1, max_size=3), wait_s=st.sampled_from([None, None, 30, 400]))
-    def post(self, wanted: list[str], wait_s: int | None) -> None:
+    @rule(
+        wanted=st.lists(kinds, min_size=1, max_size=3),
+        wait_s=st.sampled_from([None, None, 30, 400]),
+        priority=st.sampled_from([0, 0, 0, 5]),
+    )
+    def post(self, wanted: list[str], wait_s: int | None, priority: int) -> None:
         requests = [self.request(each) for each in wanted]
+        self.priorities |= dict.fromkeys(range(self.posted - len(wanted) + 1, self.posted + 1), priority)
         expires_ms = None if wait_s is None else self.stack.clock.wall_ms() + wait_s * 1000
-        self.messages.append(self.stack.post(self.device, *requests, expires_ms=expires_ms))
+        self.messages.append(self.stack.post(self.device, *requests, expires_ms=expires_ms, priority=priority))
+        self.collect()
+
+    @rule(settings=st.sampled_from(PROFILES))
+    def change_the_profile(self, settings: dict[str, Any]) -> None:
+        async def work() -> None:
+            record = ProfileRecord(self.stack.tenant_id, "SCS-LwM2M", Profile(**settings), 1, self.posted + 1)
+            await self.store.put_profile(record)
+            await self.stack.profiles.refresh()
+
+        self.stack.run(self.stack._then_settle(work()))
         self.collect()
 
     def request(self, kind: str) -> CommandRequest:
@@ -165,13 +194,21 @@ class AnyOrder(RuleBasedStateMachine):
         self.stack << notification(self.token, mid=self.mid, number=self.mid)
         self.collect()
 
+    @precondition(lambda self: self.peer is CONNECTION)
+    @rule()
+    def hang_up(self) -> None:
+        self.stack.say(CONNECTION, b"")
+        self.collect()
+
     @precondition(lambda self: self.inbox)
     @rule(how=st.sampled_from(["ok", "ok", "ok", "refuse", "reset", "lose"]))
     def answer(self, how: str) -> None:
         peer, request = self.inbox.pop(0)
         if how == "lose":
             return
-        if how == "reset":
+        if peer == CONNECTION:
+            self.answer_over_the_connection(request, how)
+        elif how == "reset":
             self.stack << rst(mid=request.mid, peer=peer)
         elif how == "refuse":
             self.stack << ack(codes.NOT_FOUND, mid=request.mid, token=request.token, peer=peer)
@@ -197,8 +234,26 @@ class AnyOrder(RuleBasedStateMachine):
             self.stack << ack(codes.CHANGED, mid=request.mid, token=request.token, peer=peer)
         self.collect()
 
+    def answer_over_the_connection(self, request: Message, how: str) -> None:
+        if how == "reset":
+            self.stack.say(CONNECTION, b"")
+        elif how == "refuse":
+            self.stack.say(CONNECTION, frame(codes.NOT_FOUND, token=request.token))
+        elif request.code in (codes.GET, codes.FETCH):
+            observe = 1 if dict(request.options).get(OBSERVE) == b"" else None
+            data = frame(codes.CONTENT, "", request.token, NOTIFICATION, content_format=112, observe=observe)
+            self.stack.say(CONNECTION, data)
+        else:
+            self.stack.say(CONNECTION, frame(codes.CHANGED, token=request.token))
+
     def say(self, code: int, target: str, **more: Any) -> None:
         self.mid += 1
+        if self.peer is CONNECTION:
+            if not self.stack.streams.is_connected(CONNECTION):
+                self.stack.connect(CONNECTION)
+            self.stack.say(CONNECTION, frame(code, target, b"d", **more))
+            self.collect()
+            return
         self.stack << con(code, target, mid=self.mid, token=b"d", peer=self.peer, **more)
         self.collect()
 
@@ -241,8 +296,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.collect()
 
     def collect(self) -> None:
-        for peer, message in self.stack.out:
-            if message.type == CON and codes.GET <= message.code <= codes.IPATCH:
+        streams = [(peer, message) for peer, message in self.stack.stream_out if message is not None]
+        for peer, message in [*self.stack.out, *streams]:
+            if (message.type == CON or peer == CONNECTION) and codes.GET <= message.code <= codes.IPATCH:
                 self.inbox.append((peer, message))
                 for found in MARK.findall(message.payload):
                     number = int(found)
@@ -254,6 +310,7 @@ class AnyOrder(RuleBasedStateMachine):
             elif message.code == codes.CREATED:
                 self.location = "/" + "/".join(value.decode() for option, value in message.options if option == 8)
         self.stack.out.clear()
+        self.stack.stream_out.clear()
 
     def step_of(self, number: int) -> Step:
         (found,) = [each.step for each in self.store._commands.values() if each.content == f'"c{number}x"']
@@ -290,7 +347,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def commands_leave_in_the_order_of_their_posting(self) -> None:
-        assert self.first_sent == sorted(self.first_sent)
+        for priority in set(self.priorities.values()):
+            sent = [each for each in self.first_sent if self.priorities[each] == priority]
+            assert sent == sorted(sent)
 
     @invariant()
     def memory_and_rows_agree(self) -> None:
@@ -313,9 +372,17 @@ class AnyOrder(RuleBasedStateMachine):
         if lane is not None and lane.active is not None:
             owed.add(lane.active.command_id)
         assert open_ids <= owed | lanes._ending
-        assert lane is None or [each.command_id for each in lane.waiting] == sorted(
-            each.command_id for each in lane.waiting
-        )
+        assert lane is None or list(lane.waiting) == in_order(lane.waiting)
+
+    @invariant()
+    def whoever_sleeps_is_asked_one_thing_at_a_time(self) -> None:
+        turns = self.stack.turns
+        assert set(turns._client_of) == set(turns._current.values())
+        assert set(self.stack.links._by_transport["udp"]._pending) <= set(turns._out)
+        lane = self.stack.commands.delivery._lanes.get(self.device.device_id)
+        # Or that it leaves is being stored.
+        active = set() if lane is None or lane.active is None else {lane.active.command_id}
+        assert set(turns._current.values()) <= set(turns._out) | active
 
     def everything_ends(self) -> None:
         """The disk is well, and the device comes and answers whatever it is asked."""
