@@ -20,8 +20,9 @@ from tests.scenario.stack import Stack, ack, after, con
 from tests.scenario.test_commands import execute, path_of, read
 from tests.scenario.test_composites import LEVEL, LIFETIME, VALUE, composite, join
 from tests.scenario.test_observations import establish, observe, unobserve
+from tests.scenario.test_queue import answer as answer_read
 from tests.scenario.test_queue_mode import commands, give, seconds, sent
-from tests.scenario.test_registration import LINKS, register
+from tests.scenario.test_registration import ELSEWHERE, LINKS, register
 from tests.scenario.test_storms import SLEEPER, responses
 from tests.scenario.test_streams import CONNECTION, frame, said
 from tests.scenario.test_streams import register as stream_register
@@ -84,6 +85,32 @@ def test_a_device_that_answers_part_by_part_listens_all_the_while(stack: Stack) 
     assert sent(stack) == []
     seconds(stack, 2)
     assert commands(stack, device)[0].reason == UNANSWERED
+
+
+@pytest.mark.spec("MSG-11", "D-12")
+def test_a_conversation_goes_on_where_the_device_has_moved_to_in_its_silence(stack: Stack) -> None:
+    device = stack.provision("dev1")
+    location = register(stack)
+    stack.post(device, composite("read", LEVEL, VALUE))
+    request = stack.take()
+    stack << ack(mid=request.mid)
+    stack << con(codes.POST, location, mid=9, peer=ELSEWHERE) >> ack(codes.CHANGED, mid=9, peer=ELSEWHERE)
+    stack.out.clear()
+    seconds(stack, 31)
+    assert {(peer, path_of(message)) for peer, message in stack.out} == {(ELSEWHERE, LEVEL)}
+
+
+@pytest.mark.spec("QM-8")
+def test_a_device_that_looks_for_pages_is_asked_after_a_restart_without_being_heard(stack: Stack) -> None:
+    give(stack, power_mode=PowerMode.E_DRX, paging_window_s=5.0, edrx_cycle_s=80.0)
+    device = stack.provision("dev1")
+    register(stack)
+    seconds(stack, 6)
+    again = Stack(store=stack.store, clock=stack.clock, seed=1, queue_s=6000)
+    again.run(again._then_settle(again.commands.recover()))
+    again.post(device, read("/3/0/0"))
+    assert sent(again) == ["/3/0/0"]
+    again.close()
 
 
 # -- what waits, when something else comes to nothing --
@@ -186,3 +213,13 @@ def test_much_that_waits_in_the_name_of_an_old_registration_does_not_keep_the_ne
     stack << ack(codes.CONTENT, mid=request.mid, token=request.token, payload=b"</3>", content_format=40)
     assert sent(stack) == ["/3/0/0"]
     assert not stack.turns._waiting
+
+
+def test_looks_at_what_is_over_do_not_pile_up_for_as_long_as_a_window_may_be(stack: Stack) -> None:
+    give(stack, awake_s=86_400.0)
+    device = stack.provision("dev1")
+    register(stack, target=SLEEPER)
+    for _ in range(150):
+        stack.post(device, read("/3/0/0"))
+        answer_read(stack, stack.take())
+    assert len(stack.turns._looks) <= 65

@@ -253,6 +253,10 @@ class Link:
                 self._response(event, at)
             case events.RequestFailed():
                 silent = event.detail == events.NO_ANSWER
+                pending = self._pending.get(event.handle)
+                if pending is not None:
+                    # It may have moved since; what is asked instead goes there.
+                    pending.peer = event.peer
                 answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail, acknowledged=silent)
                 self._answered(answer, at)
             case events.PeerReacted():

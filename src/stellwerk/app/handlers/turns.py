@@ -18,7 +18,7 @@ from typing import Final
 
 from stellwerk.app.ports import Clock, DeviceAnswer, DeviceLink
 from stellwerk.app.profiles import Profiles
-from stellwerk.app.registry import Known, Registry
+from stellwerk.app.registry import NEVER, Known, Registry
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.registration import Registration
@@ -109,7 +109,8 @@ class Turns:
         """Whether a request that leaves now may be expected to arrive."""
         if not self._link.reaches(known.registration.peer):
             return False
-        silent = known.silent_since >= known.last_heard
+        # Of one that was not heard in this run nothing is known.
+        silent = NEVER < known.silent_since >= known.last_heard
         if not self._profiles.sleeps(known):
             return not silent or now - known.silent_since >= self._probe_s
         if silent:
