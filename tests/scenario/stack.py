@@ -153,6 +153,8 @@ class Stack:
     tolerances: Tolerances = DEFAULT_TOLERANCES
     prove_moves: bool = False
     uplinks_extend: bool = False
+    patience: int = 1 << 30
+    """How many turns of the event loop a task may take in which nothing else happens."""
 
     def __post_init__(self) -> None:
         self._runner = asyncio.Runner()
@@ -420,8 +422,9 @@ class Stack:
         return result
 
     async def _settle(self) -> None:
-        quiet = 0
-        while quiet < 3:
+        # A task may wait for a store that is slow until somebody says otherwise.
+        quiet = waited = 0
+        while quiet < 3 and waited < self.patience:
             events = self.engine.take_events()
             if events:
                 self.link.handle(events, self.clock.instant())
@@ -436,7 +439,8 @@ class Stack:
                 self.out.append((peer, decode_message(datagram)))
                 events = events or [None]  # type: ignore[list-item]
             await asyncio.sleep(0)
-            quiet = 0 if events or len(self.tasks) else quiet + 1
+            waited = waited + 1 if len(self.tasks) and not events else 0
+            quiet = 0 if events or waited else quiet + 1
 
     def _deadline(self) -> float | None:
         due = [at for at, _ in self.timers]

@@ -8,13 +8,16 @@ import cbor2
 import pytest
 
 from stellwerk.app.command_request import CommandRequest
-from stellwerk.app.ports import NewDevice
+from stellwerk.app.ports import Commit, Limits, NewDevice
 from stellwerk.app.uplinks import forget_registration
 from stellwerk.coap import codes
-from stellwerk.core.ids import PeerId
+from stellwerk.coap.message import encode_message
+from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.end_device import EndDeviceRecord
+from stellwerk.lwm2m.schema.library import Library
+from stellwerk.storage.memory import MemoryStore
 from tests.scenario.gateway_device import Behind, Gateway
-from tests.scenario.stack import Stack, ack, after, con
+from tests.scenario.stack import HOME, Stack, ack, after, con
 from tests.scenario.test_changes import KEY, devices
 from tests.scenario.test_commands import execute, path_of, read, status, write
 from tests.scenario.test_observations import observe
@@ -672,3 +675,55 @@ def test_a_gateway_that_notifies_without_end_is_read_once_in_a_while(stack: Stac
     stack << after(0.1)
     gateway.pump()
     assert gateway.asked == [(codes.GET, "/25")]
+
+
+class SlowLists(MemoryStore):
+    """End devices are looked up when ``wait`` is set, where it is there."""
+
+    def __init__(self) -> None:
+        super().__init__(library=Library.builtin(), limits=Limits())
+        self.wait: asyncio.Event | None = None
+
+    async def end_devices(self, gateway_id: DeviceId) -> Any:
+        if self.wait is not None:
+            await self.wait.wait()
+        return await super().end_devices(gateway_id)
+
+
+@pytest.mark.spec("R-5", "LwM2M-contract 12")
+def test_a_gateway_that_de_registers_twice_at_once_ends_once() -> None:
+    store = SlowLists()
+    stack = Stack(store=store, end_devices=5)
+    stack.provision("gw1")
+    gateway = Gateway(stack, behind=[Behind("d7", "d01")])
+    gateway.register()
+
+    def say(code: int, mid: int, token: bytes, peer: PeerId = HOME) -> None:
+        message = con(code, gateway.location, mid=mid, token=token).message
+        stack.engine.feed(encode_message(message), peer=peer, now=stack.clock.now())
+        stack.link.handle(stack.engine.take_events(), stack.clock.instant())
+
+    async def leave_twice() -> None:
+        store.wait = asyncio.Event()
+        say(codes.DELETE, 900, b"d")
+        # It moves meanwhile, which makes another object of what is known of it.
+        say(codes.POST, 902, b"u", ELSEWHERE)
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert stack.meters.uplinks["update"].answers
+        store.wait.set()
+        held: list[Commit] = []
+        store.submit = held.append  # type: ignore[method-assign]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        say(codes.DELETE, 901, b"d")
+        del store.submit  # type: ignore[method-assign]
+        for each in held:
+            store.submit(each)
+        await stack._settle()
+
+    stack.run(leave_twice())
+    assert [message.code for _, message in stack.out if message.token == b"d"] == [codes.DELETED] * 2
+    assert kinds(stack, "gw1").count("deregistration") == 1
+    assert stack.registrations() == []
+    stack.close()

@@ -331,3 +331,29 @@ def test_end_devices_move_to_a_connection_and_wait_for_the_next_with_their_gatew
         assert [path for _, path in asked].count("/d01/3303/0/5700") >= 2
     finally:
         stack.close()
+
+
+@pytest.mark.spec("BIN-4", "OB-7", "OB-8", "LwM2M-contract 12")
+def test_after_a_restart_end_devices_are_asked_anew_over_the_next_connection_of_their_gateway() -> None:
+    stack = Stack(end_devices=5)
+    stack.provision("gw1")
+    gateway = Gateway(stack, behind=[Behind("d7", "d01")])
+    gateway.register()
+    location = gateway.location
+    assert stack.store is not None
+    end_device = stack.run(stack.store.device_by_name(stack.tenant_id, "gw1-d7"))
+    stack.run(stack._then_settle(stack.observations.observe(end_device.device_id, TEMPERATURE)))
+    gateway.pump()
+    later = Stack(store=stack.store, clock=stack.clock, end_devices=5, seed=5)
+    stack.close()
+    try:
+        later.connect(NEXT).say(NEXT, frame(codes.POST, location, b"u"))
+        assert said(later, NEXT).code == codes.CHANGED
+        asked = set()
+        while not later.hears_nothing(NEXT):
+            request = said(later, NEXT)
+            asked.add(path_of(request))
+            later.say(NEXT, frame(codes.METHOD_NOT_ALLOWED, token=request.token))
+        assert asked == {"/25", "/d01/3303/0/5700"}
+    finally:
+        later.close()

@@ -1,9 +1,12 @@
 """Who is told when a device registers, is heard or is lost: observations, commands, and the reads of what it is."""
 
+from collections.abc import Collection
+
 import structlog
 
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
+from stellwerk.app.handlers.delivery import Delivery
 from stellwerk.app.handlers.gateways import Gateways
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.prolonging import Prolonging
@@ -26,7 +29,9 @@ class Listening:
         self._tasks = tasks
         self._prolonging = prolonging
         self._commands: Commands
+        self._delivery: Delivery
         self._observations: Observations
+        self._owed: Collection[DeviceId]
         self._reading: Reading
         self._connections: Connections
         self._gateways: Gateways | None = None
@@ -43,7 +48,9 @@ class Listening:
     ) -> None:
         """``gateways``: None treats them as devices like all others."""
         self._commands = commands
+        self._delivery = commands.delivery
         self._observations = observations
+        self._owed = observations.owed
         self._reading = reading
         self._turns = turns
         self._connections = connections
@@ -68,8 +75,8 @@ class Listening:
 
     def connection_changed(self, known: Known, at: Instant) -> None:
         self._observations.owe(known)
-        for each in known.behind.values() if isinstance(known, KnownGateway) else ():
-            self._observations.owe(each)
+        if isinstance(known, KnownGateway) and self._gateways is not None:
+            self._gateways.connection_changed(known)
         self._connections.settled(known, at)
 
     def objects_changed(self, before: ObjectList, known: Known, at: Instant) -> None:
@@ -80,18 +87,19 @@ class Listening:
         if self._prolonging is not None:
             self._prolonging.device_heard(known)
         self._heard(known)
-        if (house := known.household) is not None and self._gateways is not None:
+        # Hot: nearly every device stands for itself.
+        if type(known) is not Known and (house := known.household) is not None and self._gateways is not None:
             for each in self._gateways.heard(house, known, at):
                 self._heard(each)
 
     def _heard(self, known: Known) -> None:
         device_id = known.registration.device_id
-        owed = device_id in self._observations.owed
-        if owed or self._turns.busy(device_id):
+        owed = device_id in self._owed
+        if owed or self._turns.busy(known):
             self._turns.heard(known)
         if owed:
             self._tasks.spawn(f"observe {known.registration.endpoint_name}", self._observations.resume(known))
-        self._commands.device_heard(known)
+        self._delivery.device_heard(known)
 
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         if self._prolonging is not None:
@@ -112,7 +120,8 @@ class Listening:
             log.debug("answer.unclaimed", handle=answer.handle)
         self._turns.done(answer.handle)
 
-    def reacted(self, handle: int, at: Instant, *, delivered: bool) -> None:
-        """The device took a request of ours, or a part of it; the answer is still to come."""
-        self._turns.reacted(handle, at, delivered=delivered)
+    def reacted(self, handle: int, at: Instant, *, delivered: bool, heard: bool = True) -> None:
+        """The device took a request of ours, or a part of it; the answer is still to come. Not ``heard``: it said
+        nothing, and is asked otherwise."""
+        self._turns.reacted(handle, at, delivered=delivered, heard=heard)
         self._commands.delivery.reacted(handle, delivered=delivered)

@@ -50,13 +50,23 @@ class Profiles:
         """The device's; one that says nothing where there is none of that name."""
         return self._profiles.get((record.tenant_id, record.profile), DEFAULT)
 
+    def radio(self, known: Known) -> Profile:
+        """The profile that says when the device listens and how soon it acknowledges: of one behind a gateway, the
+        gateway's."""
+        return self.of((known.household or known).record)
+
     def sleeps(self, known: Known) -> bool:
         """Whether the device listens only for a while after it was heard."""
-        return self.of(known.record).sleeps(known.registration.queue_mode)
+        return self.radio(known).sleeps(known.registration.queue_mode)
 
     def window_s(self, record: DeviceRecord) -> float:
         """How long the device listens after it was heard, if it sleeps (QM-2)."""
         return self.of(record).window_s(self._awake_s)
+
+    def longest_answer_s(self, known: Known) -> float | None:
+        """When an answer is given up although the device may still send it; None: by CoAP's own times."""
+        own = self.of(known.record).request_timeout_s
+        return self.radio(known).longest_answer_s if own is None else own
 
     def queue_s(self, record: DeviceRecord) -> float | None:
         """How long a command may wait that says nothing itself; None: as long as the registration lasts."""

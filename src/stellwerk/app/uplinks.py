@@ -382,6 +382,12 @@ class Uplinks:
         ends = await ends_behind(
             self._store, known.registration, Kind.DEREGISTER, at, f"gateway {known.record.name} de-registered"
         )
+        # It may have been replaced meanwhile: by itself as an Update left it, or by nothing.
+        current = self._registry.at(uplink.location)
+        if current is None:
+            answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
+            return
+        known = current
         if known.leaving is not None:
             # Its end is being stored; whoever asks again hears of the same one.
             known.leaving.append(answer)

@@ -28,6 +28,7 @@ class Transmission(Sending):
 
     __slots__ = (
         "_layer",
+        "ack_timeout_s",
         "budget",
         "datagram",
         "last_sent",
@@ -50,6 +51,7 @@ class Transmission(Sending):
         timeout: float,
         left: int,
         now: float,
+        ack_timeout_s: float,
     ) -> None:
         super().__init__(owner)
         self._layer = layer
@@ -57,6 +59,8 @@ class Transmission(Sending):
         self.mid = mid
         self.datagram = datagram
         self.timeout = timeout
+        self.ack_timeout_s = ack_timeout_s
+        """How soon the peer acknowledges, if it was reached."""
         self.left = left
         self.unpaid = False
         """It has not been sent: the peer has to prove its address first, for so many bytes nobody has paid."""
@@ -282,7 +286,7 @@ class DatagramLayer(MessageLayer):
         # RFC 7252 4.2: the first timeout is drawn once per message; each retry doubles it.
         spread = int.from_bytes(self.entropy.take(2), "big") / 65_535
         timeout = shortest * (1 + (parameters.ack_random_factor - 1) * spread)
-        sending = Transmission(self, peer, mid, datagram, owner, timeout, parameters.max_retransmit, now)
+        sending = Transmission(self, peer, mid, datagram, owner, timeout, parameters.max_retransmit, now, shortest)
         if peer.sent is None:
             peer.sent = {}
         peer.sent[mid] = sending
@@ -354,7 +358,7 @@ class DatagramLayer(MessageLayer):
         """The peer is heard again: repeat ``sending`` now, and by its timers from here on."""
         assert isinstance(sending, Transmission)
         sending.held = False
-        if now - sending.last_sent < self.parameters_of(sending.peer).ack_timeout_s:
+        if now - sending.last_sent < sending.ack_timeout_s:
             sending.owed = True
         elif now - sending.started < EXCHANGE_LIFETIME_S:
             # RFC 7252 4.8.2: later than that, the peer may take the same message ID for a new message.

@@ -44,7 +44,7 @@ Submit = Callable[[actions.Action], None]
 
 
 class Reacted(Protocol):
-    def __call__(self, handle: int, at: Instant, *, delivered: bool) -> None: ...
+    def __call__(self, handle: int, at: Instant, *, delivered: bool, heard: bool = True) -> None: ...
 
 
 class Finished(Protocol):
@@ -253,6 +253,10 @@ class Link:
                 self._response(event, at)
             case events.RequestFailed():
                 silent = event.detail == events.NO_ANSWER
+                pending = self._pending.get(event.handle)
+                if pending is not None:
+                    # It may have moved since; what is asked instead goes there.
+                    pending.peer = event.peer
                 answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail, acknowledged=silent)
                 self._answered(answer, at)
             case events.PeerReacted():
@@ -341,6 +345,9 @@ class Link:
         final = self._go_on(answer.handle, answer) if answer.handle in self._pending else answer
         if final is not None:
             self._finished(final, at)
+        else:
+            # The next part of the conversation is a request of its own, with its own time and its own repetitions.
+            self._reacted(answer.handle, at, delivered=False, heard=not answer.failure)
 
     # -- what the engine asks --
 

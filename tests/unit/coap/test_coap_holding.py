@@ -44,6 +44,19 @@ def test_what_has_just_left_is_not_repeated() -> None:
     assert bench.sent() == []
 
 
+def test_what_left_within_its_own_ack_timeout_is_not_repeated() -> None:
+    bench = Bench()
+    bench.submit(request(ack_timeout_s=15))
+    bench.sent()
+    bench.after(10)
+    bench.submit(actions.RepeatRequest(1))
+    assert bench.sent() == []
+    # It may have been missed, though: the next repetition leaves, held or not.
+    bench.submit(actions.HoldRequest(1))
+    bench.after(13)
+    assert len(bench.sent()) == 1
+
+
 @pytest.mark.spec("RFC 7252 4.8.2")
 def test_nothing_is_repeated_after_the_peer_may_have_forgotten_its_message_id() -> None:
     bench = Bench()

@@ -189,6 +189,9 @@ class Commands:
         self._ended_unsent(gone, Step.SUPERSEDED, now_ms)
         if stored:
             self.delivery.add(device.device_id, stored, device.uplink_labels)
+        elif self._registry.of(device.device_id) is None:
+            # It was looked at for this message alone.
+            self._observations.forget_device(device.device_id)
         return record
 
     async def cancel(self, device: DeviceRecord, message: MessageRecord) -> bool:

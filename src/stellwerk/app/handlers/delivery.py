@@ -94,9 +94,9 @@ class Delivery:
         """Commands that the store, though it works, did not take once."""
         self._delivered: set[int] = set()
         """Commands that were acknowledged and not answered, since the last look."""
-        self._households: dict[DeviceId, DeviceId] = {}
-        """Of those in households that had the turn last: the gateway."""
-        turns.on_free = self._drain
+        self._last_turn: dict[DeviceId, DeviceId] = {}
+        """Of households that are owed something: by gateway, who had the turn last."""
+        turns.on_free = self._drain_client
         profiles.on_change = self._go_on_everywhere
 
     def __len__(self) -> int:
@@ -135,11 +135,10 @@ class Delivery:
     def device_heard(self, known: Known) -> None:
         """An uplink of the device was answered: what waits for it may leave, one at a time (QM-3)."""
         device_id = known.registration.device_id
-        if self._lanes.is_stored(device_id):
+        if self._lanes.owes(device_id):
             self._turns.heard(known)
-            self._lanes.load_soon(device_id)
-        elif self._lanes.get(device_id) is not None:
-            self._turns.heard(known)
+            if self._lanes.is_stored(device_id):
+                self._lanes.load_soon(device_id)
 
     def device_registered(self, known: Known, at: Instant) -> None:
         """The device registered anew: what waits for it is kept, and its log says so (QM-5)."""
@@ -159,6 +158,7 @@ class Delivery:
 
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         """The registration ended: what has no time of its own ends as 408; the rest waits for the next (§7.3)."""
+        self._last_turn.pop(device_id, None)
         if self._lanes.is_stored(device_id):
             # With what is still only rows.
             self._lanes.load_soon(device_id)
@@ -270,7 +270,8 @@ class Delivery:
         if self._registry.of(device_id) is None:
             self.device_lost(device_id, self._instant())
         else:
-            self._drain(device_id)
+            # There may be nothing after all, and reads that waited for it.
+            self._turns.go_on(device_id)
 
     # -- sending --
 
@@ -286,7 +287,7 @@ class Delivery:
             return False
         if lane.active is not None or lane.loading is not None or not self._turns.free(known):
             return True
-        if lane.waiting and not self._may_go(lane, known):
+        if lane.waiting and not self._may_go(lane.waiting[0], known):
             self._turns.probe_later(known)
             return True
         if lane.waiting and known.household is not None and self._neighbour_speaks(known, known.household):
@@ -302,19 +303,25 @@ class Delivery:
                 self._overdue.expire(lane, command)
             elif (reason := refusal(command, self._observations, command.command_id in self._lanes.tries)) is not None:
                 self._end_waiting(lane, command, Step.REFUSED, *reason, self._clock.wall_ms())
+            elif not self._may_go(command, known):
+                # It stood behind one that needs no device, or is over.
+                lane.waiting.appendleft(command)
+                self._turns.probe_later(known)
+                return True
             else:
                 lane.active = command
                 if known.household is not None:
-                    self._households[device_id] = known.household.registration.device_id
+                    lane.client_id = known.household.registration.device_id
+                    self._last_turn[lane.client_id] = device_id
                 self._turns.take(known, command.command_id)
                 self._send(command, known)
                 return True
         self._lanes.tidy(device_id)
         return False
 
-    def _may_go(self, lane: Lane, known: Known) -> bool:
+    def _may_go(self, command: Command, known: Known) -> bool:
         return self._turns.listens(known, self._clock.now()) or (
-            self._profiles.sleeps(known) and self._needs_no_device(lane.waiting[0], known)
+            self._profiles.sleeps(known) and self._needs_no_device(command, known)
         )
 
     def _neighbour_speaks(self, known: Known, house: KnownGateway) -> bool:
@@ -325,19 +332,29 @@ class Delivery:
                 return True
         return False
 
-    def _drain_neighbours(self, device_id: DeviceId) -> None:
-        """The turn of a device in a household is over: that of the others comes, those listed behind it first."""
-        house = self._registry.of(self._households.pop(device_id, device_id))
+    def _drain_client(self, client_id: DeviceId) -> bool:
+        """`_drain` a device, or of a household the one whose turn it is: whoever comes after the one that had it last;
+        True while commands for any of them are not over."""
+        house = self._registry.of(client_id)
         if not isinstance(house, KnownGateway):
-            return
-        others = [house.registration.device_id, *house.behind]
-        place = others.index(device_id) if device_id in others else 0
-        for each in (*others[place + 1 :], *others[: place + 1]):
-            if self._lanes.get(each) is not None:
-                self._drain(each)
+            return self._drain(client_id)
+        members = [client_id, *house.behind]
+        last = self._last_turn.get(client_id)
+        place = members.index(last) + 1 if last in members else 0
+        owed = False
+        for each in (*members[place:], *members[:place]):
+            lane = self._lanes.get(each)
+            if lane is not None and self._drain(each):
+                owed = True
+                if lane.active is not None:
+                    return True
+        if not owed:
+            self._last_turn.pop(client_id, None)
+        return owed
 
     def _send(self, command: Command, known: Known) -> None:
         sent_before = command.command_id in self._lanes.tries
+        client_id = (known.household or known).registration.device_id
         flight, changes = prepare(
             command,
             known,
@@ -351,7 +368,7 @@ class Delivery:
             if error is not None:
                 log_not_stored(log, "command.not_stored", error, command_id=command.command_id)
                 self._lanes.back(command)
-                self._turns.leave(command.device_id, command.command_id)
+                self._turns.leave(command.command_id)
                 if flight.observation is not None:
                     self._observations.not_stored(flight.observation, flight.before)
                 if self._registry.of(command.device_id) is None:
@@ -362,7 +379,7 @@ class Delivery:
                     if not isinstance(error, StoreTrouble):
                         # Once more: the fresh token of an Observe may have been taken.
                         self._not_stored.add(command.command_id)
-                    asyncio.get_running_loop().call_later(self._again_s, self._turns.go_on, command.device_id)
+                    asyncio.get_running_loop().call_later(self._again_s, self._turns.go_on, client_id)
                 return
             self._not_stored.discard(command.command_id)
             self._lanes.tries[command.command_id] = self._lanes.tries.get(command.command_id, 0) + 1
@@ -371,7 +388,7 @@ class Delivery:
             command.reason = command.detail = ""
             current = self._registry.of(command.device_id)
             if current is None:
-                self._turns.leave(command.device_id, command.command_id)
+                self._turns.leave(command.command_id)
                 self._lost_in_flight(command, self._clock.wall_ms())
                 return
             self._flights[command.command_id] = flight
@@ -405,7 +422,7 @@ class Delivery:
         command, operation = flight.command, flight.operation
         if isinstance(operation, AnyCancel) and operation.passive:
             del self._flights[command.command_id]
-            self._turns.leave(command.device_id, command.command_id)
+            self._turns.leave(command.command_id)
             answer = DeviceAnswer(command.command_id)
             self._end(command, Step.SUCCEEDED, "ok", "", self._clock.wall_ms(), answer)
             return
@@ -437,13 +454,13 @@ class Delivery:
     def _conclude(self, flight: Flight, answer: DeviceAnswer, at: Instant) -> None:
         command = flight.command
         known = self._registry.of(command.device_id)
-        if answer.failure == "cancelled":
+        if answer.failure == "cancelled" or (known is None and answer.failure in ("lost", "unconnected")):
             self._lost_in_flight(command, at.wall_ms)
             return
         if answer.failure == "unconnected" or (answer.failure == "lost" and self._may_repeat(command)):
             # Whatever waits, waits until the device is heard again.
             self._lanes.back(command)
-            self._turns.leave(command.device_id, command.command_id)
+            self._turns.leave(command.command_id)
             return
         operation = command.operation
         step, reason, detail = judge(operation, answer, known, at)
@@ -505,11 +522,12 @@ class Delivery:
         changes: Sequence[Change] = (),
     ) -> None:
         self._lanes.ending(command)
+        # Of one that is behind a gateway no more, whose turn it had.
+        client_id = self._lanes.of(command.device_id).client_id or command.device_id
 
         def then() -> None:
             self._lanes.ended(command)
-            self._drain_neighbours(command.device_id)
-            self._turns.go_on(command.device_id)
+            self._turns.go_on(client_id)
 
         known = self._registry.of(command.device_id)
         labels = known.uplink_labels if known is not None else self._lanes.of(command.device_id).uplink_labels

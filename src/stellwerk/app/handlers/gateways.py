@@ -135,6 +135,9 @@ class Gateways:
         """When what a gateway lists was last compared in this run."""
         self._anew: set[DeviceId] = set()
         """Gateways that registered and were not compared since: relations behind them died too."""
+        self._reconnected: set[DeviceId] = set()
+        """Gateways that came over another connection before those behind them were in memory: relations behind them
+        died with the old one."""
         self._later: set[DeviceId] = set()
         """Gateways that are read anew in a moment."""
         self._model_warnings = ModelWarnings()
@@ -174,6 +177,13 @@ class Gateways:
             each.registration.proven = house.registration.proven
         return [each for each in (house, *house.behind.values()) if each is not known]
 
+    def connection_changed(self, house: KnownGateway) -> None:
+        """What those behind it observe for us ended with its connection."""
+        for each in house.behind.values():
+            self._observations.owe(each)
+        if not house.loaded:
+            self._reconnected.add(house.registration.device_id)
+
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         """A registration ended, a gateway's or an end device's that another gateway lists too."""
         self._forget(device_id)
@@ -187,6 +197,7 @@ class Gateways:
         self._routes.pop(gateway_id, None)
         self._read_at.pop(gateway_id, None)
         self._anew.discard(gateway_id)
+        self._reconnected.discard(gateway_id)
 
     def read_since(self, known: KnownGateway, now: float) -> bool:
         """Whether what the gateway lists was compared within the last `LOOK_AGAIN_S`."""
@@ -350,6 +361,8 @@ class Gateways:
             rows = [row for each in some for row in each.rows]
             await commit(self._store, rows, [each.change for each in some])
             self._keep(gateway_id, some, at)
+        if not self._stands(known):
+            return
         self._read_at[gateway_id] = at.now
         await self._load(known)
         if gateway_id in self._anew:
@@ -456,6 +469,10 @@ class Gateways:
             if registration is not None and self._registry.of(record.device_id) is None:
                 self._registry.put(registration.following(current.registration), record, current.last_heard)
         current.loaded = True
+        if gateway_id in self._reconnected:
+            self._reconnected.discard(gateway_id)
+            for each in current.behind.values():
+                self._observations.owe(each)
 
     async def _load_then_hear(self, house: KnownGateway, at: Instant) -> None:
         await self._load(house)
@@ -466,7 +483,9 @@ class Gateways:
     async def _observe(self, gateway_id: DeviceId) -> None:
         """Want to be told when end devices come and go."""
         await self._observations.load(gateway_id)
-        if self._registry.of(gateway_id) is not None and self._observations.of(gateway_id, _OBJECT) is None:
+        if self._registry.of(gateway_id) is None:
+            self._observations.forget_device(gateway_id)
+        elif self._observations.of(gateway_id, _OBJECT) is None:
             await self._observations.observe(gateway_id, _OBJECT)
 
     def _close(self, known: Known) -> None:

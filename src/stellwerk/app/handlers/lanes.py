@@ -28,7 +28,7 @@ _LONGEST_AGAIN_S: Final = 60.0
 class Lane:
     """One device's."""
 
-    __slots__ = ("active", "loading", "objects", "removed", "uplink_labels", "waiting")
+    __slots__ = ("active", "client_id", "loading", "objects", "removed", "uplink_labels", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Command] = deque()
@@ -36,6 +36,8 @@ class Lane:
         """From before it is marked as sent until its end is stored."""
         self.loading: asyncio.Event | None = None
         """Set once the rows of earlier runs are here; None while nobody reads them."""
+        self.client_id: DeviceId | None = None
+        """Of one behind a gateway: that, when a command was sent last."""
         self.removed = False
         """The device is gone for good: nothing waits for it."""
         self.uplink_labels: tuple[str, ...] = ()
@@ -78,6 +80,10 @@ class Lanes:
     def get(self, device_id: DeviceId) -> Lane | None:
         return self._lanes.get(device_id)
 
+    def owes(self, device_id: DeviceId) -> bool:
+        """Whether the device has a lane, or rows of earlier runs."""
+        return device_id in self._lanes or device_id in self._stored
+
     def devices(self) -> list[DeviceId]:
         """Those that are owed something that is in memory."""
         return list(self._lanes)
@@ -94,6 +100,9 @@ class Lanes:
         lane = self._lanes.get(device_id)
         if lane is not None and lane.active is None and not lane.waiting and lane.loading is None:
             del self._lanes[device_id]
+            if self._registry.of(device_id) is None:
+                # Loaded for commands that waited for a device that is not there.
+                self._observations.forget_device(device_id)
 
     # -- waiting --
 

@@ -355,15 +355,11 @@ class Observations:
     def _undecodable(
         self, known: Known, wanted: WantedObservation, content_format: int, payload: bytes, at: Instant
     ) -> str | None:
+        registration = known.registration
+        given = None if content_format < 0 else content_format
+        now_s = at.wall_ms / 1000
         try:
-            decode_answer(
-                None if content_format < 0 else content_format,
-                payload,
-                wanted.path,
-                known.registration.types,
-                now_s=at.wall_ms / 1000,
-                root=known.registration.objects.root,
-            )
+            decode_answer(given, payload, wanted.path, registration.types, now_s, registration.objects.root)
         except PeerError as error:
             self._log(known, at, "notification-undecodable", f"{wanted.path}: {error}")
             return str(error)

@@ -27,7 +27,8 @@ class Prolonging:
         self._stored_ms: dict[DeviceId, int] = {}
 
     def device_heard(self, known: Known) -> None:
-        """The device sent something: its lifetime starts anew."""
+        """The device sent something: its lifetime starts anew, which is the gateway's where it is behind one."""
+        known = known.household or known
         registration = known.registration
         if known.pending is not None or known.leaving is not None or registration.lifetime_s == 0:
             # An Update that is being stored says it all; whoever leaves is not kept.
