@@ -7,6 +7,7 @@ import pytest
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.coap import codes
 from stellwerk.coap.message import RST, Message
+from stellwerk.coap.options import encode_uint
 from tests.scenario.stack import Stack, ack, after, con
 from tests.scenario.test_commands import NOTIFICATION, execute, path_of, read, status, write
 from tests.scenario.test_composites import answer, join, last, options, refuse
@@ -404,15 +405,50 @@ def test_what_was_made_stays_unknown_where_the_device_does_not_tell(stack: Stack
 
 
 @pytest.mark.spec("D-9")
-@pytest.mark.parametrize("segments", [(b"nonsense",), (b"3303", b"x"), (b"9", b"1"), (b"3303", b"7", b"1")])
-def test_a_location_that_is_no_instance_of_the_object_changes_nothing(
+@pytest.mark.parametrize(
+    "segments",
+    [
+        (b"nonsense",),
+        (b"3303", b"x"),
+        (b"3303", b"-1"),
+        (b"9", b"1"),
+        (b"3303", b"7", b"1"),
+        (b"3303", b"65535"),
+        (b"3303", b"9" * 200),
+        (b"",) * 20,
+    ],
+)
+def test_a_location_that_is_no_instance_of_the_object_is_as_good_as_none(
     stack: Stack, segments: tuple[bytes, ...]
 ) -> None:
     device = join(stack)
     stack.post(device, create())
     changed(stack, stack.take(), codes.CREATED, extra=[(8, each) for each in segments])
+    changed(stack, stack.take(), codes.CONTENT, payload=b"</3303>,</3303/0>,</3303/2>", content_format=40)
+    assert status(stack, device) == (200, "ok")
+    assert last(stack, device)["createdPath"] == "3303/2"
+    assert instances(stack, device) == (0, 2)
+    assert "location-ignored" in stack.log(device)
+
+
+@pytest.mark.spec("D-9", "LwM2M-contract 15")
+def test_more_instances_than_a_device_may_register_leave_its_list_as_it_was(stack: Stack) -> None:
+    device = join(stack)
+    stack.post(device, create())
+    changed(stack, stack.take(), codes.CREATED)
+    discover = stack.take()
+    # As many links as one body may have; what else the device registered does not fit beside them.
+    links = ",".join(f"</3303/{each}>" for each in range(2000)).encode()
+    blocks = [links[at : at + 1024] for at in range(0, len(links), 1024)]
+    for number, block in enumerate(blocks):
+        more = number + 1 < len(blocks)
+        option = [(23, encode_uint(number << 4 | (8 if more else 0) | 6))]
+        changed(stack, discover, codes.CONTENT, payload=block, content_format=40, extra=option)
+        if more:
+            discover = stack.take()
     assert status(stack, device) == (200, "ok")
     assert instances(stack, device) == (0,)
+    assert "instances-unknown" in stack.log(device)
 
 
 @pytest.mark.spec("D-9")
