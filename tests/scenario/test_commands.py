@@ -232,6 +232,7 @@ def test_a_wanted_observation_is_stored_before_it_is_asked_and_its_notifications
 def test_a_notification_nobody_wants_is_reset(stack: Stack, device: object) -> None:
     stack << con(codes.CONTENT, mid=50, token=b"12345678", payload=NOTIFICATION, content_format=112, observe=2)
     assert stack.out.pop(0)[1] == Message(3, 0, 50)
+    assert stack.link.refused == {"token": 1}
 
 
 @pytest.mark.spec("OB-7", "OB-8", "R-15")
@@ -265,3 +266,4 @@ def test_a_notification_from_another_address_is_neither_stored_nor_reset(stack: 
     )
     assert stack.silent()
     assert len(stack.values(device, "/3303/0/5700")) == 1
+    assert stack.link.refused == {"from-elsewhere": 1}

@@ -224,3 +224,17 @@ def test_what_could_do_harm_twice_is_not_sent_again_after_a_restart(stack: Stack
     assert responses(again, device) == [(408, "outcome-unknown")]
     assert path_of(again.take()) == "/3/0/0"
     again.close()
+
+
+@pytest.mark.spec("D-6")
+def test_an_instance_is_never_written_by_replacing_it(stack: Stack, device: Any) -> None:
+    # Some devices take a replacing write for a partial one, others clear what it does not name.
+    stack.post(device, read("/1/0"))
+    before = b'[{"bn":"/1/0/","n":"1","v":300},{"n":"2","v":5}]'
+    changed(stack, stack.take(), codes.CONTENT, payload=before, content_format=110)
+    stack.post(device, command("write", "/1/0", value={"1": 600}, has_value=True))
+    write = stack.take()
+    assert (write.code, path_of(write)) == (codes.POST, "/1/0")
+    changed(stack, write)
+    assert status(stack, device) == (200, "ok")
+    assert stack.values(device, "/1/0/2") == ["5"]

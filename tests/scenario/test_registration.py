@@ -234,3 +234,12 @@ def test_a_retransmission_after_a_restart_gets_the_first_answer_and_a_new_messag
     assert len(stack.received(device)) == 3
     before.close()
     stack.close()
+
+
+@pytest.mark.spec("RFC 7967 2")
+def test_a_device_that_wants_no_answers_gets_them(stack: Stack) -> None:
+    # The option is elective, and whoever registers has to learn its location.
+    stack.provision("dev1")
+    stack << con(codes.POST, REGISTER, mid=1, token=b"t", payload=LINKS, content_format=40, extra=[(258, b"\x1a")])
+    assert stack.take().code == codes.CREATED
+    assert stack.registrations() == ["dev1"]
