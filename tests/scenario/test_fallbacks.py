@@ -98,7 +98,7 @@ def test_a_device_of_1_2_that_lists_lwm2m_cbor_is_asked_for_it(stack: Stack) -> 
 # -- attributes within an Observe (§7) --
 
 
-@pytest.mark.spec("LwM2M-contract 7", "ETS 312")
+@pytest.mark.spec("LwM2M-contract 7", "ETS 312", "ATT-16")
 def test_attributes_go_within_the_observe_to_a_device_of_1_2_and_end_with_it(stack: Stack) -> None:
     device = join(stack, version="1.2")
     stack.post(device, observing())
@@ -129,7 +129,7 @@ def test_attributes_within_an_observe_go_before_those_attached(stack: Stack) -> 
     assert last(stack, device)["attributes"] == {"pmin": 10, "pmax": 60}
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-16")
 @pytest.mark.parametrize("code", [codes.BAD_REQUEST, codes.BAD_OPTION, codes.METHOD_NOT_ALLOWED])
 def test_attributes_that_are_refused_within_the_observe_are_written_before_it_from_then_on(
     stack: Stack, code: int
@@ -203,7 +203,7 @@ def test_after_a_new_registration_a_device_of_1_2_gets_them_within_the_observe_a
 # -- attributes under a live observation (§7) --
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-15")
 @pytest.mark.parametrize("path", [VALUE, "/3303/0", "/3303"])
 def test_other_attributes_at_or_above_an_observed_path_make_it_observed_anew(stack: Stack, path: str) -> None:
     device = join(stack)
@@ -224,7 +224,7 @@ def test_other_attributes_at_or_above_an_observed_path_make_it_observed_anew(sta
     assert last(stack, device)["messageType"] == "notify"
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-13")
 def test_attributes_elsewhere_or_below_leave_an_observation_alone(stack: Stack) -> None:
     device = join(stack)
     stack.post(device, observe("/3303/0"))
@@ -272,7 +272,7 @@ def test_a_device_that_falls_asleep_before_the_cancel_is_asked_when_it_is_heard(
 # -- the end of observations (OB-4, OB-5) --
 
 
-@pytest.mark.spec("OB-5")
+@pytest.mark.spec("OB-5", "READ-8")
 def test_a_passive_cancel_sends_nothing_and_resets_the_next_notification(stack: Stack) -> None:
     device = join(stack)
     stack.post(device, observe())
@@ -355,7 +355,7 @@ def stored_instances(stack: Stack, device: Any) -> tuple[int, ...]:
     return tuple(found.objects.objects[3303].instances)
 
 
-@pytest.mark.spec("D-9")
+@pytest.mark.spec("D-9", "T-6")
 def test_what_the_device_made_is_in_its_object_list_from_then_on(stack: Stack) -> None:
     device = join(stack)
     stack.post(device, create())
@@ -374,7 +374,7 @@ def test_an_instance_whose_id_the_caller_chose_needs_no_location(stack: Stack) -
     assert instances(stack, device) == (0, 4)
 
 
-@pytest.mark.spec("D-9", "LwM2M-contract 13")
+@pytest.mark.spec("D-9", "LwM2M-contract 13", "T-6")
 def test_without_a_location_the_device_is_asked_what_there_is(stack: Stack) -> None:
     device = join(stack)
     stack.post(device, create())
@@ -404,7 +404,7 @@ def test_what_was_made_stays_unknown_where_the_device_does_not_tell(stack: Stack
     assert "instances-unknown" in stack.log(device)
 
 
-@pytest.mark.spec("D-9")
+@pytest.mark.spec("D-9", "MOD-1")
 @pytest.mark.parametrize(
     "segments",
     [

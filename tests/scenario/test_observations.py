@@ -105,7 +105,7 @@ def test_the_confirmable_notification_of_each_day_is_one_like_the_others(stack: 
         assert len([each for each in stack.received(device) if each["messageType"] == "notify"]) == 2 * day
 
 
-@pytest.mark.spec("OB-5")
+@pytest.mark.spec("OB-5", "READ-8")
 def test_unobserve_cancels_with_the_token_of_the_relation_and_then_nothing_is_wanted(stack: Stack, device: Any) -> None:
     stack.post(device, observe())
     token = establish(stack, stack.take())
