@@ -90,7 +90,7 @@ async def read(client: httpx.AsyncClient, device: str) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.spec("LwM2M-contract 12")
+@pytest.mark.spec("LwM2M-contract 12", "GW-1")
 def test_end_devices_live_through_a_restart_of_the_server(tmp_path: Path) -> None:
     async def story() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:

@@ -154,7 +154,7 @@ def test_a_reset_ends_the_command(stack: Stack, device: object) -> None:
     assert status(stack, device) == (400, "device-bad-request")
 
 
-@pytest.mark.spec("D-2")
+@pytest.mark.spec("D-2", "T-8")
 def test_a_device_that_refuses_the_format_is_asked_in_the_next(stack: Stack) -> None:
     device = stack.provision("dev3")
     register(stack, target="/rd?ep=dev3&lwm2m=1.1&lt=300")
@@ -232,6 +232,7 @@ def test_a_wanted_observation_is_stored_before_it_is_asked_and_its_notifications
 def test_a_notification_nobody_wants_is_reset(stack: Stack, device: object) -> None:
     stack << con(codes.CONTENT, mid=50, token=b"12345678", payload=NOTIFICATION, content_format=112, observe=2)
     assert stack.out.pop(0)[1] == Message(3, 0, 50)
+    assert stack.link.refused == {"token": 1}
 
 
 @pytest.mark.spec("OB-7", "OB-8", "R-15")
@@ -254,6 +255,7 @@ def test_after_a_restart_an_old_token_is_known_and_a_new_register_observes_again
     again.close()
 
 
+@pytest.mark.spec("T-4")
 def test_a_notification_from_another_address_is_neither_stored_nor_reset(stack: Stack, device: object) -> None:
     stack.run(stack._then_settle(stack.observations.observe(device.device_id, Path.parse("/3303/0/5700"))))
     request = stack.take()
@@ -265,3 +267,4 @@ def test_a_notification_from_another_address_is_neither_stored_nor_reset(stack: 
     )
     assert stack.silent()
     assert len(stack.values(device, "/3303/0/5700")) == 1
+    assert stack.link.refused == {"from-elsewhere": 1}

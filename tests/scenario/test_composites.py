@@ -74,7 +74,7 @@ def device(stack: Stack) -> Any:
 # -- Read-Composite --
 
 
-@pytest.mark.spec("D-3", "D-11", "LwM2M-contract 1.4", "ETS 280")
+@pytest.mark.spec("D-3", "D-11", "LwM2M-contract 1.4", "ETS 280", "READ-4")
 def test_a_read_of_a_list_is_one_fetch_on_the_root_and_one_message(stack: Stack, device: Any) -> None:
     stack.post(device, composite("read", LEVEL, LIFETIME))
     request = stack.take()
@@ -198,7 +198,7 @@ def test_a_resource_that_is_executed_is_left_out_and_does_not_keep_the_others(st
 # -- devices without composites --
 
 
-@pytest.mark.spec("D-12", "D-11")
+@pytest.mark.spec("D-12", "D-11", "T-8", "READ-4")
 @pytest.mark.parametrize(
     "code", [codes.METHOD_NOT_ALLOWED, codes.NOT_IMPLEMENTED, codes.NOT_FOUND, codes.BAD_OPTION, codes.BAD_REQUEST]
 )
@@ -221,7 +221,7 @@ def test_a_device_without_composites_is_read_path_by_path_and_remembered(stack: 
     assert path_of(stack.take()) == LIFETIME
 
 
-@pytest.mark.spec("D-12")
+@pytest.mark.spec("D-12", "T-8")
 def test_a_device_that_acknowledges_a_fetch_and_is_silent_is_read_path_by_path_soon(stack: Stack, device: Any) -> None:
     stack.post(device, composite("read", LEVEL))
     stack << ack(mid=stack.take().mid)
@@ -245,7 +245,7 @@ def test_a_device_that_does_composites_may_take_its_time(stack: Stack, device: A
     assert last(stack, device)["data"] == {"3/0/9": 81}
 
 
-@pytest.mark.spec("D-12")
+@pytest.mark.spec("D-12", "READ-4")
 def test_a_new_registration_is_asked_for_composites_anew(stack: Stack, device: Any) -> None:
     stack.post(device, composite("read", LEVEL))
     refuse(stack, stack.take(), codes.METHOD_NOT_ALLOWED)
@@ -447,7 +447,7 @@ def test_instances_that_come_and_go_below_a_path_are_seen_in_its_notifications(s
         assert last(stack, device)["data"] == {path[1:]: value for path, value in values.items()}
 
 
-@pytest.mark.spec("ETS 310", "LwM2M-contract 7")
+@pytest.mark.spec("ETS 310", "LwM2M-contract 7", "ATT-15")
 def test_other_attributes_of_one_of_its_paths_make_a_list_observed_anew(stack: Stack, device: Any) -> None:
     first = observing(stack, device)
     stack.post(
@@ -471,7 +471,7 @@ def test_the_same_paths_in_another_order_are_the_same_observation(stack: Stack, 
     assert status(stack, device) == (409, "conflict")
 
 
-@pytest.mark.spec("OB-5", "LwM2M-contract 1.4", "ETS 305")
+@pytest.mark.spec("OB-5", "LwM2M-contract 1.4", "ETS 305", "ATT-17")
 def test_a_cancel_repeats_list_format_and_token(stack: Stack, device: Any) -> None:
     request = observing(stack, device)
     stack.post(device, composite("unobserve", LIFETIME, LEVEL))
@@ -539,7 +539,7 @@ def test_after_a_restart_a_large_notification_is_fetched_with_the_list(stack: St
     again.close()
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-17")
 def test_attributes_go_with_the_list_to_a_device_of_1_2(stack: Stack) -> None:
     device = join(stack, version="1.2")
     request = observing(stack, device, attributes=(("pmin", "5"), ("con", "1")))
@@ -566,7 +566,7 @@ def test_attributes_that_a_list_cannot_have_are_answered_at_once(
     assert status(stack, device)[1] == reason
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-17")
 def test_a_device_that_refuses_a_query_with_a_list_is_not_observed(stack: Stack) -> None:
     device = join(stack, version="1.2")
     stack.post(device, composite("observe", LEVEL, attributes=(("pmin", "5"),)))

@@ -251,7 +251,7 @@ def written(stack: Stack, device: Any, path: str, value: str, code: int = codes.
     stack << ack(code, mid=request.mid, token=request.token)
 
 
-@pytest.mark.spec("R-8")
+@pytest.mark.spec("R-8", "T-3")
 def test_a_lifetime_that_the_device_took_from_us_holds_from_then_on(stack: Stack) -> None:
     device = stack.provision("dev1")
     register(stack)

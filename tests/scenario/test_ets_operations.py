@@ -112,7 +112,7 @@ def test_reading_works_at_every_level(lab: Lab) -> None:
     assert lab.data(client, "READ /3/0/11/0") == {"3/0/11/0": 0}
 
 
-@pytest.mark.spec("ETS 237", "D-1")
+@pytest.mark.spec("ETS 237", "D-1", "T-7")
 @pytest.mark.parametrize("content_format", [SENML_CBOR, SENML_JSON, TLV])
 def test_an_answer_is_understood_in_whatever_format_it_comes(lab: Lab, content_format: int) -> None:
     client = lab.join(ets=True, formats=(content_format,))
@@ -316,7 +316,7 @@ def test_a_reboot_is_followed_by_a_register_that_replaces(lab: Lab) -> None:
 # -- discovering --
 
 
-@pytest.mark.spec("ETS 260", "D-13")
+@pytest.mark.spec("ETS 260", "D-13", "ATT-9")
 def test_a_discover_shows_what_is_attached_and_what_is_inherited(lab: Lab) -> None:
     client = lab.join(ets=True)
     found = lab.data(client, "DISCOVER /3")

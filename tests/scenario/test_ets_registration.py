@@ -135,7 +135,7 @@ def test_q_is_queue_mode(lab: Lab) -> None:
     assert known.registration.queue_mode
 
 
-@pytest.mark.spec("ETS 109", "QM-2", "QM-3")
+@pytest.mark.spec("ETS 109", "QM-2", "QM-3", "READ-5", "Transport 1.2.2 6.5")
 def test_a_read_for_a_sleeper_waits_for_its_next_update(lab: Lab) -> None:
     """The ETS writes the lifetime by POST on a resource, which is an Execute; PUT is meant."""
     client = lab.join(ets=True, queue_mode=True, awake_s=93.0, update_every_s=150.0)
@@ -214,7 +214,7 @@ def second(lab: Lab) -> Iterator[Lab]:
     made.close()
 
 
-@pytest.mark.spec("ETS 950", "R-18")
+@pytest.mark.spec("ETS 950", "R-18", "T-13")
 def test_a_client_registers_with_each_of_its_servers(lab: Lab, second: Lab) -> None:
     there = second.stack.provision("dev1")
     client = lab.join(ets=True, others=1)
@@ -227,7 +227,7 @@ def test_a_client_registers_with_each_of_its_servers(lab: Lab, second: Lab) -> N
     assert len(locations) == 2
 
 
-@pytest.mark.spec("ETS 951", "R-18", "D-13")
+@pytest.mark.spec("ETS 951", "R-18", "D-13", "T-13")
 def test_what_one_server_attaches_the_other_does_not_see(lab: Lab, second: Lab) -> None:
     there = second.stack.provision("dev1")
     client = lab.join(ets=True, others=1)

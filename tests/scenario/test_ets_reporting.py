@@ -23,7 +23,7 @@ def requests(lab: Lab, code: int, since: float = 0.0) -> list[Message]:
 # -- observing one path --
 
 
-@pytest.mark.spec("ETS 301", "OB-1")
+@pytest.mark.spec("ETS 301", "OB-1", "ATT-1", "ATT-2")
 def test_values_are_observed_each_with_its_periods(lab: Lab) -> None:
     client = lab.join(ets=True)
     assert lab.data(client, "READ /3/0/6") == {"3/0/6/0": 1, "3/0/6/1": 2}
@@ -88,7 +88,7 @@ def test_attributes_go_with_the_observe(lab: Lab) -> None:
     assert len(told(lab, client, "/3/0/7")) == 4
 
 
-@pytest.mark.spec("ETS 313", "LwM2M-contract 7")
+@pytest.mark.spec("ETS 313", "LwM2M-contract 7", "ATT-16")
 def test_attributes_of_the_observe_count_above_those_attached(lab: Lab) -> None:
     client = lab.join(ets=True, lwm2m_version="1.2")
     lab.data(client, "WRITE-ATTRIBUTES /3/0/7?pmin=5&pmax=60")

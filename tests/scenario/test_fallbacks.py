@@ -7,6 +7,7 @@ import pytest
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.coap import codes
 from stellwerk.coap.message import RST, Message
+from stellwerk.coap.options import encode_uint
 from tests.scenario.stack import Stack, ack, after, con
 from tests.scenario.test_commands import NOTIFICATION, execute, path_of, read, status, write
 from tests.scenario.test_composites import answer, join, last, options, refuse
@@ -97,7 +98,7 @@ def test_a_device_of_1_2_that_lists_lwm2m_cbor_is_asked_for_it(stack: Stack) -> 
 # -- attributes within an Observe (§7) --
 
 
-@pytest.mark.spec("LwM2M-contract 7", "ETS 312")
+@pytest.mark.spec("LwM2M-contract 7", "ETS 312", "ATT-16")
 def test_attributes_go_within_the_observe_to_a_device_of_1_2_and_end_with_it(stack: Stack) -> None:
     device = join(stack, version="1.2")
     stack.post(device, observing())
@@ -128,7 +129,7 @@ def test_attributes_within_an_observe_go_before_those_attached(stack: Stack) -> 
     assert last(stack, device)["attributes"] == {"pmin": 10, "pmax": 60}
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-16")
 @pytest.mark.parametrize("code", [codes.BAD_REQUEST, codes.BAD_OPTION, codes.METHOD_NOT_ALLOWED])
 def test_attributes_that_are_refused_within_the_observe_are_written_before_it_from_then_on(
     stack: Stack, code: int
@@ -202,7 +203,7 @@ def test_after_a_new_registration_a_device_of_1_2_gets_them_within_the_observe_a
 # -- attributes under a live observation (§7) --
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-15")
 @pytest.mark.parametrize("path", [VALUE, "/3303/0", "/3303"])
 def test_other_attributes_at_or_above_an_observed_path_make_it_observed_anew(stack: Stack, path: str) -> None:
     device = join(stack)
@@ -223,7 +224,7 @@ def test_other_attributes_at_or_above_an_observed_path_make_it_observed_anew(sta
     assert last(stack, device)["messageType"] == "notify"
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-13")
 def test_attributes_elsewhere_or_below_leave_an_observation_alone(stack: Stack) -> None:
     device = join(stack)
     stack.post(device, observe("/3303/0"))
@@ -271,7 +272,7 @@ def test_a_device_that_falls_asleep_before_the_cancel_is_asked_when_it_is_heard(
 # -- the end of observations (OB-4, OB-5) --
 
 
-@pytest.mark.spec("OB-5")
+@pytest.mark.spec("OB-5", "READ-8")
 def test_a_passive_cancel_sends_nothing_and_resets_the_next_notification(stack: Stack) -> None:
     device = join(stack)
     stack.post(device, observe())
@@ -354,7 +355,7 @@ def stored_instances(stack: Stack, device: Any) -> tuple[int, ...]:
     return tuple(found.objects.objects[3303].instances)
 
 
-@pytest.mark.spec("D-9")
+@pytest.mark.spec("D-9", "T-6")
 def test_what_the_device_made_is_in_its_object_list_from_then_on(stack: Stack) -> None:
     device = join(stack)
     stack.post(device, create())
@@ -373,7 +374,7 @@ def test_an_instance_whose_id_the_caller_chose_needs_no_location(stack: Stack) -
     assert instances(stack, device) == (0, 4)
 
 
-@pytest.mark.spec("D-9", "LwM2M-contract 13")
+@pytest.mark.spec("D-9", "LwM2M-contract 13", "T-6")
 def test_without_a_location_the_device_is_asked_what_there_is(stack: Stack) -> None:
     device = join(stack)
     stack.post(device, create())
@@ -403,16 +404,51 @@ def test_what_was_made_stays_unknown_where_the_device_does_not_tell(stack: Stack
     assert "instances-unknown" in stack.log(device)
 
 
-@pytest.mark.spec("D-9")
-@pytest.mark.parametrize("segments", [(b"nonsense",), (b"3303", b"x"), (b"9", b"1"), (b"3303", b"7", b"1")])
-def test_a_location_that_is_no_instance_of_the_object_changes_nothing(
+@pytest.mark.spec("D-9", "MOD-1")
+@pytest.mark.parametrize(
+    "segments",
+    [
+        (b"nonsense",),
+        (b"3303", b"x"),
+        (b"3303", b"-1"),
+        (b"9", b"1"),
+        (b"3303", b"7", b"1"),
+        (b"3303", b"65535"),
+        (b"3303", b"9" * 200),
+        (b"",) * 20,
+    ],
+)
+def test_a_location_that_is_no_instance_of_the_object_is_as_good_as_none(
     stack: Stack, segments: tuple[bytes, ...]
 ) -> None:
     device = join(stack)
     stack.post(device, create())
     changed(stack, stack.take(), codes.CREATED, extra=[(8, each) for each in segments])
+    changed(stack, stack.take(), codes.CONTENT, payload=b"</3303>,</3303/0>,</3303/2>", content_format=40)
+    assert status(stack, device) == (200, "ok")
+    assert last(stack, device)["createdPath"] == "3303/2"
+    assert instances(stack, device) == (0, 2)
+    assert "location-ignored" in stack.log(device)
+
+
+@pytest.mark.spec("D-9", "LwM2M-contract 15")
+def test_more_instances_than_a_device_may_register_leave_its_list_as_it_was(stack: Stack) -> None:
+    device = join(stack)
+    stack.post(device, create())
+    changed(stack, stack.take(), codes.CREATED)
+    discover = stack.take()
+    # As many links as one body may have; what else the device registered does not fit beside them.
+    links = ",".join(f"</3303/{each}>" for each in range(2000)).encode()
+    blocks = [links[at : at + 1024] for at in range(0, len(links), 1024)]
+    for number, block in enumerate(blocks):
+        more = number + 1 < len(blocks)
+        option = [(23, encode_uint(number << 4 | (8 if more else 0) | 6))]
+        changed(stack, discover, codes.CONTENT, payload=block, content_format=40, extra=option)
+        if more:
+            discover = stack.take()
     assert status(stack, device) == (200, "ok")
     assert instances(stack, device) == (0,)
+    assert "instances-unknown" in stack.log(device)
 
 
 @pytest.mark.spec("D-9")

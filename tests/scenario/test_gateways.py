@@ -50,7 +50,7 @@ def kinds(stack: Stack, name: str) -> list[str]:
     return [each["messageType"] for each in stack.received(device(stack, name))]
 
 
-@pytest.mark.spec("LwM2M-contract 12", "LwM2M-contract 10")
+@pytest.mark.spec("LwM2M-contract 12", "LwM2M-contract 10", "GW-1")
 def test_each_end_device_becomes_a_device_with_a_registration_of_its_own(stack: Stack, gateway: Gateway) -> None:
     gateway.register()
     first, second = device(stack, "gw1-d7"), device(stack, f"gw1-{URN}")
@@ -63,7 +63,7 @@ def test_each_end_device_becomes_a_device_with_a_registration_of_its_own(stack: 
     assert kinds(stack, "gw1-d7") == ["registration"]
 
 
-@pytest.mark.spec("LwM2M-contract 12", "R-11")
+@pytest.mark.spec("LwM2M-contract 12", "R-11", "GW-4")
 @pytest.mark.parametrize("root", ["", "/lwm2m"])
 def test_a_command_for_an_end_device_goes_to_the_gateway_under_its_prefix(
     stack: Stack, gateway: Gateway, root: str
@@ -85,7 +85,7 @@ def test_a_command_for_an_end_device_goes_to_the_gateway_under_its_prefix(
     assert stack.values(device(stack, "gw1"), "/3303/0/5700") == []
 
 
-@pytest.mark.spec("LwM2M-contract 12", "D-13")
+@pytest.mark.spec("LwM2M-contract 12", "D-13", "GW-5", "Gateway 1.1.1 8.3.1")
 def test_a_discover_is_answered_without_the_prefix(stack: Stack, gateway: Gateway) -> None:
     gateway.register()
     target = device(stack, "gw1-d7")
@@ -132,7 +132,7 @@ def test_observations_behind_a_gateway_notify_by_token_and_are_restored_with_its
 # -- Send --
 
 
-@pytest.mark.spec("LwM2M-contract 12", "LwM2M-contract 8.4")
+@pytest.mark.spec("LwM2M-contract 12", "LwM2M-contract 8.4", "GW-8")
 def test_a_send_becomes_a_message_of_each_device_it_speaks_of(stack: Stack, gateway: Gateway) -> None:
     gateway.register()
     pack = [
@@ -148,7 +148,7 @@ def test_a_send_becomes_a_message_of_each_device_it_speaks_of(stack: Stack, gate
     assert [kinds(stack, name)[-1] for name in ("gw1", "gw1-d7", f"gw1-{URN}")] == ["send"] * 3
 
 
-@pytest.mark.spec("LwM2M-contract 8.5", "LwM2M-contract 12")
+@pytest.mark.spec("LwM2M-contract 8.5", "LwM2M-contract 12", "GW-8")
 def test_a_send_in_lwm2m_cbor_has_prefixes_in_its_keys(stack: Stack, gateway: Gateway) -> None:
     gateway.register()
     body = bytes.fromhex("a18463643031190ce700191644f94d60")
@@ -178,7 +178,7 @@ def test_of_a_send_that_is_wrong_in_one_place_nothing_is_stored(
     assert stack.log(device(stack, "gw1"))[-1] == "send-refused"
 
 
-@pytest.mark.spec("LwM2M-contract 12")
+@pytest.mark.spec("LwM2M-contract 12", "GW-8")
 def test_a_send_of_a_device_attached_just_now_is_asked_for_again_and_taken_then(stack: Stack, gateway: Gateway) -> None:
     gateway.register()
     stack << after(120)
@@ -233,7 +233,7 @@ def test_a_device_that_its_gateway_does_not_list_any_more_is_offline_and_the_sam
     assert status(stack, before) == (200, "ok")
 
 
-@pytest.mark.spec("LwM2M-contract 12")
+@pytest.mark.spec("LwM2M-contract 12", "GW-3")
 def test_other_objects_and_another_prefix_are_an_update_of_the_same_device(stack: Stack, gateway: Gateway) -> None:
     gateway.register()
     gateway.behind[0].prefix, gateway.behind[0].objects = "x1", "</3300/0>"
@@ -354,7 +354,7 @@ def test_commands_of_a_stopped_server_leave_when_the_gateway_is_heard_again(stac
 # -- whose device it is --
 
 
-@pytest.mark.spec("SEC-6", "LwM2M-contract 12")
+@pytest.mark.spec("SEC-6", "LwM2M-contract 12", "GW-7")
 @pytest.mark.parametrize("name", ["gw1-d7", "urn:dev:os:gw1:d7", URN])
 def test_nobody_registers_under_the_name_of_an_end_device(name: str) -> None:
     stack = Stack(end_devices=5, auto_provision=("*",))
@@ -369,7 +369,7 @@ def test_nobody_registers_under_the_name_of_an_end_device(name: str) -> None:
     stack.close()
 
 
-@pytest.mark.spec("SEC-5", "LwM2M-contract 12")
+@pytest.mark.spec("SEC-5", "LwM2M-contract 12", "GW-7")
 def test_the_location_of_an_end_device_is_none_from_outside(stack: Stack, gateway: Gateway) -> None:
     gateway.register()
     assert stack.store is not None
@@ -379,7 +379,7 @@ def test_the_location_of_an_end_device_is_none_from_outside(stack: Stack, gatewa
         stack << con(code, f"/rd/{registration.location}", mid=gateway.mid) >> ack(codes.NOT_FOUND, mid=gateway.mid)
 
 
-@pytest.mark.spec("LwM2M-contract 12")
+@pytest.mark.spec("LwM2M-contract 12", "GW-7")
 def test_an_end_device_takes_neither_the_node_id_nor_the_endpoint_name_of_another(stack: Stack) -> None:
     stack.provision("gw1")
     other = stack.provision("d7")
@@ -429,6 +429,7 @@ def test_a_device_moves_to_another_gateway_once_its_own_does_not_list_it(stack: 
     assert "end-device-moved" in stack.log(device(stack, "gw1"))
 
 
+@pytest.mark.spec("GW-10")
 def test_more_end_devices_than_may_be_are_refused_with_a_line(stack: Stack) -> None:
     stack.provision("gw1")
     gateway = Gateway(stack, behind=[Behind(f"d{each}", f"p{each}") for each in range(8)])
@@ -444,7 +445,7 @@ def test_more_end_devices_than_may_be_are_refused_with_a_line(stack: Stack) -> N
 # -- what a gateway may say wrong --
 
 
-@pytest.mark.spec("LwM2M-contract 12")
+@pytest.mark.spec("LwM2M-contract 12", "GW-10")
 def test_instances_that_make_no_sense_leave_lines_and_the_others_are_taken(stack: Stack) -> None:
     stack.provision("gw1")
     wrong = [Behind("a", ""), Behind("b", "17"), Behind("c", "x/y"), Behind("", "d01"), Behind("e", "p" * 300)]
@@ -492,7 +493,7 @@ def test_an_answer_that_is_none_ends_nobody(stack: Stack, gateway: Gateway, payl
 # -- version 1.0 --
 
 
-@pytest.mark.spec("LwM2M-contract 10", "LwM2M-contract 12")
+@pytest.mark.spec("LwM2M-contract 10", "LwM2M-contract 12", "GW-9", "READ-14")
 @pytest.mark.parametrize(("discovers", "objects"), [(True, {3, 3303}), (False, {3300})])
 def test_version_1_0_says_no_objects_so_each_device_is_asked_or_its_route_is_taken(
     stack: Stack, gateway: Gateway, discovers: bool, objects: set[int]
@@ -540,7 +541,7 @@ def test_without_the_setting_a_gateway_is_a_device_like_any_other(stack: Stack) 
 # -- when things go wrong --
 
 
-@pytest.mark.spec("LwM2M-contract 15")
+@pytest.mark.spec("LwM2M-contract 15", "GW-10")
 def test_a_gateway_with_more_instances_than_one_answer_may_hold_keeps_what_was_known(
     stack: Stack, gateway: Gateway
 ) -> None:
@@ -659,7 +660,7 @@ def test_values_of_many_are_read_after_a_register_one_at_a_time() -> None:
     stack.close()
 
 
-@pytest.mark.spec("LwM2M-contract 15")
+@pytest.mark.spec("LwM2M-contract 15", "GW-3")
 def test_a_gateway_that_notifies_without_end_is_read_once_in_a_while(stack: Stack, gateway: Gateway) -> None:
     gateway.register()
     stack.gateways._pause_s = 0.02

@@ -128,7 +128,7 @@ def test_a_tenants_model_counts_for_a_device_that_provisions_itself_from_the_sta
     stack.close()
 
 
-@pytest.mark.spec("LwM2M-contract 9")
+@pytest.mark.spec("LwM2M-contract 9", "MOD-6")
 def test_a_fall_back_is_said_once_however_often_the_device_registers(stack: Stack) -> None:
     world = World(stack)
     device = stack.provision("dev1")
@@ -171,7 +171,7 @@ def test_an_object_that_an_update_brings_is_warned_of_too(stack: Stack) -> None:
     assert world.warnings(device) == [NO_MODEL]
 
 
-@pytest.mark.spec("LwM2M-contract 16.13", "D-4")
+@pytest.mark.spec("READ-13", "D-4", "MOD-4")
 def test_firmware_without_version_from_a_1_2_client_is_1_1_and_may_have_more(stack: Stack) -> None:
     world = World(stack)
     device = stack.provision("dev1")

@@ -84,7 +84,28 @@ def test_an_observe_command_and_all_its_notifications_carry_one_pair_of_labels(s
     assert records[0].labels[2:] == ("Room:7",)
 
 
-@pytest.mark.spec("OB-5")
+@pytest.mark.spec("OB-6")
+def test_the_confirmable_notification_of_each_day_is_one_like_the_others(stack: Stack) -> None:
+    device = stack.provision("dev1")
+    register(stack, target="/rd?ep=dev1&lt=0&lwm2m=1.1&b=U")
+    stack.post(device, observe())
+    token = establish(stack, stack.take())
+    for day in range(1, 4):
+        (
+            stack
+            << after(43_200)
+            << non(codes.CONTENT, mid=40 + day, token=token, payload=NOTIFICATION, content_format=112, observe=2 * day)
+        )
+        assert stack.silent()
+        daily = notification(token, mid=50 + day, number=2 * day + 1)
+        stack << after(43_200) << daily >> ack(mid=50 + day)
+        # Sent once more, since the acknowledgement was lost.
+        stack << daily >> ack(mid=50 + day)
+        assert stack.silent()
+        assert len([each for each in stack.received(device) if each["messageType"] == "notify"]) == 2 * day
+
+
+@pytest.mark.spec("OB-5", "READ-8")
 def test_unobserve_cancels_with_the_token_of_the_relation_and_then_nothing_is_wanted(stack: Stack, device: Any) -> None:
     stack.post(device, observe())
     token = establish(stack, stack.take())

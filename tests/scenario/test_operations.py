@@ -43,7 +43,7 @@ def device(stack: Stack) -> Any:
 # -- OBSERVE with attributes --
 
 
-@pytest.mark.spec("D2C 7.2", "OB-1")
+@pytest.mark.spec("D2C 7.2", "OB-1", "ATT-3")
 def test_attributes_are_written_before_the_observe_leaves(stack: Stack, device: Any) -> None:
     stack.post(device, observe())
     attributes = stack.take()
@@ -152,7 +152,7 @@ def test_a_sleeper_that_falls_asleep_between_attributes_and_observe_gets_both_ag
         (VALUE, (("con", "1"),), "not-acceptable"),
     ],
 )
-@pytest.mark.spec("D2C 7.2")
+@pytest.mark.spec("D2C 7.2", "ATT-10", "ATT-14")
 def test_attributes_that_cannot_be_are_answered_at_once(
     stack: Stack, device: Any, path: str, attributes: Any, reason: str
 ) -> None:
@@ -165,7 +165,7 @@ def test_attributes_that_cannot_be_are_answered_at_once(
 # -- ours --
 
 
-@pytest.mark.spec("D-13")
+@pytest.mark.spec("D-13", "ATT-9")
 def test_discover_answers_with_the_paths_and_their_attributes(stack: Stack, device: Any) -> None:
     stack.post(device, command("discover", "/3303/0"))
     request = stack.take()
@@ -202,7 +202,7 @@ def test_delete_of_the_device_itself_is_not_even_asked(stack: Stack, device: Any
     assert status(stack, device) == (406, "not-acceptable")
 
 
-@pytest.mark.spec("D2C 7.2")
+@pytest.mark.spec("D2C 7.2", "ATT-12")
 def test_write_attributes_alone_writes_and_unsets(stack: Stack, device: Any) -> None:
     stack.post(device, command("write-attributes", "/3303/0", attributes=(("pmin", "5"), ("pmax", None))))
     request = stack.take()
@@ -224,3 +224,17 @@ def test_what_could_do_harm_twice_is_not_sent_again_after_a_restart(stack: Stack
     assert responses(again, device) == [(408, "outcome-unknown")]
     assert path_of(again.take()) == "/3/0/0"
     again.close()
+
+
+@pytest.mark.spec("D-6", "T-15")
+def test_an_instance_is_never_written_by_replacing_it(stack: Stack, device: Any) -> None:
+    # Some devices take a replacing write for a partial one, others clear what it does not name.
+    stack.post(device, read("/1/0"))
+    before = b'[{"bn":"/1/0/","n":"1","v":300},{"n":"2","v":5}]'
+    changed(stack, stack.take(), codes.CONTENT, payload=before, content_format=110)
+    stack.post(device, command("write", "/1/0", value={"1": 600}, has_value=True))
+    write = stack.take()
+    assert (write.code, path_of(write)) == (codes.POST, "/1/0")
+    changed(stack, write)
+    assert status(stack, device) == (200, "ok")
+    assert stack.values(device, "/1/0/2") == ["5"]

@@ -130,7 +130,7 @@ def test_more_links_together_than_one_list_may_have_are_refused(stack: Stack, de
     assert stack.registrations() == []
 
 
-@pytest.mark.spec("LwM2M-contract 16.3")
+@pytest.mark.spec("READ-3")
 def test_an_update_may_name_profiles_for_its_list(stack: Stack, dev1: Any) -> None:
     location = location_of(come(stack, "b=U", FULL))
     stack << con(codes.POST, f"{location}?pid={ETS}&lt=60", mid=2) >> ack(codes.CHANGED, mid=2)

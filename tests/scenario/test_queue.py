@@ -229,7 +229,7 @@ def test_a_command_with_time_left_outlives_the_registration(stack: Stack) -> Non
 # -- registering anew, moving --
 
 
-@pytest.mark.spec("QM-5", "R-9")
+@pytest.mark.spec("QM-5", "R-9", "T-4", "READ-7")
 def test_what_waits_survives_a_new_registration_from_another_address(stack: Stack) -> None:
     device, _ = asleep(stack)
     stack.post(device, read("/3/0/0"))

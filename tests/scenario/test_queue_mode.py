@@ -66,7 +66,7 @@ def value_of(request: Message) -> bytes:
 # -- QM-2: the awake window --
 
 
-@pytest.mark.spec("QM-2", "QM-8")
+@pytest.mark.spec("QM-2", "QM-8", "READ-5")
 def test_a_profile_says_how_long_a_sleeper_listens(stack: Stack) -> None:
     give(stack, awake_s=10.0)
     device = stack.provision("dev1")
@@ -249,7 +249,7 @@ def test_an_answer_is_given_up_in_the_time_of_the_profile(stack: Stack) -> None:
     assert responses(stack, device) == [(408, "timeout")]
 
 
-@pytest.mark.spec("RFC 7252 4.8.1")
+@pytest.mark.spec("RFC 7252 4.8.1", "T-9")
 def test_a_profile_gives_devices_an_ack_timeout_of_their_own(stack: Stack) -> None:
     give(stack, ack_timeout_s=15.0)
     device = stack.provision("dev1")

@@ -19,7 +19,7 @@ def register(stack: Stack, mid: int = 1, peer: PeerId = HOME, target: str = REGI
     return "/" + "/".join(value.decode() for number, value in answer.options if number == 8)
 
 
-@pytest.mark.spec("R-1", "R-2")
+@pytest.mark.spec("R-1", "R-2", "Transport 1.2.2 6.4.3")
 def test_a_provisioned_endpoint_registers_and_gets_a_location_of_two_short_segments(stack: Stack) -> None:
     device = stack.provision("dev1", ("d2c-uplink-property_Room:7",))
     location = register(stack)
@@ -136,7 +136,7 @@ def test_a_deregistered_device_is_gone_and_said_to_be(stack: Stack) -> None:
     stack << con(codes.DELETE, location, mid=3) >> ack(codes.NOT_FOUND, mid=3)
 
 
-@pytest.mark.spec("R-14", "QM-7")
+@pytest.mark.spec("R-14", "QM-7", "T-4")
 def test_an_update_from_a_new_port_moves_the_registration_there(stack: Stack) -> None:
     device = stack.provision("dev1")
     location = register(stack)
@@ -234,3 +234,12 @@ def test_a_retransmission_after_a_restart_gets_the_first_answer_and_a_new_messag
     assert len(stack.received(device)) == 3
     before.close()
     stack.close()
+
+
+@pytest.mark.spec("RFC 7967 2")
+def test_a_device_that_wants_no_answers_gets_them(stack: Stack) -> None:
+    # The option is elective, and whoever registers has to learn its location.
+    stack.provision("dev1")
+    stack << con(codes.POST, REGISTER, mid=1, token=b"t", payload=LINKS, content_format=40, extra=[(258, b"\x1a")])
+    assert stack.take().code == codes.CREATED
+    assert stack.registrations() == ["dev1"]

@@ -109,7 +109,7 @@ def test_a_refused_register_leaves_one_line_a_minute_in_the_log_of_its_device(st
     assert "1.0, 1.1, 1.2" in detail(stack, dev1)
 
 
-@pytest.mark.spec("BIN-1", "R-4")
+@pytest.mark.spec("BIN-1", "R-4", "T-1")
 def test_what_is_tolerated_is_a_setting() -> None:
     strict = Stack(tolerances=Tolerances(queue_in_binding=False))
     strict.provision("dev1")
@@ -172,7 +172,7 @@ def test_objects_that_every_device_has_may_be_missing_with_a_line_in_the_log(sta
     assert sorted(each.detail[:8] for each in lines if each.event == "model-warning") == ["object 1", "object 3"]
 
 
-@pytest.mark.spec("R-10", "LwM2M-contract 9", "LwM2M-contract 13")
+@pytest.mark.spec("R-10", "LwM2M-contract 9", "LwM2M-contract 13", "MOD-3", "T-2")
 @pytest.mark.parametrize(
     ("link", "version", "told"),
     [
@@ -193,13 +193,13 @@ def test_a_version_counts_as_it_is_said_and_a_wrong_one_is_a_line_in_the_log(
     assert told in detail(stack, dev1)
 
 
-@pytest.mark.spec("R-12", "ETS 101")
+@pytest.mark.spec("R-12", "ETS 101", "T-13")
 def test_security_and_the_like_are_dropped_from_a_list(stack: Stack, dev1: Any) -> None:
     sent(stack, REGISTER, body=b"</0/0>,</0/1>,</1/0>,</3/0>,</21/0>,</23/0>,</24/0>,</3303/0>")
     assert sorted(current(stack).objects.objects) == [1, 3, 3303]
 
 
-@pytest.mark.spec("R-11")
+@pytest.mark.spec("R-11", "Transport 1.2.2 6.4.1")
 @pytest.mark.parametrize("root", [b"/7", b"/lwm2m/7"])
 def test_a_root_with_a_segment_of_digits_is_refused(stack: Stack, dev1: Any, root: bytes) -> None:
     body = b"<" + root + b'>;rt="oma.lwm2m",<' + root + b"/1/0>"
@@ -230,7 +230,7 @@ def test_a_list_of_too_many_links_is_refused_in_register_and_update(stack: Stack
 # -- Update --
 
 
-@pytest.mark.spec("R-3", "R-13", "R-16", "LwM2M-contract 16.3", "ETS 107", "ETS 226", "ETS 227", "ETS 230")
+@pytest.mark.spec("R-3", "R-13", "R-16", "READ-3", "ETS 107", "ETS 226", "ETS 227", "ETS 230")
 def test_an_update_changes_what_it_names_and_keeps_the_rest(stack: Stack, dev1: Any) -> None:
     location = register(stack, target=REGISTER + "&sms=491&site=roof&x=1")
     stack << con(codes.POST, location + "?lt=20&b=UT&Q&sms=492&site=cellar&note", mid=2) >> ack(codes.CHANGED, mid=2)
@@ -260,7 +260,7 @@ def test_an_update_that_breaks_the_rules_is_refused_whole(stack: Stack, dev1: An
     assert text in detail(stack, dev1)
 
 
-@pytest.mark.spec("R-13")
+@pytest.mark.spec("R-13", "T-3")
 def test_a_list_in_an_update_is_link_format_or_says_nothing_of_its_format(stack: Stack, dev1: Any) -> None:
     location = register(stack)
     assert sent(stack, location, 2, b"</1/0>", content_format=0).code == codes.BAD_REQUEST
@@ -289,7 +289,7 @@ def troubled() -> Iterator[tuple[Stack, TroubledStore]]:
     made.close()
 
 
-@pytest.mark.spec("R-6", "R-7", "R-14", "LwM2M-contract 13")
+@pytest.mark.spec("R-6", "R-7", "R-14", "LwM2M-contract 13", "T-3")
 @pytest.mark.parametrize("where", ["in memory", "in the store"])
 @pytest.mark.parametrize("peer", [HOME, ELSEWHERE], ids=["same address", "new address"])
 @pytest.mark.parametrize("late_s", [-1, 0, 92, 93])
@@ -352,7 +352,7 @@ def test_a_lifetime_that_was_written_and_then_updated_is_the_one_that_counts(sta
     assert stack.registrations() == []
 
 
-@pytest.mark.spec("R-6", "MSG-14", "LwM2M-contract 13")
+@pytest.mark.spec("R-6", "MSG-14", "LwM2M-contract 13", "T-5")
 @pytest.mark.parametrize("trouble", ["full", "broken"])
 def test_trouble_of_ours_is_never_told_as_an_unknown_registration(
     troubled: tuple[Stack, TroubledStore], trouble: str
@@ -386,7 +386,7 @@ def test_an_update_over_the_other_transport_moves_the_registration_there(stack: 
 # -- lifetimes --
 
 
-@pytest.mark.spec("R-5")
+@pytest.mark.spec("R-5", "T-12")
 @pytest.mark.parametrize(
     ("query", "lifetime_s"), [("", 86400), ("&lt=0", 0), ("&lt=1", 1), ("&lt=4294967295", 4_294_967_295)]
 )
@@ -408,7 +408,7 @@ def test_a_lifetime_out_of_range_is_refused_and_never_clamped(stack: Stack, dev1
     assert current(stack).lifetime_s == 300
 
 
-@pytest.mark.spec("R-7", "LwM2M-contract 16.6")
+@pytest.mark.spec("R-7", "READ-6")
 def test_values_do_not_prolong_a_registration_unless_that_is_asked_for(stack: Stack, dev1: Any) -> None:
     register(stack)
     stack << after(299)
@@ -417,7 +417,7 @@ def test_values_do_not_prolong_a_registration_unless_that_is_asked_for(stack: St
     assert stack.registrations() == []
 
 
-@pytest.mark.spec("R-7", "LwM2M-contract 16.6")
+@pytest.mark.spec("R-7", "READ-6")
 def test_where_it_is_asked_for_every_send_and_notification_prolongs_a_registration() -> None:
     stack = Stack(uplinks_extend=True)
     device = stack.provision("dev1")
@@ -442,7 +442,7 @@ def test_where_it_is_asked_for_every_send_and_notification_prolongs_a_registrati
 # -- storms --
 
 
-@pytest.mark.spec("R-9", "R-17")
+@pytest.mark.spec("R-9", "R-17", "T-12")
 def test_of_many_registers_in_flight_at_once_the_last_wins_and_nothing_of_the_others_stays(
     troubled: tuple[Stack, TroubledStore],
 ) -> None:
@@ -478,7 +478,7 @@ def test_of_many_registers_in_flight_at_once_the_last_wins_and_nothing_of_the_ot
     assert len(stack.registry._by_location) == len(stack.registry._by_peer) == 1
 
 
-@pytest.mark.spec("R-17")
+@pytest.mark.spec("R-17", "T-12")
 def test_a_register_that_is_said_anew_because_its_answer_was_lost_is_simply_the_newer_one(
     stack: Stack, dev1: Any
 ) -> None:
@@ -527,7 +527,7 @@ def test_two_servers_of_one_device_know_nothing_of_each_other() -> None:
     two.close()
 
 
-@pytest.mark.spec("BIN-5", "D-8", "LwM2M-contract 16.11")
+@pytest.mark.spec("BIN-5", "D-8", "READ-11")
 def test_the_trigger_for_another_transport_is_an_execute_with_an_argument(stack: Stack, dev1: Any) -> None:
     location = register(stack, target="/rd?ep=dev1&lt=300&lwm2m=1.1&b=UT")
     stack.post(dev1, CommandRequest("execute", "/1/0/8", "EXECUTE /1/0/8?0='U'", arguments="0='U'"))

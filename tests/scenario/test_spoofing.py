@@ -46,7 +46,7 @@ def test_a_forged_update_makes_us_send_its_victim_at_most_three_times_its_bytes(
     assert spent(stack, VICTIM) <= 3 * len(encode_message(forged.message))
 
 
-@pytest.mark.spec("R-14")
+@pytest.mark.spec("R-14", "T-4")
 def test_a_device_gets_its_registration_back_with_its_next_update(stack: Stack) -> None:
     device = stack.provision("dev1")
     location = register(stack)

@@ -98,7 +98,7 @@ def test_a_register_that_cannot_be_stored_is_told_when_to_come_again(troubled: S
     assert [each["messageType"] for each in troubled.received(device)] == ["registration"]
 
 
-@pytest.mark.spec("MSG-14")
+@pytest.mark.spec("MSG-14", "T-5")
 def test_update_send_and_deregister_that_cannot_be_stored_change_nothing(troubled: Stack, store: TroubledStore) -> None:
     device = troubled.provision("dev1")
     location = register(troubled)
@@ -375,7 +375,7 @@ def test_a_new_address_has_to_be_proven_again(stack: Stack) -> None:
 # -- sleepers --
 
 
-@pytest.mark.spec("QM-2", "QM-3", "QM-6")
+@pytest.mark.spec("QM-2", "QM-3", "QM-6", "Transport 1.2.2 6.5")
 def test_a_sleeper_gets_its_commands_after_the_answer_to_its_next_uplink_one_by_one(stack: Stack) -> None:
     device = stack.provision("dev1")
     location = register(stack, target=SLEEPER)
@@ -416,7 +416,7 @@ def test_after_a_restart_a_sleeper_is_left_asleep_until_it_is_heard() -> None:
     stack.close()
 
 
-@pytest.mark.spec("QM-5")
+@pytest.mark.spec("QM-5", "READ-7")
 def test_commands_that_wait_survive_a_new_register(stack: Stack) -> None:
     device = stack.provision("dev1")
     register(stack, target=SLEEPER)

@@ -95,7 +95,7 @@ def test_a_read_shows_values_and_instances_as_they_are(stack: Stack, number: int
     check_stored(stack, device, wanted, {WALL_MS})
 
 
-@pytest.mark.spec("LwM2M-contract 8.1", "D-1")
+@pytest.mark.spec("LwM2M-contract 8.1", "D-1", "T-7")
 @pytest.mark.parametrize("number", [0, 60])
 @pytest.mark.parametrize("kind", RESOURCES)
 def test_a_read_of_one_value_understands_its_formats(stack: Stack, number: int, kind: ResourceType) -> None:
@@ -148,7 +148,7 @@ def test_a_send_shows_values_and_instances_with_their_times(
     check_stored(stack, device, wanted, {moment})
 
 
-@pytest.mark.spec("D-15")
+@pytest.mark.spec("D-15", "ATT-18")
 def test_every_time_of_a_path_is_kept_and_the_newest_is_current(stack: Stack) -> None:
     device = register(stack)
     path = "/3442/0/1120/65534"
@@ -228,7 +228,7 @@ def test_nonsense_is_refused_with_its_place_and_reason_and_leaves_nothing(
     assert stack.run(stack.store.projection.current_values(device.device_id)) == []
 
 
-@pytest.mark.spec("LwM2M-contract 6", "LwM2M-contract 16.9")
+@pytest.mark.spec("LwM2M-contract 6", "READ-9")
 def test_of_a_send_with_one_bad_record_nothing_is_stored_and_the_log_says_which(stack: Stack) -> None:
     device = register(stack)
     records = [{"n": "/3442/0/120", "v": 1}, {"n": "/3442/0/125", "v": -1}]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 import structlog
 
-from stellwerk.logs import configure_logs
+from stellwerk.logs import LINES_AT_ONCE, LINES_PER_S, Sparing, configure_logs
 
 
 @contextmanager
@@ -69,3 +69,41 @@ def test_a_full_disk_under_the_log_stops_nobody(form: str, monkeypatch: pytest.M
     monkeypatch.setattr("sys.stderr", Full())
     with configured(form):
         structlog.get_logger("test").error("disk.full", room=0)
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_an_event_without_end_is_some_lines_and_a_number(capsys: pytest.CaptureFixture[str]):
+    with configured("json"):
+        log = structlog.get_logger("test")
+        for _ in range(LINES_AT_ONCE * 3):
+            log.info("register.refused", peer="udp://192.0.2.1:40000")
+        log.info("registration.created")
+    lines = [json.loads(each) for each in capsys.readouterr().err.splitlines()]
+    refused = [each for each in lines if each["event"] == "register.refused"]
+    # While they are written, time passes.
+    assert LINES_AT_ONCE <= len(refused) < LINES_AT_ONCE * 2
+    assert lines[-1]["event"] == "registration.created"
+
+
+def test_the_next_line_says_how_many_are_missing():
+    now = [0.0]
+    sparing = Sparing(lambda: now[0])
+
+    def written() -> int | None:
+        """How many are missing before this line, None where it is itself left out."""
+        try:
+            return int(sparing(None, "info", {"event": "send.refused"}).get("left_out", 0))
+        except structlog.DropEvent:
+            return None
+
+    assert [written() for _ in range(LINES_AT_ONCE + 7)] == [0] * LINES_AT_ONCE + [None] * 7
+    now[0] = 1 / LINES_PER_S
+    assert [written(), written()] == [7, None]
+    now[0] = 1e6
+    assert [written() for _ in range(LINES_AT_ONCE + 1)] == [1] + [0] * (LINES_AT_ONCE - 1) + [None]
+
+
+def test_what_was_asked_for_is_written_to_the_last_line():
+    sparing = Sparing(lambda: 0.0)
+    for _ in range(LINES_AT_ONCE * 2):
+        assert sparing(None, "debug", {"event": "datagram.refused"}) == {"event": "datagram.refused"}

@@ -256,7 +256,7 @@ def test_lwm2m_cbor_may_nest_join_and_leave_lengths_open(hexadecimal: str) -> No
     assert decode_content(ContentFormat.LWM2M_CBOR, payload, Path(3), Registry()) == at(("/3/0/9", 100))
 
 
-@pytest.mark.spec("LwM2M-contract 8.5", "LwM2M-contract 12")
+@pytest.mark.spec("LwM2M-contract 8.5", "LwM2M-contract 12", "GW-6")
 def test_keys_of_lwm2m_cbor_may_begin_with_the_prefix_of_a_gateway() -> None:
     payload, content = bytes.fromhex("a18463643031190ce700191644f94d60"), at(("/3303/0/5700", 21.5))
     for root in ("", "/lwm2m"):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from stellwerk.lwm2m.link_format import ListedObject, ObjectList
 from stellwerk.lwm2m.operations import Create, Delete, Operation
-from stellwerk.lwm2m.path import Path, PathError
+from stellwerk.lwm2m.path import RESERVED_ID, Path, PathError
 
 
 def objects_after(
@@ -29,7 +29,7 @@ def objects_after(
         except PathError:
             # A device may say anything.
             return None
-        if len(made) != 2 or made[0] != object_id:
+        if len(made) != 2 or made[0] != object_id or made[1] == RESERVED_ID:
             return None
         known.add(made[1])
     after = before._replace(instances=tuple(sorted(known)))

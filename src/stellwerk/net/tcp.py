@@ -1,12 +1,14 @@
 """TCP connections for an engine over streams: bytes in, bytes out, and the end of a connection as empty bytes.
 
 A connection that does not take what is sent to it is ended: what waits for it is bounded, and so is the time that it
-may wait.
+may wait. Connections that have more to say than fits into a round wait for the next ones, in turn: however many of them
+there are, everybody else is heard in between.
 """
 
 import asyncio
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar, cast
 
@@ -23,7 +25,14 @@ _SLOW_S: Final = 30.0
 """How long more than `_SLOW_BYTES` may wait for one connection."""
 _LINGER_S: Final = 5.0
 _TURN_BYTES: Final = 32 * 1024
-"""Bytes read from one connection before others get their turn."""
+"""Most bytes of one reading."""
+_ROUND_BYTES: Final = 64 * 1024
+"""Bytes read from all connections before what they caused is dealt with and others get their turn. A connection that
+has said little is read in any case."""
+_LEAST_BYTES: Final = 1024
+"""Bytes read from one connection where the round has no room left."""
+_RESUMED: Final = 4
+"""How many of those that wait go on with each round."""
 _BACKLOG: Final = 1024
 
 E = TypeVar("E")
@@ -48,9 +57,13 @@ class StreamDriver(Rounds[E, A]):
         self._on_closed = on_closed
         self._connections: dict[PeerId, _Connection] = {}
         self._servers: list[asyncio.Server] = []
-        # All connections are read by this thread alone, one piece at a time: one buffer serves them all, and a busy one
-        # has so much of a turn.
+        # All connections are read by this thread alone, one piece at a time: one buffer serves them all.
         self.buffer = memoryview(bytearray(_TURN_BYTES))
+        self.room = _ROUND_BYTES
+        """Bytes that may still be read in this round."""
+        self._held: deque[_Connection] = deque()
+        """Connections that have more to say and wait for their turn."""
+        self._stopped = False
         self.received = 0
         """Bytes read."""
         self.sent = 0
@@ -85,6 +98,8 @@ class StreamDriver(Rounds[E, A]):
     def stop_reading(self) -> None:
         """Take nothing more in, but keep sending: the first step of a clean stop."""
         self.stop_listening()
+        self._stopped = True
+        self._held.clear()
         for connection in self._connections.values():
             connection.pause()
 
@@ -115,12 +130,17 @@ class StreamDriver(Rounds[E, A]):
         self._engine.submit(self._adopt(connection.peer, accepted), self._clock.now())
         self._ask_for_round()
 
-    def feed(self, connection: "_Connection", data: bytes) -> None:
-        """``data`` came."""
+    def feed(self, connection: "_Connection", data: bytes, more: bool) -> None:
+        """``data`` came; ``more``: there was no room for more of it, so some may wait."""
         self.received += len(data)
+        self.room -= len(data)
         self._engine.feed(data, peer=connection.peer, now=self._clock.now())
         # What comes over many connections at once is handled together.
         self._ask_for_round()
+        if more and self.room <= 0 and not self._stopped:
+            # An event loop may read one connection many times before it looks at another.
+            connection.pause()
+            self._held.append(connection)
 
     def ended(self, connection: "_Connection") -> None:
         """A connection is gone."""
@@ -132,6 +152,14 @@ class StreamDriver(Rounds[E, A]):
                 self._ask_for_round()
             if self._on_closed is not None:
                 self._on_closed(connection.peer)
+
+    def _round(self) -> None:
+        super()._round()
+        self.room = _ROUND_BYTES
+        for _ in range(min(_RESUMED, len(self._held))):
+            self._held.popleft().resume()
+        if self._held:
+            self._ask_for_round()
 
     def _send(self) -> None:
         for peer, data in self._engine.take_datagrams():
@@ -156,6 +184,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._accepted = accepted
         self._transport: asyncio.Transport
         self._slow: asyncio.TimerHandle | None = None
+        self._offered = 0
         self.peer = PeerId("tcp", "", 0)
 
     # -- asyncio.BufferedProtocol --
@@ -173,10 +202,11 @@ class _Connection(asyncio.BufferedProtocol):
         self._driver.opened(self, self._accepted)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._driver.buffer
+        self._offered = min(_TURN_BYTES, max(_LEAST_BYTES, self._driver.room))
+        return self._driver.buffer[: self._offered]
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._driver.feed(self, bytes(self._driver.buffer[:nbytes]))
+        self._driver.feed(self, bytes(self._driver.buffer[:nbytes]), nbytes == self._offered)
 
     def pause_writing(self) -> None:
         self._slow = asyncio.get_running_loop().call_later(_SLOW_S, self._too_slow)
@@ -202,6 +232,11 @@ class _Connection(asyncio.BufferedProtocol):
         """Read nothing more."""
         with contextlib.suppress(RuntimeError):
             self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        with contextlib.suppress(RuntimeError):
+            self._transport.resume_reading()
 
     def close(self) -> None:
         """End it when all is sent, or soon."""

@@ -318,8 +318,14 @@ def _is_silent(answer: DeviceAnswer) -> bool:
 def _create(operation: Create, about: Circumstances) -> Conversation:
     """Says what was made, from the answer's Location, from what was asked for, or from a Discover (D-9)."""
     answer = yield from _ask(operation, about)
-    if answer.failure or answer.status != Status.CREATED or answer.location:
+    if answer.failure or answer.status != Status.CREATED:
         return answer
+    if answer.location:
+        if _is_instance(answer.location, operation.path[0]):
+            return answer
+        said = answer.location if len(answer.location) <= 60 else answer.location[:60] + "..."
+        about.note("location-ignored", f"{operation.path}: the device says that it created {said}, no instance of it")
+        answer.location = ""
     chosen = {path[1] for path in (*(each.path for each in operation.content.entries), *operation.content.empty)}
     if chosen and RESERVED_ID not in chosen:
         answer.location = str(operation.path.child(min(chosen)))
@@ -340,6 +346,14 @@ def _create(operation: Create, about: Circumstances) -> Conversation:
     if len(fresh) == 1:
         answer.location = str(operation.path.child(fresh.pop()))
     return answer
+
+
+def _is_instance(location: str, object_id: int) -> bool:
+    try:
+        made = parse_path(location)
+    except PathError:
+        return False
+    return len(made) == 2 and made[0] == object_id and made[1] != RESERVED_ID
 
 
 def _instances(payload: bytes, root: str, object_id: int) -> tuple[int, ...]:

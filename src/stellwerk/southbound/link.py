@@ -274,18 +274,21 @@ class Link:
                 log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
                 self._connection_lost(event.peer, event.detail, at)
             case events.Refused():
-                self.refused[event.reason] = self.refused.get(event.reason, 0) + 1
+                self._count(event.reason)
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
             case events.NotificationAcked() | events.NotificationRejected():
                 pass
             case _:
                 assert_never(event)
 
+    def _count(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
     def _request(self, event: events.RequestReceived, at: Instant) -> None:
         exchange = event.exchange
         uplink = translate_up(event)
         if isinstance(uplink, int):
-            self.refused["path"] = self.refused.get("path", 0) + 1
+            self._count("path")
             log.info(
                 "request.refused", peer=str(event.peer), code=codes.dotted(uplink), path="/" + "/".join(event.path)
             )
@@ -386,10 +389,12 @@ class Link:
             found = await self._observations.find(event.peer, event.token)
         except MovedWithoutUpdate as error:
             # Resetting would end the observation on the device; it will update its registration when it gets no answer.
+            self._count("from-elsewhere")
             log.info("notification.from_elsewhere", detail=str(error))
             self._submit(actions.Drop(event.exchange))
             return
         if found is None:
+            self._count("token")
             log.info("token.unknown", peer=str(event.peer))
             self._submit(actions.RejectToken(event.exchange))
         else:

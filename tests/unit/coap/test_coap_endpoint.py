@@ -192,7 +192,7 @@ def test_an_idle_registered_peer_is_small():
         assert cost < 600
 
 
-@pytest.mark.spec("MSG-6")
+@pytest.mark.spec("MSG-6", "T-9")
 @pytest.mark.parametrize("length", range(9))
 def test_tokens_of_every_length_are_repeated(length):
     bench = Bench()

@@ -35,7 +35,7 @@ def test_a_piggybacked_answer():
     assert (bench.sent(), bench.events(), bench.engine.deadline()) == ([], [], None)
 
 
-@pytest.mark.spec("MSG-4", "RFC 7252 5.2.2")
+@pytest.mark.spec("MSG-4", "RFC 7252 5.2.2", "T-9")
 @pytest.mark.parametrize("kind", [con, non])
 def test_an_empty_acknowledgement_then_a_separate_answer(kind):
     bench = Bench()

@@ -74,6 +74,7 @@ def test_a_dropped_notification_is_heard_again_when_it_is_repeated():
     assert bench.sent() == [ack(0, 5)]
 
 
+@pytest.mark.spec("T-9")
 def test_a_non_confirmable_notification_needs_no_acknowledgement():
     bench = observing()
     bench.feed(notify(5, 2, kind=non))

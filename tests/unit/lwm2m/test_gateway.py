@@ -43,7 +43,7 @@ def content(*instances: dict[int, Value]) -> Content:
 # -- the object --
 
 
-@pytest.mark.spec("LwM2M-contract 10")
+@pytest.mark.spec("LwM2M-contract 10", "GW-9", "READ-14")
 def test_version_2_0_says_who_where_and_what() -> None:
     listed = read_end_devices(content({0: "urn:x:7", 1: "d01", 3: '</3/0>,</3303/0>;ver="1.1"'}))
     (device,) = listed.devices
@@ -52,7 +52,7 @@ def test_version_2_0_says_who_where_and_what() -> None:
     assert dict(device.objects.objects) == {3: ListedObject(None, (0,)), 3303: ListedObject("1.1", (0,))}
 
 
-@pytest.mark.spec("LwM2M-contract 10")
+@pytest.mark.spec("LwM2M-contract 10", "GW-9")
 def test_version_1_0_has_a_route_where_the_objects_are() -> None:
     (device,) = read_end_devices(content({0: b"seven", 1: b"/d01", 2: ObjectLink(26, 4)})).devices
     assert (device.device_id, device.prefix, device.route, device.objects) == ("seven", "d01", 4, None)

@@ -110,7 +110,7 @@ def test_an_object_list_has_versions_instances_and_what_the_root_says() -> None:
     assert objects.paths() == (Path(1, 0), Path(3, 0), Path(5), Path(3303, 0), Path(3303, 1))
 
 
-@pytest.mark.spec("R-10")
+@pytest.mark.spec("R-10", "T-2")
 @pytest.mark.parametrize(
     ("body", "version"),
     [
@@ -132,14 +132,14 @@ def test_a_version_is_on_the_object_or_its_instance_quoted_or_not(body: bytes, v
     assert decode_object_list(body).objects == {3: ListedObject(version, (0,))}
 
 
-@pytest.mark.spec("R-11")
+@pytest.mark.spec("R-11", "T-2")
 @pytest.mark.parametrize("ct", [b"ct=112", b'ct="112"', b'ct="112 x"'])
 def test_content_formats_are_one_or_a_list(ct: bytes) -> None:
     assert decode_object_list(b'</>;rt="oma.lwm2m";' + ct).content_formats == (112,)
     assert decode_object_list(b"</>;" + ct).content_formats == (112,)
 
 
-@pytest.mark.spec("R-13")
+@pytest.mark.spec("R-13", "T-2")
 def test_no_content_formats_are_not_the_same_as_none_stated() -> None:
     assert decode_object_list(b"</1/0>").content_formats is None
     assert decode_object_list(b'</>;rt="oma.lwm2m",</1/0>').content_formats is None
@@ -173,6 +173,7 @@ def test_what_must_not_be_listed_is_dropped_and_what_is_no_object_ignored() -> N
     assert decode_object_list(body).objects == {3: ListedObject(), 42768: ListedObject(None, (0,))}
 
 
+@pytest.mark.spec("MOD-1")
 @pytest.mark.parametrize("target", [b"/65535/0", b"/3/65535", b"/99999", b"/3/123456"])
 def test_an_identifier_out_of_range_is_refused(target: bytes) -> None:
     with pytest.raises(LinkFormatError):

@@ -16,7 +16,7 @@ def parse(query: str) -> NotificationAttributes:
     return NotificationAttributes.parse((name, value if equals else None) for name, equals, value in pairs)
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-11", "READ-12")
 def test_attributes_are_read_from_a_query_and_written_as_plain_decimals() -> None:
     attributes = parse("pmin=5&pmax=60&gt=-1.5e1&st=0.50&epmin&con=1")
     assert attributes == NotificationAttributes(
@@ -58,7 +58,7 @@ def test_a_value_that_no_attribute_may_have_is_refused(query: str, name: str) ->
     assert caught.value.name == name
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-10")
 @pytest.mark.parametrize(
     ("query", "path", "kind", "name"),
     [
@@ -81,7 +81,7 @@ def test_attributes_that_break_a_rule_name_it(query: str, path: Path, kind: Reso
     assert caught.value.rule in str(caught.value)
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-10")
 @pytest.mark.parametrize(
     ("query", "path", "kind"),
     [
@@ -99,7 +99,7 @@ def test_attributes_by_the_rules_pass(query: str, path: Path, kind: ResourceType
     parse(query).check(path, kind)
 
 
-@pytest.mark.spec("LwM2M-contract 0.1")
+@pytest.mark.spec("LwM2M-contract 0.1", "ATT-14")
 def test_each_version_knows_its_attributes() -> None:
     attributes = parse("pmin=1&epmin=1&edge=1&hqmax&st=1")
     assert attributes.unknown_to("1.0") == {"epmin", "edge", "hqmax"}
@@ -109,13 +109,14 @@ def test_each_version_knows_its_attributes() -> None:
     assert attributes.restricted_to("1.2") == attributes
 
 
-@pytest.mark.spec("LwM2M-contract 7")
+@pytest.mark.spec("LwM2M-contract 7", "ATT-13")
 def test_the_lower_level_wins() -> None:
     above = parse("pmin=1&pmax=10")
     assert parse("pmin=5").inherit(above) == parse("pmin=5&pmax=10")
     assert parse("pmax").inherit(above).pmax is None
 
 
+@pytest.mark.spec("ATT-9")
 def test_a_discovery_says_what_is_set_among_other_things() -> None:
     link = (("pmin", "5"), ("dim", "3"), ("ver", "1.1"), ("obs", None), ("pmax", None), ("gt", "hot"), ("lt", "-1"))
     assert NotificationAttributes.from_discovery(link) == parse("pmin=5&lt=-1")

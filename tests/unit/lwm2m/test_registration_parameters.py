@@ -105,7 +105,7 @@ def test_a_lifetime_out_of_range_is_refused_and_not_clamped(query: str) -> None:
     assert caught.value.name == "lt"
 
 
-@pytest.mark.spec("BIN-1")
+@pytest.mark.spec("BIN-1", "T-1")
 @pytest.mark.parametrize(
     ("version", "text", "binding", "queue_mode"),
     [
@@ -155,7 +155,7 @@ def test_by_the_book_the_binding_has_no_queue_mode_from_1_1_on() -> None:
     assert decode_registration(("ep=x", "lwm2m=1.0", "b=UQ"), lenient_queue=False).queue_mode
 
 
-@pytest.mark.spec("BIN-3")
+@pytest.mark.spec("BIN-3", "T-1")
 def test_queue_mode_is_a_flag() -> None:
     assert register("Q").queue_mode
     assert register("Q=").queue_mode
@@ -189,12 +189,13 @@ def test_unknown_parameters_are_merged_and_bounded() -> None:
     assert len(register(*(f"x{each}" for each in range(100))).extra) == MAX_EXTRA
 
 
-@pytest.mark.spec("LwM2M-contract 9")
+@pytest.mark.spec("LwM2M-contract 9", "MOD-10")
 @pytest.mark.parametrize("name", ["x", "urn:uuid:1", "Zähler 7", "x" * 255, "ä" * 127, "'; DROP TABLE"])
 def test_endpoint_names_are_any_text(name: str) -> None:
     assert check_endpoint_name(name) == name
 
 
+@pytest.mark.spec("MOD-10")
 @pytest.mark.parametrize("name", ["", "x" * 256, "ä" * 128, "a\x00b", "a\nb", "\x7f", "\x85", "\ud800"])
 def test_endpoint_names_are_neither_empty_nor_long_nor_control_characters(name: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
@@ -207,7 +208,7 @@ def test_an_update_may_say_nothing() -> None:
     assert decode_update(()) == UpdateParameters()
 
 
-@pytest.mark.spec("LwM2M-contract 16.3")
+@pytest.mark.spec("READ-3")
 def test_an_update_changes_what_it_says() -> None:
     assert decode_update(("lt=60", "b=U", "Q", "sms=49", "pid=x", "y")) == UpdateParameters(
         60, "U", True, "49", ("x",), (("y", None),)
@@ -240,6 +241,7 @@ def test_any_query_is_understood_or_refused(query: tuple[str, ...]) -> None:
         decode_update(query)
 
 
+@pytest.mark.spec("T-1")
 @settings(max_examples=60, deadline=None)
 @given(
     name=st.text(

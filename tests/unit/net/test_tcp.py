@@ -240,3 +240,31 @@ def test_a_port_that_is_taken_is_said_with_its_protocol(on_a_bench) -> None:
             await bench.driver.listen(*bench.address)
 
     on_a_bench(work)
+
+
+def test_however_much_waits_in_many_connections_a_round_takes_little_and_all_go_on(on_a_bench) -> None:
+    async def work(bench: Bench) -> None:
+        each_bytes, several = 200_000, 8
+        writers = [(await bench.dial())[1] for _ in range(several)]
+        for connection in bench.driver._connections.values():
+            connection.pause()
+        for writer in writers:
+            writer.write(b"x" * each_bytes)
+        rounds = [0]
+        take_events = bench.engine.take_events
+
+        def round_ends() -> list[Any]:
+            rounds.append(0)
+            return take_events()
+
+        def counted(data: bytes) -> list[bytes]:
+            rounds[-1] += len(data)
+            return []
+
+        bench.engine.reply, bench.engine.take_events = counted, round_ends  # type: ignore[method-assign]
+        for connection in bench.driver._connections.values():
+            connection.resume()
+        await bench.until(lambda: sum(rounds) == each_bytes * several)
+        assert max(rounds) <= tcp._ROUND_BYTES + tcp._TURN_BYTES + several * tcp._LEAST_BYTES
+
+    on_a_bench(work)

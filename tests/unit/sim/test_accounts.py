@@ -254,7 +254,7 @@ def test_a_device_that_is_mute_speaks_once_it_is_unmuted(bench):
 
 
 @pytest.mark.parametrize(("accept", "most", "kept"), [(112, "3", 3), (110, "100", 9)])
-@pytest.mark.spec("Core 5.1.2", "LwM2M-contract 7")
+@pytest.mark.spec("Core 5.1.2", "LwM2M-contract 7", "ATT-8")
 def test_hqmax_keeps_what_happens_while_a_sleeper_sleeps(bench, accept, most, kept):
     bench.start(lwm2m_version="1.2", queue_mode=True, awake_s=5, update_every_s=60, sample_every_s=5)
     assert bench.code(codes.PUT, "/3303/0/5700", query=(f"hqmax={most}",)) == "2.04"
@@ -282,7 +282,7 @@ def test_a_format_without_times_says_what_is_now_alone(bench):
     assert float(bench.notifications[-1].payload) == pytest.approx(bench.value("/3303/0/5700"), abs=0.5)
 
 
-@pytest.mark.spec("Core E.2", "LwM2M-contract 7")
+@pytest.mark.spec("Core E.2", "LwM2M-contract 7", "ATT-18")
 def test_nothing_is_kept_where_the_server_wants_no_storing(bench):
     bench.start(lwm2m_version="1.2", queue_mode=True, awake_s=5, update_every_s=60, sample_every_s=5)
     assert put(bench, "/1/0/6", b"0") == "2.04"

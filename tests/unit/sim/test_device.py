@@ -405,6 +405,7 @@ def test_a_written_value_is_told_at_once(bench):
     assert bench.notified().entries[0].value == "+03:00"
 
 
+@pytest.mark.spec("ATT-1", "ATT-2")
 def test_pmin_holds_a_change_back_and_pmax_tells_without_one(bench):
     bench.start(moving=False)
     bench.code(codes.PUT, "/3/0/14", query=("pmin=20", "pmax=50"))
@@ -444,7 +445,7 @@ def test_a_reset_notification_ends_the_observation(bench):
 
 
 @pytest.mark.parametrize(("con", "confirmable"), [("con=1", True), ("con=0", False)])
-@pytest.mark.spec("Core 5.1.2")
+@pytest.mark.spec("Core 5.1.2", "ATT-7")
 def test_con_says_whether_notifications_are_confirmable(bench, con, confirmable):
     bench.start(lwm2m_version="1.2", sample_every_s=5, confirm_every=2)
     bench.code(codes.PUT, "/3303/0", query=(con,))
@@ -453,7 +454,7 @@ def test_con_says_whether_notifications_are_confirmable(bench, con, confirmable)
     assert {each.confirmable for each in bench.notifications} == {confirmable}
 
 
-@pytest.mark.spec("Core E.2")
+@pytest.mark.spec("Core E.2", "ATT-18")
 def test_default_periods_of_the_server_object_count_where_no_attribute_does(bench):
     bench.start(moving=False)
     bench.ask(codes.GET, "/3/0/14", observe=0)

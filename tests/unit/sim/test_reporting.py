@@ -70,11 +70,12 @@ def follow(
         (("epmin=7", "epmax=9"), {0: 20.0, 3: 21.0}, [(7, 21.0)]),
     ],
 )
-@pytest.mark.spec("Core 5.1.2", "Core 6.4.2")
+@pytest.mark.spec("Core 5.1.2", "Core 6.4.2", "ATT-3", "ATT-4")
 def test_attributes_decide_when_a_number_is_told(query, values, told):
     assert follow(reporting(*query), values, until=20) == told
 
 
+@pytest.mark.spec("ATT-5")
 def test_without_sampling_epmax_alone_makes_a_device_look():
     assert follow(reporting("epmax=6", sample_s=math.inf), {0: 20.0, 1: 21.0}, until=20) == [(6, 21.0)]
     assert follow(reporting(sample_s=math.inf), {0: 20.0, 1: 21.0}, until=100) == []
@@ -88,12 +89,13 @@ def test_without_sampling_epmax_alone_makes_a_device_look():
         (("edge=0",), [(4, False)]),
     ],
 )
-@pytest.mark.spec("Core 5.1.2")
+@pytest.mark.spec("Core 5.1.2", "ATT-6")
 def test_an_edge_tells_one_direction_of_a_switch(query, told):
     values = {0: False, 2: True, 4: False, 6: True}
     assert follow(reporting(*query, path=SWITCH), values, until=10, path=SWITCH) == told
 
 
+@pytest.mark.spec("ATT-5")
 def test_a_touched_value_is_looked_at_at_once_but_not_before_epmin():
     made = reporting("epmin=7")
     watch(made)
@@ -116,7 +118,7 @@ def test_another_set_of_values_is_always_worth_telling():
     assert is_worth_telling({VALUE: 1.0}, {VALUE: 1.0}, {}, NotificationAttributes(gt=Decimal(100)))
 
 
-@pytest.mark.spec("Core 5.1.2")
+@pytest.mark.spec("Core 5.1.2", "ATT-13")
 def test_lower_levels_override_higher_ones_and_all_override_defaults():
     made = reporting("pmin=1")
     made.write_attributes(Path(3303), None, ("pmin=5", "pmax=100"))
@@ -141,11 +143,12 @@ def test_attributes_written_during_an_observation_count_from_then_on():
     assert made.watched()[0].attributes.pmax == 7
 
 
-@pytest.mark.spec("Core 5.1.2")
+@pytest.mark.spec("Core 5.1.2", "ATT-2")
 def test_a_maximum_period_below_the_minimum_is_ignored():
     assert reporting("pmin=50", "pmax=10").attributes_for(VALUE).pmax is None
 
 
+@pytest.mark.spec("ATT-12")
 def test_an_attribute_without_value_is_unset():
     made = reporting("pmin=5", "gt=3")
     made.write_attributes(VALUE, ResourceType.FLOAT, ("pmin",))
@@ -186,7 +189,7 @@ def test_attributes_that_contradict_earlier_ones_are_refused():
     ("version", "known"),
     [("1.0", ["pmax"]), ("1.1", ["pmax", "epmin"]), ("1.2", ["pmax", "epmin", "con", "hqmax"])],
 )
-@pytest.mark.spec("Core 5.1.2")
+@pytest.mark.spec("Core 5.1.2", "ATT-14")
 def test_each_release_has_its_attributes_and_refuses_later_ones(version, known):
     for name in ("pmax", "epmin", "con", "hqmax"):
         made = Reporting(1.0, version)

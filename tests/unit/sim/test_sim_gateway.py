@@ -24,7 +24,7 @@ def read(bench, prefix: str, path: str, accept: int = 112) -> Content:
     return content_of(answer, prefix, path)
 
 
-@pytest.mark.spec("LwM2M-contract 12")
+@pytest.mark.spec("LwM2M-contract 12", "GW-2")
 def test_a_gateway_registers_an_instance_for_each_end_device_and_none_of_their_objects(bench):
     bench.start(end_devices=2)
     listed = decode_object_list(bench.requests[0].payload)
@@ -33,7 +33,7 @@ def test_a_gateway_registers_an_instance_for_each_end_device_and_none_of_their_o
     assert 3304 not in listed.objects
 
 
-@pytest.mark.spec("LwM2M-contract 12")
+@pytest.mark.spec("LwM2M-contract 12", "GW-3")
 def test_object_25_says_how_a_device_is_reached_and_what_it_has(bench):
     bench.start(end_devices=2)
     told = {each.path: each.value for each in bench.read("/25").entries}
@@ -59,7 +59,7 @@ def test_version_1_0_has_a_routing_table_and_prefixes_that_can_be_written(bench)
 
 
 @pytest.mark.parametrize("accept", [110, 112, 11542, 11544])
-@pytest.mark.spec("LwM2M-contract 12", "LwM2M-contract 8.5")
+@pytest.mark.spec("LwM2M-contract 12", "LwM2M-contract 8.5", "GW-6")
 def test_an_end_device_is_read_in_every_format_with_its_prefix_in_names(bench, accept):
     bench.start(lwm2m_version="1.2", end_devices=2)
     answer = bench.ask(codes.GET, "/d02/3303/0", accept=accept)
@@ -148,7 +148,7 @@ def test_end_devices_come_and_go_and_the_gateway_says_so(bench):
     assert len(bench.requests) == count
 
 
-@pytest.mark.spec("LwM2M-contract 12", "R-11")
+@pytest.mark.spec("LwM2M-contract 12", "R-11", "GW-4")
 def test_the_alternate_root_stands_before_the_prefix(bench):
     bench.start(end_devices=1, root="/lwm2m")
     answer = bench.ask(codes.GET, "/lwm2m/d01/3303/0/5701", accept=112)

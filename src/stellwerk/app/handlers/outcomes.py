@@ -29,13 +29,16 @@ from stellwerk.app.tasks import Tasks
 from stellwerk.device.command import Command, Step
 from stellwerk.device.instances import objects_after
 from stellwerk.device.registration import Registration, written_lifetime
-from stellwerk.lwm2m.link_format import decode_object_list, encode_object_list
+from stellwerk.lwm2m.link_format import LinkFormatError, decode_object_list, encode_object_list
 from stellwerk.lwm2m.operations import AnyCancel, AnyObserve, Create, Delete
 
 log = structlog.get_logger(__name__)
 
 _REFUSALS: Final = 2
 """After so many that are not the trouble of the whole store, less is offered."""
+
+_INSTANCES_SHOWN: Final = 50
+"""Of how many instances a line of the device's log speaks at most."""
 
 Then = Callable[[], None]
 """Runs once the end is stored."""
@@ -199,7 +202,7 @@ class Outcomes:
             # Anew each time: an Update may have come since the store was busy.
             renewed, lines = self._renew(command, success, row.time_ms) if success is not None else (None, [])
             if renewed is None:
-                self._store.submit(Commit((row,), changes, done, reserve=True))
+                self._store.submit(Commit((row, *lines), changes, done, reserve=True))
                 return
             change = ChangeRegistration(renewed, renewed.deadline_ms(self._grace_s))
             self._store.submit(Commit((row, *lines), (*changes, change), done, reserve=True))
@@ -216,7 +219,7 @@ class Outcomes:
     ) -> tuple[Registration | None, list[JournalEntry]]:
         """The registration after what the device did, with a line for its log about each difference: under the lifetime
         that it took, counted from now, for it may never send it in an Update (contract R-8); with the instances that
-        it made or removed (D-9, D-10). None where nothing differs."""
+        it made or removed (D-9, D-10). No registration where nothing differs."""
         known = self._registry.of(command.device_id)
         # Of one behind a gateway the lifetime is the gateway's, and so is the list of what it has.
         if known is None or isinstance(known, KnownEndDevice):
@@ -225,24 +228,31 @@ class Outcomes:
         before = known.pending or known.registration
         lines: list[JournalEntry] = []
 
-        def line(event: str, detail: str) -> None:
-            lines.append(JournalEntry(Kind.LOG, command.device_id, at_ms, reason=event, detail=detail))
+        def line(event: str, detail: str) -> JournalEntry:
+            return JournalEntry(Kind.LOG, command.device_id, at_ms, reason=event, detail=detail)
 
         after = before
         lifetime_s = written_lifetime(operation, before.objects)
         if lifetime_s is not None:
             after = replace(after, lifetime_s=lifetime_s, updated_ms=self._clock.lifetime_ms())
-            line("lifetime-changed", f"{lifetime_s} s, written to {operation.path}")
+            lines.append(line("lifetime-changed", f"{lifetime_s} s, written to {operation.path}"))
         objects = objects_after(operation, before.objects, answer.location, answer.instances)
         if objects is not None and isinstance(operation, Create | Delete):
-            body = encode_object_list(objects)
-            # Decoded, and so shared with others that have the same list.
-            after = replace(after, body=body, objects=decode_object_list(body))
             object_id = operation.path[0]
-            listed = ", ".join(map(str, objects.objects[object_id].instances)) or "none"
-            line("instances-changed", f"/{object_id} has the instances {listed}")
+            body = encode_object_list(objects)
+            try:
+                # Decoded, and so shared with others that have the same list.
+                after = replace(after, body=body, objects=decode_object_list(body))
+            except LinkFormatError as error:
+                # More than a device may register.
+                lines.append(line("instances-unknown", f"/{object_id}: what the device has since is no list: {error}"))
+            else:
+                listed = ", ".join(map(str, objects.objects[object_id].instances[:_INSTANCES_SHOWN])) or "none"
+                more = len(objects.objects[object_id].instances) - _INSTANCES_SHOWN
+                told = f"/{object_id} has the instances {listed}" + (f" and {more} more" if more > 0 else "")
+                lines.append(line("instances-changed", told))
         if after is before:
-            return None, []
+            return None, lines
         known.pending = after
         return after, lines
 

@@ -37,7 +37,7 @@ def read(pack: Any, base: str = "/", root: str = "", now_s: float | None = NOW) 
     return [(str(path), value, time_s) for path, value, time_s in content.entries]
 
 
-@pytest.mark.spec("RFC 8428 4.1")
+@pytest.mark.spec("RFC 8428 4.1", "T-10")
 def test_base_fields_hold_until_they_change() -> None:
     pack = [
         {"bn": "/33000/0/", "bt": 1.7e9, "n": "1", "v": 1},
@@ -119,7 +119,7 @@ def test_sums_of_base_value_and_value_stay_exact() -> None:
     assert decode_content(JSON, payload, Path(), MODEL).entries[0].value == 9007199254740995
 
 
-@pytest.mark.spec("LwM2M-contract 8.4", "LwM2M-contract 16.9")
+@pytest.mark.spec("LwM2M-contract 8.4", "READ-9")
 def test_a_path_may_come_again_at_another_time_only() -> None:
     twice = [{"n": "/33000/0/1", "v": 1, "t": -1}, {"n": "/33000/0/1", "v": 1, "t": -2}]
     assert len(read(twice)) == 2
@@ -159,7 +159,7 @@ def test_an_alternate_root_prefixes_every_name() -> None:
     assert decode_paths(CBOR, encode_paths(CBOR, paths, "/lwm2m"), "/lwm2m") == paths
 
 
-@pytest.mark.spec("LwM2M-contract 12", "R-11")
+@pytest.mark.spec("LwM2M-contract 12", "R-11", "GW-6")
 @pytest.mark.parametrize(("root", "start"), [("", "/d01"), ("/lwm2m", "/lwm2m/d01")])
 def test_the_prefix_of_an_end_device_follows_the_alternate_root(root: str, start: str) -> None:
     path = Path(33000, 0, 1)
@@ -193,7 +193,7 @@ def test_an_instance_to_be_numbered_is_named_in_a_create_alone() -> None:
             decode_content(number, payload, Path(33000), MODEL)
 
 
-@pytest.mark.spec("LwM2M-contract 8.4")
+@pytest.mark.spec("LwM2M-contract 8.4", "RFC 8790 3.2")
 @pytest.mark.parametrize("number", [320, 322])
 def test_a_patch_pack_sets_and_removes_at_once(number: int) -> None:
     content = Content((Entry(Path(33000, 0, 1), 1), Entry(Path(33000, 0, 11, 0), 2)), (), (Path(33000, 0, 11, 1),))
@@ -319,14 +319,14 @@ def test_a_cbor_record_with_a_key_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["yv4", "yv4=", "-_-_", "+/+/"])
-@pytest.mark.spec("LwM2M-contract 13")
+@pytest.mark.spec("LwM2M-contract 13", "T-10")
 def test_both_base64_alphabets_and_missing_padding_are_understood(text: str) -> None:
     pack = [{"n": "/33000/0/5", "vd": text}]
     value = decode_content(JSON, json.dumps(pack).encode(), Path(), MODEL).entries[0].value
     assert value in (b"\xca\xfe", b"\xfb\xff\xbf")
 
 
-@pytest.mark.spec("D-4")
+@pytest.mark.spec("D-4", "MOD-7")
 def test_unknown_resources_keep_what_the_format_says() -> None:
     pack = [
         {"n": "/9/0/1", "v": 1},

@@ -16,7 +16,7 @@ def read(kind: ResourceType, payload: bytes, content_format: int = ContentFormat
     return decode_content(content_format, payload, resource_of(kind), MODEL).entries[0].value
 
 
-@pytest.mark.spec("LwM2M-contract 8.1", "LwM2M-contract 13")
+@pytest.mark.spec("LwM2M-contract 8.1", "LwM2M-contract 13", "T-10")
 @pytest.mark.parametrize(
     ("kind", "payload", "value"),
     [

@@ -136,13 +136,13 @@ def test_a_value_of_the_wrong_length_or_text_is_refused_by_path(hexadecimal: str
     assert caught.value.path == Path(OBJECT, 0, int(hexadecimal[3:5], 16))
 
 
-@pytest.mark.spec("LwM2M-contract 13")
+@pytest.mark.spec("LwM2M-contract 13", "T-10")
 def test_floats_come_in_both_widths() -> None:
     assert read("c4 03 41ac0000").entries[0].value == 21.5
     assert read("c8 03 08" + struct.pack(">d", 21.1).hex()).entries[0].value == 21.1
 
 
-@pytest.mark.spec("D-4")
+@pytest.mark.spec("D-4", "MOD-7")
 def test_unknown_resources_keep_their_bytes() -> None:
     assert decode_content(TLV, b"\xc2\x09\xca\xfe", Path(9, 0), Untyped()).entries == (
         Entry(Path(9, 0, 9), b"\xca\xfe"),

@@ -21,13 +21,13 @@ RESOURCE = Path(OBJECT, 0, 1)
 CONTENT = Content((Entry(RESOURCE, 100),))
 
 
-@pytest.mark.spec("D-1")
+@pytest.mark.spec("D-1", "T-11")
 def test_without_a_content_format_one_resource_is_text_and_more_is_tlv() -> None:
     assert decode_content(None, b"100", RESOURCE, MODEL) == CONTENT
     assert decode_content(None, b"\xc1\x01\x64", RESOURCE.parent, MODEL) == CONTENT
 
 
-@pytest.mark.spec("LwM2M-contract 13")
+@pytest.mark.spec("LwM2M-contract 13", "T-10", "T-11")
 @pytest.mark.parametrize(
     ("number", "payload"),
     [
@@ -41,6 +41,7 @@ def test_old_and_mistaken_numbers_are_understood(number: int, payload: bytes) ->
     assert decode_content(number, payload, RESOURCE, MODEL) == CONTENT
 
 
+@pytest.mark.spec("T-11")
 @pytest.mark.parametrize("number", [1541, 1542, 50, 40, 9999])
 def test_old_mistaken_and_unknown_numbers_are_never_sent(number: int) -> None:
     with pytest.raises(EncodeError) as caught:

@@ -340,7 +340,7 @@ def as_cbor(pack: Any) -> bytes:
     )
 
 
-@pytest.mark.spec("LwM2M-contract 8.4", "LwM2M-contract 16.9", "RFC 8428 4")
+@pytest.mark.spec("LwM2M-contract 8.4", "READ-9", "RFC 8428 4")
 @pytest.mark.parametrize(("pack", "error", "says"), SENML)
 def test_what_is_no_pack_is_refused_in_both_forms(pack: Any, error: type[DecodeError], says: str) -> None:
     check(110, INSTANCE, json.dumps(pack).encode(), error, says)
@@ -404,7 +404,7 @@ def test_a_text_that_looks_like_members_is_no_repetition() -> None:
 # -- ETCH --
 
 
-@pytest.mark.spec("LwM2M-contract 8.4")
+@pytest.mark.spec("LwM2M-contract 8.4", "RFC 8790 3.2")
 @pytest.mark.parametrize(
     ("pack", "error", "says"),
     [
@@ -455,7 +455,7 @@ def test_what_is_no_list_of_paths_is_refused(pack: Any, error: type[DecodeError]
         assert says in str(caught.value)
 
 
-@pytest.mark.spec("LwM2M-contract 8.4")
+@pytest.mark.spec("LwM2M-contract 8.4", "RFC 8790 3.1")
 @pytest.mark.parametrize(
     "field", [{"v": 1}, {"vs": "x"}, {"vb": True}, {"vlo": "1:1"}, {"s": 1}, {"bv": 1}, {"bs": 1}, {"ut": 1}]
 )
@@ -591,7 +591,7 @@ def test_tlv_that_speaks_of_something_else_is_refused(
 # -- LwM2M CBOR --
 
 
-@pytest.mark.spec("LwM2M-contract 8.5", "LwM2M-contract 16.9")
+@pytest.mark.spec("LwM2M-contract 8.5", "READ-9")
 @pytest.mark.parametrize(
     ("payload", "error", "says"),
     [

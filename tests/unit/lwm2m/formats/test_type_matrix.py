@@ -167,7 +167,7 @@ def test_any_value_is_the_same_on_both_ends(data: st.DataObject, number: int, ki
     assert same(entry.value, value)
 
 
-@pytest.mark.spec("LwM2M-contract 8.1")
+@pytest.mark.spec("LwM2M-contract 8.1", "T-10")
 @pytest.mark.parametrize("kind", [T.INTEGER, T.UNSIGNED, T.TIME])
 def test_a_whole_number_may_come_as_any_kind_of_number_but_not_as_a_fraction(kind: ResourceType) -> None:
     path = path_of(kind)
@@ -178,7 +178,7 @@ def test_a_whole_number_may_come_as_any_kind_of_number_but_not_as_a_fraction(kin
         assert same(decode_content(0, text.encode(), path, MODEL).entries[0].value, 10)
 
 
-@pytest.mark.spec("LwM2M-contract 8.1", "LwM2M-contract 13", "LwM2M-contract 16.10")
+@pytest.mark.spec("LwM2M-contract 8.1", "LwM2M-contract 13", "READ-10", "T-10")
 @pytest.mark.parametrize(
     ("payload", "value"),
     [

@@ -140,6 +140,7 @@ def test_the_device_instance_is_never_deleted() -> None:
     assert ground(check_delete(TYPES, Path(3442, 0, 1120))) is Ground.PATH
 
 
+@pytest.mark.spec("MOD-7")
 @settings(max_examples=200, deadline=None)
 @given(ids=st.lists(st.integers(0, 65535), min_size=0, max_size=4), value=st.integers() | st.text() | st.binary())
 def test_what_no_model_knows_is_never_blocked(ids: list[int], value: int | str | bytes) -> None:

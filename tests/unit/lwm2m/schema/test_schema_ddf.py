@@ -33,7 +33,7 @@ def refusal(data: bytes) -> DdfError:
     return refused.value
 
 
-@pytest.mark.spec("Core 1.2.2 App. D")
+@pytest.mark.spec("Core 1.2.2 App. D", "MOD-8")
 def test_the_facts_of_a_definition_are_read() -> None:
     (model,) = load_ddf(ddf())
     assert (model.id, model.name, model.version, model.urn) == (30000, "Tank", "1.2", "urn:oma:lwm2m:x:30000:1.2")
@@ -49,6 +49,7 @@ def test_the_facts_of_a_definition_are_read() -> None:
     assert not resource.range.admits(101)
 
 
+@pytest.mark.spec("MOD-8")
 def test_a_missing_or_empty_version_is_1_0() -> None:
     for replacement in (b"", b"<ObjectVersion></ObjectVersion>"):
         (model,) = load_ddf(ddf().replace(b"<ObjectVersion>1.2</ObjectVersion>", replacement))
@@ -63,7 +64,7 @@ def test_a_missing_enabler_version_is_fine() -> None:
     assert load_ddf(ddf().replace(b"<LWM2MVersion>1.1</LWM2MVersion>", b"")) == load_ddf(ddf())
 
 
-@pytest.mark.spec("LwM2M-contract 9")
+@pytest.mark.spec("LwM2M-contract 9", "MOD-8")
 def test_a_resource_without_operations_is_for_bootstrap_servers_alone() -> None:
     for empty in ("<Operations></Operations>", "<Operations/>", ""):
         resource = load_ddf(ddf(ITEM.replace("<Operations>RW</Operations>", empty)))[0].resources[1]
@@ -76,15 +77,18 @@ def test_every_type_is_known_however_its_letters_are_written(kind: ResourceType)
         assert load_ddf(ddf(ITEM.replace("<Type>Integer", f"<Type>{word}")))[0].resources[1].type is kind
 
 
+@pytest.mark.spec("MOD-9")
 def test_a_file_may_hold_several_objects() -> None:
     assert [each.id for each in load_ddf(ddf(objects=3))] == [30000, 30001, 30002]
 
 
+@pytest.mark.spec("MOD-9")
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\n\n ", b"\xef\xbb\xbf\r\n"])
 def test_a_byte_order_mark_and_blanks_in_front_are_tolerated(mark: bytes) -> None:
     assert load_ddf(mark + ddf())[0].id == 30000
 
 
+@pytest.mark.spec("MOD-9")
 def test_html_characters_by_name_are_tolerated() -> None:
     items = ITEM.replace("any text", "20&nbsp;&deg;C &auml;").replace("Level", "R&amp;D &micro;Level &lt;")
     assert load_ddf(ddf(items))[0].resources[1].name == "R&D µLevel <"
@@ -107,6 +111,7 @@ def test_labelled_ranges_keep_their_lines() -> None:
     assert str(resource.range) == "0 or 1"
 
 
+@pytest.mark.spec("MOD-9")
 def test_free_text_ranges_are_kept_and_not_checked() -> None:
     resource = load_ddf(ddf(ITEM.replace("0..100", "8-Bits")))[0].resources[1]
     assert (resource.range_text, resource.range) == ("8-Bits", None)
@@ -226,6 +231,7 @@ BOMB = """<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "lol"><!ENTITY b "&a;&
 <LWM2M><Object ObjectType="&b;"/></LWM2M>"""
 
 
+@pytest.mark.spec("MOD-9")
 @pytest.mark.parametrize(
     "document",
     [

@@ -19,7 +19,7 @@ def model_of(object_id: int, version: str, *resource_ids: int) -> ObjectModel:
     return ObjectModel.define(object_id, f"O{object_id}", version, resources, multiple=True, mandatory=False)
 
 
-@pytest.mark.spec("Core 1.2.2 7.2.2")
+@pytest.mark.spec("Core 1.2.2 7.2.2", "MOD-3")
 def test_a_stated_version_is_taken_exactly() -> None:
     choice = Library.builtin().choose(5, "1.0", "1.2")
     assert choice.model is not None
@@ -35,7 +35,7 @@ def test_a_stated_version_is_taken_exactly() -> None:
         ("1.2.2", {23: "1.0", 24: "1.0", 26: "1.0", 27: "1.0"}),
     ],
 )
-@pytest.mark.spec("Core 1.2.2 App. E")
+@pytest.mark.spec("Core 1.2.2 App. E", "MOD-4")
 def test_without_a_version_the_clients_release_decides(release: str, versions: dict[int, str]) -> None:
     library = Library.builtin()
     chosen = {each: library.choose(each, None, release) for each in versions}
@@ -53,12 +53,14 @@ def test_an_unknown_release_counts_as_the_newest_one_before_it(release: str, dev
     assert model.version == device
 
 
+@pytest.mark.spec("MOD-5")
 def test_an_object_outside_the_release_is_version_1_0() -> None:
     choice = Library.builtin().choose(3303, None, "1.2")
     assert choice.model is not None
     assert (choice.model.version, choice.rule) == ("1.0", Rule.DEFAULT)
 
 
+@pytest.mark.spec("MOD-6")
 @pytest.mark.parametrize(
     ("wanted", "used"), [("1.5", "1.3"), ("1.2", "1.1"), ("1.0", "1.1"), ("2.9", "2.0"), ("3.0", None), ("0.9", None)]
 )
@@ -174,6 +176,7 @@ def test_operations_are_written_in_letters() -> None:
             Operations.parse(wrong)
 
 
+@pytest.mark.spec("MOD-2")
 def test_a_urn_follows_from_the_identifiers_class() -> None:
     assert object_urn(3, "1.0") == "urn:oma:lwm2m:oma:3"
     assert object_urn(3303, "1.1") == "urn:oma:lwm2m:ext:3303:1.1"

@@ -49,7 +49,7 @@ def loaded(everything: tuple[Loaded, dict[str, DdfError]]) -> Loaded:
     return everything[0]
 
 
-@pytest.mark.spec("LwM2M-contract 9", "Core 1.2.2 App. D")
+@pytest.mark.spec("LwM2M-contract 9", "Core 1.2.2 App. D", "MOD-8")
 def test_all_definitions_load_and_what_is_none_is_refused_for_its_reason(
     everything: tuple[Loaded, dict[str, DdfError]],
 ) -> None:
