@@ -11,6 +11,7 @@ from typing import Any
 
 from stellwerk.app.brake import Brake
 from stellwerk.app.command_request import CommandRequest
+from stellwerk.app.device_operations import DeviceOperations
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.expiry import Expiry
@@ -24,10 +25,13 @@ from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Limits, NewDevice
+from stellwerk.app.posting import Call, Posting
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Registry
+from stellwerk.app.reports import Reports
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
+from stellwerk.app.views import Views
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, decode_message, encode_message
 from stellwerk.coap.options import encode_uint, sort_options
@@ -41,6 +45,7 @@ from stellwerk.lwm2m.schema.library import Library
 from stellwerk.southbound.link import Link
 from stellwerk.southbound.links import Links
 from stellwerk.storage.memory import MemoryStore
+from stellwerk.storage.memory_directory import MemoryDirectory
 
 _LOOKS = 30
 WALL_MS = 1_790_000_000_000
@@ -165,6 +170,7 @@ class Stack:
 
     async def _build(self) -> None:
         self.tasks = Tasks()
+        self.followers = Tasks()
         self.entropy = SeededEntropy(self.seed)
         if self.store is None:
             self.store = MemoryStore(library=self.library, limits=Limits())
@@ -224,6 +230,19 @@ class Stack:
             grace_s=self.grace_s,
             meters=self.meters,
         )
+        views = Views(
+            store=store,
+            projected=store.projection,
+            directory=MemoryDirectory(store.all_devices),
+            library=self.library,
+            clock=clock,
+            # What follows goes on while everything else is quiet.
+            tasks=self.followers,
+            profiles=self.profiles,
+            every_s=0.0,
+        )
+        posting = Posting(store=store, commands=self.commands, clock=clock, tenant_id=self.tenant_id)
+        self.operations = DeviceOperations(posting, Reports(projected=store.projection, views=views))
         self.registering = Registering(
             store=store,
             registry=self.registry,
@@ -382,6 +401,17 @@ class Stack:
 
         return self.run(self._then_settle(work()))
 
+    def begin(self, call: Call) -> "asyncio.Future[Any]":
+        """Ask for an operation and wait for its end beside the chart."""
+
+        async def work() -> "asyncio.Future[Any]":
+            waiting = asyncio.ensure_future(call)
+            await self._settle()
+            return waiting
+
+        begun: asyncio.Future[Any] = self.run(work())
+        return begun
+
     def received(self, device: Any) -> list[dict[str, Any]]:
         """Contents of received-msg, oldest first."""
         import json
@@ -409,6 +439,7 @@ class Stack:
         return self._runner.run(work)
 
     def close(self) -> None:
+        self.run(self.followers.close())
         self.run(self.tasks.close())
         self._runner.close()
 

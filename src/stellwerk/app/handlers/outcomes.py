@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.handlers.awaiting import Awaited, Ended
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
@@ -37,6 +38,12 @@ log = structlog.get_logger(__name__)
 _REFUSALS: Final = 2
 """After so many that are not the trouble of the whole store, less is offered."""
 
+
+def kind_of(command: Command) -> Kind:
+    """Of the journal's entry about its end: only a command that came in a message is answered with one."""
+    return Kind.ANSWER if command.outgoing_rn else Kind.OUTCOME
+
+
 Then = Callable[[], None]
 """Runs once the end is stored."""
 
@@ -56,8 +63,10 @@ class Outcomes:
         again_s: float,
         grace_s: float,
         meters: Meters,
+        awaited: Awaited,
     ) -> None:
         self._meters = meters
+        self._awaited = awaited
         self._store = store
         self._registry = registry
         self._observations = observations
@@ -83,7 +92,7 @@ class Outcomes:
         known = self._registry.of(command.device_id)
         succeeded = answer is not None and step is Step.SUCCEEDED
         row = JournalEntry(
-            Kind.ANSWER,
+            kind_of(command),
             command.device_id,
             at_ms,
             status=answer.status if answer else 0,
@@ -119,7 +128,7 @@ class Outcomes:
     ) -> None:
         """A command that waits is over. ``was_sent``: it was sent before and waits for another try."""
         row = JournalEntry(
-            Kind.ANSWER,
+            kind_of(command),
             command.device_id,
             at_ms,
             path=str(command.operation.path),
@@ -154,6 +163,8 @@ class Outcomes:
         renewed: Registration | None = None
         refused = 0
         ended = step
+        known = self._registry.of(command.device_id)
+        types = known.registration.types if known is not None else None
 
         def done(error: Exception | None) -> None:
             nonlocal refused
@@ -169,6 +180,7 @@ class Outcomes:
             self._meters.command_ended(ended.value, (row.time_ms - command.created_ms) / 1000)
             self._drop(changes)
             then()
+            self._awaited.ended(command.request_id, Ended(ended, row, types))
 
         def tell_the_least(error: Exception) -> None:
             # The store works and will not take this; those behind it shall not wait for ever.

@@ -200,7 +200,8 @@ class _Outcome:
         elif isinstance(change, ChangeCommand):
             self._step(change.command_id, change.step, change.at_ms, change.reason, change.detail)
         elif isinstance(change, CommandSent):
-            self.sent[change.command.command_id] = change
+            if change.command.outgoing_rn:
+                self.sent[change.command.command_id] = change
             self._command_step(change.command, Step.SENT, change.at_ms)
         elif isinstance(change, CommandNeverSent):
             self._command_step(change.command, change.step, change.at_ms)
