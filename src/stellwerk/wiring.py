@@ -142,6 +142,7 @@ class Server:
     async def stop(self) -> None:
         """Take nothing more in, finish what is being stored, answer it, close."""
         self._ready = False
+        self._operations = None
         if self._listeners is not None:
             self._listeners.stop_reading()
         if self._http is not None:
@@ -354,18 +355,8 @@ class Server:
             listener=listening,
             relabel=commands.delivery.relabel,
         )
-        directory = self._directory = SqliteDirectory(settings.data_dir)
-        views = Views(
-            store=store,
-            projected=store.projection,
-            directory=directory,
-            library=library,
-            clock=clock,
-            tasks=tasks,
-            profiles=profiles,
-        )
         posting = Posting(store=store, commands=commands, clock=clock, tenant_id=tenant_id)
-        self._operations = DeviceOperations(posting, Reports(projected=store.projection, views=views))
+        self._operations = DeviceOperations(posting, Reports(store=store, projected=store.projection, tasks=tasks))
         sources = Sources(
             meters=meters,
             monitor=monitor,
@@ -375,7 +366,9 @@ class Server:
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
-        await self._listen_http(store, views, commands, provisioning, devices, accounts, entropy, limits, sources)
+        await self._listen_http(
+            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources
+        )
         # What lives as long as the process need not be looked at again.
         gc.collect()
         gc.freeze()
@@ -391,8 +384,9 @@ class Server:
     async def _listen_http(
         self,
         store: SqliteStore,
-        views: Views,
+        library: Library,
         commands: Commands,
+        profiles: Profiles,
         provisioning: Provisioning,
         devices: Devices,
         accounts: Accounts,
@@ -427,7 +421,7 @@ class Server:
             tenant=settings.tenant,
         )
         app = build_http(services, sources=sources)
-        await self._attach_console(app, store, views, commands, accounts, key)
+        await self._attach_console(app, store, library, commands, profiles, accounts, key)
         server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
@@ -436,14 +430,26 @@ class Server:
         self,
         app: FastAPI,
         store: SqliteStore,
-        views: Views,
+        library: Library,
         commands: Commands,
+        profiles: Profiles,
         accounts: Accounts,
         key: bytes,
     ) -> None:
+        settings = self._settings
         assert self._monitor is not None
         # A second of imports, in which devices are answered already.
         console = await asyncio.to_thread(import_module, "stellwerk.console")
+        directory = self._directory = SqliteDirectory(settings.data_dir)
+        views = Views(
+            store=store,
+            projected=store.projection,
+            directory=directory,
+            library=library,
+            clock=self._clock,
+            tasks=self._tasks,
+            profiles=profiles,
+        )
         services = console.ConsoleServices(
             deciding=store,
             views=views,

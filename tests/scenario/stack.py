@@ -31,7 +31,6 @@ from stellwerk.app.registry import Registry
 from stellwerk.app.reports import Reports
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
-from stellwerk.app.views import Views
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, decode_message, encode_message
 from stellwerk.coap.options import encode_uint, sort_options
@@ -45,7 +44,6 @@ from stellwerk.lwm2m.schema.library import Library
 from stellwerk.southbound.link import Link
 from stellwerk.southbound.links import Links
 from stellwerk.storage.memory import MemoryStore
-from stellwerk.storage.memory_directory import MemoryDirectory
 
 _LOOKS = 30
 WALL_MS = 1_790_000_000_000
@@ -230,19 +228,10 @@ class Stack:
             grace_s=self.grace_s,
             meters=self.meters,
         )
-        views = Views(
-            store=store,
-            projected=store.projection,
-            directory=MemoryDirectory(store.all_devices),
-            library=self.library,
-            clock=clock,
-            # What follows goes on while everything else is quiet.
-            tasks=self.followers,
-            profiles=self.profiles,
-            every_s=0.0,
-        )
         posting = Posting(store=store, commands=self.commands, clock=clock, tenant_id=self.tenant_id)
-        self.operations = DeviceOperations(posting, Reports(projected=store.projection, views=views))
+        # What follows goes on while everything else is quiet.
+        reports = Reports(store=store, projected=store.projection, tasks=self.followers, every_s=0.0)
+        self.operations = DeviceOperations(posting, reports)
         self.registering = Registering(
             store=store,
             registry=self.registry,

@@ -7,7 +7,8 @@ the same rules; but no message of the Device to Cloud containers goes with them.
 """
 
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias, Unpack
@@ -213,12 +214,13 @@ class DeviceOperations:
         started the outcome has no values; those are among the device's. Raises `UnknownCommand`."""
         return await self._posting.pending(ref)
 
-    async def reports(self, device: Device, after: int = 0) -> AsyncIterator[Report]:
+    async def reports(self, device: Device, after: int = 0) -> AsyncGenerator[Report]:
         """What the device tells - registrations, notifications, Sends - as `Reports.follow` has it, for ``async for``.
         Raises `UnknownDevice`."""
         found = await self._posting.device(device)
-        async for report in self._reports.follow(found.device_id, after):
-            yield report
+        async with aclosing(self._reports.follow(found.device_id, after)) as reports:
+            async for report in reports:
+                yield report
 
     # -- inside --
 

@@ -183,10 +183,10 @@ class NewDevice:
 
     name: str
     node_id: str
-    labels: tuple[str, ...]
-    profile: str
-    device_info: tuple[tuple[str, str], ...]
-    created_ms: int
+    labels: tuple[str, ...] = ()
+    profile: str = "SCS-LwM2M"
+    device_info: tuple[tuple[str, str], ...] = ()
+    created_ms: int = 0
     credential: Credential | None = None
     """None: the device connects over NoSec."""
     gateway_id: DeviceId = NO_GATEWAY

@@ -2,14 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
-from stellwerk.app.ports import MessageRecord, ProjectedStore
-from stellwerk.app.views import Views
+from stellwerk.app.ports import DecidingStore, MessageRecord, ProjectedStore
+from stellwerk.app.tasks import Tasks
+from stellwerk.app.views import View
 from stellwerk.core.ids import DeviceId
 from stellwerk.lwm2m.path import Path, PathError
+
+EVERY_S: Final = 0.25
+"""How often it is looked whether a device that is followed told something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,34 +33,50 @@ class Report:
 
 
 class Reports:
-    """Follows devices with the readers that the console has: nothing is read of a device that nobody follows."""
+    """Follows devices; nothing is read of one that nobody follows, and once for all who follow the same."""
 
-    def __init__(self, *, projected: ProjectedStore, views: Views) -> None:
+    def __init__(
+        self, *, store: DecidingStore, projected: ProjectedStore, tasks: Tasks, every_s: float = EVERY_S
+    ) -> None:
+        self._store = store
         self._projected = projected
-        self._views = views
+        self._tasks = tasks
+        self._every_s = every_s
+        self._views: WeakValueDictionary[DeviceId, View[int]] = WeakValueDictionary()
 
-    async def follow(self, device_id: DeviceId, after: int = 0) -> AsyncIterator[Report]:
-        """The reports behind number ``after``, oldest first, those that are kept and then each that comes, within about
-        a second; ends when the device is removed. Who follows so slowly that messages went by retention sees a gap in
-        the numbers."""
-        view = self._views.device(device_id)
+    async def follow(self, device_id: DeviceId, after: int = 0) -> AsyncGenerator[Report]:
+        """The reports behind number ``after``, oldest first: those that are kept, and then each that comes. Ends when
+        the device is removed. Who follows so slowly that messages went by retention sees a gap in the numbers."""
+        view = self._view(device_id)
         changed = asyncio.Event()
         end = view.follow(changed.set)
         try:
-            await view.now()
-            while view.content is not None or view.trouble:
+            newest = await view.now()
+            while newest is not None or view.trouble:
                 changed.clear()
-                newest = (await self._projected.received_state(device_id)).state_tag
-                if newest > after:
+                if newest is not None and newest > after:
                     found = await self._projected.received_messages(device_id, newest - after, 0)
                     for message in reversed(found):
-                        if message.state_tag > after:
+                        if after < message.state_tag <= newest:
                             yield report_of(message)
                     after = newest
-                    continue
-                await changed.wait()
+                else:
+                    await changed.wait()
+                newest = view.content
         finally:
             end()
+
+    def _view(self, device_id: DeviceId) -> View[int]:
+        view = self._views.get(device_id)
+        if view is None:
+
+            async def newest() -> int | None:
+                if await self._store.device(device_id) is None:
+                    return None
+                return (await self._projected.received_state(device_id)).state_tag
+
+            view = self._views[device_id] = View(f"reports of device {device_id}", newest, self._tasks, self._every_s)
+        return view
 
 
 def report_of(message: MessageRecord) -> Report:

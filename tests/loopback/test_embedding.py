@@ -1,0 +1,44 @@
+"""The example of docs/embedding.md does what the page says."""
+
+import asyncio
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from stellwerk.config import Settings
+from stellwerk.wiring import NotStarted, Server
+
+
+def test_the_example_prints_what_its_page_says(project_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = importlib.util.spec_from_file_location("embed_example", project_root / "examples" / "embed.py")
+    assert found is not None
+    assert found.loader is not None
+    example = importlib.util.module_from_spec(found)
+    found.loader.exec_module(example)
+    asyncio.run(asyncio.wait_for(example.main(), 30))
+    page = (project_root / "docs" / "embedding.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert capsys.readouterr().out == said
+
+
+def test_every_line_of_code_on_the_page_is_one_of_the_example(project_root: Path) -> None:
+    page = (project_root / "docs" / "embedding.md").read_text(encoding="utf-8")
+    example = (project_root / "examples" / "embed.py").read_text(encoding="utf-8")
+    lines = {line.strip() for line in example.splitlines()}
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 3
+    assert [line for block in blocks for line in block.splitlines() if line.strip() not in lines] == []
+
+
+def test_every_name_that_programs_may_use_is_there() -> None:
+    import stellwerk.embed
+
+    assert [each for each in stellwerk.embed.__all__ if not hasattr(stellwerk.embed, each)] == []
+    assert sorted(stellwerk.embed.__all__) == stellwerk.embed.__all__
+
+
+def test_a_server_that_was_not_started_has_no_operations(tmp_path: Path) -> None:
+    with pytest.raises(NotStarted, match="await its start\\(\\) first"):
+        _ = Server(Settings(data_dir=tmp_path)).operations
