@@ -69,10 +69,11 @@ async def test_the_last_commands_of_a_device_come_newest_first_whatever_their_st
     first, second = await make_commands(store, one, "a", 2)
     await make_commands(store, two, "b", 1)
     (third,) = await make_commands(store, one, "c", 1)
-    await write(store, (), [CommandNeverSent(first, Step.CANCELLED, NOW_MS)])
+    await write(store, (), [CommandNeverSent(first, Step.CANCELLED, NOW_MS, "cancelled", "taken back")])
     found = await store.recent_commands(one, 10)
     assert [each.command_id for each in found] == [third.command_id, second.command_id, first.command_id]
     assert [each.step for each in found] == [Step.QUEUED, Step.QUEUED, Step.CANCELLED]
+    assert [(each.reason, each.detail) for each in found] == [("", ""), ("", ""), ("cancelled", "taken back")]
     assert await store.recent_commands(one, 1) == [third]
 
 

@@ -524,8 +524,26 @@ def test_what_ended_unsent_before_a_restart_says_how(patient: Stack, step: Step)
     before = patient.run(pending.outcome(0))
     again = restarted(patient)
     kept = again.run(again.run(again.operations.pending(pending.ref)).outcome(0))
-    assert (kept.step, kept.reason, kept.status) == (before.step, before.reason, before.status)
+    assert kept == before
     assert kept.step is step
+    again.close()
+
+
+def test_what_was_refused_when_its_turn_came_says_so_after_a_restart(patient: Stack) -> None:
+    # Before it registers nobody can know what is observed of it.
+    patient.provision("dev1")
+    first, second = (posted(patient, patient.operations.observe("dev1", "/3303/0/5700")) for _ in range(2))
+    register(patient)
+    patient << after(1)
+    request = patient.take()
+    patient << ack(
+        codes.CONTENT, mid=request.mid, token=request.token, payload=NOTIFICATION, content_format=112, observe=1
+    )
+    assert patient.run(first.outcome(0)).succeeded
+    refused = patient.run(second.outcome(0))
+    assert (refused.step, refused.reason) == (Step.REFUSED, "conflict")
+    again = restarted(patient)
+    assert again.run(again.run(again.operations.pending(second.ref)).outcome(0)) == refused
     again.close()
 
 

@@ -103,31 +103,11 @@ def outcome_of(ended: Ended, ref: str, method: str, path: str) -> Outcome:
 
 def stored_outcome(command: Command) -> Outcome:
     """What the command's row says of it. The values of an answer are not part of it."""
-    ended = command.step in FINAL
-    reason = command.reason
-    if ended and not reason:
-        reason = _REASONS.get(command.step, "outcome-unknown")
-    status = STATUS[reason][0] if ended else 0
-    return Outcome(
-        command.outgoing_ri,
-        command.method,
-        str(command.operation.path),
-        command.step,
-        reason if ended else "",
-        status,
-        command.detail,
-    )
-
-
-_REASONS: Final = {
-    Step.SUCCEEDED: "ok",
-    Step.REFUSED: "adapter",
-    Step.TIMED_OUT: "timeout-binding",
-    Step.EXPIRED: "timeout-binding",
-    Step.CANCELLED: "cancelled",
-    Step.SUPERSEDED: "superseded",
-}
-"""Of a command that ended before it was sent: its row has the step alone, its entry the reason."""
+    # While it has not ended, the row's reason says that it went unanswered once.
+    reason = command.reason if command.step in FINAL else ""
+    status = STATUS.get(reason, (0, ""))[0]
+    path = str(command.operation.path)
+    return Outcome(command.outgoing_ri, command.method, path, command.step, reason, status, command.detail)
 
 
 def _answer(ended: Ended) -> dict[str, Any]:

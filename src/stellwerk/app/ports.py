@@ -85,6 +85,8 @@ class CommandNeverSent:
     command: Command
     step: Step
     at_ms: int
+    reason: str = ""
+    detail: str = ""
 
 
 Change: TypeAlias = (

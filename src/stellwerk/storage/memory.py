@@ -546,7 +546,7 @@ class MemoryStore(MemoryModels):
             self._send(change)
             self._step(change.command.command_id, Step.SENT, change.at_ms)
         elif isinstance(change, CommandNeverSent):
-            self._step(change.command.command_id, change.step, change.at_ms)
+            self._step(change.command.command_id, change.step, change.at_ms, change.reason, change.detail)
         else:
             assert_never(change)
 

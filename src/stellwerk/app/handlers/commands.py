@@ -226,7 +226,7 @@ class Commands:
             origin.labels,
             tuple(commands),
             (*refused.values(), *replaced),
-            tuple(CommandNeverSent(each, Step.SUPERSEDED, now_ms) for each in gone),
+            tuple(CommandNeverSent(each, Step.SUPERSEDED, now_ms, "superseded", detail) for each in gone),
         )
         try:
             record, stored = await self._store.post_outgoing(
@@ -265,7 +265,7 @@ class Commands:
                 return
             self._ended_unsent(waiting, entries, Step.CANCELLED)
 
-        changes = [CommandNeverSent(each, Step.CANCELLED, now_ms) for each in waiting]
+        changes = [CommandNeverSent(each, Step.CANCELLED, now_ms, "cancelled", text) for each in waiting]
         await commit(self._store, entries, changes, done)
         return True
 

@@ -145,7 +145,7 @@ class Outcomes:
                 # Wanted since it was first sent; the command has failed, so nothing is.
                 changes.append(DropObservation(command.device_id, command.operation.path))
         else:
-            changes.append(CommandNeverSent(command, step, at_ms))
+            changes.append(CommandNeverSent(command, step, at_ms, reason, detail))
 
         self._store_end(command, step, row, changes, then, None)
 
@@ -201,7 +201,7 @@ class Outcomes:
                 ended = Step.REFUSED
             changes = [
                 replace(each, step=ended, reason=row.reason, detail=row.detail)
-                if isinstance(each, ChangeCommand)
+                if isinstance(each, ChangeCommand | CommandNeverSent)
                 else each
                 for each in changes
             ]
