@@ -55,16 +55,23 @@ class Reports:
             while newest is not None or view.trouble:
                 changed.clear()
                 if newest is not None and newest > after:
-                    found = await self._projected.received_messages(device_id, newest - after, 0)
-                    for message in reversed(found):
-                        if after < message.state_tag <= newest:
-                            yield report_of(message)
-                    after = newest
+                    for message in await self._behind(device_id, after, newest):
+                        yield report_of(message)
+                        after = message.state_tag
+                    after = max(after, newest)
                 else:
                     await changed.wait()
                 newest = view.content
         finally:
             end()
+
+    async def _behind(self, device_id: DeviceId, after: int, newest: int) -> list[MessageRecord]:
+        """The messages behind ``after`` that are kept, oldest first; more may have come than ``newest`` says."""
+        while True:
+            found = await self._projected.received_messages(device_id, newest - after, 0)
+            if not found or found[0].state_tag <= newest:
+                return [each for each in reversed(found) if each.state_tag > after]
+            newest = found[0].state_tag
 
     def _view(self, device_id: DeviceId) -> View[int]:
         view = self._views.get(device_id)
