@@ -6,7 +6,7 @@
 from stellwerk.app.device_operations import DeviceOperations, Writable
 from stellwerk.app.outcome import Outcome
 from stellwerk.app.ports import ContainerFull, DeviceGone, NewDevice, QueueFull, StoreTrouble
-from stellwerk.app.posting import BadArgument, Call, Pending, State, UnknownCommand, UnknownDevice
+from stellwerk.app.posting import BadArgument, Call, Pending, ServerStopped, State, UnknownCommand, UnknownDevice
 from stellwerk.app.reports import Report
 from stellwerk.config import Settings
 from stellwerk.core.errors import StellwerkError, UserError
@@ -35,6 +35,7 @@ __all__ = [
     "QueueFull",
     "Report",
     "Server",
+    "ServerStopped",
     "Settings",
     "State",
     "StellwerkError",

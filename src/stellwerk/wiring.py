@@ -142,7 +142,9 @@ class Server:
     async def stop(self) -> None:
         """Take nothing more in, finish what is being stored, answer it, close."""
         self._ready = False
-        self._operations = None
+        if self._operations is not None:
+            self._operations.close()
+            self._operations = None
         if self._listeners is not None:
             self._listeners.stop_reading()
         if self._http is not None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stellwerk.config import Settings
-from stellwerk.wiring import NotStarted, Server
+from stellwerk.app.posting import ServerStopped
+from stellwerk.embed import NewDevice, NotStarted, Server, Settings, Step
 
 
 def test_the_example_prints_what_its_page_says(project_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,3 +42,33 @@ def test_every_name_that_programs_may_use_is_there() -> None:
 def test_a_server_that_was_not_started_has_no_operations(tmp_path: Path) -> None:
     with pytest.raises(NotStarted, match="await its start\\(\\) first"):
         _ = Server(Settings(data_dir=tmp_path)).operations
+
+
+def test_a_wait_ends_with_its_server_and_the_command_is_there_with_the_next(tmp_path: Path) -> None:
+    async def story() -> None:
+        settings = Settings(data_dir=tmp_path, http_port=None, coap_port=None)
+        server = Server(settings)
+        await server.start()
+        await server.provision([NewDevice("pump-1", "urn:dev:os:pump-1")])
+        operations = server.operations
+        pending = await operations.read("pump-1", "/3/0/0", expires_s=600).post()
+        waiting = asyncio.ensure_future(pending.outcome())
+        refused = await operations.read("pump-1", "/3/0/0")
+        assert (refused.step, refused.reason) == (Step.REFUSED, "timeout-binding")
+        await server.stop()
+        for each in (waiting, pending.state(), pending.cancel(), operations.pending(pending.ref)):
+            with pytest.raises(ServerStopped, match="after the next start"):
+                await each
+        with pytest.raises(ServerStopped):
+            await operations.read("pump-1", "/3/0/0")
+        again = Server(settings)
+        await again.start()
+        try:
+            found = await again.operations.pending(pending.ref)
+            assert (await found.state()).step is Step.QUEUED
+            assert await found.cancel()
+            assert (await found.outcome()).step is Step.CANCELLED
+        finally:
+            await again.stop()
+
+    asyncio.run(story())

@@ -222,6 +222,10 @@ class DeviceOperations:
             async for report in reports:
                 yield report
 
+    def close(self) -> None:
+        """The server ends: whoever waits for a command gets `ServerStopped`; the commands stay as they are stored."""
+        self._posting.close()
+
     # -- inside --
 
     def _call(

@@ -56,6 +56,13 @@ class UnknownCommand(UserError):
         super().__init__(f"no command is stored under {shown(ref)}; rows are kept for a week after their end")
 
 
+class ServerStopped(UserError):
+    """The server that was asked was stopped, before or meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("the server was stopped; what was stored is found by its ref after the next start")
+
+
 class BadArgument(UserError):
     """``value`` cannot be the argument ``name``; ``hint`` says what can."""
 
@@ -92,7 +99,7 @@ class Pending:
 
     async def outcome(self, within_s: float = WITHIN_S) -> Outcome:
         """How it ended, or, when it did not within so many seconds, how far it has come (`Outcome.ended` is False
-        then). Any number may wait; giving up ends nothing. Raises `BadArgument`."""
+        then). Any number may wait; giving up ends nothing. Raises `BadArgument` and `ServerStopped`."""
         within_s = _seconds("within_s", within_s)
         if self._wait is None:
             return await self._stored()
@@ -105,7 +112,7 @@ class Pending:
         return outcome_of(ended, self.ref, self._method, self._path)
 
     async def state(self) -> State:
-        """How far it has come, as its row says."""
+        """How far it has come, as its row says. Raises `ServerStopped`."""
         command = await self._posting.command(self.ref)
         if command is None:
             return State((await self.outcome(0)).step)
@@ -156,8 +163,8 @@ class Call(Awaitable[Outcome]):
         return self._run().__await__()
 
     async def post(self) -> Pending:
-        """Returns once the command is stored; it survives a restart. Raises `UnknownDevice`, `QueueFull`, `DeviceGone`
-        and `StoreTrouble`; then nothing is stored."""
+        """Returns once the command is stored; it survives a restart. Raises `UnknownDevice`, `QueueFull`, `DeviceGone`,
+        `ServerStopped` and `StoreTrouble`; then nothing is stored."""
         return await self._posting.post(self._device, self._request, self._expires_s, self._priority)
 
     async def _run(self) -> Outcome:
@@ -193,7 +200,8 @@ class Posting:
         return Pending(self, device, ref, wait, command.method, str(command.operation.path))
 
     async def device(self, device: Device) -> DeviceRecord:
-        """The device as it is now. Raises `UnknownDevice`."""
+        """The device as it is now. Raises `UnknownDevice` and `ServerStopped`."""
+        self._check_open()
         found: DeviceRecord | None
         if isinstance(device, str):
             found = await self._store.device_by_name(self._tenant_id, device)
@@ -218,7 +226,8 @@ class Posting:
         return Pending(self, record, posted.ref, posted.wait, request.method, request.path)
 
     async def command(self, ref: str) -> Command | None:
-        """The row of a command of any tenant."""
+        """The row of a command of any tenant. Raises `ServerStopped`."""
+        self._check_open()
         commands = await self._store.commands_of_message(ref) if ref else ()
         return commands[0] if commands else None
 
@@ -226,8 +235,17 @@ class Posting:
         """Where a command stands that was not sent yet."""
         return (await self._commands.places(device)).get(ref)
 
+    def close(self) -> None:
+        """The store is about to close."""
+        self._commands.awaited.close()
+
+    def _check_open(self) -> None:
+        if self._commands.awaited.closed:
+            raise ServerStopped
+
     async def withdraw(self, device: DeviceRecord, ref: str) -> bool:
         """As `Pending.cancel`."""
+        self._check_open()
         return await self._commands.withdraw(device, ref)
 
 

@@ -55,3 +55,16 @@ def test_nothing_is_kept_that_nobody_holds() -> None:
         awaited.ended("nobody waits", ended())
 
     asyncio.run(story())
+
+
+def test_who_waits_when_the_server_ends_waits_no_longer() -> None:
+    async def story() -> None:
+        awaited = Awaited()
+        before = awaited.wait("a", ONE)
+        waiting = asyncio.ensure_future(before.for_end(60))
+        await asyncio.sleep(0)
+        awaited.close()
+        late = awaited.wait("b", ONE)
+        assert await asyncio.wait_for(asyncio.gather(waiting, late.for_end(60)), 5) == [None, None]
+
+    asyncio.run(story())

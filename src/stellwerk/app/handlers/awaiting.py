@@ -41,6 +41,10 @@ class Wait:
             self.ended = ended
             self._stored.set()
 
+    def give_up(self) -> None:
+        """Nobody will tell of its end: whoever waits hears None."""
+        self._stored.set()
+
     async def for_end(self, within_s: float) -> Ended | None:
         """The end, or None when it did not come within so many seconds. Whoever gives up takes it from nobody."""
         if self.ended is None and within_s > 0:
@@ -57,6 +61,14 @@ class Awaited:
 
     def __init__(self) -> None:
         self._waits: WeakValueDictionary[str, Wait] = WeakValueDictionary()
+        self.closed = False
+
+    def close(self) -> None:
+        """The server ends, and the store with it: nobody hears anything any more."""
+        self.closed = True
+        for wait in list(self._waits.values()):
+            wait.give_up()
+        self._waits.clear()
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -66,6 +78,8 @@ class Awaited:
         found = self._waits.get(request_id)
         if found is None:
             found = self._waits[request_id] = Wait(device_id)
+            if self.closed:
+                found.give_up()
         return found
 
     def ended(self, request_id: str, ended: Ended) -> None:
