@@ -14,6 +14,7 @@ import structlog
 from fastapi import FastAPI
 
 from stellwerk.app.brake import Bounds, Brake
+from stellwerk.app.device_operations import DeviceOperations
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
@@ -34,12 +35,15 @@ from stellwerk.app.live_models import LiveModels
 from stellwerk.app.meters import Meters
 from stellwerk.app.monitoring import Monitor
 from stellwerk.app.ports import AlreadyExists, Limits, NewDevice, StoreFailing
+from stellwerk.app.posting import Posting
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Registry
+from stellwerk.app.reports import Reports
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks, forget_registration
 from stellwerk.app.views import Views
 from stellwerk.config import Settings
+from stellwerk.core.errors import UserError
 from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.registration_parameters import Tolerances
 from stellwerk.lwm2m.schema.library import Library
@@ -54,6 +58,7 @@ from stellwerk.southbound.listeners import Listeners, StreamSettings
 from stellwerk.storage.lock import DataDirUnusable, DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
+from stellwerk.storage.retention import retain
 from stellwerk.storage.sqlite.directory import SqliteDirectory
 from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.token_key import load_token_key
@@ -71,10 +76,13 @@ COLLECTOR_THRESHOLDS = (50_000, 50, 1_000)
 """What an uplink leaves behind has no cycles, and each look of the collector at the oldest generation costs time for
 every registered device: with the interpreter's defaults it took half of an Update. Cycles are still found, later."""
 
-JOURNAL_KEEP_S = 86_400
-COMMANDS_KEEP_S = 7 * 86_400
-"""How long a command that ended stays in its table; its messages have rules of their own."""
-RETENTION_EVERY_S = 600.0
+
+class NotStarted(UserError):
+    """The server was asked for ``what`` before it was started."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"there are no {what} before the server is started; await its start() first")
 
 
 @dataclass(slots=True)
@@ -108,6 +116,14 @@ class Server:
         self._http: HttpServer | None = None
         self._directory: SqliteDirectory | None = None
         self._console: Console | None = None
+        self._operations: DeviceOperations | None = None
+
+    @property
+    def operations(self) -> DeviceOperations:
+        """What programs ask the devices of the configured tenant. Raises `NotStarted`."""
+        if self._operations is None:
+            raise NotStarted("operations")
+        return self._operations
 
     async def start(self) -> None:
         """Open the store, listen to devices, take up what was open, then listen to people. Raises `UserError` for what
@@ -126,6 +142,9 @@ class Server:
     async def stop(self) -> None:
         """Take nothing more in, finish what is being stored, answer it, close."""
         self._ready = False
+        if self._operations is not None:
+            self._operations.close()
+            self._operations = None
         if self._listeners is not None:
             self._listeners.stop_reading()
         if self._http is not None:
@@ -306,7 +325,7 @@ class Server:
         tasks.spawn("expiry", expiry.run())
         tasks.spawn("command expiry", commands.delivery.run_expiry())
         tasks.spawn("profiles", profiles.run())
-        tasks.spawn("retention", _retain(store, clock))
+        tasks.spawn("retention", retain(store, clock))
         tasks.spawn("models", models.run())
         if settings.auto_provision:
             log.warning(
@@ -338,6 +357,8 @@ class Server:
             listener=listening,
             relabel=commands.delivery.relabel,
         )
+        posting = Posting(store=store, commands=commands, clock=clock, tenant_id=tenant_id)
+        self._operations = DeviceOperations(posting, Reports(store=store, projected=store.projection, tasks=tasks))
         sources = Sources(
             meters=meters,
             monitor=monitor,
@@ -455,23 +476,6 @@ class Server:
         if self._projector is None or not self._projector.alive:
             missing.append("the projector does not run")
         return missing
-
-
-async def let_go(store: SqliteStore, now_ms: int) -> int:
-    """Delete a slice of what is kept long enough: journal entries that are projected and older than `JOURNAL_KEEP_S`,
-    commands that ended more than `COMMANDS_KEEP_S` ago. Returns how many rows went, 0 when there is nothing left."""
-    entries = await store.trim_journal(now_ms - JOURNAL_KEEP_S * 1000)
-    return entries + await store.trim_commands(now_ms - COMMANDS_KEEP_S * 1000)
-
-
-async def _retain(store: SqliteStore, clock: SystemClock) -> None:
-    while True:
-        trimmed = 0
-        try:
-            trimmed = await let_go(store, clock.wall_ms())
-        except Exception:
-            log.exception("retention.failed")
-        await asyncio.sleep(0.05 if trimmed else RETENTION_EVERY_S)
 
 
 def announce_password(password: str) -> None:

@@ -15,6 +15,7 @@ from stellwerk.app.ports import (
     DeviceGone,
     NewCommand,
     NewOutgoing,
+    QueueFull,
 )
 from stellwerk.device.command import Command, Step
 from stellwerk.lwm2m.content import Content, Entry
@@ -68,10 +69,11 @@ async def test_the_last_commands_of_a_device_come_newest_first_whatever_their_st
     first, second = await make_commands(store, one, "a", 2)
     await make_commands(store, two, "b", 1)
     (third,) = await make_commands(store, one, "c", 1)
-    await write(store, (), [CommandNeverSent(first, Step.CANCELLED, NOW_MS)])
+    await write(store, (), [CommandNeverSent(first, Step.CANCELLED, NOW_MS, "cancelled", "taken back")])
     found = await store.recent_commands(one, 10)
     assert [each.command_id for each in found] == [third.command_id, second.command_id, first.command_id]
     assert [each.step for each in found] == [Step.QUEUED, Step.QUEUED, Step.CANCELLED]
+    assert [(each.reason, each.detail) for each in found] == [("", ""), ("", ""), ("cancelled", "taken back")]
     assert await store.recent_commands(one, 1) == [third]
 
 
@@ -235,3 +237,34 @@ async def test_a_device_that_was_removed_is_told_nothing_more(store: DecidingSto
     with pytest.raises(DeviceGone):
         await store.post_outgoing(new_outgoing(device.device_id), 100)
     assert await store.outgoing_messages(device.device_id, 10, 0) == []
+
+
+async def test_a_command_without_a_message_is_a_row_and_nothing_in_the_containers(store: DecidingStore) -> None:
+    device_id = (await make_device(store)).device_id
+    await store.post_outgoing(new_outgoing(device_id, "a"), 1)
+    before = await store.container_state(device_id, "outgoing-msg")
+    alone = replace(new_outgoing(device_id, "b"), resource_name="", resource_id="b" * 24)
+    # The container is full, and that is none of its business.
+    _, (command,) = await store.post_outgoing(alone, 1)
+    assert (command.outgoing_ri, command.outgoing_rn) == ("b" * 24, "")
+    assert command.labels == (f"requestId:{command.request_id}",)
+    assert await store.commands_of_message("b" * 24) == [command]
+    await write(store, [], [CommandSent(command, NOW_MS + 1, command.labels)])
+    assert [each.step for each in await store.commands_of_message("b" * 24)] == [Step.SENT]
+    await write(store, [], [ChangeCommand(command.command_id, Step.SUCCEEDED, NOW_MS + 2, "ok", "")])
+    assert await store.container_state(device_id, "outgoing-msg") == before
+    assert await store.sent_messages(device_id, 10, 0) == []
+    assert (await store.container_state(device_id, "sent-msg")).state_tag == 0
+    # And any number may be without a name.
+    again = replace(alone, resource_id="c" * 24)
+    await store.post_outgoing(again, 1)
+    await store.post_outgoing(replace(again, resource_id="d" * 24), 1)
+
+
+async def test_only_commands_without_a_message_are_counted_by_the_queue_alone(store: DecidingStore) -> None:
+    device_id = (await make_device(store)).device_id
+    alone = replace(new_outgoing(device_id, "b"), resource_name="", resource_id="b" * 24)
+    await store.post_outgoing(alone, 1, 1)
+    with pytest.raises(QueueFull):
+        await store.post_outgoing(replace(alone, resource_id="c" * 24), 1, 1)
+    assert await store.commands_of_message("c" * 24) == []

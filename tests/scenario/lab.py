@@ -11,6 +11,8 @@ from itertools import count
 from typing import Any
 
 from stellwerk.app.command_request import CommandRequest
+from stellwerk.app.outcome import Outcome
+from stellwerk.app.posting import Call
 from stellwerk.app.registry import Known
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.message import Message, decode_message
@@ -136,6 +138,18 @@ class Lab:
             assert answer["status"]["code"] == 200, (each, answer["status"])
         return answer["data"]
 
+    def outcome(self, call: Call, within_s: float = _ANSWER_S) -> Outcome:
+        """What a program gets for an operation."""
+        self._now()
+        waiting = self.stack.run(self._beginning(call))
+        self._near.flush()
+        end = self.network.now + within_s
+        while not waiting.done() and self.network.now < end:
+            self.run_for(0.05)
+        assert waiting.done(), "no outcome"
+        found: Outcome = waiting.result()
+        return found
+
     def send_down(self, client: Client, operation: Operation) -> None:
         """Let the device side of the server ask what no command may."""
         known = self.known(client)
@@ -206,6 +220,11 @@ class Lab:
             record, name=None, content=content, content_info=None, creator="CTestApp", labels=(), requests=requests
         )
         await self._idle()
+
+    async def _beginning(self, call: Call) -> "asyncio.Future[Outcome]":
+        waiting = asyncio.ensure_future(call)
+        await self._idle()
+        return waiting
 
     async def _sending(self, registration: Registration, operation: Operation) -> None:
         # A handle that no command has: its answer is nobody's.

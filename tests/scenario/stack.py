@@ -11,6 +11,7 @@ from typing import Any
 
 from stellwerk.app.brake import Brake
 from stellwerk.app.command_request import CommandRequest
+from stellwerk.app.device_operations import DeviceOperations
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.expiry import Expiry
@@ -24,8 +25,10 @@ from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Limits, NewDevice
+from stellwerk.app.posting import Call, Posting
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Registry
+from stellwerk.app.reports import Reports
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
 from stellwerk.coap.endpoint import Endpoint
@@ -167,6 +170,7 @@ class Stack:
 
     async def _build(self) -> None:
         self.tasks = Tasks()
+        self.followers = Tasks()
         self.entropy = SeededEntropy(self.seed)
         if self.store is None:
             self.store = MemoryStore(library=self.library, limits=Limits())
@@ -226,6 +230,10 @@ class Stack:
             grace_s=self.grace_s,
             meters=self.meters,
         )
+        posting = Posting(store=store, commands=self.commands, clock=clock, tenant_id=self.tenant_id)
+        # What follows goes on while everything else is quiet.
+        reports = Reports(store=store, projected=store.projection, tasks=self.followers, every_s=0.0)
+        self.operations = DeviceOperations(posting, reports)
         self.registering = Registering(
             store=store,
             registry=self.registry,
@@ -384,6 +392,17 @@ class Stack:
 
         return self.run(self._then_settle(work()))
 
+    def begin(self, call: Call) -> "asyncio.Future[Any]":
+        """Ask for an operation and wait for its end beside the chart."""
+
+        async def work() -> "asyncio.Future[Any]":
+            waiting = asyncio.ensure_future(call)
+            await self._settle()
+            return waiting
+
+        begun: asyncio.Future[Any] = self.run(work())
+        return begun
+
     def received(self, device: Any) -> list[dict[str, Any]]:
         """Contents of received-msg, oldest first."""
         import json
@@ -411,6 +430,7 @@ class Stack:
         return self._runner.run(work)
 
     def close(self) -> None:
+        self.run(self.followers.close())
         self.run(self.tasks.close())
         self._runner.close()
 

@@ -18,7 +18,7 @@ TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".sh", ".c", ".xml", ".json", ".
 
 
 def text_files(root: Path) -> list[Path]:
-    folders = ("src", "tests", "docs", "tools", "benchmarks", "changes", "captures", ".ci")
+    folders = ("src", "tests", "docs", "examples", "tools", "benchmarks", "changes", "captures", ".ci")
     found = [file for file in root.iterdir() if file.is_file() and not file.name.startswith(".git")]
     found += [file for folder in folders for file in (root / folder).rglob("*") if file.is_file()]
     return [

@@ -39,6 +39,8 @@ class CommandRequest:
     paths: tuple[str, ...] = ()
     priority: int | None = None
     """Of the commands that wait the higher goes first; None: as its message says, or the device's profile."""
+    replace: bool | None = None
+    """Of a write: whether what it does not name goes (Core §6.3.3); None: of a resource, and not of an instance."""
 
     @property
     def method(self) -> str:

@@ -28,21 +28,25 @@ class Kind(IntEnum):
     MODELS = 12
     """The imported object models changed; of no device (``device_id`` is 0). What was received before it was understood
     by the models of that time."""
+    OUTCOME = 13
+    """As ANSWER, of a command that came in no message: values and log, and nothing in received-msg."""
 
 
 class JournalEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Stored as a MessagePack array in this order; add fields at the end, with defaults.
 
     ``receipt``: the 8 bytes that recognise a retransmission after a restart, empty where there was no message.
-    ``status``: our answer to the device, or for ANSWER and NOTIFY the device's code (``205``); 0 where there is none.
+    ``status``: our answer to the device, or for ANSWER, OUTCOME and NOTIFY the device's code (``205``); 0 where there
+    is none.
     ``path``: the path asked, observed or registered under; ``/`` forms of `lwm2m.path`.
     ``payload`` and ``content_format`` (-1: none) as received. ``labels``: frozen when it happened.
     ``location``: of REGISTER, the new registration, whose endpoint name is ``method``. ``method`` and ``reason``: of
-    ANSWER, the word of the operation and the key of the status table (contract Device to Cloud §12). ``detail``: for
-    people; of REGISTER, the query.
+    ANSWER and OUTCOME, the word of the operation and the key of the status table (contract Device to Cloud §12).
+    ``detail``: for people; of REGISTER, the query.
     INJECTED has the content's JSON text as ``payload``, the resource name as ``location``, contentInfo as ``method``
     and the creator as ``detail``.
-    ``command_id``: of ANSWER. ``root``: the alternate path that SenML names in the payload carry (contract R-11).
+    ``command_id``: of ANSWER and OUTCOME. ``root``: the alternate path that SenML names in the payload carry (contract
+    R-11).
     """
 
     kind: int

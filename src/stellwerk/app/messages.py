@@ -67,6 +67,9 @@ def interpret(entry: JournalEntry, device_name: str, types: Types) -> Interpreta
         return _notify(entry, device_name, types)
     if kind == Kind.ANSWER:
         return _answer(entry, device_name, types)
+    if kind == Kind.OUTCOME:
+        outcome = _answer(entry, device_name, types)
+        return Interpretation(None, outcome.values, outcome.log)
     if kind == Kind.LOG:
         return Interpretation(None, log=(entry.reason, entry.detail))
     if kind == Kind.INJECTED:
@@ -155,7 +158,7 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
     if code == 200:
         detail = None
         if entry.method == "discover":
-            data, problem = _discovered(entry)
+            data, problem = discovered(entry)
             if data is None:
                 code, text = STATUS["adapter"]
                 detail = problem
@@ -192,8 +195,9 @@ def _answer(entry: JournalEntry, device_name: str, types: Types) -> Interpretati
     )
 
 
-def _discovered(entry: JournalEntry) -> tuple[dict[str, Any] | None, str]:
-    """The paths of a Discover's answer with their attributes, numbers as numbers where they are some."""
+def discovered(entry: JournalEntry) -> tuple[dict[str, Any] | None, str]:
+    """The paths of a Discover's answer, ``3/0/1``, with their attributes, numbers as numbers where they are some. None
+    with the reason where it does not decode."""
     try:
         links = decode_links(entry.payload)
     except PeerError as error:

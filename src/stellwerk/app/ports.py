@@ -69,7 +69,8 @@ class ChangeCommand:
 @dataclass(frozen=True, slots=True)
 class CommandSent:
     """The move from outgoing-msg to sent-msg (contract Device to Cloud §7.1 step 3): insert the sent message, delete
-    the outgoing one when this was the last of its commands, set the command to `sent`; before the datagram leaves."""
+    the outgoing one when this was the last of its commands, set the command to `sent`; before the datagram leaves. Of a
+    command without a message only the step."""
 
     command: Command
     at_ms: int
@@ -84,6 +85,8 @@ class CommandNeverSent:
     command: Command
     step: Step
     at_ms: int
+    reason: str = ""
+    detail: str = ""
 
 
 Change: TypeAlias = (
@@ -145,7 +148,9 @@ class ContainerState:
 @dataclass(frozen=True, slots=True)
 class NewOutgoing:
     """An outgoing message with its commands, and with the entries of those that failed at once. One transaction:
-    the message (unless nothing of it waits), its commands, the entries, the end of what it replaces."""
+    the message (unless nothing of it waits), its commands, the entries, the end of what it replaces. Without a
+    ``resource_name`` there is no message: the commands are found by ``resource_id``, the containers show nothing of
+    them, and their bounds do not count."""
 
     device_id: DeviceId
     resource_id: str
@@ -180,10 +185,10 @@ class NewDevice:
 
     name: str
     node_id: str
-    labels: tuple[str, ...]
-    profile: str
-    device_info: tuple[tuple[str, str], ...]
-    created_ms: int
+    labels: tuple[str, ...] = ()
+    profile: str = "SCS-LwM2M"
+    device_info: tuple[tuple[str, str], ...] = ()
+    created_ms: int = 0
     credential: Credential | None = None
     """None: the device connects over NoSec."""
     gateway_id: DeviceId = NO_GATEWAY
@@ -485,7 +490,8 @@ class DecidingStore(Protocol):
         ...
 
     async def commands_of_message(self, resource_id: str) -> Sequence[Command]:
-        """All commands of an outgoing message, in order, whatever their step."""
+        """All commands of an outgoing message (or posted without one, by `NewOutgoing.resource_id`), in order, whatever
+        their step."""
         ...
 
     async def container_state(self, device_id: DeviceId, container: str) -> ContainerState:

@@ -28,8 +28,9 @@ class HandlesCommands(Protocol):
         """Raises `ContainerFull`, `QueueFull` and `StoreTrouble`."""
         ...
 
-    async def cancel(self, device: DeviceRecord, message: MessageRecord) -> bool:
-        """False when none of the message's commands waits any more. Raises `StoreTrouble`."""
+    async def withdraw(self, device: DeviceRecord, ref: str) -> bool:
+        """End what waits of the commands that came together; ``ref`` is their `Command.outgoing_ri`. False when none of
+        them waits any more. Raises `StoreTrouble`."""
         ...
 
 

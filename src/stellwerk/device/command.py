@@ -70,9 +70,10 @@ class StepRefused(StellwerkError):
 @dataclass(slots=True)
 class Command:
     """One operation owed to a device. ``request_id`` is its UUID towards applications, ``outgoing_rn`` the message it
-    came in; ``text`` is what `sent-msg` shows; ``method`` the response's word (``read``, ``write``, ``exec`` ...).
-    ``priority``: the higher goes first. ``reason`` and ``detail`` say more of the step: why it ended so, or that it was
-    sent, went unanswered and waits for another try (`UNANSWERED`)."""
+    came in, empty where it came in none, and ``outgoing_ri`` what it is found by; ``content`` is what `sent-msg` shows;
+    ``method`` the response's word (``read``, ``write``, ``exec`` ...). ``priority``: the higher goes first. ``reason``
+    and ``detail`` say more of the step: why it ended so, or that it was sent, went unanswered and waits for another try
+    (`UNANSWERED`)."""
 
     command_id: int
     device_id: DeviceId
@@ -91,9 +92,10 @@ class Command:
     detail: str = ""
 
     @property
-    def labels(self) -> tuple[str, str]:
+    def labels(self) -> tuple[str, ...]:
         """The trace labels, in the order they are printed (contract Device to Cloud §8)."""
-        return (f"outgoing_msgRN:{self.outgoing_rn}", f"requestId:{self.request_id}")
+        request = f"requestId:{self.request_id}"
+        return (f"outgoing_msgRN:{self.outgoing_rn}", request) if self.outgoing_rn else (request,)
 
 
 def advance(current: Step, wanted: Step) -> Step:

@@ -383,16 +383,19 @@ class MemoryStore(MemoryModels):
         device_id = outgoing.device_id
         if device_id not in self._devices:
             raise DeviceGone
+        is_message = bool(outgoing.resource_name)
         waiting = [message.resource_name for key, message in self._outgoing.items() if key[0] == device_id]
-        if len(waiting) >= limit:
+        if is_message and len(waiting) >= limit:
             raise ContainerFull(_OUTGOING, len(waiting), limit)
         count = sum(each.device_id == device_id and each.step not in FINAL for each in self._commands.values())
         if count + len(outgoing.commands) > queue_length:
             raise QueueFull(count, len(outgoing.commands), queue_length)
         if outgoing.resource_name in waiting:
             raise AlreadyExists("resource name", outgoing.resource_name)
-        tag = self._containers.get((device_id, _OUTGOING), (0, 0))[0] + 1
-        self._containers[device_id, _OUTGOING] = (tag, outgoing.created_ms)
+        tag = 0
+        if is_message:
+            tag = self._containers.get((device_id, _OUTGOING), (0, 0))[0] + 1
+            self._containers[device_id, _OUTGOING] = (tag, outgoing.created_ms)
         record = MessageRecord(
             outgoing.resource_id,
             outgoing.resource_name,
@@ -404,7 +407,7 @@ class MemoryStore(MemoryModels):
             outgoing.creator,
             outgoing.labels,
         )
-        if outgoing.commands:
+        if outgoing.commands and is_message:
             self._outgoing[device_id, outgoing.resource_id] = record
         commands = []
         for new in outgoing.commands:
@@ -543,7 +546,7 @@ class MemoryStore(MemoryModels):
             self._send(change)
             self._step(change.command.command_id, Step.SENT, change.at_ms)
         elif isinstance(change, CommandNeverSent):
-            self._step(change.command.command_id, change.step, change.at_ms)
+            self._step(change.command.command_id, change.step, change.at_ms, change.reason, change.detail)
         else:
             assert_never(change)
 
@@ -569,7 +572,7 @@ class MemoryStore(MemoryModels):
 
     def _send(self, change: CommandSent) -> None:
         command = self._commands.get(change.command.command_id)
-        if command is None or command.command_id in self._sent:
+        if command is None or not command.outgoing_rn or command.command_id in self._sent:
             return
         container = (command.device_id, _SENT)
         tag = self._containers.get(container, (0, 0))[0] + 1

@@ -26,6 +26,7 @@ _DEFAULT_VERSION: Final = "1.0"
 _TIME_BOUND: Final = 1 << 62
 _UNTYPED: Final = Untyped()
 _FROM_DEVICE: Final = frozenset({Kind.REGISTER, Kind.UPDATE, Kind.DEREGISTER, Kind.SEND, Kind.NOTIFY, Kind.READING})
+_ANSWERS: Final = frozenset({Kind.ANSWER, Kind.OUTCOME})
 
 TypesOf = Callable[[bytes, str, str], Types]
 """From object list, enabler version and tenant to types. May raise: then values keep the types of their format."""
@@ -199,7 +200,7 @@ class EntryProjector:
 
     def _note_state(self, entry: JournalEntry, shadow: Shadow, into: Slice) -> None:
         kind, time_ms = entry.kind, entry.time_ms
-        if kind in _FROM_DEVICE or (kind == Kind.ANSWER and entry.status):
+        if kind in _FROM_DEVICE or (kind in _ANSWERS and entry.status):
             shadow.last_seen_ms = max(shadow.last_seen_ms, time_ms)
         if kind == Kind.REGISTER and entry.status == Status.CREATED:
             shadow.status = "registered"

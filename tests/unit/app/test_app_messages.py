@@ -298,3 +298,15 @@ _NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from([1e306, -1e308,
 def test_no_number_and_no_time_makes_it_raise(records: list[dict[int, Any]]) -> None:
     found = interpret(JournalEntry(Kind.SEND, 1, TIME_MS, content_format=112, payload=senml(*records)), NAME, TYPES)
     json.dumps(found.content, allow_nan=False)
+
+
+# -- commands without a message --
+
+
+def test_the_end_of_a_command_that_came_in_no_message_is_none_either() -> None:
+    fields: dict[str, Any] = {"path": "/3/0/9", "method": "read", "reason": "ok", "status": 205}
+    read = of(Kind.OUTCOME, content_format=SENML_CBOR, payload=senml({0: "/3/0/9", 2: 80}), **fields)
+    assert read == Interpretation(None, [("/3/0/9", "80", TIME_MS)])
+    failed = of(Kind.OUTCOME, **(fields | {"reason": "timeout", "status": 0, "detail": "sent, no answer"}))
+    assert (failed.content, failed.values) == (None, ())
+    assert failed.log == ("command-failed", "read /3/0/9: 408 request timeout: sent, no answer")

@@ -90,6 +90,22 @@ def test_a_written_object_changes_only_what_it_names_of_an_instance() -> None:
     assert {entry.path: entry.value for entry in written.content.entries} == {Path(1, 0, 1): 60, Path(1, 0, 2): 5}
 
 
+@pytest.mark.spec("D-6")
+def test_who_writes_may_say_whether_the_rest_goes() -> None:
+    known: dict[str, Any] = {"has_value": True, "from_text": False}
+    whole = operation("write", "/1/0", value={"1": 60}, replace=True, **known)
+    assert isinstance(whole, Write)
+    assert whole.replace
+    part = operation("write", "/9999/0/1", value={"0": 1}, replace=False, **known)
+    assert part == Write(Path(9999, 0, 1), Content((Entry(Path(9999, 0, 1, 0), 1),)), replace=False)
+    for path in ("/1/0/1", "/9999/0/1/0"):
+        refused = refusal("write", path, value=60, replace=False, **known)
+        assert (refused.reason, refused.detail) == (
+            "adapter-bad-request",
+            f"{path} has no parts of which some could stay; replace it",
+        )
+
+
 def test_an_execute_carries_its_arguments_as_they_stand() -> None:
     assert operation("execute", "/3/0/4", arguments="0='x',1") == Execute(Path(3, 0, 4), "0='x',1")
 

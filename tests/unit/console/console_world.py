@@ -46,7 +46,7 @@ class NoCommands:
     async def post(self, device: DeviceRecord, **more: Any) -> Any:
         raise AssertionError("nobody posts here")
 
-    async def cancel(self, device: DeviceRecord, message: Any) -> bool:
+    async def withdraw(self, device: DeviceRecord, ref: str) -> bool:
         raise AssertionError("nobody cancels here")
 
 

@@ -8,8 +8,8 @@ from tests.contract.builders import NOW_MS, make_commands, make_device, send, wr
 from stellwerk.app.ports import ChangeCommand
 from stellwerk.device.command import Step
 from stellwerk.storage.projector import Projector
+from stellwerk.storage.retention import COMMANDS_KEEP_S, JOURNAL_KEEP_S, let_go
 from stellwerk.storage.sqlite.store import SqliteStore
-from stellwerk.wiring import COMMANDS_KEEP_S, JOURNAL_KEEP_S, let_go
 
 pytestmark = pytest.mark.anyio
 

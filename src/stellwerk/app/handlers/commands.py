@@ -4,15 +4,16 @@ Cloud §7)."""
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.committing import commit
+from stellwerk.app.handlers.awaiting import Awaited, Ended, Wait
 from stellwerk.app.handlers.delivery import NEVER_MS, Delivery
 from stellwerk.app.handlers.observations import Observations
-from stellwerk.app.handlers.outcomes import Outcomes
+from stellwerk.app.handlers.outcomes import Outcomes, kind_of
 from stellwerk.app.handlers.resolving import Resolved, resolve
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.journal import JournalEntry, Kind
@@ -58,8 +59,35 @@ class Place:
     waits_for: Literal["turn", "wake", "registration"]
 
 
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A command without a message. ``ref`` finds it for as long as its row is kept, empty where it was refused at once;
+    ``wait`` has its end."""
+
+    ref: str
+    wait: Wait
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """The message that commands come in; without a ``name`` there is none."""
+
+    ref: str
+    name: str = ""
+    content: Any = ""
+    content_info: str | None = None
+    creator: str = ""
+    labels: tuple[str, ...] = ()
+
+
+_Found: TypeAlias = tuple[str, Resolved | RefusedRequest]
+"""With the request ID."""
+
+
 class Commands:
-    """How long commands may wait and how many, ``profiles`` says. The rest as in `Delivery` and `Outcomes`."""
+    """The one way from requests to stored commands, whichever face they come from: `post` with a message of the Device
+    to Cloud containers around them, `submit` without. How long commands may wait and how many, ``profiles`` says. The
+    rest as in `Delivery` and `Outcomes`."""
 
     def __init__(
         self,
@@ -89,6 +117,7 @@ class Commands:
         self._limits = limits
         self._profiles = profiles
         self._turns = turns
+        self.awaited = Awaited()
         outcomes = Outcomes(
             store=store,
             registry=registry,
@@ -98,6 +127,7 @@ class Commands:
             again_s=again_s,
             grace_s=grace_s,
             meters=self._meters,
+            awaited=self.awaited,
         )
         self.delivery = Delivery(
             store=store,
@@ -132,51 +162,71 @@ class Commands:
         (QM-5). ``expires_ms``: until when, UTC, a command may wait for the device. ``priority``: of the commands that
         say none themselves, None: as the device's profile says. Raises `AlreadyExists`, `ContainerFull` and
         `QueueFull`."""
+        origin = _Origin(self._draw_ref(), name or random_uuid(self._entropy), content, content_info, creator, labels)
+        found = await self._resolve(device, requests, may_wait=self._may_wait(device, expires_ms))
+        drawn = [(random_uuid(self._entropy), each) for each in found]
+        return await self._store_commands(device, origin, drawn, expires_ms, priority)
+
+    async def submit(
+        self,
+        device: DeviceRecord,
+        request: CommandRequest | RefusedRequest,
+        *,
+        expires_ms: int | None = None,
+        priority: int | None = None,
+    ) -> Posted:
+        """Store one command without a message; the rest as with `post`, and what cannot be sent has ended when this
+        returns. Raises `QueueFull` and `DeviceGone`."""
+        (found,) = await self._resolve(device, (request,), may_wait=self._may_wait(device, expires_ms))
+        request_id = random_uuid(self._entropy)
+        origin = _Origin(self._draw_ref())
+        # Before it is stored: it may end before this is told that it is.
+        wait = self.awaited.wait(request_id, device.device_id)
+        await self._store_commands(device, origin, [(request_id, found)], expires_ms, priority)
+        return Posted("" if isinstance(found, RefusedRequest) else origin.ref, wait)
+
+    async def _store_commands(
+        self,
+        device: DeviceRecord,
+        origin: _Origin,
+        found: Sequence[_Found],
+        expires_ms: int | None,
+        priority: int | None,
+    ) -> MessageRecord:
         now_ms = self._clock.wall_ms()
-        rn = name or random_uuid(self._entropy)
         deadline_ms = self._deadline_ms(device, now_ms, expires_ms)
         profile = self._profiles.of(device)
         if priority is None:
             priority = profile.priority or 0
         commands: list[NewCommand] = []
-        entries: list[JournalEntry] = []
-        for resolved in await self._resolve(device, requests, may_wait=deadline_ms < NEVER_MS):
-            request_id = random_uuid(self._entropy)
+        refused: dict[str, JournalEntry] = {}
+        for request_id, resolved in found:
             if isinstance(resolved, Resolved):
                 text = _json_text(resolved.request.content)
                 method, operation, own = resolved.request.method, resolved.operation, resolved.request.priority
                 first = priority if own is None else own
-                commands.append(NewCommand(request_id, method, operation, text, content_info, deadline_ms, first))
-                continue
-            entries.append(
-                JournalEntry(
-                    Kind.ANSWER,
-                    device.device_id,
-                    now_ms,
-                    path=resolved.path,
-                    labels=(f"outgoing_msgRN:{rn}", f"requestId:{request_id}", *device.uplink_labels),
-                    method=resolved.method,
-                    reason=resolved.reason,
-                    detail=resolved.detail,
-                )
-            )
-        text = _json_text(content)
+                info = origin.content_info
+                commands.append(NewCommand(request_id, method, operation, text, info, deadline_ms, first))
+            else:
+                refused[request_id] = _refusal(device, origin, request_id, resolved, now_ms)
+        text = _json_text(origin.content)
         gone = await self._take_superseded(device, commands) if profile.coalesce is not False else []
-        detail = f"not sent: a newer WRITE of the same path takes its place, message {rn[:_SHOWN_NAME]}"
-        entries += [self._never_sent(each, device, now_ms, "superseded", detail) for each in gone]
+        newer = f"message {origin.name[:_SHOWN_NAME]}" if origin.name else f"command {origin.ref}"
+        detail = f"not sent: a newer WRITE of the same path takes its place, {newer}"
+        replaced = [self._never_sent(each, device, now_ms, "superseded", detail) for each in gone]
         outgoing = NewOutgoing(
             device.device_id,
-            self._entropy.take(12).hex(),
-            rn,
+            origin.ref,
+            origin.name,
             now_ms,
             text,
-            content_info,
-            len((content if isinstance(content, str) else text).encode()),
-            creator,
-            labels,
+            origin.content_info,
+            len((origin.content if isinstance(origin.content, str) else text).encode()),
+            origin.creator,
+            origin.labels,
             tuple(commands),
-            tuple(entries),
-            tuple(CommandNeverSent(each, Step.SUPERSEDED, now_ms) for each in gone),
+            (*refused.values(), *replaced),
+            tuple(CommandNeverSent(each, Step.SUPERSEDED, now_ms, "superseded", detail) for each in gone),
         )
         try:
             record, stored = await self._store.post_outgoing(
@@ -186,7 +236,9 @@ class Commands:
             if gone:
                 self.delivery.put_back(device.device_id, gone)
             raise
-        self._ended_unsent(gone, Step.SUPERSEDED, now_ms)
+        self._ended_unsent(gone, replaced, Step.SUPERSEDED)
+        for request_id, entry in refused.items():
+            self.awaited.ended(request_id, Ended(Step.REFUSED, entry))
         if stored:
             self.delivery.add(device.device_id, stored, device.uplink_labels)
         elif self._registry.of(device.device_id) is None:
@@ -195,10 +247,14 @@ class Commands:
         return record
 
     async def cancel(self, device: DeviceRecord, message: MessageRecord) -> bool:
-        """End the commands of an outgoing message that were not sent yet; each is answered in received-msg. False when
-        none of them waits any more."""
+        """`withdraw` the commands of an outgoing message."""
+        return await self.withdraw(device, message.resource_id)
+
+    async def withdraw(self, device: DeviceRecord, ref: str) -> bool:
+        """End the commands of an outgoing message, by its resource ID, or the one that `submit` stored, as far as they
+        were not sent yet; each is answered where its face looks for it. False when none of them waits any more."""
         await self.delivery.settle(device.device_id)
-        commands = await self._store.commands_of_message(message.resource_id)
+        commands = await self._store.commands_of_message(ref)
         waiting = self.delivery.take_out(device.device_id, {each.command_id for each in commands})
         if not waiting:
             return False
@@ -210,9 +266,9 @@ class Commands:
             if error is not None:
                 self.delivery.put_back(device.device_id, waiting)
                 return
-            self._ended_unsent(waiting, Step.CANCELLED, now_ms)
+            self._ended_unsent(waiting, entries, Step.CANCELLED)
 
-        changes = [CommandNeverSent(each, Step.CANCELLED, now_ms) for each in waiting]
+        changes = [CommandNeverSent(each, Step.CANCELLED, now_ms, "cancelled", text) for each in waiting]
         await commit(self._store, entries, changes, done)
         return True
 
@@ -246,6 +302,13 @@ class Commands:
     def device_removed(self, device_id: DeviceId, at: Instant) -> None:
         """It is gone with all that was stored of it."""
         self.delivery.device_removed(device_id, at)
+        # What is on its way ends by itself.
+        active = self.delivery.active(device_id)
+        text = "the device was removed, and what waited for it"
+        row = JournalEntry(Kind.OUTCOME, device_id, at.wall_ms, reason="cancelled", detail=text)
+        for request_id in self.awaited.of_device(device_id):
+            if active is None or active.request_id != request_id:
+                self.awaited.ended(request_id, Ended(Step.CANCELLED, row))
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> bool:
         """What came of a command; False when ``answer.handle`` is not one of ours."""
@@ -275,7 +338,7 @@ class Commands:
 
     def _never_sent(self, command: Command, device: DeviceRecord, at_ms: int, reason: str, detail: str) -> JournalEntry:
         return JournalEntry(
-            Kind.ANSWER,
+            kind_of(command),
             device.device_id,
             at_ms,
             path=str(command.operation.path),
@@ -286,12 +349,20 @@ class Commands:
             command_id=command.command_id,
         )
 
-    def _ended_unsent(self, commands: Sequence[Command], step: Step, at_ms: int) -> None:
-        """What `delivery` gave out has ended with ``step``, and that is stored."""
+    def _ended_unsent(self, commands: Sequence[Command], rows: Sequence[JournalEntry], step: Step) -> None:
+        """What `delivery` gave out has ended with ``step``, and that is stored, in a row each."""
         self.delivery.taken_ended(commands)
-        for each in commands:
+        for each, row in zip(commands, rows, strict=True):
             each.step = step
-            self._meters.command_ended(step.value, (at_ms - each.created_ms) / 1000)
+            self._meters.command_ended(step.value, (row.time_ms - each.created_ms) / 1000)
+            self.awaited.ended(each.request_id, Ended(step, row))
+
+    def _draw_ref(self) -> str:
+        return self._entropy.take(12).hex()
+
+    def _may_wait(self, device: DeviceRecord, expires_ms: int | None) -> bool:
+        """Whether a command has a time of its own, so that it may be posted before the device registers."""
+        return self._deadline_ms(device, self._clock.wall_ms(), expires_ms) < NEVER_MS
 
     def _deadline_ms(self, device: DeviceRecord, now_ms: int, expires_ms: int | None) -> int:
         """Until when commands may wait, in the clock of lifetimes."""
@@ -331,6 +402,24 @@ class Commands:
                     wanted.discard(resolved.operation.path)
             found.append(resolved)
         return found
+
+
+def _refusal(
+    device: DeviceRecord, origin: _Origin, request_id: str, refused: RefusedRequest, at_ms: int
+) -> JournalEntry:
+    """What the face of a command that cannot be sent reads."""
+    request = f"requestId:{request_id}"
+    trace = (f"outgoing_msgRN:{origin.name}", request) if origin.name else (request,)
+    return JournalEntry(
+        Kind.ANSWER if origin.name else Kind.OUTCOME,
+        device.device_id,
+        at_ms,
+        path=refused.path,
+        labels=(*trace, *device.uplink_labels),
+        method=refused.method,
+        reason=refused.reason,
+        detail=refused.detail,
+    )
 
 
 def _refused(request: CommandRequest | RefusedRequest, reason: str, detail: str) -> RefusedRequest:

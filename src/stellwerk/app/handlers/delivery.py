@@ -126,6 +126,11 @@ class Delivery:
         else:
             self._drain(device_id)
 
+    def active(self, device_id: DeviceId) -> Command | None:
+        """The command that is on its way to the device."""
+        lane = self._lanes.get(device_id)
+        return None if lane is None else lane.active
+
     def relabel(self, device_id: DeviceId, uplink_labels: tuple[str, ...]) -> None:
         """What messages about commands that wait carry from now on."""
         lane = self._lanes.get(device_id)

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.handlers.awaiting import Awaited, Ended
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
@@ -40,6 +41,12 @@ _REFUSALS: Final = 2
 _INSTANCES_SHOWN: Final = 50
 """Of how many instances a line of the device's log speaks at most."""
 
+
+def kind_of(command: Command) -> Kind:
+    """Of the journal's entry about its end: only a command that came in a message is answered with one."""
+    return Kind.ANSWER if command.outgoing_rn else Kind.OUTCOME
+
+
 Then = Callable[[], None]
 """Runs once the end is stored."""
 
@@ -59,8 +66,10 @@ class Outcomes:
         again_s: float,
         grace_s: float,
         meters: Meters,
+        awaited: Awaited,
     ) -> None:
         self._meters = meters
+        self._awaited = awaited
         self._store = store
         self._registry = registry
         self._observations = observations
@@ -86,7 +95,7 @@ class Outcomes:
         known = self._registry.of(command.device_id)
         succeeded = answer is not None and step is Step.SUCCEEDED
         row = JournalEntry(
-            Kind.ANSWER,
+            kind_of(command),
             command.device_id,
             at_ms,
             status=answer.status if answer else 0,
@@ -122,7 +131,7 @@ class Outcomes:
     ) -> None:
         """A command that waits is over. ``was_sent``: it was sent before and waits for another try."""
         row = JournalEntry(
-            Kind.ANSWER,
+            kind_of(command),
             command.device_id,
             at_ms,
             path=str(command.operation.path),
@@ -139,7 +148,7 @@ class Outcomes:
                 # Wanted since it was first sent; the command has failed, so nothing is.
                 changes.append(DropObservation(command.device_id, command.operation.path))
         else:
-            changes.append(CommandNeverSent(command, step, at_ms))
+            changes.append(CommandNeverSent(command, step, at_ms, reason, detail))
 
         self._store_end(command, step, row, changes, then, None)
 
@@ -157,6 +166,8 @@ class Outcomes:
         renewed: Registration | None = None
         refused = 0
         ended = step
+        known = self._registry.of(command.device_id)
+        types = known.registration.types if known is not None else None
 
         def done(error: Exception | None) -> None:
             nonlocal refused
@@ -172,6 +183,7 @@ class Outcomes:
             self._meters.command_ended(ended.value, (row.time_ms - command.created_ms) / 1000)
             self._drop(changes)
             then()
+            self._awaited.ended(command.request_id, Ended(ended, row, types))
 
         def tell_the_least(error: Exception) -> None:
             # The store works and will not take this; those behind it shall not wait for ever.
@@ -192,7 +204,7 @@ class Outcomes:
                 ended = Step.REFUSED
             changes = [
                 replace(each, step=ended, reason=row.reason, detail=row.detail)
-                if isinstance(each, ChangeCommand)
+                if isinstance(each, ChangeCommand | CommandNeverSent)
                 else each
                 for each in changes
             ]

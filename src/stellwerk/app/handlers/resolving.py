@@ -291,4 +291,7 @@ def _write(request: CommandRequest, path: Path, types: DeviceTypes) -> Write:
         raise _Refusal("adapter-bad-request", str(error)) from None
     _acceptable(check_write(types, path, entries))
     # A resource is replaced; of an instance only what was named changes (Core §6.3.3).
-    return Write(path, Content(entries), replace=len(path) >= 3)
+    replace = len(path) >= 3 if request.replace is None else request.replace
+    if not replace and not (len(path) == 2 or (len(path) == 3 and any(len(each.path) == 4 for each in entries))):
+        raise _Refusal("adapter-bad-request", f"{path} has no parts of which some could stay; replace it")
+    return Write(path, Content(entries), replace)

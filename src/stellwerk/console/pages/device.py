@@ -185,11 +185,8 @@ class _DevicePage:
         command = next((each for each in detail.commands if each.command_id == command_id), None)
         if command is None:
             return
-        message = await page.services.deciding.find_message(
-            self._record.device_id, "outgoing-msg", resource_id=command.outgoing_ri
-        )
         try:
-            done = message is not None and await page.services.commands.cancel(self._record, message)
+            done = await page.services.commands.withdraw(self._record, command.outgoing_ri)
         except StoreTrouble as error:
             _say(f"Not cancelled: {error}", "negative")
             return

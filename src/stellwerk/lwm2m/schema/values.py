@@ -359,5 +359,10 @@ def _untyped(path: Path, literal: Literal) -> Value:
                 return _read_opaque(literal)
             except _Wrong as wrong:
                 raise ValueRefused(path, literal, str(wrong)) from None
+        case {"object_id": _, "instance_id": _}:
+            try:
+                return _read_objlnk(literal)
+            except _Wrong as wrong:
+                raise ValueRefused(path, literal, str(wrong)) from None
         case _:
             raise ValueRefused(path, literal, "no model knows this resource; give a text, number, true or false")

@@ -22,7 +22,7 @@ from stellwerk.app.ports import (
     PutRegistration,
 )
 from stellwerk.core.ids import DeviceId
-from stellwerk.device.command import Command, Step
+from stellwerk.device.command import Step
 from stellwerk.storage.content import content_size
 from stellwerk.storage.identifiers import sent_ids
 from stellwerk.storage.sqlite import rows
@@ -200,10 +200,11 @@ class _Outcome:
         elif isinstance(change, ChangeCommand):
             self._step(change.command_id, change.step, change.at_ms, change.reason, change.detail)
         elif isinstance(change, CommandSent):
-            self.sent[change.command.command_id] = change
-            self._command_step(change.command, Step.SENT, change.at_ms)
+            if change.command.outgoing_rn:
+                self.sent[change.command.command_id] = change
+            self._step(change.command.command_id, Step.SENT, change.at_ms, "", "")
         elif isinstance(change, CommandNeverSent):
-            self._command_step(change.command, change.step, change.at_ms)
+            self._step(change.command.command_id, change.step, change.at_ms, change.reason, change.detail)
         else:
             assert_never(change)
 
@@ -229,9 +230,6 @@ class _Outcome:
         if before is not None and before.registration.location == change.location:
             del self.registrations[change.device_id]
         self.dropped_registrations.append((change.device_id, change.location))
-
-    def _command_step(self, command: Command, step: Step, at_ms: int) -> None:
-        self._step(command.command_id, step, at_ms, "", "")
 
     def _step(self, command_id: int, step: Step, at_ms: int, reason: str, detail: str) -> None:
         # The last step of a command in the group is the one that counts.

@@ -227,22 +227,15 @@ def post_outgoing(
     device_id = outgoing.device_id
     if not _exists(connection, "SELECT 1 FROM device WHERE id=?", (device_id,)):
         raise DeviceGone
-    count = _one(connection, "SELECT count(*) FROM outgoing_message WHERE device_id=?", (device_id,))
-    if count >= limit:
-        raise ContainerFull("outgoing-msg", count, limit)
+    if outgoing.resource_name:
+        count = _one(connection, "SELECT count(*) FROM outgoing_message WHERE device_id=?", (device_id,))
+        if count >= limit:
+            raise ContainerFull("outgoing-msg", count, limit)
     if queue_length < UNBOUNDED:
         waiting = _one(connection, f"SELECT count(*) FROM command WHERE device_id=? AND {OPEN_STEPS}", (device_id,))
         if waiting + len(outgoing.commands) > queue_length:
             raise QueueFull(waiting, len(outgoing.commands), queue_length)
-    taken = "SELECT 1 FROM outgoing_message WHERE device_id=? AND resource_name=?"
-    if _exists(connection, taken, (device_id, outgoing.resource_name)):
-        raise AlreadyExists("resource name", outgoing.resource_name)
-    tag = _one(
-        connection,
-        "INSERT INTO message_container(device_id,container,state_tag,modified_ms) VALUES (?,'outgoing-msg',1,?) "
-        "ON CONFLICT DO UPDATE SET state_tag=state_tag+1, modified_ms=excluded.modified_ms RETURNING state_tag",
-        (device_id, outgoing.created_ms),
-    )
+    tag = _next_tag(connection, outgoing) if outgoing.resource_name else 0
     record = MessageRecord(
         outgoing.resource_id,
         outgoing.resource_name,
@@ -254,7 +247,7 @@ def post_outgoing(
         outgoing.creator,
         outgoing.labels,
     )
-    if outgoing.commands:
+    if outgoing.commands and outgoing.resource_name:
         connection.execute(
             f"INSERT INTO outgoing_message(device_id,{rows.MESSAGE}) VALUES (?,?,?,?,?,?,?,?,?,?)",
             (
@@ -271,6 +264,19 @@ def post_outgoing(
             ),
         )
     return record, [_insert_command(connection, outgoing, index) for index in range(len(outgoing.commands))]
+
+
+def _next_tag(connection: sqlite3.Connection, outgoing: NewOutgoing) -> int:
+    taken = "SELECT 1 FROM outgoing_message WHERE device_id=? AND resource_name=?"
+    if _exists(connection, taken, (outgoing.device_id, outgoing.resource_name)):
+        raise AlreadyExists("resource name", outgoing.resource_name)
+    tag: int = _one(
+        connection,
+        "INSERT INTO message_container(device_id,container,state_tag,modified_ms) VALUES (?,'outgoing-msg',1,?) "
+        "ON CONFLICT DO UPDATE SET state_tag=state_tag+1, modified_ms=excluded.modified_ms RETURNING state_tag",
+        (outgoing.device_id, outgoing.created_ms),
+    )
+    return tag
 
 
 def remove_sent_message(connection: sqlite3.Connection, device_id: DeviceId, resource_id: str, limits: Limits) -> bool:

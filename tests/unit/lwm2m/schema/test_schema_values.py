@@ -174,6 +174,12 @@ def test_json_literals_that_do_not_fit_are_refused(path: Path, literal: Literal)
         parse_json_value(TYPES, path, literal)
 
 
+def test_a_link_says_that_it_is_one_where_no_model_does() -> None:
+    assert parse_json_value(TYPES, UNKNOWN, {"object_id": 10, "instance_id": 3}) == ObjectLink(10, 3)
+    with pytest.raises(ValueRefused, match="object:instance"):
+        parse_json_value(TYPES, UNKNOWN, {"object_id": 10, "instance_id": 70_000})
+
+
 def test_an_instance_is_an_object_of_resources() -> None:
     instance = Path(3442, 0)
     assert parse_entries(TYPES, instance, {"110": "a", "1120": {"0": 1, "7": 2}, "1130": [0.5, 1]}) == (
