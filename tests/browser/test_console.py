@@ -101,7 +101,7 @@ def test_a_command_that_waits_for_a_sleeper_can_be_cancelled(watched: Watched, m
     expect(watched.page.get_by_text("asleep", exact=True)).to_be_visible()
     post(watched, "READ /3/0/0")
     commands = section(watched, "Commands")
-    expect(commands.get_by_text("queued", exact=True)).to_be_visible()
+    expect(commands.get_by_text("queued, 1 of 1, until it wakes", exact=True)).to_be_visible()
     commands.get_by_role("button", name="Cancel").click()
     expect(commands.get_by_text("cancelled", exact=True)).to_be_visible()
     expect(commands.get_by_role("button", name="Cancel")).to_have_count(0)
