@@ -86,9 +86,15 @@ class Listening:
     def device_heard(self, known: Known, at: Instant) -> None:
         if self._prolonging is not None:
             self._prolonging.device_heard(known)
+        if type(known) is Known:
+            # Hot: nearly every device stands for itself, and nothing waits for it.
+            if known.registration.device_id in self._owed or self._turns.busy(known):
+                self._heard(known)
+            else:
+                self._delivery.device_heard(known)
+            return
         self._heard(known)
-        # Hot: nearly every device stands for itself.
-        if type(known) is not Known and (house := known.household) is not None and self._gateways is not None:
+        if (house := known.household) is not None and self._gateways is not None:
             for each in self._gateways.heard(house, known, at):
                 self._heard(each)
 

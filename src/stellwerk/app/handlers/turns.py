@@ -189,7 +189,7 @@ class Turns:
         if heard:
             known.heard(at.now, self._link)
         out.delivered = delivered
-        out.held = False
+        out.held = out.given_up = False
         if not delivered:
             out.since = at.now
         self._look_later(handle, out, known)
