@@ -95,6 +95,20 @@ def test_where_proof_is_wanted_a_device_that_repeats_the_echo_moves(careful: Sta
     careful << con(codes.POST, location, mid=4, peer=VICTIM) >> ack(codes.CHANGED, mid=4, peer=VICTIM)
 
 
+@pytest.mark.spec("RFC 9175 2.3", "LwM2M-contract 1.7")
+def test_where_proof_is_wanted_a_forged_deregister_ends_nothing(careful: Stack) -> None:
+    careful.provision("dev1")
+    location = register(careful)
+    careful << con(codes.DELETE, location, mid=2, peer=VICTIM)
+    echo = echo_of(careful.take())
+    careful << con(codes.DELETE, location, mid=3, peer=VICTIM, extra=[(ECHO, b"guessed!")])
+    assert careful.take().code == codes.UNAUTHORIZED
+    careful << con(codes.POST, location, mid=4) >> ack(codes.CHANGED, mid=4)
+    careful << con(codes.DELETE, location, mid=5, peer=VICTIM, extra=[(ECHO, echo)])
+    careful >> ack(codes.DELETED, mid=5, peer=VICTIM)
+    assert careful.registrations() == []
+
+
 @pytest.mark.spec("RFC 9175 2.3", "R-9")
 def test_where_proof_is_wanted_nobody_registers_over_a_live_registration_from_an_unproven_address(
     careful: Stack,

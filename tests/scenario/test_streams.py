@@ -109,6 +109,20 @@ def test_notifications_over_tcp_are_stored_in_their_order(stack: Stack, device: 
     assert stack.hears_nothing(CONNECTION)
 
 
+@pytest.mark.spec("OB-3")
+def test_none_of_many_notifications_that_come_at_once_over_tcp_is_lost(stack: Stack, device: object) -> None:
+    register(stack)
+    request = observe(stack, device, CONNECTION)
+    told = frame(codes.CONTENT, token=request.token, payload=NOTIFICATION, content_format=112, observe=2)
+    stack.streams.feed(told * 400, peer=CONNECTION, now=stack.clock.now())
+    # Nobody repeats one, so all that was read is taken, and no more is read for now.
+    assert stack.streams.is_full(CONNECTION)
+    stack.run(stack._settle())
+    assert len(stack.values(device, "/3303/0/5700")) == 401
+    assert not stack.streams.is_full(CONNECTION)
+    assert stack.stream_link.refused == {}
+
+
 @pytest.mark.spec("OB-5", "ETS 303")
 def test_an_observation_that_is_not_wanted_any_more_is_cancelled_by_a_request(stack: Stack, device: object) -> None:
     register(stack)

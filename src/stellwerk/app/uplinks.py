@@ -143,7 +143,7 @@ class Uplinks:
         elif isinstance(uplink, Register):
             work = self._registering.register(uplink, peer, receipt, at, answer, fresh)
         elif isinstance(uplink, Deregister):
-            work = self._deregister(uplink, peer, receipt, at, answer)
+            work = self._deregister(uplink, peer, receipt, at, answer, fresh)
         else:
             raise TypeError(f"{type(uplink).__name__} is not answered here")
         kind = _KINDS[type(uplink)]
@@ -264,7 +264,7 @@ class Uplinks:
         changes: tuple[Change, ...] = ()
         changed = None
         updated_ms = self._clock.lifetime_ms()
-        if self._registering.prove_moves and not fresh and peer != registration.peer and may_be_forged(peer):
+        if self._unproven(registration, peer, fresh):
             log.info("update.unproven", endpoint_name=registration.endpoint_name, peer=str(peer))
             answer(Acknowledgement(Status.UNAUTHORIZED, detail=UNPROVEN, prove=True))
             return
@@ -371,13 +371,23 @@ class Uplinks:
             self._link.prove_peer(changed.peer)
         return following
 
+    def _unproven(self, registration: Registration, peer: PeerId, fresh: bool) -> bool:
+        """Whether ``peer`` speaks for a registration from elsewhere and has to prove its address first."""
+        return self._registering.prove_moves and not fresh and peer != registration.peer and may_be_forged(peer)
+
     # -- De-register (Core §6.2.3) --
 
-    async def _deregister(self, uplink: Deregister, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
+    async def _deregister(
+        self, uplink: Deregister, peer: PeerId, receipt: bytes, at: Instant, answer: Answer, fresh: bool
+    ) -> None:
         known = await self._registry.load_at(uplink.location, at.now)
         if known is None:
             log.info("deregister.refused", peer=str(peer), reason="unknown location", location=uplink.location)
             answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
+            return
+        if self._unproven(known.pending or known.registration, peer, fresh):
+            log.info("deregister.unproven", endpoint_name=known.registration.endpoint_name, peer=str(peer))
+            answer(Acknowledgement(Status.UNAUTHORIZED, detail=UNPROVEN, prove=True))
             return
         ends = await ends_behind(
             self._store, known.registration, Kind.DEREGISTER, at, f"gateway {known.record.name} de-registered"

@@ -41,7 +41,8 @@ A = TypeVar("A")
 
 class StreamDriver(Rounds[E, A]):
     """Runs one engine over TCP connections. ``adopt`` makes the action that tells the engine of a connection;
-    ``handle`` as for `driver.Driver`. ``on_closed`` is told of each that is gone, after the engine."""
+    ``handle`` as for `driver.Driver`. ``on_closed`` is told of each that is gone, after the engine. ``is_full`` says of
+    whom nothing more shall be read before the engine has dealt with what it has; asked after each reading and round."""
 
     def __init__(
         self,
@@ -51,10 +52,12 @@ class StreamDriver(Rounds[E, A]):
         clock: SystemClock,
         adopt: Callable[[PeerId, bool], A],
         on_closed: Callable[[PeerId], None] | None = None,
+        is_full: Callable[[PeerId], bool] = lambda peer: False,
     ) -> None:
         super().__init__(engine, handle, clock=clock)
         self._adopt = adopt
         self._on_closed = on_closed
+        self._is_full = is_full
         self._connections: dict[PeerId, _Connection] = {}
         self._servers: list[asyncio.Server] = []
         # All connections are read by this thread alone, one piece at a time: one buffer serves them all.
@@ -63,6 +66,8 @@ class StreamDriver(Rounds[E, A]):
         """Bytes that may still be read in this round."""
         self._held: deque[_Connection] = deque()
         """Connections that have more to say and wait for their turn."""
+        self._full: dict[_Connection, None] = {}
+        """Connections of which the engine has enough for now."""
         self._stopped = False
         self.received = 0
         """Bytes read."""
@@ -100,6 +105,7 @@ class StreamDriver(Rounds[E, A]):
         self.stop_listening()
         self._stopped = True
         self._held.clear()
+        self._full.clear()
         for connection in self._connections.values():
             connection.pause()
 
@@ -137,13 +143,19 @@ class StreamDriver(Rounds[E, A]):
         self._engine.feed(data, peer=connection.peer, now=self._clock.now())
         # What comes over many connections at once is handled together.
         self._ask_for_round()
-        if more and self.room <= 0 and not self._stopped:
+        if self._stopped:
+            return
+        if self._is_full(connection.peer):
+            connection.pause()
+            self._full[connection] = None
+        elif more and self.room <= 0:
             # An event loop may read one connection many times before it looks at another.
             connection.pause()
             self._held.append(connection)
 
     def ended(self, connection: "_Connection") -> None:
         """A connection is gone."""
+        self._full.pop(connection, None)
         # The same two ends may have met again already.
         if self._connections.get(connection.peer) is connection:
             del self._connections[connection.peer]
@@ -153,9 +165,12 @@ class StreamDriver(Rounds[E, A]):
             if self._on_closed is not None:
                 self._on_closed(connection.peer)
 
-    def _round(self) -> None:
-        super()._round()
+    def _finish_round(self, instant: Instant) -> None:
+        super()._finish_round(instant)
         self.room = _ROUND_BYTES
+        for connection in [each for each in self._full if not self._is_full(each.peer)]:
+            del self._full[connection]
+            self._held.append(connection)
         for _ in range(min(_RESUMED, len(self._held))):
             self._held.popleft().resume()
         if self._held:

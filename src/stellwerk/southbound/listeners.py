@@ -106,7 +106,7 @@ class Listeners:
             engine = StreamEndpoint(entropy, streams=limits, body_bytes_by_path=_BODIES)
             stream_link = link(lambda action: driver.submit(action), engine.is_connected)
             driver: StreamDriver[Event, StreamAction] = StreamDriver(
-                engine, stream_link.handle, clock=clock, adopt=_adopt
+                engine, stream_link.handle, clock=clock, adopt=_adopt, is_full=engine.is_full
             )
             self._streams = engine, driver, stream_link
             by_transport["tcp"] = stream_link

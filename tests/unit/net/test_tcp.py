@@ -63,6 +63,7 @@ class Script:
 class Bench:
     def __init__(self) -> None:
         self.engine = Script()
+        self.full: set[PeerId] = set()
         self.closed: list[PeerId] = []
         self.driver: StreamDriver[Any, Any] = StreamDriver(
             self.engine,
@@ -70,6 +71,7 @@ class Bench:
             clock=SystemClock(),
             adopt=lambda peer, accepted: (peer, accepted),
             on_closed=self._close,
+            is_full=lambda peer: peer in self.full,
         )
         self.address = ("", 0)
 
@@ -266,5 +268,43 @@ def test_however_much_waits_in_many_connections_a_round_takes_little_and_all_go_
             connection.resume()
         await bench.until(lambda: sum(rounds) == each_bytes * several)
         assert max(rounds) <= tcp._ROUND_BYTES + tcp._TURN_BYTES + several * tcp._LEAST_BYTES
+
+    on_a_bench(work)
+
+
+def test_who_has_said_enough_is_read_again_when_the_engine_has_dealt_with_it(on_a_bench) -> None:
+    async def work(bench: Bench) -> None:
+        _, full = await bench.dial()
+        _, other = await bench.dial()
+        peer = bench.engine.adopted[0][0]
+        bench.full.add(peer)
+        full.write(b"1")
+        await bench.until(lambda: bench.engine.heard(peer) == b"1")
+        full.write(b"2")
+        for count in range(1, 4):
+            other.write(b"x")
+            await bench.until(lambda count=count: len(bench.engine.heard(bench.engine.adopted[1][0])) == count)
+        assert bench.engine.heard(peer) == b"1"
+        bench.full.clear()
+        # Whatever the engine decides is a wish to it, and ends a round.
+        bench.driver.submit((peer, b"decided"))
+        await bench.until(lambda: bench.engine.heard(peer) == b"12")
+
+    on_a_bench(work)
+
+
+def test_who_goes_while_it_is_not_read_leaves_nothing_behind(on_a_bench) -> None:
+    async def work(bench: Bench) -> None:
+        _, writer = await bench.dial()
+        peer = bench.engine.adopted[0][0]
+        bench.full.add(peer)
+        writer.write(b"1")
+        await bench.until(lambda: bench.engine.heard(peer) == b"1")
+        writer.close()
+        bench.full.clear()
+        bench.driver.submit((peer, b"decided"))
+        await bench.until(lambda: bench.closed == [peer])
+        assert not bench.driver._full
+        assert not bench.driver._held
 
     on_a_bench(work)

@@ -81,6 +81,11 @@ class StreamEndpoint(ExchangeEngine):
         connection = self._layer.peers.find(peer)
         return connection is not None and connection.is_ready and connection.released is None
 
+    def is_full(self, peer: PeerId) -> bool:
+        """Whether so much of ``peer`` awaits its decision that nothing more should be read from it for now."""
+        connection = self._layer.peers.find(peer)
+        return connection is not None and connection.pending >= self._layer.limits.pending_per_peer
+
     # --- bytes in ------------------------------------------------------------------------------------------------
 
     def feed(self, data: bytes, *, peer: PeerId, now: float) -> None:

@@ -20,6 +20,8 @@ from stellwerk.coap.tcp.signalling import encode_pong
 from stellwerk.core.entropy import Entropy
 
 _TOO_MANY_MAX_AGE_S = 2
+_READ_ALREADY = 4_096
+"""Most notifications that one reading may hold."""
 
 
 class StreamSending(Sending):
@@ -95,11 +97,15 @@ class StreamLayer(MessageLayer):
         """The record of a message that must be decided; None, and an answer of ours, when too many are."""
         assert isinstance(peer, Connection)
         if peer.pending >= self.limits.pending_per_peer:
-            self.refuse(peer.id, "pending_per_peer", "too many undecided messages")
-            if codes.is_request(message.code):
-                options = encode_options(((MAX_AGE, encode_uint(_TOO_MANY_MAX_AGE_S)),))
-                self.send(peer, codes.SERVICE_UNAVAILABLE, message.token, options, b"")
-            return None
+            is_request = codes.is_request(message.code)
+            # A notification that is not taken is lost: nobody repeats it here. Of a connection that is full nothing
+            # more is read, so only what was read already comes on top.
+            if is_request or peer.pending >= self.limits.pending_per_peer + _READ_ALREADY:
+                self.refuse(peer.id, "pending_per_peer", "too many undecided messages")
+                if is_request:
+                    options = encode_options(((MAX_AGE, encode_uint(_TOO_MANY_MAX_AGE_S)),))
+                    self.send(peer, codes.SERVICE_UNAVAILABLE, message.token, options, b"")
+                return None
         inbound = Inbound(peer, message, b"", inf, len(datagram))
         self.exchanges += 1
         inbound.number = self.exchanges
