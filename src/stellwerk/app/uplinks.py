@@ -179,15 +179,18 @@ class Uplinks:
             self._refuse(known, at, Status.BAD_REQUEST, "send-refused", str(error), answer)
             return
         objects = registration.objects.objects
+        seen: tuple[int, ...] = ()
         for entry in content.entries:
-            listed = objects.get(entry.path[0])
-            if listed is None:
-                text = f"object {entry.path[0]} is not in the registration"
-                self._refuse(known, at, Status.NOT_FOUND, "send-refused", text, answer)
-                return
+            place = entry[0][:2]
+            if place == seen:
+                continue
+            seen = place
+            object_id, instance_id = place
+            listed = objects.get(object_id)
             # A device that lists no instance of the object does not say which ones it has.
-            if listed.instances and len(entry.path) > 1 and entry.path[1] not in listed.instances:
-                text = f"object instance /{entry.path[0]}/{entry.path[1]} is not in the registration"
+            if listed is None or (listed.instances and instance_id not in listed.instances):
+                what = f"object {object_id}" if listed is None else f"object instance /{object_id}/{instance_id}"
+                text = f"{what} is not in the registration"
                 self._refuse(known, at, Status.NOT_FOUND, "send-refused", text, answer)
                 return
         row = JournalEntry(
