@@ -24,8 +24,9 @@ _AT_A_TIME = 2_000
 
 async def provision(data_dir: Path, devices: int) -> None:
     """Rows as the server makes them, through its store."""
+    from stellwerk.app.changes import Commit, PutRegistration
     from stellwerk.app.journal import JournalEntry, Kind
-    from stellwerk.app.ports import Commit, NewDevice, PutRegistration
+    from stellwerk.app.records import NewDevice
     from stellwerk.core.ids import DeviceId, PeerId
     from stellwerk.device.registration import Registration
     from stellwerk.lwm2m.link_format import decode_object_list

@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from stellwerk.app.changes import Change, Commit, PutRegistration
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Change, Commit, NewDevice, PutRegistration
+from stellwerk.app.records import NewDevice
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.link_format import decode_object_list

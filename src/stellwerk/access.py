@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from stellwerk.app.ports import ApiClient
+from stellwerk.app.records import ApiClient
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
 from stellwerk.core.uuid_text import random_uuid

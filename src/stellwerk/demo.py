@@ -8,7 +8,7 @@ from typing import Final
 from rich.console import Console
 
 from stellwerk.app.handlers.accounts import ADMINISTRATOR
-from stellwerk.app.ports import NewDevice
+from stellwerk.app.records import NewDevice
 from stellwerk.config import Settings
 from stellwerk.northbound.auth import Access
 from stellwerk.sim.fleet import TCP_SCHEME, Behaviour, FleetOptions, run_fleet

@@ -5,8 +5,9 @@
 
 from stellwerk.app.device_operations import DeviceOperations, Writable
 from stellwerk.app.outcome import Outcome
-from stellwerk.app.ports import ContainerFull, DeviceGone, NewDevice, QueueFull, StoreTrouble
+from stellwerk.app.ports import StoreTrouble
 from stellwerk.app.posting import BadArgument, Call, Pending, ServerStopped, State, UnknownCommand, UnknownDevice
+from stellwerk.app.records import ContainerFull, DeviceGone, NewDevice, QueueFull
 from stellwerk.app.reports import Report
 from stellwerk.config import Settings
 from stellwerk.core.errors import StellwerkError, UserError

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stellwerk.access import open_store
 from stellwerk.app.handlers.models import FileReport, ModelImport, Outcome, UnknownModel, remove_models
-from stellwerk.app.ports import DecidingStore, ModelHead, StoreTrouble
+from stellwerk.app.ports import DecidingStore, StoreTrouble
+from stellwerk.app.records import ModelHead
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.logs import configure_logs

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stellwerk.access import open_store
-from stellwerk.app.ports import DeviceChange
+from stellwerk.app.records import DeviceChange
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import TenantId

@@ -34,9 +34,10 @@ from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
 from stellwerk.app.meters import Meters
 from stellwerk.app.monitoring import Monitor
-from stellwerk.app.ports import AlreadyExists, Limits, NewDevice, StoreFailing
+from stellwerk.app.ports import Limits, StoreFailing
 from stellwerk.app.posting import Posting
 from stellwerk.app.profiles import Profiles
+from stellwerk.app.records import AlreadyExists, NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.reports import Reports
 from stellwerk.app.tasks import Tasks

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from stellwerk.app.changes import Change, Commit
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Change, Commit, DecidingStore, NewCommand, NewDevice, NewOutgoing, TreeResource
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.records import NewCommand, NewDevice, NewOutgoing, TreeResource
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.device.command import Command
 from stellwerk.device.observation import WantedObservation

@@ -4,15 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from stellwerk.app.changes import ChangeCommand, CommandNeverSent
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import (
-    ChangeCommand,
-    CommandNeverSent,
-    ContainerFull,
-    DecidingStore,
-    NewOutgoing,
-    QueueFull,
-)
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.records import ContainerFull, NewOutgoing, QueueFull
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import UNANSWERED, Command, Step
 

@@ -4,14 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from stellwerk.app.ports import (
+from stellwerk.app.changes import ChangeCommand, CommandNeverSent, CommandSent
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.records import (
     AlreadyExists,
-    ChangeCommand,
-    CommandNeverSent,
-    CommandSent,
     ContainerFull,
     ContainerState,
-    DecidingStore,
     DeviceGone,
     NewCommand,
     NewOutgoing,

@@ -5,17 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import (
+from stellwerk.app.changes import (
     ChangeRegistration,
     Commit,
-    DecidingStore,
     DropObservation,
     DropRegistration,
     PutObservation,
     PutRegistration,
-    StoreOverloaded,
 )
+from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.ports import DecidingStore, StoreOverloaded
 from stellwerk.core.ids import DeviceId
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.paths import Paths

@@ -2,7 +2,9 @@
 
 import pytest
 
-from stellwerk.app.ports import AlreadyExists, DecidingStore, PutObservation, PutRegistration
+from stellwerk.app.changes import PutObservation, PutRegistration
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.records import AlreadyExists
 from stellwerk.core.ids import DeviceId
 
 from .builders import (

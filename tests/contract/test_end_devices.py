@@ -4,15 +4,9 @@ from typing import Any
 
 import pytest
 
-from stellwerk.app.ports import (
-    AlreadyExists,
-    ChangeRegistration,
-    DecidingStore,
-    DeviceChange,
-    DeviceGone,
-    DropRegistration,
-    PutRegistration,
-)
+from stellwerk.app.changes import ChangeRegistration, DropRegistration, PutRegistration
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.records import AlreadyExists, DeviceChange, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, register_behind
 from stellwerk.device.record import DeviceRecord

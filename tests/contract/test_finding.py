@@ -4,16 +4,10 @@ import json
 
 import pytest
 
+from stellwerk.app.changes import ChangeCommand, CommandNeverSent, CommandSent, DropRegistration, PutRegistration
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import (
-    ChangeCommand,
-    CommandNeverSent,
-    CommandSent,
-    DecidingStore,
-    DeviceChange,
-    DropRegistration,
-    PutRegistration,
-)
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.records import DeviceChange
 from stellwerk.app.resource_ids import device_key, device_resource_id
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Step

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stellwerk.app.ports import Account, AlreadyExists, ApiClient, DecidingStore
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.records import Account, AlreadyExists, ApiClient
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.record import NOSEC, PSK, Credential
 from stellwerk.storage.migrations import DECIDING_FILE

@@ -2,7 +2,8 @@
 
 import pytest
 
-from stellwerk.app.ports import DecidingStore, ModelHead, NewModel
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.records import ModelHead, NewModel
 
 from .builders import NOW_MS
 

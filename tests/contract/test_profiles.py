@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from stellwerk.app.ports import DecidingStore, DeviceChange, ProfileInUse
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.records import DeviceChange, ProfileInUse
 from stellwerk.device.profile import PowerMode, Profile, ProfileRecord
 
 from .builders import NOW_MS, make_device

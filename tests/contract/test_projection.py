@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import ContainerState, StoredValue
+from stellwerk.app.records import ContainerState, StoredValue
 from stellwerk.core.ids import DeviceId
 
 from .builders import NOW_MS, make_device, register, send, update, write

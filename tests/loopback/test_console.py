@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from stellwerk.app.ports import NewDevice
+from stellwerk.app.records import NewDevice
 from stellwerk.coap import codes
 from stellwerk.coap.message import CON, Message, encode_message
 from stellwerk.config import Settings

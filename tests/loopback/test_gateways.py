@@ -13,7 +13,7 @@ import pytest
 from tests.scenario.gateway_device import Behind, Gateway
 from tests.scenario.stack import Step, con
 
-from stellwerk.app.ports import NewDevice
+from stellwerk.app.records import NewDevice
 from stellwerk.coap import codes
 from stellwerk.coap.message import CON, Message, decode_message, encode_message
 from stellwerk.config import Settings

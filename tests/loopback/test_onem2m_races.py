@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stellwerk.app.ports import NewDevice
+from stellwerk.app.records import NewDevice
 from stellwerk.config import Settings
 from stellwerk.wiring import Server
 

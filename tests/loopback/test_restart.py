@@ -4,7 +4,7 @@ import asyncio
 import socket
 from pathlib import Path
 
-from stellwerk.app.ports import NewCommand, NewDevice, NewOutgoing
+from stellwerk.app.records import NewCommand, NewDevice, NewOutgoing
 from stellwerk.coap import codes
 from stellwerk.coap.message import CON, Message, decode_message, encode_message
 from stellwerk.config import Settings

@@ -7,7 +7,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from stellwerk.app.ports import ChangeCommand, CommandSent, PutObservation, PutRegistration
+from stellwerk.app.changes import ChangeCommand, CommandSent, PutObservation, PutRegistration
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Step
 from stellwerk.storage.migrations import DECIDING_FILE, HEADS, PROJECTED_FILE, migrate

@@ -24,9 +24,10 @@ from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import Limits, NewDevice
+from stellwerk.app.ports import Limits
 from stellwerk.app.posting import Call, Posting
 from stellwerk.app.profiles import Profiles
+from stellwerk.app.records import NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.reports import Reports
 from stellwerk.app.tasks import Tasks

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stellwerk.app.command_request import CommandRequest
-from stellwerk.app.ports import DeviceChange, StoreTrouble
+from stellwerk.app.ports import StoreTrouble
+from stellwerk.app.records import DeviceChange
 from stellwerk.coap import codes
 from stellwerk.coap.message import CON, Message
 from stellwerk.core.ids import PeerId

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from stellwerk.app.changes import ChangeRegistration, PutObservation
 from stellwerk.app.command_request import CommandRequest
-from stellwerk.app.ports import ChangeRegistration, PutObservation, StoreOverloaded
+from stellwerk.app.ports import StoreOverloaded
 from stellwerk.coap import codes
 from stellwerk.coap.message import encode_message
 from stellwerk.lwm2m.path import Path

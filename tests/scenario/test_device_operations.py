@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stellwerk.app.outcome import Outcome
-from stellwerk.app.ports import NewDevice, QueueFull
 from stellwerk.app.posting import BadArgument, Call, Pending, UnknownCommand, UnknownDevice
+from stellwerk.app.records import NewDevice, QueueFull
 from stellwerk.coap import codes
 from stellwerk.core.errors import UserError
 from stellwerk.device.command import Step

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from stellwerk.app.ports import Commit, DropObservation, StoreOverloaded
+from stellwerk.app.changes import Commit, DropObservation
+from stellwerk.app.ports import StoreOverloaded
 from stellwerk.coap import codes
 from tests.scenario.stack import Stack, ack, after, con
 from tests.scenario.test_commands import execute, path_of, read, write

@@ -7,8 +7,10 @@ from typing import Any
 import cbor2
 import pytest
 
+from stellwerk.app.changes import Commit
 from stellwerk.app.command_request import CommandRequest
-from stellwerk.app.ports import Commit, Limits, NewDevice
+from stellwerk.app.ports import Limits
+from stellwerk.app.records import NewDevice
 from stellwerk.app.uplinks import forget_registration
 from stellwerk.coap import codes
 from stellwerk.coap.message import encode_message

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stellwerk.app.ports import DeviceChange
+from stellwerk.app.records import DeviceChange
 from stellwerk.coap.message import CON
 from stellwerk.device.profile import PowerMode
 from tests.scenario.gateway_device import Behind, Gateway

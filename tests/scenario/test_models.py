@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stellwerk.app.live_models import LiveModels
-from stellwerk.app.ports import NewModel
+from stellwerk.app.records import NewModel
 from stellwerk.coap import codes
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.ddf import encode_ddf

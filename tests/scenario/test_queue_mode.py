@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stellwerk.app.ports import DeviceChange, QueueFull
+from stellwerk.app.records import DeviceChange, QueueFull
 from stellwerk.coap import codes
 from stellwerk.coap.message import CON, Message
 from stellwerk.device.command import UNANSWERED, Command, Step

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from stellwerk.app.changes import CommandSent, PutObservation
 from stellwerk.app.command_request import CommandRequest
-from stellwerk.app.ports import CommandSent, PutObservation
 from stellwerk.coap import codes
 from stellwerk.coap.message import Message, encode_message
 from stellwerk.core.ids import PeerId

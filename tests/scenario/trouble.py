@@ -2,7 +2,8 @@
 
 import asyncio
 
-from stellwerk.app.ports import Commit, Limits, StoreOverloaded
+from stellwerk.app.changes import Commit
+from stellwerk.app.ports import Limits, StoreOverloaded
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration

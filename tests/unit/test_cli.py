@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stellwerk import __version__
-from stellwerk.app.ports import NewDevice
+from stellwerk.app.records import NewDevice
 from stellwerk.cli import app, main
 from stellwerk.core.errors import UserError
 from stellwerk.device.record import DeviceRecord

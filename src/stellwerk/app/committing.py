@@ -5,8 +5,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from stellwerk.app.changes import Change, Commit
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.ports import Change, Commit, DecidingStore, StoreTrouble
+from stellwerk.app.ports import DecidingStore, StoreTrouble
 
 
 async def commit(

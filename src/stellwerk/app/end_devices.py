@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from stellwerk.app.changes import DropRegistration
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import DecidingStore, DropRegistration
+from stellwerk.app.ports import DecidingStore
 from stellwerk.core.instant import Instant
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration
 from stellwerk.device.registration import Registration

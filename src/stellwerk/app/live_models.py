@@ -5,9 +5,10 @@ from typing import Final
 
 import structlog
 
+from stellwerk.app.changes import Commit
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Clock, Commit, DecidingStore
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.lwm2m.schema.library import DeviceTypes, Library
 from stellwerk.lwm2m.schema.source import CompressedSource
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from stellwerk.app.brake import Brake, Level
+from stellwerk.app.changes import Change, ChangeRegistration, Commit, DropRegistration
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.handlers.registering import (
@@ -21,17 +22,7 @@ from stellwerk.app.handlers.registering import (
     warnings_of,
 )
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import (
-    Acknowledgement,
-    Change,
-    ChangeRegistration,
-    Clock,
-    Commit,
-    DecidingStore,
-    DeviceLink,
-    DropRegistration,
-    StoreTrouble,
-)
+from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceLink, StoreTrouble
 from stellwerk.app.registry import Known, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError

@@ -9,17 +9,9 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from stellwerk.app.ports import (
-    Clock,
-    DecidingStore,
-    DeviceDirectory,
-    DeviceState,
-    LogLine,
-    MessageRecord,
-    ProjectedStore,
-    StoredValue,
-)
+from stellwerk.app.ports import Clock, DecidingStore, DeviceDirectory, ProjectedStore
 from stellwerk.app.profiles import Profiles
+from stellwerk.app.records import DeviceState, LogLine, MessageRecord, StoredValue
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
-from stellwerk.app.ports import MessageRecord
+from stellwerk.app.records import MessageRecord
 from stellwerk.app.views import DeviceDetail
 from stellwerk.console.live_table import Row
 from stellwerk.device.command import UNANSWERED, Command, Step

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.handlers.accounts import Accounts
-from stellwerk.app.ports import Clock, DecidingStore, MessageRecord
+from stellwerk.app.ports import Clock, DecidingStore
+from stellwerk.app.records import MessageRecord
 from stellwerk.app.views import Views
 from stellwerk.device.record import DeviceRecord
 

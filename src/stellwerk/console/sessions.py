@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from stellwerk.app.ports import Account, Clock
+from stellwerk.app.ports import Clock
+from stellwerk.app.records import Account
 
 COOKIE: Final = "stellwerk_session"
 LONGEST_MS: Final = 12 * 3_600_000

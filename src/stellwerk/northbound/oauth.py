@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from stellwerk.app.attempts import FailedAttempts, TooManyAttempts, subscriber
-from stellwerk.app.ports import ApiClient
+from stellwerk.app.records import ApiClient
 from stellwerk.core.uuid_text import random_uuid
 from stellwerk.northbound.auth import ROLE_CLAIMS, Role, SignedTokens
 from stellwerk.northbound.services import Services

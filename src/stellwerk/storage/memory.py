@@ -7,33 +7,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, assert_never
 
-from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import (
-    OBJECT_LISTS_KEPT,
-    UNBOUNDED,
-    AlreadyExists,
+from stellwerk.app.changes import (
     Change,
     ChangeCommand,
     ChangeRegistration,
     CommandNeverSent,
     CommandSent,
     Commit,
+    DropObservation,
+    DropRegistration,
+    PutObservation,
+    PutRegistration,
+)
+from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.ports import OBJECT_LISTS_KEPT, UNBOUNDED, Limits, StoreCondition, StoreOverloaded
+from stellwerk.app.records import (
+    AlreadyExists,
     ContainerFull,
     ContainerState,
     DeviceChange,
     DeviceGone,
-    DropObservation,
-    DropRegistration,
-    Limits,
     MessageRecord,
     NewDevice,
     NewOutgoing,
     ProfileInUse,
-    PutObservation,
-    PutRegistration,
     QueueFull,
-    StoreCondition,
-    StoreOverloaded,
     TreeResource,
 )
 from stellwerk.app.resource_ids import device_key, split_resource_id

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stellwerk.app.ports import ModelHead, NewModel
+from stellwerk.app.records import ModelHead, NewModel
 from stellwerk.lwm2m.schema.model import parse_version
 from stellwerk.storage.memory_tree import MemoryTree
 

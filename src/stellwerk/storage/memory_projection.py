@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.ports import ContainerState, DeviceState, Limits, LogLine, MessageRecord, StoredValue
+from stellwerk.app.ports import Limits
+from stellwerk.app.records import ContainerState, DeviceState, LogLine, MessageRecord, StoredValue
 from stellwerk.core.ids import DeviceId
 from stellwerk.storage.eviction import kept
 from stellwerk.storage.identifiers import receiving_device

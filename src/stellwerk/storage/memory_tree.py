@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from stellwerk.app.ports import Account, AlreadyExists, ApiClient, TreeResource
+from stellwerk.app.records import Account, AlreadyExists, ApiClient, TreeResource
 from stellwerk.core.ids import TenantId
 from stellwerk.device.profile import ProfileRecord
 

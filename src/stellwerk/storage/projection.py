@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.messages import CONTENT_INFO, CREATOR, interpret
-from stellwerk.app.ports import DeviceState
+from stellwerk.app.records import DeviceState
 from stellwerk.core.ids import DeviceId
 from stellwerk.lwm2m.content import Types, Untyped
 from stellwerk.lwm2m.status import Status

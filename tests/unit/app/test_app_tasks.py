@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from stellwerk.app.changes import Commit
 from stellwerk.app.committing import commit
-from stellwerk.app.ports import Commit, StoreOverloaded
+from stellwerk.app.ports import StoreOverloaded
 from stellwerk.app.tasks import Tasks
 
 

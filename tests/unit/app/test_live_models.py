@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from tests.scenario.stack import WALL_MS, ManualClock
 
+from stellwerk.app.changes import Commit
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.live_models import LiveModels
-from stellwerk.app.ports import Commit, NewModel, StoreOverloaded
+from stellwerk.app.ports import StoreOverloaded
+from stellwerk.app.records import NewModel
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.ddf import encode_ddf
 from stellwerk.lwm2m.schema.library import Library

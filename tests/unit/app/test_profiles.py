@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from tests.contract.builders import registration
 
-from stellwerk.app.ports import DecidingStore, DeviceChange, NewDevice
+from stellwerk.app.ports import DecidingStore
 from stellwerk.app.profiles import Profiles
+from stellwerk.app.records import DeviceChange, NewDevice
 from stellwerk.app.registry import NEVER, Known, Registry
 from stellwerk.device.profile import PowerMode, Profile, ProfileRecord
 from stellwerk.device.record import DeviceRecord

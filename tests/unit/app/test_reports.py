@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stellwerk.app.ports import ContainerState, MessageRecord
+from stellwerk.app.records import ContainerState, MessageRecord
 from stellwerk.app.reports import Report, Reports, report_of
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId

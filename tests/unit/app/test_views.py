@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from stellwerk.app.changes import Commit, PutRegistration
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Commit, DeviceState, NewDevice, PutRegistration
 from stellwerk.app.profiles import Profiles
+from stellwerk.app.records import DeviceState, NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.views import DeviceQuery, Views

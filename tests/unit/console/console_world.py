@@ -9,8 +9,8 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 
 from stellwerk.app.handlers.accounts import Accounts
-from stellwerk.app.ports import NewDevice
 from stellwerk.app.profiles import Profiles
+from stellwerk.app.records import NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.views import Views

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
-from stellwerk.app.ports import MessageRecord
+from stellwerk.app.records import MessageRecord
 from stellwerk.app.views import DeviceDetail, DeviceLine, RegistrationFacts, ValueLine
 from stellwerk.console import rendering
 from stellwerk.core.ids import DeviceId, TenantId

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from stellwerk.app.ports import Account
+from stellwerk.app.records import Account
 from stellwerk.console import sessions
 from stellwerk.console.sessions import IDLE_MS, LONGEST_MS, Session, Sessions
 

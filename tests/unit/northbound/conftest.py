@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
+from stellwerk.app.changes import Commit, PutRegistration
 from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
@@ -19,8 +20,9 @@ from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.journal import JournalEntry
 from stellwerk.app.listening import Listening
-from stellwerk.app.ports import Commit, DeviceAnswer, Limits, NewDevice, PutRegistration
+from stellwerk.app.ports import DeviceAnswer, Limits
 from stellwerk.app.profiles import Profiles
+from stellwerk.app.records import NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import PeerId

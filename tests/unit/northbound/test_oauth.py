@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from stellwerk.app.ports import ApiClient
+from stellwerk.app.records import ApiClient
 from stellwerk.northbound.auth import LEEWAY_S
 from stellwerk.northbound.oauth import FAILURES, FAILURES_WITHIN_S, LARGEST_BODY, LIFETIME_S, secret_hash
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.contract.builders import make_device, peer, registration, send
 
-from stellwerk.app.ports import Commit, PutRegistration
+from stellwerk.app.changes import Commit, PutRegistration
 from stellwerk.storage.sqlite.store import SqliteStore
 
 WINDOW = 300

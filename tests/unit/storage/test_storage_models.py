@@ -6,7 +6,7 @@ import pytest
 from tests.contract.builders import NOW_MS, make_device, register, write
 
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import NewModel
+from stellwerk.app.records import NewModel
 from stellwerk.core.ids import DeviceId
 from stellwerk.lwm2m.schema.ddf import encode_ddf
 from stellwerk.lwm2m.schema.model import ObjectModel, ResourceModel

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.contract.builders import NOW_MS, make_commands, make_device, send, write
 
-from stellwerk.app.ports import ChangeCommand
+from stellwerk.app.changes import ChangeCommand
 from stellwerk.device.command import Step
 from stellwerk.storage.projector import Projector
 from stellwerk.storage.retention import COMMANDS_KEEP_S, JOURNAL_KEEP_S, let_go

@@ -21,7 +21,8 @@ from tests.contract.builders import (
     write,
 )
 
-from stellwerk.app.ports import ChangeCommand, Commit, PutObservation, PutRegistration, StoreFailing
+from stellwerk.app.changes import ChangeCommand, Commit, PutObservation, PutRegistration
+from stellwerk.app.ports import StoreFailing
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Step
 from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from stellwerk.app.changes import Commit
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Commit, StoreFailing, StoreOverloaded
+from stellwerk.app.ports import StoreFailing, StoreOverloaded
 from stellwerk.storage.sqlite.writer import (
     AWAY_S,
     COMPANY,

@@ -11,7 +11,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from stellwerk.app.attempts import FailedAttempts, TooManyAttempts, subscriber
-from stellwerk.app.ports import Account, Clock, DecidingStore
+from stellwerk.app.ports import Clock, DecidingStore
+from stellwerk.app.records import Account
 
 log = structlog.get_logger(__name__)
 

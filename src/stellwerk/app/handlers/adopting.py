@@ -9,7 +9,8 @@ import structlog
 from stellwerk.app.committing import commit
 from stellwerk.app.end_devices import Behind
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import AlreadyExists, Clock, DecidingStore, DeviceChange, DeviceGone, NewDevice
+from stellwerk.app.ports import Clock, DecidingStore
+from stellwerk.app.records import AlreadyExists, DeviceChange, DeviceGone, NewDevice
 from stellwerk.app.registry import KnownGateway, Registry
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId

@@ -11,7 +11,8 @@ from typing import Any, Final
 import structlog
 
 from stellwerk.app.handlers.provisioning import RESERVED_NAMES
-from stellwerk.app.ports import Clock, DecidingStore, TreeResource
+from stellwerk.app.ports import Clock, DecidingStore
+from stellwerk.app.records import TreeResource
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import TenantId

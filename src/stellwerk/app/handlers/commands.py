@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 
+from stellwerk.app.changes import CommandNeverSent
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.committing import commit
 from stellwerk.app.handlers.awaiting import Awaited, Ended, Wait
@@ -18,18 +19,9 @@ from stellwerk.app.handlers.resolving import Resolved, resolve
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import (
-    Clock,
-    CommandNeverSent,
-    DecidingStore,
-    DeviceAnswer,
-    DeviceLink,
-    Limits,
-    MessageRecord,
-    NewCommand,
-    NewOutgoing,
-)
+from stellwerk.app.ports import Clock, DecidingStore, DeviceAnswer, DeviceLink, Limits
 from stellwerk.app.profiles import Profiles
+from stellwerk.app.records import MessageRecord, NewCommand, NewOutgoing
 from stellwerk.app.registry import Known, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.entropy import Entropy

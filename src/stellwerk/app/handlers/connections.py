@@ -6,9 +6,10 @@ on. Its observations died with the connection and are asked for again when it is
 
 import structlog
 
+from stellwerk.app.changes import Commit
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Commit, DecidingStore, DeviceLink
+from stellwerk.app.ports import DecidingStore, DeviceLink
 from stellwerk.app.registry import Known, Registry
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant

@@ -8,19 +8,13 @@ from typing import Final
 
 import structlog
 
+from stellwerk.app.changes import DropRegistration
 from stellwerk.app.committing import commit
 from stellwerk.app.credentials import BadCredential, check_identity, check_key, is_key
 from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import (
-    AlreadyExists,
-    Clock,
-    DecidingStore,
-    DeviceChange,
-    DeviceGone,
-    DeviceLink,
-    DropRegistration,
-)
+from stellwerk.app.ports import Clock, DecidingStore, DeviceLink
+from stellwerk.app.records import AlreadyExists, DeviceChange, DeviceGone
 from stellwerk.app.registry import Registry
 from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.errors import UserError

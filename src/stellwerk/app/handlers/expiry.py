@@ -7,10 +7,11 @@ from typing import Final
 import structlog
 
 from stellwerk.app.brake import LONGEST_S, Brake
+from stellwerk.app.changes import ChangeRegistration, Commit, DropRegistration
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import ChangeRegistration, Clock, Commit, DecidingStore, DeviceLink, DropRegistration
+from stellwerk.app.ports import Clock, DecidingStore, DeviceLink
 from stellwerk.app.registry import Registry
 from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.instant import Instant

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from stellwerk.app.changes import Change, ChangeCommand, CommandSent
 from stellwerk.app.handlers.observations import Observations
-from stellwerk.app.ports import Change, ChangeCommand, CommandSent
 from stellwerk.app.registry import Known
 from stellwerk.device.command import Command, Step
 from stellwerk.device.observation import WantedObservation

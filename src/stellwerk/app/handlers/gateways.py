@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from stellwerk.app.changes import Change, ChangeRegistration, DropObservation, PutRegistration
 from stellwerk.app.committing import commit
 from stellwerk.app.end_devices import Behind, ends_of
 from stellwerk.app.handlers.adopting import Adoption, NotTaken, log_line
@@ -20,17 +21,7 @@ from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.model_warnings import ModelWarnings
-from stellwerk.app.ports import (
-    Change,
-    ChangeRegistration,
-    Clock,
-    DecidingStore,
-    DeviceAnswer,
-    DeviceLink,
-    DropObservation,
-    PutRegistration,
-    StoreTrouble,
-)
+from stellwerk.app.ports import Clock, DecidingStore, DeviceAnswer, DeviceLink, StoreTrouble
 from stellwerk.app.registry import Known, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Listener, forget_registration

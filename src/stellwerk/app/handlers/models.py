@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 
-from stellwerk.app.ports import Clock, DecidingStore, ModelHead, NewModel
+from stellwerk.app.ports import Clock, DecidingStore
+from stellwerk.app.records import ModelHead, NewModel
 from stellwerk.core.errors import UserError
 from stellwerk.lwm2m.schema.ddf import DdfError, NoDefinition, load_ddf
 from stellwerk.lwm2m.schema.model import ObjectModel

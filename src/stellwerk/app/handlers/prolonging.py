@@ -9,8 +9,9 @@ from typing import Final
 
 import structlog
 
+from stellwerk.app.changes import ChangeRegistration, Commit
 from stellwerk.app.committing import log_not_stored
-from stellwerk.app.ports import ChangeRegistration, Clock, Commit, DecidingStore
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.registry import Known
 from stellwerk.core.ids import DeviceId
 

@@ -16,7 +16,8 @@ import structlog
 
 from stellwerk.app.credentials import WITHHELD, is_key, parse_credentials, without_keys
 from stellwerk.app.handlers.devices import check_labels
-from stellwerk.app.ports import Clock, DecidingStore, NewDevice, TreeResource
+from stellwerk.app.ports import Clock, DecidingStore
+from stellwerk.app.records import NewDevice, TreeResource
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import TenantId

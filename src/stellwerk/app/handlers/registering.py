@@ -7,21 +7,14 @@ from typing import Protocol
 import structlog
 
 from stellwerk.app.brake import Brake
+from stellwerk.app.changes import Commit, PutRegistration
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
 from stellwerk.app.model_warnings import ModelWarnings
 from stellwerk.app.object_lists import ObjectLists
-from stellwerk.app.ports import (
-    Acknowledgement,
-    AlreadyExists,
-    Clock,
-    Commit,
-    DecidingStore,
-    DeviceLink,
-    NewDevice,
-    PutRegistration,
-)
+from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceLink
+from stellwerk.app.records import AlreadyExists, NewDevice
 from stellwerk.app.registry import Known, Registry
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import PeerError

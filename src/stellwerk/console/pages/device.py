@@ -6,7 +6,8 @@ from fastapi import Request
 from nicegui import ui
 from nicegui.events import GenericEventArguments
 
-from stellwerk.app.ports import ContainerFull, DeviceGone, QueueFull, StoreTrouble
+from stellwerk.app.ports import StoreTrouble
+from stellwerk.app.records import ContainerFull, DeviceGone, QueueFull
 from stellwerk.app.views import DeviceDetail, View
 from stellwerk.console import rendering
 from stellwerk.console.frame import Page

@@ -7,7 +7,7 @@ Whatever form an address has, it becomes a `Target`, and so do the answers' `Con
 import re
 from typing import Final
 
-from stellwerk.app.ports import TreeResource
+from stellwerk.app.records import TreeResource
 from stellwerk.device.record import DeviceRecord
 from stellwerk.northbound.auth import Access
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc

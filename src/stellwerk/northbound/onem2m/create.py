@@ -8,8 +8,8 @@ from stellwerk.app.credentials import BadCredential
 from stellwerk.app.handlers.applications import AlreadyRegistered, NameReserved, TooManyApplications
 from stellwerk.app.handlers.injecting import PushedOut
 from stellwerk.app.handlers.provisioning import CREATE, MOST_ITEMS, REMOVE, REQUEST_DEFINITION, ProvisioningOrder
-from stellwerk.app.ports import AlreadyExists, ContainerFull, DeviceGone, QueueFull
 from stellwerk.app.projected import NotReadableYet
+from stellwerk.app.records import AlreadyExists, ContainerFull, DeviceGone, QueueFull
 from stellwerk.device.profile import BadProfile
 from stellwerk.northbound.onem2m import applications, management, resources
 from stellwerk.northbound.onem2m.commands import parse_commands, wanted_priority

@@ -1,8 +1,8 @@
 """DELETE: devices, applications, messages, and what hangs below a node (contract §2, §6.5, §6.7)."""
 
 from stellwerk.app.handlers.devices import NoCredential
-from stellwerk.app.ports import DeviceGone
 from stellwerk.app.projected import NotReadableYet
+from stellwerk.app.records import DeviceGone
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc
 from stellwerk.northbound.onem2m.messages import find_message
 from stellwerk.northbound.onem2m.reading import read

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from stellwerk.app.ports import StoredValue
+from stellwerk.app.records import StoredValue
 from stellwerk.device.record import DeviceRecord
 from stellwerk.northbound.onem2m.identifiers import device_id, timestamp
 from stellwerk.northbound.onem2m.names import MGMT_OBJ

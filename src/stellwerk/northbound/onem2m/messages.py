@@ -1,6 +1,6 @@
 """Messages of the three containers by name, whichever store has them (contract §4.4)."""
 
-from stellwerk.app.ports import MessageRecord
+from stellwerk.app.records import MessageRecord
 from stellwerk.device.record import DeviceRecord
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc
 from stellwerk.northbound.onem2m.tree import MessageContainerName

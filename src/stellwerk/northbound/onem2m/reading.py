@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from stellwerk.app.handlers.commands import Place
-from stellwerk.app.ports import MessageRecord, TreeResource
+from stellwerk.app.records import MessageRecord, TreeResource
 from stellwerk.device.record import DeviceRecord
 from stellwerk.northbound.onem2m import resources
 from stellwerk.northbound.onem2m.addressing import store_key, stored

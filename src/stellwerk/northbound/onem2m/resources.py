@@ -5,7 +5,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from stellwerk.app.handlers.commands import Place
-from stellwerk.app.ports import ContainerState, DeviceState, Limits, MessageRecord, TreeResource
+from stellwerk.app.ports import Limits
+from stellwerk.app.records import ContainerState, DeviceState, MessageRecord, TreeResource
 from stellwerk.device.end_device import GATEWAY_LABELS, EndDeviceRecord
 from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.northbound.onem2m.identifiers import device_id, infrastructure_id, timestamp

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from stellwerk.app.credentials import BadCredential
 from stellwerk.app.handlers.devices import BadLabels, NoCredential
-from stellwerk.app.ports import AlreadyExists, DeviceGone
+from stellwerk.app.records import AlreadyExists, DeviceGone
 from stellwerk.northbound.onem2m import applications, management
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc
 from stellwerk.northbound.onem2m.names import AE, MGMT_OBJ, NOD

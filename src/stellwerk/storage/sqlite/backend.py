@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from stellwerk.app.changes import Change, Commit
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.ports import Change, Commit, Limits, StoreFailing
+from stellwerk.app.ports import Limits, StoreFailing
 from stellwerk.storage.sqlite.changes import ChangeWriter
 from stellwerk.storage.sqlite.journal import Batch, JournalTail
 from stellwerk.storage.sqlite.writer import Failures, Task

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from sqlite3 import Connection
 from typing import Any, Final, assert_never
 
-from stellwerk.app.ports import (
+from stellwerk.app.changes import (
     Change,
     ChangeCommand,
     ChangeRegistration,
@@ -17,10 +17,10 @@ from stellwerk.app.ports import (
     CommandSent,
     DropObservation,
     DropRegistration,
-    Limits,
     PutObservation,
     PutRegistration,
 )
+from stellwerk.app.ports import Limits
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Step
 from stellwerk.storage.content import content_size

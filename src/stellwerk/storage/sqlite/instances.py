@@ -6,7 +6,8 @@ The tables hold more than the rules leave, and tags have gaps where people delet
 import sqlite3
 from typing import Any, Final, Literal, NamedTuple
 
-from stellwerk.app.ports import Limits, MessageRecord
+from stellwerk.app.ports import Limits
+from stellwerk.app.records import MessageRecord
 from stellwerk.storage.eviction import kept
 from stellwerk.storage.sqlite import rows
 

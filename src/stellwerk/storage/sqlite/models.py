@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from stellwerk.app.ports import ModelHead, NewModel
+from stellwerk.app.records import ModelHead, NewModel
 from stellwerk.lwm2m.schema.model import parse_version
 from stellwerk.storage.sqlite.tree import SqliteTree
 

@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from stellwerk.app.ports import Limits, StoredValue
+from stellwerk.app.ports import Limits
+from stellwerk.app.records import StoredValue
 from stellwerk.storage.projection import LOG_KEPT, ReceivedMessage, Shadow, Slice
 from stellwerk.storage.sqlite import instances
 from stellwerk.storage.sqlite.rows import to_json

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from stellwerk.app.operation_record import decode_operation
-from stellwerk.app.ports import MessageRecord, TreeResource
+from stellwerk.app.records import MessageRecord, TreeResource
 from stellwerk.core.ids import DeviceId, TenantId, decode_peer, encode_peer
 from stellwerk.core.sharing import share
 from stellwerk.device.command import Command, Step

@@ -8,19 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
+from stellwerk.app.changes import Commit
 from stellwerk.app.journal import JournalEntry
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import (
-    UNBOUNDED,
-    Commit,
-    ContainerState,
-    DeviceChange,
-    Limits,
-    MessageRecord,
-    NewDevice,
-    NewOutgoing,
-    StoreCondition,
-)
+from stellwerk.app.ports import UNBOUNDED, Limits, StoreCondition
+from stellwerk.app.records import ContainerState, DeviceChange, MessageRecord, NewDevice, NewOutgoing
 from stellwerk.app.resource_ids import split_resource_id
 from stellwerk.core.ids import DeviceId, PeerId, TenantId, encode_peer
 from stellwerk.device.command import Command

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stellwerk.app.operation_record import encode_operation
-from stellwerk.app.ports import (
-    OBJECT_LISTS_KEPT,
-    UNBOUNDED,
+from stellwerk.app.ports import OBJECT_LISTS_KEPT, UNBOUNDED, Limits
+from stellwerk.app.records import (
     AlreadyExists,
     ContainerFull,
     DeviceChange,
     DeviceGone,
-    Limits,
     MessageRecord,
     NewDevice,
     NewOutgoing,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from stellwerk.app.ports import Account, AlreadyExists, ApiClient, TreeResource
+from stellwerk.app.records import Account, AlreadyExists, ApiClient, TreeResource
 from stellwerk.core.ids import TenantId
 from stellwerk.storage.sqlite import rows
 from stellwerk.storage.sqlite.writer import GroupWriter

@@ -19,8 +19,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
+from stellwerk.app.changes import Commit
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import Commit, StoreFailing, StoreOverloaded, StoreTrouble
+from stellwerk.app.ports import StoreFailing, StoreOverloaded, StoreTrouble
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import NewDevice, TreeResource
+from stellwerk.app.records import NewDevice, TreeResource
 from stellwerk.device.record import Credential
 from stellwerk.northbound.auth import EVERYTHING, Access, Tokens
 

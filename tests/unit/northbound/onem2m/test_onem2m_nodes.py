@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import NewDevice
+from stellwerk.app.records import NewDevice
 
 NOW_MS = 1_752_761_133_829
 

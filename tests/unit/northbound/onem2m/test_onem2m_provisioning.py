@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stellwerk.app.ports import NewDevice
+from stellwerk.app.records import NewDevice
 from stellwerk.device.record import PSK
 
 REQUEST = "/device-provisioning/request"
