@@ -285,6 +285,32 @@ def _attributes() -> Target:
     return take
 
 
+def _gateway() -> Target:
+    from stellwerk.core.errors import PeerError
+    from stellwerk.lwm2m.formats import decode_content
+    from stellwerk.lwm2m.gateway import decode_device_objects, split_payload
+    from stellwerk.lwm2m.path import Path as ResourcePath
+    from stellwerk.lwm2m.schema.library import Library
+
+    types = Library.builtin().for_device("1.2", {3: None, 25: "2.0", 3303: None})
+    formats = (110, 112, 11544)
+
+    def take(data: bytes) -> None:
+        number = formats[data[0] % len(formats)] if data else formats[0]
+        try:
+            # What belongs to an end device decodes below its prefix or is refused by name.
+            for prefix, part in split_payload(number, data[1:]).items():
+                decode_content(number, part, ResourcePath(), types, 1.8e9, f"/{prefix}" if prefix else "")
+        except PeerError:
+            pass
+        try:
+            decode_device_objects(data[1:].decode("utf-8", "replace"), "d01", "/alt")
+        except PeerError:
+            return
+
+    return take
+
+
 def _arguments() -> Target:
     from stellwerk.sim.test_object import parse_arguments
     from stellwerk.sim.tree import Denied
@@ -417,6 +443,14 @@ HARNESSES = {
     "fetch-cbor": Harness(_paths(322), (b"\x00" + bytes.fromhex("82a100662f332f302f39a100662f312f302f31"),)),
     "values": Harness(_values, (b"10:3", b"hex:cafe", b"2030-01-31T12:00:00Z", b"-1e5", b"</3/0>;ver=1.1", b"/3/0/9")),
     "attributes": Harness(_attributes, (b"pmin=10&pmax=60&gt=25.5&st=1e1&edge", b"epmin=1&epmax=2&con=1&hqmax=9")),
+    "gateway": Harness(
+        _gateway,
+        (
+            b'\x00[{"bn":"/d01/3303/0/","n":"5700","v":21.5},{"bn":"/3/0/","n":"9","v":88}]',
+            bytes.fromhex("02a18463643031190ce700191644f94d60"),
+            b"\x00</3303/0>,</3304/0>;ver=1.1",
+        ),
+    ),
     "arguments": Harness(_arguments, (b"0='a',1,2='x'", b"5")),
     "parameters": Harness(
         _parameters, (b"ep=dev1&lt=300&lwm2m=1.1&b=U&Q", b"lt=60&sms=49170", b"ep=%41&lwm2m=1.2&pid=6:27354b9a")
