@@ -106,7 +106,7 @@ def _outcomes(server: Served, names: list[str]) -> dict[str, list[dict[str, Any]
     return found
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(380)
 @pytest.mark.spec("MSG-1")
 def test_every_command_over_a_bad_network_ends_once_and_says_the_truth(server: Served, relay: RelayThread) -> None:
     things = [Thermostat() for _ in range(DEVICES)]
@@ -136,12 +136,13 @@ def test_every_command_over_a_bad_network_ends_once_and_says_the_truth(server: S
                     each.register(lifetime=3600, links=links, within_s=60)
     assert len(posted) == 3 * ROUNDS * DEVICES >= 100
 
-    deadline = time.monotonic() + 220
+    # Two commands in a row that lose everything take a device five minutes: 93 s each, and 60 s until it is tried anew.
+    deadline = time.monotonic() + 310
 
     def all_ended() -> bool:
         return set(_outcomes(server, names)) >= set(posted) or time.monotonic() > deadline
 
-    wait_until(all_ended, within_s=230, what="every command ends", every_s=0.5)
+    wait_until(all_ended, within_s=320, what="every command ends", every_s=0.5)
     server.wait_projected()
     outcomes = _outcomes(server, names)
     for each in devices:
