@@ -212,7 +212,7 @@ class Stack:
             clock=clock,
             link=self.links,
             gap_s=self.gap_s,
-            later=lambda seconds, call: self.timers.append((clock.now() + seconds, call)),
+            later=self._later,
         )
         self.observations = Observations(store=store, registry=self.registry, clock=clock, link=self.turns)
         self.commands = Commands(
@@ -274,6 +274,7 @@ class Stack:
             most=self.end_devices,
             again_s=self.again_s,
             pause_s=0.0,
+            later=self._later,
         )
         self.uplinks = Uplinks(
             store=store,
@@ -462,6 +463,9 @@ class Stack:
             await asyncio.sleep(0)
             waited = waited + 1 if len(self.tasks) and not events else 0
             quiet = 0 if events or waited else quiet + 1
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        self.timers.append((self.clock.now() + seconds, call))
 
     def _deadline(self) -> float | None:
         due = [at for at, _ in self.timers]

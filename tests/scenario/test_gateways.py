@@ -604,10 +604,6 @@ def test_what_the_store_did_not_take_is_read_and_stored_later() -> None:
     assert stack.registrations() == ["gw1"]
     store.full = False
 
-    async def a_little_later() -> None:
-        await asyncio.sleep(0.02)
-
-    stack.run(a_little_later())
     stack << after(0.1)
     gateway.pump()
     assert stack.registrations() == ["gw1", "urn:dev:os:gw1:d7"]
@@ -671,10 +667,6 @@ def test_a_gateway_that_notifies_without_end_is_read_once_in_a_while(stack: Stac
         gateway.notify("/25", gateway.listing())
     assert gateway.asked == []
 
-    async def a_little_later() -> None:
-        await asyncio.sleep(0.03)
-
-    stack.run(a_little_later())
     stack << after(0.1)
     gateway.pump()
     assert gateway.asked == [(codes.GET, "/25")]

@@ -6,9 +6,9 @@ is registered again, one that is gone is not registered any more. Nothing here w
 next step. One comparison runs at a time for each gateway; what comes meanwhile is looked at afterwards.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -19,6 +19,7 @@ from stellwerk.app.end_devices import Behind, ends_of
 from stellwerk.app.handlers.adopting import Adoption, NotTaken, log_line
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.reading import Reading
+from stellwerk.app.handlers.turns import Later, on_the_loop
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.model_warnings import ModelWarnings
 from stellwerk.app.ports import Clock, DecidingStore, DeviceAnswer, DeviceLink, StoreTrouble
@@ -99,9 +100,11 @@ class Gateways:
         most: int,
         again_s: float = AGAIN_S,
         pause_s: float = PAUSE_S,
+        later: Later = on_the_loop,
     ) -> None:
         """``again_s``: when a gateway is read anew after the store did not take what came of it; ``pause_s``: how soon
-        after a comparison there may be another."""
+        after a comparison there may be another; both in seconds, which ``later`` waits."""
+        self._run_later = later
         self._again_s = again_s
         self._pause_s = pause_s
         self._store = store
@@ -230,7 +233,7 @@ class Gateways:
 
     def _look_later(self, gateway_id: DeviceId, after_s: float) -> None:
         self._later.add(gateway_id)
-        asyncio.get_running_loop().call_later(after_s, self._look_again, gateway_id)
+        self._run_later(after_s, partial(self._look_again, gateway_id))
 
     def _look_again(self, gateway_id: DeviceId) -> None:
         self._later.discard(gateway_id)

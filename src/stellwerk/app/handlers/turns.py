@@ -33,6 +33,7 @@ _HEARD: Final = ("", "reset", "malformed", "oversized")
 """Failures that a message of the device brought about, and none at all."""
 
 Later = Callable[[float, Callable[[], None]], None]
+"""Runs something after so many seconds."""
 Answered = Callable[[DeviceAnswer, Instant], None]
 
 
@@ -83,7 +84,7 @@ class Turns:
         self._link = link
         self._gap_s = gap_s
         self._probe_s = probe_s
-        self._later = later or _on_the_loop
+        self._later = later or on_the_loop
         self._out: dict[int, _Out] = {}
         # By client: the device, or the gateway that it is behind.
         self._current: dict[DeviceId, int] = {}
@@ -386,7 +387,8 @@ def _client_id(known: Known) -> DeviceId:
     return (known.household or known).registration.device_id
 
 
-def _on_the_loop(seconds: float, call: Callable[[], None]) -> None:
+def on_the_loop(seconds: float, call: Callable[[], None]) -> None:
+    """Run ``call`` after so many seconds of the running loop."""
     asyncio.get_running_loop().call_later(seconds, call)
 
 
