@@ -13,8 +13,9 @@ TenantId = NewType("TenantId", int)
 class PeerId(NamedTuple):
     """Who a message came from and which of our addresses it was sent to. Frozen, hashable, storable.
 
-    ``transport`` is ``"udp"`` or ``"tcp"``. Answers and requests to a peer leave from ``local`` (LwM2M MSG-11).
-    A wildcard listener reports the destination address of the datagram as ``local_host``.
+    ``transport`` is ``"udp"``, ``"tcp"`` or ``"dtls"``. Answers and requests to a peer leave from ``local`` (LwM2M
+    MSG-11). A wildcard listener reports the destination address of the datagram as ``local_host``. A DTLS session is a
+    peer wherever it is heard from (`session_peer`).
     """
 
     transport: str
@@ -28,14 +29,31 @@ class PeerId(NamedTuple):
         """Whether it stands for a connection, which ends, and not for an address, which stays."""
         return self.transport == "tcp"
 
+    @property
+    def is_session(self) -> bool:
+        """Whether it stands for a secure session, whose other end has proven who it is."""
+        return self.transport == "dtls"
+
     def ended(self) -> "PeerId":
         """What stays of a connection that stands no more. No peer that speaks equals it: the same two ends may meet
         again, and it may be somebody else then."""
         return self._replace(remote_port=0)
 
     def __str__(self) -> str:
+        if self.is_session:
+            return f"dtls session {self.remote_host}"
         host = f"[{self.remote_host}]" if ":" in self.remote_host else self.remote_host
         return f"{self.transport}://{host}:{self.remote_port}"
+
+
+def session_peer(session_id: bytes) -> PeerId:
+    """The peer that a secure session is; ``session_id`` has 8 bytes."""
+    return PeerId("dtls", session_id.hex(), 0)
+
+
+def session_of(peer: PeerId) -> bytes:
+    """The inverse of `session_peer`."""
+    return bytes.fromhex(peer.remote_host)
 
 
 def encode_peer(peer: PeerId) -> str:
