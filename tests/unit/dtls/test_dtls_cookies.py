@@ -60,9 +60,10 @@ def test_a_cookie_from_before_a_long_silence_is_not_good() -> None:
 
 
 def test_fields_cannot_be_shifted_into_each_other() -> None:
-    cookies, hello = made()
-    shifted = replace(hello, session_id=b"sessio", random=b"r" * 32)
-    assert cookies.cookie_for(ADDRESS, shifted) != hello.cookie
+    cookies, _ = made()
+    one = replace(HELLO, session_id=b"s", suites=(0x0002, 0xC0A8))
+    other = replace(HELLO, session_id=b"s\0\4", suites=(0xC0A8,))
+    assert cookies.cookie_for(ADDRESS, one) != cookies.cookie_for(ADDRESS, other)
 
 
 def test_no_cookie_comes_without_a_secret() -> None:

@@ -169,6 +169,29 @@ def test_cbc_padding_longer_than_the_record_does_not_open() -> None:
         protection(0x00AE).open(cbc_record(b"\xff" * 64))
 
 
+@pytest.mark.spec("RFC 7366 2")
+@pytest.mark.parametrize(
+    ("data", "opens"), [(b"hello" + b"\x0a" * 11, True), (b"hello" + b"\x0a" * 10 + b"\x0b", False)]
+)
+def test_padding_is_checked_under_encrypt_then_mac_too(data: bytes, opens: bool) -> None:
+    fragment = cbc_record(data).fragment
+    head = NUMBER.to_bytes(8, "big") + b"\x17\xfe\xfd" + len(fragment).to_bytes(2, "big")
+    record = Record(23, 0xFEFD, 1, 7, b"", fragment + hmac.digest(MAC_KEY, head + fragment, "sha256"))
+    if opens:
+        assert protection(0x00AE, etm=True).open(record) == (23, b"hello")
+    else:
+        with pytest.raises(ProtectionError):
+            protection(0x00AE, etm=True).open(record)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_fragments_of_any_short_length_do_not_open(form: tuple[int, bool]) -> None:
+    for length in range(100):
+        for cid in (b"", CID):
+            with pytest.raises(ProtectionError):
+                protection(*form).open(Record(23, 0xFEFD, 1, 7, cid, bytes(length)))
+
+
 def test_cbc_ivs_differ_from_record_to_record() -> None:
     sealing = protection(0x00AE)
     ivs = {sealing.seal(23, 1, sequence, b"same")[13:29] for sequence in range(20)}

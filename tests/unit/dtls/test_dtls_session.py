@@ -101,6 +101,8 @@ def test_a_session_cut_off_is_none(state: SessionState, data: st.DataObject) -> 
         decode_session(whole[:end])
     with pytest.raises(SessionFormatError):
         decode_session(whole + b"\0")
+    with pytest.raises(SessionFormatError):
+        decode_secrets(encode_secrets(state.secrets) + b"\0")
 
 
 @given(st.binary(max_size=40) | st.tuples(states, u16, st.integers(0, 255)))
@@ -122,18 +124,31 @@ def test_a_form_of_a_later_version_says_so() -> None:
         decode_session(b"\2" + bytes(200))
 
 
+PSK_STATE = SessionState(
+    SessionSecrets(b"12345678", b"t" * 32, 0xC0A8, b"M" * 48, True, False, PskIdentity(b"dev1"), 5, 1_800_000_000),
+    False,
+    keys_of(0xC0A8),
+    1,
+    1,
+    1 << 48 | 1024,
+    1 << 48 | 3,
+    b"12345678",
+    b"",
+    PeerId("udp", "192.0.2.1", 5000, "198.51.100.1", 5684),
+)
+
+
 def test_a_psk_session_is_small_and_its_secrets_do_not_show() -> None:
-    state = SessionState(
-        SessionSecrets(b"12345678", b"t" * 32, 0xC0A8, b"M" * 48, True, False, PskIdentity(b"dev1"), 5, 1_800_000_000),
-        False,
-        keys_of(0xC0A8),
-        1,
-        1,
-        1 << 48 | 1024,
-        1 << 48 | 3,
-        b"12345678",
-        b"",
-        PeerId("udp", "192.0.2.1", 5000, "198.51.100.1", 5684),
-    )
-    assert len(encode_session(state)) < 256
-    assert not any(secret in repr(state) for secret in ("MMM", "CCC", "SSS"))
+    assert len(encode_session(PSK_STATE)) < 256
+    assert not any(secret in repr(PSK_STATE) for secret in ("MMM", "CCC", "SSS"))
+
+
+def test_every_byte_of_a_session_means_something() -> None:
+    whole = encode_session(PSK_STATE)
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 0x80
+        try:
+            assert decode_session(bytes(changed)) != PSK_STATE
+        except SessionFormatError:
+            continue
