@@ -423,6 +423,7 @@ class Handshake(Timed):
             self._flight,
             self.plain,
             answered=self._answered,
+            client_random=self.client_random,
             mtu=self.timing.mtu,
             size=self.timing.size,
             now=now,
