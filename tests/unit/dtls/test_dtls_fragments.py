@@ -70,9 +70,13 @@ def test_a_later_fragment_does_not_change_what_an_earlier_one_said() -> None:
 )
 def test_what_contradicts_itself_or_grows_too_large_is_refused(fragments: list[Fragment], rule: str) -> None:
     reassembly = Reassembly(0, 100)
-    with pytest.raises(FragmentError, match=rule):
+
+    def add_all() -> None:
         for fragment in fragments:
             reassembly.add(fragment)
+
+    with pytest.raises(FragmentError, match=rule):
+        add_all()
 
 
 def test_bytes_of_messages_that_were_taken_count_no_more() -> None:

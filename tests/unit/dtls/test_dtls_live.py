@@ -438,7 +438,7 @@ def test_a_session_that_is_closed_while_it_is_looked_up_does_not_come_back() -> 
 
 def _device(b: Bed, number: int) -> PeerId:
     """One more session; the server's peer of it."""
-    b.connect(psk_client(cid=b"%03d" % number), address("198.51.100.%d" % number))
+    b.connect(psk_client(cid=b"%03d" % number), address(f"198.51.100.{number}"))
     return b.session().peer
 
 

@@ -190,7 +190,7 @@ def test_ended_sessions_are_remembered_up_to_a_bound() -> None:
     b = bed(limits=Limits(resumable=2))
     states = []
     for number in range(3):
-        b.connect(psk_client(), address("198.51.100.%d" % number))
+        b.connect(psk_client(), address(f"198.51.100.{number}"))
         states.append(kept(b))
         b.client.submit(actions.CloseSession(b.client_session().peer), b.now)
         b.settle()
