@@ -333,6 +333,16 @@ def test_a_finished_that_overtakes_the_key_exchange_waits_for_it() -> None:
     assert b.session().device == 7
 
 
+def test_data_right_behind_a_finished_is_not_lost_when_both_wait() -> None:
+    b = bed()
+    client = ByHand(b)
+    client.begin()
+    exchange, change = client.key_exchange(), client.change()
+    client.send(*client.finished(), client.data(b"behind"))
+    client.send(exchange, change)
+    assert b.data() == [b"behind"]
+
+
 def test_a_forged_record_before_the_change_cipher_spec_ends_nothing() -> None:
     b = bed()
     client = ByHand(b)
