@@ -382,7 +382,7 @@ class ClientHandshake(Handshake):
                 "extended_master_secret",
                 "encrypt_then_mac",
             )
-            if getattr(answered, name) and not _was_offered(getattr(offered, name))
+            if _is_there(getattr(answered, name)) and not _is_there(getattr(offered, name))
         ]
         if unasked or answered.unknown:
             detail = f"the ServerHello has extensions that were not offered: {', '.join(unasked) or 'unknown ones'}"
@@ -403,5 +403,5 @@ class ClientHandshake(Handshake):
             raise HandshakeFault("bad-message", "the server renegotiates", AlertDescription.HANDSHAKE_FAILURE)
 
 
-def _was_offered(value: object) -> bool:
+def _is_there(value: object) -> bool:
     return value is not None and value is not False
