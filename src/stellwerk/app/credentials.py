@@ -101,6 +101,8 @@ def written_credential(
         raise BadCredential(f"{where}, {secret.partition(':')[0]}: {error}") from None
     # A plain key is stored as it was given; the other prefixes stay, for they say how to read it.
     key = secret.removeprefix("psk:")
+    if key.startswith(_PUBLIC):
+        key = f"psk-text:{key}"
     if identity is None:
         raise BadCredential("a pre-shared key needs an identity (psk-id:, crid)")
     check_identity(identity)
@@ -160,7 +162,7 @@ async def place_credential(
             raise BadCredential(
                 f"device {device.name!r} is reached through gateway {device.gateway!r}, which has the key"
             )
-        check_endpoints(credential, device)
+        check_credential(credential, device)
         if credential.kind == NOSEC and not credential.bootstrap:
             credential = None
         else:
@@ -180,8 +182,11 @@ def is_named_by_endpoint(credential: Credential) -> bool:
     return credential.kind in (NOSEC, RPK) or (credential.kind == X509 and not credential.secret)
 
 
-def check_endpoints(credential: Credential, device: DeviceRecord) -> None:
+def check_credential(credential: Credential, device: DeviceRecord) -> None:
     """A credential speaks for the device that it is given to, for no other. Raises `BadCredential`."""
+    if credential.kind == PSK:
+        check_identity(credential.identity)
+        check_key(credential.secret)
     names = endpoint_names(device.node_id, device.name)
     if credential.endpoint:
         check_endpoint(credential.endpoint, names, "client.endpoint")

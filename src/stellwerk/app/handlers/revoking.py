@@ -21,7 +21,7 @@ from stellwerk.app.registry import Registry
 from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
-from stellwerk.device.record import DeviceRecord
+from stellwerk.device.record import NOSEC, DeviceRecord
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,8 @@ LOOK_EVERY_S: Final = 1.0
 AT_ONCE: Final = 100
 """Devices between two looks at the store."""
 
-_DETAIL: Final = "the device's credentials changed; it has to come again and use those it has now"
+_GIVEN: Final = "credentials changed: the device has to come again and must use those it has now"
+_TAKEN: Final = "credentials were taken away: the device has to come again without"
 
 
 class Revoking:
@@ -70,7 +71,7 @@ class Revoking:
             while changes := await self._store.credential_changes(AT_ONCE):
                 for device_id, number in changes:
                     await self._revoke(device_id)
-                    await self._store.forget_credential_change(device_id, number)
+                    await self._store.forget_credential_change(number)
                 done += len(changes)
         return done
 
@@ -91,10 +92,11 @@ class Revoking:
 
     async def _end(self, device: DeviceRecord) -> None:
         at = Instant(self._clock.now(), self._clock.wall_ms())
+        detail = _TAKEN if device.security == NOSEC else _GIVEN
         forget = DropSessionsOf(device.device_id)
         known = await self._registry.load_of(device.device_id)
         if known is None:
-            line = JournalEntry(Kind.LOG, device.device_id, at.wall_ms, reason="credentials-changed", detail=_DETAIL)
+            line = JournalEntry(Kind.LOG, device.device_id, at.wall_ms, reason="credentials-changed", detail=detail)
             await commit(self._store, (line,), (forget,))
             return
         registration = known.registration
@@ -104,13 +106,13 @@ class Revoking:
             at.wall_ms,
             labels=device.uplink_labels,
             location=registration.location,
-            detail=_DETAIL,
+            detail=detail,
         )
         ends = await ends_behind(self._store, registration, Kind.EXPIRE, at, f"gateway {device.name} has to come again")
 
         def done(error: Exception | None) -> None:
             if error is None:
-                log.info("registration.ended", endpoint_name=registration.endpoint_name, reason=_DETAIL)
+                log.info("registration.ended", endpoint_name=registration.endpoint_name, reason=detail)
                 for each in (registration, *ends.registrations):
                     forget_registration(self._registry, self._link, self._listener, each, at)
 
