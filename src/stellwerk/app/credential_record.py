@@ -279,4 +279,5 @@ class _Members:
 
 def _shown(name: str) -> str:
     """What may be repeated of a name that is none."""
-    return name[:40] if name.isidentifier() and not _HEX.fullmatch(name) else WITHHELD
+    is_key = len(name) >= _KEY_STEP // 2 and _HEX.fullmatch(name)
+    return name[:40] if name.isidentifier() and not is_key else WITHHELD
