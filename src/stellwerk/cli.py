@@ -13,10 +13,13 @@ from rich.markup import escape
 
 from stellwerk import __version__
 from stellwerk.access import add_client, issue_token, list_clients, remove_client
+from stellwerk.backup_commands import backup, restore
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
+from stellwerk.credential_commands import credentials
 from stellwerk.demo import run_demo
 from stellwerk.device.profile import SETTINGS
+from stellwerk.key_commands import keys
 from stellwerk.logs import configure_logs
 from stellwerk.models import models
 from stellwerk.profile_commands import (
@@ -41,6 +44,7 @@ from stellwerk.sim.written import (
     parse_root,
     parse_send_format,
 )
+from stellwerk.vault_commands import rotate_master
 from stellwerk.wiring import Server, run
 
 app = typer.Typer(
@@ -237,6 +241,8 @@ def token(
     typer.echo(issued)
 
 
+app.command()(backup)
+app.command()(restore)
 client = typer.Typer(
     no_args_is_help=True,
     help="Programs that fetch bearer tokens with an id and a secret. Works beside a running server.",
@@ -276,6 +282,9 @@ def client_remove(
 
 
 app.add_typer(models, name="models")
+app.add_typer(credentials, name="credentials")
+app.add_typer(keys, name="keys")
+keys.command("rotate-master")(rotate_master)
 profile = typer.Typer(
     no_args_is_help=True,
     help="Profiles: what devices of one kind have in common, as when they listen. A running server takes changes up "
