@@ -178,7 +178,8 @@ class KeyFolder:
 
     def _make_folder(self, folder: Path) -> None:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise KeyFileUnusable(folder, error.strerror or str(error)) from None
 
