@@ -68,6 +68,8 @@ class Meters:
         """By type (``con``, ``non``) and what became of it: `STORED` or `LEFT` (neither stored nor acknowledged)."""
         self.registers_refused: dict[str, int] = defaultdict(int)
         """By reason."""
+        self.identities_refused: dict[str, int] = defaultdict(int)
+        """By what was said in the name of a device by whoever has not proven to be it."""
         self.commands: dict[str, Histogram] = defaultdict(_long)
         """Seconds from post to end, by the last step's word (`device.command.Step`)."""
         self.http: dict[tuple[str, int], int] = defaultdict(int)
