@@ -318,6 +318,17 @@ class Server:
         listening.connect(commands, observations, reading, turns, connections, gateways)
         listeners.connect(uplinks, observations, listening.finished, listening.reacted, connections.lost)
 
+        devices = Devices(
+            store=store,
+            registry=registry,
+            clock=clock,
+            link=link,
+            listener=listening,
+            relabel=commands.delivery.relabel,
+        )
+        # Who lost its credentials while nobody listened is not let in by a session from before.
+        await devices.revoking.look()
+
         # Sockets first: what was open leaves at once.
         if settings.coap_port is not None:
             self.bound.coap = await listeners.listen(settings.coap_host, settings.coap_port)
@@ -328,6 +339,7 @@ class Server:
         tasks.spawn("profiles", profiles.run())
         tasks.spawn("retention", retain(store, clock))
         tasks.spawn("models", models.run())
+        tasks.spawn("credentials", devices.revoking.run())
         if settings.auto_provision:
             log.warning(
                 "auto_provision.on", patterns=list(settings.auto_provision), meaning="these may register without keys"
@@ -350,14 +362,6 @@ class Server:
         tasks.spawn("provisioning resumed", provisioning.resume(tenant_id))
         accounts = Accounts(store, clock)
         self.generated_password = await accounts.ensure_first(settings.tenant, settings.admin_password or None)
-        devices = Devices(
-            store=store,
-            registry=registry,
-            clock=clock,
-            link=link,
-            listener=listening,
-            relabel=commands.delivery.relabel,
-        )
         posting = Posting(store=store, commands=commands, clock=clock, tenant_id=tenant_id)
         self._operations = DeviceOperations(posting, Reports(store=store, projected=store.projection, tasks=tasks))
         sources = Sources(

@@ -117,7 +117,18 @@ class DecidingStore(Protocol):
 
     async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
         """Give the device a credential, or take it away; ``security`` follows. None where there is no such device.
-        Raises `AlreadyExists` for an identity or a key that another device has. Sessions stay: `DropSessionsOf`."""
+        Raises `AlreadyExists` for an identity or a key that another device has. Sessions stay, and so does the
+        registration, but where the device proves itself otherwise from now on (`proof_of`) `credential_changes` names
+        it."""
+        ...
+
+    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
+        """Devices whose credentials changed, longest ago first, each with the number of its latest change, until that
+        is forgotten."""
+        ...
+
+    async def forget_credential_change(self, number: int) -> None:
+        """The change was taken notice of."""
         ...
 
     async def remove_device(self, device_id: DeviceId) -> bool:

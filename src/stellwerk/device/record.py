@@ -53,6 +53,7 @@ class Credential:
 
     - `PSK`: ``identity`` is the PSK identity, ``secret`` the key as its owner wrote it;
     - `RPK`: ``identity`` is the endpoint name, ``secret`` the SubjectPublicKeyInfo in base64;
+    - `NOSEC`: ``identity`` is the endpoint name; it is kept only for its ``bootstrap``;
     - `X509`: ``identity`` is the endpoint name, or the SHA3-256 of the certificate in hex where there is one;
       ``secret`` is the certificate (DER) in base64, or empty.
 
@@ -77,6 +78,13 @@ class Credential:
     def key(self) -> bytes:
         """The bytes of a pre-shared key. Raises `BadKey`."""
         return key_bytes(self.secret)
+
+
+def proof_of(credential: Credential | None) -> tuple[str, ...]:
+    """What decides whether a device may come in. Where it is another than before, the device has to come again."""
+    if credential is None or credential.kind == NOSEC:
+        return ()
+    return (credential.kind, credential.identity, credential.secret, credential.endpoint)
 
 
 class BadKey(UserError):

@@ -52,9 +52,8 @@ def sent_ids(salt: bytes, command_id: int) -> MessageIds:
 
 def taken_once(credential: Credential) -> list[tuple[str, str, str]]:
     """What no two devices may share of a credential: the column, its value and how people call it."""
-    names = {PSK: ("PSK identity", ""), RPK: ("credentials ID", "public key"), X509: ("credentials ID", "certificate")}
-    identity_name, key_name = names[credential.kind]
-    found = [("identity", credential.identity, identity_name)]
+    key_name = {RPK: "public key", X509: "certificate"}.get(credential.kind, "")
+    found = [("identity", credential.identity, "PSK identity" if credential.kind == PSK else "credentials ID")]
     if credential.key_id:
         found.append(("key_id", credential.key_id, key_name))
     return found

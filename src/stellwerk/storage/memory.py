@@ -5,6 +5,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final, assert_never
 
 from stellwerk.app.changes import (
@@ -45,7 +46,7 @@ from stellwerk.device.command import FINAL, Command, Step
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, end_device_aliases
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.queue import in_order
-from stellwerk.device.record import NOSEC, Credential, DeviceRecord, endpoint_aliases
+from stellwerk.device.record import NOSEC, Credential, DeviceRecord, endpoint_aliases, proof_of
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.content import Types
 from stellwerk.lwm2m.link_format import decode_object_list
@@ -99,6 +100,8 @@ class MemoryStore(MemorySessions):
         """By endpoint name: the devices it may mean, each with its rank."""
         self._last_device_id = 0
         self._credentials: dict[DeviceId, Credential] = {}
+        self._credential_changes: dict[DeviceId, int] = {}
+        self._last_credential_change = 0
         self._registrations: dict[DeviceId, tuple[Registration, int]] = {}
         self._observations: dict[tuple[DeviceId, Target], WantedObservation] = {}
         self._commands: dict[int, Command] = {}
@@ -302,13 +305,26 @@ class MemoryStore(MemorySessions):
         known = self._devices.get(device_id)
         if known is None:
             return None
+        before = self._credentials.get(device_id)
         if credential is None:
             self._credentials.pop(device_id, None)
         else:
             self._refuse_known_identity(credential, device_id)
             self._credentials[device_id] = credential
+        if proof_of(before) != proof_of(credential):
+            self._last_credential_change += 1
+            self._credential_changes.pop(device_id, None)
+            self._credential_changes[device_id] = self._last_credential_change
         changed = self._devices[device_id] = replace(known, security=NOSEC if credential is None else credential.kind)
         return changed
+
+    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
+        return list(islice(self._credential_changes.items(), limit))
+
+    async def forget_credential_change(self, number: int) -> None:
+        for device_id, each in list(self._credential_changes.items()):
+            if each == number:
+                del self._credential_changes[device_id]
 
     async def remove_device(self, device_id: DeviceId) -> bool:
         record = self._devices.pop(device_id, None)
@@ -324,6 +340,7 @@ class MemoryStore(MemorySessions):
         key = _key_of(record)
         self._remove_below(record.tenant_id, lambda parent: parent.startswith(key))
         self._credentials.pop(device_id, None)
+        self._credential_changes.pop(device_id, None)
         self._registrations.pop(device_id, None)
         self._updates.pop(device_id, None)
         self._object_lists.pop(device_id, None)

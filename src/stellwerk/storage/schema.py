@@ -110,7 +110,7 @@ credential = Table(
     _text("envelope"),
     _number("created_ms"),
     _number("modified_ms"),
-    # "psk", "rpk" or "x509".
+    # "psk", "rpk" or "x509"; "nosec" where only what a bootstrap server gives the device is secret.
     Column("kind", Text, nullable=False, server_default="psk"),
     Column("endpoint", Text, nullable=False, server_default=""),
     # Sealed like the secret; NULL where there is none.
@@ -118,6 +118,16 @@ credential = Table(
     # NULL of a pre-shared key.
     Column("key_id", Text),
     Index("credential_by_key", "key_id", unique=True),
+)
+
+# Whose credentials changed and whose sessions and registration have not ended yet. Numbers grow; a device whose
+# credentials change again gets a new one.
+credential_change = Table(
+    "credential_change",
+    deciding,
+    _identity("id", _Key),
+    Column("device_id", BigInteger, ForeignKey("device.id", ondelete="CASCADE"), unique=True, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 # Numbers grow: of two sessions the one with the higher was made later. ``sealed`` by `storage.vault`. ``modified_ms``:

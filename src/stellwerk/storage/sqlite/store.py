@@ -194,6 +194,13 @@ class SqliteStore(SqliteSessions):
     async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
         return await self._task(tasks.set_credential, self._vault, device_id, credential)
 
+    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
+        found = self._rows("SELECT device_id,id FROM credential_change ORDER BY id LIMIT ?", limit)
+        return [(DeviceId(device_id), number) for device_id, number in found]
+
+    async def forget_credential_change(self, number: int) -> None:
+        await self._task(tasks.forget_credential_change, number)
+
     async def remove_device(self, device_id: DeviceId) -> bool:
         return await self._writer.run(lambda: tasks.remove_device(self._connection, device_id, self._tail.next_seq - 1))
 

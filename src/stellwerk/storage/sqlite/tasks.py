@@ -23,7 +23,7 @@ from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step
 from stellwerk.device.end_device import end_device_aliases
 from stellwerk.device.profile import ProfileRecord, to_settings
-from stellwerk.device.record import NOSEC, Credential, DeviceRecord, endpoint_aliases
+from stellwerk.device.record import NOSEC, Credential, DeviceRecord, endpoint_aliases, proof_of
 from stellwerk.storage.identifiers import taken_once
 from stellwerk.storage.schema import OPEN_STEPS
 from stellwerk.storage.sqlite import instances, rows
@@ -121,6 +121,9 @@ def set_credential(
     """The device as it is then. Raises `AlreadyExists`."""
     if _device(connection, device_id) is None:
         return None
+    before = credential_of(connection, vault, device_id)
+    if proof_of(before) != proof_of(credential):
+        connection.execute("INSERT OR REPLACE INTO credential_change(device_id) VALUES (?)", (device_id,))
     if credential is None:
         connection.execute("DELETE FROM credential WHERE device_id=?", (device_id,))
     else:
@@ -128,6 +131,17 @@ def set_credential(
     security = NOSEC if credential is None else credential.kind
     connection.execute("UPDATE device SET security=? WHERE id=?", (security, device_id))
     return _device(connection, device_id)
+
+
+def credential_of(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId) -> Credential | None:
+    """Raises `SecretUnreadable`."""
+    query = f"SELECT {rows.CREDENTIAL} FROM credential WHERE device_id=?"
+    found = connection.execute(query, (device_id,)).fetchall()
+    return rows.credential_from(found[0], vault) if found else None
+
+
+def forget_credential_change(connection: sqlite3.Connection, number: int) -> None:
+    connection.execute("DELETE FROM credential_change WHERE id=?", (number,))
 
 
 def remove_device(connection: sqlite3.Connection, device_id: DeviceId, last_seq: int) -> bool:

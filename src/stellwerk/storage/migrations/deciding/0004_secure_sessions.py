@@ -35,6 +35,15 @@ def upgrade() -> None:
         sa.Column("packed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_table(
+        "credential_change",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("device_id", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["device.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("device_id"),
+        sqlite_autoincrement=True,
+    )
     op.add_column("credential", sa.Column("kind", sa.Text(), server_default="psk", nullable=False))
     op.add_column("credential", sa.Column("endpoint", sa.Text(), server_default="", nullable=False))
     op.add_column("credential", sa.Column("bootstrap", sa.LargeBinary()))
