@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -46,9 +46,10 @@ class SecureSettings:
     node_id: int = 0
 
 
-class ServerKeys(TrustAnchors, Protocol):
+class ServerIdentities(TrustAnchors, Protocol):
     """What the server proves itself with, and whom it trusts."""
 
+    @property
     def identity(self) -> ServerIdentity | None:
         """Of just now; None: only pre-shared keys are offered."""
         ...
@@ -68,20 +69,21 @@ class SecureListener:
         *,
         link: MakeLink,
         settings: SecureSettings,
-        keys: ServerKeys,
+        keys: ServerIdentities,
         entropy: Entropy,
         clock: SystemClock,
         meters: SecureMeters,
         ask_until: float | None,
         bodies: Mapping[tuple[str, ...], int],
     ) -> None:
+        self._keys = keys
         self._meters = meters
         self._addresses: TokenBuckets[str] = TokenBuckets(settings.per_address, settings.per_address * _BURST_S)
         self._certificates: TokenBuckets[None] = TokenBuckets(settings.with_certificates, settings.with_certificates)
         self._dtls = DtlsEndpoint(
             entropy,
             ServerParameters(
-                identity=keys.identity(),
+                identity=keys.identity,
                 cbc=settings.cbc,
                 cids=settings.cid,
                 cid_code_points=settings.cid_code_points,
@@ -115,9 +117,11 @@ class SecureListener:
         """What sessions have read since the last call (`app.ports.DecidingStore.marks`)."""
         return self._dtls.take_marks()
 
-    def replace_identity(self, identity: ServerIdentity) -> None:
+    def replace_identity(self) -> None:
         """The server's keys were replaced."""
-        self.driver.submit(ReplaceIdentity(identity))
+        identity = self._keys.identity
+        if identity is not None:
+            self.driver.submit(ReplaceIdentity(identity))
 
     def count(self, figures: Transport) -> None:
         """Add what was counted."""

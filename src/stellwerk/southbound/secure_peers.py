@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, TypeAlias, assert_never, cast
+from typing import Final, Protocol, TypeAlias, assert_never, cast
 
 import structlog
 from cryptography.x509 import Certificate
@@ -12,7 +12,7 @@ from stellwerk.app.meters import SecureMeters
 from stellwerk.app.records import SecureSession
 from stellwerk.coap import actions as coap_actions
 from stellwerk.coap.events import Event, PeerProbed
-from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity
+from stellwerk.core.identity import CertificateIdentity, RawKeyIdentity
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.dtls import actions, events
@@ -23,6 +23,7 @@ from stellwerk.southbound.link import Link
 
 log = structlog.get_logger(__name__)
 
+_SHOWN: Final = "%Y-%m-%d %H:%M:%S"
 _OURS: Final = SECURE_EVENTS | {PeerProbed}
 
 Submit: TypeAlias = Callable[[coap_actions.Action | actions.Action], None]
@@ -31,6 +32,7 @@ Submit: TypeAlias = Callable[[coap_actions.Action | actions.Action], None]
 class TrustAnchors(Protocol):
     """The certificate authorities that devices' certificates may lead to."""
 
+    @property
     def anchors(self) -> Sequence[Certificate]:
         """Those of just now."""
         ...
@@ -100,14 +102,13 @@ class SecurePeers:
                 )
             case events.PskQuestion():
                 sessions.asked_for_key(event.handshake, event.identity, at)
-            case events.CertificateQuestion(identity=RawKeyIdentity() as identity):
-                sessions.asked_about_raw_key(event.handshake, identity, at)
-            case events.CertificateQuestion(identity=CertificateIdentity() as identity):
-                sessions.asked_about_certificate(event.handshake, identity, self._trust_in(identity, at), at)
+            case events.CertificateQuestion(identity=identity):
+                if isinstance(identity, RawKeyIdentity):
+                    sessions.asked_about_raw_key(event.handshake, identity, at)
+                else:
+                    sessions.asked_about_certificate(event.handshake, identity, self._trust_in(identity, at), at)
             case events.ResumptionQuestion():
-                sessions.asked_to_resume(
-                    event.handshake, event.identity, DeviceId(event.device), event.session_id, at
-                )
+                sessions.asked_to_resume(event.handshake, event.identity, DeviceId(event.device), event.session_id, at)
             case events.SessionQuestion():
                 sessions.asked_for_session(event.question, event.session_id, event.address, at)
             case events.SessionEstablished():
@@ -145,16 +146,16 @@ class SecurePeers:
         now = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=at.wall_ms)
         chain = dates = ""
         try:
-            verify_chain(identity.chain, self._trust.anchors(), at=now, check_validity=self._check_dates)
+            verify_chain(identity.chain, self._trust.anchors, at=now, check_validity=self._check_dates)
         except CertificateRefused as refused:
             chain = f"{refused.reason}: {refused.detail}"
         if chain and self._check_dates:
             # One that a device is pinned to needs no authority, but has to be of this day.
             leaf = read_certificate(identity.chain[0])
             if now > leaf.not_after:
-                dates = f"expired-certificate: the certificate expired at {leaf.not_after:%Y-%m-%d %H:%M:%S} UTC"
+                dates = f"expired-certificate: the certificate expired at {leaf.not_after:{_SHOWN}} UTC"
             elif now < leaf.not_before:
-                dates = f"not-yet-valid-certificate: the certificate is valid from {leaf.not_before:%Y-%m-%d %H:%M:%S} UTC"
+                dates = f"not-yet-valid-certificate: it is valid from {leaf.not_before:{_SHOWN}} UTC"
         return Trust(chain, dates)
 
     # -- down: the SecureLink port --

@@ -4,16 +4,16 @@ A handshake's engine asks who its peer is; the answer names a device, which the 
 told of sessions is stored in the order of everything else, so a session is on disk no later than a Register over it.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Final, Protocol
 
 import structlog
 
-from stellwerk.app.changes import Commit, DropSession, DropSessionsOf, PutSession
-from stellwerk.app.committing import commit, log_not_stored
+from stellwerk.app.changes import Commit, DropSession, PutSession
+from stellwerk.app.committing import log_not_stored
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Clock, DecidingStore, SecureLink
 from stellwerk.app.rare_lines import RareLines
@@ -24,7 +24,8 @@ from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIden
 from stellwerk.core.ids import DeviceId, PeerId, TenantId, session_of, session_peer
 from stellwerk.core.instant import Instant
 from stellwerk.core.rates import TokenBuckets
-from stellwerk.device.record import PSK, RPK, X509, BadKey, Credential, DeviceRecord
+from stellwerk.device.key_material import certificate_key_id, raw_key_id
+from stellwerk.device.record import NOSEC, PSK, RPK, X509, BadKey, Credential, DeviceRecord
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +84,9 @@ class SecureSessions:
         lines: RareLines,
         meters: Meters,
         per_tenant: float = 0.0,
+        devices: dict[PeerId, DeviceId] | None = None,
     ) -> None:
+        """``devices``: the table of whose each session is, for those who look only."""
         self._store = store
         self._tasks = tasks
         self._clock = clock
@@ -94,7 +97,7 @@ class SecureSessions:
         self._troubles: TokenBuckets[None] = TokenBuckets(TROUBLES_LOGGED_PER_S, TROUBLES_LOGGED_PER_S * _BURST_S)
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self._unsaid = 0
-        self.devices: dict[PeerId, DeviceId] = {}
+        self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices
         """Whose each session in memory is."""
         self._live: dict[DeviceId, tuple[PeerId, ...]] = {}
         """The same by device, oldest first."""
@@ -127,9 +130,7 @@ class SecureSessions:
         """Whose raw public key is that?"""
         self._start(handshake, self._answer_proven(handshake, identity, Trust(), at))
 
-    def asked_about_certificate(
-        self, handshake: int, identity: CertificateIdentity, trust: Trust, at: Instant
-    ) -> None:
+    def asked_about_certificate(self, handshake: int, identity: CertificateIdentity, trust: Trust, at: Instant) -> None:
         """Whose certificate is that?"""
         self._start(handshake, self._answer_proven(handshake, identity, trust, at))
 
@@ -214,7 +215,7 @@ class SecureSessions:
         if isinstance(identity, RawKeyIdentity):
             found = await self._store.credential_by_key(raw_key_id(identity.spki))
             return found if found is not None and found[1].kind == RPK else None
-        key_id = certificate_id(identity.chain[0])
+        key_id = certificate_key_id(identity.chain[0])
         found = await self._store.credential_by_key(key_id)
         if found is not None and found[1].kind == X509:
             return found
@@ -251,9 +252,7 @@ class SecureSessions:
             work.close()
             self._link.no_session(question)
 
-    async def _find_session(
-        self, question: int, session_id: bytes | None, address: PeerId | None, at: Instant
-    ) -> None:
+    async def _find_session(self, question: int, session_id: bytes | None, address: PeerId | None, at: Instant) -> None:
         before = self._revisions
         session: SecureSession | None = None
         try:
@@ -286,6 +285,12 @@ class SecureSessions:
         self._unstored.pop(session.session_id, None)
         self._store.submit(Commit((), (PutSession(session),), done, reserve=True))
 
+    async def run(self, every_s: float = 1.0) -> None:
+        """`retry` every ``every_s`` seconds, for ever."""
+        while True:
+            await asyncio.sleep(every_s)
+            self.retry()
+
     def retry(self) -> None:
         """Store what the store did not take before; called now and then."""
         for session in list(self._unstored.values()):
@@ -310,10 +315,9 @@ class SecureSessions:
     ) -> None:
         """A handshake is complete. A session that goes on from another takes the registration over at once; else it
         does with the first uplink."""
-        self._meters.handshakes["resumed" if resumed is not None else "full", ""] += 1
-        log.info(
-            "session.established", device_id=device_id, peer=str(peer), address=str(address), resumed=resumed is not None
-        )
+        how = "full" if resumed is None else "resumed"
+        self._meters.handshakes[how, ""] += 1
+        log.info("session.established", device_id=device_id, peer=str(peer), address=str(address), handshake=how)
         self._bind(peer, device_id)
         if replaced is not None and replaced != resumed:
             self._lost(replaced, "another session began at the same address", at)
@@ -353,9 +357,7 @@ class SecureSessions:
         if peer.is_session and not peer.has_ended and peer in self.devices:
             self._link.close(peer)
 
-    def failed(
-        self, address: PeerId, reason: str, detail: str, identity: SecureIdentity | None, at: Instant
-    ) -> None:
+    def failed(self, address: PeerId, reason: str, detail: str, identity: SecureIdentity | None, at: Instant) -> None:
         """A handshake came to nothing."""
         self._meters.handshakes["failed", reason] += 1
         if not self._troubles.take(None, at.now):
@@ -391,7 +393,7 @@ class SecureSessions:
         elif isinstance(identity, RawKeyIdentity):
             found = await self._proven(identity, Trust())
         elif isinstance(identity, CertificateIdentity):
-            found = await self._store.credential_by_key(certificate_id(identity.chain[0]))
+            found = await self._store.credential_by_key(certificate_key_id(identity.chain[0]))
             if found is None and identity.common_name:
                 return await self._store.device_by_endpoint(identity.common_name)
         return None if found is None else found[0]
@@ -402,26 +404,18 @@ class SecureSessions:
 
     # -- revocation (SEC-9) --
 
-    async def revoke(self, device_id: DeviceId, *, gone: bool) -> None:
-        """The device's credentials changed, or it has none any more (``gone``): nobody who came in with what they were
-        stays. Raises what the store raised; sessions in memory have ended by then."""
-        self._revisions += 1
-        self._link.forget_handshakes(device_id)
-        self._close_all(device_id, gone)
-        stored = await self._store.sessions_of(device_id)
-        await commit(self._store, (), (DropSessionsOf(device_id),))
-        # A handshake that was over just before may have told of itself meanwhile.
-        self._close_all(device_id, gone)
-        for each in stored:
-            self._link.close(session_peer(each.session_id), revoked=gone)
+    def revoked(self, device: DeviceRecord) -> None:
+        """The device's credentials changed: nobody who came in with what they were stays. What is stored of its
+        sessions is dropped by whoever says so."""
+        self._end_all(device.device_id, device.security == NOSEC)
 
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone with all that was stored of it."""
+        self._end_all(device_id, True)
+
+    def _end_all(self, device_id: DeviceId, revoked: bool) -> None:
         self._revisions += 1
         self._link.forget_handshakes(device_id)
-        self._close_all(device_id, True)
-
-    def _close_all(self, device_id: DeviceId, revoked: bool) -> None:
         for peer in self._live.get(device_id, ()):
             self._link.close(peer, revoked=revoked)
 
@@ -443,14 +437,6 @@ class SecureSessions:
             self._live[device_id] = rest
         else:
             self._live.pop(device_id, None)
-
-
-def raw_key_id(spki: bytes) -> str:
-    return f"rpk:{sha256(spki).hexdigest()}"
-
-
-def certificate_id(der: bytes) -> str:
-    return f"x509:{sha256(der).hexdigest()}"
 
 
 def _unknown(identity: RawKeyIdentity | CertificateIdentity, trust: Trust) -> tuple[str, str]:
