@@ -119,7 +119,6 @@ class SecurePeers:
                     DeviceId(event.device),
                     at,
                     resumed=event.resumed,
-                    replaced=event.replaced,
                 )
             case events.PeerMoved():
                 self._doubted.discard(event.peer)

@@ -101,8 +101,9 @@ class SecureSessions:
         """Whose each session in memory is."""
         self._live: dict[DeviceId, tuple[PeerId, ...]] = {}
         """The same by device, oldest first."""
-        self._resuming: dict[PeerId, PeerId] = {}
-        """Sessions that another one goes on from, until the registration is there."""
+        self._continued: set[PeerId] = set()
+        """Sessions in memory that another one goes on from: what hangs on them is there already, and what is stored of
+        them may be resumed again."""
         self._unstored: dict[bytes, SecureSession] = {}
         """States that the store did not take; tried again by `retry`."""
         self._revisions = 0
@@ -311,7 +312,6 @@ class SecureSessions:
         at: Instant,
         *,
         resumed: PeerId | None = None,
-        replaced: PeerId | None = None,
     ) -> None:
         """A handshake is complete. A session that goes on from another takes the registration over at once; else it
         does with the first uplink."""
@@ -319,21 +319,14 @@ class SecureSessions:
         self._meters.handshakes[how, ""] += 1
         log.info("session.established", device_id=device_id, peer=str(peer), address=str(address), handshake=how)
         self._bind(peer, device_id)
-        if replaced is not None and replaced != resumed:
-            self._lost(replaced, "another session began at the same address", at)
         if resumed is not None:
-            self._resuming[resumed] = peer
+            if resumed in self.devices:
+                self._continued.add(resumed)
             self._link.follow(resumed, peer)
-            work = self._follow(resumed, peer, at)
-            if not self._tasks.start("resumed session", work):
-                work.close()
-                del self._resuming[resumed]
+            self._tasks.start("resumed session", self._follow(peer, at))
 
-    async def _follow(self, old: PeerId, new: PeerId, at: Instant) -> None:
-        try:
-            await self._take_over(new, at, followed=True)
-        finally:
-            del self._resuming[old]
+    async def _follow(self, peer: PeerId, at: Instant) -> None:
+        await self._take_over(peer, at, followed=True)
 
     def moved(self, peer: PeerId, old: PeerId, new: PeerId) -> None:
         """The session is heard from another address."""
@@ -347,10 +340,12 @@ class SecureSessions:
         if reason == "evicted":
             return
         log.info("session.ended", peer=str(peer), reason=reason, detail=detail)
-        if reason not in _KEPT and peer not in self._resuming:
+        if peer in self._continued:
+            self._continued.discard(peer)
+            return
+        if reason not in _KEPT:
             self._drop(session_of(peer))
-        if peer not in self._resuming:
-            self._lost(peer, f"the secure session ended: {detail or reason}", at)
+        self._lost(peer, f"the secure session ended: {detail or reason}", at)
 
     def superseded(self, peer: PeerId) -> None:
         """The device is registered over another session or connection than ``peer`` now."""
