@@ -3,13 +3,15 @@
 There may be a hundred thousand, so it holds what a record needs; everything else is in its `state`, the same bytes that
 are stored. It always is epoch 1: renegotiation is refused.
 
-Numbers of what we send stay below `ceiling`, the one in the newest state that is stored. Whoever restores a state begins
-at its ceiling, so no number, and with it no nonce, is ever used twice, whatever was lost in between.
+Numbers of what we send stay below `ceiling`, the one in the newest state that is stored. Whoever restores a state
+begins at its ceiling, so no number, and with it no nonce, is ever used twice, whatever was lost in between.
 """
 
 from typing import TYPE_CHECKING, Final
 
 from stellwerk.core.ids import PeerId, session_peer
+from stellwerk.dtls.extensions import RFC_9146_CODE_POINT
+from stellwerk.dtls.prf import KeyBlock
 from stellwerk.dtls.protection import Protection
 from stellwerk.dtls.records import HEADER_BYTES, MAX_SEQUENCE, Record
 from stellwerk.dtls.replay import ReplayWindow
@@ -19,12 +21,10 @@ if TYPE_CHECKING:
     from stellwerk.dtls.flights import LastFlight
 
 EPOCH: Final = 1
-NO_CEILING: Final = MAX_SEQUENCE + 1
+NO_CEILING: Final = MAX_SEQUENCE
 
 _HELD: Final = 8
 """Records that wait for a stored ceiling."""
-_MARGIN: Final = 16
-"""Plaintext bytes of a TLS12_CID record that are none of the data: its inner type, and some for a block cipher."""
 
 
 class Exhausted(Exception):
@@ -85,11 +85,6 @@ class Association:
         own_cid: bytes,
         peer_cid: bytes,
         limit: int,
-        ceiling: int,
-        next_sequence: int = 0,
-        window: ReplayWindow | None = None,
-        device: int = 0,
-        state: bytes = b"",
     ) -> None:
         self.session_id = session_id
         self.peer = session_peer(session_id)
@@ -100,19 +95,20 @@ class Association:
         self.peer_cid = peer_cid
         self.limit = limit
         """Plaintext bytes of one record at most."""
-        self.device = device
-        self.state = state
+        self.device = 0
+        self.state = b""
         """The newest `session.SessionState`, encoded: for the next one and for resumption."""
         self.root = session_id
         """The beginning of the TLS session id: another session's than this one's if this one resumed it."""
         self._read = read
         self._write = write
-        self.window = window or ReplayWindow()
-        self.next_sequence = next_sequence
-        self.ceiling = ceiling
-        self.asked = ceiling
+        self.window = ReplayWindow()
+        self.next_sequence = 0
+        self.ceiling = NO_CEILING
+        """The first number that may not be used."""
+        self.asked = NO_CEILING
         """The ceiling of the newest state that was told, stored or not."""
-        self.overhead = HEADER_BYTES + suite.overhead + (len(peer_cid) + 1 if peer_cid else 0)
+        self.overhead = HEADER_BYTES + _overhead_of(suite) + (len(peer_cid) + 1 if peer_cid else 0)
         """Bytes that a record has at most beside its plaintext."""
         self.held: list[bytes] | None = None
         self.moved: Moved | None = None
@@ -154,3 +150,43 @@ class Association:
     def mark(self) -> int:
         """The highest number read, with its epoch: what a store keeps against replays after a restart."""
         return EPOCH << 48 | max(self.window.highest, 0)
+
+
+def associate(
+    suite: Suite,
+    keys: KeyBlock,
+    *,
+    session_id: bytes,
+    address: PeerId,
+    is_server: bool,
+    encrypt_then_mac: bool,
+    own_cid: bytes,
+    peer_cid: bytes,
+    cid_code_point: int,
+    limit: int,
+) -> Association:
+    """The session that ``keys`` make. It may send at once, up to its first ceiling."""
+    early_cid = cid_code_point != RFC_9146_CODE_POINT
+    client = Protection(
+        suite, keys.client_write_key, keys.client_write_iv, keys.client_write_mac_key, encrypt_then_mac, early_cid
+    )
+    server = Protection(
+        suite, keys.server_write_key, keys.server_write_iv, keys.server_write_mac_key, encrypt_then_mac, early_cid
+    )
+    read, write = (client, server) if is_server else (server, client)
+    return Association(
+        session_id=session_id,
+        address=address,
+        is_server=is_server,
+        suite=suite,
+        read=read,
+        write=write,
+        own_cid=own_cid,
+        peer_cid=peer_cid,
+        limit=limit,
+    )
+
+
+def _overhead_of(suite: Suite) -> int:
+    # CBC: the explicit IV, the MAC and at most a block of padding; AEAD: the explicit nonce and the tag.
+    return 16 + suite.tag_length + 16 if suite.cipher == "cbc" else 8 + suite.tag_length

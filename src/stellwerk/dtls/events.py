@@ -130,3 +130,18 @@ class Dropped:
 
     address: PeerId
     reason: str
+
+
+Event = (
+    PskQuestion
+    | CertificateQuestion
+    | ResumptionQuestion
+    | SessionQuestion
+    | SessionEstablished
+    | SessionState
+    | DataReceived
+    | PeerMoved
+    | SessionEnded
+    | HandshakeFailed
+    | Dropped
+)

@@ -4,6 +4,7 @@ Each repetition has new record numbers and the same messages. While its answer i
 handshake; the last flight of all, which nothing answers but data, is a `LastFlight` of the session.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from stellwerk.core.ids import PeerId
@@ -17,7 +18,7 @@ _LEAST_PIECE: Final = 32
 """A message is cut only if a piece of this size fits; a shorter one goes into the next datagram."""
 
 REPEAT_AFTER_S: Final = 0.2
-"""A flight is not answered again from the cache sooner than this: what comes in between is a duplicate of the network."""
+"""A flight is not answered again from the cache sooner: what comes in between is a duplicate of the network."""
 MOST_ANSWERS: Final = 16
 """How often a flight is answered again from the cache."""
 
@@ -42,11 +43,11 @@ class PlainWriter:
     def __init__(self, sequence: int = 0) -> None:
         self.sequence = sequence
 
-    def seal(self, type: int, content: bytes) -> bytes:
+    def seal(self, type: int, plaintext: bytes) -> bytes:
         """The record."""
         sequence = self.sequence
         self.sequence = min(sequence + 1, MAX_SEQUENCE)
-        return encode_record(type, 0, sequence, content)
+        return encode_record(type, 0, sequence, plaintext)
 
 
 def encode_flight(
@@ -96,7 +97,18 @@ class LastFlight(Timed):
     """The flight that ended a handshake. It is sent again whenever the peer repeats the one before, until the peer
     sends data, and forgotten after a while in any case."""
 
-    __slots__ = ("_answers", "_messages", "_mtu", "_plain", "_sent_at", "_size", "address", "answered", "association")
+    __slots__ = (
+        "_answers",
+        "_messages",
+        "_mtu",
+        "_plain",
+        "_sent_at",
+        "_size",
+        "address",
+        "answered",
+        "association",
+        "on_end",
+    )
 
     def __init__(
         self,
@@ -110,6 +122,7 @@ class LastFlight(Timed):
         now: float,
     ) -> None:
         super().__init__()
+        self.on_end: Callable[[LastFlight], None] = _nothing
         self.association = association
         self.address: PeerId = association.address
         self.answered = answered
@@ -131,4 +144,8 @@ class LastFlight(Timed):
 
     def fire(self, now: float) -> None:
         """The peer had its time: it does not need this any more."""
-        self.association.last_flight = None
+        self.on_end(self)
+
+
+def _nothing(flight: LastFlight) -> None:
+    """Nobody wants to know."""

@@ -1,5 +1,6 @@
-"""What both ends of a handshake have in common: messages in order, the transcript, flights and their timer, the change to
-epoch 1. Which message means what in which state is the table of `server.ServerHandshake` and `client.ClientHandshake`.
+"""What both ends of a handshake have in common: messages in order, the transcript, flights and their timer, the change
+to epoch 1. Which message means what in which state is the table of `server.ServerHandshake` and
+`client.ClientHandshake`.
 
 A message is handed to its step only if the table has one for (state, message); everything else ends the handshake. A
 question to the outside pauses it: messages wait in the reassembly, records of epoch 1 in a bounded stash.
@@ -13,34 +14,43 @@ from typing import Any, ClassVar, Final, Protocol
 
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 
-from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import PeerError
 from stellwerk.core.identity import SecureIdentity
 from stellwerk.core.ids import PeerId
-from stellwerk.core.timers import Timed, Timers
+from stellwerk.core.timers import Timed
 from stellwerk.dtls.alerts import AlertDescription, AlertFormatError, AlertLevel, alert_name, decode_alert, encode_alert
-from stellwerk.dtls.association import Association
-from stellwerk.dtls.events import Dropped, Event, HandshakeFailed
+from stellwerk.dtls.association import Association, associate
+from stellwerk.dtls.base import Base
+from stellwerk.dtls.events import HandshakeFailed
+from stellwerk.dtls.extensions import RFC_9146_CODE_POINT
 from stellwerk.dtls.flights import (
     CHANGE_CIPHER_SPEC,
     MOST_ANSWERS,
     REPEAT_AFTER_S,
+    LastFlight,
     Outgoing,
     PlainWriter,
     encode_flight,
 )
 from stellwerk.dtls.fragments import FragmentError, Reassembly
 from stellwerk.dtls.messages import (
-    Fragment,
     HandshakeFormatError,
     HandshakeType,
     decode_fragments,
     transcript_form,
 )
-from stellwerk.dtls.parameters import Limits
-from stellwerk.dtls.prf import CLIENT_FINISHED, SERVER_FINISHED, verify_data
+from stellwerk.dtls.prf import (
+    CLIENT_FINISHED,
+    SERVER_FINISHED,
+    KeyBlock,
+    extended_master_secret,
+    key_block,
+    master_secret,
+    verify_data,
+)
 from stellwerk.dtls.protection import ProtectionError
-from stellwerk.dtls.records import DTLS_1_2, ContentType, Record
+from stellwerk.dtls.records import MAX_PLAINTEXT, ContentType, Record
+from stellwerk.dtls.session import SessionSecrets
 from stellwerk.dtls.suites import Suite
 
 STASH: Final = 16
@@ -49,7 +59,7 @@ _STASH_BYTES: Final = 16_384
 
 
 class HandshakeFault(PeerError):
-    """The handshake cannot go on. ``alert`` tells the peer, ``reason`` (of `failures.REASONS`) and ``detail`` tell us."""
+    """It cannot go on. ``alert`` tells the peer, ``reason`` (of `failures.REASONS`) and ``detail`` tell us."""
 
     def __init__(self, reason: str, detail: str, alert: int) -> None:
         self.reason, self.detail, self.alert = reason, detail, alert
@@ -68,16 +78,17 @@ class Timing:
 
 
 class Host(Protocol):
-    """The endpoint, as its handshakes see it."""
+    """Who has handshakes (`handshakes`)."""
 
-    entropy: Entropy
-    limits: Limits
-    timers: Timers
-    datagrams: list[tuple[PeerId, bytes]]
-    events: list[Event]
+    base: Base
 
-    def ask(self, handshake: "Handshake", now: float) -> int:
+    def ask(self, handshake: "Handshake") -> int:
         """The number of a question of ``handshake``."""
+        ...
+
+    def is_foreign(self, handshake: "Handshake", records: list[Record], now: float) -> bool:
+        """Whether ``records``, which ``handshake`` cannot open, are of a session that is live at its address. They are
+        taken there then."""
         ...
 
     def established(self, handshake: "Handshake", now: float) -> None:
@@ -123,17 +134,30 @@ class Handshake(Timed):
         "asked_until",
         "association",
         "began",
+        "cid_code_point",
         "client_random",
         "device",
+        "encrypt_then_mac",
+        "established_s",
+        "extended_master_secret",
         "failure",
+        "first",
         "host",
         "identity",
+        "keys",
         "master",
+        "own_cid",
+        "peer_cid",
         "plain",
+        "question",
+        "resumed",
+        "send_limit",
         "server_random",
+        "session_id",
         "state",
         "suite",
         "timing",
+        "tls_session_id",
         "transcript",
     )
 
@@ -153,6 +177,10 @@ class Handshake(Timed):
         self.state: Enum = Phase.OVER
         self.transcript = bytearray()
         self.plain = PlainWriter()
+        self.first = first
+        """The number of the peer's first message."""
+        self.question = 0
+        """The number of its open question."""
         self.association: Association | None = None
         """The session as it will be, once there are keys."""
         self.suite: Suite | None = None
@@ -161,12 +189,26 @@ class Handshake(Timed):
         self.client_random = b""
         self.server_random = b""
         self.master = b""
+        self.session_id = b""
+        """8 bytes: the session as our side knows it."""
+        self.tls_session_id = b""
+        self.resumed: bytes | None = None
+        """The `session_id` of the session that it goes on from."""
+        self.established_s = 0
+        """When the full handshake behind it was; 0: this is one."""
+        self.extended_master_secret = False
+        self.encrypt_then_mac = False
+        self.own_cid = b""
+        self.peer_cid = b""
+        self.cid_code_point = RFC_9146_CODE_POINT
+        self.send_limit = MAX_PLAINTEXT
+        self.keys: KeyBlock | None = None
         self.failure: tuple[str, str] | None = None
         """What an undecryptable Finished really means, where we know: reason and detail."""
         self.asked_until: float | None = None
         self._before = 0
-        self._ends = now + host.limits.handshake_s
-        self._incoming = Reassembly(first, host.limits.handshake_bytes)
+        self._ends = now + host.base.limits.handshake_s
+        self._incoming = Reassembly(first, host.base.limits.handshake_bytes)
         self._message_seq = 0
         self._flight: list[Outgoing] = []
         self._answered = -1
@@ -183,6 +225,11 @@ class Handshake(Timed):
     def is_over(self) -> bool:
         """Whether it is established or failed."""
         return self.state is Phase.OVER
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether records of epoch 1 may be its own."""
+        return self.association is not None or self.state is Phase.ASKING
 
     # --- records in ----------------------------------------------------------------------------------------------
 
@@ -240,7 +287,7 @@ class Handshake(Timed):
             self._ccs_came = True
         elif self.state is self.AWAIT_CHANGE:
             # What was cut in epoch 0 does not go on in epoch 1.
-            self._incoming = Reassembly(self._incoming.next, self.host.limits.handshake_bytes)
+            self._incoming = Reassembly(self._incoming.next, self.host.base.limits.handshake_bytes)
             self.state = self.AWAIT_FINISHED
             self._read_stash(now)
         # An early one is ignored (it changes nothing by itself); the peer repeats its flight if it was needed.
@@ -257,7 +304,7 @@ class Handshake(Timed):
                 # Behind the Finished: for the live session, or for nobody.
                 self._stash = stash[at:]
                 return
-            if not association.window.is_new(record.sequence):
+            if record.cid != self.own_cid or not association.window.is_new(record.sequence):
                 continue
             try:
                 type, content = association.open(record)
@@ -276,16 +323,12 @@ class Handshake(Timed):
                 # It overtook the Finished and waits for it.
                 self._stash.append(record)
                 self._stash_bytes += len(record.fragment)
-        if unreadable and self.state is self.AWAIT_FINISHED and not self.is_foreign(stash):
+        if unreadable and self.state is self.AWAIT_FINISHED and not self.host.is_foreign(self, stash, now):
             reason, detail = self.failure or (
                 "wrong-key",
                 "the peer's Finished cannot be decrypted: give both ends the same pre-shared key",
             )
             raise HandshakeFault(reason, detail, AlertDescription.DECRYPT_ERROR)
-
-    def is_foreign(self, records: list[Record]) -> bool:
-        """Whether records that cannot be opened belong to a live session at the same address."""
-        return False
 
     def _receive_alert(self, content: bytes, now: float) -> None:
         try:
@@ -324,18 +367,83 @@ class Handshake(Timed):
         """All messages before the one whose step runs."""
         return bytes(self.transcript[: self._before])
 
+    # --- keys ----------------------------------------------------------------------------------------------------
+
+    def _derive(self, premaster: bytes) -> None:
+        """Keys of a full handshake; the transcript ends with the ClientKeyExchange."""
+        if self.extended_master_secret:
+            master = extended_master_secret(premaster, self.transcript_hash())
+        else:
+            master = master_secret(premaster, self.client_random, self.server_random)
+        self._use_master(master)
+
+    def _use_master(self, master: bytes) -> None:
+        """The session as it will be: its keys come from ``master`` and both randoms."""
+        suite = self.suite
+        assert suite is not None
+        self.master = master
+        self.keys = key_block(suite, master, self.server_random, self.client_random)
+        self.association = associate(
+            suite,
+            self.keys,
+            session_id=self.session_id,
+            address=self.address,
+            is_server=self.IS_SERVER,
+            encrypt_then_mac=self.encrypt_then_mac,
+            own_cid=self.own_cid,
+            peer_cid=self.peer_cid,
+            cid_code_point=self.cid_code_point,
+            limit=self.send_limit,
+        )
+
+    def secrets(self) -> SessionSecrets:
+        """What a resumption of the session will need."""
+        assert self.suite is not None
+        assert self.identity is not None
+        return SessionSecrets(
+            self.session_id,
+            self.tls_session_id,
+            self.suite.number,
+            self.master,
+            self.extended_master_secret,
+            self.encrypt_then_mac,
+            self.identity,
+            self.device,
+            self.established_s,
+        )
+
+    def last_flight(self, now: float) -> LastFlight | None:
+        """Our last flight, if it is the one that ended the handshake: on the server's side of a full handshake, on the
+        client's of a resumed one."""
+        if self.IS_SERVER is (self.resumed is not None):
+            return None
+        assert self.association is not None
+        return LastFlight(
+            self.association,
+            self._flight,
+            self.plain,
+            answered=self._answered,
+            mtu=self.timing.mtu,
+            size=self.timing.size,
+            now=now,
+        )
+
     # --- questions -----------------------------------------------------------------------------------------------
 
+    def _pause(self, now: float) -> None:
+        """A question is about to be put; the step that does it returns `Phase.ASKING`."""
+        self.asked_until = now + self.host.base.limits.answer_s
+        self.host.base.timers.arm(self, min(self.asked_until, self._ends))
+
     def _ask(self, now: float) -> int:
-        """The number of a question; the step that asks returns `Phase.ASKING`."""
-        self.asked_until = now + self.host.limits.answer_s
-        self.host.timers.arm(self, min(self.asked_until, self._ends))
-        return self.host.ask(self, now)
+        """The number of a question about the peer."""
+        self._pause(now)
+        return self.host.ask(self)
 
     def _go_on(self, state: Enum, now: float) -> None:
         """The answer is here: take what came meanwhile."""
         self.asked_until = None
-        self.host.timers.arm(self, self._ends)
+        self.host.base.timers.arm(self, self._ends)
         self.state = state
         self._guard(self._catch_up, now)
 
@@ -386,11 +494,11 @@ class Handshake(Timed):
             self._write_epoch = 1
         self._transmit(now)
         if not is_last:
-            self.host.timers.arm(self, min(now + self._timeout, self._ends))
+            self.host.base.timers.arm(self, min(now + self._timeout, self._ends))
 
     def _transmit(self, now: float) -> None:
         self._sent_at = now
-        timing, address, out = self.timing, self.address, self.host.datagrams
+        timing, address, out = self.timing, self.address, self.host.base.datagrams
         for datagram in encode_flight(self._flight, self.plain, self.association, mtu=timing.mtu, size=timing.size):
             out.append((address, datagram))
 
@@ -399,14 +507,16 @@ class Handshake(Timed):
         if self._flight and now - self._sent_at >= REPEAT_AFTER_S and self._answers < MOST_ANSWERS:
             self._answers += 1
             self._transmit(now)
-            self.host.timers.arm(self, min(now + self._timeout, self._ends))
+            self.host.base.timers.arm(self, min(now + self._timeout, self._ends))
 
     def fire(self, now: float) -> None:
         """The peer or the outside was silent for the time it had."""
         if self.state is Phase.OVER:
             return
         if self.asked_until is not None and now >= self.asked_until:
-            self._fail("not-answered", "our own side did not say in time who the peer is", AlertDescription.INTERNAL_ERROR)
+            self._fail(
+                "not-answered", "our own side did not say in time who the peer is", AlertDescription.INTERNAL_ERROR
+            )
         elif now >= self._ends or self._repetitions >= self.timing.repetitions:
             reason, detail = self.failure or ("timeout", f"the peer fell silent while {self.state.value}")
             self._end(reason, detail)
@@ -415,7 +525,7 @@ class Handshake(Timed):
             self._timeout = min(2 * self._timeout, self.timing.longest_timeout_s)
             if self._flight:
                 self._transmit(now)
-            self.host.timers.arm(self, min(now + self._timeout, self._ends))
+            self.host.base.timers.arm(self, min(now + self._timeout, self._ends))
 
     # --- ends ----------------------------------------------------------------------------------------------------
 
@@ -427,7 +537,7 @@ class Handshake(Timed):
             self._fail(reason, detail, alert)
 
     def _complete(self, now: float) -> Enum:
-        self.host.timers.cancel(self)
+        self.host.base.timers.cancel(self)
         self.state = Phase.OVER
         self.host.established(self, now)
         return Phase.OVER
@@ -438,17 +548,17 @@ class Handshake(Timed):
             record = self.association.seal(ContentType.ALERT, content)
         else:
             record = self.plain.seal(ContentType.ALERT, content)
-        self.host.datagrams.append((self.address, record))
+        self.host.base.datagrams.append((self.address, record))
         self._end(reason, detail)
 
     def _end(self, reason: str, detail: str) -> None:
-        self.host.timers.cancel(self)
+        self.host.base.timers.cancel(self)
         self.state = Phase.OVER
-        self.host.events.append(HandshakeFailed(self.address, reason, detail, self.identity))
+        self.host.base.events.append(HandshakeFailed(self.address, reason, detail, self.identity))
         self.host.ended(self)
 
     def _drop(self, reason: str) -> None:
-        self.host.events.append(Dropped(self.address, reason))
+        self.host.base.drop(self.address, reason)
 
     def _guard(self, step: Callable[..., None], *arguments: object) -> None:
         """Run ``step``; whatever the peer did wrong ends the handshake, and nothing but it."""
@@ -467,7 +577,3 @@ def _name(type: int) -> str:
         return HandshakeType(type).name.lower()
     except ValueError:
         return f"handshake message {type}"
-
-
-
-
