@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from stellwerk.core.ids import PeerId
 from stellwerk.dtls.parameters import ClientParameters, ServerIdentity
+from stellwerk.dtls.tickets import TicketKey
 
 
 @dataclass(slots=True)
@@ -76,6 +77,13 @@ class CloseSession:
 
 
 @dataclass(slots=True)
+class ProvePeer:
+    """After an `events.PeerMoved`: ``peer`` reacted to something that was sent to its new address alone."""
+
+    peer: PeerId
+
+
+@dataclass(slots=True)
 class ForgetHandshakes:
     """End every handshake under way for ``device``: its credentials changed."""
 
@@ -101,6 +109,20 @@ class MoveSession:
 
 
 @dataclass(slots=True)
+class ProvePeer:
+    """``peer`` has answered something that was sent to its newest address: it receives there."""
+
+    peer: PeerId
+
+
+@dataclass(slots=True)
+class ReplaceTicketKeys:
+    """Server: tickets are sealed with the first of ``keys`` from now on and opened with any."""
+
+    keys: tuple[TicketKey, ...]
+
+
+@dataclass(slots=True)
 class ReplaceIdentity:
     """Server: handshakes that begin from now on use this identity."""
 
@@ -116,8 +138,11 @@ Action = (
     | SessionStored
     | SendData
     | CloseSession
+    | ProvePeer
     | ForgetHandshakes
     | Connect
     | MoveSession
+    | ProvePeer
+    | ReplaceTicketKeys
     | ReplaceIdentity
 )
