@@ -1,10 +1,10 @@
 """AES-128-CBC with HMAC-SHA-256: MAC-then-encrypt (RFC 5246 §6.2.3.2) and encrypt-then-MAC (RFC 7366).
 
 MAC-then-encrypt invites padding oracles (Lucky Thirteen): who learns from an alert or from the time whether the padding
-or the MAC was wrong can find plaintext. Against the first, both are one error, and records that do not verify are dropped
-without a word. Against the second, padding is checked over its longest form whatever it says, a MAC is computed in any
-case, and as many hash blocks are worked off as for the longest content. Python promises no constant time beyond that:
-what is left are slices and copies of other lengths. The CBC suites are off unless somebody turns them on, and
+or the MAC was wrong can find plaintext. Against the first, both are one error, and records that do not verify are
+dropped without a word. Against the second, padding is checked over its longest form whatever it says, a MAC is computed
+in any case, and as many hash blocks are worked off as for the longest content. Python promises no constant time beyond
+that: what is left are slices and copies of other lengths. The CBC suites are off unless somebody turns them on, and
 encrypt-then-MAC, which has none of this, is preferred where the peer has it.
 """
 

@@ -120,12 +120,12 @@ def encode_extensions(extensions: Extensions, *, server: bool = False) -> bytes:
         add(ExtensionType.POINT_FORMATS, vector(1, bytes(e.point_formats)))
     if e.signature_algorithms is not None:
         add(ExtensionType.SIGNATURE_ALGORITHMS, numbers(2, e.signature_algorithms))
-    for number, types in (
-        (ExtensionType.CLIENT_CERTIFICATE_TYPE, e.client_certificate_types),
-        (ExtensionType.SERVER_CERTIFICATE_TYPE, e.server_certificate_types),
-    ):
-        if types is not None:
-            add(number, bytes(types) if server else vector(1, bytes(types)))
+    if e.client_certificate_types is not None:
+        types = bytes(e.client_certificate_types)
+        add(ExtensionType.CLIENT_CERTIFICATE_TYPE, types if server else vector(1, types))
+    if e.server_certificate_types is not None:
+        types = bytes(e.server_certificate_types)
+        add(ExtensionType.SERVER_CERTIFICATE_TYPE, types if server else vector(1, types))
     if e.encrypt_then_mac:
         add(ExtensionType.ENCRYPT_THEN_MAC, b"")
     if e.extended_master_secret:

@@ -1,14 +1,13 @@
 """Handshake messages: bodies to values and back, and the fragments that carry them (RFC 5246 §7.4, RFC 6347 §4.2 and
 4.3.2, RFC 8422 §5, RFC 4279 §2, RFC 7250 §3, RFC 5077 §3.3).
 
-A body is a message without its header of 12 bytes. Every ``decode`` takes any bytes and raises `HandshakeFormatError` or
-nothing.
+A body is a message without its header of 12 bytes. Every ``decode`` takes any bytes and raises `HandshakeFormatError`
+or nothing.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import wraps
 from struct import Struct
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -190,8 +189,7 @@ def _decoder(
     """Makes a function over a reader one over a body, which has to end where it ends."""
 
     def decorate(read: Callable[Concatenate[Reader, P], T]) -> Callable[Concatenate[bytes, P], T]:
-        @wraps(read)
-        def decode(body: bytes, *args: P.args, **kwargs: P.kwargs) -> T:
+        def decode(body: bytes, /, *args: P.args, **kwargs: P.kwargs) -> T:
             reader = Reader(body)
             try:
                 result = read(reader, *args, **kwargs)
@@ -202,6 +200,7 @@ def _decoder(
                 raise HandshakeFormatError(message, "ends too early") from None
             return result
 
+        decode.__doc__ = read.__doc__
         return decode
 
     return decorate

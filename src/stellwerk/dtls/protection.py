@@ -47,7 +47,7 @@ class Protection:
     drafts of that time authenticate them in another way (draft-ietf-tls-dtls-connection-id-05 §5).
     """
 
-    __slots__ = ("_cipher", "_early_cid", "_encrypt_then_mac", "_iv", "_key", "_mac_key", "_overhead")
+    __slots__ = ("_cipher", "_overhead", "early_cid", "encrypt_then_mac", "iv", "key", "mac_key")
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class Protection:
             raise ValueError(f"keys do not fit {suite.name}")
         self._cipher = _CIPHERS.get(suite.cipher)
         self._overhead = _NONCE + suite.tag_length
-        self._key = key
-        self._iv = iv
-        self._mac_key = mac_key
-        self._encrypt_then_mac = encrypt_then_mac
-        self._early_cid = early_cid
+        self.key = key
+        self.iv = iv
+        self.mac_key = mac_key
+        self.encrypt_then_mac = encrypt_then_mac
+        self.early_cid = early_cid
 
     def seal(
         self, type: int, epoch: int, sequence: int, plaintext: bytes, *, cid: bytes = b"", padding: int = 0
@@ -83,8 +83,8 @@ class Protection:
             return self._seal_long(type, number, plaintext, cid, padding)
         nonce = number.to_bytes(8, "big")
         length = len(plaintext)
-        return _HEADER.pack(type, DTLS_1_2, number, self._overhead + length, number) + cipher(self._key).encrypt(
-            self._iv + nonce, plaintext, _AAD.pack(number, type, DTLS_1_2, length)
+        return _HEADER.pack(type, DTLS_1_2, number, self._overhead + length, number) + cipher(self.key).encrypt(
+            self.iv + nonce, plaintext, _AAD.pack(number, type, DTLS_1_2, length)
         )
 
     def _seal_long(self, type: int, number: int, plaintext: bytes, cid: bytes, padding: int) -> bytes:
@@ -94,10 +94,10 @@ class Protection:
         nonce = number.to_bytes(8, "big")
         prefix = self._additional(number, type, DTLS_1_2, cid)
         if self._cipher is None:
-            fragment = seal_cbc(self._key, self._mac_key, self._encrypt_then_mac, nonce, prefix, plaintext)
+            fragment = seal_cbc(self.key, self.mac_key, self.encrypt_then_mac, nonce, prefix, plaintext)
         else:
             aad = prefix + _LENGTH.pack(len(plaintext))
-            fragment = nonce + self._cipher(self._key).encrypt(self._iv + nonce, plaintext, aad)
+            fragment = nonce + self._cipher(self.key).encrypt(self.iv + nonce, plaintext, aad)
         return encode_record(type, number >> 48, number & 0xFFFF_FFFF_FFFF, fragment, cid=cid)
 
     def open(self, record: Record) -> tuple[int, bytes]:
@@ -110,7 +110,7 @@ class Protection:
         cipher = self._cipher
         if cipher is None:
             prefix = self._additional(number, type, record.version, cid)
-            plaintext = open_cbc(self._key, self._mac_key, self._encrypt_then_mac, prefix, fragment)
+            plaintext = open_cbc(self.key, self.mac_key, self.encrypt_then_mac, prefix, fragment)
         else:
             length = len(fragment) - self._overhead
             if length < 0:
@@ -120,7 +120,7 @@ class Protection:
             else:
                 aad = _AAD.pack(number, type, record.version, length)
             try:
-                plaintext = cipher(self._key).decrypt(self._iv + fragment[:_NONCE], fragment[_NONCE:], aad)
+                plaintext = cipher(self.key).decrypt(self.iv + fragment[:_NONCE], fragment[_NONCE:], aad)
             except InvalidTag:
                 raise ProtectionError from None
         if type == _TLS12_CID:
@@ -136,6 +136,6 @@ class Protection:
         """What is authenticated beside the content, without the length at its end."""
         if not cid:
             return _EARLY_AAD.pack(number, type, version)
-        if self._early_cid:
+        if self.early_cid:
             return b"".join((_EARLY_AAD.pack(number, type, version), cid, len(cid).to_bytes(1, "big")))
         return _CID_AAD.pack(_PLACEHOLDER, _TLS12_CID, len(cid), _TLS12_CID, version, number) + cid
