@@ -277,7 +277,7 @@ class Link:
             case events.Refused():
                 self._count(event.reason)
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
-            case events.NotificationAcked() | events.NotificationRejected():
+            case events.NotificationAcked() | events.NotificationRejected() | events.PeerProbed():
                 pass
             case _:
                 assert_never(event)
