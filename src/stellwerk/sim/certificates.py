@@ -69,9 +69,7 @@ def self_signed(name: str, key: EllipticCurvePrivateKey) -> bytes:
     return _builder(name, _name(name), key, expired=False).sign(key, SHA256()).public_bytes(Encoding.DER)
 
 
-def _builder(
-    name: str, issuer: x509.Name, key: EllipticCurvePrivateKey, *, expired: bool
-) -> x509.CertificateBuilder:
+def _builder(name: str, issuer: x509.Name, key: EllipticCurvePrivateKey, *, expired: bool) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()

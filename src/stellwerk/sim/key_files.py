@@ -5,6 +5,7 @@ name, ``{n}`` for the number in it. A folder of keys means ``FOLDER/{endpoint}.k
 ``FOLDER/{endpoint}.crt``.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +49,47 @@ class BadCredentials(UserError):
     def __init__(self, where: str, reason: str) -> None:
         self.where, self.reason = where, reason
         super().__init__(f"{where}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the credentials of devices come from, as options of the command line say it; one of the first five."""
+
+    psk: str = field(default="", repr=False)
+    psk_file: Path | None = None
+    rpk: Path | None = None
+    certificate: Path | None = None
+    issuer: Path | None = None
+    key: Path | None = None
+    issuer_key: Path | None = None
+
+    def keyring(self, count: int) -> Keyring | None:
+        """The credentials of ``count`` devices; None where none are said. Raises `BadCredentials`."""
+        said = {
+            "--psk": self.psk,
+            "--psk-file": self.psk_file,
+            "--rpk": self.rpk,
+            "--cert": self.certificate,
+            "--issuer": self.issuer,
+        }
+        named = [option for option, value in said.items() if value]
+        if len(named) > 1:
+            raise BadCredentials(" and ".join(named), "a device has one kind of credentials; leave out the others")
+        if self.key is not None and self.certificate is None:
+            raise BadCredentials("--key", "it goes with --cert; name the certificate, or use --rpk for a bare key")
+        if (self.issuer is None) is not (self.issuer_key is None):
+            raise BadCredentials("--issuer", "the authority's certificate and its key (--issuer-key) go together")
+        if self.psk:
+            return psk_keyring(self.psk, count=count)
+        if self.psk_file is not None:
+            return listed_keyring(self.psk_file)
+        if self.rpk is not None:
+            return raw_key_keyring(self.rpk, count=count)
+        if self.certificate is not None:
+            return certificate_keyring(self.certificate, self.key, count=count)
+        if self.issuer is not None and self.issuer_key is not None:
+            return issuing_keyring(self.issuer, self.issuer_key)
+        return None
 
 
 def psk_keyring(text: str, *, count: int) -> Keyring:

@@ -172,7 +172,7 @@ class SecureDevices:
         self.population = SecurePopulation(engine, self._may_act)
         self.dropped: Counter[str] = Counter()
         """Datagrams and records that led to nothing, by reason."""
-        self._stack: SecureStack[Happening, Order] = SecureStack(dtls, self.population)  # type: ignore[arg-type]
+        self._stack: SecureStack[Happening, Order] = SecureStack(dtls, self.population)
         self._security = security
         self._entropy = entropy
         self._utc_offset_s = utc_offset_s
@@ -465,3 +465,10 @@ class SecureDevices:
 
     def _link_of(self, device: Device) -> Link:
         return self._by_name[device.options.endpoint_name]
+
+
+def client_endpoint(
+    security: Security, count: int, entropy: Entropy
+) -> Engine[SecureEvent | events.DataReceived, object]:
+    """The DTLS engine of ``count`` devices."""
+    raise NotImplementedError

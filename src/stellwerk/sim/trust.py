@@ -15,9 +15,7 @@ Refusal: TypeAlias = tuple[str, str, int]
 """A reason of `dtls.failures.REASONS`, a sentence, and the alert that the server gets."""
 
 
-def judge_server(
-    security: Security, identity: RawKeyIdentity | CertificateIdentity, at: datetime
-) -> Refusal | None:
+def judge_server(security: Security, identity: RawKeyIdentity | CertificateIdentity, at: datetime) -> Refusal | None:
     """Whether who has proven to be ``identity`` is the server: None, or why not."""
     if security.server_key:
         spki = identity.spki if isinstance(identity, RawKeyIdentity) else _spki_of(identity)
