@@ -153,7 +153,7 @@ def certificate_keyring(certificate: Path, key: Path | None, *, count: int) -> K
     def of(endpoint_name: str, number: int) -> Credentials:
         own = read_private_key(_path(keys, endpoint_name, number), "--key")
         where = _path(chains, endpoint_name, number)
-        chain = read_certificates(where, "--cert")
+        chain = _chain(where, "--cert")
         _check_pair(where, chain[0], own)
         return Certificate(own, chain)
 
@@ -163,7 +163,7 @@ def certificate_keyring(certificate: Path, key: Path | None, *, count: int) -> K
 def issuing_keyring(certificate: Path, key: Path) -> Keyring:
     """Each device has a new key, and a certificate with its endpoint name from the authority in the files. Raises
     `BadCredentials`."""
-    chain = read_certificates(certificate, "--issuer")
+    chain = _chain(certificate, "--issuer")
     issuer = Issuer(chain[0], read_private_key(key, "--issuer-key"))
     _check_pair(certificate, chain[0], issuer.key)
 
@@ -199,14 +199,19 @@ def read_public_key(path: Path, option: str) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def read_certificates(path: Path, option: str) -> tuple[bytes, ...]:
-    """The certificates in a file as DER: several in PEM, or one in DER. Raises `BadCredentials`."""
+def read_certificates(path: Path, option: str) -> tuple[x509.Certificate, ...]:
+    """The certificates in a file: several in PEM, or one in DER. Raises `BadCredentials`."""
     data = _read(path, option)
     try:
-        found = x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)]
+        return tuple(
+            x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)]
+        )
     except ValueError:
         raise BadCredentials(str(path), "no certificate in PEM or DER") from None
-    return tuple(each.public_bytes(Encoding.DER) for each in found)
+
+
+def _chain(path: Path, option: str) -> tuple[bytes, ...]:
+    return tuple(each.public_bytes(Encoding.DER) for each in read_certificates(path, option))
 
 
 def _check_pair(path: Path, certificate: bytes, key: EllipticCurvePrivateKey) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 
 from stellwerk.core.entropy import Entropy
@@ -82,14 +83,14 @@ class NoSuchSuite(UserError):
 class Security:
     """What all secure devices of a fleet have in common. Times in seconds.
 
-    ``server_key``: the server's public key (DER SubjectPublicKeyInfo), ``anchors``: certificates (DER) that its chain
-    must lead to; with neither, whoever holds the key to what it shows is taken for the server. ``cid_length``: of the
+    ``server_key``: the server's public key (DER SubjectPublicKeyInfo), ``anchors``: certificates that its chain
+    must lead to, whatever name it bears; with neither, whoever holds the key to what it shows is taken for the server. ``cid_length``: of the
     connection ID that a device wants to receive; 0: it sends the server's and wants none; None: it offers none.
     """
 
     keyring: Keyring
     server_key: bytes = b""
-    anchors: tuple[bytes, ...] = ()
+    anchors: tuple[x509.Certificate, ...] = ()
     suites: tuple[int, ...] = ()
     cid_length: int | None = None
     resume: Resume | None = None

@@ -1,7 +1,7 @@
 """Whom a simulated device takes for its server."""
 
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -9,10 +9,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from stellwerk.core.identity import CertificateIdentity, RawKeyIdentity, fingerprint
 from stellwerk.dtls.alerts import AlertDescription
+from stellwerk.dtls.certificates import CertificateRefused, verify_chain
 from stellwerk.sim.security import Security
 
 Refusal: TypeAlias = tuple[str, str, int]
 """A reason of `dtls.failures.REASONS`, a sentence, and the alert that the server gets."""
+
+
+_ALERTS: Final = {
+    "expired-certificate": AlertDescription.CERTIFICATE_EXPIRED,
+    "untrusted-certificate": AlertDescription.UNKNOWN_CA,
+}
 
 
 def judge_server(security: Security, identity: RawKeyIdentity | CertificateIdentity, at: datetime) -> Refusal | None:
@@ -27,7 +34,11 @@ def judge_server(security: Security, identity: RawKeyIdentity | CertificateIdent
                 AlertDescription.BAD_CERTIFICATE,
             )
     if security.anchors and isinstance(identity, CertificateIdentity):
-        return _judge_chain(security, identity, at)
+        try:
+            verify_chain(identity.chain, security.anchors, at=at, check_validity=True, role="server")
+        except CertificateRefused as refused:
+            alert = _ALERTS.get(refused.reason, AlertDescription.BAD_CERTIFICATE)
+            return refused.reason, refused.detail, alert
     return None
 
 
