@@ -25,7 +25,7 @@ from stellwerk.net.open_files import SPARE_FILES, raise_open_files
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
 from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience
-from stellwerk.sim.faults import MISBEHAVIOUR, Fault
+from stellwerk.sim.faults import MISBEHAVIOUR, Fault, FaultKind, InvalidFault
 from stellwerk.sim.happenings import (
     Deregistered,
     HandshakeDone,
@@ -44,7 +44,7 @@ from stellwerk.sim.impairment import Conditions, Impairment
 from stellwerk.sim.lossy import LossyEngine
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Move, Order, Poke, Population, Start, Stop
-from stellwerk.sim.security import Credentials, Security
+from stellwerk.sim.security import Certificate, Credentials, Security
 from stellwerk.sim.sessions import Join, SecureDevices, client_endpoint
 from stellwerk.sim.streams import StreamBearer
 from stellwerk.sim.summary import Summary, Tally
@@ -208,6 +208,9 @@ class Fleet:
         allowed = raise_open_files(options.count)
         if allowed < options.count:
             raise TooManyDevices(options.count, allowed + SPARE_FILES)
+        astray = next((each for each in options.faults if each.is_of_handshake and not options.is_secure), None)
+        if astray is not None:
+            raise InvalidFault(astray.kind.value, "it befalls handshakes, and without security there are none")
         for each in options.template.other_server_uris:
             if options.is_stream or options.is_secure or not each.startswith("coap://"):
                 raise NoServer(
@@ -247,6 +250,13 @@ class Fleet:
         options = self.options
         names = [options.device(index).endpoint_name for index in range(options.count)]
         self._credentials = [security.keyring(name, options.first + index) for index, name in enumerate(names)]
+        if any(each.kind is FaultKind.EXPIRED_CERTIFICATE for each in options.faults) and not all(
+            isinstance(each, Certificate) and each.issuer is not None for each in self._credentials
+        ):
+            raise InvalidFault(
+                FaultKind.EXPIRED_CERTIFICATE.value,
+                "only who can issue certificates can issue one that is expired (--issuer); else give one with --cert",
+            )
         # Each session is another peer, and one is remembered for a while after its end.
         limits = Limits(peers_total=max(1000, 8 * options.count))
         coap = Endpoint(SystemEntropy(), limits, options.parameters, None, _PACKAGES, verified=True)

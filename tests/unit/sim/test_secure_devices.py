@@ -1,0 +1,223 @@
+"""Simulated devices over DTLS: their sessions begin, move, end and go on."""
+
+import pytest
+
+from stellwerk.coap import codes
+from stellwerk.core.ids import PeerId
+from stellwerk.sim.certificates import make_issuer
+from stellwerk.sim.enrolment import Patience
+from stellwerk.sim.faults import Fault
+from stellwerk.sim.happenings import (
+    Deregistered,
+    HandshakeDone,
+    HandshakeFailed,
+    Registered,
+    RegistrationRefused,
+    Resumed,
+    SessionLost,
+)
+from stellwerk.sim.lossy import LossyEngine
+from stellwerk.sim.impairment import Conditions, Impairment
+from stellwerk.sim.security import AfterHandshake, Certificate, RawKey, Resume
+
+from .conftest import DEVICE
+from .secure_bench import KEY, SERVER_KEY, SecureBench
+
+PATIENCE = Patience(first_s=5.0, count=5, pause_s=300.0)
+
+
+@pytest.fixture
+def secure() -> type[SecureBench]:
+    return SecureBench
+
+
+def test_a_device_registers_is_read_and_observed_and_leaves_over_its_session():
+    bench = SecureBench()
+    device = bench.start()
+    assert [(each.suite, each.has_cid) for each in bench.told(HandshakeDone)] == [("TLS_PSK_WITH_AES_128_CCM_8", False)]
+    assert bench.told(Registered)
+    assert bench.value("/3/0/0")
+    assert bench.code(codes.GET, "/3303/0/5700", observe=0, accept=112) == "2.05"
+    bench.network.run_for(60)
+    assert bench.notifications
+    assert {each.peer for each in bench.requests} == {bench.established[0].peer}
+    bench.stop(device)
+    assert bench.told(Deregistered)
+    assert [each.reason for each in bench.ended] == ["close-notify"]
+
+
+def test_nothing_is_said_before_the_handshake_is_complete_and_a_failed_one_is_tried_again():
+    bench = SecureBench()
+    bench.network.detach(bench.address)
+    bench.start(patience=PATIENCE)
+    bench.network.run_for(100)
+    assert [each.reason for each in bench.told(HandshakeFailed)] == ["timeout"]
+    assert bench.told(RegistrationRefused) == []
+    bench.restart_server()
+    bench.network.run_for(60)
+    assert len(bench.told(Registered)) == 1
+
+
+def test_a_wrong_key_is_told_with_its_reason_on_both_ends():
+    bench = SecureBench()
+    bench.keys["dev-1".encode()] = bytes(16)
+    bench.start(patience=PATIENCE)
+    assert [each.reason for each in bench.failed] == ["wrong-key"]
+    failure = bench.told(HandshakeFailed)[0]
+    assert (failure.reason, "decrypt_error" in failure.detail) == ("alert", True)
+    bench.network.run_for(5.5)
+    assert len(bench.told(HandshakeFailed)) == 2
+    bench.keys["dev-1".encode()] = KEY
+    bench.network.run_for(12)
+    assert bench.told(Registered)
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("wrong-key", "wrong-key"), ("wrong-identity", "unknown-identity")])
+def test_a_fault_of_handshakes_is_seen_by_the_server(fault, reason):
+    bench = SecureBench()
+    device = bench.start(faults=(Fault.parse(fault),), patience=PATIENCE)
+    assert [each.reason for each in bench.failed] == [reason]
+    assert device.faults_committed == 1
+    assert bench.requests == []
+
+
+def test_with_a_connection_id_a_device_goes_on_from_another_port():
+    bench = SecureBench(security={"cid_length": 0})
+    device = bench.start(update_every_s=10.0)
+    assert bench.told(HandshakeDone)[0].has_cid
+    assert bench.code(codes.GET, "/3303/0/5700", observe=0, accept=112) == "2.05"
+    bench.move(device, 41_000)
+    bench.network.run_for(20)
+    assert [each.new.remote_port for each in bench.moved] == [41_000]
+    assert bench.value("/3/0/0")
+    assert len(bench.established) == bench.registers == 1
+    assert bench.updates >= 1
+
+
+def test_without_a_connection_id_a_device_that_moved_waits_in_vain_and_comes_back_with_a_handshake():
+    bench = SecureBench()
+    device = bench.start(update_every_s=10.0, patience=PATIENCE)
+    bench.move(device, 41_000)
+    bench.network.run_until(lambda: bench.registers == 2, 60)
+    assert [each.reason for each in bench.told(SessionLost)] == ["timeout"]
+    assert (len(bench.established), bench.moved) == (2, [])
+    assert bench.established[1].address.remote_port == 41_000
+    assert bench.value("/3/0/0")
+
+
+@pytest.mark.parametrize(
+    ("rule", "registers", "updates"),
+    [(AfterHandshake.REGISTER, 2, 0), (AfterHandshake.UPDATE, 1, 1), (AfterHandshake.NOTHING, 1, 0)],
+)
+@pytest.mark.spec("LwM2M-contract 2.2")
+def test_a_device_whose_session_ended_makes_a_handshake_and_does_what_its_kind_does(rule, registers, updates):
+    bench = SecureBench(security={"after_handshake": rule})
+    bench.start()
+    bench.end_session()
+    bench.network.run_for(5)
+    assert [each.reason for each in bench.told(SessionLost)] == ["close-notify"]
+    assert len(bench.established) == 2
+    assert (bench.registers, bench.updates) == (registers, updates)
+    assert bench.value("/3/0/0")
+
+
+def test_a_server_that_ends_every_session_gets_fewer_and_fewer_handshakes():
+    bench = SecureBench()
+    bench.decide = lambda request: bench.server.submit  # type: ignore[assignment,return-value]
+    bench.decide = lambda request: None
+    bench.start(patience=PATIENCE)
+    bench.keys.clear()
+    bench.end_session()
+    bench.network.run_for(60)
+    # One at once, then after 5, 10, 20 s.
+    assert 3 <= len(bench.told(HandshakeFailed)) <= 5
+
+
+@pytest.mark.parametrize("resume", list(Resume))
+def test_a_sleeper_resumes_when_it_wakes_up_and_goes_on(resume):
+    bench = SecureBench(security={"resume": resume})
+    bench.start(queue_mode=True, update_every_s=60.0, awake_s=5.0)
+    bench.network.run_for(130)
+    assert (len(bench.told(HandshakeDone)), len(bench.told(Resumed))) == (1, 2)
+    assert (bench.registers, bench.updates) == (1, 2)
+    assert [each.resumed is not None for each in bench.established] == [False, True, True]
+    assert bench.value("/3/0/0")
+
+
+def test_a_sleeper_that_does_not_resume_keeps_its_session():
+    bench = SecureBench()
+    bench.start(queue_mode=True, update_every_s=60.0, awake_s=5.0)
+    bench.network.run_for(130)
+    assert (len(bench.established), bench.updates) == (1, 2)
+    bench.network.run_for(20)
+    assert bench.ask(codes.GET, "/3/0/0", wait_s=5) is None
+
+
+def test_a_server_that_does_not_resume_gets_a_full_handshake_and_a_register():
+    bench = SecureBench(security={"resume": Resume.ID})
+    bench.resumes = False
+    bench.start(queue_mode=True, update_every_s=60.0, awake_s=5.0)
+    bench.network.run_for(65)
+    assert (len(bench.told(HandshakeDone)), bench.told(Resumed)) == (2, [])
+    assert bench.registers == 2
+
+
+@pytest.mark.parametrize("resume", [None, Resume.ID])
+def test_a_reboot_loses_the_session_and_registers_over_another(resume):
+    bench = SecureBench(security={"resume": resume})
+    bench.start()
+    assert bench.code(codes.POST, "/3/0/4") == "2.04"
+    bench.network.run_for(5)
+    assert [each.resumed is not None for each in bench.established] == [False, resume is not None]
+    assert bench.registers == 2
+    assert bench.told(SessionLost) == []
+
+
+def test_a_disabled_device_ends_its_session_and_comes_back_over_another():
+    bench = SecureBench()
+    bench.start()
+    bench.ask(codes.PUT, "/1/0/5", content_format=0, payload=b"30")
+    assert bench.code(codes.POST, "/1/0/4") == "2.04"
+    bench.network.run_for(20)
+    assert [each.reason for each in bench.ended] == ["close-notify"]
+    bench.network.run_for(20)
+    assert (len(bench.established), bench.registers) == (2, 2)
+
+
+def test_a_device_without_a_session_makes_a_handshake_to_de_register():
+    bench = SecureBench()
+    device = bench.start()
+    bench.keys.clear()
+    bench.end_session()
+    bench.keys[b"dev-1"] = KEY
+    bench.stop(device)
+    assert len(bench.asked(codes.DELETE, "rd")) == 1
+    assert len(bench.told(Deregistered)) == 1
+
+
+def test_a_device_that_cannot_come_back_leaves_without_a_word():
+    bench = SecureBench()
+    device = bench.start()
+    bench.keys.clear()
+    bench.end_session()
+    bench.stop(device)
+    assert len(bench.told(Deregistered)) == 1
+    failed = len(bench.told(HandshakeFailed))
+    bench.network.run_for(600)
+    assert len(bench.told(HandshakeFailed)) == failed
+
+
+def test_a_raw_public_key_proves_a_device_and_its_server_is_known_by_its_own():
+    pass
+
+
+def test_devices_share_an_engine_and_nothing_else():
+    bench = SecureBench()
+    bench.keys[b"dev-2"] = KEY
+    second = (DEVICE[0], 40_001)
+    bench.network.attach(second, bench.secure, bench._note)
+    bench.join()
+    bench.join(second, endpoint_name="dev-2")
+    bench.network.run_for(1)
+    assert {each.endpoint_name for each in bench.told(Registered)} == {"dev-1", "dev-2"}
+    assert {each.address.remote_port for each in bench.established} == {DEVICE[1], second[1]}
