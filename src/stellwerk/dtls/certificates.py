@@ -248,7 +248,7 @@ class _Search:
         except InvalidSignature:
             raise CertificateRefused(
                 "untrusted-certificate",
-                f"{_shown(child.subject)} is not signed with the key of the {_shown(issuer.subject)} that is known here",
+                f"{_shown(child.subject)} is not signed with the key of {_shown(issuer.subject)} that is known",
             ) from None
 
     def _check_issuer(self, issuer: x509.Certificate, below: int) -> None:
