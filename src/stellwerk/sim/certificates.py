@@ -38,15 +38,16 @@ class Issuer:
     certificate: bytes
     key: EllipticCurvePrivateKey = field(repr=False)
 
-    def issue(self, name: str, key: EllipticCurvePrivateKey, *, expired: bool = False) -> bytes:
-        """A certificate (DER) for a client with ``name`` as common name; ``expired``: since yesterday. Raises
-        `NameTooLong`."""
+    def issue(self, name: str, key: EllipticCurvePrivateKey, *, expired: bool = False, server: bool = False) -> bytes:
+        """A certificate (DER) for a client, or for a ``server``, with ``name`` as common name; ``expired`` since
+        yesterday. Raises `NameTooLong`."""
+        use = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         own = x509.load_der_x509_certificate(self.certificate)
         builder = (
             _builder(name, own.subject, key, expired=expired)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
             .add_extension(_key_id_of(own), critical=False)
         )
         return builder.sign(self.key, SHA256()).public_bytes(Encoding.DER)

@@ -102,6 +102,10 @@ class Device:
         if not unnoticed:
             self.tree.put(objects.IP_ADDRESSES, {0: server.local_host})
 
+    def reach(self, server: PeerId) -> None:
+        """Speak to its first server as the peer ``server`` from now on; it is the same server."""
+        self.accounts[0].move(server, unnoticed=True)
+
     def interrupt(self, now: float) -> None:
         """The way to its servers broke down; nothing that is under way will be answered."""
         for each in self.accounts:

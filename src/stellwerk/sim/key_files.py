@@ -203,9 +203,7 @@ def read_certificates(path: Path, option: str) -> tuple[x509.Certificate, ...]:
     """The certificates in a file: several in PEM, or one in DER. Raises `BadCredentials`."""
     data = _read(path, option)
     try:
-        return tuple(
-            x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)]
-        )
+        return tuple(x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)])
     except ValueError:
         raise BadCredentials(str(path), "no certificate in PEM or DER") from None
 

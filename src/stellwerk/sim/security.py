@@ -83,9 +83,10 @@ class NoSuchSuite(UserError):
 class Security:
     """What all secure devices of a fleet have in common. Times in seconds.
 
-    ``server_key``: the server's public key (DER SubjectPublicKeyInfo), ``anchors``: certificates that its chain
-    must lead to, whatever name it bears; with neither, whoever holds the key to what it shows is taken for the server. ``cid_length``: of the
-    connection ID that a device wants to receive; 0: it sends the server's and wants none; None: it offers none.
+    ``server_key``: the server's public key (DER SubjectPublicKeyInfo), ``anchors``: certificates that its chain must
+    lead to, whatever name it bears; with neither, whoever holds the key to what it shows is taken for the server.
+    ``cid_length``: of the connection ID that a device wants to receive; 0: it sends the server's and wants none; None:
+    it offers none.
     """
 
     keyring: Keyring

@@ -28,10 +28,14 @@ from stellwerk.dtls.actions import (
     RefusePeer,
     SessionStored,
 )
+from stellwerk.dtls.actions import Action as DtlsAction
+from stellwerk.dtls.endpoint import Endpoint
+from stellwerk.dtls.parameters import Limits
 from stellwerk.dtls.suites import suite_name
 from stellwerk.net.driver import Engine
-from stellwerk.net.secure import SECURE_EVENTS, SecureEvent, SecureStack
+from stellwerk.net.secure import SECURE_EVENTS, DtlsEvent, SecureEvent, SecureStack
 from stellwerk.sim.device import Device
+from stellwerk.sim.enrolment import State
 from stellwerk.sim.happenings import (
     Deregistered,
     HandshakeDone,
@@ -55,6 +59,7 @@ Local: TypeAlias = tuple[str, int]
 
 _TIMED_OUT: Final = "timeout"
 _SPREAD: Final = 0.05
+_ROOM: Final = 64
 
 
 class Stage(Enum):
@@ -126,6 +131,13 @@ class SecurePopulation(Population):
     def take_datagrams(self) -> list[tuple[PeerId, bytes]]:
         return [(PeerId("dtls", peer.remote_host, 0), data) for peer, data in super().take_datagrams()]
 
+    def rebind(self, device: Device, session: PeerId) -> None:
+        """From now on ``session`` is the way between ``device`` and its server, in place of an earlier one if any."""
+        member = self._members.pop((device.server.local_host, device.server.local_port), None)
+        device.reach(of_session(session))
+        if member is not None:
+            self._members[device.server.local_host, device.server.local_port] = member
+
     def wake(self, device: Device, now: float) -> None:
         """Let ``device`` do what is due, without asking whether it may."""
         device.tick(now)
@@ -163,7 +175,7 @@ class SecureDevices:
     def __init__(
         self,
         engine: Engine[Event, Action],
-        dtls: Engine[SecureEvent | events.DataReceived, object],
+        dtls: Engine[DtlsEvent, DtlsAction],
         security: Security,
         *,
         entropy: Entropy,
@@ -301,17 +313,17 @@ class SecureDevices:
         self._happenings.append(happening(name, suite_name(event.suite), event.has_cid))
         if link.starting:
             link.starting = False
-            device.move(of_session(event.peer), unnoticed=True)
+            self.population.rebind(device, event.peer)
             self._stack.submit(Start(device), now)
         else:
             device.interrupt(now)
-            self._stack.submit(Move(device, of_session(event.peer), True), now)
-            if event.resumed is None:
-                self._follow(device, now)
+            self.population.rebind(device, event.peer)
             if link.stopping:
                 self._stack.submit(Stop(device), now)
-            else:
-                self.population.wake(device, now)
+                return
+            if event.resumed is None:
+                self._follow(device, now)
+            self.population.wake(device, now)
 
     def _follow(self, device: Device, now: float) -> None:
         """What a full handshake means to a device that is registered (contract §2.2)."""
@@ -367,7 +379,7 @@ class SecureDevices:
         self.population.settle(device, now)
         if leaves:
             self._forget(link, now)
-        elif device.is_registered:
+        elif device.state is not State.OFF:
             link.failures += 1
             # The first time at once; a server that ends every session gets them more and more slowly.
             patience = device.options.patience
@@ -467,8 +479,13 @@ class SecureDevices:
         return self._by_name[device.options.endpoint_name]
 
 
-def client_endpoint(
-    security: Security, count: int, entropy: Entropy
-) -> Engine[SecureEvent | events.DataReceived, object]:
+def client_endpoint(security: Security, count: int, entropy: Entropy) -> Endpoint:
     """The DTLS engine of ``count`` devices."""
-    raise NotImplementedError
+    limits = Limits(
+        # A session that a reboot left behind is there until its successor is.
+        sessions=4 * count + _ROOM,
+        half_open=count + _ROOM,
+        half_open_per_address=count + _ROOM,
+        handshake_s=security.handshake_s,
+    )
+    return Endpoint(entropy, limits=limits)

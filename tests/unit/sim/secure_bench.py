@@ -16,12 +16,14 @@ from stellwerk.core.instant import Instant
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.endpoint import Endpoint as DtlsEndpoint
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
+from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.secure import SECURE_EVENTS, SecureStack
 from stellwerk.sim.device import Device
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Move, Stop
 from stellwerk.sim.security import Credentials, Keyring, PreSharedKey, Security
 from stellwerk.sim.sessions import Join, SecureDevices, client_endpoint
+
 from .conftest import DEVICE, SERVER, Bench, SeededEntropy
 
 KEY = bytes(range(16))
@@ -35,7 +37,14 @@ def psk(endpoint_name: str, number: int) -> Credentials:
 class SecureBench(Bench):
     """A server that knows ``keys`` and accepts every raw public key and certificate, unless told otherwise."""
 
-    def __init__(self, keyring: Keyring = psk, security: dict[str, Any] | None = None, **network: Any) -> None:
+    def __init__(
+        self,
+        keyring: Keyring = psk,
+        security: dict[str, Any] | None = None,
+        *,
+        chain: tuple[bytes, ...] = (),
+        **network: Any,
+    ) -> None:
         super().__init__(**network)
         self.keys: dict[bytes, bytes] = {b"dev-1": KEY}
         self.resumes = True
@@ -43,7 +52,8 @@ class SecureBench(Bench):
         self.failed: list[events.HandshakeFailed] = []
         self.ended: list[events.SessionEnded] = []
         self.moved: list[events.PeerMoved] = []
-        self.chain: tuple[bytes, ...] = ()
+        self.chain = chain
+        self._servers = 0
         self._new_server()
         self.security = Security(keyring, **(security or {}))
         self.secure = SecureDevices(
@@ -57,8 +67,12 @@ class SecureBench(Bench):
         self._handles_of_devices = count(1)
 
     def _new_server(self) -> None:
+        # Another entropy each time, or a server that restarts would make the sessions that it forgot once more.
+        self._servers += 1
         dtls = DtlsEndpoint(
-            SeededEntropy(3), server=ServerParameters(identity=ServerIdentity(SERVER_KEY, self.chain), cbc=True)
+            SeededEntropy(100 + self._servers),
+            server=ServerParameters(identity=ServerIdentity(SERVER_KEY, self.chain), cbc=True),
+            ticket_keys=(TicketKey(b"a key for ticket", bytes(16)),),
         )
         self._server = Endpoint(SeededEntropy(1), verified=True)
         self._stack = SecureStack(dtls, self._server)

@@ -1,10 +1,17 @@
 """Simulated devices over DTLS: their sessions begin, move, end and go on."""
 
+from datetime import UTC, datetime
+from itertools import pairwise
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from stellwerk.coap import codes
-from stellwerk.core.ids import PeerId
-from stellwerk.sim.certificates import make_issuer
+from stellwerk.core.identity import RawKeyIdentity
+from stellwerk.dtls.actions import CloseSession
+from stellwerk.sim.certificates import make_issuer, self_signed
 from stellwerk.sim.enrolment import Patience
 from stellwerk.sim.faults import Fault
 from stellwerk.sim.happenings import (
@@ -16,19 +23,12 @@ from stellwerk.sim.happenings import (
     Resumed,
     SessionLost,
 )
-from stellwerk.sim.lossy import LossyEngine
-from stellwerk.sim.impairment import Conditions, Impairment
 from stellwerk.sim.security import AfterHandshake, Certificate, RawKey, Resume
 
 from .conftest import DEVICE
 from .secure_bench import KEY, SERVER_KEY, SecureBench
 
 PATIENCE = Patience(first_s=5.0, count=5, pause_s=300.0)
-
-
-@pytest.fixture
-def secure() -> type[SecureBench]:
-    return SecureBench
 
 
 def test_a_device_registers_is_read_and_observed_and_leaves_over_its_session():
@@ -60,14 +60,14 @@ def test_nothing_is_said_before_the_handshake_is_complete_and_a_failed_one_is_tr
 
 def test_a_wrong_key_is_told_with_its_reason_on_both_ends():
     bench = SecureBench()
-    bench.keys["dev-1".encode()] = bytes(16)
+    bench.keys[b"dev-1"] = bytes(16)
     bench.start(patience=PATIENCE)
     assert [each.reason for each in bench.failed] == ["wrong-key"]
     failure = bench.told(HandshakeFailed)[0]
     assert (failure.reason, "decrypt_error" in failure.detail) == ("alert", True)
     bench.network.run_for(5.5)
     assert len(bench.told(HandshakeFailed)) == 2
-    bench.keys["dev-1".encode()] = KEY
+    bench.keys[b"dev-1"] = KEY
     bench.network.run_for(12)
     assert bench.told(Registered)
 
@@ -123,23 +123,28 @@ def test_a_device_whose_session_ended_makes_a_handshake_and_does_what_its_kind_d
 
 def test_a_server_that_ends_every_session_gets_fewer_and_fewer_handshakes():
     bench = SecureBench()
-    bench.decide = lambda request: bench.server.submit  # type: ignore[assignment,return-value]
-    bench.decide = lambda request: None
-    bench.start(patience=PATIENCE)
-    bench.keys.clear()
+    bench.start(patience=PATIENCE, update_every_s=1e6)
+    ends = []
+
+    def end(request):
+        ends.append(bench.network.now)
+        bench.server.submit(CloseSession(request.peer))
+
+    # It answers nothing, and ends the session instead.
+    bench.decide = end
     bench.end_session()
-    bench.network.run_for(60)
-    # One at once, then after 5, 10, 20 s.
-    assert 3 <= len(bench.told(HandshakeFailed)) <= 5
+    bench.network.run_for(100)
+    pauses = [later - earlier for earlier, later in pairwise(ends)]
+    assert [round(each / 5) for each in pauses] == [1, 2, 4, 8]
 
 
 @pytest.mark.parametrize("resume", list(Resume))
 def test_a_sleeper_resumes_when_it_wakes_up_and_goes_on(resume):
     bench = SecureBench(security={"resume": resume})
     bench.start(queue_mode=True, update_every_s=60.0, awake_s=5.0)
-    bench.network.run_for(130)
+    bench.network.run_until(lambda: bench.updates == 2, 130)
     assert (len(bench.told(HandshakeDone)), len(bench.told(Resumed))) == (1, 2)
-    assert (bench.registers, bench.updates) == (1, 2)
+    assert bench.registers == 1
     assert [each.resumed is not None for each in bench.established] == [False, True, True]
     assert bench.value("/3/0/0")
 
@@ -207,8 +212,89 @@ def test_a_device_that_cannot_come_back_leaves_without_a_word():
     assert len(bench.told(HandshakeFailed)) == failed
 
 
+def spki_of(key) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+OWN_KEY = generate_private_key(SECP256R1())
+AUTHORITY, OTHER_AUTHORITY = make_issuer("authority"), make_issuer("other authority")
+
+
+def raw(endpoint_name: str, number: int) -> RawKey:
+    return RawKey(OWN_KEY)
+
+
+def certified(endpoint_name: str, number: int) -> Certificate:
+    return Certificate(OWN_KEY, (AUTHORITY.issue(endpoint_name, OWN_KEY), AUTHORITY.certificate), AUTHORITY)
+
+
 def test_a_raw_public_key_proves_a_device_and_its_server_is_known_by_its_own():
-    pass
+    bench = SecureBench(raw, {"server_key": spki_of(SERVER_KEY)})
+    bench.start()
+    assert bench.established[0].identity == RawKeyIdentity(spki_of(OWN_KEY))
+    assert bench.value("/3/0/0")
+
+
+@pytest.mark.parametrize("keyring", [raw, certified])
+def test_a_server_with_another_key_than_the_one_that_was_named_is_refused(keyring):
+    bench = SecureBench(keyring, {"server_key": spki_of(OWN_KEY)}, chain=(self_signed("server", SERVER_KEY),))
+    bench.start()
+    assert [each.reason for each in bench.told(HandshakeFailed)] == ["unknown-identity"]
+    assert bench.established == []
+
+
+def test_a_certificate_proves_a_device_and_its_server_by_their_authorities():
+    anchors = (x509.load_der_x509_certificate(AUTHORITY.certificate),)
+    bench = SecureBench(certified, {"anchors": anchors}, chain=(AUTHORITY.issue("s", SERVER_KEY, server=True),))
+    bench.start()
+    identity = bench.established[0].identity
+    assert (identity.common_name, len(identity.chain)) == ("dev-1", 2)
+    assert bench.value("/3/0/0")
+
+
+def test_a_server_whose_certificate_leads_to_no_authority_that_was_named_is_refused():
+    anchors = (x509.load_der_x509_certificate(OTHER_AUTHORITY.certificate),)
+    bench = SecureBench(certified, {"anchors": anchors}, chain=(AUTHORITY.issue("s", SERVER_KEY, server=True),))
+    bench.start()
+    assert [each.reason for each in bench.told(HandshakeFailed)] == ["untrusted-certificate"]
+
+
+def test_an_expired_certificate_and_one_of_somebody_else_are_shown_on_purpose():
+    for fault, names, expired in (
+        ("expired-certificate", "dev-1", True),
+        ("wrong-identity", "nobody-knows-dev-1", False),
+    ):
+        bench = SecureBench(certified, chain=(self_signed("server", SERVER_KEY),))
+        bench.start(faults=(Fault.parse(fault),))
+        identity = bench.established[0].identity
+        leaf = x509.load_der_x509_certificate(identity.chain[0])
+        assert identity.common_name == names
+        leaf.verify_directly_issued_by(x509.load_der_x509_certificate(AUTHORITY.certificate))
+        assert (leaf.not_valid_after_utc < datetime.now(UTC)) is expired
+
+
+def test_a_wrong_key_to_a_certificate_signs_what_does_not_verify():
+    bench = SecureBench(certified, chain=(self_signed("server", SERVER_KEY),))
+    bench.start(faults=(Fault.parse("wrong-key"),))
+    assert [each.reason for each in bench.failed] == ["bad-signature"]
+
+
+def test_a_network_that_loses_doubles_and_delays_datagrams_of_handshakes_too():
+    bench = SecureBench(security={"cid_length": 4, "resume": Resume.ID}, loss=0.2, duplication=0.2, jitter_s=1.0)
+    device = bench.start(update_every_s=30.0, queue_mode=True, awake_s=10.0)
+    bench.network.run_for(600)
+    assert len(bench.told(Resumed)) >= 5
+    assert bench.updates >= 10
+    assert device.is_registered
+
+
+def test_what_a_sleeper_does_not_hear_no_engine_hears():
+    bench = SecureBench(security={"cid_length": 0})
+    bench.start(queue_mode=True, update_every_s=1e6, awake_s=5.0)
+    bench.network.run_for(10)
+    bench.server.submit(CloseSession(bench.established[0].peer))
+    bench.network.run_for(5)
+    assert bench.told(SessionLost) == []
 
 
 def test_devices_share_an_engine_and_nothing_else():
