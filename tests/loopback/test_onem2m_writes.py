@@ -140,7 +140,13 @@ async def is_there(client: Client, path: str) -> bool:
 def test_an_application_writes_and_reads_back_what_it_wrote(tmp_path: Path):
     async def run() -> None:
         settings = Settings(
-            data_dir=tmp_path, http_port=0, coap_host="127.0.0.1", coap_port=0, tenant="acme", auto_read=()
+            data_dir=tmp_path,
+            http_port=0,
+            coap_host="127.0.0.1",
+            coap_port=0,
+            coaps_port=None,
+            tenant="acme",
+            auto_read=(),
         )
         server = Server(settings)
         await server.start()

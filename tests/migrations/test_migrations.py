@@ -80,7 +80,7 @@ def test_a_new_schema_is_the_same_with_and_without_migrations(tmp_path: Path) ->
 
 def tidy(sql: str) -> list[str]:
     """Constraints come in any order; a column that was added later stands behind another one in its line."""
-    lines = re.sub(r", (?=\w+ [A-Z]+ DEFAULT)", "\n", sql.replace("\n\t", "\n")).split("\n")
+    lines = re.sub(r", (?=\w+ [A-Z]+(?: DEFAULT|[,)]))", "\n", sql.replace("\n\t", "\n")).split("\n")
     return sorted(each.strip(" ,)") for each in lines)
 
 

@@ -183,7 +183,7 @@ def test_a_registration_without_the_key_ends_when_the_device_gets_one(world: Any
     message = world.get(f"{RECEIVED}/la").json()["contentInstance"]["content"]
     assert message["messageType"] == "registration-expire"
     log = world.run(world.store.projection.device_log(device.device_id, 10))
-    assert any("must use them" in line.detail for line in log)
+    assert any("must use those" in line.detail for line in log)
 
 
 @pytest.mark.spec("D2C 6.5")
