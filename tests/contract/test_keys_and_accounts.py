@@ -45,6 +45,39 @@ async def test_a_key_is_given_replaced_and_taken_away(store: DecidingStore) -> N
     assert await store.set_credential(DeviceId(999), KEY) is None
 
 
+@pytest.mark.spec("SEC-9", "Platform 4")
+async def test_whose_credentials_changed_is_noted_until_that_is_forgotten(store: DecidingStore) -> None:
+    device, other = await make_device(store, "meter", credential=KEY), await make_device(store, "other")
+    assert await store.credential_changes(10) == []
+    await store.set_credential(device.device_id, replace(KEY, secret="changed"))
+    await store.set_credential(other.device_id, replace(KEY, identity="other"))
+    (first, early), (second, late) = await store.credential_changes(10)
+    assert (first, second) == (device.device_id, other.device_id)
+    assert await store.credential_changes(1) == [(first, early)]
+    await store.forget_credential_change(late)
+    # Changed again before the first change was worked off: that one's number counts no more.
+    await store.set_credential(device.device_id, None)
+    ((again, number),) = await store.credential_changes(10)
+    assert again == device.device_id
+    await store.forget_credential_change(early)
+    assert await store.credential_changes(10) == [(again, number)]
+    await store.remove_device(device.device_id)
+    assert await store.credential_changes(10) == []
+
+
+async def test_what_does_not_decide_who_comes_in_is_no_change(store: DecidingStore) -> None:
+    device = await make_device(store, "meter", credential=KEY)
+    await store.set_credential(device.device_id, replace(KEY, description="mine", bootstrap="{}", modified_ms=1))
+    bare = await make_device(store, "bare")
+    nosec = Credential("bare", "", kind=NOSEC, endpoint="bare", bootstrap='{"lwm2mServer": {}}')
+    changed = await store.set_credential(bare.device_id, nosec)
+    assert changed is not None
+    assert changed.security == NOSEC
+    assert await store.credential_of(bare.device_id) == nosec
+    await store.set_credential(bare.device_id, None)
+    assert await store.credential_changes(10) == []
+
+
 async def test_an_identity_is_one_devices_and_a_refusal_changes_nothing(store: DecidingStore) -> None:
     first = await make_device(store, "first", credential=KEY)
     second = await make_device(store, "second")

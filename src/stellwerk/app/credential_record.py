@@ -79,6 +79,11 @@ def parse_record(text: str, now_ms: int) -> Credential:
     return replace(credential, bootstrap=bootstrap)
 
 
+def pre_shared_credential(identity: str, key: str, now_ms: int) -> Credential:
+    """By the rules of a record: ``key`` in hex. Raises `BadField`."""
+    return _pre_shared(_Members("client", {"identity": identity, "key": key}), now_ms, "")
+
+
 def render_record(credential: Credential | None, endpoint: str) -> dict[str, Any]:
     """The record, secrets and all. ``endpoint``: the device's, where the credential names none; None: the device has no
     credential. A pre-shared key of another length than `parse_record` takes is shown as it is."""
@@ -122,11 +127,7 @@ def _client(client: "_Members", now_ms: int) -> Credential:
         )
     match mode:
         case "PSK":
-            identity = client.text("identity")
-            _check_identity(client, "identity", identity)
-            return Credential(
-                identity, f"psk-hex:{_hex_key(client, 'key')}", "cred", "m2m:crds", now_ms, now_ms, PSK, endpoint
-            )
+            return _pre_shared(client, now_ms, endpoint)
         case "RPK":
             key = client.text("key")
             try:
@@ -136,12 +137,19 @@ def _client(client: "_Members", now_ms: int) -> Credential:
         case "X509":
             certificate = client.optional("cert")
             if not certificate:
-                return Credential(endpoint, "", "cred", "m2m:crds", now_ms, now_ms, X509, endpoint)
+                return Credential(endpoint, "", created_ms=now_ms, modified_ms=now_ms, kind=X509, endpoint=endpoint)
             try:
                 return certificate_credential(certificate, now_ms, endpoint)
             except BadMaterial as error:
                 raise client.bad("cert", str(error)) from None
-    return Credential(endpoint, "", "cred", "m2m:crds", now_ms, now_ms, NOSEC, endpoint)
+    return Credential(endpoint, "", created_ms=now_ms, modified_ms=now_ms, kind=NOSEC, endpoint=endpoint)
+
+
+def _pre_shared(client: "_Members", now_ms: int, endpoint: str) -> Credential:
+    identity = client.text("identity")
+    _check_identity(client, "identity", identity)
+    key = f"psk-hex:{_hex_key(client, 'key')}"
+    return Credential(identity, key, created_ms=now_ms, modified_ms=now_ms, endpoint=endpoint)
 
 
 def _check_identity(members: "_Members", name: str, identity: str) -> None:
@@ -271,4 +279,5 @@ class _Members:
 
 def _shown(name: str) -> str:
     """What may be repeated of a name that is none."""
-    return name[:40] if name.isidentifier() and not _HEX.fullmatch(name) else WITHHELD
+    is_key = len(name) >= _KEY_STEP // 2 and _HEX.fullmatch(name)
+    return name[:40] if name.isidentifier() and not is_key else WITHHELD
