@@ -5,29 +5,18 @@ name, ``{n}`` for the number in it. A folder of keys means ``FOLDER/{endpoint}.k
 ``FOLDER/{endpoint}.crt``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP256R1,
-    EllipticCurvePrivateKey,
-    EllipticCurvePublicKey,
-    generate_private_key,
-)
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_private_key,
-    load_der_public_key,
-    load_pem_private_key,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from stellwerk.core.errors import UserError
-from stellwerk.sim.certificates import Issuer
+from stellwerk.device import key_material
+from stellwerk.device.key_material import BadMaterial, der_of, spki_of
+from stellwerk.issuing import Issuer, new_key
 from stellwerk.sim.security import (
     LONGEST_IDENTITY,
     LONGEST_KEY,
@@ -38,8 +27,9 @@ from stellwerk.sim.security import (
     RawKey,
 )
 
+T = TypeVar("T")
+
 _LARGEST_FILE: Final = 16 * 1024 * 1024
-_PEM: Final = b"-----BEGIN "
 
 
 class BadCredentials(UserError):
@@ -153,71 +143,51 @@ def certificate_keyring(certificate: Path, key: Path | None, *, count: int) -> K
     def of(endpoint_name: str, number: int) -> Credentials:
         own = read_private_key(_path(keys, endpoint_name, number), "--key")
         where = _path(chains, endpoint_name, number)
-        chain = _chain(where, "--cert")
+        chain = read_certificates(where, "--cert")
         _check_pair(where, chain[0], own)
-        return Certificate(own, chain)
+        return Certificate(own, tuple(der_of(each) for each in chain))
 
     return of
 
 
 def issuing_keyring(certificate: Path, key: Path) -> Keyring:
     """Each device has a new key, and a certificate with its endpoint name from the authority in the files. Raises
-    `BadCredentials`."""
-    chain = _chain(certificate, "--issuer")
-    issuer = Issuer(chain[0], read_private_key(key, "--issuer-key"))
-    _check_pair(certificate, chain[0], issuer.key)
+    `BadCredentials`; what it gives raises `issuing.NotIssued`."""
+    own, *above = read_certificates(certificate, "--issuer")
+    issuer = Issuer(read_private_key(key, "--issuer-key"), own)
+    _check_pair(certificate, own, read_private_key(key, "--issuer-key"))
 
     def of(endpoint_name: str, number: int) -> Credentials:
-        own = generate_private_key(SECP256R1())
-        return Certificate(own, (issuer.issue(endpoint_name, own), *chain), issuer)
+        issued = issuer.client(new_key(), endpoint_name)
+        return Certificate(issued.key, tuple(der_of(each) for each in (*issued.chain, *above)), issuer)
 
     return of
 
 
 def read_private_key(path: Path, option: str) -> EllipticCurvePrivateKey:
     """A private key on secp256r1, PEM or DER (PKCS #8 or SEC 1), without a password. Raises `BadCredentials`."""
-    data = _read(path, option)
-    try:
-        key = load_pem_private_key(data, None) if _PEM in data else load_der_private_key(data, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        reason = "it has a password; take it off" if isinstance(error, TypeError) else "no private key in PEM or DER"
-        raise BadCredentials(str(path), reason) from None
-    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
-        raise BadCredentials(str(path), "the key is none on secp256r1 (P-256), which LwM2M devices have")
-    return key
+    return _material(path, option, key_material.read_private_key)
 
 
 def read_public_key(path: Path, option: str) -> bytes:
     """A public key on secp256r1 (DER SubjectPublicKeyInfo), from PEM or DER. Raises `BadCredentials`."""
-    data = _read(path, option)
-    try:
-        key = load_pem_public_key(data) if _PEM in data else load_der_public_key(data)
-    except (ValueError, UnsupportedAlgorithm):
-        raise BadCredentials(str(path), "no public key (SubjectPublicKeyInfo) in PEM or DER") from None
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise BadCredentials(str(path), "the key is none on secp256r1 (P-256), which LwM2M servers have")
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return _material(path, option, key_material.read_public_key)
 
 
 def read_certificates(path: Path, option: str) -> tuple[x509.Certificate, ...]:
     """The certificates in a file: several in PEM, or one in DER. Raises `BadCredentials`."""
-    data = _read(path, option)
+    return tuple(_material(path, option, key_material.read_certificates))
+
+
+def _material(path: Path, option: str, read: Callable[[bytes], T]) -> T:
     try:
-        return tuple(x509.load_pem_x509_certificates(data) if _PEM in data else [x509.load_der_x509_certificate(data)])
-    except ValueError:
-        raise BadCredentials(str(path), "no certificate in PEM or DER") from None
+        return read(_read(path, option))
+    except BadMaterial as error:
+        raise BadCredentials(f"{option} {path}", str(error)) from None
 
 
-def _chain(path: Path, option: str) -> tuple[bytes, ...]:
-    return tuple(each.public_bytes(Encoding.DER) for each in read_certificates(path, option))
-
-
-def _check_pair(path: Path, certificate: bytes, key: EllipticCurvePrivateKey) -> None:
-    try:
-        theirs = x509.load_der_x509_certificate(certificate).public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        raise BadCredentials(str(path), "the certificate's key cannot be read") from None
-    if theirs != key.public_key():
+def _check_pair(path: Path, certificate: x509.Certificate, key: EllipticCurvePrivateKey) -> None:
+    if key_material.key_of(certificate) != spki_of(key.public_key()):
         raise BadCredentials(str(path), "the certificate is for another key; a device would fail with the two")
 
 

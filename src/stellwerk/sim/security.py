@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final, TypeAlias
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import UserError
+from stellwerk.device.key_material import der_of
 from stellwerk.dtls.parameters import ClientParameters
 from stellwerk.dtls.suites import SUITES
-from stellwerk.sim.certificates import LONGEST_NAME, Issuer, self_signed
+from stellwerk.issuing import Issuer, make_authority, new_key
 from stellwerk.sim.faults import FaultKind
 
 STRANGER: Final = "nobody-knows-"
@@ -22,6 +24,8 @@ LONGEST_CID: Final = 32
 LONGEST_IDENTITY: Final = 128
 """Octets of a PSK identity (contract §2.2)."""
 LONGEST_KEY: Final = 64
+_GOOD_FOR_DAYS: Final = 365
+_EXPIRED_SINCE: Final = timedelta(days=1)
 
 
 class Resume(Enum):
@@ -146,21 +150,23 @@ def _spoil(credentials: Credentials, name: str, fault: FaultKind | None) -> Cred
     if fault is FaultKind.WRONG_KEY:
         if isinstance(credentials, PreSharedKey):
             return PreSharedKey(credentials.identity, bytes(each ^ 0xA5 for each in credentials.key))
-        another = generate_private_key(SECP256R1())
+        another = new_key()
         return RawKey(another) if isinstance(credentials, RawKey) else Certificate(another, credentials.chain)
     if fault is FaultKind.WRONG_IDENTITY:
         if isinstance(credentials, PreSharedKey):
             return PreSharedKey((STRANGER.encode() + credentials.identity)[:LONGEST_IDENTITY], credentials.key)
         if isinstance(credentials, RawKey):
-            return RawKey(generate_private_key(SECP256R1()))
-        return _another(credentials, (STRANGER + name)[:LONGEST_NAME], expired=False)
+            return RawKey(new_key())
+        return _another(credentials, STRANGER + name)
     if fault is FaultKind.EXPIRED_CERTIFICATE and isinstance(credentials, Certificate):
-        return _another(credentials, name, expired=True)
+        return _another(credentials, name, datetime.now(UTC) - _EXPIRED_SINCE - timedelta(days=_GOOD_FOR_DAYS))
     return credentials
 
 
-def _another(credentials: Certificate, name: str, *, expired: bool) -> Certificate:
-    issuer, key = credentials.issuer, credentials.key
-    if issuer is None:
-        return Certificate(key, (self_signed(name, key),))
-    return Certificate(key, (issuer.issue(name, key, expired=expired), *credentials.chain[1:]), issuer)
+def _another(credentials: Certificate, name: str, made_at: datetime | None = None) -> Certificate:
+    """What the issuer of ``credentials`` would have given to ``name``; else something that nobody vouches for."""
+    if credentials.issuer is None:
+        stranger = make_authority(STRANGER)
+        return Certificate(stranger.key, tuple(der_of(each) for each in stranger.chain))
+    issued = credentials.issuer.client(credentials.key, name, _GOOD_FOR_DAYS, made_at)
+    return Certificate(issued.key, tuple(der_of(each) for each in issued.chain), credentials.issuer)

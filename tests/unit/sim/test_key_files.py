@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from stellwerk.sim.certificates import NameTooLong, make_issuer
+from stellwerk.issuing import Issuer, NotIssued, make_authority
 from stellwerk.sim.key_files import BadCredentials, Sources, read_certificates, read_private_key, read_public_key
 from stellwerk.sim.security import Certificate, NoSuchSuite, PreSharedKey, RawKey, parse_suites
 
@@ -28,8 +28,17 @@ def write_key(path: Path, key=None, encoding=Encoding.PEM, form=PrivateFormat.PK
     return key
 
 
-def pem(certificate: bytes) -> bytes:
-    return x509.load_der_x509_certificate(certificate).public_bytes(Encoding.PEM)
+def make_issuer() -> Issuer:
+    made = make_authority("authority")
+    return Issuer(made.key, made.chain[0])
+
+
+def der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)
+
+
+def pem(*certificates: x509.Certificate) -> bytes:
+    return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
 
 
 def test_a_pre_shared_key_stands_behind_the_last_colon():
@@ -60,30 +69,30 @@ def test_a_private_key_is_read_from_every_usual_form(tmp_path, form, encoding):
 
 
 def test_a_folder_holds_a_pair_for_each_device(tmp_path):
-    issuer, keys = make_issuer("ca"), {}
+    issuer, keys = make_issuer(), {}
     for name in ("dev-1", "dev-2"):
         keys[name] = write_key(tmp_path / f"{name}.key")
-        leaf = issuer.issue(name, keys[name])
-        (tmp_path / f"{name}.crt").write_bytes(pem(leaf) + pem(issuer.certificate) if name == "dev-1" else leaf)
+        chain = issuer.client(keys[name], name).chain
+        (tmp_path / f"{name}.crt").write_bytes(pem(*chain) if name == "dev-1" else der(chain[0]))
     raw, certified = Sources(rpk=tmp_path).keyring(2), Sources(certificate=tmp_path).keyring(2)
     assert raw("dev-2", 2).key.private_numbers() == keys["dev-2"].private_numbers()
     first, second = certified("dev-1", 1), certified("dev-2", 2)
-    assert (len(first.chain), first.chain[1]) == (2, issuer.certificate)
+    assert (len(first.chain), first.chain[1]) == (2, der(issuer.certificate))
     assert [len(second.chain), second.key.private_numbers()] == [1, keys["dev-2"].private_numbers()]
 
 
 def test_an_authority_issues_each_device_a_certificate(tmp_path):
-    issuer = make_issuer("ca")
-    write_key(tmp_path / "ca.key", issuer.key)
-    (tmp_path / "ca.crt").write_bytes(issuer.certificate)
+    made = make_authority("authority")
+    write_key(tmp_path / "ca.key", made.key)
+    (tmp_path / "ca.crt").write_bytes(der(made.chain[0]))
     found = Sources(issuer=tmp_path / "ca.crt", issuer_key=tmp_path / "ca.key").keyring(9)("dev-7", 7)
     assert isinstance(found, Certificate)
     leaf = x509.load_der_x509_certificate(found.chain[0])
-    leaf.verify_directly_issued_by(x509.load_der_x509_certificate(issuer.certificate))
+    leaf.verify_directly_issued_by(made.chain[0])
     assert leaf.subject.rfc4514_string() == "CN=dev-7"
     assert leaf.public_key() == found.key.public_key()
-    with pytest.raises(NameTooLong, match="65 characters"):
-        Sources(issuer=tmp_path / "ca.crt", issuer_key=tmp_path / "ca.key").keyring(1)("n" * 65, 1)
+    with pytest.raises(NotIssued, match="64"):
+        Sources(issuer=tmp_path / "ca.crt", issuer_key=tmp_path / "ca.key").keyring(1)("n n" * 30, 1)
 
 
 def test_a_public_key_is_read_from_both_forms(tmp_path):
@@ -144,17 +153,17 @@ def test_files_that_hold_something_else_are_refused(tmp_path):
     write_key(other, generate_private_key(SECP384R1()))
     write_key(locked, password=b"open")
     junk.write_bytes(b"-----BEGIN nothing-----\n\xff")
-    for path, said in ((other, "secp256r1"), (junk, "no private key"), (locked, "password")):
+    for path, said in ((other, "secp256r1"), (junk, "private key"), (locked, "without a password")):
         with pytest.raises(BadCredentials, match=said):
             read_private_key(path, "--rpk")
-    with pytest.raises(BadCredentials, match="no certificate"):
+    with pytest.raises(BadCredentials, match="certificate"):
         read_certificates(junk, "--cert")
-    with pytest.raises(BadCredentials, match="no public key"):
+    with pytest.raises(BadCredentials, match="SubjectPublicKeyInfo"):
         read_public_key(junk, "--server-key")
 
 
 def test_a_certificate_for_another_key_is_refused(tmp_path):
-    (tmp_path / "c").write_bytes(make_issuer("ca").issue("dev-1", generate_private_key(SECP256R1())))
+    (tmp_path / "c").write_bytes(der(make_issuer().client(generate_private_key(SECP256R1()), "dev-1").chain[0]))
     write_key(tmp_path / "k")
     with pytest.raises(BadCredentials, match="another key"):
         Sources(certificate=tmp_path / "c", key=tmp_path / "k").keyring(1)("dev-1", 1)

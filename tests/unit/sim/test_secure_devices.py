@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from stellwerk.coap import codes
 from stellwerk.core.identity import RawKeyIdentity
+from stellwerk.device.key_material import der_of
 from stellwerk.dtls.actions import CloseSession
-from stellwerk.sim.certificates import make_issuer, self_signed
+from stellwerk.issuing import Issuer, make_authority
 from stellwerk.sim.enrolment import Patience
 from stellwerk.sim.faults import Fault
 from stellwerk.sim.happenings import (
@@ -217,7 +218,9 @@ def spki_of(key) -> bytes:
 
 
 OWN_KEY = generate_private_key(SECP256R1())
-AUTHORITY, OTHER_AUTHORITY = make_issuer("authority"), make_issuer("other authority")
+AUTHORITY, OTHER_AUTHORITY = make_authority("authority"), make_authority("other authority")
+ISSUER = Issuer(AUTHORITY.key, AUTHORITY.chain[0])
+SERVER_CHAIN = tuple(der_of(each) for each in ISSUER.server(SERVER_KEY, "server", ["localhost"]).chain)
 
 
 def raw(endpoint_name: str, number: int) -> RawKey:
@@ -225,7 +228,7 @@ def raw(endpoint_name: str, number: int) -> RawKey:
 
 
 def certified(endpoint_name: str, number: int) -> Certificate:
-    return Certificate(OWN_KEY, (AUTHORITY.issue(endpoint_name, OWN_KEY), AUTHORITY.certificate), AUTHORITY)
+    return Certificate(OWN_KEY, tuple(der_of(each) for each in ISSUER.client(OWN_KEY, endpoint_name).chain), ISSUER)
 
 
 def test_a_raw_public_key_proves_a_device_and_its_server_is_known_by_its_own():
@@ -237,15 +240,14 @@ def test_a_raw_public_key_proves_a_device_and_its_server_is_known_by_its_own():
 
 @pytest.mark.parametrize("keyring", [raw, certified])
 def test_a_server_with_another_key_than_the_one_that_was_named_is_refused(keyring):
-    bench = SecureBench(keyring, {"server_key": spki_of(OWN_KEY)}, chain=(self_signed("server", SERVER_KEY),))
+    bench = SecureBench(keyring, {"server_key": spki_of(OWN_KEY)}, chain=SERVER_CHAIN)
     bench.start()
     assert [each.reason for each in bench.told(HandshakeFailed)] == ["unknown-identity"]
     assert bench.established == []
 
 
 def test_a_certificate_proves_a_device_and_its_server_by_their_authorities():
-    anchors = (x509.load_der_x509_certificate(AUTHORITY.certificate),)
-    bench = SecureBench(certified, {"anchors": anchors}, chain=(AUTHORITY.issue("s", SERVER_KEY, server=True),))
+    bench = SecureBench(certified, {"anchors": AUTHORITY.chain}, chain=SERVER_CHAIN)
     bench.start()
     identity = bench.established[0].identity
     assert (identity.common_name, len(identity.chain)) == ("dev-1", 2)
@@ -253,8 +255,7 @@ def test_a_certificate_proves_a_device_and_its_server_by_their_authorities():
 
 
 def test_a_server_whose_certificate_leads_to_no_authority_that_was_named_is_refused():
-    anchors = (x509.load_der_x509_certificate(OTHER_AUTHORITY.certificate),)
-    bench = SecureBench(certified, {"anchors": anchors}, chain=(AUTHORITY.issue("s", SERVER_KEY, server=True),))
+    bench = SecureBench(certified, {"anchors": OTHER_AUTHORITY.chain}, chain=SERVER_CHAIN)
     bench.start()
     assert [each.reason for each in bench.told(HandshakeFailed)] == ["untrusted-certificate"]
 
@@ -264,17 +265,17 @@ def test_an_expired_certificate_and_one_of_somebody_else_are_shown_on_purpose():
         ("expired-certificate", "dev-1", True),
         ("wrong-identity", "nobody-knows-dev-1", False),
     ):
-        bench = SecureBench(certified, chain=(self_signed("server", SERVER_KEY),))
+        bench = SecureBench(certified, chain=SERVER_CHAIN)
         bench.start(faults=(Fault.parse(fault),))
         identity = bench.established[0].identity
         leaf = x509.load_der_x509_certificate(identity.chain[0])
         assert identity.common_name == names
-        leaf.verify_directly_issued_by(x509.load_der_x509_certificate(AUTHORITY.certificate))
+        leaf.verify_directly_issued_by(AUTHORITY.chain[0])
         assert (leaf.not_valid_after_utc < datetime.now(UTC)) is expired
 
 
 def test_a_wrong_key_to_a_certificate_signs_what_does_not_verify():
-    bench = SecureBench(certified, chain=(self_signed("server", SERVER_KEY),))
+    bench = SecureBench(certified, chain=SERVER_CHAIN)
     bench.start(faults=(Fault.parse("wrong-key"),))
     assert [each.reason for each in bench.failed] == ["bad-signature"]
 
