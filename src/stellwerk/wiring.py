@@ -49,6 +49,7 @@ from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.record import DeviceRecord
+from stellwerk.dtls.tickets import TicketKey
 from stellwerk.key_files import ServerKeys
 from stellwerk.lwm2m.registration_parameters import Tolerances
 from stellwerk.lwm2m.schema.library import Library
@@ -67,7 +68,7 @@ from stellwerk.storage.projector_process import ProjectorProcess
 from stellwerk.storage.retention import retain
 from stellwerk.storage.sqlite.directory import SqliteDirectory
 from stellwerk.storage.sqlite.store import SqliteStore
-from stellwerk.storage.token_key import load_token_key
+from stellwerk.storage.token_key import load_token_key, ticket_secret
 from stellwerk.storage.vault import Vault
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ class Server:
             else None,
             secure=_secure_settings(settings),
             keys=keys,
+            ticket_key=TicketKey(*ticket_secret(settings.data_dir)),
             ask_echo=settings.echo != "off",
         )
         link = listeners.links

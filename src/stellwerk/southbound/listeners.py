@@ -20,6 +20,7 @@ from stellwerk.coap.tcp.connection import Role, StreamLimits
 from stellwerk.coap.tcp.endpoint import AdoptConnection, ReleaseConnections, StreamAction, StreamEndpoint
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
+from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
 from stellwerk.net.open_files import raise_open_files
@@ -65,10 +66,11 @@ class Listeners:
         streams: StreamSettings | None,
         secure: SecureSettings | None = None,
         keys: ServerIdentities | None = None,
+        ticket_key: TicketKey | None = None,
         ask_echo: bool = True,
     ) -> None:
         """``remembers``: there is a recent past to ask about. ``secure``: None for no DTLS, else with the server's
-        ``keys``. ``ask_echo``: of unproven addresses (RFC 9175)."""
+        ``keys`` and that of its tickets. ``ask_echo``: of unproven addresses (RFC 9175)."""
         ask_until = clock.now() + EXCHANGE_LIFETIME_S if remembers else None
         self._engine = Endpoint(
             entropy,
@@ -115,7 +117,7 @@ class Listeners:
             self._streams = engine, driver, stream_link
             by_transport["tcp"] = stream_link
         self.secure: SecureListener | None = None
-        if secure is not None and keys is not None:
+        if secure is not None and keys is not None and ticket_key is not None:
             self.secure = SecureListener(
                 link=link,
                 settings=secure,
@@ -123,6 +125,7 @@ class Listeners:
                 entropy=entropy,
                 clock=clock,
                 meters=meters.secure,
+                ticket_key=ticket_key,
                 ask_until=ask_until,
                 bodies=_BODIES,
             )

@@ -18,6 +18,8 @@ from stellwerk.dtls.actions import Action as DtlsAction
 from stellwerk.dtls.actions import ReplaceIdentity
 from stellwerk.dtls.endpoint import Endpoint as DtlsEndpoint
 from stellwerk.dtls.parameters import Limits, ServerIdentity, ServerParameters
+from stellwerk.dtls.half_open import network_of
+from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
 from stellwerk.net.secure import SecureEvent, SecureStack
@@ -73,6 +75,7 @@ class SecureListener:
         entropy: Entropy,
         clock: SystemClock,
         meters: SecureMeters,
+        ticket_key: TicketKey,
         ask_until: float | None,
         bodies: Mapping[tuple[str, ...], int],
     ) -> None:
@@ -91,6 +94,10 @@ class SecureListener:
                 session_lifetime_s=settings.session_days * _DAY_S,
             ),
             Limits(sessions=settings.sessions, half_open=settings.half_open),
+            ticket_keys=(ticket_key,),
+            wall_offset_s=clock.wall_ms() / 1000 - clock.now(),
+            admit=self._admit,
+            admit_costly=self._admit_costly,
         )
         # Blocks of an earlier body may be replayed within the window of a session (RFC 9175 3.3).
         self._coap = CoapEndpoint(
@@ -105,13 +112,25 @@ class SecureListener:
         self.peers = SecurePeers(
             submit=lambda action: self.driver.submit(action),
             link=self.link,
+            is_live=self._dtls.is_live,
             trust=keys,
-            meters=meters,
             check_dates=not settings.clockless,
         )
         self.driver: Driver[Event | SecureEvent, CoapAction | DtlsAction] = Driver(
             stack, self.peers.handle, clock=clock
         )
+
+    def _admit(self, address: PeerId, now: float) -> bool:
+        """Whether an address, which has shown that it is one, may begin a handshake."""
+        admitted = self._addresses.take(network_of(address), now)
+        self._meters.limited["address"] += not admitted
+        return admitted
+
+    def _admit_costly(self, now: float) -> bool:
+        """Whether there may be one more handshake with public keys."""
+        admitted = self._certificates.take(None, now)
+        self._meters.limited["certificates"] += not admitted
+        return admitted
 
     def marks(self) -> list[tuple[bytes, int]]:
         """What sessions have read since the last call (`app.ports.DecidingStore.marks`)."""

@@ -8,12 +8,11 @@ import structlog
 from cryptography.x509 import Certificate
 
 from stellwerk.app.handlers.secure_sessions import SecureSessions, Trust
-from stellwerk.app.meters import SecureMeters
 from stellwerk.app.records import SecureSession
 from stellwerk.coap import actions as coap_actions
 from stellwerk.coap.events import Event, PeerProbed
 from stellwerk.core.identity import CertificateIdentity, RawKeyIdentity
-from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.ids import DeviceId, PeerId, session_peer
 from stellwerk.core.instant import Instant
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.alerts import AlertDescription
@@ -43,12 +42,19 @@ class SecurePeers:
     the inner one tells. ``check_dates``: whether dates of certificates are looked at."""
 
     def __init__(
-        self, *, submit: Submit, link: Link, trust: TrustAnchors, meters: SecureMeters, check_dates: bool
+        self,
+        *,
+        submit: Submit,
+        link: Link,
+        is_live: Callable[[PeerId], bool],
+        trust: TrustAnchors,
+        check_dates: bool,
     ) -> None:
+        """``is_live``: whether the engine has a session in memory."""
         self._submit = submit
+        self._is_live = is_live
         self._link = link
         self._trust = trust
-        self._meters = meters
         self._check_dates = check_dates
         self._sessions: SecureSessions
         self._doubted: set[PeerId] = set()
@@ -168,8 +174,10 @@ class SecurePeers:
     def refuse(self, handshake: int, reason: str, detail: str) -> None:
         self._submit(actions.RefusePeer(handshake, reason, detail))
 
-    def restore(self, question: int, session: SecureSession) -> None:
+    def restore(self, question: int, session: SecureSession) -> bool:
         self._submit(actions.RestoreSession(question, session.state, session.read_mark))
+        # Who only resumes it does not bring it back.
+        return self._is_live(session_peer(session.session_id))
 
     def no_session(self, question: int) -> None:
         self._submit(actions.NoSession(question))

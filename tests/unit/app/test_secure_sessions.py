@@ -43,8 +43,9 @@ class Wire:
     def refuse(self, handshake: int, reason: str, detail: str) -> None:
         self.told.append(("refuse", handshake, reason))
 
-    def restore(self, question: int, session: SecureSession) -> None:
+    def restore(self, question: int, session: SecureSession) -> bool:
         self.told.append(("restore", question, session.session_id))
+        return question < 10
 
     def no_session(self, question: int) -> None:
         self.told.append(("none", question))
@@ -353,6 +354,7 @@ def test_a_stored_session_is_found_by_its_id_and_by_its_address() -> None:
         await bench.settle()
         assert bench.wire.told == [("restore", 5, b"\1" * 8), ("restore", 6, b"\1" * 8), ("none", 7)]
         assert bench.sessions.devices == {session_peer(b"\1" * 8): device.device_id}
+        assert bench.meters.secure.restored == 2
         assert bench.lost == [session_peer(b"\2" * 8)]
 
     tell(story)

@@ -269,9 +269,9 @@ class SecureSessions:
                 self._lost(session_peer(session_id), "the session is not kept", at)
             return
         if before == self._revisions:
-            self._bind(session_peer(session.session_id), session.device_id)
-            self._meters.restored += 1
-            self._link.restore(question, session)
+            if self._link.restore(question, session):
+                self._bind(session_peer(session.session_id), session.device_id)
+                self._meters.restored += 1
 
     def keep(self, session: SecureSession) -> None:
         """The session is, or has become, this: store it."""
