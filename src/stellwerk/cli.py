@@ -95,13 +95,17 @@ def serve(
 def demo(
     http_port: Annotated[int, typer.Option(help="Port of the HTTP API; 0: any free one.", min=0, max=65535)] = 8080,
     coap_port: Annotated[int, typer.Option(help="Port of CoAP; 0: any free one.", min=0, max=65535)] = 5683,
+    coaps_port: Annotated[
+        int | None,
+        typer.Option(help="Port of CoAP over DTLS; the one after --coap-port, 0: any free one.", min=0, max=65535),
+    ] = None,
     devices: Annotated[int, typer.Option(help="How many simulated devices live.", min=1, max=500)] = 6,
 ) -> None:
     """Serve on a scratch directory with simulated devices that live; bearer token `demo`, loopback only."""
     configure_logs("info", "console")
 
     async def work(stop: asyncio.Event) -> None:
-        await run_demo(http_port, coap_port, devices, stop, _say)
+        await run_demo(http_port, coap_port, devices, stop, _say, coaps_port)
 
     _run(work)
 

@@ -139,9 +139,11 @@ def test_a_secure_device_is_read_and_observed(stack: Stack, device: SecureDevice
     device.send(Message(ACK, CONTENT, request.mid, request.token, [(6, b"\x01"), (12, b"")], b"22"))
     device.send(Message(CON, CONTENT, 900, request.token, [(6, b"\x02"), (12, b"")], b"23"))
     assert device.next_request().type == ACK
-    assert stack.values(record, "/3303/0/5700") == ["21.5", "22", "23"] or stack.values(
-        record, "/3303/0/5700"
-    ) == ["21.5", "22.0", "23.0"]
+    assert stack.values(record, "/3303/0/5700") == ["21.5", "22", "23"] or stack.values(record, "/3303/0/5700") == [
+        "21.5",
+        "22.0",
+        "23.0",
+    ]
 
 
 @pytest.mark.spec("SEC-5", "LwM2M-contract 15")

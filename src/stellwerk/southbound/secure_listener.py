@@ -17,8 +17,8 @@ from stellwerk.core.rates import TokenBuckets
 from stellwerk.dtls.actions import Action as DtlsAction
 from stellwerk.dtls.actions import ReplaceIdentity
 from stellwerk.dtls.endpoint import Endpoint as DtlsEndpoint
-from stellwerk.dtls.parameters import Limits, ServerIdentity, ServerParameters
 from stellwerk.dtls.half_open import network_of
+from stellwerk.dtls.parameters import Limits, ServerIdentity, ServerParameters
 from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver

@@ -1,0 +1,274 @@
+"""Secure simulated devices on real sockets against a real server."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from stellwerk.app.credentials import parse_credentials
+from stellwerk.app.records import NewDevice
+from stellwerk.coap.parameters import Parameters
+from stellwerk.config import Settings
+from stellwerk.device.key_material import der_of, spki_of, to_base64
+from stellwerk.issuing import new_key
+from stellwerk.key_files import SERVER, KeyFolder
+from stellwerk.sim.faults import Fault, InvalidFault
+from stellwerk.sim.fleet import Fleet, FleetOptions, NoServer
+from stellwerk.sim.happenings import HandshakeDone, HandshakeFailed, Happening, Resumed, SessionLost, Updated
+from stellwerk.sim.impairment import Conditions
+from stellwerk.sim.options import DeviceOptions
+from stellwerk.sim.relay import Relay, RelayOptions
+from stellwerk.sim.security import Certificate, Credentials, PreSharedKey, RawKey, Resume, Security, one_for_all
+from stellwerk.wiring import Server
+
+KEY = bytes(range(16))
+EAGER = Parameters(ack_timeout_s=0.1, max_retransmit=2)
+
+
+class Served:
+    """A server with provisioned devices, and the fleets against it."""
+
+    def __init__(self, server: Server, data_dir: Path) -> None:
+        self.server = server
+        self.keys = KeyFolder(data_dir)
+        self.address = server.bound.coaps[0]
+        self.happened: list[Happening] = []
+        self._fleets: list[Fleet] = []
+
+    async def provision(self, name: str, *credentials: str) -> None:
+        known = parse_credentials(credentials, 0, (name,))
+        await self.server.provision([NewDevice(name, f"urn:dev:os:{name}", credential=known)])
+
+    async def run(self, credentials: Credentials, security: dict | None = None, **changes) -> Fleet:
+        shared = {"first_timeout_s": 0.1, **(security or {})}
+        options = FleetOptions(
+            **{
+                "server": f"coaps://{self.address[0]}:{self.address[1]}",
+                "prefix": "dev-",
+                "parameters": EAGER,
+                "security": Security(one_for_all(credentials), **shared),
+                **changes,
+            }
+        )
+        fleet = Fleet(options)
+        heard = fleet.tally.count
+
+        def count(happening: Happening) -> None:
+            self.happened.append(happening)
+            heard(happening)
+
+        fleet.tally.count = count  # type: ignore[method-assign]
+        self._fleets.append(fleet)
+        await fleet.open()
+        await fleet.start()
+        return fleet
+
+    def told(self, kind: type) -> list:
+        return [each for each in self.happened if isinstance(each, kind)]
+
+    async def stop(self) -> None:
+        for each in self._fleets:
+            each.close()
+        await self.server.stop()
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Runs a story against a server."""
+
+    def play(story: Callable[[Served], Awaitable[None]]) -> None:
+        async def work() -> None:
+            settings = Settings(
+                data_dir=tmp_path, http_port=None, coap_host="127.0.0.1", coap_port=None, coaps_port=0, auto_read=()
+            )
+            server = Server(settings, {})
+            await server.start()
+            served = Served(server, tmp_path)
+            try:
+                await story(served)
+            finally:
+                await served.stop()
+
+        asyncio.run(work())
+
+    return play
+
+
+async def until(condition: Callable[[], object], within_s: float = 8.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for spans two engines, neither of which tells of it
+            await asyncio.sleep(0.01)
+
+
+def registered(fleet: Fleet) -> bool:
+    return all(each.is_registered for each in fleet.devices)
+
+
+def ports(fleet: Fleet) -> set[int]:
+    return {each.port for each in fleet._sockets}
+
+
+async def provisioned_with_psk(served: Served, name: str = "dev-1") -> Credentials:
+    await served.provision(name, f"psk-id:{name}", f"psk-hex:{KEY.hex()}")
+    return PreSharedKey(name.encode(), KEY)
+
+
+@pytest.mark.spec("RFC 9146 6", "LwM2M-contract 2.3")
+def test_a_device_with_a_connection_id_is_read_and_observed_and_goes_on_from_another_port(served):
+    async def story(served: Served) -> None:
+        moving = (Fault.parse("move:0.3s"),)
+        fleet = await served.run(
+            await provisioned_with_psk(served), {"cid_length": 0}, faults=moving, update_every_s=0.2, sample_every_s=0.1
+        )
+        await until(lambda: registered(fleet))
+        operations = served.server.operations
+        assert (await operations.read("dev-1", "/3/0/0")).value == "Stellwerk"
+        assert (await operations.observe("dev-1", "/3303/0/5700")).ok
+        seen = set(ports(fleet))
+        await until(lambda: seen.update(ports(fleet)) or len(seen) >= 3)
+        updates = len(served.told(Updated))
+        await until(lambda: len(served.told(Updated)) > updates)
+        assert (await operations.read("dev-1", "/3/0/0")).value == "Stellwerk"
+        assert len(served.told(HandshakeDone)) == fleet.summary().registrations_total == 1
+        assert served.told(SessionLost) == []
+        await fleet.leave()
+        assert fleet.summary().registered == 0
+
+    served(story)
+
+
+@pytest.mark.slow
+def test_without_a_connection_id_a_device_that_moved_makes_another_handshake(served):
+    async def story(served: Served) -> None:
+        moving = (Fault.parse("move:1s"),)
+        fleet = await served.run(await provisioned_with_psk(served), faults=moving, update_every_s=0.2)
+        await until(lambda: len(served.told(HandshakeDone)) >= 2, 20)
+        assert served.told(SessionLost)[0].reason == "timeout"
+        await until(lambda: registered(fleet))
+
+    served(story)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "reason", "said"),
+    [("wrong-key", "alert", "decrypt_error"), ("wrong-identity", "alert", "decrypt_error")],
+)
+def test_a_handshake_that_fails_tells_why_and_is_tried_again(served, fault, reason, said):
+    async def story(served: Served) -> None:
+        fleet = await served.run(await provisioned_with_psk(served), faults=(Fault.parse(fault),))
+        await until(lambda: served.told(HandshakeFailed))
+        failure = served.told(HandshakeFailed)[0]
+        assert (failure.reason, said in failure.detail) == (reason, True)
+        assert fleet.summary().failed_handshakes == {"alert": 1}
+
+    served(story)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resume", list(Resume))
+def test_a_device_resumes_after_a_reboot(served, resume):
+    async def story(served: Served) -> None:
+        fleet = await served.run(await provisioned_with_psk(served), {"resume": resume, "cid_length": 2})
+        await until(lambda: registered(fleet))
+        assert (await served.server.operations.execute("dev-1", "/3/0/4")).ok
+        await until(lambda: served.told(Resumed))
+        await until(lambda: fleet.summary().registrations_total == 2)
+
+    served(story)
+
+
+@pytest.mark.slow
+def test_raw_public_keys_and_certificates_prove_both_ends(served):
+    async def story(served: Served) -> None:
+        own = new_key()
+        await served.provision("dev-1", f"rpk:{to_base64(spki_of(own.public_key()))}")
+        await served.provision("dev-2", "x509-cn:")
+        server_key = spki_of(served.keys.load(SERVER).key.public_key())
+        issuer = served.keys.issuer()
+        issued = issuer.client(new_key(), "dev-2")
+        chain = tuple(der_of(each) for each in issued.chain)
+        raw = await served.run(RawKey(own), {"server_key": server_key})
+        certified = await served.run(
+            Certificate(issued.key, chain, issuer), {"anchors": served.keys.anchors().certificates}, first=2
+        )
+        await until(lambda: registered(raw) and registered(certified))
+        for name in ("dev-1", "dev-2"):
+            assert (await served.server.operations.read(name, "/3/0/0")).value == "Stellwerk"
+
+    served(story)
+
+
+@pytest.mark.slow
+def test_an_expired_certificate_is_refused_with_the_alert_for_it(served):
+    async def story(served: Served) -> None:
+        await served.provision("dev-1", "x509-cn:")
+        issuer = served.keys.issuer()
+        issued = issuer.client(new_key(), "dev-1")
+        chain = tuple(der_of(each) for each in issued.chain)
+        expired = (Fault.parse("expired-certificate"),)
+        await served.run(Certificate(issued.key, chain, issuer), faults=expired)
+        await until(lambda: served.told(HandshakeFailed))
+        assert "certificate_expired" in served.told(HandshakeFailed)[0].detail
+
+    served(story)
+
+
+@pytest.mark.slow
+def test_a_fleet_registers_through_a_network_that_loses_doubles_and_moves_it(served):
+    async def story(served: Served) -> None:
+        for number in range(1, 6):
+            await provisioned_with_psk(served, f"dev-{number}")
+        bad = Conditions(loss=0.1, duplication=0.3, delay_s=0.01, reorder=0.1, reorder_delay_s=0.05)
+        relay = Relay(RelayOptions(("127.0.0.1", 0), served.address, up=bad, down=bad, seed=3))
+        keyring = lambda name, number: PreSharedKey(name.encode(), KEY)  # noqa: E731
+        try:
+            fleet = await served.run(
+                PreSharedKey(b"", b""),
+                server=f"coaps://{relay.address[0]}:{relay.address[1]}",
+                count=5,
+                security=Security(keyring, cid_length=0, first_timeout_s=0.1),
+                update_every_s=0.3,
+                parameters=Parameters(ack_timeout_s=0.1, max_retransmit=7),
+            )
+            await until(lambda: registered(fleet))
+            relay.move_clients()
+            updates = len(served.told(Updated))
+            await until(lambda: len(served.told(Updated)) > updates + 10)
+            assert len(served.told(HandshakeDone)) == 5
+        finally:
+            relay.close()
+
+    served(story)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"server": "coaps://127.0.0.1:9"}, NoServer, "need credentials"),
+        ({"security": Security(one_for_all(PreSharedKey(b"a", KEY)))}, NoServer, "write coaps://"),
+        ({"faults": (Fault.parse("wrong-key"),)}, InvalidFault, "without security there are none"),
+        (
+            {
+                "server": "coaps://127.0.0.1:9",
+                "security": Security(one_for_all(PreSharedKey(b"a", KEY))),
+                "faults": (Fault.parse("expired-certificate"),),
+            },
+            InvalidFault,
+            "--issuer",
+        ),
+        (
+            {
+                "server": "coaps://127.0.0.1:9",
+                "security": Security(one_for_all(PreSharedKey(b"a", KEY))),
+                "template": DeviceOptions("", other_server_uris=("coaps://127.0.0.1:10",)),
+            },
+            NoServer,
+            "reached over UDP",
+        ),
+    ],
+)
+def test_what_cannot_be_secured_is_refused_with_what_would_be_right(options, error, said):
+    with pytest.raises(error, match=said):
+        asyncio.run(Fleet(FleetOptions(**options)).open())
