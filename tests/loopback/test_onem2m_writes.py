@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.credential_material import b64, spki
 
 from stellwerk.access import add_client
 from stellwerk.config import Settings
@@ -112,6 +113,14 @@ async def story(client: Client, coap_port: int) -> None:
             return (await client.newest()).get("con", {}).get("messageType") == "registration-expire"
 
         await eventually(ended)
+        await client.call("DELETE", "/sim-1/credentials")
+
+        # Or with a raw public key, or a certificate that a trusted authority gave it.
+        raw = await client.call("POST", "/sim-1", {"m2m:crds": {"crse": f"rpk:{b64(spki())}"}}, 13)
+        assert (raw["crid"], raw["crse"]) == ("urn:dev:os:sim-1", f"rpk:{b64(spki())}")
+        assert await client.refused("PUT", "/sim-1/credentials", {"m2m:crds": {"crse": "rpk:AAAA"}}) == "4000"
+        named = await client.call("PUT", "/sim-1/credentials", {"m2m:crds": {"crse": "x509-cn:sim-1"}})
+        assert (named["crid"], named["crse"]) == ("sim-1", "x509-cn:sim-1")
         await client.call("DELETE", "/sim-1/credentials")
     finally:
         stop.set()

@@ -5,9 +5,11 @@ import sqlite3
 import sys
 import tempfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from stellwerk.app.changes import ChangeCommand, CommandSent, PutObservation, PutRegistration
+from stellwerk.app.changes import ChangeCommand, CommandSent, PutObservation, PutRegistration, PutSession
+from stellwerk.app.records import SecureSession
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Step
 from stellwerk.device.record import Credential
@@ -20,6 +22,7 @@ from tests.contract.builders import (
     make_commands,
     make_device,
     observation,
+    peer,
     register,
     registration,
     send,
@@ -31,6 +34,8 @@ from tests.contract.builders import (
 DATABASES = Path(__file__).with_name("databases")
 VAULT = Vault(b"kept databases, not a secret key")
 """Since 0003 there is a sealed key among what is kept."""
+SESSION = SecureSession(b"\x01session", DeviceId(0), peer(), b"kept", 1 << 48, NOW_MS)
+"""Since 0004."""
 KEY = Credential("meter-1@psk", "psk-text:kept", "cred", "m2m:crds", NOW_MS, NOW_MS)
 
 
@@ -45,6 +50,8 @@ async def fill(data_dir: Path) -> None:
     await write(store, [register(device_id, 1)], [PutRegistration(registration(device_id), NOW_MS + 300_000)])
     await write(store, [send(device_id, 2, labels=("Room:1",)), update(DeviceId(device_id), NOW_MS + 3, 3)])
     await write(store, [], [PutObservation(observation(device_id))])
+    store.marks = lambda: [(SESSION.session_id, SESSION.ceiling)]
+    await write(store, [], [PutSession(replace(SESSION, device_id=DeviceId(device_id)))])
     sent, _waits = await make_commands(store, device_id, count=2)
     await write(store, [], [CommandSent(sent, NOW_MS + 4, sent.labels)])
     await write(store, [], [ChangeCommand(sent.command_id, Step.SUCCEEDED, NOW_MS + 5)])

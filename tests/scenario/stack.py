@@ -51,12 +51,12 @@ from stellwerk.device.record import Credential
 from stellwerk.dtls.endpoint import Endpoint as DtlsEndpoint
 from stellwerk.dtls.parameters import ServerParameters
 from stellwerk.dtls.tickets import TicketKey
-from stellwerk.net.secure import SecureStack
-from stellwerk.southbound.secure_peers import SecurePeers
 from stellwerk.lwm2m.registration_parameters import DEFAULT_TOLERANCES, Tolerances
 from stellwerk.lwm2m.schema.library import Library
+from stellwerk.net.secure import SecureStack
 from stellwerk.southbound.link import Link
 from stellwerk.southbound.links import Links
+from stellwerk.southbound.secure_peers import SecurePeers
 from stellwerk.storage.memory import MemoryStore
 
 _LOOKS = 30

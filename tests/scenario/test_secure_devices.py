@@ -11,8 +11,9 @@ from stellwerk.core.ids import PeerId
 from stellwerk.device.record import Credential
 from stellwerk.dtls.parameters import ServerParameters
 from tests.scenario.secure_device import SecureDevice
-from tests.scenario.stack import Stack, after, ack, con
-from tests.scenario.trouble import observe, read  # the same commands as elsewhere
+from tests.scenario.stack import Stack, ack, after, con
+from tests.scenario.test_commands import read
+from tests.scenario.test_observations import observe
 
 KEY = bytes(range(16))
 LINKS = b"</1/0>,</3/0>,</3303/0>"
@@ -132,12 +133,12 @@ def test_a_secure_device_is_read_and_observed(stack: Stack, device: SecureDevice
     device.pump()
     request = device.next_request()
     assert request.code == codes.GET
-    device.send(Message(ACK, CONTENT, request.mid, request.token, [(12, b"")], b"21.5"))
+    device.send(Message(ACK, CONTENT, request.mid, request.token, ((12, b""),), b"21.5"))
     stack.post(record, observe("/3303/0/5700"))
     device.pump()
     request = device.next_request()
-    device.send(Message(ACK, CONTENT, request.mid, request.token, [(6, b"\x01"), (12, b"")], b"22"))
-    device.send(Message(CON, CONTENT, 900, request.token, [(6, b"\x02"), (12, b"")], b"23"))
+    device.send(Message(ACK, CONTENT, request.mid, request.token, ((6, b"\x01"), (12, b"")), b"22"))
+    device.send(Message(CON, CONTENT, 900, request.token, ((6, b"\x02"), (12, b"")), b"23"))
     assert device.next_request().type == ACK
     assert stack.values(record, "/3303/0/5700") == ["21.5", "22", "23"] or stack.values(record, "/3303/0/5700") == [
         "21.5",
@@ -156,8 +157,8 @@ def test_a_notification_over_the_session_of_another_device_is_reset(
     stack.post(record, observe("/3303/0/5700"))
     device.pump()
     request = device.next_request()
-    device.send(Message(ACK, CONTENT, request.mid, request.token, [(6, b"\x01"), (12, b"")], b"22"))
-    other.send(Message(CON, CONTENT, 900, request.token, [(6, b"\x02"), (12, b"")], b"99"))
+    device.send(Message(ACK, CONTENT, request.mid, request.token, ((6, b"\x01"), (12, b"")), b"22"))
+    other.send(Message(CON, CONTENT, 900, request.token, ((6, b"\x02"), (12, b"")), b"99"))
     assert other.next_request().type == RST
     assert stack.meters.identities_refused == {"notify": 1}
 
@@ -299,6 +300,6 @@ def test_who_loses_its_key_loses_what_waits_for_it(stack: Stack, device: SecureD
     assert (device.ended.reason, device.session) == ("alert", None)
     assert "49" in device.ended.detail or "access" in device.ended.detail
     stack << con(POST, "/rd?ep=dev1&lt=300&lwm2m=1.1&b=U", mid=1, payload=LINKS, content_format=40)
-    assert stack.next_out().code == CREATED
+    assert stack.take().code == CREATED
     stack << after(5)
     assert stack.silent()

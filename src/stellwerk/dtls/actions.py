@@ -77,13 +77,6 @@ class CloseSession:
 
 
 @dataclass(slots=True)
-class ProvePeer:
-    """After an `events.PeerMoved`: ``peer`` reacted to something that was sent to its new address alone."""
-
-    peer: PeerId
-
-
-@dataclass(slots=True)
 class ForgetHandshakes:
     """End every handshake under way for ``device``: its credentials changed."""
 
@@ -138,7 +131,6 @@ Action = (
     | SessionStored
     | SendData
     | CloseSession
-    | ProvePeer
     | ForgetHandshakes
     | Connect
     | MoveSession

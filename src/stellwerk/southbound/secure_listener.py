@@ -16,6 +16,7 @@ from stellwerk.core.ids import PeerId
 from stellwerk.core.rates import TokenBuckets
 from stellwerk.dtls.actions import Action as DtlsAction
 from stellwerk.dtls.actions import ReplaceIdentity
+from stellwerk.dtls.base import Admission
 from stellwerk.dtls.endpoint import Endpoint as DtlsEndpoint
 from stellwerk.dtls.half_open import network_of
 from stellwerk.dtls.parameters import Limits, ServerIdentity, ServerParameters
@@ -63,6 +64,27 @@ class MakeLink(Protocol):
     ) -> Link: ...
 
 
+class _Rates(Admission):
+    """Counts what it refuses."""
+
+    def __init__(self, settings: SecureSettings, meters: SecureMeters) -> None:
+        self._limited = meters.limited
+        self._addresses: TokenBuckets[str] = TokenBuckets(settings.per_address, settings.per_address * _BURST_S)
+        self._public_keys: TokenBuckets[None] = TokenBuckets(settings.with_certificates, settings.with_certificates)
+
+    def address(self, address: PeerId, now: float) -> bool:
+        admitted = self._addresses.take(network_of(address), now)
+        if not admitted:
+            self._limited["address"] += 1
+        return admitted
+
+    def public_key(self, now: float) -> bool:
+        admitted = self._public_keys.take(None, now)
+        if not admitted:
+            self._limited["certificates"] += 1
+        return admitted
+
+
 class SecureListener:
     """``link`` makes the way from messages to `app`."""
 
@@ -80,9 +102,6 @@ class SecureListener:
         bodies: Mapping[tuple[str, ...], int],
     ) -> None:
         self._keys = keys
-        self._meters = meters
-        self._addresses: TokenBuckets[str] = TokenBuckets(settings.per_address, settings.per_address * _BURST_S)
-        self._certificates: TokenBuckets[None] = TokenBuckets(settings.with_certificates, settings.with_certificates)
         self._dtls = DtlsEndpoint(
             entropy,
             ServerParameters(
@@ -96,8 +115,7 @@ class SecureListener:
             Limits(sessions=settings.sessions, half_open=settings.half_open),
             ticket_keys=(ticket_key,),
             wall_offset_s=clock.wall_ms() / 1000 - clock.now(),
-            admit=self._admit,
-            admit_costly=self._admit_costly,
+            admission=_Rates(settings, meters),
         )
         # Blocks of an earlier body may be replayed within the window of a session (RFC 9175 3.3).
         self._coap = CoapEndpoint(
@@ -119,18 +137,6 @@ class SecureListener:
         self.driver: Driver[Event | SecureEvent, CoapAction | DtlsAction] = Driver(
             stack, self.peers.handle, clock=clock
         )
-
-    def _admit(self, address: PeerId, now: float) -> bool:
-        """Whether an address, which has shown that it is one, may begin a handshake."""
-        admitted = self._addresses.take(network_of(address), now)
-        self._meters.limited["address"] += not admitted
-        return admitted
-
-    def _admit_costly(self, now: float) -> bool:
-        """Whether there may be one more handshake with public keys."""
-        admitted = self._certificates.take(None, now)
-        self._meters.limited["certificates"] += not admitted
-        return admitted
 
     def marks(self) -> list[tuple[bytes, int]]:
         """What sessions have read since the last call (`app.ports.DecidingStore.marks`)."""

@@ -130,14 +130,15 @@ credential_change = Table(
     sqlite_autoincrement=True,
 )
 
-# Numbers grow: of two sessions the one with the higher was made later. ``sealed`` by `storage.vault`. ``modified_ms``:
-# when the device was heard last, to within a day.
+# Numbers grow: of two sessions the one with the higher was made later. ``address_key`` is made of ``address``: every
+# index of long texts costs each handshake a page. ``sealed`` by `storage.vault`.
 secure_session = Table(
     "secure_session",
     deciding,
     _identity("id", _Key),
     Column("session_id", LargeBinary, unique=True, nullable=False),
     _device(),
+    _number("address_key"),
     _text("address"),
     _number("ceiling"),
     _number("read_mark"),
@@ -145,12 +146,21 @@ secure_session = Table(
     _number("modified_ms"),
     _blob("sealed"),
     Index("secure_session_of_device", "device_id"),
-    Index("secure_session_by_address", "address"),
-    Index("secure_session_by_modified", "modified_ms"),
+    Index("secure_session_by_address", "address_key"),
 )
 
-# What secure sessions have read, one row per group commit (`storage.sqlite.marks`), until it is in their own rows.
+# What secure sessions have read: one row per group commit (`storage.sqlite.marks`), and a row for each session that
+# these are swept into, narrow so that many are on a page.
 session_mark = Table("session_mark", deciding, _identity("id", _Key), _number("time_ms"), _blob("packed"))
+
+session_read = Table(
+    "session_read",
+    deciding,
+    Column("session_id", LargeBinary, ForeignKey("secure_session.session_id", ondelete="CASCADE"), primary_key=True),
+    _number("read_mark"),
+    _number("heard_ms"),
+    sqlite_with_rowid=False,
+)
 
 device_alias = Table(
     "device_alias",

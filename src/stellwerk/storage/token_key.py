@@ -1,4 +1,5 @@
-"""The key that signs bearer tokens, and what else follows from it: a file in the data directory, made by whoever needs it first."""
+"""The key that signs bearer tokens, and what follows from it: a file in the data directory, made by whoever needs it
+first."""
 
 import hmac
 import os

@@ -268,10 +268,9 @@ class SecureSessions:
             if session_id is not None:
                 self._lost(session_peer(session_id), "the session is not kept", at)
             return
-        if before == self._revisions:
-            if self._link.restore(question, session):
-                self._bind(session_peer(session.session_id), session.device_id)
-                self._meters.restored += 1
+        if before == self._revisions and self._link.restore(question, session):
+            self._bind(session_peer(session.session_id), session.device_id)
+            self._meters.restored += 1
 
     def keep(self, session: SecureSession) -> None:
         """The session is, or has become, this: store it."""

@@ -4,6 +4,8 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from hashlib import blake2b
 from typing import Any, Final
 
 import structlog
@@ -13,33 +15,37 @@ from stellwerk.app.ports import Marks, StoreTrouble
 from stellwerk.app.session import SESSIONS_PER_DEVICE, SecureSession
 from stellwerk.core.ids import DeviceId, PeerId, decode_peer, encode_peer
 from stellwerk.storage.sqlite import rows
-from stellwerk.storage.sqlite.marks import FOLD_AT, ReadMarks, fold
+from stellwerk.storage.sqlite.marks import ReadMarks, Slice, move
 from stellwerk.storage.sqlite.models import SqliteModels
 from stellwerk.storage.vault import Vault
 
 log = structlog.get_logger(__name__)
 
-_SESSION: Final = "session_id,device_id,address,sealed,ceiling,created_ms,read_mark"
+_SESSION: Final = (
+    "s.session_id,s.device_id,s.address,s.sealed,s.ceiling,s.created_ms,max(s.read_mark,coalesce(r.read_mark,0)) "
+    "FROM secure_session s LEFT JOIN session_read r ON r.session_id=s.session_id"
+)
 _PUT: Final = (
-    "INSERT INTO secure_session(session_id,device_id,address,ceiling,read_mark,created_ms,modified_ms,sealed) "
-    "VALUES (?,?,?,?,?,?,?,?) ON CONFLICT(session_id) DO UPDATE SET device_id=excluded.device_id,"
-    "address=excluded.address,ceiling=excluded.ceiling,read_mark=max(read_mark,excluded.read_mark),"
-    "created_ms=excluded.created_ms,modified_ms=excluded.modified_ms,sealed=excluded.sealed"
+    "INSERT INTO secure_session(session_id,device_id,address_key,address,ceiling,read_mark,created_ms,modified_ms,"
+    "sealed) VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT(session_id) DO UPDATE SET device_id=excluded.device_id,"
+    "address_key=excluded.address_key,address=excluded.address,ceiling=excluded.ceiling,"
+    "read_mark=max(read_mark,excluded.read_mark),created_ms=excluded.created_ms,modified_ms=excluded.modified_ms,"
+    "sealed=excluded.sealed"
 )
 _DROP: Final = "DELETE FROM secure_session WHERE session_id=?"
-_DROP_OF: Final = "DELETE FROM secure_session WHERE device_id IN (SELECT value FROM json_each(?))"
-_EVICT: Final = f"""
-DELETE FROM secure_session WHERE id IN (
-  SELECT id FROM (
-    SELECT s.id, row_number() OVER (PARTITION BY s.device_id ORDER BY s.id DESC) AS place
-    FROM json_each(?) j CROSS JOIN secure_session s ON s.device_id=j.value)
-  WHERE place>{SESSIONS_PER_DEVICE})"""
+_DROP_OF: Final = "DELETE FROM secure_session WHERE device_id=?"
+_EVICT: Final = (
+    "DELETE FROM secure_session WHERE id="
+    f"(SELECT id FROM secure_session WHERE device_id=? ORDER BY id DESC LIMIT 1 OFFSET {SESSIONS_PER_DEVICE})"
+)
+"""Once per session that was put: the device has one too many at most."""
 _DROP_SLICE: Final = (
     "DELETE FROM secure_session WHERE id IN (SELECT id FROM secure_session WHERE id<=? ORDER BY id LIMIT 500)"
 )
+_WALK: Final = "SELECT max(id) FROM (SELECT id FROM secure_session WHERE id>? ORDER BY id LIMIT 1000)"
 _TRIM: Final = (
-    "DELETE FROM secure_session WHERE id IN "
-    "(SELECT id FROM secure_session WHERE modified_ms<? ORDER BY modified_ms LIMIT 500)"
+    "DELETE FROM secure_session WHERE id>? AND id<=? AND modified_ms<?3 "
+    "AND NOT EXISTS (SELECT 1 FROM session_read r WHERE r.session_id=secure_session.session_id AND r.heard_ms>=?3)"
 )
 
 
@@ -48,7 +54,9 @@ class SqliteSessions(SqliteModels):
 
     _vault: Vault
     _marks: ReadMarks
-    _folding = False
+    _sweeping = False
+    _walked = 0
+    """The last session that `trim_sessions` looked at."""
 
     @property
     def marks(self) -> Callable[[], Marks] | None:
@@ -59,14 +67,15 @@ class SqliteSessions(SqliteModels):
         self._marks.ask = ask
 
     async def session(self, session_id: bytes) -> SecureSession | None:
-        return self._session("session_id=?", session_id)
+        return self._session("s.session_id=?", session_id)
 
     async def session_from(self, address: PeerId) -> SecureSession | None:
-        return self._session("address=? ORDER BY id DESC LIMIT 1", encode_peer(address))
+        text = encode_peer(address)
+        return self._session("s.address_key=? AND s.address=? ORDER BY s.id DESC LIMIT 1", _address_key(text), text)
 
     async def sessions_of(self, device_id: DeviceId) -> Sequence[SecureSession]:
-        query = f"SELECT {_SESSION} FROM secure_session WHERE device_id=? ORDER BY id"
-        return [self._session_from(row) for row in self._rows(query, device_id)]
+        found = self._rows(f"SELECT {_SESSION} WHERE s.device_id=? ORDER BY s.id", device_id)
+        return [self._session_from(row) for row in found]
 
     async def drop_sessions(self) -> int:
         newest = self._row("SELECT coalesce(max(id),0) FROM secure_session") or (0,)
@@ -76,33 +85,42 @@ class SqliteSessions(SqliteModels):
         return dropped
 
     async def trim_sessions(self, before_ms: int) -> int:
-        """Delete some sessions whose device was not heard since ``before_ms``; returns how many went, 0 when there is
-        nothing left to do."""
-        return await self._writer.run(lambda: self._connection.execute(_TRIM, (before_ms,)).rowcount)
+        """Look at some sessions and delete those whose device was not heard since ``before_ms``. Returns
+        0 at the end of the table, where the next call begins anew, else 1."""
+        last = self._row(_WALK, self._walked)
+        if last is None or last[0] is None:
+            self._walked = 0
+            return 0
+        first, self._walked = self._walked, last[0]
+        await self._writer.run(lambda: self._connection.execute(_TRIM, (first, last[0], before_ms)))
+        return 1
 
-    def _fold_marks(self) -> None:
-        """After a group: a slice of read marks, where there are many."""
-        if self._marks.rows_hold <= FOLD_AT or self._folding:
+    def _sweep_marks(self) -> None:
+        """After a group: the next slice of read marks, where there is a sweep to do."""
+        if self._sweeping:
+            return
+        slice_ = self._marks.next_slice(self._reader)
+        if slice_ is None:
             return
         try:
-            folded = self._writer.start(lambda: fold(self._connection))
+            moved = self._writer.start(lambda: move(self._connection, slice_))
         except StoreTrouble:
             return
-        self._folding = True
-        folded.add_done_callback(self._marks_folded)
+        self._sweeping = True
+        moved.add_done_callback(partial(self._swept, slice_))
 
-    def _marks_folded(self, folded: "asyncio.Future[tuple[Marks, int]]") -> None:
-        self._folding = False
-        if folded.cancelled():
+    def _swept(self, slice_: Slice, moved: "asyncio.Future[None]") -> None:
+        self._sweeping = False
+        if moved.cancelled():
             return
-        error = folded.exception()
+        error = moved.exception()
         if error is None:
-            self._marks.folded(*folded.result())
+            self._marks.moved(slice_)
         elif not isinstance(error, StoreTrouble):
-            log.error("sessions.marks_not_folded", error=repr(error))
+            log.error("sessions.marks_not_swept", error=repr(error))
 
     def _session(self, condition: str, *parameters: Any) -> SecureSession | None:
-        row = self._row(f"SELECT {_SESSION} FROM secure_session WHERE {condition}", *parameters)
+        row = self._row(f"SELECT {_SESSION} WHERE {condition}", *parameters)
         return None if row is None else self._session_from(row)
 
     def _session_from(self, row: rows.Row) -> SecureSession:
@@ -131,24 +149,28 @@ def drop_and_put(
     puts: Sequence[PutSession],
 ) -> None:
     """What is left of a group's changes: first the drops, then the puts, then what a device has too many of."""
-    devices = list(drops_of)
-    if devices:
-        connection.execute(_DROP_OF, (rows.to_json(devices),))
+    connection.executemany(_DROP_OF, [(device_id,) for device_id in drops_of])
     connection.executemany(_DROP, [(session_id,) for session_id in drops])
     if puts:
         now_ms = time.time_ns() // 1_000_000
         connection.executemany(_PUT, [_session_row(each.session, vault, now_ms) for each in puts])
-        connection.execute(_EVICT, (rows.to_json(list({each.session.device_id for each in puts})),))
+        connection.executemany(_EVICT, [(each.session.device_id,) for each in puts])
 
 
 def _session_row(session: SecureSession, vault: Vault, now_ms: int) -> tuple[Any, ...]:
+    address = encode_peer(session.address)
     return (
         session.session_id,
         session.device_id,
-        encode_peer(session.address),
+        _address_key(address),
+        address,
         session.ceiling,
         session.read_mark,
         session.created_ms,
         now_ms,
         vault.seal(session.state, session_context(session.session_id)),
     )
+
+
+def _address_key(address: str) -> int:
+    return int.from_bytes(blake2b(address.encode(), digest_size=8).digest(), signed=True)

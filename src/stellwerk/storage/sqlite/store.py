@@ -136,7 +136,7 @@ class SqliteStore(SqliteSessions):
         if self._groups % 64 == 0:
             self._tail.projected_seq = self.projection.seq()
         self.on_commit(commits)
-        self._fold_marks()
+        self._sweep_marks()
 
     # -- tenants and devices --
 

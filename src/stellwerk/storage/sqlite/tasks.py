@@ -28,7 +28,7 @@ from stellwerk.storage.identifiers import taken_once
 from stellwerk.storage.schema import OPEN_STEPS
 from stellwerk.storage.sqlite import instances, rows
 from stellwerk.storage.sqlite.tree import remove_below
-from stellwerk.storage.vault import Vault
+from stellwerk.storage.vault import SecretUnreadable, Vault
 
 OF_GATEWAY: Final = "gateway_id=? AND gateway_id>0"
 """The second term is what lets the partial index be used."""
@@ -121,8 +121,12 @@ def set_credential(
     """The device as it is then. Raises `AlreadyExists`."""
     if _device(connection, device_id) is None:
         return None
-    before = credential_of(connection, vault, device_id)
-    if proof_of(before) != proof_of(credential):
+    try:
+        changed = proof_of(credential_of(connection, vault, device_id)) != proof_of(credential)
+    except SecretUnreadable:
+        # Whatever it was: that one can be replaced, or taken away.
+        changed = True
+    if changed:
         connection.execute("INSERT OR REPLACE INTO credential_change(device_id) VALUES (?)", (device_id,))
     if credential is None:
         connection.execute("DELETE FROM credential WHERE device_id=?", (device_id,))

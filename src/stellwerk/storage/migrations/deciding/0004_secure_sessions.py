@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("id", KEY, nullable=False),
         sa.Column("session_id", sa.LargeBinary(), nullable=False),
         sa.Column("device_id", sa.BigInteger(), nullable=False),
+        sa.Column("address_key", sa.BigInteger(), nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
         sa.Column("ceiling", sa.BigInteger(), nullable=False),
         sa.Column("read_mark", sa.BigInteger(), nullable=False),
@@ -26,14 +27,22 @@ def upgrade() -> None:
         sa.UniqueConstraint("session_id"),
     )
     op.create_index("secure_session_of_device", "secure_session", ["device_id"])
-    op.create_index("secure_session_by_address", "secure_session", ["address"])
-    op.create_index("secure_session_by_modified", "secure_session", ["modified_ms"])
+    op.create_index("secure_session_by_address", "secure_session", ["address_key"])
     op.create_table(
         "session_mark",
         sa.Column("id", KEY, nullable=False),
         sa.Column("time_ms", sa.BigInteger(), nullable=False),
         sa.Column("packed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "session_read",
+        sa.Column("session_id", sa.LargeBinary(), nullable=False),
+        sa.Column("read_mark", sa.BigInteger(), nullable=False),
+        sa.Column("heard_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["session_id"], ["secure_session.session_id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("session_id"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "credential_change",
