@@ -172,10 +172,12 @@ class FleetOptions:
 
 
 class Fleet:
-    """Devices, their engine and their sockets. `run` is all of it; `open`, `start`, `leave`, `close` are its parts."""
+    """Devices, their engine and their sockets. `run` is all of it; `open`, `start`, `leave`, `close` are its parts.
+    ``on_happening`` is told whatever happens to the devices."""
 
-    def __init__(self, options: FleetOptions) -> None:
+    def __init__(self, options: FleetOptions, on_happening: Callable[[Happening], None] | None = None) -> None:
         self.options = options
+        self._tell = on_happening
         limits = Limits(peers_total=max(1000, 2 * options.count))
         self.population: Population = Population(Endpoint(SystemEntropy(), limits, options.parameters, None, _PACKAGES))
         self.impairment = Impairment(options.conditions, options.seed)
@@ -386,6 +388,8 @@ class Fleet:
     def _hear(self, happenings: list[Happening], instant: Instant) -> None:
         for happening in happenings:
             self.tally.count(happening)
+            if self._tell is not None:
+                self._tell(happening)
             if isinstance(happening, Registered):
                 log.debug("device.registered", endpoint_name=happening.endpoint_name, location=happening.location)
             elif isinstance(happening, RegistrationRefused | RegistrationLost):
