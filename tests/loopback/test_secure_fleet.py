@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,22 @@ from structlog.testing import capture_logs
 
 from stellwerk.app.credentials import parse_credentials
 from stellwerk.app.records import NewDevice
+from stellwerk.coap import codes
+from stellwerk.coap.actions import Respond
+from stellwerk.coap.endpoint import Endpoint
+from stellwerk.coap.events import RequestReceived
 from stellwerk.coap.parameters import Parameters
 from stellwerk.config import Settings
 from stellwerk.device.key_material import der_of, spki_of, to_base64
+from stellwerk.dtls import actions, events
+from stellwerk.dtls.endpoint import Endpoint as DtlsEndpoint
+from stellwerk.dtls.parameters import ServerParameters
 from stellwerk.issuing import new_key
 from stellwerk.key_files import SERVER, KeyFolder
+from stellwerk.net.clock import SystemClock, SystemEntropy
+from stellwerk.net.driver import Driver
+from stellwerk.net.secure import SecureStack
+from stellwerk.net.udp import UdpSocket
 from stellwerk.sim.enrolment import Patience
 from stellwerk.sim.faults import Fault, InvalidFault
 from stellwerk.sim.fleet import Fleet, FleetOptions, NoServer
@@ -118,6 +130,55 @@ async def provisioned_with_certificate(served: Served, name: str = "dev-1") -> C
     issuer = served.keys.issuer()
     issued = issuer.client(new_key(), name)
     return Certificate(issued.key, tuple(der_of(each) for each in issued.chain), issuer)
+
+
+def test_a_fleet_makes_its_handshakes_moves_and_leaves_with_close_notify():
+    told: list[events.SessionEstablished | events.PeerMoved | events.SessionEnded] = []
+
+    async def story() -> None:
+        dtls = DtlsEndpoint(SystemEntropy(), ServerParameters())
+        locations = count(1)
+
+        def handle(happened, instant) -> None:
+            for event in happened:
+                if isinstance(event, events.PskQuestion):
+                    driver.submit(actions.GivePsk(event.handshake, KEY))
+                elif isinstance(event, events.SessionEstablished | events.PeerMoved | events.SessionEnded):
+                    told.append(event)
+                elif isinstance(event, RequestReceived):
+                    created = (codes.CREATED, ("rd", f"r{next(locations)}"))
+                    rest = (codes.DELETED if event.code == codes.DELETE else codes.CHANGED,)
+                    driver.submit(Respond(event.exchange, *(created if event.path == ("rd",) else rest)))
+
+        driver: Driver = Driver(
+            SecureStack(dtls, Endpoint(SystemEntropy(), verified=True)), handle, clock=SystemClock()
+        )
+        bound = UdpSocket("127.0.0.1", 0)
+        driver.add(bound)
+        security = Security(lambda name, number: PreSharedKey(name.encode(), KEY), cid_length=0)
+        options = FleetOptions(
+            server=f"coaps://127.0.0.1:{bound.port}",
+            count=3,
+            security=security,
+            parameters=Parameters(ack_timeout_s=0.1, max_retransmit=5),
+            update_every_s=0.1,
+            faults=(Fault.parse("move:0.1s"),),
+        )
+        fleet = Fleet(options)
+        try:
+            await fleet.open()
+            await fleet.start()
+            await until(lambda: len({each.peer for each in told if isinstance(each, events.PeerMoved)}) == 3)
+            await fleet.leave()
+            await until(lambda: sum(isinstance(each, events.SessionEnded) for each in told) == 3)
+        finally:
+            fleet.close()
+            driver.close()
+
+    asyncio.run(story())
+    established = [each for each in told if isinstance(each, events.SessionEstablished)]
+    assert {str(each.identity) for each in established} == {f"PSK identity 'sim-{number}'" for number in (1, 2, 3)}
+    assert {each.reason for each in told if isinstance(each, events.SessionEnded)} == {"close-notify"}
 
 
 @pytest.mark.slow
