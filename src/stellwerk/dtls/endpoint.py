@@ -102,19 +102,25 @@ class Endpoint:
 
     def _receive_plain(self, record: Record, peer: PeerId, now: float) -> None:
         """A record of epoch 0. None of them harms a live session."""
-        if record.type == ContentType.HANDSHAKE and self._server is not None:
-            try:
-                fragment = decode_fragments(record.fragment)[0]
-            except HandshakeFormatError:
-                self._base.drop(peer, "format")
-                return
-            if fragment.type == HandshakeType.CLIENT_HELLO:
-                self._handshakes.receive_hello(record, fragment, peer, now)
-                return
+        if record.type != ContentType.HANDSHAKE:
+            handshake = self._handshakes.find(peer)
+            if handshake is not None:
+                handshake.receive_plain(record, now)
+            else:
+                self._base.drop(peer, "plaintext")
+            return
+        try:
+            fragments = decode_fragments(record.fragment)
+        except HandshakeFormatError:
+            self._base.drop(peer, "format")
+            return
+        if fragments[0].type == HandshakeType.CLIENT_HELLO:
+            self._handshakes.receive_hello(record, fragments[0], peer, now)
+            return
         handshake = self._handshakes.find(peer)
         if handshake is not None:
-            handshake.receive_plain(record, now)
-        elif record.type != ContentType.HANDSHAKE or not self._live.receive_repeated(record, peer, now):
+            handshake.receive_messages(fragments, now)
+        elif not self._live.receive_repeated(fragments, peer, now):
             self._base.drop(peer, "plaintext")
 
     def _receive_strange_cid(self, record: Record, datagram: bytes, peer: PeerId, now: float, may_ask: bool) -> bool:

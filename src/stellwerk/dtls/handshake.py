@@ -34,6 +34,7 @@ from stellwerk.dtls.flights import (
 )
 from stellwerk.dtls.fragments import FragmentError, Reassembly
 from stellwerk.dtls.messages import (
+    Fragment,
     HandshakeFormatError,
     HandshakeType,
     decode_fragments,
@@ -235,12 +236,10 @@ class Handshake(Timed):
     # --- records in ----------------------------------------------------------------------------------------------
 
     def receive_plain(self, record: Record, now: float) -> None:
-        """A record of epoch 0."""
+        """A record of epoch 0 that has no handshake messages."""
         if self.state is Phase.OVER:
             return
-        if record.type == ContentType.HANDSHAKE:
-            self._guard(self._receive_fragments, record.fragment, 0, now)
-        elif record.type == ContentType.CHANGE_CIPHER_SPEC:
+        if record.type == ContentType.CHANGE_CIPHER_SPEC:
             if record.fragment == b"\x01":
                 self._guard(self._receive_change, now)
             else:
@@ -250,6 +249,11 @@ class Handshake(Timed):
         else:
             # No data before both ends are verified, and none without protection.
             self._drop("plaintext" if record.type == ContentType.APPLICATION_DATA else "type")
+
+    def receive_messages(self, fragments: list[Fragment], now: float) -> None:
+        """What is in a handshake record of epoch 0."""
+        if self.state is not Phase.OVER:
+            self._guard(self._receive_fragments, fragments, 0, now)
 
     def receive_protected(self, record: Record, now: float) -> None:
         """A record of epoch 1: it waits until the peer's ChangeCipherSpec stood where it belongs."""
@@ -268,10 +272,10 @@ class Handshake(Timed):
         stash, self._stash = self._stash, []
         return stash
 
-    def _receive_fragments(self, content: bytes, epoch: int, now: float) -> None:
+    def _receive_fragments(self, fragments: list[Fragment], epoch: int, now: float) -> None:
         waiting_for_finished = self.state is self.AWAIT_FINISHED
         repeated = False
-        for fragment in decode_fragments(content):
+        for fragment in fragments:
             if fragment.message_seq < self._incoming.next:
                 repeated = repeated or fragment.message_seq == self._answered
             elif epoch == 0 and waiting_for_finished:
@@ -310,12 +314,13 @@ class Handshake(Timed):
             try:
                 type, content = association.open(record)
             except ProtectionError:
-                unreadable = unreadable or record.type != ContentType.APPLICATION_DATA
+                # Data, and the alert that answers a goodbye, may be of an earlier session at that address.
+                unreadable = unreadable or record.type in (ContentType.HANDSHAKE, ContentType.TLS12_CID)
                 continue
             if type == ContentType.HANDSHAKE:
                 association.window.take(record.sequence)
                 unreadable = False
-                self._receive_fragments(content, 1, now)
+                self._receive_fragments(decode_fragments(content), 1, now)
             elif type == ContentType.ALERT:
                 association.window.take(record.sequence)
                 self._receive_alert(content, now)
@@ -424,6 +429,7 @@ class Handshake(Timed):
             self._flight,
             self.plain,
             answered=self._answered,
+            client_random=self.client_random,
             mtu=self.timing.mtu,
             size=self.timing.size,
             now=now,

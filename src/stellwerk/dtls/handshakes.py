@@ -91,7 +91,10 @@ class Handshakes:
             return
         known = self.half_open.find(peer)
         if known is not None and (known.client_random, known.first) == (hello.random, fragment.message_seq):
-            known.receive_plain(record, now)
+            known.receive_messages([fragment], now)
+            return
+        if self._live.began_with(hello.random, peer):
+            self.base.drop(peer, "replayed")
             return
         if known is not None:
             # Its cookie shows that the client at this address is another one now, or the same one that began anew.
@@ -107,7 +110,7 @@ class Handshakes:
             oldest.cancel("room", "too many handshakes are under way; this one was the oldest")
         handshake = ServerHandshake(self, side, peer, hello, fragment.message_seq, record.sequence, now)
         self.half_open.add(handshake)
-        handshake.receive_plain(record, now)
+        handshake.receive_messages([fragment], now)
 
     def _ask_for_cookie(self, record: Record, fragment: Fragment, hello: ClientHello, peer: PeerId) -> None:
         # RFC 6347 4.2.1: version 1.0 whatever will be negotiated; the numbers of record and message are the

@@ -12,7 +12,7 @@ from stellwerk.dtls.base import Base
 from stellwerk.dtls.events import DataReceived, PeerMoved, SessionEnded, SessionEstablished, SessionState
 from stellwerk.dtls.flights import LastFlight
 from stellwerk.dtls.handshake import Handshake
-from stellwerk.dtls.messages import HandshakeFormatError, HandshakeType, decode_fragments
+from stellwerk.dtls.messages import Fragment, HandshakeFormatError, HandshakeType, decode_fragments
 from stellwerk.dtls.protection import ProtectionError
 from stellwerk.dtls.records import HEADER_BYTES, ContentType, Record
 from stellwerk.dtls.resumption import Resumptions, encode_client_session
@@ -80,20 +80,20 @@ class LiveSessions:
             return False
         return True
 
-    def receive_repeated(self, record: Record, peer: PeerId, now: float) -> bool:
-        """A handshake record of epoch 0 from where no handshake is under way. Whether the peer repeats with it the
+    def receive_repeated(self, fragments: list[Fragment], peer: PeerId, now: float) -> bool:
+        """Handshake messages of epoch 0 from where no handshake is under way. Whether the peer repeats with them the
         flight before our last one."""
         flight = self._last_flights.get(peer)
-        if flight is None:
+        if flight is None or any(fragment.message_seq > flight.answered for fragment in fragments):
             return False
-        try:
-            fragments = decode_fragments(record.fragment)
-        except HandshakeFormatError:
-            return False
-        if all(fragment.message_seq <= flight.answered for fragment in fragments):
-            self._repeat(flight, now)
-            return True
-        return False
+        self._repeat(flight, now)
+        return True
+
+    def began_with(self, client_random: bytes, peer: PeerId) -> bool:
+        """Whether the handshake of the youngest session at ``peer``, which has sent nothing yet, began with that
+        ClientHello."""
+        flight = self._last_flights.get(peer)
+        return flight is not None and flight.client_random == client_random
 
     def _receive_other(self, session: Association, type: int, content: bytes, peer: PeerId, now: float) -> None:
         if type == ContentType.ALERT:
