@@ -361,6 +361,7 @@ class Server:
             devices.revoking.revoked = sessions.revoked
             store.marks = listeners.secure.marks
             keys.changed = listeners.secure.replace_identity
+            keys.distrusted = lambda: tasks.spawn("authority distrusted", devices.revoking.distrust())
             tasks.spawn("secure sessions", sessions.run())
             tasks.spawn("server keys", keys.run())
         # Who lost its credentials while nobody listened is not let in by a session from before.
