@@ -134,7 +134,7 @@ def test_failed_handshakes_are_shown_to_whom_they_concern(world: World) -> None:
     told = "its key is another one <than> ours"
     world.failures += [
         FailedHandshake(
-            1, NOW_MS, "udp://192.0.2.7:4000", "PSK identity 'm1'", "wrong-key", told, "default", "meter-1", 3
+            1, NOW_MS, "udp://192.0.2.7:4000", "PSK identity 'm1'", "wrong-key", told, "acme", "meter-1", 3
         ),
         FailedHandshake(
             2, NOW_MS, "udp://192.0.2.8:4000", "PSK identity 'm2'", "wrong-key", told, "other", "meter-2", 4
