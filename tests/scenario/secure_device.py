@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
 from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message
 from stellwerk.core.ids import PeerId
 from stellwerk.dtls.actions import AcceptPeer, CloseSession, Connect, MoveSession, SendData
@@ -33,10 +35,11 @@ class SecureDevice:
         port: int = 40_000,
         cid: bytes | None = b"",
         seed: int = 7,
+        own_key: EllipticCurvePrivateKey | None = None,
         **parameters: Any,
     ) -> None:
         self.stack = stack
-        self.parameters = ClientParameters(psk_identity=identity, psk=key, cid=cid, **parameters)
+        self.parameters = ClientParameters(psk_identity=identity, psk=key, key=own_key, cid=cid, **parameters)
         self.engine = Endpoint(SeededEntropy(seed + port))
         self.address = PeerId("udp", *SERVER, "198.51.100.1", port)
         self.session: PeerId | None = None
