@@ -322,7 +322,8 @@ class Endpoint:
         session = None
         is_right = question.session_id in (None, stored.secrets.session_id) and not question.is_void
         if is_right and (question.datagrams or question.sends):
-            session = self._live.restore(action.state, stored, action.read_mark)
+            waiting = None if question.sends else self._records(question.datagrams)
+            session = self._live.restore(action.state, stored, action.read_mark, waiting)
         for handshake in question.handshakes:
             handshake.resume_stored(stored.secrets if is_right else None, now)
         if session is None:
@@ -334,6 +335,15 @@ class Endpoint:
                 self._live.send(session, data)
         for peer, datagram in question.datagrams:
             self._feed(datagram, peer, now, may_ask=False)
+
+    def _records(self, datagrams: list[tuple[PeerId, bytes]]) -> list[Record]:
+        records: list[Record] = []
+        for _, datagram in datagrams:
+            try:
+                records += split_records(datagram, self._cid_length)
+            except RecordFormatError as error:
+                records += error.whole
+        return records
 
     def _unanswered(self, question: Question, now: float) -> None:
         """There is no such session: what waited for it is dropped in silence, and counted."""

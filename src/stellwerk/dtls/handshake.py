@@ -122,6 +122,7 @@ class Handshake(Timed):
         "_answers",
         "_before",
         "_ccs_came",
+        "_early",
         "_ends",
         "_flight",
         "_incoming",
@@ -220,6 +221,8 @@ class Handshake(Timed):
         self._repetitions = 0
         self._write_epoch = 0
         self._ccs_came = False
+        self._early = 0
+        """Records in the stash that came before the peer's ChangeCipherSpec."""
         self._stash: list[Record] = []
         self._stash_bytes = 0
 
@@ -288,20 +291,25 @@ class Handshake(Timed):
             self._answer_again(now)
 
     def _receive_change(self, now: float) -> None:
-        if self.state is Phase.ASKING:
+        if self.state not in (Phase.ASKING, self.AWAIT_CHANGE):
+            # An early one changes nothing; the peer repeats its flight if it is needed.
+            return
+        if not self._ccs_came:
             self._ccs_came = True
-        elif self.state is self.AWAIT_CHANGE:
+            self._early = len(self._stash)
+        if self.state is self.AWAIT_CHANGE:
             # What was cut in epoch 0 does not go on in epoch 1.
             self._incoming = Reassembly(self._incoming.next, self.host.base.limits.handshake_bytes)
             self.state = self.AWAIT_FINISHED
             self._read_stash(now)
-        # An early one is ignored (it changes nothing by itself); the peer repeats its flight if it was needed.
 
     def _read_stash(self, now: float) -> None:
-        """Open what waits. Raises `HandshakeFault` if nothing of it can be opened: then keys differ."""
+        """Open what waits. Raises `HandshakeFault` if nothing of it can be opened that came behind the peer's
+        ChangeCipherSpec: then keys differ."""
         association = self.association
         assert association is not None
         stash = self.take_stash()
+        early, self._early = self._early, 0
         self._stash_bytes = 0
         unreadable = False
         for at, record in enumerate(stash):
@@ -314,8 +322,10 @@ class Handshake(Timed):
             try:
                 type, content = association.open(record)
             except ProtectionError:
-                # Data, and the alert that answers a goodbye, may be of an earlier session at that address.
-                unreadable = unreadable or record.type in (ContentType.HANDSHAKE, ContentType.TLS12_CID)
+                # Data, and the alert that answers a goodbye, may be of an earlier session at that address, and what
+                # stood before the ChangeCipherSpec of anybody: a Finished that is needed is repeated.
+                if at >= early:
+                    unreadable = unreadable or record.type in (ContentType.HANDSHAKE, ContentType.TLS12_CID)
                 continue
             if type == ContentType.HANDSHAKE:
                 association.window.take(record.sequence)
@@ -330,11 +340,15 @@ class Handshake(Timed):
                 self._stash.append(record)
                 self._stash_bytes += len(record.fragment)
         if unreadable and self.state is self.AWAIT_FINISHED and not self.host.is_foreign(self, stash, now):
-            reason, detail = self.failure or (
-                "wrong-key",
-                "the peer's Finished cannot be decrypted: give both ends the same pre-shared key",
-            )
+            reason, detail = self.failure or self._key_failure()
             raise HandshakeFault(reason, detail, AlertDescription.DECRYPT_ERROR)
+
+    def _key_failure(self) -> tuple[str, str]:
+        """What a Finished that cannot be decrypted means."""
+        assert self.suite is not None
+        if self.suite.exchange == "psk" and self.resumed is None:
+            return "wrong-key", "the peer's Finished cannot be decrypted: give both ends the same pre-shared key"
+        return "bad-finished", "the peer's Finished cannot be decrypted: its keys are others than ours"
 
     def _receive_alert(self, content: bytes, now: float) -> None:
         try:
@@ -457,7 +471,6 @@ class Handshake(Timed):
     def _catch_up(self, now: float) -> None:
         self._advance(now)
         if self._ccs_came and self.state is self.AWAIT_CHANGE:
-            self._ccs_came = False
             self._receive_change(now)
 
     # --- flights out ---------------------------------------------------------------------------------------------

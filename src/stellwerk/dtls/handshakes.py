@@ -96,12 +96,12 @@ class Handshakes:
         if self._live.began_with(hello.random, peer):
             self.base.drop(peer, "replayed")
             return
-        if known is not None:
-            # Its cookie shows that the client at this address is another one now, or the same one that began anew.
-            known.cancel("timeout", "the client began another handshake")
         if not self.base.admission.address(peer, now):
             self.base.drop(peer, "rate")
             return
+        if known is not None:
+            # Its cookie shows that the client at this address is another one now, or the same one that began anew.
+            known.cancel("timeout", "the client began another handshake")
         is_welcome, oldest = self.half_open.make_room(peer, now)
         if not is_welcome:
             self.base.drop(peer, "room")

@@ -3,6 +3,8 @@
 The hot path of secure devices is `LiveSessions.receive` and `LiveSessions.send`.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from stellwerk.core.ids import PeerId, session_peer
@@ -192,7 +194,8 @@ class LiveSessions:
 
     def _repeat(self, flight: LastFlight, now: float) -> None:
         address = flight.association.address
-        self._base.datagrams += [(address, datagram) for datagram in flight.repeat(now)]
+        with suppress(Exhausted):
+            self._base.datagrams += [(address, datagram) for datagram in flight.repeat(now)]
 
     def _forget_last_flight(self, flight: LastFlight) -> None:
         self._base.timers.cancel(flight)
@@ -303,9 +306,12 @@ class LiveSessions:
                 self.end(old, "replaced")
         return session
 
-    def restore(self, state: bytes, stored: StoredSession, read_mark: int) -> Association | None:
+    def restore(
+        self, state: bytes, stored: StoredSession, read_mark: int, waiting: Sequence[Record] | None
+    ) -> Association | None:
         """A session goes on from its stored ``state``: above every number that it may have used, below none that it may
-        have read. None: it has none of either left."""
+        have read. None: it has none of either left, or nothing of what is ``waiting`` for it is its own (None: it is
+        wanted in any case)."""
         secrets = stored.secrets
         live = self.sessions.find(secrets.session_id)
         if live is not None:
@@ -333,12 +339,15 @@ class LiveSessions:
         pending = self._marks.get(secrets.session_id, 0)
         mark = max(read_mark, stored.read_highest, pending if isinstance(pending, int) else 0)
         session.window = session.window.from_mark(max(mark - _EPOCH_BASE, -1))
-        self._add(session)
+        if waiting is not None and not any(self.claims(session, record) for record in waiting):
+            # Whoever can guess an address, or has seen a connection ID, must not cost us more than a look.
+            return None
+        self._add(session, is_old=True)
         self._raise_ceiling(session)
         return session
 
-    def _add(self, session: Association) -> None:
-        idle = self.sessions.add(session)
+    def _add(self, session: Association, *, is_old: bool = False) -> None:
+        idle = self.sessions.add(session, is_old=is_old)
         if idle is not None:
             self.end(idle, "evicted")
 

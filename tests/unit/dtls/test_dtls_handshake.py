@@ -333,6 +333,15 @@ def test_a_finished_that_overtakes_the_key_exchange_waits_for_it() -> None:
     assert b.session().device == 7
 
 
+def test_a_forged_record_before_the_change_cipher_spec_ends_nothing() -> None:
+    b = bed()
+    client = ByHand(b)
+    client.begin()
+    client.send(encode_record(ContentType.HANDSHAKE, 1, 77, b"forged" * 8))
+    client.send(client.key_exchange(), client.change(), *client.finished())
+    assert b.session().device == 7
+
+
 @pytest.mark.spec("RFC 6347 4.2.3")
 def test_a_finished_may_come_in_several_records() -> None:
     b = bed()

@@ -338,10 +338,10 @@ def test_a_restored_session_takes_nothing_again_that_was_read_before() -> None:
     assert mark == EPOCH + 3
     b.marks[session_id] = mark
     restarted(b)
-    for datagram in sent:
+    for datagram in (*sent, *sent):
         feed(b, datagram, address())
     assert b.data() == [b"0", b"1", b"2", b"3"]
-    assert b.drops() == ["replayed"] * 3
+    assert b.drops() == ["no-session"] * 3 + ["replayed"] * 4
 
 
 def test_a_session_is_restored_to_send_to_it() -> None:
@@ -368,6 +368,31 @@ def test_a_record_of_a_session_that_is_nowhere_is_dropped_in_silence(cid: bytes 
         assert (question.session_id, question.address) == (None, address())
     else:
         assert (question.session_id, question.address) == (session_of(b.session().peer), None)
+
+
+@pytest.mark.parametrize("cid", [None, b""])
+@pytest.mark.spec("LwM2M-contract 15")
+def test_a_forged_record_brings_no_stored_session_back(cid: bytes | None) -> None:
+    b = established(cid)
+    datagram = up_datagram(b, b"x")
+    restarted(b)
+    states = len(b.of(events.SessionState))
+    feed(b, datagram[:-1] + bytes((datagram[-1] ^ 1,)), address())
+    assert (b.server.sessions, len(b.of(events.SessionState))) == (0, states)
+    assert b.drops() == ["no-session"]
+    feed(b, datagram, address())
+    assert b.data() == [b"x"]
+
+
+def test_a_restored_session_leaves_its_address_to_the_one_that_is_there() -> None:
+    b = established(None)
+    old = b.session().peer
+    restarted(b)
+    b.connect()
+    b.down(b"to the old one", old)
+    assert b.server.sessions == 2
+    b.up(b"from the new one")
+    assert b.data() == [b"from the new one"]
 
 
 def test_what_waits_for_a_stored_session_is_bounded_and_kept_in_order() -> None:
