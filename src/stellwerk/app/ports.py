@@ -127,6 +127,11 @@ class DecidingStore(Protocol):
         is forgotten."""
         ...
 
+    async def note_named_certificates(self) -> int:
+        """Note a change for every device that brings a certificate which only its name and an authority vouch for:
+        some authority is trusted no more. Returns how many there are."""
+        ...
+
     async def forget_credential_change(self, number: int) -> None:
         """The change was taken notice of."""
         ...
@@ -488,6 +493,45 @@ class DeviceLink(Protocol):
     def move_peer(self, old: PeerId, new: PeerId) -> None: ...
     def forget_peer(self, peer: PeerId) -> None: ...
     def forget_observation(self, peer: PeerId, token: bytes) -> None: ...
+
+
+class SecureLink(Protocol):
+    """Southbound: what secure sessions are told. ``handshake`` and ``question`` are the numbers that a question came
+    with; an answer that comes too late is ignored."""
+
+    def give_key(self, handshake: int, key: bytes, device_id: DeviceId) -> None:
+        """The device has this pre-shared key."""
+        ...
+
+    def accept(self, handshake: int, device_id: DeviceId) -> None:
+        """Who has proven its identity, or wants to resume, is that device."""
+        ...
+
+    def refuse(self, handshake: int, reason: str, detail: str) -> None:
+        """It may not come in; it learns no more than of a wrong key. ``reason`` and ``detail`` come back with the
+        failed handshake."""
+        ...
+
+    def restore(self, question: int, session: SecureSession) -> bool:
+        """That is the session asked for; whether it is in memory now."""
+        ...
+
+    def no_session(self, question: int) -> None: ...
+    def stored(self, session_id: bytes, ceiling: int) -> None:
+        """The session's state with this ceiling is on disk."""
+        ...
+
+    def close(self, peer: PeerId, *, revoked: bool = False) -> None:
+        """End a session. ``revoked``: its device shall not come again as it is."""
+        ...
+
+    def forget_handshakes(self, device_id: DeviceId) -> None:
+        """The device's credentials changed: nobody gets in with what they were."""
+        ...
+
+    def follow(self, old: PeerId, new: PeerId) -> None:
+        """``new`` resumes the session that ``old`` was: requests under way and observations go on there."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ for what was changed while nobody listened.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -35,7 +35,8 @@ _TAKEN: Final = "credentials were taken away: the device has to come again witho
 
 class Revoking:
     """``revoked`` hears of each device whose live sessions and handshakes are to end: before its registration ends, and
-    once more after that, for what was under way."""
+    once more after that, for what was under way. ``withdraw`` ends the commands that wait for a device whose
+    credentials were taken away, for the reason given."""
 
     def __init__(
         self,
@@ -45,7 +46,8 @@ class Revoking:
         clock: Clock,
         link: DeviceLink,
         listener: Listener,
-        revoked: Callable[[DeviceId], object] = lambda device_id: None,
+        revoked: Callable[[DeviceRecord], object] = lambda device: None,
+        withdraw: Callable[[DeviceRecord, str], Awaitable[object]] | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -53,6 +55,7 @@ class Revoking:
         self._link = link
         self._listener = listener
         self.revoked = revoked
+        self.withdraw = withdraw
         self._turn = asyncio.Lock()
 
     async def run(self) -> None:
@@ -75,6 +78,13 @@ class Revoking:
                 done += len(changes)
         return done
 
+    async def distrust(self) -> None:
+        """An authority is trusted no more: whoever may have come in by it has to come again. Pinned certificates,
+        raw public keys and pre-shared keys have nothing to do with it."""
+        devices = await self._store.note_named_certificates()
+        log.warning("credentials.authority_distrusted", devices=devices, meaning="they have to come again")
+        await self.look()
+
     async def _revoke(self, device_id: DeviceId) -> None:
         device = await self._store.device(device_id)
         if device is None:
@@ -82,12 +92,15 @@ class Revoking:
         known = self._registry.of(device_id)
         if known is not None:
             known.record = device
-        self.revoked(device_id)
+        self.revoked(device)
+        if device.security == NOSEC and self.withdraw is not None:
+            # What waits was meant for who holds the key; without one, anybody may come.
+            await self.withdraw(device, _TAKEN)
         await self._end(device)
         # Looked at again: a Register that was let in just before may have been on its way to the disk.
         if await self._registry.load_of(device_id) is not None:
             await self._end(device)
-        self.revoked(device_id)
+        self.revoked(device)
         log.info("device.credentials_revoked", tenant=device.tenant, device=device.name, security=device.security)
 
     async def _end(self, device: DeviceRecord) -> None:
