@@ -5,7 +5,8 @@
 A block fenced with ``sh run`` is run by sh; ``sh run background`` keeps running until the end. Comments behind a block
 say what its output must contain (blanks do not count): ``<!-- expect: TEXT -->``. ``<!-- expect within 10 s: TEXT -->``
 runs the block again until its output has everything or the time is over; only for blocks that may be repeated.
-``--http``, ``--coap`` and ``--coaps`` replace the demo's addresses and nothing else. Exit status 1 when something is missing.
+``--http``, ``--coap`` and ``--coaps`` replace the demo's addresses and nothing else. Exit status 1 when something is
+missing.
 """
 
 import argparse

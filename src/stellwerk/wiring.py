@@ -191,7 +191,7 @@ class Server:
         self._lock = DirectoryLock.take(settings.data_dir)
         for done in await asyncio.to_thread(migrate, settings.data_dir):
             log.info("store.migrated", what=done)
-        vault = Vault.load(settings.data_dir, settings.master_key or None)
+        vault = Vault.load(settings.data_dir, settings.master_key or None, settings.master_key_old)
         meters = self._meters
         store = self._store = await SqliteStore.open(
             settings.data_dir, vault=vault, library=library, limits=limits, meters=meters

@@ -9,6 +9,13 @@ from the wire inward:
 - `cookies`, `tickets`, `session`: what stands outside a live session: before it, with the client, in the store
 - `parameters`, `actions`, `events`, `failures`: what an engine is told and tells
 
-All of these are pure, total over any bytes, and bounded; errors are named. The engine on top of them has the six verbs
-of every engine here. Start reading with `events`, `records` and `messages`.
+All of these are pure, total over any bytes, and bounded; errors are named. On top of them:
+
+- `fragments`, `flights`, `stash`: messages out of pieces, what is repeated, what came too early
+- `machine`, `handshake`; `server` with `negotiation`, `client`: two state machines, each one table
+- `association`, `sessions`, `live`; `resumption`: what is alive, and what goes on from it
+- `half_open`, `handshakes`, `questions`: what is on its way, asked and bounded
+- `endpoint`: the six verbs of every engine here, and whose each record is
+
+Start reading with `events`, `server` and `endpoint`.
 """

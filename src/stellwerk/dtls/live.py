@@ -276,7 +276,7 @@ class LiveSessions:
             # It may be anywhere: it is known by its connection ID, and somebody else has its address now.
             before = None
         self._add(session)
-        flight = handshake.last_flight(now)
+        flight = handshake.last_flight()
         if flight is not None:
             session.last_flight = self._last_flights[flight.address] = flight
             flight.on_end = self._forget_last_flight

@@ -146,7 +146,7 @@ def test_a_sleeper_resumes_when_it_wakes_up_and_goes_on(resume):
     bench.start(queue_mode=True, update_every_s=60.0, awake_s=5.0)
     bench.network.run_until(lambda: bench.updates == 2, 130)
     assert (len(bench.told(HandshakeDone)), len(bench.told(Resumed))) == (1, 2)
-    assert bench.registers == 1
+    assert (bench.registers, len(bench.secure.population.heard), bench.clients.sessions) == (1, 1, 1)
     assert [each.resumed is not None for each in bench.established] == [False, True, True]
     assert bench.value("/3/0/0")
 
