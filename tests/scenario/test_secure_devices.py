@@ -234,6 +234,40 @@ def test_a_closed_session_leaves_the_registration_and_what_waits_for_it(stack: S
     assert again.next_request().code == codes.GET
 
 
+@pytest.mark.spec("LwM2M-contract 2.2", "QM-3")
+def test_what_waits_for_a_device_leaves_when_it_resumes(stack: Stack, device: SecureDevice) -> None:
+    device.register()
+    device.close()
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.post(record, read("/3/0/0"))
+    again = SecureDevice(stack, b"id1", KEY, port=46_000, seed=9).connect(device.state)
+    assert stack.meters.secure.handshakes["resumed", ""] == 1
+    assert again.next_request().code == codes.GET
+
+
+@pytest.mark.spec("SEC-5", "OB-4", "RFC 7641 3.6")
+def test_observations_go_on_over_a_resumed_session_and_are_asked_for_anew_over_a_new_one(
+    stack: Stack, device: SecureDevice
+) -> None:
+    device.register()
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.post(record, observe("/3303/0/5700"))
+    device.pump()
+    request = device.next_request()
+    device.send(Message(ACK, CONTENT, request.mid, request.token, ((6, b"\x01"), (12, b"")), b"22"))
+    resumed = SecureDevice(stack, b"id1", KEY, port=46_000, seed=9).connect(device.state)
+    resumed.send(Message(CON, CONTENT, 900, request.token, ((6, b"\x02"), (12, b"")), b"23"))
+    assert resumed.next_request().type == ACK
+    assert resumed.heard == []
+    new = SecureDevice(stack, b"id1", KEY, port=46_001, seed=11).connect()
+    new.send(Message(CON, CONTENT, 901, request.token, ((6, b"\x03"), (12, b"")), b"24"))
+    assert new.next_request().type == ACK
+    again = new.next_request()
+    assert (again.code, again.options[0]) == (codes.GET, (6, b""))
+    assert again.token != request.token
+    assert stack.values(record, "/3303/0/5700") == ["22.0", "23.0", "24.0"]
+
+
 # -- restart --
 
 
