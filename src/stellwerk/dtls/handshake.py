@@ -309,7 +309,8 @@ class Handshake(Timed):
             try:
                 type, content = association.open(record)
             except ProtectionError:
-                unreadable = unreadable or record.type != ContentType.APPLICATION_DATA
+                # Data, and the alert that answers a goodbye, may be of an earlier session at that address.
+                unreadable = unreadable or record.type in (ContentType.HANDSHAKE, ContentType.TLS12_CID)
                 continue
             if type == ContentType.HANDSHAKE:
                 association.window.take(record.sequence)
