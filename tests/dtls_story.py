@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
-from stellwerk.core.identity import PskIdentity, RawKeyIdentity, SecureIdentity
+from stellwerk.dtls.endpoint import Endpoint
+
+from stellwerk.core.identity import RawKeyIdentity, SecureIdentity
 from stellwerk.core.ids import PeerId, session_of
 from stellwerk.dtls import actions, events
-from stellwerk.dtls.endpoint import Endpoint
 from stellwerk.dtls.parameters import ClientParameters, ServerIdentity, ServerParameters
+from stellwerk.dtls.tickets import TicketKey
 
 ABOUT = "recorded by tests/interop with keys that guard nothing; captures/README.md"
 Step = tuple[str, float, Any]
@@ -72,7 +74,8 @@ class Conversation:
         self.peer: PeerId | None = None
         self._states: dict[bytes, bytes] = {}
         self._last_state: bytes | None = None
-        self.engine = Endpoint(SeededEntropy(seed), server=server)
+        key = TicketKey(sha256(b"name of a ticket key").digest()[:16], sha256(b"ticket key").digest()[:16])
+        self.engine = Endpoint(SeededEntropy(seed), server=server, ticket_keys=(key,))
 
     # -- in --
 
@@ -87,7 +90,7 @@ class Conversation:
         self._run(now)
 
     def order(self, words: str, now: float) -> None:
-        """``connect``, ``resume`` (connect with the newest state), ``send HEX``, ``move`` (to another port), ``close``."""
+        """``connect``, ``resume`` (connect with the newest state), ``send HEX``, ``move`` (elsewhere), ``close``."""
         self.steps.append(("!", now, words))
         verb, _, rest = words.partition(" ")
         if verb in ("connect", "resume"):
@@ -197,12 +200,12 @@ def describe(event: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, PeerId | PskIdentity) or isinstance(value, SecureIdentity):
+    if isinstance(value, PeerId | SecureIdentity):
         return str(value)
     return value.hex() if isinstance(value, bytes) else repr(value)
 
 
-# --- stories -----------------------------------------------------------------------------------------------------------
+# --- stories ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass

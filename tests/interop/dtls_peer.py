@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from tests.dtls_story import Conversation, Known, Story
+
 from stellwerk.dtls import events
 from stellwerk.dtls.parameters import ClientParameters, ServerParameters
-from tests.dtls_story import Conversation, Known, Story
 
 E = TypeVar("E")
 
@@ -127,7 +128,7 @@ class DtlsPeer:
                     return found[nth - 1]
                 left = deadline - time.monotonic()
                 if self.trouble is not None or left <= 0:
-                    raise AssertionError(f"no {kind.__name__} ({nth}.) in time: {self.told()}") from self.trouble
+                    raise AssertionError(f"no {kind.__name__} ({nth}.) in time") from self.trouble
                 self._changed.wait(left)
 
     def wait_data(self, data: bytes, *, within_s: float = 10.0) -> None:
@@ -140,7 +141,7 @@ class DtlsPeer:
 
     def told(self) -> str:
         """What happened so far, for people who look for what went wrong."""
-        lines = [f"{at:8.3f} {kind} {what}" for kind, at, what in self.conversation.steps]
+        lines = [f"{at:8.3f} {kind} {what}"[:200] for kind, at, what in self.conversation.steps]
         return "\n" + "\n".join(lines[-60:])
 
     def story(self, peer: str) -> Story:

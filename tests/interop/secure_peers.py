@@ -112,7 +112,8 @@ class OpenSsl:
         words = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *self._words(wish)]
         if wish.mode == "x509":
             own = wish.own or "client"
-            words += ["-cert", f"{own}.pem", "-key", f"{own}-key.pem", "-CAfile", "ca.pem", "-verify_return_error"]
+            words += ["-cert", f"{own}.pem", "-key", f"{own}-key.pem", "-verifyCAfile", "ca.pem"]
+            words.append("-verify_return_error")
         for option, word in (("session_out", "-sess_out"), ("session_in", "-sess_in")):
             if file := wish.take(option):
                 words += [word, file]
@@ -244,7 +245,7 @@ class MbedTls:
 
 
 class Libcoap:
-    """``library``: openssl or gnutls. It offers what it likes: no suite can be asked for. A client sends one request."""
+    """``library``: openssl or gnutls. It offers what it likes: no suite can be chosen. A client sends one request."""
 
     application, echoes, verb = "coap", False, ""
 
@@ -256,7 +257,9 @@ class Libcoap:
         return not_installed(f"coap-client-{self._library}", "libcoap3-bin")
 
     def version(self) -> str:
-        said = subprocess.run([f"coap-client-{self._library}", "-?"], capture_output=True, text=True, check=False).stderr
+        said = subprocess.run(
+            [f"coap-client-{self._library}", "-?"], capture_output=True, text=True, check=False
+        ).stderr
         found = re.search(r" v([\d.]+) .*?TLS Library: (\w+) - runtime ([\d.]+)", said, re.DOTALL)
         return f"libcoap {found[1]} over {found[2]} {found[3]}" if found else "libcoap"
 
@@ -315,6 +318,8 @@ class Scandium:
     def client(self, port: int, wish: Wish) -> Program:
         program = Program([*self._words("client", wish), f"port={port}"])
         program.wait_said("port ")
+        # Nothing to say, no handshake.
+        program.say("send first word")
         return program
 
     def server(self, wish: Wish) -> tuple[Program, int]:
@@ -324,6 +329,5 @@ class Scandium:
 
 
 PEERS: dict[str, Talker] = {
-    each.name: each
-    for each in (OpenSsl(), GnuTls(), MbedTls(), Libcoap("openssl"), Libcoap("gnutls"), Scandium())
+    each.name: each for each in (OpenSsl(), GnuTls(), MbedTls(), Libcoap("openssl"), Libcoap("gnutls"), Scandium())
 }

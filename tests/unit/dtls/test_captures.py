@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from tests.dtls_story import Conversation, Story
 
 CAPTURES = sorted((Path(__file__).parents[3] / "captures").glob("*.json"))
