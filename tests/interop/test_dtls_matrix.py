@@ -35,6 +35,7 @@ from stellwerk.dtls.parameters import ClientParameters, ServerIdentity, ServerPa
 
 CAPTURES = Path(__file__).parents[2] / "captures"
 AS_CLIENT, AS_SERVER = "client", "server"
+WORDS = {"yes": "{}", "no": "no-{}"}
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ class Case:
     @property
     def name(self) -> str:
         suite = SUITES.get(self.suite, "its-suites").partition("-")[2] if self.suite else ""
-        options = "-".join(f"{name}={value}" for name, value in self.theirs)
-        return "-".join(filter(None, (self.peer, self.role, self.mode, suite, self.extra, options)))
+        extra = self.extra if self.extra != "talk" else ""
+        words = [WORDS.get(value, "{}" + value).format(name) for name, value in self.theirs if name != "session_out"]
+        return "-".join(filter(None, (self.peer, self.role, self.mode, suite, extra, *words)))
 
     @property
     def shows(self) -> str:
