@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
-from stellwerk.dtls.endpoint import Endpoint
 
 from stellwerk.core.identity import RawKeyIdentity, SecureIdentity
 from stellwerk.core.ids import PeerId, session_of
 from stellwerk.dtls import actions, events
+from stellwerk.dtls.endpoint import Endpoint
 from stellwerk.dtls.parameters import ClientParameters, ServerIdentity, ServerParameters
 from stellwerk.dtls.tickets import TicketKey
 

@@ -17,7 +17,8 @@ class Program:
         )
         self._said = ""
         self._changed = threading.Condition()
-        threading.Thread(target=self._hear, name=self.words[0], daemon=True).start()
+        self._thread = threading.Thread(target=self._hear, name=self.words[0], daemon=True)
+        self._thread.start()
 
     def _hear(self) -> None:
         assert self._process.stdout is not None
@@ -57,6 +58,7 @@ class Program:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(10)
+        self._thread.join(10)
         for each in (self._process.stdin, self._process.stdout):
             assert each is not None
             each.close()
