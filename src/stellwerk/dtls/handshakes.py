@@ -93,9 +93,15 @@ class Handshakes:
         if known is not None and (known.client_random, known.first) == (hello.random, fragment.message_seq):
             known.receive_plain(record, now)
             return
+        if self._live.began_with(hello.random, peer):
+            self.base.drop(peer, "replayed")
+            return
         if known is not None:
             # Its cookie shows that the client at this address is another one now, or the same one that began anew.
             known.cancel("timeout", "the client began another handshake")
+        if not self.base.admission.address(peer, now):
+            self.base.drop(peer, "rate")
+            return
         is_welcome, oldest = self.half_open.make_room(peer, now)
         if not is_welcome:
             self.base.drop(peer, "room")
