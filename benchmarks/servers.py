@@ -62,6 +62,7 @@ def start(data_dir: Path, port: int, http_port: int) -> subprocess.Popen[bytes]:
         "STELLWERK_HTTP_PORT": str(http_port),
         "STELLWERK_COAP_HOST": "127.0.0.1",
         "STELLWERK_COAP_PORT": str(port),
+        "STELLWERK_COAPS_PORT": "0",
         "STELLWERK_AUTO_PROVISION": "load-*",
         "STELLWERK_API_TOKEN": TOKEN,
         "STELLWERK_ADMIN_PASSWORD": TOKEN,

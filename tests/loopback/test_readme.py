@@ -52,7 +52,17 @@ def demo(project_root: Path, tmp_path: Path) -> Iterator[Demo]:
     log = tmp_path / "demo.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [Path(sys.executable).with_name("stellwerk"), "demo", "--http-port", str(http), "--coap-port", str(coap)],
+            [
+                *(
+                    Path(sys.executable).with_name("stellwerk"),
+                    "demo",
+                    "--http-port",
+                    str(http),
+                    "--coap-port",
+                    str(coap),
+                ),
+                *("--coaps-port", "0"),
+            ],
             cwd=project_root,
             stdin=subprocess.DEVNULL,
             stdout=output,
