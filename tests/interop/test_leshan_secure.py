@@ -28,11 +28,14 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(serve_module: Callable[..., Served], keys: Path) -> Served:
-    return serve_module(
-        dtls_key_file=str(keys / "server-key.pem"),
-        dtls_certificate_file=str(keys / "server.pem"),
-        dtls_trust_file=str(keys / "ca.pem"),
-    ).start()
+    return started(serve_module(), keys)
+
+
+def started(server: Served, keys: Path) -> Served:
+    """With a key and a certificate that the tests' devices know."""
+    server.run("keys", "import", "--key", str(keys / "server-key.pem"), "--cert", str(keys / "server.pem"))
+    server.run("keys", "trust", str(keys / "ca.pem"))
+    return server.start()
 
 
 def figures(server: Served) -> Figures:
@@ -168,7 +171,7 @@ def test_with_a_connection_id_leshan_moves_to_another_port_and_goes_on_without_a
         relay.close()
 
 
-@pytest.mark.parametrize("mode", ["psk", "rpk"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_leshan_that_slept_resumes_and_keeps_its_registration(
     server: Served, device: Callable[..., Device], mode: str
 ) -> None:
@@ -208,30 +211,55 @@ def test_a_wrong_key_and_an_unknown_identity_are_counted_and_said(
     one.register()
 
 
+@pytest.mark.spec("SEC-1", "SEC-3")
+@pytest.mark.parametrize(("mode", "reason"), [("rpk", "unknown-identity"), ("x509", "untrusted-certificate")])
+def test_a_key_or_certificate_of_nobody_is_counted_and_said(
+    server: Served, keys: Path, device: Callable[..., Device], mode: str, reason: str
+) -> None:
+    one = device(mode)
+    for file in ("client.pem", "client-key.pem", "client-public.pem"):
+        (one.folder / file).write_text((keys / file.replace("client", "stranger")).read_text())
+    before = handshakes(server, "failed", reason)
+    one.start()
+    wait_until(
+        lambda: handshakes(server, "failed", reason) > before, within_s=15, what=f"a handshake failed for {reason}"
+    )
+    said = [line for line in server.log_lines() if line.get("event") == "handshake.failed"][-1]
+    assert said["reason"] == reason
+    assert server.api.latest(one.name) is None
+
+
 @pytest.mark.spec("SEC-6")
 def test_a_device_with_a_key_does_not_come_in_without_it(server: Served, device: Callable[..., Device]) -> None:
     one = device("psk")
     client = LeshanClient(server.coap_port, one.endpoint)
     one.clients.append(client)
-    assert client.wait_said("register") == "register refused BAD_REQUEST"
+    assert client.wait_said("register") == "register refused FORBIDDEN(403)"
 
 
-@pytest.mark.parametrize("mode", ["psk", "x509"])
-def test_a_session_with_leshan_outlives_the_server(serve: Callable[..., Served], keys: Path, mode: str) -> None:
-    server = serve(
-        dtls_key_file=str(keys / "server-key.pem"),
-        dtls_certificate_file=str(keys / "server.pem"),
-        dtls_trust_file=str(keys / "ca.pem"),
-    ).start()
+@pytest.mark.spec("Design 7", "RFC 9146 6")
+@pytest.mark.parametrize(("mode", "ends"), [("psk", ("kill", "stop")), ("x509", ("kill",))])
+def test_a_session_with_leshan_outlives_the_server_and_a_move_meanwhile(
+    serve: Callable[..., Served], keys: Path, mode: str, ends: tuple[str, ...]
+) -> None:
+    server = started(serve(), keys)
     one = Device(server, mode, keys)
+    relay = Relay(server.coaps_port)
     try:
-        client = one.register(cid=0)
-        for end in (server.kill, server.stop):
-            end()
+        client = one.register(relay.port, cid=0)
+        for end in ends:
+            getattr(server, end)()
             server.start()
+            # The server speaks first, where it last heard the device.
             assert one.read() == {"3/0/0": "Leshan"}
+            getattr(server, end)()
+            relay.move()
+            server.start()
             client.order("update")
             client.wait_said("updated")
+            assert one.read() == {"3/0/0": "Leshan"}
             assert handshakes(server, "full") + handshakes(server, "resumed") == 0
+        assert sum(line.startswith("registered") for line in client.said) == 1
     finally:
+        relay.close()
         one.close()
