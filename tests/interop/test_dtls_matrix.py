@@ -338,12 +338,14 @@ def openssl_cases() -> Iterator[Case]:
             yield Case("openssl", role, "psk", suite, kept=suite == PSK_CCM_8)
         for suite in ECDHE_SUITES:
             yield Case("openssl", role, "x509", suite, kept=suite == ECDHE_CCM_8)
-        yield Case("openssl", role, "x509", ECDHE_GCM, theirs=options(mtu="256"), ours=SMALL, kept=role == AS_CLIENT)
+        yield Case("openssl", role, "x509", ECDHE_GCM, theirs=options(mtu="256"), ours=SMALL)
         yield Case("openssl", role, "rpk", 0, cannot="OpenSSL 3.0 has no raw public keys (they came with 3.2)")
         for mode, suite in (("psk", PSK_CBC), ("x509", ECDHE_CBC)):
             ours = CBC if role == AS_CLIENT else ()
             yield Case("openssl", role, mode, suite, ours=ours)
             yield Case("openssl", role, mode, suite, theirs=options(etm="no"), ours=ours)
+    # Its Finished comes in two records here, unless its signature is an unusually short or long one.
+    yield Case("openssl", AS_CLIENT, "x509", ECDHE_CCM_8, theirs=options(mtu="295"), ours=SMALL, kept=True)
     yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, theirs=options(cookie="yes"))
     kept_session = {"session_out": "session.pem"}
     yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "resumed", options(**kept_session, ticket="no"), kept=True)

@@ -5,12 +5,21 @@ from pathlib import Path
 import pytest
 from tests.dtls_story import Conversation, Story
 
-CAPTURES = sorted((Path(__file__).parents[3] / "captures").glob("*.json"))
+CAPTURE_FOLDER = Path(__file__).parents[3] / "captures"
+CAPTURES = sorted(CAPTURE_FOLDER.glob("*.json"))
 each_capture = pytest.mark.parametrize("path", CAPTURES, ids=[path.stem for path in CAPTURES])
 
 
 def events(conversation: Conversation, *kinds: str) -> list[str]:
     return [what for kind, _, what in conversation.steps if kind == "=" and what.startswith(kinds)]
+
+
+def test_a_finished_that_comes_in_two_records_is_among_them() -> None:
+    story = Story.read(CAPTURE_FOLDER / "openssl-client-x509-CCM_8-mtu295.json")
+    established = next(at for at, step in enumerate(story.steps) if "SessionEstablished" in str(step[2]))
+    came = b"".join(bytes.fromhex(what[1]) for kind, _, what in story.steps[:established] if kind == "<")
+    # Type handshake, version, epoch 1.
+    assert came.count(b"\x16\xfe\xfd\x00\x01") == 2
 
 
 @each_capture
