@@ -2,7 +2,7 @@
 # Gets what the tests against other people's programs need, as far as this machine allows, and says what is missing.
 # Packages of the system are installed only in CI (CI=true) and only with the rights to do so.
 # Never fails: a test that misses its program skips and says so. Java's own packages are fetched by the tests, by Maven,
-# and the vendor's client by pip, into build/.
+# and the vendor's client and Mbed TLS by pip, into build/.
 set -u
 
 say() { printf 'interop: %s\n' "$*"; }
@@ -16,6 +16,9 @@ need javac default-jdk-headless
 need mvn maven
 need cc gcc
 need strace strace
+need openssl openssl
+need gnutls-cli gnutls-bin
+need coap-client-gnutls libcoap3-bin
 
 if [ -n "$missing" ]; then
     sudo=''

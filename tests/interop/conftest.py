@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from raw_coap import RawDevice
@@ -49,6 +50,27 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, s
         if device is not None:
             device.close()
         server.close()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-captures", action="store_true", help="write captures/ anew from test_dtls_matrix.py")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What the DTLS matrix has shown, program by program."""
+    shown: dict[str, dict[str, list[str]]] = {}
+    for outcome in ("passed", "failed", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, value in report.user_properties:
+                if name == "matrix" and (report.when == "call" or outcome == "failed"):
+                    peer, case, missing = value
+                    row = shown.setdefault(peer, {}).setdefault(f"not shown: {missing}" if missing else outcome, [])
+                    row.append(case)
+    if shown:
+        terminalreporter.section("DTLS with programs of others")
+    for peer, rows in shown.items():
+        for outcome, cases in rows.items():
+            terminalreporter.write_line(f"{peer}, {outcome}: {', '.join(cases)}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +22,12 @@ def class_path() -> tuple[str, str]:
 
 
 class LeshanClient:
-    """Objects 1, 3 and 6 at one server. `order` speaks to it, `wait_said` hears it."""
+    """Objects 1, 3 and 6 at one server. `order` speaks to it, `wait_said` hears it.
+
+    ``security``: none, ("psk", identity, key as hex), or ("rpk" or "x509", folder of `tests.dtls_keys.write_files`).
+    ``cid``: the length of the connection ID it wants to hear; negative: it offers none. ``reconnects``: with a
+    handshake before every update.
+    """
 
     def __init__(
         self,
@@ -31,10 +37,16 @@ class LeshanClient:
         lifetime: int = 300,
         answers_in: str = "SENML_CBOR",
         queue_mode: bool = False,
+        security: Sequence[str] = (),
+        cid: int = -1,
+        reconnects: bool = False,
     ) -> None:
+        scheme = "coaps" if security else "coap"
+        secure = [*security, str(cid), "reconnect" if reconnects else "stay"] if security else []
         self._process = subprocess.Popen(
             ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", class_path()[0], "InteropClient",
-             f"coap://127.0.0.1:{coap_port}", endpoint, str(lifetime), answers_in, "queue" if queue_mode else "awake"],
+             f"{scheme}://127.0.0.1:{coap_port}", endpoint, str(lifetime), answers_in,
+             "queue" if queue_mode else "awake", *secure],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
         )  # fmt: skip
         self.said: list[str] = []

@@ -417,6 +417,7 @@ class Relay:
         self.dropped: list[bytes] = []
         self.down: list[bytes] = []
         self.up: list[bytes] = []
+        self._left: list[socket.socket] = []
         self._last_word = 0.0
         self._client: tuple[str, int] | None = None
         self._running = True
@@ -450,8 +451,16 @@ class Relay:
             except (OSError, ValueError):
                 return
 
+    def move(self) -> None:
+        """From now on the device has another port towards the server, as behind a NAT that forgot it."""
+        moved = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        moved.connect(self._back.getpeername())
+        # Open to the end: the thread may be listening to it.
+        self._left.append(self._back)
+        self._back = moved
+
     def close(self) -> None:
         self._running = False
         self._thread.join(5)
-        self._front.close()
-        self._back.close()
+        for each in (self._front, self._back, *self._left):
+            each.close()

@@ -5,11 +5,17 @@ import static org.eclipse.leshan.core.LwM2mId.SERVER;
 
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Base64;
 import java.util.Date;
 import java.util.EnumSet;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import org.eclipse.californium.elements.config.Configuration;
+import org.eclipse.californium.scandium.config.DtlsConfig;
 import org.eclipse.leshan.client.LeshanClient;
 import org.eclipse.leshan.client.LeshanClientBuilder;
 import org.eclipse.leshan.client.engine.DefaultRegistrationEngineFactory;
@@ -41,15 +47,19 @@ import org.eclipse.leshan.core.response.ReadResponse;
 import org.eclipse.leshan.core.response.WriteResponse;
 import org.eclipse.leshan.transport.californium.client.endpoint.CaliforniumClientEndpointsProvider;
 import org.eclipse.leshan.transport.californium.client.endpoint.coap.CoapClientProtocolProvider;
+import org.eclipse.leshan.transport.californium.client.endpoint.coaps.CoapsClientProtocolProvider;
 
 /**
  * A small device on Leshan's client and Californium: objects 1, 3, 6, 16 (which the server may create and delete) and
- * 3442 (a resource of every type), one server, no security. It says on stdout what happens ("registered", "wrote 15
+ * 3442 (a resource of every type), one server. It says on stdout what happens ("registered", "wrote 15
  * Europe/Berlin", ...) and takes "update", "battery N", "send", "collect" and "flush" (a Send of what was collected, with
  * times) and "stop" (which de-registers) on stdin. "again" forgets the registration without a word and registers anew.
  *
  * <p>Arguments: server URL, endpoint name, lifetime in seconds, format of answers (TLV, SENML_CBOR, ...), and "queue" to
- * register in queue mode.
+ * register in queue mode. With a coaps URL more follow: "psk", identity and key (hex), or "rpk" or "x509" and a folder
+ * with client-key.pem, client-public.pem or client.pem, and server-public.pem or server.pem; then the length of the
+ * connection ID it wants (-1: none at all), and "reconnect" for a handshake, resumed where the server lets it, before
+ * each update.
  */
 public final class InteropClient {
 
@@ -133,6 +143,27 @@ public final class InteropClient {
     private static final int TEST = 3442;
     private static final List<String> COLLECTED = List.of("/3/0/9", "/3/0/11/0");
 
+    private static byte[] pem(String folder, String name) throws Exception {
+        String text = Files.readString(Path.of(folder, name + ".pem"));
+        String first = text.substring(0, text.indexOf("-----END"));
+        return Base64.getDecoder().decode(first.replaceAll("-----[A-Z ]+-----", "").replaceAll("\\s", ""));
+    }
+
+    private static Security security(String url, String[] words) throws Exception {
+        if (!url.startsWith("coaps:")) {
+            return Security.noSec(url, 123);
+        }
+        return switch (words[5]) {
+            case "psk" -> Security.psk(url, 123, words[6].getBytes("UTF-8"), HexFormat.of().parseHex(words[7]));
+            case "rpk" -> Security.rpk(
+                    url, 123, pem(words[6], "client-public"), pem(words[6], "client-key"),
+                    pem(words[6], "server-public"));
+            case "x509" -> Security.x509(
+                    url, 123, pem(words[6], "client"), pem(words[6], "client-key"), pem(words[6], "server"));
+            default -> throw new IllegalArgumentException(words[5]);
+        };
+    }
+
     private static ObjectModel portfolio() {
         return new ObjectModel(
                 PORTFOLIO, "Portfolio", "", "1.0", true, false,
@@ -163,7 +194,8 @@ public final class InteropClient {
         models.add(portfolio());
         models.add(testObject());
         ObjectsInitializer objects = new ObjectsInitializer(new StaticModel(models));
-        objects.setInstancesForObject(SECURITY, Security.noSec(url, 123));
+        boolean isSecure = url.startsWith("coaps:");
+        objects.setInstancesForObject(SECURITY, security(url, arguments));
         objects.setInstancesForObject(
                 SERVER, new Server(123, lifetime, EnumSet.of(BindingMode.U), false, BindingMode.U));
         objects.setInstancesForObject(DEVICE, device);
@@ -177,9 +209,20 @@ public final class InteropClient {
         builder.setDataSenders(new ManualDataSender());
         DefaultRegistrationEngineFactory engine = new DefaultRegistrationEngineFactory();
         engine.setQueueMode(arguments.length > 4 && arguments[4].equals("queue"));
+        CaliforniumClientEndpointsProvider.Builder endpoints = new CaliforniumClientEndpointsProvider.Builder(
+                new CoapClientProtocolProvider(), new CoapsClientProtocolProvider());
+        if (isSecure) {
+            int next = arguments[5].equals("psk") ? 8 : 7;
+            int cid = Integer.parseInt(arguments[next]);
+            Configuration configuration = endpoints.createDefaultConfiguration();
+            configuration.set(DtlsConfig.DTLS_CONNECTION_ID_LENGTH, cid < 0 ? null : (Integer) cid);
+            // The suites that LwM2M names are among those that Scandium no longer recommends.
+            configuration.set(DtlsConfig.DTLS_RECOMMENDED_CIPHER_SUITES_ONLY, false);
+            endpoints.setConfiguration(configuration);
+            engine.setReconnectOnUpdate(arguments.length > next + 1 && arguments[next + 1].equals("reconnect"));
+        }
         builder.setRegistrationEngineFactory(engine);
-        builder.setEndpointsProviders(
-                new CaliforniumClientEndpointsProvider.Builder(new CoapClientProtocolProvider()).build());
+        builder.setEndpointsProviders(endpoints.build());
         LeshanClient client = builder.build();
         client.addObserver(new LwM2mClientObserverAdapter() {
             @Override

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Puts Leshan's client (the library under its demo client) with everything it needs into a folder outside the clone, by
-# Maven and from wherever this machine's Maven gets its artifacts; then compiles InteropClient.java against it.
+# Maven and from wherever this machine's Maven gets its artifacts; then compiles the programs beside this script against it.
 # Prints the Java class path. What was fetched once is used again without a network.
 # Maven Central has the libraries of 2.0.0-M18, but no demo client and no 2.0.0-M17.
 set -u
 
 version=2.0.0-M18
-source=$(dirname "$0")/InteropClient.java
+sources=$(dirname "$0")
 target=${XDG_CACHE_HOME:-$HOME/.cache}/stellwerk-interop/leshan-$version
 command -v javac >/dev/null 2>&1 || { echo 'no Java compiler (javac) on this machine'; exit 1; }
 
@@ -42,11 +42,12 @@ POM
     touch "$target/.complete"
 fi
 
-if [ ! "$target/classes/InteropClient.class" -nt "$source" ]; then
+for source in "$sources"/*.java; do
+    [ ! "$target/classes/$(basename "$source" .java).class" -nt "$source" ] || continue
     javac -nowarn -cp "$target/*" -d "$target/classes" "$source" >"$target/javac.log" 2>&1 || {
         tail -n 5 "$target/javac.log"
         echo "$source does not compile ($target/javac.log)"
         exit 1
     }
-fi
+done
 echo "$target/*:$target/classes"

@@ -1,0 +1,472 @@
+"""Our DTLS engine and those of others, each with each: who it is, what is shown, or why it cannot be shown.
+
+The table is `CASES`; the run ends with it as a list. With ``--write-captures`` the cases that are `kept` are written to
+``captures/``, where a test of the engine alone replays them.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dtls_peer import DtlsPeer
+from programs import Program
+from raw_coap import Relay
+from secure_peers import (
+    ECDHE_CBC,
+    ECDHE_CCM,
+    ECDHE_CCM_8,
+    ECDHE_GCM,
+    PEERS,
+    PSK_CBC,
+    PSK_CCM,
+    PSK_CCM_8,
+    PSK_GCM,
+    SUITES,
+    Wish,
+)  # fmt: skip
+from tests import dtls_keys
+from tests.dtls_story import Known
+
+from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity
+from stellwerk.dtls.events import DataReceived, HandshakeFailed, PeerMoved, SessionEnded, SessionEstablished
+from stellwerk.dtls.parameters import ClientParameters, ServerIdentity, ServerParameters
+
+CAPTURES = Path(__file__).parents[2] / "captures"
+AS_CLIENT, AS_SERVER = "client", "server"
+WORDS = {"yes": "{}", "no": "no-{}"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """``role``: the other program's. ``extra``: what is shown beside a talk (`EXTRAS`). ``theirs``: options of the
+    other program. ``ours``: parameters of our engine that are not the usual ones. ``cannot``: why there is nothing to
+    show."""
+
+    peer: str
+    role: str
+    mode: str
+    suite: int
+    extra: str = "talk"
+    theirs: tuple[tuple[str, str], ...] = ()
+    ours: tuple[tuple[str, Any], ...] = ()
+    kept: bool = False
+    cannot: str = ""
+
+    @property
+    def name(self) -> str:
+        suite = SUITES.get(self.suite, "its-suites").partition("-")[2] if self.suite else ""
+        extra = self.extra if self.extra != "talk" else ""
+        words = [WORDS.get(value, "{}" + value).format(name) for name, value in self.theirs if name != "session_out"]
+        return "-".join(filter(None, (self.peer, self.role, self.mode, suite, extra, *words)))
+
+    @property
+    def shows(self) -> str:
+        """As a line of the summary: everything but the peer."""
+        return self.name.removeprefix(self.peer + "-")
+
+
+@dataclass
+class Meeting:
+    """One case with its ends. ``wish`` is made anew for every start of the other program."""
+
+    case: Case
+    folder: Path
+    ours: DtlsPeer | None = None
+    programs: list[Program] = field(default_factory=list)
+    relay: Relay | None = None
+
+    @property
+    def engine(self) -> DtlsPeer:
+        assert self.ours is not None
+        return self.ours
+
+    @property
+    def theirs(self) -> Program:
+        return self.programs[-1]
+
+    def wish(self, **changes: Any) -> Wish:
+        made = Wish(self.case.mode, self.case.suite, self.folder, options=dict(self.case.theirs))
+        return replace(made, **changes)
+
+    def begin(self, *, through_relay: bool = False, **changes: Any) -> None:
+        """Both ends, the server first. ``through_relay``: what stands before a client of others."""
+        case, peer = self.case, PEERS[self.case.peer]
+        does = "coap" if peer.application == "coap" else "echo"
+        if case.role == AS_CLIENT:
+            server = replace(ServerParameters(identity=server_identity()), **dict(case.ours))
+            self.ours = DtlsPeer(case.name, known(), server=server, does=does)
+            if through_relay:
+                self.relay = Relay(self.ours.port)
+            self.start_client(**changes)
+        else:
+            program, port = peer.server(self.wish(**changes))
+            self.programs.append(program)
+            client = client_parameters(case.mode, case.suite, **dict(case.ours))
+            self.ours = DtlsPeer(case.name, known(), client=client, server_port=port, does="nothing")
+            self.ours.order("connect")
+
+    def start_client(self, **changes: Any) -> None:
+        port = self.relay.port if self.relay is not None else self.engine.port
+        self.programs.append(PEERS[self.case.peer].client(port, self.wish(**changes)))
+
+    def say(self, text: str) -> None:
+        """From the other program to us."""
+        self.theirs.say(PEERS[self.case.peer].verb + text)
+
+    def established(self, nth: int = 1) -> SessionEstablished:
+        """The ``nth`` session; it has the suite and the identity that it should."""
+        found = self.engine.wait(SessionEstablished, nth=nth)
+        if self.case.suite:
+            assert found.suite == self.case.suite, hex(found.suite)
+        end = dtls_keys.server() if self.case.role == AS_SERVER else dtls_keys.client()
+        match self.case.mode:
+            case "psk":
+                assert found.identity == PskIdentity(dtls_keys.PSK_IDENTITY)
+            case "rpk":
+                assert found.identity == RawKeyIdentity(end.spki)
+            case "x509":
+                assert isinstance(found.identity, CertificateIdentity)
+                assert found.identity.chain[0] == end.chain[0]
+                names = (dtls_keys.SERVER if self.case.role == AS_SERVER else dtls_keys.CLIENT,)
+                assert (found.identity.common_name, found.identity.names) == (names[0], names)
+        return found
+
+    def talk(self, text: str = "over the air") -> None:
+        """Application data both ways; neither end made it up."""
+        peer = PEERS[self.case.peer]
+        if self.case.role == AS_CLIENT and peer.application == "coap":
+            self.engine.wait(DataReceived)
+            self.theirs.wait_said("hello")
+        elif self.case.role == AS_CLIENT:
+            self.say(text)
+            self.engine.wait(DataReceived, lambda event: event.data.strip() == text.encode())
+            self.theirs.wait_said(text)
+        elif peer.application == "coap":
+            before = self.engine.count(DataReceived)
+            # CON GET of /, message ID and token made of one byte.
+            self.engine.send(b"\x41\x01\x00\x07\x07")
+            answer = self.engine.wait(DataReceived, nth=before + 1)
+            assert answer.data[:5] == b"\x61\x45\x00\x07\x07"
+            assert b"test server made with libcoap" in answer.data
+        else:
+            self.engine.send(f"{text}\n".encode())
+            self.theirs.wait_said(text)
+            if not peer.echoes:
+                self.say(text)
+            self.engine.wait(DataReceived, lambda event: event.data.strip() == text.encode())
+
+    def close(self) -> None:
+        for each in self.programs:
+            each.close()
+        if self.relay is not None:
+            self.relay.close()
+        if self.ours is not None:
+            self.ours.close()
+
+
+def server_identity() -> ServerIdentity:
+    return ServerIdentity(dtls_keys.server().key, dtls_keys.server().chain)
+
+
+def known() -> Known:
+    ends = (dtls_keys.client(), dtls_keys.server())
+    return Known(
+        {dtls_keys.PSK_IDENTITY: dtls_keys.PSK}, [each.spki for each in ends], [each.chain[0] for each in ends]
+    )
+
+
+def client_parameters(mode: str, suite: int, **more: Any) -> ClientParameters:
+    own = dtls_keys.client()
+    suites = (suite,) if suite else ()
+    match mode:
+        case "psk":
+            made = ClientParameters(suites=suites, psk_identity=dtls_keys.PSK_IDENTITY, psk=dtls_keys.PSK)
+        case "rpk":
+            made = ClientParameters(suites=suites, key=own.key, raw_keys=True)
+        case _:
+            made = ClientParameters(suites=suites, key=own.key, chain=own.chain, server_name=dtls_keys.SERVER)
+    return replace(made, **more)
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def talk(meeting: Meeting) -> None:
+    meeting.begin()
+    established = meeting.established()
+    assert (established.resumed, established.replaced) == (None, None)
+    meeting.talk()
+
+
+def wrong_key(meeting: Meeting) -> None:
+    """The other end has another key: it fails at Finished, with a reason to count and a sentence to read."""
+    meeting.begin(psk=dtls_keys.WRONG_PSK)
+    failed = meeting.engine.wait(HandshakeFailed, within_s=20)
+    if meeting.case.role == AS_CLIENT:
+        assert (failed.reason, failed.identity) == ("wrong-key", PskIdentity(dtls_keys.PSK_IDENTITY))
+    else:
+        assert failed.reason in ("wrong-key", "alert", "timeout")
+    assert meeting.engine.count(SessionEstablished) == 0
+
+
+def unknown_identity(meeting: Meeting) -> None:
+    """To the client it looks like a wrong key; we say what it was."""
+    meeting.begin(identity="urn:dev:os:nobody")
+    failed = meeting.engine.wait(HandshakeFailed, within_s=20)
+    assert (failed.reason, failed.identity) == ("unknown-identity", PskIdentity(b"urn:dev:os:nobody"))
+    assert meeting.engine.count(SessionEstablished) == 0
+
+
+def stranger(meeting: Meeting) -> None:
+    """A client whose key or certificate nobody knows."""
+    meeting.begin(own="stranger")
+    failed = meeting.engine.wait(HandshakeFailed, within_s=20)
+    assert failed.reason == ("unknown-identity" if meeting.case.mode == "rpk" else "untrusted-certificate")
+    assert meeting.engine.count(SessionEstablished) == 0
+
+
+def come_back(meeting: Meeting) -> None:
+    """The client begins a second handshake with what it kept of the first session."""
+    if meeting.case.peer == "scandium":
+        meeting.theirs.say("resume second")
+    else:
+        meeting.theirs.say("Q")
+        meeting.theirs.wait_end()
+        options = dict(meeting.case.theirs)
+        options["session_in"] = options.pop("session_out")
+        meeting.start_client(options=options)
+
+
+def resumed(meeting: Meeting) -> None:
+    """A second session goes on from the first, without keys being proven anew."""
+    meeting.begin()
+    first = meeting.established()
+    if meeting.case.peer == "gnutls" and meeting.case.role == AS_CLIENT:
+        # It leaves at once and comes back by itself.
+        second = meeting.established(2)
+        meeting.theirs.wait_said("This is a resumed session")
+    else:
+        meeting.talk("first")
+        if meeting.case.role == AS_SERVER:
+            meeting.engine.order("close")
+            meeting.engine.order("resume")
+        else:
+            come_back(meeting)
+        second = meeting.established(2)
+    assert (second.resumed, second.identity, second.device) == (first.peer, first.identity, first.device)
+    assert second.peer != first.peer
+    meeting.talk("second")
+
+
+def resumption_refused(meeting: Meeting) -> None:
+    """What was resumed in vain becomes a full handshake."""
+    meeting.begin()
+    meeting.established()
+    meeting.talk("first")
+    meeting.engine.conversation.known.resumes = False
+    come_back(meeting)
+    assert meeting.established(2).resumed is None
+    meeting.talk("second")
+
+
+def moves(meeting: Meeting) -> None:
+    """With a connection ID another port makes no difference."""
+    meeting.begin(through_relay=True)
+    assert meeting.established().has_cid
+    meeting.talk("before")
+    if meeting.relay is not None:
+        meeting.relay.move()
+        meeting.talk("after")
+        moved = meeting.engine.wait(PeerMoved)
+        assert moved.old != moved.new
+    else:
+        meeting.engine.order("move")
+        meeting.talk("after")
+    assert meeting.engine.count(SessionEstablished) == 1
+    meeting.talk("and on")
+
+
+def renegotiates(meeting: Meeting) -> None:
+    """Is refused, and the session goes on."""
+    meeting.begin()
+    meeting.established()
+    meeting.talk("before")
+    meeting.theirs.say("R")
+    meeting.theirs.wait_said("RENEGOTIATING")
+    assert meeting.engine.count(SessionEstablished) == 1
+
+
+def leaves(meeting: Meeting) -> None:
+    """Says goodbye, which ends the session on our side."""
+    meeting.begin()
+    established = meeting.established()
+    meeting.theirs.say("Q")
+    ended = meeting.engine.wait(SessionEnded)
+    assert (ended.peer, ended.reason) == (established.peer, "close-notify")
+
+
+EXTRAS: dict[str, Callable[[Meeting], None]] = {
+    "talk": talk,
+    "wrong-key": wrong_key,
+    "unknown-identity": unknown_identity,
+    "stranger": stranger,
+    "resumed": resumed,
+    "resumption-refused": resumption_refused,
+    "moves": moves,
+    "renegotiates": renegotiates,
+    "leaves": leaves,
+}
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+PSK_SUITES = (PSK_CCM_8, PSK_CCM, PSK_GCM)
+ECDHE_SUITES = (ECDHE_CCM_8, ECDHE_CCM, ECDHE_GCM)
+CBC = (("cbc", True),)
+SMALL = (("mtu", 256),)
+
+
+def options(**named: str) -> tuple[tuple[str, str], ...]:
+    return tuple(named.items())
+
+
+def openssl_cases() -> Iterator[Case]:
+    for role in (AS_CLIENT, AS_SERVER):
+        for suite in PSK_SUITES:
+            yield Case("openssl", role, "psk", suite, kept=suite == PSK_CCM_8)
+        for suite in ECDHE_SUITES:
+            yield Case("openssl", role, "x509", suite, kept=suite == ECDHE_CCM_8)
+        yield Case("openssl", role, "x509", ECDHE_GCM, theirs=options(mtu="256"), ours=SMALL)
+        yield Case("openssl", role, "rpk", 0, cannot="OpenSSL 3.0 has no raw public keys (they came with 3.2)")
+        for mode, suite in (("psk", PSK_CBC), ("x509", ECDHE_CBC)):
+            ours = CBC if role == AS_CLIENT else ()
+            yield Case("openssl", role, mode, suite, ours=ours)
+            yield Case("openssl", role, mode, suite, theirs=options(etm="no"), ours=ours)
+    # Its Finished comes in two records here, unless its signature is an unusually short or long one.
+    yield Case("openssl", AS_CLIENT, "x509", ECDHE_CCM_8, theirs=options(mtu="295"), ours=SMALL, kept=True)
+    yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, theirs=options(cookie="yes"))
+    kept_session = {"session_out": "session.pem"}
+    yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "resumed", options(**kept_session, ticket="no"), kept=True)
+    yield Case("openssl", AS_CLIENT, "psk", PSK_GCM, "resumed", options(**kept_session))
+    yield Case("openssl", AS_CLIENT, "x509", ECDHE_CCM_8, "resumed", options(**kept_session, ticket="no"))
+    yield Case("openssl", AS_CLIENT, "x509", ECDHE_CCM_8, "resumed", options(**kept_session))
+    yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "resumption-refused", options(**kept_session))
+    yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, "resumed", options(ticket="no"), kept=True)
+    yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, "resumed", ours=(("tickets", True),))
+    yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "wrong-key", kept=True)
+    yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "unknown-identity")
+    # It says nothing about a Finished that it cannot read.
+    impatient = (("first_timeout_s", 0.3), ("repetitions", 2))
+    yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, "wrong-key", ours=impatient)
+    yield Case("openssl", AS_CLIENT, "x509", ECDHE_CCM_8, "stranger")
+    yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "renegotiates")
+    yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "leaves")
+    yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "moves", cannot="OpenSSL has no connection IDs")
+
+
+def gnutls_cases() -> Iterator[Case]:
+    for role in (AS_CLIENT, AS_SERVER):
+        for suite in PSK_SUITES:
+            yield Case("gnutls", role, "psk", suite, kept=suite == PSK_CCM_8)
+        for mode in ("rpk", "x509"):
+            for suite in ECDHE_SUITES:
+                yield Case("gnutls", role, mode, suite, kept=suite == ECDHE_CCM_8)
+        ours = CBC if role == AS_CLIENT else ()
+        yield Case("gnutls", role, "psk", PSK_CBC, ours=ours)
+        yield Case("gnutls", role, "rpk", ECDHE_CBC, theirs=options(etm="no"), ours=ours)
+    yield Case("gnutls", AS_CLIENT, "x509", ECDHE_CCM_8, theirs=options(mtu="300"), ours=SMALL)
+    yield Case("gnutls", AS_CLIENT, "psk", PSK_CCM_8, "resumed", options(resume="yes", ticket="no"))
+    yield Case("gnutls", AS_CLIENT, "psk", PSK_CCM_8, "resumed", options(resume="yes"))
+    yield Case("gnutls", AS_CLIENT, "rpk", ECDHE_CCM_8, "resumed", options(resume="yes"))
+    yield Case("gnutls", AS_CLIENT, "psk", PSK_CCM_8, "wrong-key")
+    yield Case("gnutls", AS_CLIENT, "rpk", ECDHE_CCM_8, "stranger")
+    yield Case("gnutls", AS_CLIENT, "psk", PSK_CCM_8, "moves", cannot="GnuTLS 3.7 has no connection IDs")
+
+
+def mbedtls_cases() -> Iterator[Case]:
+    for role in (AS_CLIENT, AS_SERVER):
+        for suite in PSK_SUITES:
+            yield Case("mbedtls", role, "psk", suite, kept=suite == PSK_CCM_8)
+        for suite in ECDHE_SUITES:
+            yield Case("mbedtls", role, "x509", suite, kept=suite == ECDHE_CCM_8)
+    yield Case("mbedtls", AS_CLIENT, "psk", PSK_CBC, ours=CBC)
+    yield Case("mbedtls", AS_CLIENT, "x509", ECDHE_CCM_8, theirs=options(fragment="1"))
+    yield Case("mbedtls", AS_CLIENT, "psk", PSK_CCM_8, "wrong-key")
+    yield Case("mbedtls", AS_CLIENT, "x509", ECDHE_CCM_8, "stranger")
+    yield Case("mbedtls", AS_CLIENT, "rpk", 0, cannot="Mbed TLS 2.28 has no raw public keys")
+    yield Case("mbedtls", AS_CLIENT, "psk", PSK_CCM_8, "moves", cannot="this Mbed TLS is built without connection IDs")
+    yield Case("mbedtls", AS_CLIENT, "psk", PSK_CCM_8, "resumed", cannot="its Python binding keeps no session")
+
+
+def libcoap_cases() -> Iterator[Case]:
+    for library in ("openssl", "gnutls"):
+        peer = f"libcoap-{library}"
+        for role in (AS_CLIENT, AS_SERVER):
+            yield Case(peer, role, "psk", 0, kept=True)
+            yield Case(peer, role, "x509", 0, kept=True)
+            no_rpk = "" if library == "gnutls" else "libcoap over OpenSSL has no raw public keys"
+            yield Case(peer, role, "rpk", 0, kept=not no_rpk, cannot=no_rpk)
+        yield Case(peer, AS_CLIENT, "psk", 0, "wrong-key")
+        yield Case(peer, AS_CLIENT, "psk", 0, "moves", cannot="libcoap 4.3.1 has no connection IDs")
+
+
+def scandium_cases() -> Iterator[Case]:
+    for role in (AS_CLIENT, AS_SERVER):
+        for suite in PSK_SUITES:
+            yield Case("scandium", role, "psk", suite, kept=suite == PSK_CCM_8)
+        for mode in ("rpk", "x509"):
+            for suite in ECDHE_SUITES:
+                yield Case("scandium", role, mode, suite, kept=suite == ECDHE_CCM_8)
+        # 0: takes one, needs none.
+        for length in ("0", "6") if role == AS_CLIENT else ("6",):
+            ours = () if role == AS_CLIENT else (("cid", b""),)
+            cid = options(cid=length)
+            yield Case("scandium", role, "psk", PSK_CCM_8, "moves", cid, ours, kept=length == "6")
+        yield Case("scandium", role, "psk", PSK_CCM_8, "resumed")
+    yield Case("scandium", AS_CLIENT, "rpk", ECDHE_CCM_8, "moves", options(cid="0"))
+    yield Case("scandium", AS_CLIENT, "x509", ECDHE_CCM_8, "moves", options(cid="8"))
+    yield Case("scandium", AS_SERVER, "psk", PSK_CCM_8, "moves", options(cid="6"), (("cid", b"ours"),))
+    yield Case("scandium", AS_CLIENT, "psk", PSK_CCM_8, "resumed", options(cid="6"), kept=True)
+    yield Case("scandium", AS_CLIENT, "rpk", ECDHE_CCM_8, "resumed", options(cid="0"))
+    yield Case("scandium", AS_CLIENT, "psk", PSK_CCM_8, "resumption-refused", options(cid="0"))
+    yield Case("scandium", AS_CLIENT, "psk", PSK_CBC, ours=CBC)
+    yield Case("scandium", AS_CLIENT, "x509", ECDHE_CBC, ours=CBC)
+    yield Case("scandium", AS_CLIENT, "x509", ECDHE_CCM_8, theirs=options(limit="200"))
+    yield Case("scandium", AS_CLIENT, "psk", PSK_CCM_8, "wrong-key")
+    yield Case("scandium", AS_CLIENT, "psk", PSK_CCM_8, "unknown-identity")
+    yield Case("scandium", AS_CLIENT, "rpk", ECDHE_CCM_8, "stranger")
+    yield Case("scandium", AS_CLIENT, "x509", ECDHE_CCM_8, "stranger")
+
+
+CASES = [
+    *openssl_cases(), *gnutls_cases(), *mbedtls_cases(), *libcoap_cases(), *scandium_cases(),
+    Case("tinydtls", AS_CLIENT, "psk", 0, cannot="its Python package has no binary and wants autoconf to be built"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def meeting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Meeting]:
+    dtls_keys.write_files(tmp_path)
+    made = Meeting(request.param, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.spec("SEC-1")
+@pytest.mark.parametrize("meeting", [pytest.param(each, id=each.name) for each in CASES], indirect=True)
+def test_ours_and_theirs(meeting: Meeting, request: pytest.FixtureRequest, record_property: Any) -> None:
+    case = meeting.case
+    missing = case.cannot or PEERS[case.peer].missing()
+    record_property("matrix", (case.peer if missing else PEERS[case.peer].version(), case.shows, missing))
+    if missing:
+        pytest.skip(f"{case.name}: {missing}")
+    try:
+        EXTRAS[case.extra](meeting)
+    except AssertionError as error:
+        told = meeting.ours.told() if meeting.ours is not None else ""
+        heard = "\n".join(each.said[-3000:] for each in meeting.programs)
+        raise AssertionError(f"{error}\n--- ours: {told}\n--- theirs:\n{heard}") from error
+    if case.kept and request.config.getoption("--write-captures"):
+        meeting.engine.story(PEERS[case.peer].version()).write(CAPTURES / f"{case.name}.json")
