@@ -85,6 +85,8 @@ static struct {
 
 static struct {
     long answered, repeated, lost, served, by_code[256];
+    long handshakes, numbers_again; /* as they were when counting began */
+    double first_at;                /* of the answers */
 } count;
 
 /* Every latency in microseconds, in the order of the answers, and how many there were at the end of each second. */
@@ -549,6 +551,12 @@ static void note_latency(double seconds) {
     latency.us[latency.length++] = (uint32_t)(seconds * 1e6);
 }
 
+static void count_answer(int code, double counts_from, double at) {
+    if (count.answered++ == 0) count.first_at = at;
+    count.by_code[code]++;
+    note_latency(at - counts_from);
+}
+
 static void take_answer(struct device *device, const struct message *m, bool measuring, double at) {
     int index = (int)(device - fleet);
     land(device);
@@ -564,9 +572,7 @@ static void take_answer(struct device *device, const struct message *m, bool mea
         if (!device->registered) enqueue(index);
         return;
     }
-    count.answered++;
-    count.by_code[m->code]++;
-    note_latency(at - device->counts_from);
+    count_answer(m->code, device->counts_from, at);
 }
 
 /* What the datagram says to the application, in its place; its length, or 0. */
@@ -577,9 +583,7 @@ static int hear_secure(struct device *device, enum scenario what, uint8_t *bytes
         device->shaking = false;
         if (device->slot != NOBODY && what == HANDSHAKE) {
             land(device);
-            count.answered++;
-            count.by_code[ESTABLISHED]++;
-            note_latency(at - device->counts_from);
+            count_answer(ESTABLISHED, device->counts_from, at);
         } else if (device->slot != NOBODY) {
             device->repeat_at = at + options.rto;
             transmit(device);
@@ -665,7 +669,8 @@ static void end_second(void) {
     latency.second_ends[latency.seconds++] = latency.length;
 }
 
-static void print_result(const char *event, enum scenario scenario, double spent) {
+static void print_result(const char *event, enum scenario scenario, double began) {
+    double spent = now_s() - began;
     printf("{\"event\": \"%s\", \"scenario\": \"%s\", \"devices\": %d, \"window\": %d, \"seconds\": %.3f, ", event,
            scenario_names[scenario], options.devices, options.window, spent);
     printf("\"series\": [");
@@ -680,8 +685,10 @@ static void print_result(const char *event, enum scenario scenario, double spent
     printf("], \"answered\": %ld, \"per_second\": %.1f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f, ",
            count.answered, (double)count.answered / spent, percentile(latency.us, latency.length, 0.5),
            percentile(latency.us, latency.length, 0.99), percentile(latency.us, latency.length, 1));
-    printf("\"retransmissions\": %ld, \"lost\": %ld, \"served\": %ld, \"codes\": {", count.repeated, count.lost,
-           count.served);
+    printf("\"first_s\": %.3f, \"retransmissions\": %ld, \"lost\": %ld, \"served\": %ld, ",
+           count.answered ? count.first_at - began : -1, count.repeated, count.lost, count.served);
+    printf("\"handshakes\": %ld, \"numbers_again\": %ld, \"codes\": {", secure_handshakes - count.handshakes,
+           secure_numbers_again - count.numbers_again);
     const char *separator = "";
     for (int code = 0; code < 256; code++) {
         if (count.by_code[code] == 0) continue;
@@ -711,6 +718,8 @@ static bool counts(enum phase phase) { return phase == MEASURING || phase == ROU
 
 static void reset_counts(void) {
     memset(&count, 0, sizeof count);
+    count.handshakes = secure_handshakes;
+    count.numbers_again = secure_numbers_again;
     latency.length = latency.seconds = 0;
 }
 
@@ -785,7 +794,7 @@ static int run(int poll) {
             reset_counts();
         }
         if (phase == ROUND && waiting_count + flying == 0) {
-            print_result("round", what, at - began);
+            print_result("round", what, began);
             reset_counts();
             phase = HOLDING;
         }
@@ -825,7 +834,7 @@ static int run(int poll) {
         }
     }
 over:
-    print_result("result", options.scenario, now_s() - began);
+    print_result("result", options.scenario, began);
     return 0;
 }
 

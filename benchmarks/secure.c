@@ -31,6 +31,8 @@ static const uint8_t **certificates;
 static uint32_t *certificate_lengths;
 static int certificate_count;
 
+long secure_handshakes, secure_numbers_again;
+
 struct secure {
     int state;
     const char *name;
@@ -47,6 +49,7 @@ struct secure {
     SHA256_CTX transcript;
     uint16_t next_in, next_out; /* message sequence numbers */
     uint64_t sequence[2];       /* of the next record, by epoch */
+    uint64_t least_read;        /* what the next number of the server's has to reach */
     uint8_t *partial;           /* a message that comes in parts */
     uint32_t partial_length;
     uint8_t *flight; /* ClientKeyExchange and what goes with it, as handshake messages, for repetition */
@@ -217,7 +220,7 @@ static void sealed_record(struct secure *s, struct out *o, int type, const uint8
 }
 
 /* The length of what a protected record says, written to `into`; -1 where it does not verify. */
-static int open_record(const struct secure *s, const uint8_t *header, const uint8_t *fragment, int length, uint8_t *into) {
+static int open_record(struct secure *s, const uint8_t *header, const uint8_t *fragment, int length, uint8_t *into) {
     uint8_t nonce[12], additional[64];
     int unused, plain = length - 8 - TAG;
     if (plain < 0) return -1;
@@ -230,7 +233,13 @@ static int open_record(const struct secure *s, const uint8_t *header, const uint
     EVP_DecryptInit_ex(opening, NULL, NULL, s->read_key, nonce);
     EVP_DecryptUpdate(opening, NULL, &unused, NULL, plain);
     EVP_DecryptUpdate(opening, NULL, &unused, additional, additional_length);
-    return EVP_DecryptUpdate(opening, into, &unused, fragment + 8, plain) > 0 ? plain : -1;
+    if (EVP_DecryptUpdate(opening, into, &unused, fragment + 8, plain) <= 0) return -1;
+    if (number_ < s->least_read) {
+        secure_numbers_again++;
+    } else {
+        s->least_read = number_ + 1;
+    }
+    return plain;
 }
 
 /* -- our flights -- */
@@ -541,7 +550,8 @@ struct secure *secure_new(const char *name, int index) {
 void secure_connect(struct secure *s, int fd) {
     s->state = GREETING;
     s->cookie_length = s->cid_length = 0;
-    s->sequence[0] = s->sequence[1] = 0;
+    s->sequence[0] = s->sequence[1] = s->least_read = 0;
+    secure_handshakes++;
     RAND_bytes(s->client_random, 32);
     send_hello(s, fd);
 }

@@ -39,10 +39,15 @@ void secure_send(struct secure *session, int fd, const uint8_t *bytes, int lengt
  * where it carried nothing for the application; -1 where the session is over. */
 int secure_receive(struct secure *session, int fd, uint8_t *bytes, int length);
 
+/* How many handshakes were begun; how many records verified whose number was not above all before it in their session:
+ * where the network keeps the order, a server that uses a number twice. */
+extern long secure_handshakes, secure_numbers_again;
+
 #ifdef WITHOUT_CRYPTO
 /* Where there is no libcrypto, devices are plain. */
 #include <stdio.h>
 #include <stdlib.h>
+long secure_handshakes, secure_numbers_again;
 void secure_start(enum credentials credentials, bool with_cid, const char *certificates, int first, secure_leave leave) {
     (void)credentials, (void)with_cid, (void)certificates, (void)first, (void)leave;
     fprintf(stderr, "load: --security: made without libcrypto (its headers were not there)\n");
