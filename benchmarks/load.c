@@ -635,6 +635,8 @@ static void repeat_late_ones(bool measuring, double at) {
         if (device->repetitions == REPETITIONS) {
             count.lost++;
             land(device);
+            /* The other end may know nothing of the session any more. */
+            if (device->session) secure_forget(device->session);
             if (!measuring && !device->registered) enqueue(index);
             continue;
         }

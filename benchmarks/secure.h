@@ -30,6 +30,9 @@ void secure_connect(struct secure *session, int fd);
 /* The last flight of the handshake once more; a new handshake where there is none. */
 void secure_repeat(struct secure *session, int fd);
 
+/* As if there had been no session. */
+void secure_forget(struct secure *session);
+
 bool secure_is_established(const struct secure *session);
 
 /* One record of application data. */
@@ -56,6 +59,7 @@ void secure_start(enum credentials credentials, bool with_cid, const char *certi
 struct secure *secure_new(const char *name, int index) { (void)name, (void)index; return NULL; }
 void secure_connect(struct secure *session, int fd) { (void)session, (void)fd; }
 void secure_repeat(struct secure *session, int fd) { (void)session, (void)fd; }
+void secure_forget(struct secure *session) { (void)session; }
 bool secure_is_established(const struct secure *session) { (void)session; return false; }
 void secure_send(struct secure *session, int fd, const uint8_t *bytes, int length) {
     (void)session, (void)fd, (void)bytes, (void)length;
