@@ -26,7 +26,7 @@ from stellwerk.coap.options import (
     unit_of,
 )
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.timers import Timed
+from stellwerk.core.timers import Timed
 
 BodyKey = tuple[object, ...]
 

@@ -28,8 +28,8 @@ from stellwerk.coap.options import (
 )
 from stellwerk.coap.peers import Peer
 from stellwerk.coap.reliability import Transmission
-from stellwerk.coap.timers import Timed
 from stellwerk.coap.transfers import Download, Step, Upload
+from stellwerk.core.timers import Timed
 
 if TYPE_CHECKING:
     from stellwerk.coap.observe import Observing

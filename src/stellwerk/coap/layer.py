@@ -13,9 +13,9 @@ from stellwerk.coap.message import Message, Options
 from stellwerk.coap.options import Cut, OptionView, read_options
 from stellwerk.coap.parameters import Limits, Parameters
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.timers import Timed, Timers
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
+from stellwerk.core.timers import Timed, Timers
 
 USUAL_ANSWER = 48
 """2.01 with a location and a long token, as a separate answer."""

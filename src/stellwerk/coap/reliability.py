@@ -14,9 +14,9 @@ from stellwerk.coap.message import ACK, CON, NON, RST, Message, encode_empty, en
 from stellwerk.coap.options import Cut, cut_datagrams
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, NON_LIFETIME_S, Limits, Parameters
 from stellwerk.coap.peers import Peer, PeerTable
-from stellwerk.coap.timers import Timed
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
+from stellwerk.core.timers import Timed
 
 _MOST_CREDIT = 8_192
 _FORGOTTEN_CREDIT = 40

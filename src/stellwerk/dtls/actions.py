@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from stellwerk.core.ids import PeerId
 from stellwerk.dtls.parameters import ClientParameters, ServerIdentity
+from stellwerk.dtls.tickets import TicketKey
 
 
 @dataclass(slots=True)
@@ -101,6 +102,20 @@ class MoveSession:
 
 
 @dataclass(slots=True)
+class ProvePeer:
+    """``peer`` has answered something that was sent to its newest address: it receives there."""
+
+    peer: PeerId
+
+
+@dataclass(slots=True)
+class ReplaceTicketKeys:
+    """Server: tickets are sealed with the first of ``keys`` from now on and opened with any."""
+
+    keys: tuple[TicketKey, ...]
+
+
+@dataclass(slots=True)
 class ReplaceIdentity:
     """Server: handshakes that begin from now on use this identity."""
 
@@ -119,5 +134,7 @@ Action = (
     | ForgetHandshakes
     | Connect
     | MoveSession
+    | ProvePeer
+    | ReplaceTicketKeys
     | ReplaceIdentity
 )

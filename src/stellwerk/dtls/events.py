@@ -128,3 +128,18 @@ class Dropped:
 
     address: PeerId
     reason: str
+
+
+Event = (
+    PskQuestion
+    | CertificateQuestion
+    | ResumptionQuestion
+    | SessionQuestion
+    | SessionEstablished
+    | SessionState
+    | DataReceived
+    | PeerMoved
+    | SessionEnded
+    | HandshakeFailed
+    | Dropped
+)

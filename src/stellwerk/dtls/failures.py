@@ -30,6 +30,8 @@ DROPS: Final = {
     "format": "no DTLS record",
     "version": "record of another version",
     "cookie": "ClientHello with a wrong or old cookie (answered with a new one)",
+    "fragmented": "fragment of a ClientHello: without state it cannot meet its cookie; send it in one datagram",
+    "size": "not sent: longer than one record that the peer takes",
     "no-session": "record of a session that we do not have",
     "replayed": "record number seen already, or older than the window",
     "mac": "record that does not verify",

@@ -89,3 +89,9 @@ class Limits:
     waiting_datagrams: int = 4
     """Of one question."""
     move_amplification: int = 3
+    answer_s: float = 10.0
+    """How long a handshake or a datagram waits for the answer to a question."""
+    questions_per_address: int = 64
+    """Unanswered `SessionQuestion`s of one IP address (IPv6: of its /64)."""
+    resumable: int = 10_000
+    """Ended sessions that can still be resumed by their id."""

@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 from stellwerk.coap.actions import Action
 from stellwerk.coap.events import Event
-from stellwerk.coap.timers import Timed, Timers
 from stellwerk.core.ids import PeerId
+from stellwerk.core.timers import Timed, Timers
 from stellwerk.net.driver import Engine
 from stellwerk.sim.device import Device
 from stellwerk.sim.happenings import Happening

@@ -16,8 +16,8 @@ from stellwerk.coap.options import BERT, Cut, block_exponent
 from stellwerk.coap.peers import Peer
 from stellwerk.coap.tcp.frames import FrameDecoder
 from stellwerk.coap.tcp.signalling import BASE_MESSAGE_BYTES, Capabilities, ReleaseNotice
-from stellwerk.coap.timers import Timed
 from stellwerk.core.ids import PeerId
+from stellwerk.core.timers import Timed
 
 if TYPE_CHECKING:
     from stellwerk.coap.duplicates import Inbound

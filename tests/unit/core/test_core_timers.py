@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stellwerk.coap.timers import Timed, Timers
+from stellwerk.core.timers import Timed, Timers
 
 
 class Bell(Timed):

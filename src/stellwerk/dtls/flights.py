@@ -1,0 +1,151 @@
+"""Flights: what is sent together, repeated together (RFC 6347 §4.2.4), and the records that carry it.
+
+Each repetition has new record numbers and the same messages. While its answer is awaited a flight belongs to its
+handshake; the last flight of all, which nothing answers but data, is a `LastFlight` of the session.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from stellwerk.core.ids import PeerId
+from stellwerk.core.timers import Timed
+from stellwerk.dtls.association import Association
+from stellwerk.dtls.messages import Fragment, encode_fragment
+from stellwerk.dtls.records import HEADER_BYTES, MAX_SEQUENCE, ContentType, encode_record
+
+_FRAGMENT_HEADER: Final = 12
+_LEAST_PIECE: Final = 32
+"""A message is cut only if a piece of this size fits; a shorter one goes into the next datagram."""
+
+REPEAT_AFTER_S: Final = 0.2
+"""A flight is not answered again from the cache sooner: what comes in between is a duplicate of the network."""
+MOST_ANSWERS: Final = 16
+"""How often a flight is answered again from the cache."""
+
+
+class Outgoing(NamedTuple):
+    """A handshake message of ours, or (``type`` None) a ChangeCipherSpec."""
+
+    epoch: int
+    type: int | None
+    message_seq: int = 0
+    body: bytes = b""
+
+
+CHANGE_CIPHER_SPEC: Final = Outgoing(0, None)
+
+
+class PlainWriter:
+    """Numbers our records of epoch 0. ``sequence`` is the next number."""
+
+    __slots__ = ("sequence",)
+
+    def __init__(self, sequence: int = 0) -> None:
+        self.sequence = sequence
+
+    def seal(self, type: int, plaintext: bytes) -> bytes:
+        """The record."""
+        sequence = self.sequence
+        self.sequence = min(sequence + 1, MAX_SEQUENCE)
+        return encode_record(type, 0, sequence, plaintext)
+
+
+def encode_flight(
+    messages: list[Outgoing], plain: PlainWriter, association: Association | None, *, mtu: int, size: int
+) -> list[bytes]:
+    """The datagrams, of at most ``mtu`` bytes each, with ``size`` bytes in one record at most. One fragment is in one
+    record, and several records are in one datagram: that is what constrained clients understand."""
+    datagrams: list[bytes] = []
+    records: list[bytes] = []
+    used = 0
+    for message in messages:
+        if message.epoch:
+            assert association is not None
+            seal, overhead = association.seal, association.overhead
+        else:
+            seal, overhead = plain.seal, HEADER_BYTES
+        if message.type is None:
+            if used + overhead + 1 > mtu and records:
+                datagrams.append(b"".join(records))
+                records, used = [], 0
+            records.append(seal(ContentType.CHANGE_CIPHER_SPEC, b"\x01"))
+            used += len(records[-1])
+            continue
+        overhead += _FRAGMENT_HEADER
+        length = len(message.body)
+        offset = 0
+        while True:
+            room = min(mtu - used - overhead, size - _FRAGMENT_HEADER)
+            left = length - offset
+            if room < left and room < _LEAST_PIECE and records:
+                datagrams.append(b"".join(records))
+                records, used = [], 0
+                continue
+            piece = message.body[offset : offset + max(room, 1)]
+            content = encode_fragment(Fragment(message.type, length, message.message_seq, offset, piece))
+            records.append(seal(ContentType.HANDSHAKE, content))
+            used += len(records[-1])
+            offset += len(piece)
+            if offset >= length:
+                break
+    if records:
+        datagrams.append(b"".join(records))
+    return datagrams
+
+
+class LastFlight(Timed):
+    """The flight that ended a handshake. It is sent again whenever the peer repeats the one before, until the peer
+    sends data, and forgotten after a while in any case."""
+
+    __slots__ = (
+        "_answers",
+        "_messages",
+        "_mtu",
+        "_plain",
+        "_sent_at",
+        "_size",
+        "address",
+        "answered",
+        "association",
+        "on_end",
+    )
+
+    def __init__(
+        self,
+        association: Association,
+        messages: list[Outgoing],
+        plain: PlainWriter,
+        *,
+        answered: int,
+        mtu: int,
+        size: int,
+        now: float,
+    ) -> None:
+        super().__init__()
+        self.on_end: Callable[[LastFlight], None] = _nothing
+        self.association = association
+        self.address: PeerId = association.address
+        self.answered = answered
+        """The number of the last message of the flight that it answers."""
+        self._messages = messages
+        self._plain = plain
+        self._mtu = mtu
+        self._size = size
+        self._sent_at = now
+        self._answers = 0
+
+    def repeat(self, now: float) -> list[bytes]:
+        """The datagrams once more; none if that was just done, or often enough."""
+        if now - self._sent_at < REPEAT_AFTER_S or self._answers >= MOST_ANSWERS or not self.association.may_seal():
+            return []
+        self._sent_at = now
+        self._answers += 1
+        return encode_flight(self._messages, self._plain, self.association, mtu=self._mtu, size=self._size)
+
+    def fire(self, now: float) -> None:
+        """The peer had its time: it does not need this any more."""
+        self.on_end(self)
+
+
+def _nothing(flight: LastFlight) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,579 @@
+"""What both ends of a handshake have in common: messages in order, the transcript, flights and their timer, the change
+to epoch 1. Which message means what in which state is the table of `server.ServerHandshake` and
+`client.ClientHandshake`.
+
+A message is handed to its step only if the table has one for (state, message); everything else ends the handshake. A
+question to the outside pauses it: messages wait in the reassembly, records of epoch 1 in a bounded stash.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import sha256
+from typing import Any, ClassVar, Final, Protocol
+
+from cryptography.hazmat.primitives.constant_time import bytes_eq
+
+from stellwerk.core.errors import PeerError
+from stellwerk.core.identity import SecureIdentity
+from stellwerk.core.ids import PeerId
+from stellwerk.core.timers import Timed
+from stellwerk.dtls.alerts import AlertDescription, AlertFormatError, AlertLevel, alert_name, decode_alert, encode_alert
+from stellwerk.dtls.association import Association, associate
+from stellwerk.dtls.base import Base
+from stellwerk.dtls.events import HandshakeFailed
+from stellwerk.dtls.extensions import RFC_9146_CODE_POINT
+from stellwerk.dtls.flights import (
+    CHANGE_CIPHER_SPEC,
+    MOST_ANSWERS,
+    REPEAT_AFTER_S,
+    LastFlight,
+    Outgoing,
+    PlainWriter,
+    encode_flight,
+)
+from stellwerk.dtls.fragments import FragmentError, Reassembly
+from stellwerk.dtls.messages import (
+    HandshakeFormatError,
+    HandshakeType,
+    decode_fragments,
+    transcript_form,
+)
+from stellwerk.dtls.prf import (
+    CLIENT_FINISHED,
+    SERVER_FINISHED,
+    KeyBlock,
+    extended_master_secret,
+    key_block,
+    master_secret,
+    verify_data,
+)
+from stellwerk.dtls.protection import ProtectionError
+from stellwerk.dtls.records import MAX_PLAINTEXT, ContentType, Record
+from stellwerk.dtls.session import SessionSecrets
+from stellwerk.dtls.suites import Suite
+
+STASH: Final = 16
+"""Records of epoch 1 that wait for their keys."""
+_STASH_BYTES: Final = 16_384
+
+
+class HandshakeFault(PeerError):
+    """It cannot go on. ``alert`` tells the peer, ``reason`` (of `failures.REASONS`) and ``detail`` tell us."""
+
+    def __init__(self, reason: str, detail: str, alert: int) -> None:
+        self.reason, self.detail, self.alert = reason, detail, alert
+        super().__init__(detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How a flight is repeated, and how large its datagrams and records are."""
+
+    first_timeout_s: float
+    longest_timeout_s: float
+    repetitions: int
+    mtu: int
+    size: int
+
+
+class Host(Protocol):
+    """Who has handshakes (`handshakes`)."""
+
+    base: Base
+
+    def ask(self, handshake: "Handshake") -> int:
+        """The number of a question of ``handshake``."""
+        ...
+
+    def is_foreign(self, handshake: "Handshake", records: list[Record], now: float) -> bool:
+        """Whether ``records``, which ``handshake`` cannot open, are of a session that is live at its address. They are
+        taken there then."""
+        ...
+
+    def established(self, handshake: "Handshake", now: float) -> None:
+        """Both ends are verified: the association of ``handshake`` is live."""
+        ...
+
+    def ended(self, handshake: "Handshake") -> None:
+        """``handshake`` is over without one."""
+        ...
+
+
+class Phase(Enum):
+    """States that both machines have."""
+
+    ASKING = "a question to the outside is open"
+    OVER = "established or failed"
+
+
+Step = Callable[[Any, bytes, float], Enum]
+"""Takes a machine, the body of its message and the time; returns the next state. Raises `HandshakeFault` and
+`messages.HandshakeFormatError`."""
+
+
+class Handshake(Timed):
+    """One handshake with ``address``. ``first``: the number of the peer's first message that is to come."""
+
+    __slots__ = (
+        "_answered",
+        "_answers",
+        "_before",
+        "_ccs_came",
+        "_ends",
+        "_flight",
+        "_incoming",
+        "_message_seq",
+        "_repetitions",
+        "_sent_at",
+        "_stash",
+        "_stash_bytes",
+        "_timeout",
+        "_write_epoch",
+        "address",
+        "asked_until",
+        "association",
+        "began",
+        "cid_code_point",
+        "client_random",
+        "device",
+        "encrypt_then_mac",
+        "established_s",
+        "extended_master_secret",
+        "failure",
+        "first",
+        "host",
+        "identity",
+        "keys",
+        "master",
+        "own_cid",
+        "peer_cid",
+        "plain",
+        "question",
+        "resumed",
+        "send_limit",
+        "server_random",
+        "session_id",
+        "state",
+        "suite",
+        "timing",
+        "tls_session_id",
+        "transcript",
+    )
+
+    TABLE: ClassVar[Mapping[tuple[Enum, int], Step]]
+    IS_SERVER: ClassVar[bool]
+    AWAIT_CHANGE: ClassVar[Enum]
+    """The state in which the peer's ChangeCipherSpec is right."""
+    AWAIT_FINISHED: ClassVar[Enum]
+    """The state after it."""
+
+    def __init__(self, host: Host, address: PeerId, timing: Timing, first: int, now: float) -> None:
+        super().__init__()
+        self.host = host
+        self.address = address
+        self.timing = timing
+        self.began = now
+        self.state: Enum = Phase.OVER
+        self.transcript = bytearray()
+        self.plain = PlainWriter()
+        self.first = first
+        """The number of the peer's first message."""
+        self.question = 0
+        """The number of its open question."""
+        self.association: Association | None = None
+        """The session as it will be, once there are keys."""
+        self.suite: Suite | None = None
+        self.identity: SecureIdentity | None = None
+        self.device = 0
+        self.client_random = b""
+        self.server_random = b""
+        self.master = b""
+        self.session_id = b""
+        """8 bytes: the session as our side knows it."""
+        self.tls_session_id = b""
+        self.resumed: bytes | None = None
+        """The `session_id` of the session that it goes on from."""
+        self.established_s = 0
+        """When the full handshake behind it was; 0: this is one."""
+        self.extended_master_secret = False
+        self.encrypt_then_mac = False
+        self.own_cid = b""
+        self.peer_cid = b""
+        self.cid_code_point = RFC_9146_CODE_POINT
+        self.send_limit = MAX_PLAINTEXT
+        self.keys: KeyBlock | None = None
+        self.failure: tuple[str, str] | None = None
+        """What an undecryptable Finished really means, where we know: reason and detail."""
+        self.asked_until: float | None = None
+        self._before = 0
+        self._ends = now + host.base.limits.handshake_s
+        self._incoming = Reassembly(first, host.base.limits.handshake_bytes)
+        self._message_seq = 0
+        self._flight: list[Outgoing] = []
+        self._answered = -1
+        self._answers = 0
+        self._sent_at = now
+        self._timeout = timing.first_timeout_s
+        self._repetitions = 0
+        self._write_epoch = 0
+        self._ccs_came = False
+        self._stash: list[Record] = []
+        self._stash_bytes = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is established or failed."""
+        return self.state is Phase.OVER
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether records of epoch 1 may be its own."""
+        return self.association is not None or self.state is Phase.ASKING
+
+    # --- records in ----------------------------------------------------------------------------------------------
+
+    def receive_plain(self, record: Record, now: float) -> None:
+        """A record of epoch 0."""
+        if self.state is Phase.OVER:
+            return
+        if record.type == ContentType.HANDSHAKE:
+            self._guard(self._receive_fragments, record.fragment, 0, now)
+        elif record.type == ContentType.CHANGE_CIPHER_SPEC:
+            if record.fragment == b"\x01":
+                self._guard(self._receive_change, now)
+            else:
+                self._drop("format")
+        elif record.type == ContentType.ALERT:
+            self._receive_alert(record.fragment, now)
+        else:
+            # No data before both ends are verified, and none without protection.
+            self._drop("plaintext" if record.type == ContentType.APPLICATION_DATA else "type")
+
+    def receive_protected(self, record: Record, now: float) -> None:
+        """A record of epoch 1: it waits until the peer's ChangeCipherSpec stood where it belongs."""
+        if self.state is Phase.OVER:
+            return
+        if len(self._stash) >= STASH or self._stash_bytes + len(record.fragment) > _STASH_BYTES:
+            self._drop("room")
+            return
+        self._stash.append(record)
+        self._stash_bytes += len(record.fragment)
+        if self.state is self.AWAIT_FINISHED:
+            self._guard(self._read_stash, now)
+
+    def take_stash(self) -> list[Record]:
+        """What came in epoch 1 behind the peer's Finished: data that overtook nothing."""
+        stash, self._stash = self._stash, []
+        return stash
+
+    def _receive_fragments(self, content: bytes, epoch: int, now: float) -> None:
+        waiting_for_finished = self.state is self.AWAIT_FINISHED
+        repeated = False
+        for fragment in decode_fragments(content):
+            if fragment.message_seq < self._incoming.next:
+                repeated = repeated or fragment.message_seq == self._answered
+            elif epoch == 0 and waiting_for_finished:
+                # Behind a ChangeCipherSpec nothing is without protection.
+                self._drop("plaintext")
+            else:
+                self._incoming.add(fragment)
+        self._advance(now)
+        if repeated and self.state not in (Phase.ASKING, Phase.OVER):
+            self._answer_again(now)
+
+    def _receive_change(self, now: float) -> None:
+        if self.state is Phase.ASKING:
+            self._ccs_came = True
+        elif self.state is self.AWAIT_CHANGE:
+            # What was cut in epoch 0 does not go on in epoch 1.
+            self._incoming = Reassembly(self._incoming.next, self.host.base.limits.handshake_bytes)
+            self.state = self.AWAIT_FINISHED
+            self._read_stash(now)
+        # An early one is ignored (it changes nothing by itself); the peer repeats its flight if it was needed.
+
+    def _read_stash(self, now: float) -> None:
+        """Open what waits. Raises `HandshakeFault` if nothing of it can be opened: then keys differ."""
+        association = self.association
+        assert association is not None
+        stash = self.take_stash()
+        self._stash_bytes = 0
+        unreadable = False
+        for at, record in enumerate(stash):
+            if self.state is not self.AWAIT_FINISHED:
+                # Behind the Finished: for the live session, or for nobody.
+                self._stash = stash[at:]
+                return
+            if record.cid != self.own_cid or not association.window.is_new(record.sequence):
+                continue
+            try:
+                type, content = association.open(record)
+            except ProtectionError:
+                unreadable = unreadable or record.type != ContentType.APPLICATION_DATA
+                continue
+            if type == ContentType.HANDSHAKE:
+                association.window.take(record.sequence)
+                unreadable = False
+                self._receive_fragments(content, 1, now)
+            elif type == ContentType.ALERT:
+                association.window.take(record.sequence)
+                self._receive_alert(content, now)
+                return
+            elif type == ContentType.APPLICATION_DATA and len(self._stash) < STASH:
+                # It overtook the Finished and waits for it.
+                self._stash.append(record)
+                self._stash_bytes += len(record.fragment)
+        if unreadable and self.state is self.AWAIT_FINISHED and not self.host.is_foreign(self, stash, now):
+            reason, detail = self.failure or (
+                "wrong-key",
+                "the peer's Finished cannot be decrypted: give both ends the same pre-shared key",
+            )
+            raise HandshakeFault(reason, detail, AlertDescription.DECRYPT_ERROR)
+
+    def _receive_alert(self, content: bytes, now: float) -> None:
+        try:
+            alert = decode_alert(content)
+        except AlertFormatError:
+            self._drop("format")
+            return
+        if alert.is_fatal or alert.description == AlertDescription.CLOSE_NOTIFY:
+            self._end("alert", f"the peer ended the handshake with {alert_name(alert.description)}")
+
+    def _advance(self, now: float) -> None:
+        while self.state not in (Phase.ASKING, Phase.OVER):
+            message = self._incoming.take()
+            if message is None:
+                return
+            type, number, body = message
+            if type == HandshakeType.HELLO_REQUEST and not self.IS_SERVER:
+                # RFC 5246 7.4.1.1: ignored by a client that is negotiating, and in no hash.
+                continue
+            step = self.TABLE.get((self.state, type))
+            if step is None:
+                raise HandshakeFault(
+                    "unexpected-message",
+                    f"{_name(type)} came while {self.state.value}",
+                    AlertDescription.UNEXPECTED_MESSAGE,
+                )
+            self._note(type, number, body)
+            self.state = step(self, body, now)
+
+    def _note(self, type: int, number: int, body: bytes) -> None:
+        self._before = len(self.transcript)
+        self.transcript += transcript_form(type, number, body)
+
+    @property
+    def _transcript_before(self) -> bytes:
+        """All messages before the one whose step runs."""
+        return bytes(self.transcript[: self._before])
+
+    # --- keys ----------------------------------------------------------------------------------------------------
+
+    def _derive(self, premaster: bytes) -> None:
+        """Keys of a full handshake; the transcript ends with the ClientKeyExchange."""
+        if self.extended_master_secret:
+            master = extended_master_secret(premaster, self.transcript_hash())
+        else:
+            master = master_secret(premaster, self.client_random, self.server_random)
+        self._use_master(master)
+
+    def _use_master(self, master: bytes) -> None:
+        """The session as it will be: its keys come from ``master`` and both randoms."""
+        suite = self.suite
+        assert suite is not None
+        self.master = master
+        self.keys = key_block(suite, master, self.server_random, self.client_random)
+        self.association = associate(
+            suite,
+            self.keys,
+            session_id=self.session_id,
+            address=self.address,
+            is_server=self.IS_SERVER,
+            encrypt_then_mac=self.encrypt_then_mac,
+            own_cid=self.own_cid,
+            peer_cid=self.peer_cid,
+            cid_code_point=self.cid_code_point,
+            limit=self.send_limit,
+        )
+
+    def secrets(self) -> SessionSecrets:
+        """What a resumption of the session will need."""
+        assert self.suite is not None
+        assert self.identity is not None
+        return SessionSecrets(
+            self.session_id,
+            self.tls_session_id,
+            self.suite.number,
+            self.master,
+            self.extended_master_secret,
+            self.encrypt_then_mac,
+            self.identity,
+            self.device,
+            self.established_s,
+        )
+
+    def last_flight(self, now: float) -> LastFlight | None:
+        """Our last flight, if it is the one that ended the handshake: on the server's side of a full handshake, on the
+        client's of a resumed one."""
+        if self.IS_SERVER is (self.resumed is not None):
+            return None
+        assert self.association is not None
+        return LastFlight(
+            self.association,
+            self._flight,
+            self.plain,
+            answered=self._answered,
+            mtu=self.timing.mtu,
+            size=self.timing.size,
+            now=now,
+        )
+
+    # --- questions -----------------------------------------------------------------------------------------------
+
+    def _pause(self, now: float) -> None:
+        """A question is about to be put; the step that does it returns `Phase.ASKING`."""
+        self.asked_until = now + self.host.base.limits.answer_s
+        self.host.base.timers.arm(self, min(self.asked_until, self._ends))
+
+    def _ask(self, now: float) -> int:
+        """The number of a question about the peer."""
+        self._pause(now)
+        return self.host.ask(self)
+
+    def _go_on(self, state: Enum, now: float) -> None:
+        """The answer is here: take what came meanwhile."""
+        self.asked_until = None
+        self.host.base.timers.arm(self, self._ends)
+        self.state = state
+        self._guard(self._catch_up, now)
+
+    def _catch_up(self, now: float) -> None:
+        self._advance(now)
+        if self._ccs_came and self.state is self.AWAIT_CHANGE:
+            self._ccs_came = False
+            self._receive_change(now)
+
+    # --- flights out ---------------------------------------------------------------------------------------------
+
+    def _message(self, type: int, body: bytes, epoch: int = 0) -> Outgoing:
+        """A message of ours, in its place in the transcript."""
+        number = self._message_seq
+        self._message_seq = number + 1
+        self.transcript += transcript_form(type, number, body)
+        return Outgoing(epoch, type, number, body)
+
+    def _finished(self, now: float) -> list[Outgoing]:
+        """Our ChangeCipherSpec and Finished."""
+        label = SERVER_FINISHED if self.IS_SERVER else CLIENT_FINISHED
+        verify = verify_data(self.master, label, self.transcript_hash())
+        return [CHANGE_CIPHER_SPEC, self._message(HandshakeType.FINISHED, verify, 1)]
+
+    def _check_finished(self, body: bytes) -> None:
+        """Raises `HandshakeFault` unless ``body`` is the peer's Finished."""
+        label = CLIENT_FINISHED if self.IS_SERVER else SERVER_FINISHED
+        expected = verify_data(self.master, label, sha256(self._transcript_before).digest())
+        if not bytes_eq(body, expected):
+            raise HandshakeFault(
+                "bad-finished",
+                "the peer's Finished is another one: it saw other handshake messages than we",
+                AlertDescription.DECRYPT_ERROR,
+            )
+
+    def transcript_hash(self) -> bytes:
+        """SHA-256 of all messages so far."""
+        return sha256(self.transcript).digest()
+
+    def _send_flight(self, messages: list[Outgoing], now: float, *, is_last: bool = False) -> None:
+        """Send, and unless it ``is_last`` repeat until the peer answers."""
+        self._flight = messages
+        self._answered = self._incoming.next - 1
+        self._answers = 0
+        self._repetitions = 0
+        self._timeout = self.timing.first_timeout_s
+        if messages[-1].epoch:
+            self._write_epoch = 1
+        self._transmit(now)
+        if not is_last:
+            self.host.base.timers.arm(self, min(now + self._timeout, self._ends))
+
+    def _transmit(self, now: float) -> None:
+        self._sent_at = now
+        timing, address, out = self.timing, self.address, self.host.base.datagrams
+        for datagram in encode_flight(self._flight, self.plain, self.association, mtu=timing.mtu, size=timing.size):
+            out.append((address, datagram))
+
+    def _answer_again(self, now: float) -> None:
+        """The peer repeats the flight that ours answers: it has not got ours."""
+        if self._flight and now - self._sent_at >= REPEAT_AFTER_S and self._answers < MOST_ANSWERS:
+            self._answers += 1
+            self._transmit(now)
+            self.host.base.timers.arm(self, min(now + self._timeout, self._ends))
+
+    def fire(self, now: float) -> None:
+        """The peer or the outside was silent for the time it had."""
+        if self.state is Phase.OVER:
+            return
+        if self.asked_until is not None and now >= self.asked_until:
+            self._fail(
+                "not-answered", "our own side did not say in time who the peer is", AlertDescription.INTERNAL_ERROR
+            )
+        elif now >= self._ends or self._repetitions >= self.timing.repetitions:
+            reason, detail = self.failure or ("timeout", f"the peer fell silent while {self.state.value}")
+            self._end(reason, detail)
+        else:
+            self._repetitions += 1
+            self._timeout = min(2 * self._timeout, self.timing.longest_timeout_s)
+            if self._flight:
+                self._transmit(now)
+            self.host.base.timers.arm(self, min(now + self._timeout, self._ends))
+
+    # --- ends ----------------------------------------------------------------------------------------------------
+
+    def cancel(self, reason: str, detail: str, alert: int | None = None) -> None:
+        """End it from outside."""
+        if alert is None:
+            self._end(reason, detail)
+        else:
+            self._fail(reason, detail, alert)
+
+    def _complete(self, now: float) -> Enum:
+        self.host.base.timers.cancel(self)
+        self.state = Phase.OVER
+        self.host.established(self, now)
+        return Phase.OVER
+
+    def _fail(self, reason: str, detail: str, alert: int) -> None:
+        content = encode_alert(AlertLevel.FATAL, alert)
+        if self._write_epoch and self.association is not None:
+            record = self.association.seal(ContentType.ALERT, content)
+        else:
+            record = self.plain.seal(ContentType.ALERT, content)
+        self.host.base.datagrams.append((self.address, record))
+        self._end(reason, detail)
+
+    def _end(self, reason: str, detail: str) -> None:
+        self.host.base.timers.cancel(self)
+        self.state = Phase.OVER
+        self.host.base.events.append(HandshakeFailed(self.address, reason, detail, self.identity))
+        self.host.ended(self)
+
+    def _drop(self, reason: str) -> None:
+        self.host.base.drop(self.address, reason)
+
+    def _guard(self, step: Callable[..., None], *arguments: object) -> None:
+        """Run ``step``; whatever the peer did wrong ends the handshake, and nothing but it."""
+        try:
+            step(*arguments)
+        except HandshakeFault as fault:
+            self._fail(fault.reason, fault.detail, fault.alert)
+        except HandshakeFormatError as error:
+            self._fail("bad-message", str(error), AlertDescription.DECODE_ERROR)
+        except FragmentError as error:
+            self._fail("bad-message", error.rule, AlertDescription.ILLEGAL_PARAMETER)
+
+
+def _name(type: int) -> str:
+    try:
+        return HandshakeType(type).name.lower()
+    except ValueError:
+        return f"handshake message {type}"
