@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import permutations
 
 import pytest
-from order_lab import DEVICE, HANDS, OTHER, Server, psk, rpk
+from order_lab import HANDS, OTHER, Server, psk, rpk
 from tests import dtls_hand as d
 from tests.dtls_hand import CCS, DATA, HANDSHAKE, Hand
 
