@@ -16,6 +16,7 @@ from stellwerk.storage.lock import DataDirInUse, DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.token_key import load_token_key
+from stellwerk.storage.vault import Vault
 
 _LONGEST_ID: Final = 128
 
@@ -61,7 +62,8 @@ async def open_store(settings: Settings) -> AsyncIterator[SqliteStore]:
             migrate(settings.data_dir)
         finally:
             lock.release()
-    store = await SqliteStore.open(settings.data_dir)
+    vault = Vault.load(settings.data_dir, settings.master_key or None)
+    store = await SqliteStore.open(settings.data_dir, vault=vault)
     try:
         yield store
     finally:

@@ -15,8 +15,10 @@ from stellwerk import __version__
 from stellwerk.access import add_client, issue_token, list_clients, remove_client
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
+from stellwerk.credential_commands import credentials
 from stellwerk.demo import run_demo
 from stellwerk.device.profile import SETTINGS
+from stellwerk.key_commands import keys
 from stellwerk.logs import configure_logs
 from stellwerk.models import models
 from stellwerk.profile_commands import (
@@ -276,6 +278,8 @@ def client_remove(
 
 
 app.add_typer(models, name="models")
+app.add_typer(credentials, name="credentials")
+app.add_typer(keys, name="keys")
 profile = typer.Typer(
     no_args_is_help=True,
     help="Profiles: what devices of one kind have in common, as when they listen. A running server takes changes up "

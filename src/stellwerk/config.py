@@ -15,13 +15,15 @@ Echo: TypeAlias = Literal["off", "amplification", "moves"]
 
 TOLERANCES: Final = ("queue-in-binding", "missing-version")
 
+CID_CODE_POINTS: Final = (53, 54)
+"""Of connection_id: before RFC 9146, and by it."""
+
 PREFIX = "STELLWERK_"
 _MASTER_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 LATER: Final = frozenset(
     {
         "STELLWERK_NATS_URL",
-        "STELLWERK_COAPS_PORT",
         "STELLWERK_BOOTSTRAP_COAP_PORT",
         "STELLWERK_BOOTSTRAP_COAPS_PORT",
         "STELLWERK_WEBHOOK_ALLOW",
@@ -54,6 +56,19 @@ class Settings:
     coap_tcp_per_address: int = 1_000
     coap_tcp_ping_s: float = 600.0
     """0: a silent connection is never asked whether it stands."""
+    coaps_port: int | None = 5684
+    dtls_cid: bool = True
+    dtls_cid_code_points: tuple[int, ...] = (54,)
+    dtls_cbc: bool = False
+    dtls_clockless: bool = False
+    dtls_session_days: float = 7.0
+    dtls_sessions: int = 1_000_000
+    dtls_half_open: int = 4_096
+    dtls_handshakes_per_address: float = 500.0
+    """Handshakes a second; 0: as many as come. The same for the next two."""
+    dtls_handshakes_per_tenant: float = 2_000.0
+    dtls_handshakes_with_certificates: float = 400.0
+    node_id: int = 0
     tenant: str = "default"
     admin_password: str = field(default="", repr=False)
     master_key: str = field(default="", repr=False)
@@ -114,7 +129,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
             if not text:
                 raise BadSetting(name, value, "a directory; '.' for the current one")
             return Path(text)
-        case "http_port" | "coap_port":
+        case "http_port" | "coap_port" | "coaps_port":
             return _port(name, value)
         case "auto_provision":
             parts = value if isinstance(value, list) else _text(name, value).split(",")
@@ -129,6 +144,19 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _seconds(name, value)
         case "queue_s":
             return None if value == "" else _seconds(name, value)
+        case (
+            "dtls_session_days"
+            | "dtls_handshakes_per_address"
+            | "dtls_handshakes_per_tenant"
+            | "dtls_handshakes_with_certificates"
+        ):
+            return _amount(name, value, "days" if field == "dtls_session_days" else "handshakes a second")
+        case "dtls_cid_code_points":
+            return _code_points(name, value)
+        case "node_id":
+            return _count(name, value, 0, 255)
+        case "dtls_sessions" | "dtls_half_open":
+            return _count(name, value, 1, 10_000_000)
         case "auto_read":
             return _objects(name, value)
         case "gateway_end_devices":
@@ -142,6 +170,8 @@ def _parse(name: str, field: str, value: Any) -> Any:
         case "coap_tcp_connections" | "coap_tcp_per_address":
             return _count(name, value, 1, 1_000_000)
         case "api_auth" | "allow_nosec" | "auto_read_messages" | "uplinks_extend_lifetime" | "coap_tcp":
+            return _switch(name, value)
+        case "dtls_cid" | "dtls_cbc" | "dtls_clockless":
             return _switch(name, value)
         case "naming":
             return _one_of(name, value, ("published", "short", "full"))
@@ -203,12 +233,16 @@ def _port(name: str, value: Any) -> int | None:
 
 
 def _seconds(name: str, value: Any) -> float:
+    return _amount(name, value, "seconds")
+
+
+def _amount(name: str, value: Any, unit: str) -> float:
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else -1.0
     except (ValueError, OverflowError):
         number = -1.0
     if not 0 <= number <= 1e9:
-        raise BadSetting(name, value, "seconds, 0 or more")
+        raise BadSetting(name, value, f"{unit}, 0 or more")
     return number
 
 
@@ -236,6 +270,18 @@ def _objects(name: str, value: Any) -> tuple[int, ...]:
         numbers = (-1,)
     if not all(0 < each < 65535 for each in numbers):
         raise BadSetting(name, value, "numbers of objects, like 3,6; empty for none")
+    return numbers
+
+
+def _code_points(name: str, value: Any) -> tuple[int, ...]:
+    parts = value if isinstance(value, list) else [each for each in str(value).split(",") if each.strip()]
+    try:
+        numbers = tuple(dict.fromkeys(int(each) for each in parts))
+    except (ValueError, TypeError, OverflowError):
+        numbers = ()
+    if not numbers or not all(each in CID_CODE_POINTS for each in numbers):
+        allowed = " and ".join(map(str, CID_CODE_POINTS))
+        raise BadSetting(name, value, f"TLS extension types of connection_id, which are {allowed}, like 54,53")
     return numbers
 
 

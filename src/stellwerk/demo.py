@@ -43,6 +43,7 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
             http_port=http_port,
             coap_host=LOOPBACK,
             coap_port=coap_port,
+            coaps_port=coap_port + 1 if coap_port else 0,
             admin_password=PASSWORD,
             awake_s=AWAKE_S,
             queue_s=QUEUE_S,

@@ -29,6 +29,7 @@ from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
+from stellwerk.app.handlers.secure_sessions import SecureSessions
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
@@ -40,12 +41,16 @@ from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import AlreadyExists, NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.reports import Reports
+from stellwerk.app.speaking import Speaking
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks, forget_registration
 from stellwerk.app.views import Views
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
+from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.record import DeviceRecord
+from stellwerk.dtls.tickets import TicketKey
+from stellwerk.key_files import ServerKeys
 from stellwerk.lwm2m.registration_parameters import Tolerances
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.clock import SystemClock, SystemEntropy
@@ -56,13 +61,14 @@ from stellwerk.northbound.rest.metrics import Sources, counted
 from stellwerk.northbound.server import HttpServer
 from stellwerk.northbound.services import Services
 from stellwerk.southbound.listeners import Listeners, StreamSettings
+from stellwerk.southbound.secure_listener import SecureSettings
 from stellwerk.storage.lock import DataDirUnusable, DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
 from stellwerk.storage.retention import retain
 from stellwerk.storage.sqlite.directory import SqliteDirectory
 from stellwerk.storage.sqlite.store import SqliteStore
-from stellwerk.storage.token_key import load_token_key
+from stellwerk.storage.token_key import load_token_key, ticket_secret
 from stellwerk.storage.vault import Vault
 
 if TYPE_CHECKING:
@@ -91,6 +97,7 @@ class Bound:
     """Where the listeners stand; a port is 0 where there is none."""
 
     coap: list[tuple[str, int]] = field(default_factory=list)
+    coaps: list[tuple[str, int]] = field(default_factory=list)
     http_host: str = ""
     http_port: int = 0
 
@@ -209,6 +216,9 @@ class Server:
         if settings.uplinks_extend_lifetime:
             prolonging = Prolonging(store=store, clock=clock, grace_s=settings.expiry_grace_s)
         listening = Listening(tasks, prolonging)
+        keys = None
+        if settings.coaps_port is not None:
+            keys = await asyncio.to_thread(ServerKeys.open, settings.data_dir, addresses=[settings.coap_host])
         listeners = self._listeners = Listeners(
             store=store,
             remembers=store.remembers,
@@ -222,6 +232,9 @@ class Server:
             )
             if settings.coap_tcp and settings.coap_port is not None
             else None,
+            secure=_secure_settings(settings),
+            keys=keys,
+            ticket_key=TicketKey(*ticket_secret(settings.data_dir)),
             ask_echo=settings.echo != "off",
         )
         link = listeners.links
@@ -258,6 +271,7 @@ class Server:
             objects=read_after_register(settings.auto_read, settings.gateway_end_devices),
             as_messages=settings.auto_read_messages,
         )
+        devices_of_sessions: dict[PeerId, DeviceId] = {}
         registering = Registering(
             store=store,
             registry=registry,
@@ -276,6 +290,7 @@ class Server:
                 queue_in_binding="queue-in-binding" in settings.tolerate,
             ),
             prove_moves=settings.echo == "moves",
+            speaking=Speaking(store, devices_of_sessions),
         )
         gateways = Gateways(
             store=store,
@@ -316,11 +331,46 @@ class Server:
         )
         connections = Connections(store=store, registry=registry, link=link)
         listening.connect(commands, observations, reading, turns, connections, gateways)
+        observations.from_elsewhere = uplinks.notified_from_elsewhere
         listeners.connect(uplinks, observations, listening.finished, listening.reacted, connections.lost)
+
+        devices = Devices(
+            store=store,
+            registry=registry,
+            clock=clock,
+            link=link,
+            listener=listening,
+            relabel=commands.delivery.relabel,
+        )
+        devices.revoking.withdraw = commands.withdraw_all
+        sessions = None
+        if listeners.secure is not None and keys is not None:
+            sessions = SecureSessions(
+                store=store,
+                tasks=tasks,
+                clock=clock,
+                link=listeners.secure.peers,
+                lines=registering.lines,
+                meters=meters,
+                per_tenant=settings.dtls_handshakes_per_tenant,
+                devices=devices_of_sessions,
+            )
+            sessions.connect(uplinks.take_over, connections.lost)
+            listeners.secure.peers.connect(sessions)
+            registering.superseded = sessions.superseded
+            devices.revoking.revoked = sessions.revoked
+            store.marks = listeners.secure.marks
+            keys.changed = listeners.secure.replace_identity
+            tasks.spawn("secure sessions", sessions.run())
+            tasks.spawn("server keys", keys.run())
+        # Who lost its credentials while nobody listened is not let in by a session from before.
+        await devices.revoking.look()
 
         # Sockets first: what was open leaves at once.
         if settings.coap_port is not None:
             self.bound.coap = await listeners.listen(settings.coap_host, settings.coap_port)
+        if settings.coaps_port is not None:
+            self.bound.coaps = listeners.listen_secure(settings.coap_host, settings.coaps_port)
         tasks.spawn("monitor", monitor.run())
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
@@ -328,12 +378,15 @@ class Server:
         tasks.spawn("profiles", profiles.run())
         tasks.spawn("retention", retain(store, clock))
         tasks.spawn("models", models.run())
+        tasks.spawn("credentials", devices.revoking.run())
         if settings.auto_provision:
             log.warning(
                 "auto_provision.on", patterns=list(settings.auto_provision), meaning="these may register without keys"
             )
 
         def removed(device: DeviceRecord) -> None:
+            if sessions is not None:
+                sessions.removed(device.device_id)
             known = registry.of(device.device_id)
             if known is not None:
                 forget_registration(registry, link, listening, known.registration, clock.instant())
@@ -350,14 +403,6 @@ class Server:
         tasks.spawn("provisioning resumed", provisioning.resume(tenant_id))
         accounts = Accounts(store, clock)
         self.generated_password = await accounts.ensure_first(settings.tenant, settings.admin_password or None)
-        devices = Devices(
-            store=store,
-            registry=registry,
-            clock=clock,
-            link=link,
-            listener=listening,
-            relabel=commands.delivery.relabel,
-        )
         posting = Posting(store=store, commands=commands, clock=clock, tenant_id=tenant_id)
         self._operations = DeviceOperations(posting, Reports(store=store, projected=store.projection, tasks=tasks))
         sources = Sources(
@@ -379,6 +424,7 @@ class Server:
         log.info(
             "server.ready",
             coap=[f"{host}:{port}" for host, port in self.bound.coap],
+            coaps=[f"{host}:{port}" for host, port in self.bound.coaps],
             coap_tcp="on" if settings.coap_tcp else "off",
             http=f"{self.bound.http_host}:{self.bound.http_port}" if self._http is not None else "off",
             devices_with_open_commands=open_commands,
@@ -470,13 +516,28 @@ class Server:
         missing = []
         if not self._ready:
             missing.append("listeners are not bound yet")
-        elif self._listeners is not None and self._settings.coap_port is not None:
+        elif self._listeners is not None:
             missing += self._listeners.missing()
         if self._monitor is not None:
             missing += self._monitor.missing()
         if self._projector is None or not self._projector.alive:
             missing.append("the projector does not run")
         return missing
+
+
+def _secure_settings(settings: Settings) -> SecureSettings:
+    return SecureSettings(
+        cid=settings.dtls_cid,
+        cid_code_points=settings.dtls_cid_code_points,
+        cbc=settings.dtls_cbc,
+        clockless=settings.dtls_clockless,
+        session_days=settings.dtls_session_days,
+        sessions=settings.dtls_sessions,
+        half_open=settings.dtls_half_open,
+        per_address=settings.dtls_handshakes_per_address,
+        with_certificates=settings.dtls_handshakes_with_certificates,
+        node_id=settings.node_id,
+    )
 
 
 def announce_password(password: str) -> None:

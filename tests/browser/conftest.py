@@ -52,6 +52,7 @@ class Served:
             "HTTP_PORT": str(self.http_port),
             "COAP_HOST": "127.0.0.1",
             "COAP_PORT": str(self.coap_port),
+            "COAPS_PORT": "0",
             "API_TOKEN": TOKEN,
             "ADMIN_PASSWORD": PASSWORD,
             "AUTO_PROVISION": "sim-*,hand-*",

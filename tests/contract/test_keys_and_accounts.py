@@ -10,7 +10,7 @@ import pytest
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.records import Account, AlreadyExists, ApiClient
 from stellwerk.core.ids import DeviceId
-from stellwerk.device.record import NOSEC, PSK, Credential
+from stellwerk.device.record import NOSEC, PSK, RPK, X509, Credential
 from stellwerk.storage.migrations import DECIDING_FILE
 from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.vault import KEY_FILE, SecretUnreadable, Vault
@@ -45,6 +45,39 @@ async def test_a_key_is_given_replaced_and_taken_away(store: DecidingStore) -> N
     assert await store.set_credential(DeviceId(999), KEY) is None
 
 
+@pytest.mark.spec("SEC-9", "Platform 4")
+async def test_whose_credentials_changed_is_noted_until_that_is_forgotten(store: DecidingStore) -> None:
+    device, other = await make_device(store, "meter", credential=KEY), await make_device(store, "other")
+    assert await store.credential_changes(10) == []
+    await store.set_credential(device.device_id, replace(KEY, secret="changed"))
+    await store.set_credential(other.device_id, replace(KEY, identity="other"))
+    (first, early), (second, late) = await store.credential_changes(10)
+    assert (first, second) == (device.device_id, other.device_id)
+    assert await store.credential_changes(1) == [(first, early)]
+    await store.forget_credential_change(late)
+    # Changed again before the first change was worked off: that one's number counts no more.
+    await store.set_credential(device.device_id, None)
+    ((again, number),) = await store.credential_changes(10)
+    assert again == device.device_id
+    await store.forget_credential_change(early)
+    assert await store.credential_changes(10) == [(again, number)]
+    await store.remove_device(device.device_id)
+    assert await store.credential_changes(10) == []
+
+
+async def test_what_does_not_decide_who_comes_in_is_no_change(store: DecidingStore) -> None:
+    device = await make_device(store, "meter", credential=KEY)
+    await store.set_credential(device.device_id, replace(KEY, description="mine", bootstrap="{}", modified_ms=1))
+    bare = await make_device(store, "bare")
+    nosec = Credential("bare", "", kind=NOSEC, endpoint="bare", bootstrap='{"lwm2mServer": {}}')
+    changed = await store.set_credential(bare.device_id, nosec)
+    assert changed is not None
+    assert changed.security == NOSEC
+    assert await store.credential_of(bare.device_id) == nosec
+    await store.set_credential(bare.device_id, None)
+    assert await store.credential_changes(10) == []
+
+
 async def test_an_identity_is_one_devices_and_a_refusal_changes_nothing(store: DecidingStore) -> None:
     first = await make_device(store, "first", credential=KEY)
     second = await make_device(store, "second")
@@ -57,6 +90,38 @@ async def test_an_identity_is_one_devices_and_a_refusal_changes_nothing(store: D
     await store.set_credential(first.device_id, replace(KEY, secret="changed"))
     await store.remove_device(first.device_id)
     assert await store.set_credential(second.device_id, KEY) == replace(second, security=PSK)
+
+
+RAW_KEY = Credential(
+    "urn:imei:7", "MFkwEw==", kind=RPK, endpoint="urn:imei:7", bootstrap='{"a":1}', key_id="rpk:" + "0a" * 32
+)
+
+
+@pytest.mark.spec("D2C 6.5")
+async def test_a_credential_is_found_by_its_identity_and_by_its_key(store: DecidingStore) -> None:
+    meter = await make_device(store, "meter", credential=KEY)
+    raw = await make_device(store, "raw", credential=RAW_KEY)
+    certified = await make_device(store, "certified")
+    certificate = replace(RAW_KEY, identity="c" * 64, kind=X509, key_id="", bootstrap="")
+    given = await store.set_credential(certified.device_id, certificate)
+    assert (meter.security, raw.security, given and given.security) == (PSK, RPK, X509)
+    assert await store.credential_by_identity("meter@psk") == (meter, KEY)
+    assert await store.credential_by_identity("urn:imei:7") == (raw, RAW_KEY)
+    assert await store.credential_by_key(RAW_KEY.key_id) == (raw, RAW_KEY)
+    assert await store.credential_by_identity("c" * 64) == (given, certificate)
+    assert await store.credential_by_identity("nobody") is None
+    assert await store.credential_by_key("") is None
+    assert await store.credential_by_key("rpk:00") is None
+
+
+async def test_a_raw_public_key_is_one_devices(store: DecidingStore) -> None:
+    await make_device(store, "raw", credential=RAW_KEY)
+    second = await make_device(store, "second", credential=KEY)
+    with pytest.raises(AlreadyExists, match="public key"):
+        await store.set_credential(second.device_id, replace(RAW_KEY, identity="another"))
+    assert await store.credential_of(second.device_id) == KEY
+    # Keys that have no such name do not meet.
+    await make_device(store, "third", credential=replace(KEY, identity="third"))
 
 
 async def test_accounts_are_found_by_name_and_replaced(store: DecidingStore) -> None:

@@ -92,6 +92,7 @@ class Served:
             "STELLWERK_HTTP_PORT": str(self.http_port),
             "STELLWERK_COAP_HOST": "127.0.0.1",
             "STELLWERK_COAP_PORT": str(self.coap_port),
+            "STELLWERK_COAPS_PORT": "0",
             "STELLWERK_API_TOKEN": TOKEN,
             "STELLWERK_LOG_FORMAT": "json",
         }

@@ -77,6 +77,7 @@ class Served:
             http_port=0,
             coap_host="127.0.0.1",
             coap_port=0,
+            coaps_port=None,
             admin_password=PASSWORD,
             api_token="token",
         )

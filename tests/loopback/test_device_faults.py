@@ -72,6 +72,7 @@ def test_every_cause_has_its_status(tmp_path: Path):
             http_port=0,
             coap_host="127.0.0.1",
             coap_port=0,
+            coaps_port=None,
             tenant="acme",
             api_token="token-of-the-test",
             auto_provision=("sim-*",),

@@ -54,7 +54,13 @@ class Wire:
 async def running(data_dir: Path, wire: Wire, port: int = 0) -> AsyncIterator[httpx.AsyncClient]:
     server = Server(
         Settings(
-            data_dir=data_dir, http_port=0, coap_host="127.0.0.1", coap_port=port, api_token="t", expiry_grace_s=0.0
+            data_dir=data_dir,
+            http_port=0,
+            coap_host="127.0.0.1",
+            coap_port=port,
+            coaps_port=None,
+            api_token="t",
+            expiry_grace_s=0.0,
         )
     )
     await server.start()

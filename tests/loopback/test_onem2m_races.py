@@ -18,7 +18,9 @@ class World:
 
     def __init__(self, data_dir: Path) -> None:
         self.runner = asyncio.Runner()
-        self.server = Server(Settings(data_dir=data_dir, http_port=0, coap_port=None, tenant="acme", api_token="token"))
+        self.server = Server(
+            Settings(data_dir=data_dir, http_port=0, coap_port=None, coaps_port=None, tenant="acme", api_token="token")
+        )
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         self.runner.run(work)

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.credential_material import b64, spki
 
 from stellwerk.access import add_client
 from stellwerk.config import Settings
@@ -113,6 +114,14 @@ async def story(client: Client, coap_port: int) -> None:
 
         await eventually(ended)
         await client.call("DELETE", "/sim-1/credentials")
+
+        # Or with a raw public key, or a certificate that a trusted authority gave it.
+        raw = await client.call("POST", "/sim-1", {"m2m:crds": {"crse": f"rpk:{b64(spki())}"}}, 13)
+        assert (raw["crid"], raw["crse"]) == ("urn:dev:os:sim-1", f"rpk:{b64(spki())}")
+        assert await client.refused("PUT", "/sim-1/credentials", {"m2m:crds": {"crse": "rpk:AAAA"}}) == "4000"
+        named = await client.call("PUT", "/sim-1/credentials", {"m2m:crds": {"crse": "x509-cn:sim-1"}})
+        assert (named["crid"], named["crse"]) == ("sim-1", "x509-cn:sim-1")
+        await client.call("DELETE", "/sim-1/credentials")
     finally:
         stop.set()
         await fleet
@@ -140,7 +149,13 @@ async def is_there(client: Client, path: str) -> bool:
 def test_an_application_writes_and_reads_back_what_it_wrote(tmp_path: Path):
     async def run() -> None:
         settings = Settings(
-            data_dir=tmp_path, http_port=0, coap_host="127.0.0.1", coap_port=0, tenant="acme", auto_read=()
+            data_dir=tmp_path,
+            http_port=0,
+            coap_host="127.0.0.1",
+            coap_port=0,
+            coaps_port=None,
+            tenant="acme",
+            auto_read=(),
         )
         server = Server(settings)
         await server.start()

@@ -45,7 +45,9 @@ def test_an_open_command_leaves_at_once_and_not_with_its_first_repetition(tmp_pa
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
             device.bind(("127.0.0.1", 0))
             device.setblocking(False)
-            settings = Settings(data_dir=tmp_path, auto_read=(), http_port=0, coap_host="127.0.0.1", coap_port=0)
+            settings = Settings(
+                data_dir=tmp_path, auto_read=(), http_port=0, coap_host="127.0.0.1", coap_port=0, coaps_port=None
+            )
             server = Server(settings)
             await server.start()
             await server.provision([NewDevice("dev1", "dev1", (), "SCS-LwM2M", (), 0)])
@@ -55,7 +57,9 @@ def test_an_open_command_leaves_at_once_and_not_with_its_first_repetition(tmp_pa
             await server.stop()
             await queue_a_read(tmp_path)
             again = Server(
-                Settings(data_dir=tmp_path, auto_read=(), http_port=0, coap_host="127.0.0.1", coap_port=port)
+                Settings(
+                    data_dir=tmp_path, auto_read=(), http_port=0, coap_host="127.0.0.1", coap_port=port, coaps_port=None
+                )
             )
             await again.start()
             try:

@@ -22,6 +22,7 @@ def settings(data_dir: Path, coap_port: int = 0) -> Settings:
         http_port=None,
         coap_host="127.0.0.1",
         coap_port=coap_port,
+        coaps_port=None,
         auto_read=(),
         auto_provision=("sim-*",),
         admin_password="of no account",

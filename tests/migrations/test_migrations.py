@@ -28,7 +28,7 @@ from stellwerk.storage.projector import Projector
 from stellwerk.storage.sqlite.store import SqliteStore
 from tests.contract.builders import NOW_MS, receipt, send, write
 
-from .keep import DATABASES
+from .keep import DATABASES, KEY, VAULT
 
 LINES = {
     "deciding": (DECIDING_FILE, schema.deciding),
@@ -80,7 +80,7 @@ def test_a_new_schema_is_the_same_with_and_without_migrations(tmp_path: Path) ->
 
 def tidy(sql: str) -> list[str]:
     """Constraints come in any order; a column that was added later stands behind another one in its line."""
-    lines = re.sub(r", (?=\w+ [A-Z]+ DEFAULT)", "\n", sql.replace("\n\t", "\n")).split("\n")
+    lines = re.sub(r", (?=\w+ [A-Z]+(?: DEFAULT|[,)]))", "\n", sql.replace("\n\t", "\n")).split("\n")
     return sorted(each.strip(" ,)") for each in lines)
 
 
@@ -109,7 +109,7 @@ def test_an_older_database_is_migrated_twice_and_works(tmp_path: Path, revision:
 
 
 async def look_around(data_dir: Path) -> None:
-    store = await SqliteStore.open(data_dir, now_ms=NOW_MS)
+    store = await SqliteStore.open(data_dir, vault=VAULT, now_ms=NOW_MS)
     device = await store.device_by_endpoint("1234")
     assert device is not None
     assert (device.name, device.labels) == ("meter-1", ("d2c-uplink-property_Room:1",))
@@ -124,6 +124,11 @@ async def look_around(data_dir: Path) -> None:
     assert await store.recall(receipt(2), 0) is not None
     assert len(await store.projection.received_messages(device.device_id, 9, 0)) == 3
     assert len(await store.projection.value_history(device.device_id, "/3303/0/5700", 9)) == 1
+    credential = await store.credential_of(device.device_id)
+    assert credential in (None, KEY)
+    if credential is not None:
+        assert await store.credential_by_identity(KEY.identity) == (device, KEY)
+    assert await store.sessions_of(device.device_id) == []
     await write(store, [send(DeviceId(device.device_id), 7)])
     projector = Projector(data_dir)
     assert projector.run_all() == 2

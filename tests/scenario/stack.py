@@ -9,11 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.x509 import Certificate
+
 from stellwerk.app.brake import Brake
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.app.device_operations import DeviceOperations
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
+from stellwerk.app.handlers.devices import Devices
 from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.gateway_sends import GatewaySends
 from stellwerk.app.handlers.gateways import Gateways, read_after_register
@@ -21,6 +24,7 @@ from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
+from stellwerk.app.handlers.secure_sessions import SecureSessions
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.meters import Meters
@@ -30,20 +34,29 @@ from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.reports import Reports
+from stellwerk.app.speaking import Speaking
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
+from stellwerk.coap.actions import Action
 from stellwerk.coap.endpoint import Endpoint
+from stellwerk.coap.events import Event
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, decode_message, encode_message
 from stellwerk.coap.options import encode_uint, sort_options
 from stellwerk.coap.tcp.endpoint import AdoptConnection, StreamEndpoint
 from stellwerk.coap.tcp.frames import decode_frame
 from stellwerk.coap.tcp.signalling import Capabilities, encode_csm
-from stellwerk.core.ids import PeerId
+from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
+from stellwerk.device.record import Credential
+from stellwerk.dtls.endpoint import Endpoint as DtlsEndpoint
+from stellwerk.dtls.parameters import ServerParameters
+from stellwerk.dtls.tickets import TicketKey
 from stellwerk.lwm2m.registration_parameters import DEFAULT_TOLERANCES, Tolerances
 from stellwerk.lwm2m.schema.library import Library
+from stellwerk.net.secure import SecureStack
 from stellwerk.southbound.link import Link
 from stellwerk.southbound.links import Links
+from stellwerk.southbound.secure_peers import SecurePeers
 from stellwerk.storage.memory import MemoryStore
 
 _LOOKS = 30
@@ -79,6 +92,16 @@ class SeededEntropy:
     def take(self, count: int) -> bytes:
         self._count += 1
         return hashlib.shake_128(f"{self._seed}/{self._count}".encode()).digest(count)
+
+
+TICKET_KEY = TicketKey(b"tickets of tests", bytes(32))
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """Authorities that never change."""
+
+    anchors: tuple[Certificate, ...] = ()
 
 
 @dataclass
@@ -157,6 +180,10 @@ class Stack:
     tolerances: Tolerances = DEFAULT_TOLERANCES
     prove_moves: bool = False
     uplinks_extend: bool = False
+    secure: ServerParameters | None = None
+    """What the secure port offers; None: there is none."""
+    trusted: tuple[Certificate, ...] = ()
+    """Authorities of certificates of devices."""
     patience: int = 1 << 30
     """How many turns of the event loop a task may take in which nothing else happens."""
 
@@ -167,6 +194,8 @@ class Stack:
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.stream_out: list[tuple[PeerId, Message | None]] = []
         """What was sent over connections; None closes one."""
+        self.secure_out: list[tuple[PeerId, bytes]] = []
+        """What was sent from the secure port."""
         self.run(self._build())
 
     async def _build(self) -> None:
@@ -203,7 +232,11 @@ class Stack:
             meters=self.meters,
             reaches=self.streams.is_connected,
         )
-        self.links = Links({"udp": self.link, "tcp": self.stream_link}, clock=clock)
+        by_transport = {"udp": self.link, "tcp": self.stream_link}
+        devices_of_sessions: dict[PeerId, DeviceId] = {}
+        if self.secure is not None:
+            self._build_secure(by_transport)
+        self.links = Links(by_transport, clock=clock)
         self.profiles = Profiles(store=store, registry=self.registry, awake_s=93.0, queue_s=self.queue_s)
         await self.profiles.refresh()
         self.turns = Turns(
@@ -250,6 +283,7 @@ class Stack:
             tenant_id=self.tenant_id,
             tolerances=self.tolerances,
             prove_moves=self.prove_moves,
+            speaking=Speaking(store, devices_of_sessions),
         )
         self.reading = Reading(
             store=store,
@@ -309,6 +343,74 @@ class Stack:
         self.links.connect(
             self.uplinks, self.observations, self.listening.finished, self.listening.reacted, self.connections.lost
         )
+
+        self.observations.from_elsewhere = self.uplinks.notified_from_elsewhere
+        self.devices = Devices(
+            store=store,
+            registry=self.registry,
+            clock=clock,
+            link=self.links,
+            listener=self.listening,
+            relabel=self.commands.delivery.relabel,
+        )
+        self.devices.revoking.withdraw = self.commands.withdraw_all
+        if self.secure is not None:
+            self.sessions = SecureSessions(
+                store=store,
+                tasks=self.tasks,
+                clock=clock,
+                link=self.secure_peers,
+                lines=self.registering.lines,
+                meters=self.meters,
+                devices=devices_of_sessions,
+            )
+            self.sessions.connect(self.uplinks.take_over, self.connections.lost)
+            self.secure_peers.connect(self.sessions)
+            self.registering.superseded = self.sessions.superseded
+            self.devices.revoking.revoked = self.sessions.revoked
+            store.marks = self.dtls.take_marks
+
+    def _build_secure(self, by_transport: dict[str, Link]) -> None:
+        assert self.store is not None
+        clock = self.clock
+        self.dtls = DtlsEndpoint(
+            self.entropy, self.secure, ticket_keys=(TICKET_KEY,), wall_offset_s=WALL_MS / 1000 - 1000.0
+        )
+        ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
+        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True)
+        self.secure_stack: SecureStack[Event, Action] = SecureStack(self.dtls, inner)
+        self.secure_link = Link(
+            submit=lambda action: self.secure_stack.submit(action, clock.now()),
+            store=self.store,
+            tasks=self.tasks,
+            entropy=self.entropy,
+            clock=clock,
+            brake=self.brake,
+            meters=self.meters,
+            reaches=lambda peer: not peer.has_ended,
+        )
+        self.secure_peers = SecurePeers(
+            submit=lambda action: self.secure_stack.submit(action, clock.now()),
+            link=self.secure_link,
+            is_live=self.dtls.is_live,
+            trust=Trusted(self.trusted),
+            check_dates=True,
+        )
+        by_transport["dtls"] = self.secure_link
+
+    # -- the secure port --
+
+    def feed_secure(self, datagram: bytes, peer: PeerId) -> None:
+        """A datagram of a device behind DTLS."""
+        self.secure_stack.feed(datagram, peer=peer, now=self.clock.now())
+        self.run(self._settle())
+
+    def take_secure(self, peer: PeerId) -> list[bytes]:
+        """What was sent to that address, in order."""
+        self.run(self._settle())
+        found = [datagram for to, datagram in self.secure_out if to == peer]
+        self.secure_out = [each for each in self.secure_out if each[0] != peer]
+        return found
 
     # -- the chart --
 
@@ -373,9 +475,9 @@ class Stack:
 
     # -- looking inside --
 
-    def provision(self, name: str, labels: tuple[str, ...] = ()) -> Any:
+    def provision(self, name: str, labels: tuple[str, ...] = (), credential: Credential | None = None) -> Any:
         assert self.store is not None
-        new = NewDevice(name, f"urn:dev:os:{name}", labels, "SCS-LwM2M", (), self.clock.wall_ms())
+        new = NewDevice(name, f"urn:dev:os:{name}", labels, "SCS-LwM2M", (), self.clock.wall_ms(), credential)
         return self.run(self.store.create_device(self.tenant_id, new))
 
     def post(self, device: Any, *requests: CommandRequest, **fields: Any) -> Any:
@@ -457,6 +559,14 @@ class Stack:
                 self.stream_out.append((peer, decode_frame(data) if data else None))
                 events = events or [None]  # type: ignore[list-item]
             events = events or found
+            if self.secure is not None:
+                told = self.secure_stack.take_events()
+                if told:
+                    self.secure_peers.handle(told, self.clock.instant())
+                protected = self.secure_stack.take_datagrams()
+                self.secure_out += protected
+                if told or protected:
+                    events = events or [None]  # type: ignore[list-item]
             for peer, datagram in self.engine.take_datagrams():
                 self.out.append((peer, decode_message(datagram)))
                 events = events or [None]  # type: ignore[list-item]
@@ -469,8 +579,17 @@ class Stack:
 
     def _deadline(self) -> float | None:
         due = [at for at, _ in self.timers]
-        due += [each for each in (self.engine.deadline(), self.streams.deadline()) if each is not None]
+        engines: list[Any] = [self.engine, self.streams]
+        if self.secure is not None:
+            engines.append(self.secure_stack)
+        due += [each for each in (engine.deadline() for engine in engines) if each is not None]
         return min(due, default=None)
+
+    def _tick(self, now: float) -> None:
+        self.engine.tick(now)
+        self.streams.tick(now)
+        if self.secure is not None:
+            self.secure_stack.tick(now)
 
     async def _wait(self, seconds: float) -> None:
         end = self.clock.at + seconds
@@ -483,12 +602,10 @@ class Stack:
             self.timers = [each for each in self.timers if each[0] > self.clock.at]
             for call in due:
                 call()
-            self.engine.tick(self.clock.at)
-            self.streams.tick(self.clock.at)
+            self._tick(self.clock.at)
             await self._settle()
         self.clock.at = end
-        self.engine.tick(end)
-        self.streams.tick(end)
+        self._tick(end)
         # A look that finds only what is being stored finds the same again.
         for _ in range(_LOOKS):
             if not (await self.expiry.look() or await self.commands.delivery.look()):

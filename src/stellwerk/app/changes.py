@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from stellwerk.app.journal import JournalEntry
+from stellwerk.app.session import SecureSession
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Command, Step
 from stellwerk.device.observation import WantedObservation
@@ -82,6 +83,26 @@ class CommandNeverSent:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PutSession:
+    """What is kept of a secure session, new or as it is from now on. The newest `SESSIONS_PER_DEVICE` of a device stay;
+    ``read_mark`` never goes back."""
+
+    session: SecureSession
+
+
+@dataclass(frozen=True, slots=True)
+class DropSession:
+    session_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DropSessionsOf:
+    """All that the device has: its key was changed or taken away."""
+
+    device_id: DeviceId
+
+
 Change: TypeAlias = (
     PutRegistration
     | ChangeRegistration
@@ -91,6 +112,9 @@ Change: TypeAlias = (
     | ChangeCommand
     | CommandSent
     | CommandNeverSent
+    | PutSession
+    | DropSession
+    | DropSessionsOf
 )
 
 

@@ -1,16 +1,45 @@
-"""Keys of devices as people write them: ``psk-id:<identity>`` with ``psk:<key>``, ``psk-hex:<digits>`` or
-``psk-text:<text>`` (contract Device to Cloud §6.5). No text that is raised here holds a key."""
+"""Credentials of devices as people write them in lists (contract Device to Cloud §6.5), and the rules that hold however
+they were written. No text that is raised here holds a key.
+
+- ``psk-id:<identity>`` with ``psk:<key>``, ``psk-hex:<digits>`` or ``psk-text:<text>``: a pre-shared key;
+- ``rpk:<key>``: a raw public key, the SubjectPublicKeyInfo as base64 of DER or as PEM;
+- ``x509:<certificate>``: this very certificate, as base64 of DER or as PEM;
+- ``x509-cn:<endpoint name>``: any certificate of a trusted authority whose common name that is; nothing behind the
+  colon stands for the node ID.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
+from stellwerk.app.ports import DecidingStore
 from stellwerk.core.errors import UserError
-from stellwerk.device.record import BadKey, Credential, key_bytes
+from stellwerk.device.end_device import EndDeviceRecord
+from stellwerk.device.key_material import (
+    BadMaterial,
+    certificate_credentials_id,
+    certificate_key_id,
+    der_of,
+    raw_key_id,
+    read_certificate,
+    read_public_key,
+    to_base64,
+)
+from stellwerk.device.record import NOSEC, PSK, RPK, X509, BadKey, Credential, DeviceRecord, endpoint_aliases, key_bytes
 
 IDENTITY: Final = "psk-id:"
 KEYS: Final = ("psk:", "psk-hex:", "psk-text:")
+RAW_KEY: Final = "rpk:"
+CERTIFICATE: Final = "x509:"
+COMMON_NAME: Final = "x509-cn:"
+_PUBLIC: Final = (RAW_KEY, CERTIFICATE, COMMON_NAME)
+_SECRETS: Final = (*KEYS, *_PUBLIC)
+
 LONGEST_IDENTITY: Final = 128
 """Octets. RFC 4279 5.3: what every implementation takes."""
+
+NO_SEC: Final = "NO_SEC"
+"""No identity: what a credential record says of a device without credentials."""
 
 WITHHELD: Final = "***"
 """Stands where a key stood."""
@@ -20,8 +49,9 @@ class BadCredential(UserError):
     """Credentials that are incomplete or cannot be; the text says why, never what the key was."""
 
 
-def parse_credentials(texts: Sequence[str], now_ms: int) -> Credential:
-    """The key of an identity, each named once. Raises `BadCredential`."""
+def parse_credentials(texts: Sequence[str], now_ms: int, names: Sequence[str]) -> Credential:
+    """The credential of a device with these endpoint names (`endpoint_names`), each part named once. Raises
+    `BadCredential`."""
     identity: str | None = None
     secret: str | None = None
     for text in texts:
@@ -29,19 +59,147 @@ def parse_credentials(texts: Sequence[str], now_ms: int) -> Credential:
             if identity is not None:
                 raise BadCredential("nodeCredentials (nCr) name psk-id: twice")
             identity = text.removeprefix(IDENTITY)
-        elif text.startswith(KEYS):
+        elif text.startswith(_SECRETS):
             if secret is not None:
                 raise BadCredential("nodeCredentials (nCr) hold two keys; a device has one")
-            # A plain key is stored as it was given; the other prefixes stay, for they say how to read it.
-            secret = text.removeprefix("psk:")
+            secret = text
         else:
-            raise BadCredential("nodeCredentials (nCr) begin with psk-id:, psk:, psk-hex: or psk-text:, one does not")
-    if identity is None or secret is None:
-        missing = "psk-id:<identity>" if identity is None else "psk:<key>"
-        raise BadCredential(f"nodeCredentials (nCr) need both an identity and a key; {missing} is missing")
+            raise BadCredential(
+                "nodeCredentials (nCr) begin with psk-id:, psk:, psk-hex:, psk-text:, rpk:, x509: or x509-cn:, "
+                "one does not"
+            )
+    if secret is None:
+        raise BadCredential("nodeCredentials (nCr) need a key; psk:<key> is missing (or rpk:, x509:, x509-cn:)")
+    if secret.startswith(_PUBLIC):
+        if identity is not None:
+            raise BadCredential("nodeCredentials (nCr): psk-id: goes with psk: only, not with a raw key or certificate")
+    elif identity is None:
+        raise BadCredential("nodeCredentials (nCr) need both an identity and a key; psk-id:<identity> is missing")
+    return written_credential(identity, secret, now_ms, names, "nodeCredentials (nCr)")
+
+
+def written_credential(
+    identity: str | None, secret: str, now_ms: int, names: Sequence[str], where: str = "crse"
+) -> Credential:
+    """``secret`` with one of the prefixes (none: ``psk:``). ``identity``: the credentialsId, which a pre-shared key
+    needs; the others have their own. ``where`` stands in errors. Raises `BadCredential`."""
+    if secret.startswith(COMMON_NAME):
+        name = secret.removeprefix(COMMON_NAME) or identity or names[0]
+        _check_given(identity, name)
+        check_endpoint(name, names, "x509-cn:")
+        return Credential(name, "", created_ms=now_ms, modified_ms=now_ms, kind=X509)
+    try:
+        if secret.startswith(RAW_KEY):
+            name = identity or names[0]
+            check_endpoint(name, names, "the identity of a raw public key")
+            return raw_key_credential(name, secret.removeprefix(RAW_KEY), now_ms)
+        if secret.startswith(CERTIFICATE):
+            pinned = certificate_credential(secret.removeprefix(CERTIFICATE), now_ms)
+            _check_given(identity, pinned.identity)
+            return pinned
+    except BadMaterial as error:
+        raise BadCredential(f"{where}, {secret.partition(':')[0]}: {error}") from None
+    # A plain key is stored as it was given; the other prefixes stay, for they say how to read it.
+    key = secret.removeprefix("psk:")
+    if key.startswith(_PUBLIC):
+        key = f"psk-text:{key}"
+    if identity is None:
+        raise BadCredential("a pre-shared key needs an identity (psk-id:, crid)")
     check_identity(identity)
-    check_key(secret)
-    return Credential(identity, secret, created_ms=now_ms, modified_ms=now_ms)
+    check_key(key)
+    return Credential(identity, key, created_ms=now_ms, modified_ms=now_ms)
+
+
+def raw_key_credential(identity: str, material: str | bytes, now_ms: int, endpoint: str = "") -> Credential:
+    """Raises `BadMaterial`."""
+    spki = read_public_key(material)
+    return Credential(
+        identity,
+        to_base64(spki),
+        created_ms=now_ms,
+        modified_ms=now_ms,
+        kind=RPK,
+        endpoint=endpoint,
+        key_id=raw_key_id(spki),
+    )
+
+
+def certificate_credential(material: str | bytes, now_ms: int, endpoint: str = "") -> Credential:
+    """This very certificate, whoever signed it. Raises `BadMaterial`."""
+    der = der_of(read_certificate(material))
+    return Credential(
+        certificate_credentials_id(der),
+        to_base64(der),
+        created_ms=now_ms,
+        modified_ms=now_ms,
+        kind=X509,
+        endpoint=endpoint,
+        key_id=certificate_key_id(der),
+    )
+
+
+def written_secret(credential: Credential) -> str:
+    """``secret`` as `written_credential` takes it."""
+    if credential.kind == RPK:
+        return RAW_KEY + credential.secret
+    if credential.kind == X509:
+        return CERTIFICATE + credential.secret if credential.secret else COMMON_NAME + credential.identity
+    return credential.secret
+
+
+def endpoint_names(node_id: str, name: str) -> tuple[str, ...]:
+    """The endpoint names that mean this device, the one it is known best by first."""
+    return tuple(alias for alias, _ in endpoint_aliases(node_id, name))
+
+
+async def place_credential(
+    store: DecidingStore, device: DeviceRecord, credential: Credential | None, now_ms: int
+) -> DeviceRecord | None:
+    """Store what the device proves itself with from now on, None: nothing; the device as it is then, None where it is
+    gone. Who serves devices has to hear of it by `Revoking`. Raises `AlreadyExists`, `BadCredential`."""
+    if credential is not None:
+        if isinstance(device, EndDeviceRecord):
+            raise BadCredential(
+                f"device {device.name!r} is reached through gateway {device.gateway!r}, which has the key"
+            )
+        check_credential(credential, device)
+        if credential.kind == NOSEC and not credential.bootstrap:
+            credential = None
+        else:
+            credential = replace(credential, created_ms=credential.created_ms or now_ms, modified_ms=now_ms)
+    return await store.set_credential(device.device_id, credential)
+
+
+def kind_of(written: str) -> str:
+    """Of a secret as `written_credential` takes it."""
+    if written.startswith(RAW_KEY):
+        return RPK
+    return X509 if written.startswith((CERTIFICATE, COMMON_NAME)) else PSK
+
+
+def is_named_by_endpoint(credential: Credential) -> bool:
+    """Whether its identity is the endpoint name."""
+    return credential.kind in (NOSEC, RPK) or (credential.kind == X509 and not credential.secret)
+
+
+def check_credential(credential: Credential, device: DeviceRecord) -> None:
+    """A credential speaks for the device that it is given to, for no other. Raises `BadCredential`."""
+    if credential.kind == PSK:
+        check_identity(credential.identity)
+        check_key(credential.secret)
+    names = endpoint_names(device.node_id, device.name)
+    if credential.endpoint:
+        check_endpoint(credential.endpoint, names, "client.endpoint")
+    if is_named_by_endpoint(credential):
+        check_endpoint(credential.identity, names, "the endpoint")
+
+
+def check_endpoint(endpoint: str, names: Sequence[str], where: str) -> None:
+    """Raises `BadCredential`."""
+    if endpoint not in names:
+        raise BadCredential(
+            f"{where}: {endpoint[:80]!r} does not mean this device; its endpoint names are {', '.join(names)}"
+        )
 
 
 def check_identity(identity: str) -> None:
@@ -52,6 +210,8 @@ def check_identity(identity: str) -> None:
         octets = len(identity.encode())
     except UnicodeEncodeError:
         raise BadCredential("a PSK identity is Unicode text") from None
+    if identity == NO_SEC:
+        raise BadCredential(f"a PSK identity is not {NO_SEC}, which says that there is none")
     if not 1 <= octets <= LONGEST_IDENTITY:
         raise BadCredential(f"a PSK identity has 1 to {LONGEST_IDENTITY} bytes, this one has {octets}")
 
@@ -74,9 +234,14 @@ def without_keys(value: Any) -> Any:
         return value
     if not isinstance(value, list):
         return WITHHELD
-    return [each if isinstance(each, str) and each.startswith(IDENTITY) else WITHHELD for each in value]
+    return [each if isinstance(each, str) and each.startswith((IDENTITY, COMMON_NAME)) else WITHHELD for each in value]
 
 
 def is_key(text: str) -> bool:
     """Whether a text looks like a key that stands where it does not belong."""
-    return text.lstrip().lower().startswith(KEYS)
+    return text.lstrip().lower().startswith(KEYS) or "PRIVATE KEY-----" in text
+
+
+def _check_given(identity: str | None, right: str) -> None:
+    if identity not in (None, right):
+        raise BadCredential(f"the identity (crid) of a certificate is {right}, or left out")

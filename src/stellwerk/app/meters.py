@@ -59,6 +59,23 @@ class UplinkMeter:
             self._settled = successes
 
 
+class SecureMeters:
+    """Of secure sessions."""
+
+    def __init__(self) -> None:
+        self.handshakes: dict[tuple[str, str], int] = defaultdict(int)
+        """By result (``full``, ``resumed``, ``failed``) and, of those that failed, reason."""
+        self.limited: dict[str, int] = defaultdict(int)
+        """What was refused since there was too much of it, by whose bound that is: ``address``, ``tenant``,
+        ``certificates``, ``look-up``."""
+        self.ended: dict[str, int] = defaultdict(int)
+        """Sessions that left memory, by reason."""
+        self.moved = 0
+        """Times that a session was heard from another address."""
+        self.restored = 0
+        """Sessions that were loaded from the store."""
+
+
 class Meters:
     """``now``: monotonic seconds."""
 
@@ -68,6 +85,9 @@ class Meters:
         """By type (``con``, ``non``) and what became of it: `STORED` or `LEFT` (neither stored nor acknowledged)."""
         self.registers_refused: dict[str, int] = defaultdict(int)
         """By reason."""
+        self.identities_refused: dict[str, int] = defaultdict(int)
+        """By what was said in the name of a device by whoever has not proven to be it."""
+        self.secure = SecureMeters()
         self.commands: dict[str, Histogram] = defaultdict(_long)
         """Seconds from post to end, by the last step's word (`device.command.Step`)."""
         self.http: dict[tuple[str, int], int] = defaultdict(int)
@@ -109,6 +129,12 @@ class Transport:
     connections_opened: int = 0
     connections_ended: dict[str, int] = field(default_factory=dict)
     stream_bytes: dict[str, int] = field(default_factory=dict)
+    sessions: int = 0
+    """Secure sessions in memory."""
+    handshakes: int = 0
+    """Handshakes under way."""
+    records_dropped: dict[str, int] = field(default_factory=dict)
+    """Records of DTLS that led to nothing, by reason."""
 
 
 def _long() -> Histogram:

@@ -1,8 +1,8 @@
 """What the use cases need of the world, as protocols beside their user. `storage` and `southbound` implement them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.journal import JournalEntry
@@ -18,6 +18,7 @@ from stellwerk.app.records import (
     NewDevice,
     NewModel,
     NewOutgoing,
+    SecureSession,
     StoredValue,
     TreeResource,
 )
@@ -35,6 +36,9 @@ from stellwerk.lwm2m.operations import Operation
 OBJECT_LISTS_KEPT: Final = 4
 """Profile IDs kept per device: a new firmware has a new one."""
 
+
+Marks: TypeAlias = Sequence[tuple[bytes, int]]
+"""Of secure sessions by their IDs: the highest number (epoch << 48 | sequence number) of a record that was read."""
 
 UNBOUNDED: Final = 1 << 62
 """No bound, where one may be given."""
@@ -56,6 +60,11 @@ class StoreCondition:
 class DecidingStore(Protocol):
     """Deciding state and journal: one transaction for both. Writers are serialised by the store; reads see every commit
     whose ``done`` has run. Methods raise the store's own errors only when the store itself fails."""
+
+    marks: Callable[[], Marks] | None
+    """Asked when a group of commits forms: read marks that are new since it was asked last. They are stored with the
+    group, so that after a crash no record is taken again whose effect was stored. Marks of a group that fails are
+    stored with the next."""
 
     def submit(self, commit: Commit) -> None:
         """Queue for the next group commit; never blocks. ``done`` gets `StoreOverloaded` soon when the queue is full
@@ -98,9 +107,28 @@ class DecidingStore(Protocol):
         ...
 
     async def credential_of(self, device_id: DeviceId) -> Credential | None: ...
+    async def credential_by_identity(self, credentials_id: str) -> tuple[DeviceRecord, Credential] | None:
+        """Whose ``identity`` that is, whatever the kind of credential."""
+        ...
+
+    async def credential_by_key(self, key_id: str) -> tuple[DeviceRecord, Credential] | None:
+        """Whose raw public key or certificate that is; None for an empty ``key_id``."""
+        ...
+
     async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
-        """Give the device a key, or take it away; ``security`` follows. None where there is no such device. Raises
-        `AlreadyExists` for an identity that another device has."""
+        """Give the device a credential, or take it away; ``security`` follows. None where there is no such device.
+        Raises `AlreadyExists` for an identity or a key that another device has. Sessions stay, and so does the
+        registration, but where the device proves itself otherwise from now on (`proof_of`) `credential_changes` names
+        it."""
+        ...
+
+    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
+        """Devices whose credentials changed, longest ago first, each with the number of its latest change, until that
+        is forgotten."""
+        ...
+
+    async def forget_credential_change(self, number: int) -> None:
+        """The change was taken notice of."""
         ...
 
     async def remove_device(self, device_id: DeviceId) -> bool:
@@ -121,6 +149,23 @@ class DecidingStore(Protocol):
         ...
 
     async def registration_from(self, peer: PeerId) -> Registration | None: ...
+    async def session(self, session_id: bytes) -> SecureSession | None:
+        """With the highest read mark that rows and groups know. Raises `core.errors.UserError` where it cannot be
+        decrypted."""
+        ...
+
+    async def session_from(self, address: PeerId) -> SecureSession | None:
+        """Of the sessions heard last from there the one that was made last."""
+        ...
+
+    async def sessions_of(self, device_id: DeviceId) -> Sequence[SecureSession]:
+        """As they were made, at most `SESSIONS_PER_DEVICE`."""
+        ...
+
+    async def drop_sessions(self) -> int:
+        """Forget all sessions of all devices; returns how many there were."""
+        ...
+
     async def registrations_due(self, before_ms: int, limit: int) -> Sequence[tuple[Registration, int]]:
         """Registrations whose stored deadline lies before ``before_ms``, soonest first, each with that deadline. Their
         ``updated_ms`` is as fresh as row, journal and projection together know."""
@@ -443,6 +488,45 @@ class DeviceLink(Protocol):
     def move_peer(self, old: PeerId, new: PeerId) -> None: ...
     def forget_peer(self, peer: PeerId) -> None: ...
     def forget_observation(self, peer: PeerId, token: bytes) -> None: ...
+
+
+class SecureLink(Protocol):
+    """Southbound: what secure sessions are told. ``handshake`` and ``question`` are the numbers that a question came
+    with; an answer that comes too late is ignored."""
+
+    def give_key(self, handshake: int, key: bytes, device_id: DeviceId) -> None:
+        """The device has this pre-shared key."""
+        ...
+
+    def accept(self, handshake: int, device_id: DeviceId) -> None:
+        """Who has proven its identity, or wants to resume, is that device."""
+        ...
+
+    def refuse(self, handshake: int, reason: str, detail: str) -> None:
+        """It may not come in; it learns no more than of a wrong key. ``reason`` and ``detail`` come back with the
+        failed handshake."""
+        ...
+
+    def restore(self, question: int, session: SecureSession) -> bool:
+        """That is the session asked for; whether it is in memory now."""
+        ...
+
+    def no_session(self, question: int) -> None: ...
+    def stored(self, session_id: bytes, ceiling: int) -> None:
+        """The session's state with this ceiling is on disk."""
+        ...
+
+    def close(self, peer: PeerId, *, revoked: bool = False) -> None:
+        """End a session. ``revoked``: its device shall not come again as it is."""
+        ...
+
+    def forget_handshakes(self, device_id: DeviceId) -> None:
+        """The device's credentials changed: nobody gets in with what they were."""
+        ...
+
+    def follow(self, old: PeerId, new: PeerId) -> None:
+        """``new`` resumes the session that ``old`` was: requests under way and observations go on there."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

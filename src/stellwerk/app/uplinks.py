@@ -12,8 +12,9 @@ import structlog
 
 from stellwerk.app.brake import Brake, Level
 from stellwerk.app.changes import Change, ChangeRegistration, Commit, DropRegistration
-from stellwerk.app.committing import log_not_stored
+from stellwerk.app.committing import commit, log_not_stored
 from stellwerk.app.end_devices import ends_behind
+from stellwerk.app.handlers.observations import MovedWithoutUpdate
 from stellwerk.app.handlers.registering import (
     UNPROVEN,
     Registering,
@@ -23,7 +24,7 @@ from stellwerk.app.handlers.registering import (
 )
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceLink, StoreTrouble
-from stellwerk.app.registry import Known, KnownGateway, Registry
+from stellwerk.app.registry import Known, KnownEndDevice, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId, PeerId
@@ -147,6 +148,8 @@ class Uplinks:
 
     async def _send_unknown(self, uplink: Send, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
         known = await self._registry.load_from_peer(peer, at.now)
+        if known is None and peer.is_session:
+            known = await self.take_over(peer, at)
         if known is None:
             log.info("send.refused", peer=str(peer), reason="nobody is registered from this address")
             answer(Acknowledgement(Status.NOT_FOUND, detail="not registered from this address"))
@@ -258,11 +261,15 @@ class Uplinks:
         changes: tuple[Change, ...] = ()
         changed = None
         updated_ms = self._clock.lifetime_ms()
-        if self._unproven(registration, peer, fresh):
+        moved = peer != registration.peer
+        if moved and not self._registering.speaking.may_speak(peer, known.record):
+            self._refuse_other("update", known, peer, at, answer)
+            return
+        if moved and self._unproven(peer, fresh):
             log.info("update.unproven", endpoint_name=registration.endpoint_name, peer=str(peer))
             answer(Acknowledgement(Status.UNAUTHORIZED, detail=UNPROVEN, prove=True))
             return
-        if uplink.query or uplink.body or pending is not None or peer != registration.peer:
+        if uplink.query or uplink.body or pending is not None or moved:
             try:
                 changed = self._changed(uplink, registration, peer, updated_ms, fresh)
             except PeerError as error:
@@ -347,10 +354,11 @@ class Uplinks:
             body=body,
             updated_ms=updated_ms,
             # Whoever knows the location received our 2.01; at a new address that is yet to be shown.
-            proven=fresh or peer == registration.peer,
+            proven=fresh or peer.is_session or peer == registration.peer,
         )
 
-    def _apply(self, changed: Registration, known: Known, at: Instant) -> Known:
+    def _apply(self, changed: Registration, known: Known, at: Instant, *, followed: bool = False) -> Known:
+        """``followed``: what was asked at the old peer goes on at the new one already."""
         old = known.registration.peer
         following = self._registry.put(changed, known.record, at.now)
         following.pending, following.leaving = known.pending, known.leaving
@@ -358,16 +366,66 @@ class Uplinks:
             self._listener.objects_changed(known.registration.objects, following, at)
         if old != changed.peer:
             log.info("registration.moved", endpoint_name=changed.endpoint_name, old=str(old), new=str(changed.peer))
-            self._link.move_peer(old, changed.peer)
-            if old.is_connection or changed.peer.is_connection:
-                self._listener.connection_changed(following, at)
+            if not followed:
+                self._link.move_peer(old, changed.peer)
+                if old.is_channel or changed.peer.is_channel:
+                    self._listener.connection_changed(following, at)
+            self._registering.superseded(old)
         elif not known.registration.proven:
             self._link.prove_peer(changed.peer)
         return following
 
-    def _unproven(self, registration: Registration, peer: PeerId, fresh: bool) -> bool:
-        """Whether ``peer`` speaks for a registration from elsewhere and has to prove its address first."""
-        return self._registering.prove_moves and not fresh and peer != registration.peer and may_be_forged(peer)
+    def _unproven(self, peer: PeerId, fresh: bool) -> bool:
+        """Whether ``peer``, which speaks for a registration from elsewhere, has to prove its address first."""
+        return self._registering.prove_moves and not fresh and may_be_forged(peer)
+
+    # -- a secure session takes a registration over --
+
+    async def take_over(self, peer: PeerId, at: Instant, *, followed: bool = False) -> Known | None:
+        """The device whose session ``peer`` is speaks over it from now on, wherever it registered (contract SEC-5);
+        its registration then, None where it has none. ``followed`` as in `_apply`. Raises what the store raised."""
+        device_id = self._registering.speaking.device_of(peer)
+        known = None if device_id is None else await self._registry.load_of(device_id)
+        if known is None or isinstance(known, KnownEndDevice):
+            return None
+        registration = known.pending or known.registration
+        if registration.peer == peer:
+            return known
+        changed = replace(registration, peer=peer, proven=True)
+        known.pending = changed
+        known.updating += 1
+
+        def done(error: Exception | None) -> None:
+            known.updating -= 1
+            current = self._registry.at(changed.location)
+            if current is None:
+                return
+            if current.pending is changed:
+                current.pending = None
+            if error is None:
+                self._apply(changed, current, at, followed=followed)
+
+        await commit(self._store, (), (ChangeRegistration(changed, changed.deadline_ms(self._grace_s)),), done)
+        return self._registry.of(changed.device_id)
+
+    async def notified_from_elsewhere(self, known: Known, peer: PeerId, at: Instant) -> bool:
+        """``known`` notifies from a peer that it is not registered at. True: it may, and is registered there now;
+        False: that is somebody else. Raises `MovedWithoutUpdate`, and what the store raised."""
+        client = known.household or known
+        if not self._registering.speaking.may_speak(peer, client.record):
+            text = f"a notification with a token that only {client.record.name!r} was given"
+            self._registering.refuse_other("notify", peer, client.record, text, at)
+            return False
+        if not peer.is_session:
+            raise MovedWithoutUpdate(known.registration.endpoint_name, known.registration.peer, peer)
+        return await self.take_over(peer, at) is not None
+
+    def _refuse_other(self, what: str, known: Known, peer: PeerId, at: Instant, answer: Answer) -> None:
+        """``peer`` speaks for a registration that is not its own (SEC-5)."""
+        record = known.record
+        text = f"the registration is another device's; only {record.name!r} itself may change or end it"
+        self._registering.refuse_other(what, peer, record, text, at)
+        answer(Acknowledgement(Status.BAD_REQUEST, detail="the registration is not yours"))
 
     # -- De-register (Core §6.2.3) --
 
@@ -379,7 +437,11 @@ class Uplinks:
             log.info("deregister.refused", peer=str(peer), reason="unknown location", location=uplink.location)
             answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
             return
-        if self._unproven(known.pending or known.registration, peer, fresh):
+        moved = peer != (known.pending or known.registration).peer
+        if moved and not self._registering.speaking.may_speak(peer, known.record):
+            self._refuse_other("deregister", known, peer, at, answer)
+            return
+        if moved and self._unproven(peer, fresh):
             log.info("deregister.unproven", endpoint_name=known.registration.endpoint_name, peer=str(peer))
             answer(Acknowledgement(Status.UNAUTHORIZED, detail=UNPROVEN, prove=True))
             return

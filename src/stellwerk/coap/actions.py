@@ -169,6 +169,22 @@ class VerifyPeer:
 
 
 @dataclass(slots=True)
+class ProbePeer:
+    """A secure session speaks from another address: ask for a reaction that only who receives there can give. What
+    comes of it is `events.PeerProbed`; a probe that is under way already counts no more."""
+
+    peer: PeerId
+
+
+@dataclass(slots=True)
+class LosePeer:
+    """The session that ``peer`` was is no more: requests to it end as ``lost``, its relations are forgotten."""
+
+    peer: PeerId
+    detail: str
+
+
+@dataclass(slots=True)
 class SetParameters:
     """Transmission parameters of one peer from now on."""
 
@@ -200,6 +216,8 @@ Action = (
     | ForgetObservation
     | MovePeer
     | VerifyPeer
+    | ProbePeer
+    | LosePeer
     | SetParameters
     | ForgetPeer
 )

@@ -25,6 +25,7 @@ class Endpoint(ExchangeEngine):
     ``ask_until``: up to this time requests and notifications that look new may have been answered by an earlier run
     and are asked about; one EXCHANGE_LIFETIME after the start is right, None for an engine without a past.
     ``body_bytes_by_path``: the largest request body by path prefix, e.g. ``{("rd",): 65536}``.
+    ``verified``: peers are secure sessions, whose handshakes have proven their addresses.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class Endpoint(ExchangeEngine):
         parameters: Parameters | None = None,
         ask_until: float | None = None,
         body_bytes_by_path: Mapping[tuple[str, ...], int] | None = None,
+        *,
+        verified: bool = False,
     ) -> None:
-        layer = DatagramLayer(entropy, limits or Limits(), parameters or Parameters(), ask_until)
+        layer = DatagramLayer(entropy, limits or Limits(), parameters or Parameters(), ask_until, verified)
         super().__init__(layer, body_bytes_by_path)
         self._layer = layer
         self._find = layer.peers.find

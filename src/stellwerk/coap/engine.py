@@ -112,6 +112,8 @@ class ExchangeEngine:
         | actions.ForgetObservation
         | actions.MovePeer
         | actions.VerifyPeer
+        | actions.ProbePeer
+        | actions.LosePeer
         | actions.SetParameters
         | actions.ForgetPeer,
         now: float,
@@ -120,7 +122,7 @@ class ExchangeEngine:
         if isinstance(action, actions.MovePeer):
             self._move(action, now)
             return
-        if isinstance(action, actions.ForgetObservation | actions.ForgetPeer):
+        if isinstance(action, actions.ForgetObservation | actions.ForgetPeer | actions.LosePeer):
             # Whoever is not known is forgotten already: a thousand registrations that expire leave no trace here.
             self._forget(action, now)
             return
@@ -131,19 +133,24 @@ class ExchangeEngine:
             self._observing.adopt(action, peer, now)
         elif isinstance(action, actions.VerifyPeer):
             self._base.verify(peer)
+        elif isinstance(action, actions.ProbePeer):
+            self._base.probe(peer, now)
         elif isinstance(action, actions.SetParameters):
             peer.parameters = action.parameters
         else:
             assert_never(action)
 
-    def _forget(self, action: actions.ForgetObservation | actions.ForgetPeer, now: float) -> None:
+    def _forget(self, action: actions.ForgetObservation | actions.ForgetPeer | actions.LosePeer, now: float) -> None:
         peer = self._base.peers.find(action.peer)
         if peer is None:
             return
         if isinstance(action, actions.ForgetObservation):
             self._forget_observation(peer, action.token, now)
             return
-        self._requests.cancel_all(peer, now)
+        if isinstance(action, actions.LosePeer):
+            self._requests.lose_all(peer, action.detail, now)
+        else:
+            self._requests.cancel_all(peer, now)
         self._observing.forget_all(peer, now)
         peer.parameters = peer.observed = peer.notified = None
 

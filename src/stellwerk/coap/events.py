@@ -164,6 +164,14 @@ class ConnectionLost:
 
 
 @dataclass(slots=True)
+class PeerProbed:
+    """What came of `actions.ProbePeer`: ``reached`` where the peer reacted."""
+
+    peer: PeerId
+    reached: bool
+
+
+@dataclass(slots=True)
 class Refused:
     """A message was refused or dropped. ``reason`` is a stable word for counting, ``detail`` is for people."""
 
@@ -184,5 +192,6 @@ Event = (
     | NotificationAcked
     | NotificationRejected
     | ConnectionLost
+    | PeerProbed
     | Refused
 )

@@ -197,6 +197,10 @@ class MessageLayer:
         """The address of ``peer`` is proven."""
         raise NotImplementedError
 
+    def probe(self, peer: Peer, now: float) -> None:
+        """Ask ``peer`` for a reaction; `events.PeerProbed` says what came of it."""
+        raise NotImplementedError
+
     # --- time ----------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:

@@ -41,11 +41,11 @@ class Peer:
         "verified",
     )
 
-    def __init__(self, id: PeerId, now: float) -> None:
+    def __init__(self, id: PeerId, now: float, verified: bool = False) -> None:
         self.id = id
         self.checked = now
         """When it was looked at last, for what may be forgotten."""
-        self.verified = False
+        self.verified = verified
         self.unproven = False
         """A device moved here and has not answered from here yet: ``credit`` pays for repetitions (decision 0006)."""
         self.credit = 0
@@ -96,9 +96,11 @@ _ROOM_TRIES: Final = 8
 class PeerTable:
     """All peers by address. Each is looked at once per EXCHANGE_LIFETIME, in a first-in-first-out queue."""
 
-    __slots__ = ("_by_id", "_checks", "_limit", "find")
+    __slots__ = ("_by_id", "_checks", "_limit", "_verified", "find")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, verified: bool = False) -> None:
+        """``verified``: whoever speaks has shown where it receives, and another layer bounds what goes elsewhere."""
+        self._verified = verified
         self._by_id: dict[PeerId, Peer] = {}
         self._checks: deque[Peer] = deque()
         self._limit = limit
@@ -115,7 +117,7 @@ class PeerTable:
             return peer
         if len(self._by_id) >= self._limit and not self._make_room():
             return None
-        peer = Peer(id, now)
+        peer = Peer(id, now, self._verified)
         self._by_id[id] = peer
         self._checks.append(peer)
         return peer

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from stellwerk.coap import codes
 from stellwerk.coap.duplicates import Answers, EvictedMids, Inbound, message_receipt
+from stellwerk.coap.events import PeerProbed
 from stellwerk.coap.layer import USUAL_ANSWER, MessageLayer, Owner, Sending
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, encode_empty, encode_parts
 from stellwerk.coap.options import Cut, cut_datagrams
@@ -96,6 +97,33 @@ class _Probe:
 _PROBE = _Probe()
 
 
+class _ReachProbe:
+    """The owner of the ping to a session that moved: only a reaction to this very ping shows that it receives where it
+    is now, since what is under way besides may have reached it where it was."""
+
+    def __init__(self, layer: "DatagramLayer", peer: Peer) -> None:
+        self._layer = layer
+        self._peer = peer
+
+    def _tell(self, reached: bool) -> None:
+        self._layer.events.append(PeerProbed(self._peer.id, reached))
+
+    def acknowledged(self, now: float) -> None:
+        """Not what a ping is for, but a reaction."""
+        self._tell(True)
+
+    def reset(self, now: float) -> None:
+        """It listens there."""
+        self._tell(True)
+
+    def unacknowledged(self, now: float) -> None:
+        """It may still be there: its next message is another occasion to ask."""
+        self._tell(False)
+
+    def refused(self, bound: str, now: float) -> None:
+        """Four bytes are never too many."""
+
+
 class _EmptyAck(Timed):
     """The empty ACK of a request from a peer with its own ``separate_after_s``."""
 
@@ -140,10 +168,17 @@ class DatagramLayer(MessageLayer):
     answers: Answers
     peers: PeerTable
 
-    def __init__(self, entropy: Entropy, limits: Limits, parameters: Parameters, ask_until: float | None) -> None:
+    def __init__(
+        self,
+        entropy: Entropy,
+        limits: Limits,
+        parameters: Parameters,
+        ask_until: float | None,
+        verified: bool = False,
+    ) -> None:
         super().__init__(entropy, limits, parameters)
         self.ask_until = ask_until
-        self.peers = PeerTable(limits.peers_total)
+        self.peers = PeerTable(limits.peers_total, verified)
         self.answers = Answers(limits.ring_per_peer, limits.answers_total)
         self.abandon: Callable[[int], None] = lambda exchange: None
         """Told the number of a message that nobody needs to decide any more."""
@@ -326,6 +361,14 @@ class DatagramLayer(MessageLayer):
 
     def _owed(self, inbound: Inbound) -> int:
         return min(self.limits.amplification * inbound.size, USUAL_ANSWER)
+
+    def probe(self, peer: Peer, now: float) -> None:
+        """Ask ``peer`` for a reaction from where it is now; a probe of where it was says nothing any more."""
+        if peer.sent is not None:
+            for each in [each for each in peer.sent.values() if isinstance(each.owner, _ReachProbe)]:
+                self.stop(each)
+        ping = encode_empty(CON, self.take_mid(peer))
+        self._send_reliably(peer, ping, _ReachProbe(self, peer), now, False)
 
     def room_for_answer(self, inbound: Inbound) -> int:
         """The largest answer that an unverified peer may get, in bytes: three times its request, or less where other

@@ -1,6 +1,6 @@
 """Identities that more than one layer speaks of."""
 
-from typing import NamedTuple, NewType
+from typing import Final, NamedTuple, NewType
 
 from stellwerk.core.sharing import share
 
@@ -8,6 +8,10 @@ DeviceId = NewType("DeviceId", int)
 """A device's key in the store. Never shown to devices; oneM2M resource IDs derive from it."""
 
 TenantId = NewType("TenantId", int)
+
+
+_ENDED_SESSION: Final = 1
+"""In place of a port, which sessions have none of."""
 
 
 class PeerId(NamedTuple):
@@ -34,10 +38,20 @@ class PeerId(NamedTuple):
         """Whether it stands for a secure session, whose other end has proven who it is."""
         return self.transport == "dtls"
 
+    @property
+    def is_channel(self) -> bool:
+        """Whether what is asked over it, and observed, ends with it: a connection or a secure session."""
+        return self.transport != "udp"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether `ended` made it."""
+        return self.is_channel and self.remote_port == (_ENDED_SESSION if self.is_session else 0)
+
     def ended(self) -> "PeerId":
-        """What stays of a connection that stands no more. No peer that speaks equals it: the same two ends may meet
-        again, and it may be somebody else then."""
-        return self._replace(remote_port=0)
+        """What stays of a connection or session that stands no more. No peer that speaks equals it: the same two ends
+        may meet again, and it may be somebody else then."""
+        return self._replace(remote_port=_ENDED_SESSION if self.is_session else 0)
 
     def __str__(self) -> str:
         if self.is_session:

@@ -11,7 +11,9 @@ from stellwerk.core.ids import DeviceId, TenantId
 
 NOSEC: Final = "nosec"
 PSK: Final = "psk"
-"""What a device has to prove itself with: nothing, or a pre-shared key."""
+RPK: Final = "rpk"
+X509: Final = "x509"
+"""What a device has to prove itself with: nothing, a pre-shared key, a raw public key, a certificate."""
 
 UPLINK_PROPERTY_PREFIXES: Final = ("d2c-uplink-property_", "UplinkProperty_")
 """Node labels ``<prefix><key>:<value>`` are copied to received messages as ``<key>:<value>`` (§8)."""
@@ -47,8 +49,18 @@ class DeviceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A device's pre-shared key (contract Device to Cloud §6.5). ``identity`` is the PSK identity, ``secret`` the key
-    as its owner wrote it, ``envelope`` the oneM2M name it was made under (``m2m:crds`` or ``dcfg:crds``). Times are UTC
+    """What a device proves itself with (contracts Device to Cloud §6.5, device platform §4), by ``kind``:
+
+    - `PSK`: ``identity`` is the PSK identity, ``secret`` the key as its owner wrote it;
+    - `RPK`: ``identity`` is the endpoint name, ``secret`` the SubjectPublicKeyInfo in base64;
+    - `NOSEC`: ``identity`` is the endpoint name; it is kept only for its ``bootstrap``;
+    - `X509`: ``identity`` is the endpoint name, or the SHA3-256 of the certificate in hex where there is one;
+      ``secret`` is the certificate (DER) in base64, or empty.
+
+    ``endpoint``: the endpoint name it is for, where one was given. ``bootstrap``: JSON text of what a bootstrap server
+    gives the device, secret too. ``key_id``: what a raw public key or a certificate is found by, no two devices have
+    the same: ``rpk:`` with the SHA-256 of the SubjectPublicKeyInfo in hex, ``x509:`` with that of the certificate;
+    empty of others. ``envelope`` is the oneM2M name it was made under (``m2m:crds`` or ``dcfg:crds``). Times are UTC
     milliseconds since 1970."""
 
     identity: str
@@ -57,11 +69,22 @@ class Credential:
     envelope: str = "m2m:crds"
     created_ms: int = 0
     modified_ms: int = 0
+    kind: str = PSK
+    endpoint: str = ""
+    bootstrap: str = field(default="", repr=False)
+    key_id: str = ""
 
     @property
     def key(self) -> bytes:
-        """The key's bytes. Raises `BadKey`."""
+        """The bytes of a pre-shared key. Raises `BadKey`."""
         return key_bytes(self.secret)
+
+
+def proof_of(credential: Credential | None) -> tuple[str, ...]:
+    """What decides whether a device may come in. Where it is another than before, the device has to come again."""
+    if credential is None or credential.kind == NOSEC:
+        return ()
+    return (credential.kind, credential.identity, credential.secret, credential.endpoint)
 
 
 class BadKey(UserError):

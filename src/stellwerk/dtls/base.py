@@ -9,10 +9,26 @@ from stellwerk.dtls.events import Dropped, Event
 from stellwerk.dtls.parameters import Limits
 
 
+class Admission:
+    """How often handshakes may begin, decided by whoever owns the engine; by default as often as somebody wants. Both
+    are asked once for each handshake, and their yes is spent by it."""
+
+    def address(self, address: PeerId, now: float) -> bool:
+        """Whether ``address``, which has shown with its cookie that it receives there, may begin one."""
+        return True
+
+    def public_key(self, now: float) -> bool:
+        """Whether there may be one more with public keys, which cost a multiple of one with a pre-shared key."""
+        return True
+
+
 class Base:
     """``wall_offset_s``: what makes the engine's monotonic seconds seconds that outlive a restart."""
 
-    def __init__(self, entropy: Entropy, limits: Limits, wall_offset_s: float) -> None:
+    def __init__(
+        self, entropy: Entropy, limits: Limits, wall_offset_s: float, admission: Admission | None = None
+    ) -> None:
+        self.admission = admission or Admission()
         self.entropy = entropy
         self.limits = limits
         self.timers = Timers()

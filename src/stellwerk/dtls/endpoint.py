@@ -15,7 +15,7 @@ from typing import Final, assert_never
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId, session_of
 from stellwerk.dtls import actions
-from stellwerk.dtls.base import Base
+from stellwerk.dtls.base import Admission, Base
 from stellwerk.dtls.client import ClientHandshake
 from stellwerk.dtls.events import Event
 from stellwerk.dtls.handshakes import Handshakes
@@ -36,7 +36,8 @@ class Endpoint:
     """One DTLS 1.2 endpoint over UDP, client and, with ``server``, server. All times are monotonic seconds.
 
     ``ticket_keys``: the first seals, all open; none: no tickets. ``wall_offset_s``: what to add to a time to get
-    seconds that outlive a restart (Unix time), for the age of sessions.
+    seconds that outlive a restart (Unix time), for the age of sessions. ``admission``: how often handshakes may
+    begin.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Endpoint:
         *,
         ticket_keys: Sequence[TicketKey] = (),
         wall_offset_s: float = 0.0,
+        admission: Admission | None = None,
     ) -> None:
-        self._base = base = Base(entropy, limits or Limits(), wall_offset_s)
+        self._base = base = Base(entropy, limits or Limits(), wall_offset_s, admission)
         self._server = server
         side = resumptions = None
         if server is not None:
@@ -199,6 +201,10 @@ class Endpoint:
         """What happened since the last call, in order."""
         taken, self._base.events = self._base.events, []
         return taken
+
+    def is_live(self, peer: PeerId) -> bool:
+        """Whether the session is in memory."""
+        return self._find(session_of(peer)) is not None
 
     def take_marks(self) -> list[tuple[bytes, int]]:
         """Session id and (epoch << 48 | highest number read) of each session that read data since the last call. Store

@@ -40,6 +40,8 @@ class ResumptionQuestion:
     address: PeerId
     identity: SecureIdentity
     device: int
+    session_id: bytes = b""
+    """Of the session that it goes on from."""
 
 
 @dataclass(slots=True)

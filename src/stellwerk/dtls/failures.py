@@ -38,6 +38,7 @@ DROPS: Final = {
     "epoch": "record of an epoch that is not",
     "plaintext": "unprotected record after the handshake",
     "type": "content type that does not belong there",
+    "rate": "ClientHello of an address that begins too many handshakes",
     "room": "no room for what it would need",
     "moved-amplification": "not sent: more than three times what came from an unproven new address",
     "held": "not sent: no stored sequence numbers left, or too much waits for them",

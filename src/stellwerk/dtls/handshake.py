@@ -59,9 +59,10 @@ _STASH_BYTES: Final = 16_384
 
 
 class HandshakeFault(PeerError):
-    """It cannot go on. ``alert`` tells the peer, ``reason`` (of `failures.REASONS`) and ``detail`` tell us."""
+    """It cannot go on. ``alert`` tells the peer (None: nothing does), ``reason`` (of `failures.REASONS`) and ``detail``
+    tell us."""
 
-    def __init__(self, reason: str, detail: str, alert: int) -> None:
+    def __init__(self, reason: str, detail: str, alert: int | None) -> None:
         self.reason, self.detail, self.alert = reason, detail, alert
         super().__init__(detail)
 
@@ -565,7 +566,7 @@ class Handshake(Timed):
         try:
             step(*arguments)
         except HandshakeFault as fault:
-            self._fail(fault.reason, fault.detail, fault.alert)
+            self.cancel(fault.reason, fault.detail, fault.alert)
         except HandshakeFormatError as error:
             self._fail("bad-message", str(error), AlertDescription.DECODE_ERROR)
         except FragmentError as error:

@@ -96,6 +96,9 @@ class Handshakes:
         if known is not None:
             # Its cookie shows that the client at this address is another one now, or the same one that began anew.
             known.cancel("timeout", "the client began another handshake")
+        if not self.base.admission.address(peer, now):
+            self.base.drop(peer, "rate")
+            return
         is_welcome, oldest = self.half_open.make_room(peer, now)
         if not is_welcome:
             self.base.drop(peer, "room")

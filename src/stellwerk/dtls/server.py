@@ -200,7 +200,9 @@ class ServerHandshake(Handshake):
         self._secrets = secrets
         self.identity = secrets.identity
         self._accept = self._begin_resumed
-        question = ResumptionQuestion(self._ask(now), self.address, secrets.identity, secrets.device)
+        question = ResumptionQuestion(
+            self._ask(now), self.address, secrets.identity, secrets.device, secrets.session_id
+        )
         self.host.base.events.append(question)
         return Phase.ASKING
 
@@ -340,6 +342,9 @@ class ServerHandshake(Handshake):
             flight.append(self._message(HandshakeType.SERVER_HELLO_DONE, b""))
             self._send_flight(flight, now)
             return State.KEY_EXCHANGE
+        if not self.host.base.admission.public_key(now):
+            # Left without a word, the client repeats its ClientHello after a while: the load spreads by itself.
+            raise HandshakeFault("rate", "too many handshakes with public keys at once; it may try again", None)
         identity = side.parameters.identity
         assert identity is not None
         self._ephemeral = ephemeral = Ephemeral(self.host.base.entropy)

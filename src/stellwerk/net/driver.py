@@ -114,6 +114,7 @@ class Driver(Rounds[E, A]):
         """Datagrams that it did not take."""
         self._sockets: dict[tuple[bool, int], UdpSocket] = {}
         self._by_address: dict[tuple[str, int], UdpSocket] = {}
+        self._stopped = False
 
     def add(self, socket: UdpSocket) -> None:
         """Read from ``socket`` from now on."""
@@ -130,8 +131,14 @@ class Driver(Rounds[E, A]):
             self._sockets.pop((socket.ipv6, socket.port), None)
         socket.close()
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether there is a socket that datagrams are taken from."""
+        return bool(self._by_address) and not self._stopped
+
     def stop_reading(self) -> None:
         """Take nothing more in, but keep sending: the first step of a clean stop."""
+        self._stopped = True
         for socket in self._by_address.values():
             self._loop.remove_reader(socket.raw.fileno())
 

@@ -162,6 +162,10 @@ class Link:
     def forget_peer(self, peer: PeerId) -> None:
         self._submit(actions.ForgetPeer(peer))
 
+    def lose_peer(self, peer: PeerId, detail: str) -> None:
+        """The session that ``peer`` was is no more."""
+        self._submit(actions.LosePeer(peer, detail))
+
     def forget_observation(self, peer: PeerId, token: bytes) -> None:
         self._submit(actions.ForgetObservation(peer, token))
 
@@ -277,7 +281,7 @@ class Link:
             case events.Refused():
                 self._count(event.reason)
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
-            case events.NotificationAcked() | events.NotificationRejected():
+            case events.NotificationAcked() | events.NotificationRejected() | events.PeerProbed():
                 pass
             case _:
                 assert_never(event)

@@ -79,14 +79,16 @@ class Links:
 
     def prove_peer(self, peer: PeerId) -> None:
         link = self._by_transport.get(peer.transport)
-        if link is not None and not peer.is_connection:
+        if link is not None and not peer.is_channel:
             link.prove_peer(peer)
 
     def move_peer(self, old: PeerId, new: PeerId) -> None:
         link = self._by_transport.get(old.transport)
         if link is None:
             return
-        if old.is_connection or new.is_connection:
+        if old.is_session:
+            link.lose_peer(old, "the device speaks over another session now")
+        elif old.is_channel or new.is_channel:
             # A connection's requests and observations are its own (BIN-4): they end, and what is owed is asked anew.
             link.forget_peer(old)
         else:

@@ -1,7 +1,5 @@
 """Where devices are listened to: a CoAP engine for each transport, its driver, its sockets and its link to `app`."""
 
-import contextlib
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -22,13 +20,16 @@ from stellwerk.coap.tcp.connection import Role, StreamLimits
 from stellwerk.coap.tcp.endpoint import AdoptConnection, ReleaseConnections, StreamAction, StreamEndpoint
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
+from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
 from stellwerk.net.open_files import raise_open_files
 from stellwerk.net.tcp import StreamDriver
-from stellwerk.net.udp import CannotBind, UdpSocket
+from stellwerk.net.udp import CannotBind
 from stellwerk.southbound.link import ConnectionLost, Finished, Link, Reacted
 from stellwerk.southbound.links import Links
+from stellwerk.southbound.secure_listener import SecureListener, SecureSettings, ServerIdentities, add_counts
+from stellwerk.southbound.sockets import bind_datagrams
 
 log = structlog.get_logger(__name__)
 
@@ -63,13 +64,18 @@ class Listeners:
         brake: Brake,
         meters: Meters,
         streams: StreamSettings | None,
+        secure: SecureSettings | None = None,
+        keys: ServerIdentities | None = None,
+        ticket_key: TicketKey | None = None,
         ask_echo: bool = True,
     ) -> None:
-        """``remembers``: there is a recent past to ask about. ``ask_echo``: of unproven addresses (RFC 9175)."""
+        """``remembers``: there is a recent past to ask about. ``secure``: None for no DTLS, else with the server's
+        ``keys`` and that of its tickets. ``ask_echo``: of unproven addresses (RFC 9175)."""
+        ask_until = clock.now() + EXCHANGE_LIFETIME_S if remembers else None
         self._engine = Endpoint(
             entropy,
             Limits(ask_echo=ask_echo),
-            ask_until=clock.now() + EXCHANGE_LIFETIME_S if remembers else None,
+            ask_until=ask_until,
             body_bytes_by_path=_BODIES,
         )
 
@@ -110,6 +116,20 @@ class Listeners:
             )
             self._streams = engine, driver, stream_link
             by_transport["tcp"] = stream_link
+        self.secure: SecureListener | None = None
+        if secure is not None and keys is not None and ticket_key is not None:
+            self.secure = SecureListener(
+                link=link,
+                settings=secure,
+                keys=keys,
+                entropy=entropy,
+                clock=clock,
+                meters=meters.secure,
+                ticket_key=ticket_key,
+                ask_until=ask_until,
+                bodies=_BODIES,
+            )
+            by_transport["dtls"] = self.secure.link
         self.links = Links(by_transport, clock=clock)
 
     def connect(
@@ -127,7 +147,7 @@ class Listeners:
         """Bind ``port`` of ``host``, where it is empty of all addresses, for every transport alike; where that became.
         With port 0 all take the same free one. Raises `CannotBind`."""
         for _ in range(_FREE_PORT_TRIES if port == 0 and self._streams is not None else 1):
-            bound = self._bind_datagrams(host, port)
+            bound = bind_datagrams(self._driver, host, port)
             try:
                 if self._streams is not None:
                     for each in bound:
@@ -141,36 +161,32 @@ class Listeners:
             return [(each.host, each.port) for each in bound]
         raise trouble
 
-    def _bind_datagrams(self, host: str, port: int) -> list[UdpSocket]:
-        found: list[UdpSocket] = []
-        for each in [host] if host else ["0.0.0.0", "::"]:
-            try:
-                bound = UdpSocket(each, port)
-            except CannotBind:
-                if host or each != "::" or _has_ipv6():
-                    raise
-                continue
-            # With port 0 the second family takes the number that the first one got.
-            port = bound.port
-            self._driver.add(bound)
-            found.append(bound)
-        return found
+    def listen_secure(self, host: str, port: int) -> list[tuple[str, int]]:
+        """The same for DTLS, with a port of its own. Raises `CannotBind`."""
+        assert self.secure is not None
+        return [(each.host, each.port) for each in bind_datagrams(self.secure.driver, host, port)]
 
     def missing(self) -> list[str]:
         """What keeps devices from reaching us, once `listen` is done."""
         if self._streams is not None and not self._streams[1].is_listening:
             return ["CoAP over TCP does not listen"]
+        if self.secure is not None and not self.secure.driver.is_reading:
+            return ["CoAP over DTLS does not listen"]
         return []
 
     def stop_reading(self) -> None:
         """Take nothing more in, but keep sending."""
         self._driver.stop_reading()
+        if self.secure is not None:
+            self.secure.driver.stop_reading()
         if self._streams is not None:
             self._streams[1].stop_reading()
 
     def close(self) -> None:
         """Send what waits, take leave of connections, close."""
         self._driver.close()
+        if self.secure is not None:
+            self.secure.driver.close()
         if self._streams is not None:
             self._streams[1].submit(ReleaseConnections())
             self._streams[1].close()
@@ -188,10 +204,11 @@ class Listeners:
             peers=engine.peers,
             refused=dict(self._link.refused),
         )
+        if self.secure is not None:
+            self.secure.count(figures)
         if self._streams is not None:
             streams, stream_driver, link = self._streams
-            for reason, count in link.refused.items():
-                figures.refused[reason] = figures.refused.get(reason, 0) + count
+            add_counts(figures.refused, link.refused)
             figures.connections = streams.peers
             figures.connections_opened = streams.opened
             figures.connections_ended = dict(streams.lost)
@@ -203,12 +220,3 @@ class Listeners:
 
 def _adopt(peer: PeerId, accepted: bool) -> AdoptConnection:
     return AdoptConnection(peer, Role.ACCEPTED if accepted else Role.INITIATED)
-
-
-def _has_ipv6() -> bool:
-    if not socket.has_ipv6:
-        return False
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        probe.bind(("::1", 0))
-        return True
-    return False

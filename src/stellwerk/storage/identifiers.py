@@ -1,9 +1,11 @@
-"""Identifiers of messages, derived from what caused them: a replay of the journal gives the same ones."""
+"""Identifiers: those of messages, derived from what caused them (a replay of the journal gives the same ones), and what
+of a credential there is once."""
 
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from stellwerk.core.ids import DeviceId
+from stellwerk.device.record import PSK, RPK, X509, Credential
 
 SALT_BYTES: Final = 16
 
@@ -46,6 +48,15 @@ def receiving_device(resource_id: str) -> DeviceId | None:
 def sent_ids(salt: bytes, command_id: int) -> MessageIds:
     """Of the sent message that a command became."""
     return _derive(salt, b"sent", command_id)
+
+
+def taken_once(credential: Credential) -> list[tuple[str, str, str]]:
+    """What no two devices may share of a credential: the column, its value and how people call it."""
+    key_name = {RPK: "public key", X509: "certificate"}.get(credential.kind, "")
+    found = [("identity", credential.identity, "PSK identity" if credential.kind == PSK else "credentials ID")]
+    if credential.key_id:
+        found.append(("key_id", credential.key_id, key_name))
+    return found
 
 
 def _derive(salt: bytes, kind: bytes, number: int) -> MessageIds:

@@ -5,6 +5,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final, assert_never
 
 from stellwerk.app.changes import (
@@ -16,8 +17,11 @@ from stellwerk.app.changes import (
     Commit,
     DropObservation,
     DropRegistration,
+    DropSession,
+    DropSessionsOf,
     PutObservation,
     PutRegistration,
+    PutSession,
 )
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import OBJECT_LISTS_KEPT, UNBOUNDED, Limits, StoreCondition, StoreOverloaded
@@ -35,13 +39,14 @@ from stellwerk.app.records import (
     TreeResource,
 )
 from stellwerk.app.resource_ids import device_key, split_resource_id
+from stellwerk.app.session import SESSIONS_PER_DEVICE, SecureSession
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.device.command import FINAL, Command, Step
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, end_device_aliases
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.queue import in_order
-from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, endpoint_aliases
+from stellwerk.device.record import NOSEC, Credential, DeviceRecord, endpoint_aliases, proof_of
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.content import Types
 from stellwerk.lwm2m.link_format import decode_object_list
@@ -49,9 +54,9 @@ from stellwerk.lwm2m.paths import Target
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.storage.content import content_size
 from stellwerk.storage.eviction import kept
-from stellwerk.storage.identifiers import SALT_BYTES, sent_ids
-from stellwerk.storage.memory_models import MemoryModels
+from stellwerk.storage.identifiers import SALT_BYTES, sent_ids, taken_once
 from stellwerk.storage.memory_projection import MemoryProjection
+from stellwerk.storage.memory_sessions import MemorySessions
 
 Scheduler = Callable[[Callable[[], None]], None]
 _ABSENT: Final = object()
@@ -63,7 +68,7 @@ class Broken(Exception):
     """A change that the tables would not take: a location or token that is taken, a device that is not there."""
 
 
-class MemoryStore(MemoryModels):
+class MemoryStore(MemorySessions):
     """Implements `DecidingStore` and, as ``projection``, `ProjectedStore`; projects at commit.
 
     ``schedule`` runs a commit's callback a little later (default: the running loop's ``call_soon``).
@@ -95,6 +100,8 @@ class MemoryStore(MemoryModels):
         """By endpoint name: the devices it may mean, each with its rank."""
         self._last_device_id = 0
         self._credentials: dict[DeviceId, Credential] = {}
+        self._credential_changes: dict[DeviceId, int] = {}
+        self._last_credential_change = 0
         self._registrations: dict[DeviceId, tuple[Registration, int]] = {}
         self._observations: dict[tuple[DeviceId, Target], WantedObservation] = {}
         self._commands: dict[int, Command] = {}
@@ -120,6 +127,7 @@ class MemoryStore(MemoryModels):
             self._schedule(lambda: commit.done(StoreOverloaded(waiting)))
             return
         self._waiting += 1
+        self._take_marks()
         error: Exception | None = None
         try:
             for change in commit.changes:
@@ -189,7 +197,7 @@ class MemoryStore(MemoryModels):
             device.profile,
             device.created_ms,
             device.created_ms,
-            NOSEC if device.credential is None else PSK,
+            NOSEC if device.credential is None else device.credential.kind,
             device.device_info,
         )
         if gateway is None:
@@ -281,17 +289,42 @@ class MemoryStore(MemoryModels):
     async def credential_of(self, device_id: DeviceId) -> Credential | None:
         return self._credentials.get(device_id)
 
+    async def credential_by_identity(self, credentials_id: str) -> tuple[DeviceRecord, Credential] | None:
+        return self._credential(lambda each: each.identity == credentials_id)
+
+    async def credential_by_key(self, key_id: str) -> tuple[DeviceRecord, Credential] | None:
+        return self._credential(lambda each: each.key_id == key_id) if key_id else None
+
+    def _credential(self, fits: Callable[[Credential], bool]) -> tuple[DeviceRecord, Credential] | None:
+        for device_id, credential in self._credentials.items():
+            if fits(credential):
+                return self._devices[device_id], credential
+        return None
+
     async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
         known = self._devices.get(device_id)
         if known is None:
             return None
+        before = self._credentials.get(device_id)
         if credential is None:
             self._credentials.pop(device_id, None)
         else:
             self._refuse_known_identity(credential, device_id)
             self._credentials[device_id] = credential
-        changed = self._devices[device_id] = replace(known, security=NOSEC if credential is None else PSK)
+        if proof_of(before) != proof_of(credential):
+            self._last_credential_change += 1
+            self._credential_changes.pop(device_id, None)
+            self._credential_changes[device_id] = self._last_credential_change
+        changed = self._devices[device_id] = replace(known, security=NOSEC if credential is None else credential.kind)
         return changed
+
+    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
+        return list(islice(self._credential_changes.items(), limit))
+
+    async def forget_credential_change(self, number: int) -> None:
+        for device_id, each in list(self._credential_changes.items()):
+            if each == number:
+                del self._credential_changes[device_id]
 
     async def remove_device(self, device_id: DeviceId) -> bool:
         record = self._devices.pop(device_id, None)
@@ -307,9 +340,11 @@ class MemoryStore(MemoryModels):
         key = _key_of(record)
         self._remove_below(record.tenant_id, lambda parent: parent.startswith(key))
         self._credentials.pop(device_id, None)
+        self._credential_changes.pop(device_id, None)
         self._registrations.pop(device_id, None)
         self._updates.pop(device_id, None)
         self._object_lists.pop(device_id, None)
+        self._sessions = {key: each for key, each in self._sessions.items() if each.device_id != device_id}
         tables: tuple[dict[Any, Any], ...] = (self._observations, self._outgoing, self._containers)
         for table in tables:
             for key in [key for key in table if key[0] == device_id]:
@@ -545,8 +580,27 @@ class MemoryStore(MemoryModels):
             self._step(change.command.command_id, Step.SENT, change.at_ms)
         elif isinstance(change, CommandNeverSent):
             self._step(change.command.command_id, change.step, change.at_ms, change.reason, change.detail)
+        elif isinstance(change, PutSession):
+            self._put_session(change.session)
+        elif isinstance(change, DropSession):
+            self._set(self._sessions, change.session_id, _ABSENT)
+        elif isinstance(change, DropSessionsOf):
+            for each in self._sessions_made(change.device_id):
+                self._set(self._sessions, each.session_id, _ABSENT)
         else:
             assert_never(change)
+
+    def _sessions_made(self, device_id: DeviceId) -> list[SecureSession]:
+        return [each for each in self._sessions.values() if each.device_id == device_id]
+
+    def _put_session(self, session: SecureSession) -> None:
+        if session.device_id not in self._devices:
+            raise Broken(f"there is no device {session.device_id}")
+        known = self._sessions.get(session.session_id)
+        read_mark = session.read_mark if known is None else max(session.read_mark, known.read_mark)
+        self._set(self._sessions, session.session_id, replace(session, read_mark=read_mark))
+        for each in self._sessions_made(session.device_id)[:-SESSIONS_PER_DEVICE]:
+            self._set(self._sessions, each.session_id, _ABSENT)
 
     def _put_registration(self, change: PutRegistration | ChangeRegistration) -> None:
         registration = change.registration
@@ -618,9 +672,10 @@ class MemoryStore(MemoryModels):
             table[key] = value
 
     def _refuse_known_identity(self, credential: Credential, device_id: DeviceId | None) -> None:
-        for owner, each in self._credentials.items():
-            if each.identity == credential.identity and owner != device_id:
-                raise AlreadyExists("PSK identity", credential.identity)
+        for column, value, what in taken_once(credential):
+            for owner, each in self._credentials.items():
+                if owner != device_id and getattr(each, column) == value:
+                    raise AlreadyExists(what, value)
 
     def _messages_in(self, device_id: DeviceId, container: str) -> list[MessageRecord]:
         """Newest first."""

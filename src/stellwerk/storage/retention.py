@@ -1,4 +1,4 @@
-"""What is kept of journal and commands, and for how long; messages have rules of their own."""
+"""What is kept of journal, commands and secure sessions, and for how long; messages have rules of their own."""
 
 import asyncio
 from typing import Final
@@ -13,14 +13,18 @@ log = structlog.get_logger(__name__)
 JOURNAL_KEEP_S: Final = 86_400
 COMMANDS_KEEP_S: Final = 7 * 86_400
 """How long a command that ended stays in its table."""
+SESSIONS_KEEP_S: Final = 7 * 86_400
+"""How long a secure session stays whose device is silent."""
 RETENTION_EVERY_S: Final = 600.0
 
 
 async def let_go(store: SqliteStore, now_ms: int) -> int:
     """Delete a slice of what is kept long enough: journal entries that are projected and older than `JOURNAL_KEEP_S`,
-    commands that ended more than `COMMANDS_KEEP_S` ago. Returns how many rows went, 0 when there is nothing left."""
+    commands that ended more than `COMMANDS_KEEP_S` ago, sessions unheard for `SESSIONS_KEEP_S`. Returns 0 when there is
+    nothing left to do for now."""
     entries = await store.trim_journal(now_ms - JOURNAL_KEEP_S * 1000)
-    return entries + await store.trim_commands(now_ms - COMMANDS_KEEP_S * 1000)
+    commands = await store.trim_commands(now_ms - COMMANDS_KEEP_S * 1000)
+    return entries + commands + await store.trim_sessions(now_ms - SESSIONS_KEEP_S * 1000)
 
 
 async def retain(store: SqliteStore, clock: Clock) -> None:

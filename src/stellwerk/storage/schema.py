@@ -110,6 +110,56 @@ credential = Table(
     _text("envelope"),
     _number("created_ms"),
     _number("modified_ms"),
+    # "psk", "rpk" or "x509"; "nosec" where only what a bootstrap server gives the device is secret.
+    Column("kind", Text, nullable=False, server_default="psk"),
+    Column("endpoint", Text, nullable=False, server_default=""),
+    # Sealed like the secret; NULL where there is none.
+    Column("bootstrap", LargeBinary),
+    # NULL of a pre-shared key.
+    Column("key_id", Text),
+    Index("credential_by_key", "key_id", unique=True),
+)
+
+# Whose credentials changed and whose sessions and registration have not ended yet. Numbers grow; a device whose
+# credentials change again gets a new one.
+credential_change = Table(
+    "credential_change",
+    deciding,
+    _identity("id", _Key),
+    Column("device_id", BigInteger, ForeignKey("device.id", ondelete="CASCADE"), unique=True, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Numbers grow: of two sessions the one with the higher was made later. ``address_key`` is made of ``address``: every
+# index of long texts costs each handshake a page. ``sealed`` by `storage.vault`.
+secure_session = Table(
+    "secure_session",
+    deciding,
+    _identity("id", _Key),
+    Column("session_id", LargeBinary, unique=True, nullable=False),
+    _device(),
+    _number("address_key"),
+    _text("address"),
+    _number("ceiling"),
+    _number("read_mark"),
+    _number("created_ms"),
+    _number("modified_ms"),
+    _blob("sealed"),
+    Index("secure_session_of_device", "device_id"),
+    Index("secure_session_by_address", "address_key"),
+)
+
+# What secure sessions have read: one row per group commit (`storage.sqlite.marks`), and a row for each session that
+# these are swept into, narrow so that many are on a page.
+session_mark = Table("session_mark", deciding, _identity("id", _Key), _number("time_ms"), _blob("packed"))
+
+session_read = Table(
+    "session_read",
+    deciding,
+    Column("session_id", LargeBinary, ForeignKey("secure_session.session_id", ondelete="CASCADE"), primary_key=True),
+    _number("read_mark"),
+    _number("heard_ms"),
+    sqlite_with_rowid=False,
 )
 
 device_alias = Table(

@@ -1,5 +1,7 @@
-"""The key that signs bearer tokens: a file in the data directory, made by whoever needs it first."""
+"""The key that signs bearer tokens, and what follows from it: a file in the data directory, made by whoever needs it
+first."""
 
+import hmac
 import os
 import secrets
 from contextlib import suppress
@@ -43,6 +45,14 @@ def load_token_key(data_dir: Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise TokenKeyUnusable(file, f"it has {len(key)} bytes instead of {KEY_BYTES}")
     return key
+
+
+def ticket_secret(data_dir: Path) -> tuple[bytes, bytes]:
+    """Name (16 bytes) and key (32 bytes) of the tickets of secure sessions; they follow from the key of tokens, so that
+    tickets outlive a restart. Raises `TokenKeyUnusable`."""
+    key = load_token_key(data_dir)
+    name, secret = (hmac.digest(key, text, "sha256") for text in (b"dtls ticket name", b"dtls ticket key"))
+    return name[:16], secret
 
 
 def _make(file: Path) -> None:

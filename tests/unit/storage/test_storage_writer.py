@@ -8,7 +8,7 @@ import pytest
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import StoreFailing, StoreOverloaded
+from stellwerk.app.ports import Marks, StoreFailing, StoreOverloaded
 from stellwerk.storage.sqlite.writer import (
     AWAY_S,
     COMPANY,
@@ -34,7 +34,7 @@ class Disk:
     def clock(self) -> float:
         return self.now
 
-    def write(self, commits: Sequence[Commit]) -> Failures | None:
+    def write(self, commits: Sequence[Commit], marks: Marks) -> Failures | None:
         self.written_by.append(threading.current_thread().name)
         self.now += self.takes_s
         return None
@@ -239,8 +239,8 @@ class SickDisk(Disk):
         self.sick = False
         self.probes: list[str] = []
 
-    def write(self, commits: Sequence[Commit]) -> Failures | None:
-        super().write(commits)
+    def write(self, commits: Sequence[Commit], marks: Marks) -> Failures | None:
+        super().write(commits, marks)
         return [StoreFailing("the disk is full")] * len(commits) if self.sick else None
 
     def run_tasks(self, tasks: Sequence[Task]) -> None:
@@ -354,9 +354,9 @@ def test_under_load_commits_wait_for_company_and_alone_they_do_not() -> None:
             self.takes_s = 0.0
             self.groups: list[int] = []
 
-        def write(self, commits: Sequence[Commit]) -> Failures | None:
+        def write(self, commits: Sequence[Commit], marks: Marks) -> Failures | None:
             self.groups.append(len(commits))
-            return super().write(commits)
+            return super().write(commits, marks)
 
     async def story() -> None:
         disk = Counting()

@@ -19,7 +19,7 @@ from stellwerk.app.handlers.resolving import Resolved, resolve
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import Clock, DecidingStore, DeviceAnswer, DeviceLink, Limits
+from stellwerk.app.ports import UNBOUNDED, Clock, DecidingStore, DeviceAnswer, DeviceLink, Limits
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import MessageRecord, NewCommand, NewOutgoing
 from stellwerk.app.registry import Known, Registry
@@ -246,12 +246,19 @@ class Commands:
         """End the commands of an outgoing message, by its resource ID, or the one that `submit` stored, as far as they
         were not sent yet; each is answered where its face looks for it. False when none of them waits any more."""
         await self.delivery.settle(device.device_id)
-        commands = await self._store.commands_of_message(ref)
+        return await self._withdraw(device, await self._store.commands_of_message(ref), "cancelled before it was sent")
+
+    async def withdraw_all(self, device: DeviceRecord, why: str) -> bool:
+        """`withdraw` everything that waits for the device."""
+        await self.delivery.settle(device.device_id)
+        commands = await self._store.open_commands(device.device_id, UNBOUNDED)
+        return await self._withdraw(device, commands, f"cancelled before it was sent: {why}")
+
+    async def _withdraw(self, device: DeviceRecord, commands: Sequence[Command], text: str) -> bool:
         waiting = self.delivery.take_out(device.device_id, {each.command_id for each in commands})
         if not waiting:
             return False
         now_ms = self._clock.wall_ms()
-        text = "cancelled before it was sent"
         entries = [self._never_sent(each, device, now_ms, "cancelled", text) for each in waiting]
 
         def done(error: Exception | None) -> None:

@@ -1,6 +1,6 @@
-"""Connections of devices that end (contract §1.8, BIN-4): downlink waits, the registration stays.
+"""Connections and secure sessions of devices that end (contract §1.8, BIN-4): downlink waits, the registration stays.
 
-A device behind a lost connection is offline until it is heard again, over whatever it then speaks; its lifetime runs
+A device behind a lost one is offline until it is heard again, over whatever it then speaks; its lifetime runs
 on. Its observations died with the connection and are asked for again when it is heard, since it has moved then.
 """
 
@@ -24,19 +24,20 @@ class Connections:
         self._link = link
 
     def lost(self, peer: PeerId, why: str, at: Instant) -> None:
-        """The connection of ``peer`` stands no more; tell it of every device that was registered there."""
+        """The connection or session of ``peer`` stands no more; tell it of every device that was registered there."""
         for known in self._registry.disconnect(peer):
             registration = known.registration
             detail = f"{why}; what is to be sent waits until the device is heard again"
             log.info("registration.disconnected", endpoint_name=registration.endpoint_name, peer=str(peer), detail=why)
-            row = JournalEntry(Kind.LOG, registration.device_id, at.wall_ms, reason="connection-lost", detail=detail)
+            reason = "session-ended" if peer.is_session else "connection-lost"
+            row = JournalEntry(Kind.LOG, registration.device_id, at.wall_ms, reason=reason, detail=detail)
             self._store.submit(Commit((row,), (), _log_failure))
 
     def settled(self, known: Known, at: Instant) -> None:
         """The device registered or moved; its connection may have ended while that was being stored."""
         peer = known.registration.peer
-        if peer.is_connection and not self._link.reaches(peer):
-            self.lost(peer, "the connection ended at once", at)
+        if peer.is_channel and not peer.has_ended and not self._link.reaches(peer):
+            self.lost(peer, "it ended at once", at)
 
 
 def _log_failure(error: Exception | None) -> None:

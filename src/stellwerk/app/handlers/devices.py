@@ -8,20 +8,25 @@ from typing import Final
 
 import structlog
 
-from stellwerk.app.changes import DropRegistration
-from stellwerk.app.committing import commit
-from stellwerk.app.credentials import BadCredential, check_identity, check_key, is_key
-from stellwerk.app.end_devices import ends_behind
-from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.credentials import (
+    COMMON_NAME,
+    endpoint_names,
+    is_key,
+    is_named_by_endpoint,
+    kind_of,
+    place_credential,
+    written_credential,
+    written_secret,
+)
+from stellwerk.app.handlers.revoking import Revoking
 from stellwerk.app.ports import Clock, DecidingStore, DeviceLink
 from stellwerk.app.records import AlreadyExists, DeviceChange, DeviceGone
 from stellwerk.app.registry import Registry
-from stellwerk.app.uplinks import Listener, forget_registration
+from stellwerk.app.uplinks import Listener
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId
-from stellwerk.core.instant import Instant
 from stellwerk.device.end_device import GATEWAY_LABELS, EndDeviceRecord
-from stellwerk.device.record import NOSEC, Credential, DeviceRecord, without_server_labels
+from stellwerk.device.record import NOSEC, PSK, X509, Credential, DeviceRecord, without_server_labels
 
 log = structlog.get_logger(__name__)
 
@@ -59,9 +64,8 @@ class Devices:
         self._store = store
         self._registry = registry
         self._clock = clock
-        self._link = link
-        self._listener = listener
         self._relabel = relabel
+        self.revoking = Revoking(store=store, registry=registry, clock=clock, link=link, listener=listener)
         # What is changed is read before: one after the other, or the second takes back what the first one wrote.
         self._turn = asyncio.Lock()
 
@@ -111,17 +115,14 @@ class Devices:
         return found
 
     async def give_credential(self, device: DeviceRecord, credential: Credential) -> DeviceRecord:
-        """A key for a device that has none: from now on it may not come without. Raises `AlreadyExists` where it has
-        one, or where another device has that identity; `BadCredential`, `DeviceGone`."""
-        if isinstance(device, EndDeviceRecord):
-            raise BadCredential(
-                f"device {device.name!r} is reached through gateway {device.gateway!r}, which has the key"
-            )
+        """Credentials for a device that has none: from now on it may not come without. Raises `AlreadyExists` where it
+        has some, or where another device has that identity or key; `BadCredential`, `DeviceGone`."""
         async with self._turn:
-            if await self._store.credential_of(device.device_id) is not None:
+            known = await self._store.credential_of(device.device_id)
+            if known is not None and known.kind != NOSEC:
                 raise AlreadyExists("resource name", "credentials")
-            now_ms = self._clock.wall_ms()
-            return await self._set_key(device, replace(credential, created_ms=now_ms, modified_ms=now_ms))
+            kept = "" if known is None else known.bootstrap
+            return await self._store_credential(device, replace(credential, bootstrap=credential.bootstrap or kept))
 
     async def change_credential(
         self,
@@ -131,75 +132,58 @@ class Devices:
         secret: str | None = None,
         description: str | None = None,
     ) -> DeviceRecord:
-        """Another identity, another key, or both. Raises `NoCredential`, `AlreadyExists`, `BadCredential`,
-        `DeviceGone`."""
+        """Another identity, another key (as `app.credentials.written_credential` takes it, so of another kind too), or
+        both. Raises `NoCredential`, `AlreadyExists`, `BadCredential`, `DeviceGone`."""
         async with self._turn:
             known = await self._store.credential_of(device.device_id)
-            if known is None:
+            if known is None or known.kind == NOSEC:
                 raise NoCredential(device.name)
-            changed = replace(
-                known,
-                identity=known.identity if identity is None else identity,
-                secret=known.secret if secret is None else secret,
-                description=known.description if description is None else description,
-                modified_ms=self._clock.wall_ms(),
-            )
-            return await self._set_key(device, changed)
+            changed = replace(known, description=known.description if description is None else description)
+            if identity is not None or secret is not None:
+                changed = self._rewritten(device, changed, identity, secret)
+            return await self._store_credential(device, replace(changed, created_ms=known.created_ms))
+
+    def _rewritten(
+        self, device: DeviceRecord, known: Credential, identity: str | None, secret: str | None
+    ) -> Credential:
+        names = endpoint_names(device.node_id, device.name)
+        written = written_secret(known) if secret is None else secret
+        if secret is None and known.kind == X509 and not known.secret:
+            written = COMMON_NAME + (identity or "")
+        if identity is None and known.kind == PSK:
+            # A new key for the same identity; what is no pre-shared key has an identity of its own.
+            identity = known.identity if kind_of(written) == PSK else None
+        new = written_credential(identity, written, self._clock.wall_ms(), names)
+        # A record says for which endpoint name it is; where that is the identity too, both stay the same.
+        named = new.identity if is_named_by_endpoint(new) else known.endpoint
+        return replace(
+            new,
+            description=known.description,
+            envelope=known.envelope,
+            endpoint=named if known.endpoint else "",
+            bootstrap=known.bootstrap,
+        )
+
+    async def set_credential(self, device: DeviceRecord, credential: Credential | None) -> DeviceRecord:
+        """Exactly this from now on, whatever was before; None: the device comes without. Raises `AlreadyExists`,
+        `BadCredential`, `DeviceGone`."""
+        async with self._turn:
+            return await self._store_credential(device, credential)
 
     async def remove_credential(self, device: DeviceRecord) -> DeviceRecord:
-        """Take the key away: the device may come without. Raises `NoCredential`, `DeviceGone`."""
+        """Take the credentials away: the device may come without. Raises `NoCredential`, `DeviceGone`."""
         async with self._turn:
-            if await self._store.credential_of(device.device_id) is None:
+            known = await self._store.credential_of(device.device_id)
+            if known is None or known.kind == NOSEC:
                 raise NoCredential(device.name)
-            return await self._store_key(device, None)
+            return await self._store_credential(device, None)
 
-    async def _set_key(self, device: DeviceRecord, credential: Credential) -> DeviceRecord:
-        check_identity(credential.identity)
-        check_key(credential.secret)
-        return await self._store_key(device, credential)
-
-    async def _store_key(self, device: DeviceRecord, credential: Credential | None) -> DeviceRecord:
-        changed = self._kept(device, await self._store.set_credential(device.device_id, credential))
+    async def _store_credential(self, device: DeviceRecord, credential: Credential | None) -> DeviceRecord:
+        changed = self._kept(device, await place_credential(self._store, device, credential, self._clock.wall_ms()))
         action = "removed" if credential is None else "set"
         log.info("device.credential_changed", tenant=device.tenant, device=device.name, action=action)
-        if changed.security != NOSEC:
-            await self._end_unsecured(changed)
+        await self.revoking.look()
         return changed
-
-    async def _end_unsecured(self, device: DeviceRecord) -> None:
-        """Whoever registered without the key that the device has now is to come again with it."""
-        await self._end(device)
-        # Looked at again: a Register that was let in just before may have been on its way to the disk.
-        if await self._registry.load_of(device.device_id) is not None:
-            await self._end(device)
-
-    async def _end(self, device: DeviceRecord) -> None:
-        at = Instant(self._clock.now(), self._clock.wall_ms())
-        detail = "the device has credentials now and must use them"
-        known = await self._registry.load_of(device.device_id)
-        if known is None:
-            line = JournalEntry(Kind.LOG, device.device_id, at.wall_ms, reason="credentials-changed", detail=detail)
-            await commit(self._store, (line,), ())
-            return
-        registration = known.registration
-        entry = JournalEntry(
-            Kind.EXPIRE,
-            device.device_id,
-            at.wall_ms,
-            labels=device.uplink_labels,
-            location=registration.location,
-            detail=detail,
-        )
-        ends = await ends_behind(self._store, registration, Kind.EXPIRE, at, f"gateway {device.name} has to come again")
-
-        def done(error: Exception | None) -> None:
-            if error is None:
-                log.info("registration.ended", endpoint_name=registration.endpoint_name, reason=detail)
-                for each in (registration, *ends.registrations):
-                    forget_registration(self._registry, self._link, self._listener, each, at)
-
-        drop = DropRegistration(device.device_id, registration.location)
-        await commit(self._store, (entry, *ends.entries), (drop, *ends.changes), done)
 
     def _kept(self, device: DeviceRecord, changed: DeviceRecord | None) -> DeviceRecord:
         """``changed`` where the registration lives too."""

@@ -1,10 +1,10 @@
 """Observations as desired state: committed before the Observe leaves, restored after every Register and restart
 (RFC 7641; contract OB-4..9)."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -36,6 +36,9 @@ _WORTH_ANOTHER_TRY: Final = ("timeout", "refused", "lost", "unconnected")
 """A lost datagram or connection or a bound of ours says nothing of what the device would answer."""
 
 
+FromElsewhere: TypeAlias = Callable[[Known, PeerId, Instant], Awaitable[bool]]
+
+
 class Observations:
     """What is wanted of devices that were heard in this run; the store knows the rest."""
 
@@ -55,6 +58,8 @@ class Observations:
         sent. Asked again with `resume` when the device is heard."""
         self.on_heard: Callable[[Known, Instant], None] = _nobody
         """Told of a device after its notification was stored and acknowledged: it listens now (QM-3)."""
+        self.from_elsewhere: FromElsewhere = _moved
+        """Asked about a device that notifies from a peer that it is not registered at: whether it may."""
         self.on_gateway: Callable[[Known, Instant], None] = _nobody
         """Told of a device that notified of its Gateway object."""
 
@@ -281,8 +286,8 @@ class Observations:
     # -- notifications --
 
     async def find(self, peer: PeerId, token: bytes) -> tuple[WantedObservation, Registration] | None:
-        """The wanted observation a token belongs to, with its device's registration. Raises `MovedWithoutUpdate` when
-        ``peer`` is not where that is."""
+        """The wanted observation a token belongs to, with its device's registration; None too where ``peer`` is not
+        that device. Raises `MovedWithoutUpdate` when it may be, but is not where it is registered."""
         wanted = self._by_token.get(token) or await self._store.observation_by_token(token)
         if wanted is None:
             return None
@@ -290,10 +295,12 @@ class Observations:
         if known is None:
             return None
         if known.registration.peer != peer:
-            raise MovedWithoutUpdate(known.registration.endpoint_name, known.registration.peer, peer)
+            at = Instant(self._clock.now(), self._clock.wall_ms())
+            if not await self.from_elsewhere(known, peer, at):
+                return None
         await self._wanted_of(wanted.device_id)
-        current = self._by_token.get(token)
-        return None if current is None else (current, known.registration)
+        current, known = self._by_token.get(token), self._registry.of(wanted.device_id)
+        return None if current is None or known is None else (current, known.registration)
 
     def notified(
         self, notify: Notify, peer: PeerId, receipt: bytes, at: Instant, accept: Callable[[bool], None]
@@ -435,6 +442,10 @@ def _merged(
 def _shown(attributes: tuple[tuple[str, str | None], ...]) -> str:
     """The active attributes as a notification's message shows them: JSON with numbers."""
     return "{" + ",".join(f'"{name}":{value}' for name, value in attributes if value is not None) + "}"
+
+
+async def _moved(known: Known, peer: PeerId, at: Instant) -> bool:
+    raise MovedWithoutUpdate(known.registration.endpoint_name, known.registration.peer, peer)
 
 
 def _nobody(known: Known, at: Instant) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import structlog
 
-from stellwerk.app.credentials import WITHHELD, is_key, parse_credentials, without_keys
+from stellwerk.app.credentials import WITHHELD, endpoint_names, is_key, parse_credentials, without_keys
 from stellwerk.app.handlers.devices import check_labels
 from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.records import NewDevice, TreeResource
@@ -272,8 +272,11 @@ def check_item(item: Item, now_ms: int, allow_nosec: bool = True, profiles: Coll
             raise BadItem(f"unknown member {member[:40]!r}; keys belong in nodeCredentials (nCr)")
     texts = _texts(fields, "nCr", "nodeCredentials")
     if not texts and not allow_nosec:
-        raise BadItem("devices without a key are not allowed here; add nodeCredentials (nCr): psk-id: and psk:")
-    credential = parse_credentials(texts, now_ms) if texts else None
+        raise BadItem(
+            "devices without a key are not allowed here; add nodeCredentials (nCr): psk-id: and psk:, or rpk:, x509: "
+            "or x509-cn:"
+        )
+    credential = parse_credentials(texts, now_ms, endpoint_names(node_id, name)) if texts else None
     if groups := _texts(fields, "nDGr", "nodeDeviceGroups"):
         raise BadItem(f"unknown device group {_shown(groups[0])!r}")
     labels = [*_texts(fields, "lbl", "labels"), f"profile:{profile}"]

@@ -14,8 +14,10 @@ from stellwerk.app.meters import Meters
 from stellwerk.app.model_warnings import ModelWarnings
 from stellwerk.app.object_lists import ObjectLists
 from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceLink
+from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.records import AlreadyExists, NewDevice
 from stellwerk.app.registry import Known, Registry
+from stellwerk.app.speaking import Refusal, Speaking
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
@@ -48,8 +50,6 @@ _MANDATORY = (
     (1, "object 1 (Server) is not listed, which every device has"),
     (3, "object 3 (Device) is not listed, which every device has"),
 )
-_NOTED = 10_000
-_NOTED_EVERY_S = 60.0
 
 
 class RegisterListener(Protocol):
@@ -60,7 +60,8 @@ class RegisterListener(Protocol):
 class Registering:
     """``auto_provision``: endpoint patterns that may register over NoSec without being provisioned, into ``tenant``.
     ``tolerances``: what is taken although a standard forbids it. ``prove_moves``: a registration without security is
-    replaced from another address only by whoever shows that it receives there (decision 0011)."""
+    replaced from another address only by whoever shows that it receives there (decision 0011). ``speaking``: who may
+    speak for whom; None where there are no secure sessions."""
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class Registering:
         tenant_id: TenantId,
         tolerances: Tolerances = DEFAULT_TOLERANCES,
         prove_moves: bool = False,
+        speaking: Speaking | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -96,8 +98,10 @@ class Registering:
         self.tolerances = tolerances
         self.prove_moves = prove_moves
         self.lists = ObjectLists(store, clock)
-        self._noted: dict[DeviceId, float] = {}
-        """When a refused Register last left a line in a device's log."""
+        self.lines = RareLines(store)
+        self.speaking = Speaking(store) if speaking is None else speaking
+        self.superseded: Callable[[PeerId], None] = _nobody
+        """Told of the peer that a device was registered at when it is registered at another."""
 
     def types_of(self, objects: ObjectList, version: str, tenant: str) -> DeviceTypes:
         """What ``objects`` are made of for a client of LwM2M ``version`` that belongs to ``tenant``."""
@@ -125,24 +129,16 @@ class Registering:
             self._refuse(reason, peer, Status.BAD_REQUEST, str(error), answer)
             await self._note_for_named(uplink, peer, str(error), at)
             return
-        if parameters.endpoint_name is None:
-            text = "ep is missing and no secure identity stands in for it"
-            self._refuse("no-name", peer, Status.BAD_REQUEST, text, answer)
-            return
         # The body is read only for whom we know: it may be long, and anybody may send it.
-        record = await self._store.device_by_endpoint(parameters.endpoint_name)
-        if record is None and not any(fnmatchcase(parameters.endpoint_name, each) for each in self._auto_provision):
-            text = f"endpoint {parameters.endpoint_name!r} is not provisioned"
+        registrant = await self.speaking.registrant(parameters.endpoint_name, peer)
+        if isinstance(registrant, Refusal):
+            self._refuse(registrant.reason, peer, registrant.status, registrant.detail, answer)
+            self._note(registrant.record, peer, registrant.detail, at)
+            return
+        record, endpoint_name = registrant
+        if record is None and not any(fnmatchcase(endpoint_name, each) for each in self._auto_provision):
+            text = f"endpoint {endpoint_name!r} is not provisioned"
             self._refuse("not-provisioned", peer, Status.FORBIDDEN, text, answer)
-            return
-        if isinstance(record, EndDeviceRecord):
-            text = f"device {record.name!r} is reached through gateway {record.gateway!r} and does not register itself"
-            self._refuse("end-device", peer, Status.FORBIDDEN, text, answer)
-            return
-        if record is not None and record.security != "nosec":
-            text = f"device {record.name!r} has credentials and must use them"
-            self._refuse("has-credentials", peer, Status.FORBIDDEN, text, answer)
-            self._note(record, peer, text, at)
             return
         if self.prove_moves and not fresh and record is not None:
             known = await self._registry.load_of(record.device_id)
@@ -153,9 +149,7 @@ class Registering:
         try:
             if parameters.profile_ids:
                 device_id = None if record is None else record.device_id
-                body, taught = await self.lists.complete(
-                    parameters.endpoint_name, device_id, parameters.profile_ids, body
-                )
+                body, taught = await self.lists.complete(endpoint_name, device_id, parameters.profile_ids, body)
             objects = decode_object_list(body)
             if not objects.objects and parameters.version not in _WITHOUT_PROFILES:
                 raise UnknownProfile(parameters.profile_ids)
@@ -167,15 +161,17 @@ class Registering:
             self._refuse("objects", peer, Status.BAD_REQUEST, str(error), answer)
             self._note(record, peer, str(error), at)
             return
-        record = record or await self._provision(parameters.endpoint_name, at)
+        record = record or await self._provision(endpoint_name, at)
         if record is None or isinstance(record, EndDeviceRecord):
             self._refuse("name-taken", peer, Status.FORBIDDEN, "the name is another device's", answer)
             return
         types = self.types_of(objects, parameters.version, record.tenant)
-        registration = self._registration(parameters, record, peer, body, objects, types, fresh)
+        registration = self._registration(
+            parameters, endpoint_name, record, peer, body, objects, types, fresh or peer.is_session
+        )
         self._commit(registration, record, uplink, receipt, at, answer)
         if parameters.profile_ids:
-            await self.lists.learn(parameters.endpoint_name, record.device_id, taught, body)
+            await self.lists.learn(endpoint_name, record.device_id, taught, body)
 
     def _commit(
         self,
@@ -215,6 +211,8 @@ class Registering:
             known = self._registry.put(registration, record, at.now)
             if before is not None and self._registry.from_peer(before.registration.peer) is None:
                 self._link.forget_peer(before.registration.peer)
+            if before is not None and before.registration.peer != registration.peer:
+                self.superseded(before.registration.peer)
             # The answer is on its way before anything we ask of the device (R-15).
             answer(Acknowledgement(Status.CREATED, location=registration.location))
             log.info(
@@ -233,6 +231,7 @@ class Registering:
     def _registration(
         self,
         parameters: RegistrationParameters,
+        endpoint_name: str,
         record: DeviceRecord,
         peer: PeerId,
         body: bytes,
@@ -241,8 +240,6 @@ class Registering:
         proven: bool,
     ) -> Registration:
         now_ms = self._clock.lifetime_ms()
-        endpoint_name = parameters.endpoint_name
-        assert endpoint_name is not None
         lifetime_s = DEFAULT_LIFETIME_S if parameters.lifetime_s is None else parameters.lifetime_s
         return Registration(
             location=self._entropy.take(8).hex(),
@@ -277,6 +274,12 @@ class Registering:
         log.info("register.refused", peer=str(peer), status=int(status), reason=reason, detail=detail)
         answer(Acknowledgement(status, detail=detail, prove=prove))
 
+    def refuse_other(self, what: str, peer: PeerId, record: DeviceRecord, detail: str, at: Instant) -> None:
+        """``peer`` said something in the name of ``record``, whose identity it has not proven: count it and say so."""
+        self._meters.identities_refused[what] += 1
+        log.info("identity.refused", what=what, peer=str(peer), device=record.name, detail=detail)
+        self.lines.write(record.device_id, "identity-refused", f"{what} from {peer}: {detail}", at)
+
     async def _note_for_named(self, uplink: Register, peer: PeerId, detail: str, at: Instant) -> None:
         """`_note` for whom the query names, as far as it can be read."""
         name = next((each[3:] for each in uplink.query if each.startswith("ep=")), "")
@@ -289,18 +292,13 @@ class Registering:
         self._note(record, peer, detail, at)
 
     def _note(self, record: DeviceRecord | None, peer: PeerId, detail: str, at: Instant) -> None:
-        """A line in the device's log that its Register was refused. Anybody may send bad ones in its name, so it is at
-        most one in `_NOTED_EVERY_S`."""
-        if record is None or at.now - self._noted.get(record.device_id, float("-inf")) < _NOTED_EVERY_S:
-            return
-        self._noted.pop(record.device_id, None)
-        self._noted[record.device_id] = at.now
-        if len(self._noted) > _NOTED:
-            del self._noted[next(iter(self._noted))]
-        row = JournalEntry(
-            Kind.LOG, record.device_id, at.wall_ms, reason="register-refused", detail=f"{detail}, from {peer}"
-        )
-        self._store.submit(Commit((row,), (), _log_failure))
+        """A line in the device's log that its Register was refused. Anybody may send bad ones in its name."""
+        if record is not None:
+            self.lines.write(record.device_id, "register-refused", f"{detail}, from {peer}", at)
+
+
+def _nobody(peer: PeerId) -> None:
+    pass
 
 
 def _log_failure(error: Exception | None) -> None:

@@ -243,7 +243,7 @@ async def _post_below_node(scope: Scope, device_name: str, wanted: int, request:
         check_attributes(request, attributes, management.CREDENTIAL_WRITABLE)
         management.check_identity_of(attributes, CREDENTIALS)
         creator(request, attributes)
-        credential = management.wanted_credential(envelope, attributes)
+        credential = management.wanted_credential(envelope, attributes, device)
         await scope.services.devices.give_credential(device, credential)
         return await read(scope, Credentials(device_name), request.strict)
     if envelope == management.INFO_ENVELOPE:

@@ -1,9 +1,11 @@
 """Management objects below a node that people write: ``credentials`` and ``device-info`` (contract §6.5, §9)."""
 
+from dataclasses import replace
 from typing import Any, Final
 
+from stellwerk.app.credentials import endpoint_names, kind_of, written_credential
 from stellwerk.app.handlers.provisioning import BadItem, check_info
-from stellwerk.device.record import Credential
+from stellwerk.device.record import PSK, Credential, DeviceRecord
 from stellwerk.northbound.onem2m.errors import Refusal, Rsc
 from stellwerk.northbound.onem2m.request import wanted_text
 from stellwerk.northbound.onem2m.tree import CREDENTIALS, DEVICE_INFO
@@ -11,6 +13,10 @@ from stellwerk.northbound.onem2m.tree import CREDENTIALS, DEVICE_INFO
 CREDENTIAL_ENVELOPES: Final = ("m2m:crds", "dcfg:crds")
 INFO_ENVELOPE: Final = "m2m:dvi"
 CREDENTIAL_SHAPE: Final = '{"m2m:crds": {"mgd": 1029, "crid": "<identity>", "crse": "<base64 key>"}}'
+_SECRET_SHAPE: Final = (
+    "crse is the key as text: base64, or psk-hex: or psk-text: and then the key; or rpk:<public key>, "
+    "x509:<certificate>, x509-cn:<endpoint name>"
+)
 INFO_SHAPE: Final = '{"m2m:dvi": {"mgd": 1007, "man": "<manufacturer>"}}'
 
 CREDENTIAL_CHANGEABLE: Final = frozenset({"crid", "crse", "dc"})
@@ -37,13 +43,16 @@ def check_identity_of(attributes: dict[str, Any], name: str) -> None:
         raise Refusal(Rsc.BAD_REQUEST, f"rn is {name}; a node has one of these")
 
 
-def wanted_credential(envelope: str, attributes: dict[str, Any]) -> Credential:
-    """The key of a new ``credentials``. Raises `Refusal`; the text never says what the key was."""
+def wanted_credential(envelope: str, attributes: dict[str, Any], device: DeviceRecord) -> Credential:
+    """The key of a new ``credentials``; a public key or a certificate needs no ``crid``. Raises `Refusal` and
+    `BadCredential`; the text never says what the key was."""
     parts = wanted_parts(attributes)
-    for name in ("crid", "crse"):
-        if name not in parts:
+    for name in ("crse", "crid"):
+        if name not in parts and (name == "crse" or kind_of(parts["crse"]) == PSK):
             raise Refusal(Rsc.BAD_REQUEST, f"the attribute {name} is missing; send {CREDENTIAL_SHAPE}")
-    return Credential(parts["crid"], parts["crse"], parts.get("dc", "cred"), envelope)
+    names = endpoint_names(device.node_id, device.name)
+    written = written_credential(parts.get("crid"), parts["crse"], 0, names)
+    return replace(written, description=parts.get("dc", "cred"), envelope=envelope)
 
 
 def wanted_parts(attributes: dict[str, Any]) -> dict[str, str]:
@@ -60,8 +69,8 @@ def wanted_parts(attributes: dict[str, Any]) -> dict[str, str]:
     if "crse" in attributes:
         secret = attributes["crse"]
         if not isinstance(secret, str):
-            raise Refusal(Rsc.BAD_REQUEST, "crse is the key as text: base64, or psk-hex: or psk-text: and then the key")
-        parts["crse"] = secret.removeprefix("psk:")
+            raise Refusal(Rsc.BAD_REQUEST, _SECRET_SHAPE)
+        parts["crse"] = secret
     return parts
 
 

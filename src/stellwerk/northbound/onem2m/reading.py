@@ -6,7 +6,7 @@ from typing import Final, assert_never
 
 from stellwerk.app.handlers.commands import Place
 from stellwerk.app.records import MessageRecord, TreeResource
-from stellwerk.device.record import DeviceRecord
+from stellwerk.device.record import NOSEC, DeviceRecord
 from stellwerk.northbound.onem2m import resources
 from stellwerk.northbound.onem2m.addressing import store_key, stored
 from stellwerk.northbound.onem2m.device_info import device_info
@@ -100,7 +100,11 @@ async def _device_info(services: Services, device: DeviceRecord, strict: bool) -
 
 async def _credentials(scope: Scope, device: DeviceRecord) -> Resource | None:
     credential = await scope.services.deciding.credential_of(device.device_id)
-    return None if credential is None else resources.credentials(device, credential, scope.role == "rw")
+    return (
+        None
+        if credential is None or credential.kind == NOSEC
+        else resources.credentials(device, credential, scope.role == "rw")
+    )
 
 
 async def _newest(

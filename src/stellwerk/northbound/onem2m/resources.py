@@ -4,6 +4,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from stellwerk.app.credentials import written_secret
 from stellwerk.app.handlers.commands import Place
 from stellwerk.app.ports import Limits
 from stellwerk.app.records import ContainerState, DeviceState, MessageRecord, TreeResource
@@ -178,7 +179,7 @@ def parent_id(tenant: str, parent: str) -> str:
 
 
 def credentials(device: DeviceRecord, credential: Credential, with_secret: bool) -> Resource:
-    """The key of a device; the secret is for those who may write (§6.5)."""
+    """What a device proves itself with; the key is for those who may write (§6.5)."""
     attributes: dict[str, Any] = {}
     if credential.description:
         attributes["dc"] = credential.description
@@ -193,7 +194,7 @@ def credentials(device: DeviceRecord, credential: Credential, with_secret: bool)
         "crid": credential.identity,
     }
     if with_secret:
-        attributes["crse"] = credential.secret
+        attributes["crse"] = written_secret(credential)
     return Resource(credential.envelope, MGMT_OBJ, attributes)
 
 

@@ -71,6 +71,7 @@ class StellwerkCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         yield from self._devices()
         yield from self._transport()
+        yield from self._secure()
         yield from self._store()
         yield from self._projector()
         yield from self._brake()
@@ -111,6 +112,12 @@ class StellwerkCollector(Collector):
             "Registers that were refused for what they were, by reason",
             ("reason",),
             _by_word(meters.registers_refused),
+        )
+        yield _counter(
+            "stellwerk_identities_refused",
+            "What was said in the name of a device by a peer that has not proven to be it",
+            ("what",),
+            _by_word(meters.identities_refused),
         )
         yield _gauge(
             "stellwerk_registrations",
@@ -183,6 +190,47 @@ class StellwerkCollector(Collector):
             "Bytes of CoAP over TCP, read and sent",
             ("direction",),
             {(direction,): count for direction, count in transport.stream_bytes.items()},
+        )
+
+    def _secure(self) -> Iterator[Metric]:
+        secure, transport = self._sources.meters.secure, self._sources.transport()
+        yield _counter(
+            "stellwerk_dtls_handshakes",
+            "Handshakes that ended: full, resumed or failed, and why they failed",
+            ("result", "reason"),
+            secure.handshakes,
+        )
+        yield _gauge("stellwerk_dtls_handshakes_open", "Handshakes under way", (), {(): transport.handshakes})
+        yield _gauge("stellwerk_dtls_sessions", "Secure sessions in memory", (), {(): transport.sessions})
+        yield _counter(
+            "stellwerk_dtls_sessions_ended",
+            "Secure sessions that left memory, by reason",
+            ("reason",),
+            _by_word(secure.ended),
+        )
+        yield _counter(
+            "stellwerk_dtls_sessions_restored",
+            "Secure sessions that were loaded from the store and went on without a handshake",
+            (),
+            {(): secure.restored},
+        )
+        yield _counter(
+            "stellwerk_dtls_sessions_moved",
+            "Times that a secure session was heard from another address",
+            (),
+            {(): secure.moved},
+        )
+        yield _counter(
+            "stellwerk_dtls_limited",
+            "What was refused since there was too much of it, by whose bound that is",
+            ("by",),
+            _by_word(secure.limited),
+        )
+        yield _counter(
+            "stellwerk_dtls_dropped",
+            "Records of DTLS that led to nothing, by reason",
+            ("reason",),
+            _by_word(transport.records_dropped),
         )
 
     def _store(self) -> Iterator[Metric]:

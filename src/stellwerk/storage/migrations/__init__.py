@@ -16,7 +16,7 @@ from stellwerk.core.errors import UserError
 
 DECIDING_FILE: Final = "stellwerk.db"
 PROJECTED_FILE: Final = "projected.db"
-HEADS: Final = {"deciding": "0003", "projected": "0002"}
+HEADS: Final = {"deciding": "0004", "projected": "0002"}
 """The newest revision of each line. Known here so that a start with nothing to do needs no migration library."""
 
 _FILES: Final = {"deciding": DECIDING_FILE, "projected": PROJECTED_FILE}

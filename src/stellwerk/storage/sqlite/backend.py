@@ -7,10 +7,12 @@ from typing import Final
 
 from stellwerk.app.changes import Change, Commit
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.ports import Limits, StoreFailing
+from stellwerk.app.ports import Limits, Marks, StoreFailing
 from stellwerk.storage.sqlite.changes import ChangeWriter
 from stellwerk.storage.sqlite.journal import Batch, JournalTail
+from stellwerk.storage.sqlite.marks import insert
 from stellwerk.storage.sqlite.writer import Failures, Task
+from stellwerk.storage.vault import Vault
 
 _NOBODYS_FAULT: Final = frozenset(
     {
@@ -35,20 +37,22 @@ _PROBE: Final = "INSERT OR REPLACE INTO meta(name,value) VALUES ('probe',zeroblo
 class SqliteBackend:
     """One round at a time, in the loop or in a thread; ``connection`` is its own. Implements `writer.Backend`."""
 
-    def __init__(self, connection: sqlite3.Connection, tail: JournalTail, salt: bytes, limits: Limits) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, tail: JournalTail, salt: bytes, limits: Limits, vault: Vault
+    ) -> None:
         self.connection = connection
         self._tail = tail
-        self._changes = ChangeWriter(connection, salt, limits)
+        self._changes = ChangeWriter(connection, salt, limits, vault)
 
-    def write(self, commits: Sequence[Commit]) -> Failures | None:
+    def write(self, commits: Sequence[Commit], marks: Marks) -> Failures | None:
         """All in one transaction; if that fails, one by one, so that only the culprit bears it."""
         try:
-            self._write_group(commits)
+            self._write_group(commits, marks)
         except Exception as error:
             failing = _failing(error)
             if failing is not None or len(commits) == 1:
                 return [failing or error] * len(commits)
-            return self._write_one_by_one(commits)
+            return self._write_one_by_one(commits, marks)
         return None
 
     def run_tasks(self, tasks: Sequence[Task]) -> None:
@@ -89,16 +93,17 @@ class SqliteBackend:
             batch.insert(self.connection)
             self._tail.note(batch)
 
-    def _write_group(self, commits: Sequence[Commit]) -> None:
+    def _write_group(self, commits: Sequence[Commit], marks: Marks) -> None:
         entries = [entry for commit in commits for entry in commit.entries]
         changes = [change for commit in commits for change in commit.changes]
         batch = Batch(entries, self._tail.next_seq) if entries else None
-        if changes:
+        if changes or marks:
             try:
                 self._begin()
                 if batch is not None:
                     batch.insert(self.connection)
                 self._changes.write(changes)
+                insert(self.connection, marks)
                 self.connection.execute("COMMIT")
             except BaseException:
                 self._rollback()
@@ -114,7 +119,7 @@ class SqliteBackend:
                     commit.seq = seq
             self._tail.note(batch)
 
-    def _write_one_by_one(self, commits: Sequence[Commit]) -> list[Exception | None]:
+    def _write_one_by_one(self, commits: Sequence[Commit], marks: Marks) -> list[Exception | None]:
         failures: list[Exception | None] = [None] * len(commits)
         batches: list[Batch] = []
         next_seq = self._tail.next_seq
@@ -138,6 +143,8 @@ class SqliteBackend:
                         next_seq = batch.last + 1
                         commit.seq = batch.last
                 self.connection.execute("RELEASE one")
+            if None in failures:
+                insert(self.connection, marks)
             self.connection.execute("COMMIT")
         except Exception as error:
             self._rollback()

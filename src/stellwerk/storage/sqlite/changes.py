@@ -17,15 +17,19 @@ from stellwerk.app.changes import (
     CommandSent,
     DropObservation,
     DropRegistration,
+    DropSession,
+    DropSessionsOf,
     PutObservation,
     PutRegistration,
+    PutSession,
 )
 from stellwerk.app.ports import Limits
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Step
 from stellwerk.storage.content import content_size
 from stellwerk.storage.identifiers import sent_ids
-from stellwerk.storage.sqlite import rows
+from stellwerk.storage.sqlite import rows, sessions
+from stellwerk.storage.vault import Vault
 
 _CHUNK: Final = 512
 _SLACK: Final = 16
@@ -83,8 +87,9 @@ WHERE container = 'outgoing-msg' AND device_id IN (SELECT value FROM json_each(?
 class ChangeWriter:
     """Writes changes over ``connection``, inside a transaction its caller opened."""
 
-    def __init__(self, connection: Connection, salt: bytes, limits: Limits) -> None:
+    def __init__(self, connection: Connection, salt: bytes, limits: Limits, vault: Vault) -> None:
         self._connection = connection
+        self._vault = vault
         self._salt = salt
         self._limits = limits
 
@@ -99,6 +104,14 @@ class ChangeWriter:
             self._write_observations(outcome)
         if outcome.steps:
             self._write_commands(outcome)
+        if outcome.sessions or outcome.dropped_sessions or outcome.dropped_sessions_of:
+            sessions.drop_and_put(
+                self._connection,
+                self._vault,
+                outcome.dropped_sessions,
+                outcome.dropped_sessions_of,
+                list(outcome.sessions.values()),
+            )
 
     def _write_registrations(self, outcome: "_Outcome") -> None:
         # Drops first: a location or token that is free again may be taken in the same group.
@@ -184,6 +197,9 @@ class _Outcome:
         self.observations: dict[tuple[DeviceId, str], PutObservation | None] = {}
         self.steps: dict[int, tuple[int, str, int, str, str]] = {}
         self.sent: dict[int, CommandSent] = {}
+        self.sessions: dict[bytes, PutSession] = {}
+        self.dropped_sessions: set[bytes] = set()
+        self.dropped_sessions_of: set[DeviceId] = set()
 
     def fold(self, change: Change) -> None:
         if isinstance(change, PutRegistration):
@@ -205,6 +221,15 @@ class _Outcome:
             self._step(change.command.command_id, Step.SENT, change.at_ms, "", "")
         elif isinstance(change, CommandNeverSent):
             self._step(change.command.command_id, change.step, change.at_ms, change.reason, change.detail)
+        elif isinstance(change, PutSession):
+            self.sessions[change.session.session_id] = change
+        elif isinstance(change, DropSession):
+            self.sessions.pop(change.session_id, None)
+            self.dropped_sessions.add(change.session_id)
+        elif isinstance(change, DropSessionsOf):
+            for put in [each.session for each in self.sessions.values() if each.session.device_id == change.device_id]:
+                del self.sessions[put.session_id]
+            self.dropped_sessions_of.add(change.device_id)
         else:
             assert_never(change)
 

@@ -15,11 +15,12 @@ from stellwerk.device.command import Command, Step
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, register_behind
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.profile import ProfileRecord, from_settings
-from stellwerk.device.record import DeviceRecord
+from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
 from stellwerk.lwm2m.paths import parse_target
 from stellwerk.lwm2m.schema.library import DeviceTypes, Library
+from stellwerk.storage.vault import Vault
 
 Row = Sequence[Any]
 Model = Callable[[bytes, str, str], tuple[bytes, ObjectList, DeviceTypes]]
@@ -33,6 +34,10 @@ DEVICE: Final = (
     "d.id,d.tenant_id,t.name,d.name,d.node_id,d.labels,d.profile,d.created_ms,d.modified_ms,d.security,d.device_info,"
     "d.gateway_id,d.gateway_prefix,"
     "CASE WHEN d.gateway_id>0 THEN (SELECT g.name FROM device g WHERE g.id=d.gateway_id) END"
+)
+DEVICE_COLUMNS: Final = 14
+CREDENTIAL: Final = (
+    "device_id,identity,secret,description,envelope,created_ms,modified_ms,kind,endpoint,bootstrap,key_id"
 )
 REGISTRATION: Final = (
     "device_id,location,endpoint_name,peer,version,lifetime_s,binding,queue_mode,body,content_formats,registered_ms,"
@@ -112,6 +117,54 @@ def device_from(row: Row) -> DeviceRecord:
     if not gateway_id:
         return DeviceRecord(*fields)
     return EndDeviceRecord(*fields, DeviceId(gateway_id), share(gateway or ""), prefix)
+
+
+def credential_row(device_id: DeviceId, credential: Credential, vault: Vault) -> tuple[Any, ...]:
+    """The columns in `CREDENTIAL`."""
+    bootstrap = credential.bootstrap.encode()
+    return (
+        device_id,
+        credential.identity,
+        vault.seal(credential.secret.encode(), secret_context(device_id)),
+        credential.description,
+        credential.envelope,
+        credential.created_ms,
+        credential.modified_ms,
+        credential.kind,
+        credential.endpoint,
+        vault.seal(bootstrap, bootstrap_context(device_id)) if bootstrap else None,
+        credential.key_id or None,
+    )
+
+
+def credential_from(row: Row, vault: Vault) -> Credential:
+    """From the columns in `CREDENTIAL`. Raises `SecretUnreadable`."""
+    device_id, identity, sealed, description, envelope, created_ms, modified_ms, *others = row
+    kind, endpoint, bootstrap, key_id = others
+    secret = vault.open(sealed, secret_context(device_id)).decode()
+    opened = "" if bootstrap is None else vault.open(bootstrap, bootstrap_context(device_id)).decode()
+    return Credential(
+        identity,
+        secret,
+        description,
+        share(envelope),
+        created_ms,
+        modified_ms,
+        share(kind),
+        endpoint,
+        opened,
+        key_id or "",
+    )
+
+
+def secret_context(device_id: int) -> bytes:
+    """What a device's key is sealed with."""
+    return f"key of device {device_id}".encode()
+
+
+def bootstrap_context(device_id: int) -> bytes:
+    """What its bootstrap part is sealed with."""
+    return f"bootstrap of device {device_id}".encode()
 
 
 def registration_row(registration: Registration, deadline_ms: int) -> tuple[Any, ...]:

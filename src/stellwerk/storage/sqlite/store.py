@@ -29,8 +29,9 @@ from stellwerk.storage.sqlite import instances, rows, tasks
 from stellwerk.storage.sqlite.backend import SqliteBackend
 from stellwerk.storage.sqlite.connection import connect
 from stellwerk.storage.sqlite.journal import JournalTail
-from stellwerk.storage.sqlite.models import SqliteModels
+from stellwerk.storage.sqlite.marks import ReadMarks
 from stellwerk.storage.sqlite.projected import SqliteProjection
+from stellwerk.storage.sqlite.sessions import SqliteSessions
 from stellwerk.storage.sqlite.writer import GroupWriter
 from stellwerk.storage.vault import Vault
 
@@ -44,7 +45,7 @@ _SENT: Final = "sent-msg"
 _OUTGOING: Final = "outgoing-msg"
 
 
-class SqliteStore(SqliteModels):
+class SqliteStore(SqliteSessions):
     """Made by `open`; belongs to the event loop that opened it. The projected file's reads are in ``projection``."""
 
     def __init__(
@@ -71,8 +72,10 @@ class SqliteStore(SqliteModels):
         self._model = rows.model_reader(library)
         self._tail = JournalTail()
         self._tail.load(reader, projection.seq(), now_ms - KEEP_MS)
-        self._backend = SqliteBackend(writer, self._tail, _salt(writer), limits)
-        self._writer = GroupWriter(self._backend, queue_limit, self._committed, meters=meters)
+        self._marks = ReadMarks()
+        self._marks.load(reader)
+        self._backend = SqliteBackend(writer, self._tail, _salt(writer), limits, vault)
+        self._writer = GroupWriter(self._backend, queue_limit, self._committed, meters=meters, marks=self._marks)
         self._groups = 0
 
     @classmethod
@@ -133,6 +136,7 @@ class SqliteStore(SqliteModels):
         if self._groups % 64 == 0:
             self._tail.projected_seq = self.projection.seq()
         self.on_commit(commits)
+        self._sweep_marks()
 
     # -- tenants and devices --
 
@@ -178,17 +182,24 @@ class SqliteStore(SqliteModels):
         return await self._task(tasks.change_device, device_id, change)
 
     async def credential_of(self, device_id: DeviceId) -> Credential | None:
-        row = self._row(
-            "SELECT identity,secret,description,envelope,created_ms,modified_ms FROM credential WHERE device_id=?",
-            device_id,
-        )
-        if row is None:
-            return None
-        identity, sealed, *rest = row
-        return Credential(identity, self._vault.open(sealed, tasks.credential_context(device_id)).decode(), *rest)
+        row = self._row(f"SELECT {rows.CREDENTIAL} FROM credential WHERE device_id=?", device_id)
+        return None if row is None else rows.credential_from(row, self._vault)
+
+    async def credential_by_identity(self, credentials_id: str) -> tuple[DeviceRecord, Credential] | None:
+        return self._credential("c.identity=?", credentials_id)
+
+    async def credential_by_key(self, key_id: str) -> tuple[DeviceRecord, Credential] | None:
+        return self._credential("c.key_id=?", key_id) if key_id else None
 
     async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
         return await self._task(tasks.set_credential, self._vault, device_id, credential)
+
+    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
+        found = self._rows("SELECT device_id,id FROM credential_change ORDER BY id LIMIT ?", limit)
+        return [(DeviceId(device_id), number) for device_id, number in found]
+
+    async def forget_credential_change(self, number: int) -> None:
+        await self._task(tasks.forget_credential_change, number)
 
     async def remove_device(self, device_id: DeviceId) -> bool:
         return await self._writer.run(lambda: tasks.remove_device(self._connection, device_id, self._tail.next_seq - 1))
@@ -421,6 +432,17 @@ class SqliteStore(SqliteModels):
             f"SELECT {rows.DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id {condition}", *parameters
         )
         return None if row is None else rows.device_from(row)
+
+    def _credential(self, condition: str, value: str) -> tuple[DeviceRecord, Credential] | None:
+        row = self._row(
+            f"SELECT {rows.DEVICE},c.* FROM (SELECT {rows.CREDENTIAL} FROM credential c WHERE {condition}) c "
+            "JOIN device d ON d.id=c.device_id JOIN tenant t ON t.id=d.tenant_id",
+            value,
+        )
+        if row is None:
+            return None
+        device, credential = row[: rows.DEVICE_COLUMNS], row[rows.DEVICE_COLUMNS :]
+        return rows.device_from(device), rows.credential_from(credential, self._vault)
 
     def _registration(self, condition: str, *parameters: Any) -> Registration | None:
         row = self._row(f"SELECT {rows.STORED_REGISTRATION} FROM registration WHERE {condition}", *parameters)

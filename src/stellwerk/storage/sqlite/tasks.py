@@ -23,11 +23,12 @@ from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step
 from stellwerk.device.end_device import end_device_aliases
 from stellwerk.device.profile import ProfileRecord, to_settings
-from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, endpoint_aliases
+from stellwerk.device.record import NOSEC, Credential, DeviceRecord, endpoint_aliases, proof_of
+from stellwerk.storage.identifiers import taken_once
 from stellwerk.storage.schema import OPEN_STEPS
 from stellwerk.storage.sqlite import instances, rows
 from stellwerk.storage.sqlite.tree import remove_below
-from stellwerk.storage.vault import Vault
+from stellwerk.storage.vault import SecretUnreadable, Vault
 
 OF_GATEWAY: Final = "gateway_id=? AND gateway_id>0"
 """The second term is what lets the partial index be used."""
@@ -72,7 +73,7 @@ def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: Tenan
             device.node_id,
             rows.to_json(device.labels),
             device.profile,
-            NOSEC if device.credential is None else PSK,
+            NOSEC if device.credential is None else device.credential.kind,
             rows.to_json(device.device_info),
             device.created_ms,
             device.created_ms,
@@ -120,13 +121,31 @@ def set_credential(
     """The device as it is then. Raises `AlreadyExists`."""
     if _device(connection, device_id) is None:
         return None
+    try:
+        changed = proof_of(credential_of(connection, vault, device_id)) != proof_of(credential)
+    except SecretUnreadable:
+        # Whatever it was: that one can be replaced, or taken away.
+        changed = True
+    if changed:
+        connection.execute("INSERT OR REPLACE INTO credential_change(device_id) VALUES (?)", (device_id,))
     if credential is None:
         connection.execute("DELETE FROM credential WHERE device_id=?", (device_id,))
     else:
         _put_credential(connection, vault, device_id, credential)
-    security = NOSEC if credential is None else PSK
+    security = NOSEC if credential is None else credential.kind
     connection.execute("UPDATE device SET security=? WHERE id=?", (security, device_id))
     return _device(connection, device_id)
+
+
+def credential_of(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId) -> Credential | None:
+    """Raises `SecretUnreadable`."""
+    query = f"SELECT {rows.CREDENTIAL} FROM credential WHERE device_id=?"
+    found = connection.execute(query, (device_id,)).fetchall()
+    return rows.credential_from(found[0], vault) if found else None
+
+
+def forget_credential_change(connection: sqlite3.Connection, number: int) -> None:
+    connection.execute("DELETE FROM credential_change WHERE id=?", (number,))
 
 
 def remove_device(connection: sqlite3.Connection, device_id: DeviceId, last_seq: int) -> bool:
@@ -283,27 +302,13 @@ def remove_sent_message(connection: sqlite3.Connection, device_id: DeviceId, res
     return removed
 
 
-def credential_context(device_id: int) -> bytes:
-    """What a device's key is sealed with."""
-    return f"key of device {device_id}".encode()
-
-
 def _put_credential(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, credential: Credential) -> None:
-    taken = "SELECT 1 FROM credential WHERE identity=? AND device_id<>?"
-    if _exists(connection, taken, (credential.identity, device_id)):
-        raise AlreadyExists("PSK identity", credential.identity)
+    for column, value, what in taken_once(credential):
+        if _exists(connection, f"SELECT 1 FROM credential WHERE {column}=? AND device_id<>?", (value, device_id)):
+            raise AlreadyExists(what, value)
     connection.execute(
-        "INSERT OR REPLACE INTO credential(device_id,identity,secret,description,envelope,created_ms,modified_ms) "
-        "VALUES (?,?,?,?,?,?,?)",
-        (
-            device_id,
-            credential.identity,
-            vault.seal(credential.secret.encode(), credential_context(device_id)),
-            credential.description,
-            credential.envelope,
-            credential.created_ms,
-            credential.modified_ms,
-        ),
+        f"INSERT OR REPLACE INTO credential({rows.CREDENTIAL}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+        rows.credential_row(device_id, credential, vault),
     )
 
 

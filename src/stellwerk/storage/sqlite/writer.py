@@ -21,7 +21,8 @@ import structlog
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import StoreFailing, StoreOverloaded, StoreTrouble
+from stellwerk.app.ports import Marks, StoreFailing, StoreOverloaded, StoreTrouble
+from stellwerk.storage.sqlite.marks import ReadMarks
 
 log = structlog.get_logger(__name__)
 
@@ -82,8 +83,8 @@ class Backend(Protocol):
     """What the loop or the thread calls, one at a time. No method may raise: what fails is told per commit or task,
     with `StoreFailing` for what is nobody's fault."""
 
-    def write(self, commits: Sequence[Commit]) -> Failures | None:
-        """Store all of them; None when nothing failed."""
+    def write(self, commits: Sequence[Commit], marks: Marks) -> Failures | None:
+        """Store all of them; None when nothing failed. ``marks`` are stored if any of them is."""
         ...
 
     def run_tasks(self, tasks: Sequence[Task]) -> None:
@@ -107,6 +108,7 @@ class GroupWriter:
         *,
         bytes_limit: int = QUEUE_BYTES,
         meters: Meters | None = None,
+        marks: ReadMarks | None = None,
     ) -> None:
         """``on_commit`` runs on the loop after each group that stored something, with its size, before its callbacks.
         ``clock``: seconds that tell how long a write took. ``queue_limit`` commits or ``bytes_limit`` bytes of payload
@@ -119,6 +121,8 @@ class GroupWriter:
         """Payload that waits or is being written."""
         self._bytes_limit = bytes_limit
         self._writing_bytes = 0
+        self._marks = marks or ReadMarks()
+        self._writing_marks: Marks = ()
         self._failing_since = 0.0
         self._probing: asyncio.TimerHandle | None = None
         self._away_until = 0.0
@@ -142,7 +146,7 @@ class GroupWriter:
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._rounds: SimpleQueue[tuple[list[Commit], list[Task]] | Callable[[], None] | None] = SimpleQueue()
+        self._rounds: SimpleQueue[tuple[list[Commit], list[Task], Marks] | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="stellwerk-writer", daemon=True)
         self._thread.start()
 
@@ -171,6 +175,10 @@ class GroupWriter:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` in a transaction, behind the commits that wait. Raises what it raises."""
+        return await self.start(work)
+
+    def start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        """`run`, for whoever does not wait. Raises `StoreTrouble` where it is not even tried."""
         if self._closing:
             raise StoreClosed("the store is closed")
         if self.failing:
@@ -181,8 +189,7 @@ class GroupWriter:
         self._tasks.append(task)
         if not self._planned and not self._busy:
             self._plan()
-        result: T = await task.future
-        return result
+        return task.future
 
     async def close(self) -> None:
         """Write all that waits, run the callbacks, end the thread. A second call does nothing."""
@@ -244,8 +251,10 @@ class GroupWriter:
         self._writing = len(commits)
         # Nearly always the group is all that waits.
         self._writing_bytes = _bytes_of(commits) if self._commits else self.queued_bytes
+        # Asked now, when all is read whose effects are in this group.
+        self._writing_marks = self._marks.take() if commits else ()
         if away or self._clock() < self._away_until:
-            self._rounds.put((commits, tasks))
+            self._rounds.put((commits, tasks, self._writing_marks))
         else:
             self._write_here(commits, tasks)
 
@@ -253,13 +262,13 @@ class GroupWriter:
         started = self._clock()
         failures = None
         if commits:
-            failures = self._backend.write(commits)
+            failures = self._backend.write(commits, self._writing_marks)
             self.meters.group_seconds.observe(self._clock() - started)
         if tasks:
             self._backend.run_tasks(tasks)
         self._judge(self._clock() - started)
         self._busy = False
-        size = self._wrote()
+        size = self._wrote(failures)
         if commits:
             self._tell_all(commits, failures, size)
         if tasks:
@@ -276,10 +285,10 @@ class GroupWriter:
             if callable(work):
                 work()
                 continue
-            commits, tasks = work
+            commits, tasks, marks = work
             if commits:
                 started = self._clock()
-                failures = self._backend.write(commits)
+                failures = self._backend.write(commits, marks)
                 took_s = self._clock() - started
                 self._loop.call_soon_threadsafe(self._written, commits, failures, not tasks, took_s)
             if tasks:
@@ -288,7 +297,7 @@ class GroupWriter:
                 self._loop.call_soon_threadsafe(self._tasks_ran, tasks, self._clock() - started)
 
     def _written(self, commits: list[Commit], failures: Failures | None, last: bool, took_s: float) -> None:
-        size = self._wrote()
+        size = self._wrote(failures)
         self.meters.group_seconds.observe(took_s)
         self._after_round(last, took_s, lambda: self._tell_all(commits, failures, size))
 
@@ -318,8 +327,14 @@ class GroupWriter:
             tell()
             self._dispatch()
 
-    def _wrote(self) -> int:
+    def _wrote(self, failures: Failures | None) -> int:
         """What was being written is stored, or refused; the bytes of payload in it."""
+        if self._writing_marks:
+            if failures is None or None in failures:
+                self._marks.stored(self._writing_marks)
+            else:
+                self._marks.put_back(self._writing_marks)
+            self._writing_marks = ()
         size, self._writing_bytes = self._writing_bytes, 0
         self._writing = 0
         self.queued_bytes -= size

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from tests.credential_material import b64, certificate, der, spki
 
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.device.record import PSK
+from stellwerk.device.record import NOSEC, PSK, RPK, X509, Credential
 
 STRICT = {"X-M2M-RVI": "4", "X-M2M-Origin": "CAdmin"}
 RECEIVED = "/device-communication/device001/received-msg"
@@ -183,7 +184,7 @@ def test_a_registration_without_the_key_ends_when_the_device_gets_one(world: Any
     message = world.get(f"{RECEIVED}/la").json()["contentInstance"]["content"]
     assert message["messageType"] == "registration-expire"
     log = world.run(world.store.projection.device_log(device.device_id, 10))
-    assert any("must use them" in line.detail for line in log)
+    assert any("must use those" in line.detail for line in log)
 
 
 @pytest.mark.spec("D2C 6.5")
@@ -215,6 +216,46 @@ def test_a_key_is_changed_in_place_and_keeps_its_envelope(world: Any):
     assert stored.modified_ms == stored.created_ms + 1000
     short = {"fullName": "false"}
     assert list(world.get("/device001/credentials", headers=short).json()) == ["dcfg:crds"]
+
+
+@pytest.mark.spec("D2C 6.5", "Platform 4")
+def test_a_key_of_one_kind_is_changed_to_another(world: Any):
+    device = world.device()
+    world.post("/device001", 13, KEY)
+
+    def change(**attributes: Any) -> Any:
+        return put(world, "/device001/credentials", {"m2m:crds": attributes})
+
+    def kept() -> tuple[str, str, str]:
+        found = world.run(world.store.credential_of(device.device_id))
+        return found.kind, found.identity, found.envelope
+
+    assert change(crse=f"rpk:{b64(spki())}").status_code == 200
+    assert kept() == (RPK, device.node_id, "m2m:crds")
+    assert change(crid="device001").status_code == 200
+    assert kept()[1] == "device001"
+    refused(change(crid="device002"), 400, 4000, "does not mean this device")
+    assert change(crse="x509-cn:").status_code == 200
+    assert kept()[:2] == (X509, device.node_id)
+    assert change(crid="device001").status_code == 200
+    assert kept()[:2] == (X509, "device001")
+    assert change(crse=f"x509:{b64(der(certificate()))}").status_code == 200
+    refused(change(crid="mine"), 400, 4000, "the identity (crid) of a certificate is")
+    refused(change(crse="psk-hex:00ff"), 400, 4000, "needs an identity")
+    assert change(crid="id-9", crse="psk-hex:00ff").status_code == 200
+    assert kept()[:2] == (PSK, "id-9")
+    assert world.run(world.store.device(device.device_id)).security == PSK
+
+
+@pytest.mark.spec("Platform 4")
+def test_a_device_that_only_a_bootstrap_server_has_something_for_has_no_credentials(world: Any):
+    device = world.device()
+    nosec = Credential(device.node_id, "", kind=NOSEC, endpoint=device.node_id, bootstrap="{}")
+    world.run(world.store.set_credential(device.device_id, nosec))
+    assert world.get("/device001/credentials").status_code == 404
+    assert world.call("DELETE", "/device001/credentials").status_code == 404
+    assert world.post("/device001", 13, KEY).status_code == 201
+    assert world.run(world.store.credential_of(device.device_id)).bootstrap == "{}"
 
 
 @pytest.mark.spec("D2C 6.5")

@@ -1,12 +1,15 @@
 """Provisioning requests over HTTP and what becomes of them."""
 
 import asyncio
+from hashlib import sha3_256
 from typing import Any
 
 import pytest
+from tests.credential_material import P384, b64, certificate, der, spki
 
 from stellwerk.app.records import NewDevice
-from stellwerk.device.record import PSK
+from stellwerk.device.key_material import read_certificate
+from stellwerk.device.record import PSK, RPK, X509
 
 REQUEST = "/device-provisioning/request"
 RESPONSE = "/device-provisioning/response"
@@ -168,6 +171,34 @@ def test_a_device_made_with_a_key_has_it_and_no_other_gets_its_identity(world: A
     assert world.get("/two").status_code == world.get("/three/credentials").status_code == 404
 
 
+@pytest.mark.spec("D2C 6.5", "Platform 4")
+def test_devices_are_made_with_raw_keys_certificates_and_names_of_certificates(world: Any):
+    cert = b64(der(certificate()))
+    outcome = result(
+        world,
+        order(
+            world,
+            item("one", nCr=[f"rpk:{b64(spki())}"]),
+            item("two", nCr=[f"x509:{cert}"]),
+            item("three", nCr=["x509-cn:three"]),
+            item("four", nCr=[f"rpk:{b64(spki())}"]),
+            item("five", nCr=[f"rpk:{b64(spki(P384))}"]),
+            item("six", nCr=["x509-cn:one"]),
+        ),
+    )
+    assert outcome["geEMe"] == "total: 6, processed: 3, errors: 3"
+    four, five, six = outcome["inEMs"]
+    assert four.startswith("item 4 (four): public key 'rpk:")
+    assert "nodeCredentials (nCr), rpk: the curve secp384r1 is not spoken here" in five
+    assert "'one' does not mean this device" in six
+    found = [world.run(world.store.device_by_name(world.tenant_id, each)) for each in ("one", "two", "three")]
+    assert [each.security for each in found] == [RPK, X509, X509]
+    shown = [world.get(f"/{each}/credentials").json()["credentials"] for each in ("one", "two", "three")]
+    assert [each["credentialSecret"] for each in shown] == [f"rpk:{b64(spki())}", f"x509:{cert}", "x509-cn:three"]
+    assert (shown[0]["credentialID"], shown[2]["credentialID"]) == ("urn:gsma:imei:one", "three")
+    assert shown[1]["credentialID"] == sha3_256(der(read_certificate(cert))).hexdigest()
+
+
 @pytest.mark.spec("D2C 6.1")
 def test_the_stored_request_never_holds_a_key_wherever_it_stood(world: Any):
     places = [
@@ -178,6 +209,9 @@ def test_the_stored_request_never_holds_a_key_wherever_it_stood(world: Any):
         {"ndvi": {"dc": "psk:hidden-key"}},
         {"comment": ["x", "psk-hex:hidden-key"]},
         {"nested": {"deep": ["psk:hidden-key"]}},
+        {"nCr": ["rpk:hidden-key"]},
+        {"nCr": ["x509:hidden-key"]},
+        {"comment": "-----BEGIN PRIVATE KEY-----hidden-key"},
     ]
     stored = order(world, *(item(f"device{number}", **place) for number, place in enumerate(places)))
     everything = str(world.run(world.store.resources(world.tenant_id, REQUEST.removeprefix("/"), 9, 0)))

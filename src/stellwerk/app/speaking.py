@@ -1,0 +1,85 @@
+"""Who may speak for whom: the one rule behind SEC-3 to SEC-6 and Device to Cloud §6.6.
+
+A device with credentials speaks over secure sessions that it has proven its identity for, and over nothing else; one
+without speaks over none. What a message names (an endpoint, a location, a token) has to be of that very device.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from stellwerk.app.ports import DecidingStore
+from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.device.end_device import EndDeviceRecord
+from stellwerk.device.record import NOSEC, DeviceRecord
+from stellwerk.lwm2m.status import Status
+
+DeviceOf: TypeAlias = Callable[[PeerId], DeviceId | None]
+
+
+@dataclass(slots=True)
+class Refusal:
+    """``reason``: a word for counting; ``detail``: a sentence for people. ``record``: whom it concerns."""
+
+    reason: str
+    status: Status
+    detail: str
+    record: DeviceRecord | None = None
+
+
+class Speaking:
+    """``sessions``: whose each secure session is, as the handshake has shown."""
+
+    def __init__(self, store: DecidingStore, sessions: Mapping[PeerId, DeviceId] | None = None) -> None:
+        self._store = store
+        self._sessions: Mapping[PeerId, DeviceId] = {} if sessions is None else sessions
+
+    def device_of(self, peer: PeerId) -> DeviceId | None:
+        """The device that ``peer`` has proven to be; None for an address without security."""
+        return self._sessions.get(peer) if peer.is_session else None
+
+    def may_speak(self, peer: PeerId, record: DeviceRecord) -> bool:
+        """Whether what comes from ``peer`` may be about the registration of ``record`` (SEC-5, SEC-6)."""
+        if peer.is_session:
+            return self._sessions.get(peer) == record.device_id
+        return record.security == NOSEC
+
+    async def registrant(self, name: str | None, peer: PeerId) -> tuple[DeviceRecord | None, str] | Refusal:
+        """The device that may register from ``peer`` as ``name``, and the endpoint name that it then has; None where
+        the name means nobody. Over a session ``name`` may be missing (SEC-4)."""
+        if peer.is_session:
+            return await self._over_session(name, peer)
+        if name is None:
+            text = "ep is missing and no secure identity stands in for it"
+            return Refusal("no-name", Status.BAD_REQUEST, text)
+        record = await self._store.device_by_endpoint(name)
+        if record is None:
+            return None, name
+        if isinstance(record, EndDeviceRecord):
+            text = f"device {record.name!r} is reached through gateway {record.gateway!r} and does not register itself"
+            return Refusal("end-device", Status.FORBIDDEN, text)
+        if record.security != NOSEC:
+            text = f"device {record.name!r} has credentials and must use them"
+            return Refusal("has-credentials", Status.FORBIDDEN, text, record)
+        return record, name
+
+    async def _over_session(self, name: str | None, peer: PeerId) -> tuple[DeviceRecord | None, str] | Refusal:
+        device_id = self._sessions.get(peer)
+        own = None if device_id is None else await self._store.device(device_id)
+        if own is None:
+            return Refusal("no-device", Status.FORBIDDEN, "the device of this secure session is gone")
+        if own.security == NOSEC:
+            text = f"device {own.name!r} has no credentials any more and comes without security"
+            return Refusal("no-credentials", Status.FORBIDDEN, text, own)
+        if name is not None:
+            named = await self._store.device_by_endpoint(name)
+            if named is not None and named.device_id == own.device_id:
+                return own, name
+        credential = await self._store.credential_of(own.device_id)
+        endpoint = "" if credential is None else credential.endpoint
+        if name is None:
+            return own, endpoint or own.node_id
+        if name == endpoint:
+            return own, name
+        text = f"endpoint {name!r} is not that of device {own.name!r}, whose identity this session has proven"
+        return Refusal("other-identity", Status.BAD_REQUEST, text, own)

@@ -1,0 +1,36 @@
+"""How often something may happen: buckets of tokens that fill with time, one for each key, bounded in number."""
+
+from collections.abc import Hashable
+from typing import Final, Generic, TypeVar
+
+KEYS: Final = 65_536
+
+K = TypeVar("K", bound=Hashable)
+
+
+class TokenBuckets(Generic[K]):
+    """``per_s`` tokens flow into each bucket in a second, up to ``burst``; 0 per second: no bound. Of more than
+    ``keys`` buckets the one that was asked longest ago is forgotten, and is full when it is asked again."""
+
+    __slots__ = ("_burst", "_by_key", "_keys", "_per_s")
+
+    def __init__(self, per_s: float, burst: float, keys: int = KEYS) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._keys = keys
+        self._by_key: dict[K, tuple[float, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def take(self, key: K, now: float) -> bool:
+        """Take one token; False where there is none. ``now``: monotonic seconds."""
+        if not self._per_s:
+            return True
+        tokens, since = self._by_key.pop(key, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - since) * self._per_s)
+        granted = tokens >= 1.0
+        self._by_key[key] = (tokens - 1.0 if granted else tokens, now)
+        if len(self._by_key) > self._keys:
+            del self._by_key[next(iter(self._by_key))]
+        return granted

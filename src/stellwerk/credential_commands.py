@@ -1,0 +1,239 @@
+"""`stellwerk credentials`: what devices prove themselves with. Works beside a running server, where changes act within
+a second: sessions end and the device has to come again."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from stellwerk.access import open_store
+from stellwerk.app.credential_record import (
+    LONGEST,
+    BadField,
+    parse_record,
+    pre_shared_credential,
+    render_record,
+    without_secrets,
+)
+from stellwerk.app.credentials import (
+    certificate_credential,
+    endpoint_names,
+    place_credential,
+    raw_key_credential,
+    written_credential,
+)
+from stellwerk.app.ports import StoreTrouble
+from stellwerk.config import Settings, load_settings
+from stellwerk.core.errors import UserError
+from stellwerk.device.key_material import BadMaterial, read_certificate
+from stellwerk.device.record import X509, Credential, DeviceRecord
+from stellwerk.logs import configure_logs
+from stellwerk.net.clock import SystemClock
+from stellwerk.storage.migrations import DECIDING_FILE
+from stellwerk.storage.sqlite.store import SqliteStore
+from stellwerk.storage.vault import KEY_FILE, KEY_SETTING
+
+credentials = typer.Typer(
+    no_args_is_help=True,
+    help="What devices prove themselves with. Works beside a running server: a change ends the device's sessions and "
+    "its registration within a second.",
+)
+
+_Device = Annotated[str, typer.Argument(help="The device's name, as it was provisioned.", metavar="DEVICE")]
+_Tenant = Annotated[str | None, typer.Option(help="Whose; the configured one unless given.")]
+_Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")]
+
+_WAYS: Final = "--psk, --rpk, --cert, --cn, --record or --none"
+
+
+class BadOption(UserError):
+    """What the command line says cannot be done; the text names the option, never a key."""
+
+
+@credentials.command("set")
+def credentials_set(
+    device: _Device,
+    psk: Annotated[
+        str | None,
+        typer.Option(help="A pre-shared key: its identity and 32, 64 or 128 hex digits.", metavar="ID:HEXKEY"),
+    ] = None,
+    rpk: Annotated[
+        Path | None, typer.Option(help="A raw public key: SubjectPublicKeyInfo, PEM or DER.", metavar="FILE")
+    ] = None,
+    cert: Annotated[Path | None, typer.Option(help="This very certificate: X.509, PEM or DER.", metavar="FILE")] = None,
+    cn: Annotated[
+        str | None,
+        typer.Option(help="Any certificate of a trusted authority with this endpoint name.", metavar="ENDPOINT"),
+    ] = None,
+    record: Annotated[
+        str | None, typer.Option(help="The credential record in JSON; - for standard input.", metavar="FILE")
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="None: the device comes without security.")] = False,
+    tenant: _Tenant = None,
+    config: _Config = None,
+) -> None:
+    """Say what a device proves itself with from now on."""
+    given = [each for each in (psk, rpk, cert, cn, record) if each is not None]
+    if len(given) + none != 1:
+        raise BadOption(f"say one of {_WAYS}")
+    settings = _settings(config)
+    if none and not settings.allow_nosec:
+        raise BadOption("--none: devices without credentials are not allowed here (STELLWERK_ALLOW_NOSEC=off)")
+    now_ms = SystemClock().wall_ms()
+
+    def wanted(known: DeviceRecord) -> Credential | None:
+        if psk is not None:
+            return _pre_shared(psk, now_ms)
+        if rpk is not None:
+            return _of_file(rpk, lambda content: raw_key_credential(known.node_id, content, now_ms), "--rpk")
+        if cert is not None:
+            return _of_file(cert, lambda content: certificate_credential(content, now_ms), "--cert")
+        if cn is not None:
+            return written_credential(None, f"x509-cn:{cn}", now_ms, endpoint_names(known.node_id, known.name))
+        if record is not None:
+            return parse_record(_text(record), now_ms)
+        return None
+
+    keep = record is None
+    changed, credential = asyncio.run(_set(settings, tenant or settings.tenant, device, wanted, keep))
+    typer.echo(f"{changed.name}\t{describe(credential)}")
+    if credential is not None and credential.kind == X509 and credential.secret:
+        _warn_of_dates(credential)
+
+
+@credentials.command("show")
+def credentials_show(
+    device: _Device,
+    reveal: Annotated[bool, typer.Option("--reveal", help="With the secrets: whoever reads along has them.")] = False,
+    tenant: _Tenant = None,
+    config: _Config = None,
+) -> None:
+    """Print the credential record in JSON; secrets as ***."""
+    settings = _settings(config)
+    known, credential = asyncio.run(_find(settings, tenant or settings.tenant, device))
+    shown = render_record(credential, known.node_id)
+    typer.echo(json.dumps(shown if reveal else without_secrets(shown), indent=2, ensure_ascii=False))
+
+
+def describe(credential: Credential | None) -> str:
+    """One line without secrets."""
+    if credential is None:
+        return "no credentials: it comes without security"
+    match credential.kind:
+        case "psk":
+            return f"pre-shared key, identity {credential.identity!r}"
+        case "rpk":
+            return f"raw public key, SHA-256 {credential.key_id.removeprefix('rpk:')}"
+        case "x509" if credential.secret:
+            return f"certificate, SHA-256 {credential.key_id.removeprefix('x509:')}"
+        case "x509":
+            return f"any trusted certificate of {credential.identity!r}"
+    return "no credentials: it comes without security; a bootstrap server has some for it"
+
+
+# -- parts --
+
+
+async def _set(
+    settings: Settings, tenant: str, name: str, wanted: Callable[[DeviceRecord], Credential | None], keep: bool
+) -> tuple[DeviceRecord, Credential | None]:
+    """What ``wanted`` says, whatever the device had; ``keep``: what a bootstrap server gives it stays."""
+    _check_master_key(settings)
+    async with open_store(settings) as store:
+        device = await _device(store, tenant, name)
+        credential = wanted(device)
+        before = await store.credential_of(device.device_id)
+        if credential is not None and before is not None:
+            bootstrap = before.bootstrap if keep else credential.bootstrap
+            credential = replace(
+                credential, created_ms=before.created_ms, description=before.description, bootstrap=bootstrap
+            )
+        try:
+            changed = await place_credential(store, device, credential, SystemClock().wall_ms())
+        except StoreTrouble as error:
+            raise UserError(f"{error}; nothing was changed") from None
+        if changed is None:
+            raise _no_device(tenant, name)
+        return changed, await store.credential_of(device.device_id)
+
+
+async def _find(settings: Settings, tenant: str, name: str) -> tuple[DeviceRecord, Credential | None]:
+    _check_master_key(settings)
+    async with open_store(settings) as store:
+        device = await _device(store, tenant, name)
+        return device, await store.credential_of(device.device_id)
+
+
+async def _device(store: SqliteStore, tenant: str, name: str) -> DeviceRecord:
+    tenant_id = await store.tenant(tenant)
+    if tenant_id is None:
+        raise UserError(f"there is no tenant {tenant!r}; --tenant names one, and `stellwerk serve` makes the first")
+    device = await store.device_by_name(tenant_id, name)
+    if device is None:
+        raise _no_device(tenant, name)
+    return device
+
+
+def _no_device(tenant: str, name: str) -> UserError:
+    return UserError(f"tenant {tenant!r} has no device {name!r}; devices are named as they were provisioned")
+
+
+def _check_master_key(settings: Settings) -> None:
+    """What is sealed here with another key than the server's, the server could not open."""
+    known = settings.master_key or (settings.data_dir / KEY_FILE).exists()
+    if not known and (settings.data_dir / DECIDING_FILE).exists():
+        raise UserError(
+            f"the server has its master key from {KEY_SETTING}; set it here too, or no secret can be read or written"
+        )
+
+
+def _pre_shared(text: str, now_ms: int) -> Credential:
+    # An identity may hold colons (urn:imei:1), a key in hex does not.
+    identity, colon, key = text.rpartition(":")
+    if not colon:
+        raise BadOption("--psk takes an identity, a colon and the key in hex digits")
+    try:
+        return pre_shared_credential(identity, key, now_ms)
+    except BadField as error:
+        raise BadOption(f"--psk, {error.field.removeprefix('client.')}: {error.rule}") from None
+
+
+def _of_file(file: Path, make: Callable[[bytes], Credential], option: str) -> Credential:
+    try:
+        return make(_bytes(file))
+    except BadMaterial as error:
+        raise BadOption(f"{option} {file}: {error}") from None
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        with file.open("rb") as reading:
+            return reading.read(LONGEST + 1)
+    except OSError as error:
+        raise BadOption(f"{file}: {error.strerror or error}") from None
+
+
+def _text(name: str) -> str:
+    content = sys.stdin.buffer.read(LONGEST + 1) if name == "-" else _bytes(Path(name))
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise BadOption(f"--record {name}: it is no UTF-8 text") from None
+
+
+def _warn_of_dates(credential: Credential) -> None:
+    ends = read_certificate(credential.secret).not_valid_after_utc
+    if ends <= datetime.now(UTC):
+        typer.echo(f"warning: the certificate has ended on {ends:%Y-%m-%d}; the device is refused with it", err=True)
+
+
+def _settings(config: Path | None) -> Settings:
+    settings = load_settings(config)
+    configure_logs(settings.log_level, settings.log_format)
+    return settings

@@ -1,0 +1,175 @@
+"""CoAP over DTLS: both engines as one, their driver, and the two links to `app` (messages, and whose they are)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from stellwerk.app.meters import SecureMeters, Transport
+from stellwerk.coap.actions import Action as CoapAction
+from stellwerk.coap.endpoint import Endpoint as CoapEndpoint
+from stellwerk.coap.events import Event
+from stellwerk.coap.parameters import Parameters
+from stellwerk.core.entropy import Entropy
+from stellwerk.core.ids import PeerId
+from stellwerk.core.rates import TokenBuckets
+from stellwerk.dtls.actions import Action as DtlsAction
+from stellwerk.dtls.actions import ReplaceIdentity
+from stellwerk.dtls.base import Admission
+from stellwerk.dtls.endpoint import Endpoint as DtlsEndpoint
+from stellwerk.dtls.half_open import network_of
+from stellwerk.dtls.parameters import Limits, ServerIdentity, ServerParameters
+from stellwerk.dtls.tickets import TicketKey
+from stellwerk.net.clock import SystemClock
+from stellwerk.net.driver import Driver
+from stellwerk.net.secure import SecureEvent, SecureStack
+from stellwerk.southbound.link import Link
+from stellwerk.southbound.secure_peers import SecurePeers, TrustAnchors
+
+log = structlog.get_logger(__name__)
+
+_DAY_S: Final = 86_400.0
+_BURST_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SecureSettings:
+    """As the settings ``STELLWERK_DTLS_*`` of the same names; rates in handshakes a second, 0 for no bound."""
+
+    cid: bool = True
+    cid_code_points: tuple[int, ...] = (54,)
+    cbc: bool = False
+    clockless: bool = False
+    session_days: float = 7.0
+    sessions: int = 1_000_000
+    half_open: int = 4_096
+    per_address: float = 500.0
+    with_certificates: float = 400.0
+    node_id: int = 0
+
+
+class ServerIdentities(TrustAnchors, Protocol):
+    """What the server proves itself with, and whom it trusts."""
+
+    @property
+    def identity(self) -> ServerIdentity | None:
+        """Of just now; None: only pre-shared keys are offered."""
+        ...
+
+
+class MakeLink(Protocol):
+    def __call__(
+        self, submit: Callable[[CoapAction], None], reaches: Callable[[PeerId], bool] | None = None
+    ) -> Link: ...
+
+
+class _Rates(Admission):
+    """Counts what it refuses."""
+
+    def __init__(self, settings: SecureSettings, meters: SecureMeters) -> None:
+        self._limited = meters.limited
+        self._addresses: TokenBuckets[str] = TokenBuckets(settings.per_address, settings.per_address * _BURST_S)
+        self._public_keys: TokenBuckets[None] = TokenBuckets(settings.with_certificates, settings.with_certificates)
+
+    def address(self, address: PeerId, now: float) -> bool:
+        admitted = self._addresses.take(network_of(address), now)
+        if not admitted:
+            self._limited["address"] += 1
+        return admitted
+
+    def public_key(self, now: float) -> bool:
+        admitted = self._public_keys.take(None, now)
+        if not admitted:
+            self._limited["certificates"] += 1
+        return admitted
+
+
+class SecureListener:
+    """``link`` makes the way from messages to `app`."""
+
+    def __init__(
+        self,
+        *,
+        link: MakeLink,
+        settings: SecureSettings,
+        keys: ServerIdentities,
+        entropy: Entropy,
+        clock: SystemClock,
+        meters: SecureMeters,
+        ticket_key: TicketKey,
+        ask_until: float | None,
+        bodies: Mapping[tuple[str, ...], int],
+    ) -> None:
+        self._keys = keys
+        self._dtls = DtlsEndpoint(
+            entropy,
+            ServerParameters(
+                identity=keys.identity,
+                cbc=settings.cbc,
+                cids=settings.cid,
+                cid_code_points=settings.cid_code_points,
+                node_id=settings.node_id,
+                session_lifetime_s=settings.session_days * _DAY_S,
+            ),
+            Limits(sessions=settings.sessions, half_open=settings.half_open),
+            ticket_keys=(ticket_key,),
+            wall_offset_s=clock.wall_ms() / 1000 - clock.now(),
+            admission=_Rates(settings, meters),
+        )
+        # Blocks of an earlier body may be replayed within the window of a session (RFC 9175 3.3).
+        self._coap = CoapEndpoint(
+            entropy,
+            parameters=Parameters(request_tag=True),
+            ask_until=ask_until,
+            body_bytes_by_path=bodies,
+            verified=True,
+        )
+        stack: SecureStack[Event, CoapAction] = SecureStack(self._dtls, self._coap)
+        self.link = link(lambda action: self.driver.submit(action), _may_reach)
+        self.peers = SecurePeers(
+            submit=lambda action: self.driver.submit(action),
+            link=self.link,
+            is_live=self._dtls.is_live,
+            trust=keys,
+            check_dates=not settings.clockless,
+        )
+        self.driver: Driver[Event | SecureEvent, CoapAction | DtlsAction] = Driver(
+            stack, self.peers.handle, clock=clock
+        )
+
+    def marks(self) -> list[tuple[bytes, int]]:
+        """What sessions have read since the last call (`app.ports.DecidingStore.marks`)."""
+        return self._dtls.take_marks()
+
+    def replace_identity(self) -> None:
+        """The server's keys were replaced."""
+        identity = self._keys.identity
+        if identity is not None:
+            self.driver.submit(ReplaceIdentity(identity))
+
+    def count(self, figures: Transport) -> None:
+        """Add what was counted."""
+        driver, coap = self.driver, self._coap
+        figures.received += driver.received
+        figures.sent += driver.sent
+        figures.lost += driver.lost
+        figures.overflowed += driver.overflowed()
+        figures.duplicates += coap.duplicates
+        figures.retransmissions += coap.retransmissions
+        figures.peers += coap.peers
+        add_counts(figures.refused, self.link.refused)
+        figures.sessions = self._dtls.sessions
+        figures.handshakes = self._dtls.half_open
+        figures.records_dropped = dict(self.peers.dropped)
+
+
+def add_counts(into: dict[str, int], counts: Mapping[str, int]) -> None:
+    """Add ``counts`` to those of the same words."""
+    for word, count in counts.items():
+        into[word] = into.get(word, 0) + count
+
+
+def _may_reach(peer: PeerId) -> bool:
+    """One that is not in memory may be stored."""
+    return not peer.has_ended

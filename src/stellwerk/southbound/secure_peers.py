@@ -1,0 +1,197 @@
+"""What the DTLS engine tells becomes calls of `app.handlers.secure_sessions`, and its answers become actions."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol, TypeAlias, assert_never, cast
+
+import structlog
+from cryptography.x509 import Certificate
+
+from stellwerk.app.handlers.secure_sessions import SecureSessions, Trust
+from stellwerk.app.records import SecureSession
+from stellwerk.coap import actions as coap_actions
+from stellwerk.coap.events import Event, PeerProbed
+from stellwerk.core.identity import CertificateIdentity, RawKeyIdentity
+from stellwerk.core.ids import DeviceId, PeerId, session_peer
+from stellwerk.core.instant import Instant
+from stellwerk.dtls import actions, events
+from stellwerk.dtls.alerts import AlertDescription
+from stellwerk.dtls.certificates import CertificateRefused, read_certificate, verify_chain
+from stellwerk.net.secure import SECURE_EVENTS, SecureEvent
+from stellwerk.southbound.link import Link
+
+log = structlog.get_logger(__name__)
+
+_SHOWN: Final = "%Y-%m-%d %H:%M:%S"
+_OURS: Final = SECURE_EVENTS | {PeerProbed}
+
+Submit: TypeAlias = Callable[[coap_actions.Action | actions.Action], None]
+
+
+class TrustAnchors(Protocol):
+    """The certificate authorities that devices' certificates may lead to."""
+
+    @property
+    def anchors(self) -> Sequence[Certificate]:
+        """Those of just now."""
+        ...
+
+
+class SecurePeers:
+    """Implements `app.ports.SecureLink`. ``submit`` reaches the engines (`net.secure.SecureStack`), ``link`` gets what
+    the inner one tells. ``check_dates``: whether dates of certificates are looked at."""
+
+    def __init__(
+        self,
+        *,
+        submit: Submit,
+        link: Link,
+        is_live: Callable[[PeerId], bool],
+        trust: TrustAnchors,
+        check_dates: bool,
+    ) -> None:
+        """``is_live``: whether the engine has a session in memory."""
+        self._submit = submit
+        self._is_live = is_live
+        self._link = link
+        self._trust = trust
+        self._check_dates = check_dates
+        self._sessions: SecureSessions
+        self._doubted: set[PeerId] = set()
+        """Sessions that moved and did not react to the probe; the next message is another occasion."""
+        self.dropped: dict[str, int] = {}
+        """Datagrams and records that led to nothing, by reason."""
+
+    def connect(self, sessions: SecureSessions) -> None:
+        """Close the circle with `app`."""
+        self._sessions = sessions
+
+    # -- up --
+
+    def handle(self, batch: list[Event | SecureEvent], at: Instant) -> None:
+        """Take the events of one round of the driver, in order."""
+        messages: list[Event] = []
+        for event in batch:
+            if type(event) not in _OURS:
+                messages.append(cast("Event", event))
+                continue
+            if messages:
+                self._pass_on(messages, at)
+                messages = []
+            try:
+                self._handle_one(cast("SecureEvent | PeerProbed", event), at)
+            except Exception:
+                log.exception("event.failed", event_type=type(event).__name__)
+        if messages:
+            self._pass_on(messages, at)
+
+    def _pass_on(self, messages: list[Event], at: Instant) -> None:
+        if self._doubted:
+            for peer in {each.peer for each in messages} & self._doubted:
+                self._doubted.discard(peer)
+                self._submit(coap_actions.ProbePeer(peer))
+        self._link.handle(messages, at)
+
+    def _handle_one(self, event: SecureEvent | PeerProbed, at: Instant) -> None:
+        sessions = self._sessions
+        match event:
+            case events.SessionState():
+                sessions.keep(
+                    SecureSession(
+                        event.session_id,
+                        DeviceId(event.device),
+                        event.address,
+                        event.state,
+                        event.ceiling,
+                        at.wall_ms,
+                    )
+                )
+            case events.PskQuestion():
+                sessions.asked_for_key(event.handshake, event.identity, at)
+            case events.CertificateQuestion(identity=identity):
+                if isinstance(identity, RawKeyIdentity):
+                    sessions.asked_about_raw_key(event.handshake, identity, at)
+                else:
+                    sessions.asked_about_certificate(event.handshake, identity, self._trust_in(identity, at), at)
+            case events.ResumptionQuestion():
+                sessions.asked_to_resume(event.handshake, event.identity, DeviceId(event.device), event.session_id, at)
+            case events.SessionQuestion():
+                sessions.asked_for_session(event.question, event.session_id, event.address, at)
+            case events.SessionEstablished():
+                sessions.established(
+                    event.peer,
+                    event.address,
+                    event.identity,
+                    DeviceId(event.device),
+                    at,
+                    resumed=event.resumed,
+                )
+            case events.PeerMoved():
+                self._doubted.discard(event.peer)
+                self._submit(coap_actions.ProbePeer(event.peer))
+                sessions.moved(event.peer, event.old, event.new)
+            case PeerProbed():
+                if event.reached:
+                    self._submit(actions.ProvePeer(event.peer))
+                elif event.peer in sessions.devices:
+                    self._doubted.add(event.peer)
+            case events.SessionEnded():
+                self._doubted.discard(event.peer)
+                if event.reason != "evicted":
+                    self._link.lose_peer(event.peer, f"the secure session ended: {event.detail or event.reason}")
+                sessions.ended(event.peer, event.reason, event.detail, at)
+            case events.HandshakeFailed():
+                sessions.failed(event.address, event.reason, event.detail, event.identity, at)
+            case events.Dropped():
+                self.dropped[event.reason] = self.dropped.get(event.reason, 0) + 1
+            case _:
+                assert_never(event)
+
+    def _trust_in(self, identity: CertificateIdentity, at: Instant) -> Trust:
+        now = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=at.wall_ms)
+        chain = dates = ""
+        try:
+            verify_chain(identity.chain, self._trust.anchors, at=now, check_validity=self._check_dates)
+        except CertificateRefused as refused:
+            chain = f"{refused.reason}: {refused.detail}"
+        if chain and self._check_dates:
+            # One that a device is pinned to needs no authority, but has to be of this day.
+            leaf = read_certificate(identity.chain[0])
+            if now > leaf.not_after:
+                dates = f"expired-certificate: the certificate expired at {leaf.not_after:{_SHOWN}} UTC"
+            elif now < leaf.not_before:
+                dates = f"not-yet-valid-certificate: it is valid from {leaf.not_before:{_SHOWN}} UTC"
+        return Trust(chain, dates)
+
+    # -- down: the SecureLink port --
+
+    def give_key(self, handshake: int, key: bytes, device_id: DeviceId) -> None:
+        self._submit(actions.GivePsk(handshake, key, device_id))
+
+    def accept(self, handshake: int, device_id: DeviceId) -> None:
+        self._submit(actions.AcceptPeer(handshake, device_id))
+
+    def refuse(self, handshake: int, reason: str, detail: str) -> None:
+        self._submit(actions.RefusePeer(handshake, reason, detail))
+
+    def restore(self, question: int, session: SecureSession) -> bool:
+        self._submit(actions.RestoreSession(question, session.state, session.read_mark))
+        # Who only resumes it does not bring it back.
+        return self._is_live(session_peer(session.session_id))
+
+    def no_session(self, question: int) -> None:
+        self._submit(actions.NoSession(question))
+
+    def stored(self, session_id: bytes, ceiling: int) -> None:
+        self._submit(actions.SessionStored(session_id, ceiling))
+
+    def close(self, peer: PeerId, *, revoked: bool = False) -> None:
+        # Clients take access_denied for the end of what they were given and go back to their bootstrap server; after a
+        # close_notify they come again, with a key that may be newer (contract §2.2).
+        self._submit(actions.CloseSession(peer, AlertDescription.ACCESS_DENIED if revoked else None))
+
+    def forget_handshakes(self, device_id: DeviceId) -> None:
+        self._submit(actions.ForgetHandshakes(device_id))
+
+    def follow(self, old: PeerId, new: PeerId) -> None:
+        self._submit(coap_actions.MovePeer(old, new))

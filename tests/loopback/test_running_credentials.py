@@ -1,0 +1,74 @@
+"""`stellwerk credentials` and `stellwerk keys` beside a running server: what they change acts within seconds."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from stellwerk.coap import codes
+from stellwerk.coap.message import CON, Message, decode_message, encode_message
+from stellwerk.coap.options import encode_uint, sort_options
+
+STELLWERK = [sys.executable, "-m", "stellwerk"]
+KEY = "00112233445566778899aabbccddeeff"
+
+
+def line_with(event: str, stream: IO[str]) -> Any:
+    return next(json.loads(line) for line in stream if event in line)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("STELLWERK_")}
+    environment = bare | {
+        "STELLWERK_DATA_DIR": str(folder / "data"),
+        "STELLWERK_HTTP_PORT": "off",
+        "STELLWERK_COAP_HOST": "127.0.0.1",
+        "STELLWERK_COAP_PORT": "0",
+        "STELLWERK_LOG_FORMAT": "json",
+        "STELLWERK_AUTO_PROVISION": "meter",
+        "STELLWERK_AUTO_READ": "",
+    }
+    server = subprocess.Popen([*STELLWERK, "serve"], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        yield server, environment
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+def register(device: socket.socket, mid: int) -> int:
+    options = [(11, b"rd"), (12, encode_uint(40)), (15, b"ep=meter"), (15, b"lwm2m=1.1")]
+    device.send(encode_message(Message(CON, codes.POST, mid, b"t", sort_options(options), b"</1/0>,</3/0>")))
+    return decode_message(device.recv(2000)).code
+
+
+@pytest.mark.slow
+@pytest.mark.spec("SEC-9", "Platform 4")
+def test_a_key_that_a_command_gives_ends_the_registration_and_is_asked_for_from_then_on(tmp_path: Path) -> None:
+    with served(tmp_path) as (server, environment), socket.socket(type=socket.SOCK_DGRAM) as device:
+        assert server.stderr is not None
+        bound = re.search(r"127\.0\.0\.1:(\d+)", str(line_with("server.ready", server.stderr)["coap"]))
+        assert bound is not None
+        device.settimeout(20)
+        device.connect(("127.0.0.1", int(bound[1])))
+        assert register(device, 1) == codes.CREATED
+        command = [*STELLWERK, "credentials", "set", "meter", "--psk", f"meter:{KEY}"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+        assert done.stdout == "meter\tpre-shared key, identity 'meter'\n"
+        ended = line_with("registration.ended", server.stderr)
+        assert ended["endpoint_name"] == "meter"
+        assert line_with("device.credentials_revoked", server.stderr)["security"] == "psk"
+        assert register(device, 2) == codes.FORBIDDEN
+        back = [*STELLWERK, "credentials", "set", "meter", "--none"]
+        subprocess.run(back, env=environment, capture_output=True, timeout=30, check=True)
+        line_with("device.credentials_revoked", server.stderr)
+        assert register(device, 3) == codes.CREATED

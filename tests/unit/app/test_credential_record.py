@@ -1,0 +1,295 @@
+"""The credential record of the device platform is taken whole, or refused with the field and the rule."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.credential_material import (
+    BARE,
+    OTHER,
+    P384,
+    RSA,
+    SMALL,
+    b64,
+    certificate,
+    der,
+    pkcs8,
+    record,
+    sec1,
+    spki,
+)
+
+from stellwerk.app.credential_record import BadField, parse_record, render_record, without_secrets
+from stellwerk.device.key_material import read_private_key
+from stellwerk.device.record import NOSEC, PSK, RPK, X509, Credential
+
+HEX = "0123456789ABCDEF" * 2
+SECRETS = (HEX.lower(), b64(pkcs8()), b64(pkcs8(OTHER)))
+NO_SEC = {"securityConfigClientMode": "NO_SEC"}
+PSK_CLIENT = {"securityConfigClientMode": "PSK", "identity": "id1", "key": HEX}
+RPK_CLIENT = {"securityConfigClientMode": "RPK", "key": b64(spki())}
+X509_CLIENT = {"securityConfigClientMode": "X509"}
+MINE = certificate()
+PSK_SERVER = {"securityMode": "PSK", "clientPublicKeyOrId": "id2", "clientSecretKey": HEX}
+RPK_SERVER = {"securityMode": "RPK", "clientPublicKeyOrId": b64(spki()), "clientSecretKey": b64(pkcs8())}
+X509_SERVER = {"securityMode": "X509", "clientPublicKeyOrId": b64(der(MINE)), "clientSecretKey": b64(pkcs8())}
+
+
+@pytest.mark.spec("Platform 4")
+def test_each_mode_has_its_credentials_id() -> None:
+    expected = {
+        "NO_SEC": (NO_SEC, NOSEC, "meter-1", "", ""),
+        "PSK": (PSK_CLIENT, PSK, "id1", f"psk-hex:{HEX.lower()}", ""),
+        "RPK": (RPK_CLIENT, RPK, "meter-1", b64(spki()), "rpk:"),
+        "X509 by name": (X509_CLIENT, X509, "meter-1", "", ""),
+    }
+    for client, kind, identity, secret, key_id in expected.values():
+        found = parse_record(record(client), 7)
+        assert (found.kind, found.identity, found.secret, found.endpoint) == (kind, identity, secret, "meter-1")
+        assert found.key_id[:4] == key_id
+        assert (found.bootstrap, found.created_ms, found.modified_ms) == ("", 7, 7)
+    pinned = parse_record(record({**X509_CLIENT, "cert": b64(der(MINE))}), 7)
+    assert (pinned.kind, pinned.secret) == (X509, b64(der(MINE)))
+    assert len(pinned.identity) == 64
+    assert pinned.key_id.startswith("x509:")
+
+
+@pytest.mark.spec("Platform 4")
+def test_pem_is_taken_where_der_in_base64_is_meant() -> None:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    pem = {"securityMode": "RPK"}
+    pem["clientPublicKeyOrId"] = spki(encoding=Encoding.PEM).decode()
+    pem["clientSecretKey"] = sec1(encoding=Encoding.PEM).decode()
+    client = {**X509_CLIENT, "cert": MINE.public_bytes(Encoding.PEM).decode()}
+    found = parse_record(record(client, {**BARE, "lwm2mServer": pem}), 0)
+    assert found.secret == b64(der(MINE))
+    kept = json.loads(found.bootstrap)["lwm2mServer"]
+    assert kept["clientPublicKeyOrId"] == b64(spki())
+    assert read_private_key(kept["clientSecretKey"]).public_key() == MINE.public_key()
+
+
+def servers(**changed: Any) -> dict[str, Any]:
+    return {"bootstrapServer": PSK_SERVER, "lwm2mServer": RPK_SERVER, **changed}
+
+
+def without(block: dict[str, Any], name: str) -> dict[str, Any]:
+    return {each: value for each, value in block.items() if each != name}
+
+
+MODE_RULE = "one of NO_SEC, PSK, RPK, X509"
+
+
+@pytest.mark.spec("Platform 4")
+@pytest.mark.parametrize(
+    ("client", "field", "rule"),
+    [
+        ({}, "client.securityConfigClientMode", "missing"),
+        ({"securityConfigClientMode": "psk"}, "client.securityConfigClientMode", MODE_RULE),
+        ({"securityConfigClientMode": 5}, "client.securityConfigClientMode", "a text"),
+        ({**NO_SEC, "endpoint": None}, "client.endpoint", "missing"),
+        ({**NO_SEC, "endpoint": " \t"}, "client.endpoint", "not blank"),
+        ({**NO_SEC, "endpoint": "a\0b"}, "client.endpoint", "printable"),
+        ({**NO_SEC, "endpoint": " a"}, "client.endpoint", "no blank before or after"),
+        ({**NO_SEC, "endpoint": "a" * 256}, "client.endpoint", "255"),
+        ({**NO_SEC, "endpoint": ["a"]}, "client.endpoint", "a text"),
+        ({**NO_SEC, "key": HEX}, "client.key", "mode NO_SEC has none"),
+        ({**NO_SEC, "ident": "x"}, "client.ident", "no such member"),
+        (without(PSK_CLIENT, "identity"), "client.identity", "missing"),
+        ({**PSK_CLIENT, "identity": "  "}, "client.identity", "not blank"),
+        ({**PSK_CLIENT, "identity": "NO_SEC"}, "client.identity", "not NO_SEC"),
+        ({**PSK_CLIENT, "identity": "x" * 129}, "client.identity", "1 to 128 bytes"),
+        ({**PSK_CLIENT, "identity": "\ud800"}, "client.identity", "control characters"),
+        (without(PSK_CLIENT, "key"), "client.key", "missing"),
+        ({**PSK_CLIENT, "key": ""}, "client.key", "not blank"),
+        ({**PSK_CLIENT, "key": HEX[:-1] + "g"}, "client.key", "hex digits"),
+        ({**PSK_CLIENT, "key": HEX[:-1]}, "client.key", "32, 64, 96 or 128 hex digits, this one has 31"),
+        ({**PSK_CLIENT, "key": HEX * 5}, "client.key", "this one has 160"),
+        ({**PSK_CLIENT, "key": 5}, "client.key", "a text"),
+        ({**RPK_CLIENT, "key": "x"}, "client.key", "no base64"),
+        ({**RPK_CLIENT, "key": b64(pkcs8())}, "client.key", "cannot be read as a SubjectPublicKeyInfo"),
+        ({**RPK_CLIENT, "key": b64(spki(RSA))}, "client.key", "no elliptic curve key"),
+        ({**RPK_CLIENT, "key": b64(spki(SMALL))}, "client.key", "224 bits, 255 are the least"),
+        ({**RPK_CLIENT, "key": b64(spki(P384))}, "client.key", "secp384r1 is not spoken here"),
+        ({**RPK_CLIENT, "cert": "x"}, "client.cert", "mode RPK has none"),
+        ({**X509_CLIENT, "cert": "AAAA"}, "client.cert", "cannot be read as an X.509"),
+        ({**X509_CLIENT, "cert": b64(der(certificate(RSA)))}, "client.cert", "no elliptic curve key"),
+        ({**X509_CLIENT, "cert": 5}, "client.cert", "a text"),
+    ],
+)
+def test_a_client_that_breaks_a_rule_is_told_which(client: dict[str, Any], field: str, rule: str) -> None:
+    with pytest.raises(BadField, match=rule) as refused:
+        parse_record(record(client), 0)
+    assert refused.value.field == field
+    assert str(refused.value).startswith(f"{field}: ")
+    assert not any(each in str(refused.value).lower() for each in SECRETS)
+
+
+@pytest.mark.spec("Platform 4")
+@pytest.mark.parametrize(
+    ("bootstrap", "field", "rule"),
+    [
+        (None, "bootstrap", "missing"),
+        ([], "bootstrap", "JSON object"),
+        ({}, "bootstrap.bootstrapServer", "missing"),
+        (without(servers(), "lwm2mServer"), "bootstrap.lwm2mServer", "missing"),
+        (servers(other={}), "bootstrap.other", "no such member"),
+        (servers(lwm2mServer="x"), "bootstrap.lwm2mServer", "JSON object"),
+        (servers(lwm2mServer={}), "bootstrap.lwm2mServer.securityMode", "missing"),
+        (servers(lwm2mServer={"securityMode": "EST"}), "bootstrap.lwm2mServer.securityMode", MODE_RULE),
+        (
+            servers(bootstrapServer={"securityMode": "NO_SEC", "clientSecretKey": HEX}),
+            "bootstrap.bootstrapServer.clientSecretKey",
+            "mode NO_SEC has none",
+        ),
+        (
+            servers(bootstrapServer={**PSK_SERVER, "clientPublicKeyOrId": " "}),
+            "bootstrap.bootstrapServer.clientPublicKeyOrId",
+            "not blank",
+        ),
+        (
+            servers(bootstrapServer={**PSK_SERVER, "clientPublicKeyOrId": "NO_SEC"}),
+            "bootstrap.bootstrapServer.clientPublicKeyOrId",
+            "not NO_SEC",
+        ),
+        (
+            servers(bootstrapServer={**PSK_SERVER, "clientSecretKey": HEX[:30]}),
+            "bootstrap.bootstrapServer.clientSecretKey",
+            "this one has 30",
+        ),
+        (
+            servers(bootstrapServer=without(PSK_SERVER, "clientSecretKey")),
+            "bootstrap.bootstrapServer.clientSecretKey",
+            "missing",
+        ),
+        (
+            servers(lwm2mServer={**RPK_SERVER, "clientPublicKeyOrId": b64(der(MINE))}),
+            "bootstrap.lwm2mServer.clientPublicKeyOrId",
+            "SubjectPublicKeyInfo",
+        ),
+        (
+            servers(lwm2mServer={**RPK_SERVER, "clientSecretKey": b64(spki())}),
+            "bootstrap.lwm2mServer.clientSecretKey",
+            "PKCS#8",
+        ),
+        (
+            servers(lwm2mServer={**RPK_SERVER, "clientSecretKey": b64(pkcs8(OTHER))}),
+            "bootstrap.lwm2mServer.clientSecretKey",
+            "not the private key to clientPublicKeyOrId",
+        ),
+        (
+            servers(lwm2mServer={**X509_SERVER, "clientSecretKey": b64(pkcs8(OTHER))}),
+            "bootstrap.lwm2mServer.clientSecretKey",
+            "not the private key to clientPublicKeyOrId",
+        ),
+        (
+            servers(lwm2mServer={**X509_SERVER, "clientPublicKeyOrId": b64(spki())}),
+            "bootstrap.lwm2mServer.clientPublicKeyOrId",
+            "X.509 certificate",
+        ),
+        (
+            servers(lwm2mServer={**X509_SERVER, "clientSecretKey": b64(pkcs8(password=b"x"))}),
+            "bootstrap.lwm2mServer.clientSecretKey",
+            "encrypted",
+        ),
+    ],
+)
+def test_a_bootstrap_part_that_breaks_a_rule_is_told_which(bootstrap: Any, field: str, rule: str) -> None:
+    with pytest.raises(BadField, match=rule) as refused:
+        parse_record(record(NO_SEC, bootstrap), 0)
+    assert refused.value.field == field
+    assert not any(each in str(refused.value).lower() for each in SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "rule"),
+    [
+        ("", "record", "no JSON in line 1, column 1"),
+        ("5", "record", "JSON object"),
+        ("null", "record", "JSON object"),
+        ("[" * 100_000, "record", "nested too deeply"),
+        ('{"a": 1, "client": {}, "bootstrap": {}}', "a", "no such member; the members are bootstrap, client"),
+        ('{"client": {"key": "1", "key": "2"}}', "key", "given twice"),
+        (f'{{"{HEX}": 1}}', "\\*\\*\\*", "no such member"),
+        ('{"client": "%s"' % ("x" * 131_072), "record", "131072 are the most"),
+        ("{" + "1" * 5000 + "}", "record", "no JSON"),
+    ],
+)
+def test_what_is_no_record_is_refused(text: str, field: str, rule: str) -> None:
+    with pytest.raises(BadField, match=rule) as refused:
+        parse_record(text, 0)
+    assert refused.value.field == field.replace("\\", "")
+
+
+@pytest.mark.spec("Platform 4")
+@pytest.mark.parametrize(
+    "client", [NO_SEC, PSK_CLIENT, RPK_CLIENT, X509_CLIENT, {**X509_CLIENT, "cert": b64(der(MINE))}]
+)
+@pytest.mark.parametrize("bootstrap", [BARE, servers(), servers(lwm2mServer=X509_SERVER)])
+def test_a_record_comes_back_as_it_was_given(client: dict[str, Any], bootstrap: Any) -> None:
+    found = parse_record(record(client, bootstrap), 0)
+    shown = render_record(found, "another")
+    assert parse_record(json.dumps(shown), 0) == found
+    everything = json.dumps(without_secrets(shown)) + repr(found)
+    assert not any(each in everything.lower() or each in everything for each in SECRETS)
+    assert json.dumps(shown).count(HEX.lower()) == (client is PSK_CLIENT) + (bootstrap is not BARE)
+
+
+@pytest.mark.spec("Platform 4")
+def test_what_was_not_made_by_a_record_is_shown_as_one() -> None:
+    assert render_record(None, "meter-1") == {
+        "client": {"securityConfigClientMode": "NO_SEC", "endpoint": "meter-1"},
+        "bootstrap": BARE,
+    }
+    short = render_record(Credential("id", "dGVzdDEyMw=="), "meter-1")
+    assert short["client"]["key"] == b"test123".hex()
+    assert parse_record(json.dumps(render_record(None, "meter-1")), 0).kind == NOSEC
+
+
+MEMBERS = st.sampled_from(
+    [
+        *("client", "bootstrap", "bootstrapServer", "lwm2mServer", "securityMode", "securityConfigClientMode"),
+        *("endpoint", "identity", "key", "cert", "clientPublicKeyOrId", "clientSecretKey", "other"),
+    ]
+)
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(["NO_SEC", "PSK", "RPK", "X509", HEX, b64(spki()), b64(pkcs8()), b64(der(MINE)), "meter-1"]),
+)
+ANY_JSON = st.recursive(
+    LEAVES, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(MEMBERS, inner, max_size=5))
+)
+CLIENT = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("securityConfigClientMode", *["endpoint", "identity", "key", "cert"]), LEAVES)
+)
+SERVER = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("securityMode", "clientPublicKeyOrId", "clientSecretKey"), LEAVES)
+)
+NEARLY = st.fixed_dictionaries(
+    {"client": CLIENT, "bootstrap": st.fixed_dictionaries({"bootstrapServer": SERVER, "lwm2mServer": SERVER})}
+)
+
+
+@given(st.one_of(ANY_JSON, NEARLY))
+def test_any_json_is_a_record_or_is_refused_with_a_field(value: Any) -> None:
+    refused: BadField | None = None
+    try:
+        found = parse_record(json.dumps(value), 0)
+    except BadField as error:
+        refused = error
+    if refused is None:
+        assert parse_record(json.dumps(render_record(found, "x")), 0) == found
+    else:
+        assert (bool(refused.field), str(refused)) == (True, f"{refused.field}: {refused.rule}")
+
+
+@given(st.text(max_size=100))
+def test_any_text_is_a_record_or_is_refused(text: str) -> None:
+    with pytest.raises(BadField):
+        parse_record(text, 0)

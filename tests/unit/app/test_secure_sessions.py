@@ -1,0 +1,501 @@
+"""Whose a handshake is, what is kept of sessions, and what ends them: the decisions behind the DTLS engine."""
+
+import asyncio
+import base64
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from stellwerk.app.changes import Commit
+from stellwerk.app.handlers.secure_sessions import LIVE_PER_DEVICE, SecureSessions, Trust
+from stellwerk.app.meters import Meters
+from stellwerk.app.ports import StoreOverloaded
+from stellwerk.app.rare_lines import RareLines
+from stellwerk.app.records import NewDevice, SecureSession
+from stellwerk.app.tasks import Tasks
+from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity
+from stellwerk.core.ids import DeviceId, PeerId, session_peer
+from stellwerk.core.instant import Instant
+from stellwerk.device.key_material import certificate_key_id, raw_key_id
+from stellwerk.device.record import RPK, X509, Credential, DeviceRecord
+from stellwerk.storage.memory import MemoryStore
+
+FAR = PeerId("udp", "192.0.2.7", 40_000, "192.0.2.100", 5684)
+NOW = Instant(1000.0, 1_790_000_000_000)
+SPKI, DER = b"some public key", b"some certificate"
+UNTRUSTED = Trust("untrusted-certificate: it leads to nobody that we trust")
+
+
+@dataclass
+class Wire:
+    """The secure link, as a list of what it was told."""
+
+    told: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def give_key(self, handshake: int, key: bytes, device_id: DeviceId) -> None:
+        self.told.append(("key", handshake, key, device_id))
+
+    def accept(self, handshake: int, device_id: DeviceId) -> None:
+        self.told.append(("accept", handshake, device_id))
+
+    def refuse(self, handshake: int, reason: str, detail: str) -> None:
+        self.told.append(("refuse", handshake, reason))
+
+    def restore(self, question: int, session: SecureSession) -> bool:
+        self.told.append(("restore", question, session.session_id))
+        return question < 10
+
+    def no_session(self, question: int) -> None:
+        self.told.append(("none", question))
+
+    def stored(self, session_id: bytes, ceiling: int) -> None:
+        self.told.append(("stored", session_id, ceiling))
+
+    def close(self, peer: PeerId, *, revoked: bool = False) -> None:
+        self.told.append(("close", peer, revoked))
+
+    def forget_handshakes(self, device_id: DeviceId) -> None:
+        self.told.append(("forget", device_id))
+
+    def follow(self, old: PeerId, new: PeerId) -> None:
+        self.told.append(("follow", old, new))
+
+
+class Clock:
+    def now(self) -> float:
+        return NOW.now
+
+    def wall_ms(self) -> int:
+        return NOW.wall_ms
+
+    def lifetime_ms(self) -> int:
+        return NOW.wall_ms
+
+
+class Bench:
+    """Sessions over a store in memory, with the devices that a test wants."""
+
+    def __init__(self, per_tenant: float = 0.0) -> None:
+        self.store = MemoryStore()
+        self.tasks = Tasks()
+        self.wire = Wire()
+        self.meters = Meters(lambda: NOW.now)
+        self.lost: list[PeerId] = []
+        self.taken_over: list[tuple[PeerId, bool]] = []
+        self.sessions = SecureSessions(
+            store=self.store,
+            tasks=self.tasks,
+            clock=Clock(),
+            link=self.wire,
+            lines=RareLines(self.store),
+            meters=self.meters,
+            per_tenant=per_tenant,
+        )
+        self.sessions.connect(self._take_over, lambda peer, why, at: self.lost.append(peer))
+
+    async def device(self, name: str, credential: Credential | None = None, tenant: str = "acme") -> DeviceRecord:
+        tenant_id = await self.store.ensure_tenant(tenant, NOW.wall_ms)
+        return await self.store.create_device(tenant_id, NewDevice(name, f"urn:dev:{name}", credential=credential))
+
+    async def settle(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    def establish(self, number: int, device_id: DeviceId, **more: Any) -> PeerId:
+        peer = session_peer(bytes([number] * 8))
+        self.sessions.established(peer, FAR, PskIdentity(b"i"), device_id, NOW, **more)
+        return peer
+
+    def session(self, number: int, device_id: DeviceId, ceiling: int = 1024) -> SecureSession:
+        return SecureSession(bytes([number] * 8), device_id, FAR, b"keys", ceiling, NOW.wall_ms)
+
+    async def _take_over(self, peer: PeerId, at: Instant, *, followed: bool = False) -> None:
+        self.taken_over.append((peer, followed))
+
+
+Story = Callable[[Bench], Coroutine[Any, Any, None]]
+
+
+def tell(story: Story, bench: Bench | None = None) -> None:
+    async def run() -> None:
+        told = bench or Bench()
+        await story(told)
+        await told.settle()
+        await told.tasks.close()
+
+    asyncio.run(run())
+
+
+def psk(identity: str = "meter-1", secret: str = "psk-hex:00112233445566778899aabbccddeeff") -> Credential:
+    return Credential(identity, secret)
+
+
+def raw_key(endpoint: str = "urn:dev:meter") -> Credential:
+    return Credential(endpoint, base64.b64encode(SPKI).decode(), kind=RPK, key_id=raw_key_id(SPKI))
+
+
+def pinned() -> Credential:
+    return Credential("c" * 64, base64.b64encode(DER).decode(), kind=X509, key_id=certificate_key_id(DER))
+
+
+def by_name(endpoint: str = "urn:dev:meter") -> Credential:
+    return Credential(endpoint, "", kind=X509)
+
+
+# -- pre-shared keys --
+
+
+@pytest.mark.spec("SEC-3", "RFC 4279 5.1", "D2C 6.6")
+def test_a_psk_identity_gets_the_key_of_its_device() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        bench.sessions.asked_for_key(7, b"meter-1", NOW)
+        await bench.settle()
+        assert bench.wire.told == [("key", 7, bytes.fromhex("00112233445566778899aabbccddeeff"), device.device_id)]
+
+    tell(story)
+
+
+@pytest.mark.spec("SEC-3", "LwM2M-contract 2.2")
+@pytest.mark.parametrize("identity", [b"meter-2", b"METER-1", b"meter-1 ", b"\xff\xfe", b"urn:dev:meter", b""])
+def test_any_other_identity_is_refused_as_unknown(identity: bytes) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", psk())
+        bench.sessions.asked_for_key(7, identity, NOW)
+        await bench.settle()
+        assert bench.wire.told == [("refuse", 7, "unknown-identity")]
+
+    tell(story)
+
+
+@pytest.mark.spec("SEC-3", "Platform 5")
+def test_the_endpoint_name_of_a_raw_key_is_no_psk_identity() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", raw_key())
+        bench.sessions.asked_for_key(7, b"urn:dev:meter", NOW)
+        await bench.settle()
+        assert bench.wire.told == [("refuse", 7, "unknown-identity")]
+
+    tell(story)
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_a_tenant_that_makes_too_many_handshakes_waits_and_no_other_does() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", psk())
+        await bench.device("other", psk("other"), tenant="other")
+        for handshake in range(12):
+            bench.sessions.asked_for_key(handshake, b"meter-1", NOW)
+        bench.sessions.asked_for_key(99, b"other", NOW)
+        await bench.settle()
+        kinds = [each[0] for each in bench.wire.told]
+        assert kinds == ["key"] * 10 + ["refuse"] * 2 + ["key"]
+        assert bench.wire.told[10] == ("refuse", 10, "rate")
+        assert bench.meters.secure.limited == {"tenant": 2}
+
+    tell(story, Bench(per_tenant=1.0))
+
+
+def test_a_store_that_fails_leaves_no_handshake_without_an_answer() -> None:
+    async def story(bench: Bench) -> None:
+        async def fail(identity: str) -> None:
+            raise StoreOverloaded(1)
+
+        bench.store.credential_by_identity = fail  # type: ignore[method-assign,assignment]
+        bench.sessions.asked_for_key(7, b"meter-1", NOW)
+        await bench.settle()
+        assert bench.wire.told == [("refuse", 7, "not-answered")]
+
+    tell(story)
+
+
+@pytest.mark.spec("SEC-9")
+def test_a_key_that_changes_while_it_is_looked_up_is_looked_up_again() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        look, waiting = bench.store.credential_by_identity, asyncio.Event()
+
+        async def slow(identity: str) -> Any:
+            found = await look(identity)
+            await waiting.wait()
+            return found
+
+        bench.store.credential_by_identity = slow  # type: ignore[method-assign]
+        bench.sessions.asked_for_key(7, b"meter-1", NOW)
+        await bench.settle()
+        await bench.store.set_credential(device.device_id, psk(secret="psk-text:the newer one"))
+        bench.sessions.revoked(device)
+        waiting.set()
+        await bench.settle()
+        assert bench.wire.told[-1] == ("key", 7, b"the newer one", device.device_id)
+
+    tell(story)
+
+
+# -- raw keys and certificates --
+
+
+@pytest.mark.spec("SEC-3", "RFC 7250 4")
+def test_a_raw_key_is_the_device_that_has_exactly_this_one() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", raw_key())
+        bench.sessions.asked_about_raw_key(1, RawKeyIdentity(SPKI), NOW)
+        bench.sessions.asked_about_raw_key(2, RawKeyIdentity(SPKI + b"!"), NOW)
+        await bench.settle()
+        assert bench.wire.told == [("accept", 1, device.device_id), ("refuse", 2, "unknown-identity")]
+
+    tell(story)
+
+
+@pytest.mark.spec("SEC-3", "Platform 5")
+def test_a_pinned_certificate_needs_no_authority_but_has_to_be_of_this_day() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", pinned())
+        identity = CertificateIdentity((DER,), "whatever")
+        bench.sessions.asked_about_certificate(1, identity, UNTRUSTED, NOW)
+        expired = Trust("expired-certificate: it is", "expired-certificate: it is")
+        bench.sessions.asked_about_certificate(2, identity, expired, NOW)
+        await bench.settle()
+        assert bench.wire.told == [("accept", 1, device.device_id), ("refuse", 2, "expired-certificate")]
+
+    tell(story)
+
+
+@pytest.mark.spec("SEC-3", "Platform 5")
+def test_a_certificate_of_a_trusted_authority_is_the_device_that_it_names() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", by_name())
+        for number, identity in enumerate(
+            [
+                CertificateIdentity((DER,), "urn:dev:meter"),
+                CertificateIdentity((DER,), "", ("urn:dev:meter",)),
+                CertificateIdentity((DER,), "A certificate", ("meters.example", "meter")),
+                CertificateIdentity((DER,), "urn:dev:other"),
+            ]
+        ):
+            bench.sessions.asked_about_certificate(number, identity, Trust(), NOW)
+        await bench.settle()
+        assert [each[0] for each in bench.wire.told] == ["accept", "accept", "accept", "refuse"]
+        assert bench.wire.told[0][2] == device.device_id
+
+    tell(story)
+
+
+@pytest.mark.spec("SEC-3", "Platform 5", "LwM2M-contract 15")
+def test_a_name_without_trust_opens_nothing() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", by_name())
+        bench.sessions.asked_about_certificate(1, CertificateIdentity((DER,), "urn:dev:meter"), UNTRUSTED, NOW)
+        await bench.settle()
+        assert bench.wire.told == [("refuse", 1, "untrusted-certificate")]
+
+    tell(story)
+
+
+@pytest.mark.spec("SEC-3", "SEC-6", "Platform 5")
+@pytest.mark.parametrize("credential", [None, psk(), raw_key(), pinned()])
+def test_a_trusted_certificate_names_no_device_that_has_something_else(credential: Credential | None) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", credential)
+        identity = CertificateIdentity((b"another certificate",), "urn:dev:meter")
+        bench.sessions.asked_about_certificate(1, identity, Trust(), NOW)
+        await bench.settle()
+        assert bench.wire.told == [("refuse", 1, "unknown-identity")]
+
+    tell(story)
+
+
+# -- what is kept --
+
+
+@pytest.mark.spec("Design 7")
+def test_a_state_is_told_to_be_stored_once_it_is() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        bench.sessions.keep(bench.session(1, device.device_id))
+        assert bench.wire.told == []
+        await bench.settle()
+        assert bench.wire.told == [("stored", b"\1" * 8, 1024)]
+        assert await bench.store.session(b"\1" * 8) is not None
+
+    tell(story)
+
+
+@pytest.mark.spec("Design 7")
+def test_a_state_that_the_store_could_not_take_is_stored_later() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        bench.establish(1, device.device_id)
+        submit = bench.store.submit
+        full: list[Commit] = []
+        bench.store.submit = full.append  # type: ignore[method-assign]
+        bench.sessions.keep(bench.session(1, device.device_id))
+        full[0].done(StoreOverloaded(1))
+        bench.store.submit = submit  # type: ignore[method-assign]
+        bench.sessions.retry()
+        await bench.settle()
+        assert bench.wire.told == [("stored", b"\1" * 8, 1024)]
+
+    tell(story)
+
+
+@pytest.mark.spec("Design 4", "Design 7")
+def test_a_stored_session_is_found_by_its_id_and_by_its_address() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        bench.sessions.keep(bench.session(1, device.device_id))
+        await bench.settle()
+        bench.wire.told.clear()
+        bench.sessions.asked_for_session(5, b"\1" * 8, None, NOW)
+        bench.sessions.asked_for_session(6, None, FAR, NOW)
+        bench.sessions.asked_for_session(7, b"\2" * 8, None, NOW)
+        await bench.settle()
+        assert bench.wire.told == [("restore", 5, b"\1" * 8), ("restore", 6, b"\1" * 8), ("none", 7)]
+        assert bench.sessions.devices == {session_peer(b"\1" * 8): device.device_id}
+        assert bench.meters.secure.restored == 2
+        assert bench.lost == [session_peer(b"\2" * 8)]
+
+    tell(story)
+
+
+@pytest.mark.spec("SEC-9")
+def test_resuming_works_only_from_a_session_that_is_kept() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        other = await bench.device("other", psk("other"))
+        bench.sessions.keep(bench.session(1, device.device_id))
+        await bench.settle()
+        bench.wire.told.clear()
+        bench.sessions.asked_to_resume(1, PskIdentity(b"meter-1"), device.device_id, b"\1" * 8, NOW)
+        bench.sessions.asked_to_resume(2, PskIdentity(b"meter-1"), device.device_id, b"\2" * 8, NOW)
+        bench.sessions.asked_to_resume(3, PskIdentity(b"other"), other.device_id, b"\1" * 8, NOW)
+        await bench.settle()
+        assert [each[:2] for each in bench.wire.told] == [("accept", 1), ("refuse", 2), ("refuse", 3)]
+
+    tell(story)
+
+
+# -- their lives --
+
+
+@pytest.mark.spec("LwM2M-contract 2.2")
+def test_a_resumed_session_takes_everything_along_at_once_and_a_new_one_waits_for_an_uplink() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        first = bench.establish(1, device.device_id)
+        assert bench.taken_over == []
+        second = bench.establish(2, device.device_id, resumed=first)
+        bench.sessions.ended(first, "replaced", "", NOW)
+        await bench.settle()
+        assert ("follow", first, second) in bench.wire.told
+        assert bench.taken_over == [(second, True)]
+        assert bench.lost == []
+
+    tell(story)
+
+
+@pytest.mark.spec("LwM2M-contract 2.2", "Design 7")
+@pytest.mark.parametrize(
+    ("reason", "is_kept", "is_lost"),
+    [
+        ("alert", False, True),
+        ("closed", False, True),
+        ("replaced", False, True),
+        ("exhausted", False, True),
+        ("close-notify", True, True),
+        ("evicted", True, False),
+    ],
+)
+def test_what_ends_a_session_says_whether_it_may_come_back(reason: str, is_kept: bool, is_lost: bool) -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        peer = bench.establish(1, device.device_id)
+        bench.sessions.keep(bench.session(1, device.device_id))
+        bench.sessions.ended(peer, reason, "", NOW)
+        await bench.settle()
+        assert (await bench.store.session(b"\1" * 8) is not None) is is_kept
+        assert bench.lost == ([peer] if is_lost else [])
+        assert len(bench.sessions) == 0
+
+    tell(story)
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_a_device_that_makes_session_after_session_keeps_the_newest() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        made = [bench.establish(number, device.device_id) for number in range(LIVE_PER_DEVICE + 1)]
+        assert bench.wire.told == [("close", made[0], False)]
+
+    tell(story)
+
+
+# -- revocation --
+
+
+@pytest.mark.spec("SEC-9", "Platform 4", "LwM2M-contract 2.2")
+def test_changed_credentials_end_sessions_and_only_those_that_were_taken_away_are_said_to_be() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        peer = bench.establish(1, device.device_id)
+        changed = await bench.store.set_credential(device.device_id, psk(secret="psk-text:another one"))
+        assert changed is not None
+        bench.sessions.revoked(changed)
+        assert bench.wire.told == [("forget", device.device_id), ("close", peer, False)]
+        taken = await bench.store.set_credential(device.device_id, None)
+        assert taken is not None
+        bench.wire.told.clear()
+        bench.sessions.revoked(taken)
+        assert bench.wire.told == [("forget", device.device_id), ("close", peer, True)]
+        bench.wire.told.clear()
+        bench.sessions.removed(device.device_id)
+        assert bench.wire.told == [("forget", device.device_id), ("close", peer, True)]
+
+    tell(story)
+
+
+# -- what people read --
+
+
+@pytest.mark.spec("Design 3")
+def test_a_failed_handshake_is_counted_kept_and_told_to_the_device_that_it_names() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        for _ in range(3):
+            bench.sessions.failed(FAR, "wrong-key", "its key is another one", PskIdentity(b"meter-1"), NOW)
+        bench.sessions.failed(FAR, "unknown-identity", "nobody has it", PskIdentity(b"nobody"), NOW)
+        bench.sessions.failed(FAR, "timeout", "it fell silent", None, NOW)
+        await bench.settle()
+        assert bench.meters.secure.handshakes == {
+            ("failed", "wrong-key"): 3,
+            ("failed", "unknown-identity"): 1,
+            ("failed", "timeout"): 1,
+        }
+        shown = bench.sessions.recent_failures(None)
+        assert [(each.reason, each.device) for each in shown[:3]] == [
+            ("timeout", ""),
+            ("unknown-identity", ""),
+            ("wrong-key", "meter"),
+        ]
+        assert len(bench.sessions.recent_failures("acme")) == 3
+        assert bench.sessions.recent_failures("other") == []
+        lines = await bench.store.projection.device_log(device.device_id, 10)
+        assert [each.event for each in lines] == ["handshake-failed"]
+        assert "wrong-key" in lines[0].detail
+        assert "192.0.2.7" in lines[0].detail
+
+    tell(story)
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_a_flood_of_failures_is_counted_whole_and_written_down_in_part() -> None:
+    async def story(bench: Bench) -> None:
+        for _ in range(1000):
+            bench.sessions.failed(FAR, "timeout", "it fell silent", None, NOW)
+        await bench.settle()
+        assert bench.meters.secure.handshakes["failed", "timeout"] == 1000
+        assert len(bench.sessions.failures) == 50
+
+    tell(story)

@@ -1,0 +1,184 @@
+"""`stellwerk credentials`: gives devices what they prove themselves with, by the rules of the credential record."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from tests.credential_material import BARE, P384, b64, certificate, der, pkcs8, record, spki
+from typer.testing import CliRunner
+
+from stellwerk.access import open_store
+from stellwerk.app.records import NewDevice
+from stellwerk.cli import app
+from stellwerk.config import load_settings
+from stellwerk.core.errors import UserError
+from stellwerk.device.record import Credential
+from stellwerk.storage.migrations import migrate
+from stellwerk.storage.vault import KEY_FILE
+
+run = CliRunner()
+HEX = "00112233445566778899AABBCCDDEEFF"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with two devices, to copy."""
+    data_dir = tmp_path_factory.mktemp("filled")
+    migrate(data_dir)
+    settings = load_settings(None, {"STELLWERK_DATA_DIR": str(data_dir)})
+
+    async def fill() -> None:
+        async with open_store(settings) as store:
+            tenant_id = await store.ensure_tenant("default", 1)
+            for name in ("meter-1", "meter-2"):
+                await store.create_device(tenant_id, NewDevice(name, f"urn:dev:os:{name}", (), "SCS-LwM2M", (), 1))
+
+    asyncio.run(fill())
+    return data_dir
+
+
+@pytest.fixture
+def scratch(monkeypatch: pytest.MonkeyPatch, filled: Path, tmp_path: Path) -> Path:
+    monkeypatch.setenv("STELLWERK_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(filled, tmp_path / "data")
+    (tmp_path / "key.pub").write_bytes(spki(encoding=Encoding.PEM))
+    (tmp_path / "meter.pem").write_bytes(certificate().public_bytes(Encoding.PEM))
+    return tmp_path
+
+
+def said(*arguments: str, given: str | None = None) -> str:
+    found = run.invoke(app, ["credentials", *arguments], input=given)
+    assert found.exit_code == 0, (found.output, found.exception)
+    return found.stdout
+
+
+def refused(*arguments: str) -> str:
+    found = run.invoke(app, ["credentials", *arguments])
+    assert isinstance(found.exception, UserError), (found.output, found.exception)
+    assert HEX.lower() not in str(found.exception).lower()
+    return str(found.exception)
+
+
+def shown(*arguments: str) -> Any:
+    return json.loads(said("show", "meter-1", *arguments))
+
+
+def noted() -> Sequence[Any]:
+    async def look() -> Sequence[Any]:
+        async with open_store(load_settings()) as store:
+            return await store.credential_changes(10)
+
+    return asyncio.run(look())
+
+
+@pytest.mark.spec("Platform 4")
+def test_a_pre_shared_key_is_set_and_shown_only_when_it_is_to_be(scratch: Path) -> None:
+    assert shown()["client"] == {"securityConfigClientMode": "NO_SEC", "endpoint": "urn:dev:os:meter-1"}
+    assert said("set", "meter-1", "--psk", f"urn:imei:1:{HEX}") == "meter-1\tpre-shared key, identity 'urn:imei:1'\n"
+    client = {"securityConfigClientMode": "PSK", "endpoint": "urn:dev:os:meter-1", "identity": "urn:imei:1"}
+    assert shown() == {"client": {**client, "key": "***"}, "bootstrap": BARE}
+    assert shown("--reveal")["client"] == {**client, "key": HEX.lower()}
+    assert len(noted()) == 1
+    assert HEX.lower().encode() not in (scratch / "data/stellwerk.db").read_bytes()
+
+
+@pytest.mark.spec("Platform 4")
+def test_public_keys_certificates_and_names_are_set_from_files(scratch: Path) -> None:
+    assert said("set", "meter-1", "--rpk", "key.pub").startswith("meter-1\traw public key, SHA-256 ")
+    assert shown()["client"]["key"] == b64(spki())
+    assert said("set", "meter-1", "--cert", "meter.pem").startswith("meter-1\tcertificate, SHA-256 ")
+    assert len(shown()["client"]["cert"]) > 300
+    assert said("set", "meter-1", "--cn", "meter-1") == "meter-1\tany trusted certificate of 'meter-1'\n"
+    assert said("set", "meter-1", "--none") == "meter-1\tno credentials: it comes without security\n"
+    assert shown()["client"]["securityConfigClientMode"] == "NO_SEC"
+
+
+@pytest.mark.spec("Platform 4")
+def test_a_record_is_set_whole_and_keeps_what_a_bootstrap_server_gives(scratch: Path) -> None:
+    server = {"securityMode": "PSK", "clientPublicKeyOrId": "id2", "clientSecretKey": HEX.lower()}
+    text = record({"securityConfigClientMode": "X509"}, {"bootstrapServer": server, "lwm2mServer": server})
+    said("set", "meter-1", "--record", "-", given=text)
+    assert shown("--reveal") == json.loads(text)
+    assert shown()["bootstrap"]["lwm2mServer"]["clientSecretKey"] == "***"
+    said("set", "meter-1", "--psk", f"a:{HEX}")
+    assert shown("--reveal")["bootstrap"]["lwm2mServer"] == server
+    (scratch / "record.json").write_text(record({"securityConfigClientMode": "NO_SEC"}))
+    said("set", "meter-1", "--record", "record.json")
+    assert shown("--reveal")["bootstrap"] == BARE
+
+
+@pytest.mark.spec("Platform 4")
+def test_an_identity_or_a_key_is_of_one_device_and_whose_is_not_said(scratch: Path) -> None:
+    said("set", "meter-2", "--psk", f"a:{HEX}")
+    text = refused("set", "meter-1", "--psk", f"a:{HEX}")
+    assert "'a' exists already" in text
+    assert "meter-2" not in text
+    said("set", "meter-2", "--rpk", "key.pub")
+    assert "public key" in refused("set", "meter-1", "--rpk", "key.pub")
+    said("set", "meter-2", "--psk", f"meter-1:{HEX}")
+    # Identities of all kinds are names in one list.
+    assert "credentials ID 'meter-1' exists already" in refused("set", "meter-1", "--cn", "meter-1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "say one of --psk"),
+        (["--none", "--cn", "meter-1"], "say one of --psk"),
+        (["--psk", HEX], "an identity, a colon and the key"),
+        (["--psk", f"a:{HEX}00"], "--psk, key: a key has 32, 64, 96 or 128 hex digits, this one has 34"),
+        (["--psk", f"NO_SEC:{HEX}"], "--psk, identity: a PSK identity is not NO_SEC"),
+        (["--psk", f":{HEX}"], "--psk, identity: it is not blank"),
+        (["--rpk", "p384.pub"], "--rpk p384.pub: the curve secp384r1 is not spoken here"),
+        (["--rpk", "private.key"], "--rpk private.key: this cannot be read as a SubjectPublicKeyInfo"),
+        (["--rpk", "absent"], "absent: No such file"),
+        (["--cert", "key.pub"], "it has to be an X.509 certificate"),
+        (["--cn", "meter-2"], "'meter-2' does not mean this device"),
+        (["--record", "meter.pem"], "record: it is no JSON in line 1"),
+        (["--record", "other.json"], "client.endpoint: 'elsewhere' does not mean this device"),
+    ],
+)
+def test_what_cannot_be_names_the_option_and_the_rule_and_changes_nothing(
+    scratch: Path, arguments: list[str], says: str
+) -> None:
+    (scratch / "p384.pub").write_bytes(spki(P384))
+    (scratch / "private.key").write_bytes(pkcs8())
+    client = {"securityConfigClientMode": "PSK", "endpoint": "elsewhere", "identity": "a", "key": HEX}
+    (scratch / "other.json").write_text(record(client))
+    assert says in refused("set", "meter-1", *arguments)
+    assert noted() == []
+
+
+def test_devices_tenants_and_keys_that_are_not_there_are_said(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no device 'absent'" in refused("set", "absent", "--none")
+    assert "no tenant 'absent'" in refused("show", "meter-1", "--tenant", "absent")
+    monkeypatch.setenv("STELLWERK_ALLOW_NOSEC", "off")
+    assert "STELLWERK_ALLOW_NOSEC=off" in refused("set", "meter-1", "--none")
+    # The server has its master key from the environment, and this command does not.
+    (scratch / "data" / KEY_FILE).unlink()
+    assert "STELLWERK_MASTER_KEY; set it here too" in refused("set", "meter-1", "--psk", f"a:{HEX}")
+    assert not (scratch / "data" / KEY_FILE).exists()
+
+
+def test_a_certificate_that_has_ended_is_taken_with_a_warning(scratch: Path) -> None:
+    (scratch / "old.der").write_bytes(der(certificate(days=-1)))
+    found = run.invoke(app, ["credentials", "set", "meter-1", "--cert", "old.der"])
+    assert found.exit_code == 0
+    assert "warning: the certificate has ended on" in found.stderr
+
+
+def test_a_key_of_the_api_that_is_no_hex_is_shown_as_hex(scratch: Path) -> None:
+    async def give() -> None:
+        async with open_store(load_settings()) as store:
+            device = await store.device_by_endpoint("meter-1")
+            assert device is not None
+            await store.set_credential(device.device_id, Credential("a", "dGVzdDEyMw=="))
+
+    asyncio.run(give())
+    assert shown("--reveal")["client"]["key"] == b"test123".hex()
