@@ -73,6 +73,10 @@ def start(data_dir: Path, port: int, http_port: int, secure_port: int = 0) -> su
         "STELLWERK_COAP_HOST": "127.0.0.1",
         "STELLWERK_COAP_PORT": str(port),
         "STELLWERK_COAPS_PORT": str(secure_port) if secure_port else "off",
+        # The whole fleet is one address and one tenant here.
+        "STELLWERK_DTLS_HANDSHAKES_PER_ADDRESS": "0",
+        "STELLWERK_DTLS_HANDSHAKES_PER_TENANT": "0",
+        "STELLWERK_DTLS_HANDSHAKES_WITH_CERTIFICATES": "0",
         "STELLWERK_AUTO_PROVISION": "load-*",
         "STELLWERK_API_TOKEN": TOKEN,
         "STELLWERK_ADMIN_PASSWORD": TOKEN,
