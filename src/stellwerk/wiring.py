@@ -415,7 +415,7 @@ class Server:
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
         await self._listen_http(
-            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources
+            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, sessions
         )
         # What lives as long as the process need not be looked at again.
         gc.collect()
@@ -442,6 +442,7 @@ class Server:
         entropy: SystemEntropy,
         limits: Limits,
         sources: Sources,
+        sessions: SecureSessions | None,
     ) -> None:
         settings = self._settings
         if settings.http_port is None:
@@ -470,7 +471,7 @@ class Server:
             tenant=settings.tenant,
         )
         app = build_http(services, sources=sources)
-        await self._attach_console(app, store, library, commands, profiles, accounts, key)
+        await self._attach_console(app, store, library, commands, profiles, accounts, key, sessions)
         server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
@@ -484,6 +485,7 @@ class Server:
         profiles: Profiles,
         accounts: Accounts,
         key: bytes,
+        sessions: SecureSessions | None,
     ) -> None:
         settings = self._settings
         assert self._monitor is not None
@@ -498,6 +500,7 @@ class Server:
             clock=self._clock,
             tasks=self._tasks,
             profiles=profiles,
+            security=None if sessions is None else sessions.summary,
         )
         services = console.ConsoleServices(
             deciding=store,

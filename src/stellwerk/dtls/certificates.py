@@ -109,17 +109,6 @@ def read_raw_key(spki: bytes) -> EllipticCurvePublicKey:
         return key
 
 
-def read_anchors(pem: bytes) -> list[x509.Certificate]:
-    """The trust anchors in PEM text, one at least. Raises `CertificateRefused` if there is none, or one that cannot be
-    read."""
-    with _reading("text with trust anchors"):
-        anchors = x509.load_pem_x509_certificates(pem)
-        for anchor in anchors:
-            # What verify_chain will want of it is parsed now: a broken one should be found here.
-            _ = (anchor.subject, anchor.issuer, anchor.extensions, anchor.public_key(), anchor.not_valid_after_utc)
-        return anchors
-
-
 def verify_chain(
     chain: Sequence[bytes],
     anchors: Sequence[x509.Certificate],
@@ -177,10 +166,10 @@ class _Search:
         """Whether a path leads from ``child`` to an anchor. ``below``: how many CAs that somebody else issued stand
         between the issuer of ``child`` and the leaf; ``used``: which of the others are on the way."""
         for anchor in self._anchors:
-            if anchor.subject == child.issuer and self._issued(child, anchor, below):
+            if self._issued(child, anchor, below):
                 return True
         for place, other in enumerate(self._others):
-            if place in used or other.subject != child.issuer or not self._issued(child, other, below):
+            if place in used or not self._issued(child, other, below):
                 continue
             next_below = below + (other.subject != other.issuer)
             if self.climb(other, next_below, used | {place}):
@@ -211,7 +200,7 @@ class _Search:
             )
 
     def _issued(self, child: x509.Certificate, issuer: x509.Certificate, below: int) -> bool:
-        if not self._tries:
+        if not _is_named(issuer, child) or not self._tries:
             return False
         self._tries -= 1
         try:
@@ -282,6 +271,15 @@ class _Search:
         if uses is not None and self._use not in uses and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in uses:
             wanted = "clientAuth" if self._use == ExtendedKeyUsageOID.CLIENT_AUTH else "serverAuth"
             raise CertificateRefused(reason, f"the extended key usage of {_shown(certificate.subject)} lacks {wanted}")
+
+
+def _is_named(issuer: x509.Certificate, child: x509.Certificate) -> bool:
+    """Whether ``child`` names ``issuer``. One that cannot be read, among others that can, has issued nothing."""
+    try:
+        with _reading():
+            return issuer.subject == child.issuer
+    except CertificateRefused:
+        return False
 
 
 def _load(der: bytes) -> x509.Certificate:

@@ -107,6 +107,7 @@ class LastFlight(Timed):
         "address",
         "answered",
         "association",
+        "client_random",
         "on_end",
     )
 
@@ -117,6 +118,7 @@ class LastFlight(Timed):
         plain: PlainWriter,
         *,
         answered: int,
+        client_random: bytes,
         mtu: int,
         size: int,
         now: float,
@@ -127,6 +129,8 @@ class LastFlight(Timed):
         self.address: PeerId = association.address
         self.answered = answered
         """The number of the last message of the flight that it answers."""
+        self.client_random = client_random
+        """Of the ClientHello that began it all: one that comes late begins nothing."""
         self._messages = messages
         self._plain = plain
         self._mtu = mtu

@@ -310,7 +310,8 @@ class Handshake(Timed):
             try:
                 type, content = association.open(record)
             except ProtectionError:
-                unreadable = unreadable or record.type != ContentType.APPLICATION_DATA
+                # Data, and the alert that answers a goodbye, may be of an earlier session at that address.
+                unreadable = unreadable or record.type in (ContentType.HANDSHAKE, ContentType.TLS12_CID)
                 continue
             if type == ContentType.HANDSHAKE:
                 association.window.take(record.sequence)
@@ -424,6 +425,7 @@ class Handshake(Timed):
             self._flight,
             self.plain,
             answered=self._answered,
+            client_random=self.client_random,
             mtu=self.timing.mtu,
             size=self.timing.size,
             now=now,

@@ -93,6 +93,9 @@ class Handshakes:
         if known is not None and (known.client_random, known.first) == (hello.random, fragment.message_seq):
             known.receive_plain(record, now)
             return
+        if self._live.began_with(hello.random, peer):
+            self.base.drop(peer, "replayed")
+            return
         if known is not None:
             # Its cookie shows that the client at this address is another one now, or the same one that began anew.
             known.cancel("timeout", "the client began another handshake")

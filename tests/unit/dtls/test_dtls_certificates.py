@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from stellwerk.dtls.certificates import (
     MAX_NAMES,
     CertificateRefused,
-    read_anchors,
     read_certificate,
     read_raw_key,
     verify_chain,
@@ -430,9 +429,10 @@ def test_any_bytes_are_a_raw_key_or_refused(data: bytes, place: int, byte: int) 
             read_raw_key(broken)
 
 
-def test_trust_anchors_are_read_whole_or_refused() -> None:
-    pem = ROOT.certificate.public_bytes(Encoding.PEM) + MIDDLE.certificate.public_bytes(Encoding.PEM)
-    assert read_anchors(pem) == [ROOT.certificate, MIDDLE.certificate]
-    for broken in (b"", b"text", pem.replace(b"MII", b"MIX", 1)):
-        with pytest.raises(CertificateRefused, match="trust anchors"):
-            read_anchors(broken)
+def test_an_anchor_that_cannot_be_read_does_no_harm_to_the_others() -> None:
+    # A UTF8String that is none, in the subject: found only when somebody asks.
+    broken = Holder(None, x509.load_der_x509_certificate(ROOT.der.replace(b"\x0c\x04root", b"\x0c\x04ro\xff\xff")))
+    with pytest.raises(ValueError):
+        _ = broken.certificate.subject
+    check(DEVICE, MIDDLE, anchors=(broken, ROOT))
+    assert refusal(DEVICE, MIDDLE, anchors=(broken,)).reason == "untrusted-certificate"
