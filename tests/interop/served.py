@@ -51,6 +51,7 @@ class Served:
         self.data_dir = folder / "data"
         self.log_path = folder / "serve.log"
         self.coap_port = free_port()
+        self.coaps_port = free_port()
         self.http_port = free_port(socket.SOCK_STREAM)
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = settings
@@ -92,7 +93,7 @@ class Served:
             "STELLWERK_HTTP_PORT": str(self.http_port),
             "STELLWERK_COAP_HOST": "127.0.0.1",
             "STELLWERK_COAP_PORT": str(self.coap_port),
-            "STELLWERK_COAPS_PORT": "0",
+            "STELLWERK_COAPS_PORT": str(self.coaps_port),
             "STELLWERK_API_TOKEN": TOKEN,
             "STELLWERK_LOG_FORMAT": "json",
         }
