@@ -1,6 +1,7 @@
 """The load: our own generator, and another one where it lies beside the project."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -56,8 +57,20 @@ def build(name: str, folder: Path) -> Generator:
     if compiler is None:
         raise SystemExit("bench: no C compiler (cc) on this machine")
     binary = folder / name
-    subprocess.run([compiler, "-O2", "-o", str(binary), str(source)], check=True)
+    command = [compiler, "-O2", "-o", str(binary), str(source)]
+    if name == "load":
+        command += _SECURE if _has_libcrypto(compiler) else ["-DWITHOUT_CRYPTO"]
+    subprocess.run(command, check=True)
     return Generator(name, binary)
+
+
+_SECURE = ["-Wno-deprecated-declarations", str(Path(__file__).with_name("secure.c")), "-lcrypto"]
+
+
+def _has_libcrypto(compiler: str) -> bool:
+    source = b"#include <openssl/evp.h>\nint main(void) { return EVP_aes_128_ccm() == 0; }"
+    command = [compiler, "-x", "c", "-o", os.devnull, "-", "-lcrypto"]
+    return subprocess.run(command, input=source, capture_output=True, check=False).returncode == 0
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:

@@ -1,21 +1,25 @@
-/* load: a fleet of LwM2M devices in one thread, to find out how fast a server answers them (CoAP over UDP, NoSec).
+/* load: a fleet of LwM2M devices in one thread, to find out how fast a server answers them (CoAP over UDP or DTLS).
  *
- *   cc -O2 -o load benchmarks/load.c
+ *   cc -O2 -o load benchmarks/load.c benchmarks/secure.c -lcrypto     (or -DWITHOUT_CRYPTO, without secure.c: NoSec only)
  *   ./load --port 5683 --devices 2000 --window 64 --seconds 10 --scenario update
  *
  * A closed loop: at most --window requests are out, at most one of each device; each answer makes room for the next.
  * Every request is confirmable and is repeated when no answer comes (RFC 7252 4.2). Each device has a socket of its own,
  * and answers what the server asks of it.
  *
+ *   handshake  lets each device make one DTLS session after the other
  *   register   registers the fleet over and over
  *   update     registers it once, then renews the registrations (LwM2M 1.1 Update without parameters)
  *   send       registers it once, then reports four values at a time (LwM2M 1.1 Send, SenML-CBOR)
  *   notify     registers it once, waits until the server observes every device, then notifies
- *   hold       registers it once, then answers and waits for lines on standard input: "register", "update" or "send"
- *              lets every device do that once. Ends when standard input does
+ *   hold       registers it once, then answers and waits for lines on standard input: "register", "update", "send" or
+ *              "handshake" lets every device do that once. Ends when standard input does
  *
  * The devices are load-00000000 and so on, or from --first N on: a fleet with more devices than a process may have open
  * files takes several.
+ *
+ * With --security psk, rpk or x509 devices are secure (secure.h tells their keys; x509 wants --certificates FILE). They
+ * ask for a connection ID unless --cid 0. Every one makes a session first and keeps it.
  *
  * With --rate R it is an open loop: R requests a second are due, whether or not the earlier ones were answered.
  *
@@ -38,9 +42,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "secure.h"
+
 enum { CONFIRMABLE, NON_CONFIRMABLE, ACKNOWLEDGEMENT, RESET };
 enum { EMPTY = 0x00, GET = 0x01, POST = 0x02, DELETE = 0x04, FETCH = 0x05, LAST_METHOD = 0x1f };
-enum { CREATED = 0x41, DELETED = 0x42, CHANGED = 0x44, CONTENT = 0x45, NOT_ACCEPTABLE = 0x86 };
+enum { ESTABLISHED = 0x40 /* of a handshake, among the codes */, CREATED = 0x41, DELETED = 0x42, CHANGED = 0x44, CONTENT = 0x45, NOT_ACCEPTABLE = 0x86 };
 enum { OBSERVE = 6, LOCATION_PATH = 8, URI_PATH = 11, CONTENT_FORMAT = 12, URI_QUERY = 15, ACCEPT = 17 };
 enum { TEXT = 0, LINK_FORMAT = 40, SENML_CBOR = 112 };
 
@@ -60,23 +66,27 @@ enum {
 #define SEPARATE_WITHIN_S 30.0
 #define REST_S 1.0
 
-enum scenario { REGISTER, UPDATE, SEND, NOTIFY, HOLD };
-static const char *const scenario_names[] = {"register", "update", "send", "notify", "hold"};
+enum scenario { HANDSHAKE, REGISTER, UPDATE, SEND, NOTIFY, HOLD };
+static const char *const scenario_names[] = {"handshake", "register", "update", "send", "notify", "hold"};
 
 /* -- options, and what is counted -- */
 
 static struct {
-    const char *host, *prefix;
+    const char *host, *prefix, *certificates;
     enum scenario scenario;
-    int port, devices, first, window, lifetime, lists;
+    enum credentials security;
+    int cid, port, devices, first, window, lifetime, lists;
     double seconds, rto, rate;
 } options = {
     .host = "127.0.0.1", .prefix = "load-", .scenario = UPDATE, .port = 5683, .devices = 1000, .first = 0, .window = 64,
-    .lifetime = 86400, .lists = 1, .seconds = 10, .rto = 2, .rate = 0,
+    .lifetime = 86400, .lists = 1, .seconds = 10, .rto = 2, .rate = 0, .security = NO_SECURITY, .cid = 1,
+    .certificates = "",
 };
 
 static struct {
     long answered, repeated, lost, served, by_code[256];
+    long handshakes, numbers_again; /* as they were when counting began */
+    double first_at;                /* of the answers */
 } count;
 
 /* Every latency in microseconds, in the order of the answers, and how many there were at the end of each second. */
@@ -90,6 +100,8 @@ static struct {
 struct device {
     int fd, slot; /* its place among those in flight, or NOBODY */
     uint16_t message_id;
+    struct secure *session; /* NULL: plain */
+    bool shaking;           /* hands, at this moment */
     bool registered, observed;
     uint8_t token_length, token[LONGEST_TOKEN]; /* of the observation */
     uint16_t observe_format;
@@ -347,6 +359,7 @@ static void build_notification(struct device *device) {
 
 static void build(struct device *device, int index, enum scenario what) {
     switch (what) {
+    case HANDSHAKE: break;
     case REGISTER: build_register(device, index); break;
     case UPDATE: build_update(device, index); break;
     case SEND: build_send(device, index); break;
@@ -355,10 +368,27 @@ static void build(struct device *device, int index, enum scenario what) {
     }
 }
 
-static void transmit(const struct device *device) {
+static void leave(int fd, const uint8_t *bytes, int length) {
     /* A datagram that does not leave is like one that gets lost. */
-    ssize_t left = send(device->fd, device->request, device->request_length, 0);
+    ssize_t left = send(fd, bytes, (size_t)length, 0);
     (void)left;
+}
+
+static void say_to_server(const struct device *device, const uint8_t *bytes, int length) {
+    if (device->session) {
+        secure_send(device->session, device->fd, bytes, length);
+    } else {
+        leave(device->fd, bytes, length);
+    }
+}
+
+static void transmit(struct device *device) {
+    if (device->session && (device->shaking || !secure_is_established(device->session))) {
+        device->shaking = true;
+        secure_repeat(device->session, device->fd);
+        return;
+    }
+    say_to_server(device, device->request, device->request_length);
 }
 
 /* -- who is in flight -- */
@@ -371,6 +401,11 @@ static void launch(int index, enum scenario what, double counts_from, double at)
     device->repeat_at = at + options.rto;
     device->slot = flying;
     in_flight[flying++] = index;
+    if (device->session && (what == HANDSHAKE || !secure_is_established(device->session))) {
+        device->shaking = true;
+        secure_connect(device->session, device->fd);
+        return;
+    }
     transmit(device);
 }
 
@@ -458,10 +493,7 @@ static bool parse(const uint8_t *bytes, int length, struct message *m) {
 
 /* -- answering the server -- */
 
-static void reply(struct device *device, const struct writer *w) {
-    ssize_t left = send(device->fd, w->bytes, (size_t)w->length, 0);
-    (void)left;
-}
+static void reply(struct device *device, const struct writer *w) { say_to_server(device, w->bytes, w->length); }
 
 static void acknowledge(struct device *device, uint16_t id) {
     uint8_t bytes[4];
@@ -519,6 +551,12 @@ static void note_latency(double seconds) {
     latency.us[latency.length++] = (uint32_t)(seconds * 1e6);
 }
 
+static void count_answer(int code, double counts_from, double at) {
+    if (count.answered++ == 0) count.first_at = at;
+    count.by_code[code]++;
+    note_latency(at - counts_from);
+}
+
 static void take_answer(struct device *device, const struct message *m, bool measuring, double at) {
     int index = (int)(device - fleet);
     land(device);
@@ -534,9 +572,24 @@ static void take_answer(struct device *device, const struct message *m, bool mea
         if (!device->registered) enqueue(index);
         return;
     }
-    count.answered++;
-    count.by_code[m->code]++;
-    note_latency(at - device->counts_from);
+    count_answer(m->code, device->counts_from, at);
+}
+
+/* What the datagram says to the application, in its place; its length, or 0. */
+static int hear_secure(struct device *device, enum scenario what, uint8_t *bytes, int length, bool measuring, double at) {
+    length = secure_receive(device->session, device->fd, bytes, length);
+    if (length < 0 && device->shaking && !measuring) refusal = NOT_ACCEPTABLE;
+    if (device->shaking && secure_is_established(device->session)) {
+        device->shaking = false;
+        if (device->slot != NOBODY && what == HANDSHAKE) {
+            land(device);
+            count_answer(ESTABLISHED, device->counts_from, at);
+        } else if (device->slot != NOBODY) {
+            device->repeat_at = at + options.rto;
+            transmit(device);
+        }
+    }
+    return length;
 }
 
 static bool answers_request(const struct device *device, const struct message *m) {
@@ -582,6 +635,8 @@ static void repeat_late_ones(bool measuring, double at) {
         if (device->repetitions == REPETITIONS) {
             count.lost++;
             land(device);
+            /* The other end may know nothing of the session any more. */
+            if (device->session) secure_forget(device->session);
             if (!measuring && !device->registered) enqueue(index);
             continue;
         }
@@ -616,7 +671,8 @@ static void end_second(void) {
     latency.second_ends[latency.seconds++] = latency.length;
 }
 
-static void print_result(const char *event, enum scenario scenario, double spent) {
+static void print_result(const char *event, enum scenario scenario, double began) {
+    double spent = now_s() - began;
     printf("{\"event\": \"%s\", \"scenario\": \"%s\", \"devices\": %d, \"window\": %d, \"seconds\": %.3f, ", event,
            scenario_names[scenario], options.devices, options.window, spent);
     printf("\"series\": [");
@@ -631,8 +687,10 @@ static void print_result(const char *event, enum scenario scenario, double spent
     printf("], \"answered\": %ld, \"per_second\": %.1f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f, ",
            count.answered, (double)count.answered / spent, percentile(latency.us, latency.length, 0.5),
            percentile(latency.us, latency.length, 0.99), percentile(latency.us, latency.length, 1));
-    printf("\"retransmissions\": %ld, \"lost\": %ld, \"served\": %ld, \"codes\": {", count.repeated, count.lost,
-           count.served);
+    printf("\"first_s\": %.3f, \"retransmissions\": %ld, \"lost\": %ld, \"served\": %ld, ",
+           count.answered ? count.first_at - began : -1, count.repeated, count.lost, count.served);
+    printf("\"handshakes\": %ld, \"numbers_again\": %ld, \"codes\": {", secure_handshakes - count.handshakes,
+           secure_numbers_again - count.numbers_again);
     const char *separator = "";
     for (int code = 0; code < 256; code++) {
         if (count.by_code[code] == 0) continue;
@@ -662,6 +720,8 @@ static bool counts(enum phase phase) { return phase == MEASURING || phase == ROU
 
 static void reset_counts(void) {
     memset(&count, 0, sizeof count);
+    count.handshakes = secure_handshakes;
+    count.numbers_again = secure_numbers_again;
     latency.length = latency.seconds = 0;
 }
 
@@ -686,10 +746,10 @@ static void fill_window(enum phase phase, enum scenario what, double began, long
 }
 
 static enum scenario scenario_of(const char *where, const char *name) {
-    for (int each = REGISTER; each <= HOLD; each++) {
+    for (int each = HANDSHAKE; each <= HOLD; each++) {
         if (strcmp(name, scenario_names[each]) == 0) return (enum scenario)each;
     }
-    fprintf(stderr, "load: %s %s: register, update, send, notify or hold\n", where, name);
+    fprintf(stderr, "load: %s %s: handshake, register, update, send, notify or hold\n", where, name);
     exit(2);
 }
 
@@ -717,8 +777,8 @@ static int run(int poll) {
     uint8_t datagram[2048];
     double started_at = now_s(), began = started_at, swept = started_at, waited_from = 0;
     long started = 0;
-    enum phase phase = options.scenario == REGISTER ? MEASURING : ENROLLING;
-    enum scenario what = REGISTER;
+    enum phase phase = options.scenario <= REGISTER ? MEASURING : ENROLLING;
+    enum scenario what = options.scenario == HANDSHAKE ? HANDSHAKE : REGISTER;
     if (phase == MEASURING) say("measuring", 0);
     for (;;) {
         double at = now_s();
@@ -736,12 +796,12 @@ static int run(int poll) {
             reset_counts();
         }
         if (phase == ROUND && waiting_count + flying == 0) {
-            print_result("round", what, at - began);
+            print_result("round", what, began);
             reset_counts();
             phase = HOLDING;
         }
         if (phase == HOLDING && before != HOLDING) await_order(poll);
-        if (phase == ENROLLING && refusal) return fail("a Register was refused as one that can never succeed");
+        if (phase == ENROLLING && refusal) return fail("a handshake or Register was refused as one that can never succeed");
         if (phase == ENROLLING && at - started_at > ENROL_WITHIN_S) return fail("not everybody could register");
         if (phase == AWAITING_OBSERVES && at - waited_from > OBSERVE_WITHIN_S) return fail("not everybody is observed");
         if (phase == MEASURING) {
@@ -766,8 +826,9 @@ static int run(int poll) {
             struct device *device = &fleet[events[each].data.u32];
             struct message m;
             /* One datagram a turn: what else there is makes the socket readable again. */
-            ssize_t length = recv(device->fd, datagram, sizeof datagram, 0);
-            if (length > 0 && parse(datagram, (int)length, &m)) hear(device, &m, counts(phase), at);
+            int length = (int)recv(device->fd, datagram, sizeof datagram, 0);
+            if (length > 0 && device->session) length = hear_secure(device, what, datagram, length, counts(phase), at);
+            if (length > 0 && parse(datagram, length, &m)) hear(device, &m, counts(phase), at);
         }
         if (at - swept > SWEEP_EVERY_S) {
             swept = at;
@@ -775,7 +836,7 @@ static int run(int poll) {
         }
     }
 over:
-    print_result("result", options.scenario, now_s() - began);
+    print_result("result", options.scenario, began);
     return 0;
 }
 
@@ -817,6 +878,15 @@ static int whole(const char *name, const char *text, int least) {
     return (int)value;
 }
 
+static enum credentials credentials_of(const char *name, const char *text) {
+    if (strcmp(text, "nosec") == 0) return NO_SECURITY;
+    if (strcmp(text, "psk") == 0) return WITH_PSK;
+    if (strcmp(text, "rpk") == 0) return WITH_RPK;
+    if (strcmp(text, "x509") == 0) return WITH_X509;
+    fprintf(stderr, "load: %s %s: nosec, psk, rpk or x509\n", name, text);
+    exit(2);
+}
+
 static double positive(const char *name, const char *text) {
     char *end;
     double value = strtod(text, &end);
@@ -838,6 +908,9 @@ static void read_options(int argc, char **argv) {
         else if (strcmp(name, "--lifetime") == 0) options.lifetime = whole(name, value, 1);
         else if (strcmp(name, "--lists") == 0) options.lists = whole(name, value, 1);
         else if (strcmp(name, "--prefix") == 0) options.prefix = value;
+        else if (strcmp(name, "--security") == 0) options.security = credentials_of(name, value);
+        else if (strcmp(name, "--cid") == 0) options.cid = whole(name, value, 0);
+        else if (strcmp(name, "--certificates") == 0) options.certificates = value;
         else if (strcmp(name, "--scenario") == 0) options.scenario = scenario_of(name, value);
         else if (strcmp(name, "--seconds") == 0) options.seconds = positive(name, value);
         else if (strcmp(name, "--rate") == 0) options.rate = positive(name, value);
@@ -861,6 +934,13 @@ int main(int argc, char **argv) {
     fleet = reserve((size_t)options.devices, sizeof *fleet);
     in_flight = reserve((size_t)options.window, sizeof *in_flight);
     waiting = reserve((size_t)options.devices, sizeof *waiting);
+    if (options.security == NO_SECURITY && options.scenario == HANDSHAKE) {
+        fprintf(stderr, "load: --scenario handshake wants --security\n");
+        return 2;
+    }
+    if (options.security != NO_SECURITY) {
+        secure_start(options.security, options.cid, options.certificates, options.first, leave);
+    }
     int poll = epoll_create1(EPOLL_CLOEXEC);
     uint32_t mixed = (uint32_t)time(NULL);
     for (int index = 0; index < options.devices; index++) {
@@ -868,6 +948,11 @@ int main(int argc, char **argv) {
         mixed = mixed * 1664525u + 1013904223u;
         fleet[index].message_id = (uint16_t)(mixed >> 16);
         fleet[index].slot = NOBODY;
+        if (options.security != NO_SECURITY) {
+            char name[80];
+            snprintf(name, sizeof name, "%.60s%08d", options.prefix, options.first + index);
+            fleet[index].session = secure_new(name, index);
+        }
         open_socket(&fleet[index], index, &server, poll);
         enqueue(index);
     }

@@ -22,28 +22,37 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers. ``http_port`` and ``data_dir`` belong to Stellwerk alone."""
+    """A server that answers. ``http_port`` and ``data_dir`` belong to Stellwerk alone; ``secure_port`` 0: it has
+    none."""
 
     name: str
     port: int
     pid: int
     http_port: int = 0
     data_dir: Path = Path()
+    secure_port: int = 0
+
+    def port_for(self, security: str) -> int:
+        """Where devices with this ``security`` of the load go."""
+        return self.port if security == "nosec" else self.secure_port
 
 
 @contextmanager
-def stellwerk(data_dir: Path, *, keep: bool = False, port: int = 0, profile: str | None = None) -> Iterator[Running]:
-    """``stellwerk serve`` on ``data_dir``, which goes afterwards unless ``keep``. ``port``: for devices, 0: any.
-    ``profile``: a file for py-spy's record."""
+def stellwerk(
+    data_dir: Path, *, keep: bool = False, port: int = 0, secure_port: int = 0, profile: str | None = None
+) -> Iterator[Running]:
+    """``stellwerk serve`` on ``data_dir``, which goes afterwards unless ``keep``. ``port``, ``secure_port``: for
+    devices, 0: any. ``profile``: a file for py-spy's record."""
     port, http_port = port or free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
-    with start(data_dir, port, http_port) as process:
+    secure_port = secure_port or free_port(socket.SOCK_DGRAM)
+    with start(data_dir, port, http_port, secure_port) as process:
         recorder = None
         try:
             wait_ready(http_port, process)
             if profile:
                 record = ["py-spy", "record", "-f", "raw", "-r", "200", "-o", profile, "-p", str(process.pid)]
                 recorder = subprocess.Popen(record, stdout=subprocess.DEVNULL)
-            yield Running("stellwerk", port, process.pid, http_port, data_dir)
+            yield Running("stellwerk", port, process.pid, http_port, data_dir, secure_port)
         finally:
             if recorder is not None:
                 recorder.send_signal(signal.SIGINT)
@@ -54,15 +63,20 @@ def stellwerk(data_dir: Path, *, keep: bool = False, port: int = 0, profile: str
         shutil.rmtree(data_dir, ignore_errors=True)
 
 
-def start(data_dir: Path, port: int, http_port: int) -> subprocess.Popen[bytes]:
-    """The process of a server that admits the load's devices. Nothing of our own settings leaks in."""
+def start(data_dir: Path, port: int, http_port: int, secure_port: int = 0) -> subprocess.Popen[bytes]:
+    """The process of a server that admits the load's devices. Nothing of our own settings leaks in. ``secure_port`` 0:
+    it has none."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STELLWERK_")}
     environment |= {
         "STELLWERK_DATA_DIR": str(data_dir),
         "STELLWERK_HTTP_PORT": str(http_port),
         "STELLWERK_COAP_HOST": "127.0.0.1",
         "STELLWERK_COAP_PORT": str(port),
-        "STELLWERK_COAPS_PORT": "0",
+        "STELLWERK_COAPS_PORT": str(secure_port) if secure_port else "off",
+        # The whole fleet is one address and one tenant here.
+        "STELLWERK_DTLS_HANDSHAKES_PER_ADDRESS": "0",
+        "STELLWERK_DTLS_HANDSHAKES_PER_TENANT": "0",
+        "STELLWERK_DTLS_HANDSHAKES_WITH_CERTIFICATES": "0",
         "STELLWERK_AUTO_PROVISION": "load-*",
         "STELLWERK_API_TOKEN": TOKEN,
         "STELLWERK_ADMIN_PASSWORD": TOKEN,
@@ -101,6 +115,29 @@ def aiocoap(observe: str | None = None) -> Iterator[Running]:
             yield Running("aiocoap", port, process.pid)
         finally:
             process.terminate()
+            process.wait(10)
+
+
+@contextmanager
+def californium(devices: int, threads: int = 1) -> Iterator[Running]:
+    """Californium with Scandium (benchmarks/scandium): answers, stores nothing. ``devices`` have keys there."""
+    folder = Path(__file__).with_name("scandium")
+    fetched = subprocess.run(["sh", str(folder / "fetch.sh")], capture_output=True, text=True, check=False)
+    said = fetched.stdout.strip().rpartition("\n")[2]
+    if fetched.returncode != 0:
+        raise SystemExit(f"bench: californium: {said}; leave it out with --only stellwerk")
+    port, secure_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+    command = ["java", "-cp", said, "RdServer", str(port), str(secure_port), str(devices), str(threads)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != "ready":
+                raise SystemExit("bench: californium did not start")
+            yield Running("californium", port, process.pid, secure_port=secure_port)
+        finally:
+            process.kill()
             process.wait(10)
 
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import fuzz_dtls
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "fuzz"
 
@@ -464,6 +466,7 @@ HARNESSES = {
         ),
     ),
 }
+HARNESSES |= {name: Harness(*target) for name, target in fuzz_dtls.TARGETS.items()}
 
 
 def main() -> int:
