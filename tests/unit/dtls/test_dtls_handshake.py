@@ -15,7 +15,7 @@ from dtls_wire import (
     mirrored,
     psk_client,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stellwerk.core.identity import PskIdentity, RawKeyIdentity
@@ -534,6 +534,19 @@ def _same_hello(client: ByHand) -> bytes:
     return content
 
 
+def test_a_client_hello_that_comes_late_begins_nothing_but_may_come_again_after_a_while() -> None:
+    b = bed()
+    client = ByHand(b)
+    client.begin()
+    hello = client.plain(ContentType.HANDSHAKE, _same_hello(client))
+    client.send(client.key_exchange(), client.change(), *client.finished())
+    client.send(client.data(b"x"))
+    assert client.send(hello) == []
+    assert b.server.half_open == 0
+    b.now += 61.0
+    assert len(client.send(hello)) == 1
+
+
 def test_a_last_flight_that_nobody_needs_is_forgotten_in_time() -> None:
     b = bed(limits=Limits(handshake_s=60.0))
     b.connect()
@@ -543,29 +556,52 @@ def test_a_last_flight_that_nobody_needs_is_forgotten_in_time() -> None:
     assert echoes(b)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    st.integers(0, 1 << 32),
-    st.sampled_from(
-        [
-            ({}, {}),
-            ({"cid": b"c"}, {}),
-            ({"cid": b"", "tickets": True, "mtu": 150}, {"mtu": 200}),
-            ({"psk_identity": b"", **RPK, "cid": b"abcd", "mtu": 250}, {"mtu": 300}),
-        ]
-    ),
-)
+KINDS = [
+    ({}, {}),
+    ({"cid": b"c"}, {}),
+    ({"cid": b"", "tickets": True, "mtu": 150}, {"mtu": 200}),
+    ({"psk_identity": b"", **RPK, "cid": b"abcd", "mtu": 250}, {"mtu": 300}),
+    ({"resume": True}, {}),
+    ({"resume": True, "tickets": True, "cid": b"c"}, {"mtu": 200}),
+]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1 << 32), st.sampled_from(KINDS))
 @pytest.mark.spec("RFC 6347 4.2.4")
 def test_handshakes_end_well_over_links_that_lose_double_and_reorder(
     seed: int, kind: tuple[dict[str, object], dict[str, int]]
 ) -> None:
+    _over_a_bad_link(seed, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.spec("RFC 6347 4.2.4")
+def test_thousands_of_handshakes_end_well_over_bad_links() -> None:
+    for seed in range(2000):
+        _over_a_bad_link(seed, KINDS[seed % len(KINDS)])
+
+
+def _over_a_bad_link(seed: int, kind: tuple[dict[str, object], dict[str, int]]) -> None:
     changes, server = kind
-    b = bed(keyed_server(first_timeout_s=1.0, repetitions=12, **server), Limits(handshake_s=600.0), seed=seed % 1000)
+    patient = Limits(handshake_s=600.0)
+    b = bed(keyed_server(first_timeout_s=1.0, repetitions=12, **server), patient, seed=seed % 1000)
+    b.client = Endpoint(Seeded(seed % 1000 + 1), limits=patient)
     chance = random.Random(seed)
     link: list[tuple[float, int, str, object, bytes]] = []
     to = mirrored(address())
-    parameters = psk_client(first_timeout_s=1.0, repetitions=12, **changes)
-    b.client.submit(actions.Connect(to, parameters), b.now)
+    wants_resumption = "resume" in changes
+    parameters = psk_client(
+        **({"first_timeout_s": 1.0, "repetitions": 12} | {name: changes[name] for name in changes if name != "resume"})
+    )
+    state = None
+    if wants_resumption:
+        b.connect(parameters)
+        b.up(b"the session before")
+        state = b.client_of(events.SessionState)[0].state
+        b.told.clear()
+        b.client_told.clear()
+    b.client.submit(actions.Connect(to, parameters, state), b.now)
     ended = b.now + 500.0
     order = 0
     while b.now < ended:
@@ -592,7 +628,7 @@ def test_handshakes_end_well_over_links_that_lose_double_and_reorder(
             break
     assert b.of(events.HandshakeFailed) == []
     assert b.client_of(events.HandshakeFailed) == []
-    assert len(b.of(events.SessionEstablished)) == 1
+    assert [session.resumed is not None for session in b.of(events.SessionEstablished)] == [wants_resumption]
     assert echoes(b)
 
 
@@ -704,7 +740,7 @@ def test_a_client_that_begins_anew_at_its_address_takes_its_own_place() -> None:
     assert b.session().device == 7
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=120), st.sampled_from([20, 21, 22, 23, 25, 26]), st.integers(0, 2), st.booleans())
 def test_any_bytes_are_understood_or_dropped(content: bytes, type: int, epoch: int, whole: bool) -> None:
     b = bed()
