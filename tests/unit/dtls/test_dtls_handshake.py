@@ -1,6 +1,7 @@
 """Handshakes of both ends, and of clients by hand that do not keep to the rules."""
 
 import random
+from hashlib import sha256
 
 import pytest
 from dtls_by_hand import ByHand
@@ -21,8 +22,9 @@ from hypothesis import strategies as st
 from stellwerk.core.identity import PskIdentity, RawKeyIdentity
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.endpoint import Endpoint
-from stellwerk.dtls.messages import HandshakeType, decode_fragments
+from stellwerk.dtls.messages import Fragment, HandshakeType, decode_fragments, encode_fragment
 from stellwerk.dtls.parameters import ClientParameters, Limits, ServerIdentity, ServerParameters
+from stellwerk.dtls.prf import CLIENT_FINISHED, verify_data
 from stellwerk.dtls.records import ContentType, encode_record, split_records
 from stellwerk.dtls.suites import SUITES
 
@@ -355,8 +357,52 @@ def test_a_forged_record_before_the_change_cipher_spec_ends_nothing() -> None:
     client = ByHand(b)
     client.begin()
     client.send(encode_record(ContentType.HANDSHAKE, 1, 77, b"forged" * 8))
-    client.send(client.key_exchange(), client.change(), *client.finished())
+    client.send(client.key_exchange())
+    client.send(client.change(), *client.finished())
     assert b.session().device == 7
+
+
+@pytest.mark.spec("RFC 5246 7.4.9", "LwM2M-contract 15")
+def test_behind_the_change_cipher_spec_nothing_is_taken_without_protection() -> None:
+    b = bed()
+    client = ByHand(b)
+    client.begin()
+    client.send(client.key_exchange())
+    verify = verify_data(client.master, CLIENT_FINISHED, sha256(client.transcript).digest())
+    [content] = client.message(HandshakeType.FINISHED, verify)
+    client.send(client.change(), client.plain(ContentType.HANDSHAKE, content))
+    assert b.of(events.SessionEstablished) == []
+    client.send(client.seal(ContentType.HANDSHAKE, content))
+    assert b.session().device == 7
+
+
+@pytest.mark.spec("RFC 6347 4.2.3", "LwM2M-contract 15")
+def test_no_message_is_partly_without_protection() -> None:
+    b = bed()
+    client = ByHand(b)
+    client.begin()
+    client.message_seq += 1
+    exchange_seq = client.message_seq - 1
+    client.send(client.plain(ContentType.HANDSHAKE, encode_fragment(Fragment(20, 12, client.message_seq, 0, b"?" * 6))))
+    client.message_seq = exchange_seq
+    client.send(client.key_exchange())
+    client.send(client.change())
+    first, second = client.finished(size=6)
+    client.send(second)
+    assert (b.of(events.SessionEstablished), b.of(events.HandshakeFailed)) == ([], [])
+    client.send(first)
+    assert b.session().device == 7
+
+
+@pytest.mark.spec("LwM2M-contract 2.2")
+def test_an_unknown_identity_is_refused_no_sooner_than_a_wrong_key() -> None:
+    b = bed()
+    client = ByHand(b, identity=b"nobody")
+    client.begin()
+    assert client.send(client.key_exchange()) == []
+    assert b.of(events.HandshakeFailed) == []
+    [alert] = client.send(client.change(), *client.finished())
+    assert split_records(alert, 0)[0].fragment == b"\x02\x33"
 
 
 @pytest.mark.spec("RFC 6347 4.2.3")
