@@ -217,8 +217,6 @@ class LiveSessions:
 
     def _tell_state(self, session: Association) -> None:
         """Tell the state anew: with the newest ceiling that was asked for, and where the peer is now."""
-        if not session.is_server:
-            return
         state = decode_session(session.state)
         state.ceiling = _EPOCH_BASE + session.asked
         state.read_highest = session.mark()

@@ -227,19 +227,6 @@ def test_an_address_to_which_nothing_was_sent_is_not_proven_by_more_that_comes_f
     assert 0 < sum(len(out) for _, out in b.server.take_datagrams()) <= 3 * came
 
 
-def test_a_client_that_finds_its_server_elsewhere_tells_no_state_anew() -> None:
-    b = established(b"c")
-    b.server.submit(actions.SendData(b.session().peer, b"from elsewhere"), b.now)
-    [(_, datagram)] = b.server.take_datagrams()
-    elsewhere = mirrored(address())._replace(remote_host="192.0.2.77")
-    b.client.submit(actions.MoveSession(b.client_session().peer, elsewhere), b.now)
-    b.client.feed(datagram, peer=elsewhere, now=b.now)
-    b.client.submit(actions.ProvePeer(b.client_session().peer), b.now)
-    b._hear("client", b.client)
-    assert b.client_data() == [b"from elsewhere"]
-    assert len(b.client_of(events.SessionState)) == 1
-
-
 @pytest.mark.parametrize("proof", ["record", "action"])
 @pytest.mark.spec("RFC 9146 6")
 def test_an_address_is_proven_by_what_answers_from_there(proof: str) -> None:
