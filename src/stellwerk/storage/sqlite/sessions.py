@@ -115,7 +115,7 @@ class SqliteSessions(SqliteModels):
             return
         error = moved.exception()
         if error is None:
-            self._marks.moved(slice_)
+            self._marks.moved(slice_, self._reader)
         elif not isinstance(error, StoreTrouble):
             log.error("sessions.marks_not_swept", error=repr(error))
 
