@@ -68,6 +68,18 @@ async def test_at_one_address_the_session_that_was_made_last_counts(store: Decid
     assert await store.session_from(here) == replace(first, ceiling=CEILING + 1024)
 
 
+async def test_a_session_that_its_connection_id_finds_is_not_found_by_its_address(store: DecidingStore) -> None:
+    device_id = (await make_device(store)).device_id
+    here = peer(7)
+    by_address, by_id = session(device_id, 1, address=here), session(device_id, 2, address=here, by_address=False)
+    await put(store, by_address, by_id)
+    assert await store.session_from(here) == by_address
+    assert await store.session(by_id.session_id) == by_id
+    assert await store.sessions_of(device_id) == [by_address, by_id]
+    await put(store, replace(by_id, by_address=True))
+    assert await store.session_from(here) == replace(by_id, by_address=True)
+
+
 async def test_a_session_moves_and_its_ceiling_rises(store: DecidingStore) -> None:
     device_id = (await make_device(store)).device_id
     first = session(device_id)
