@@ -131,8 +131,8 @@ credential_change = Table(
     sqlite_autoincrement=True,
 )
 
-# Numbers grow: of two sessions the one with the higher was made later. ``address_key`` is made of ``address``, NULL of a
-# session that nobody finds by it: each index costs a handshake a page of its own. ``sealed`` by `storage.vault`.
+# Numbers grow: of two sessions the one with the higher was made later. ``address_key`` is made of ``address``, and NULL
+# of a session that nobody finds by it: each index costs a handshake a page of its own. ``sealed`` by `storage.vault`.
 secure_session = Table(
     "secure_session",
     deciding,
