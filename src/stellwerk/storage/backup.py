@@ -437,16 +437,22 @@ def _put_in_place(
     data_dir: Path, scratch: Path, contents: Contents, present: Sequence[Path], now_ms: int
 ) -> Path | None:
     """Renames only, all on one disk. Whoever opens the directory while `UNFINISHED_RESTORE` lies in it refuses. Raises
-    `RestoreUnfinished`."""
-    _write(data_dir / UNFINISHED_RESTORE, b"")
+    `RestoreUnfinished`, and OSError where nothing was changed."""
+    mark = data_dir / UNFINISHED_RESTORE
+    _write(mark, b"")
     try:
         set_aside = _set_aside(data_dir, present, now_ms)
+    except OSError:
+        if mark not in present:
+            mark.unlink()
+        raise
+    try:
         names = [name for name in contents.files if "/" not in name]
         folders = [each for each in _FOLDERS if any(name.startswith(f"{each}/") for name in contents.files)]
         for name in (*folders, *names):
             (scratch / name).rename(data_dir / name)
         _sync(data_dir)
-        (data_dir / UNFINISHED_RESTORE).unlink()
+        mark.unlink()
         _sync(data_dir)
     except OSError as error:
         raise RestoreUnfinished(data_dir) from error
@@ -461,8 +467,17 @@ def _set_aside(data_dir: Path, present: Sequence[Path], now_ms: int) -> Path | N
     while folder.exists():
         folder = folder.with_name(folder.name + "x")
     folder.mkdir(mode=0o700)
-    for each in moving:
-        each.rename(folder / each.name)
+    moved: list[Path] = []
+    try:
+        for each in moving:
+            each.rename(folder / each.name)
+            moved.append(each)
+    except OSError:
+        # Something that cannot be moved, a mounted folder say.
+        for each in moved:
+            (folder / each.name).rename(each)
+        folder.rmdir()
+        raise
     return folder
 
 

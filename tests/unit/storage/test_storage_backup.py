@@ -252,6 +252,27 @@ def test_what_is_replaced_is_set_aside_whole(filled: Path, tmp_path: Path) -> No
         assert connection.execute("SELECT name FROM device").fetchall() == [("meter",)]
 
 
+def test_where_something_cannot_be_set_aside_all_stays_in_its_place(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "backup.tar"
+    make(filled, file)
+    before = files(filled)
+    rename = Path.rename
+
+    def mounted(self: Path, target: Path) -> Path:
+        if self == filled / "trust":
+            raise OSError("Device or resource busy")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", mounted)
+    with pytest.raises(RestoreRefused, match=r"nothing was changed.*resource busy"):
+        restore_backup(filled, file, NOW_MS, replace=True)
+    after = {name: each for name, each in files(filled).items() if not name.endswith(".lock")}
+    assert after == {name: each for name, each in before.items() if not name.endswith(".lock")}
+    assert migrate(filled) == []
+
+
 def test_a_restore_that_was_cut_off_is_no_empty_server(
     filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
