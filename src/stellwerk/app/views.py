@@ -9,9 +9,11 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from stellwerk.app.handlers.secure_sessions import Security
 from stellwerk.app.ports import Clock, DecidingStore, DeviceDirectory, ProjectedStore
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import DeviceState, LogLine, MessageRecord, StoredValue
+from stellwerk.app.security_facts import NOTHING, SecurityFacts, read_security
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step
@@ -97,6 +99,8 @@ class RegistrationFacts:
     binding: str
     queue_mode: bool
     objects: tuple[str, ...]
+    secure: bool = False
+    """Whether it came over a secure session; ``address`` names that then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class DeviceDetail:
     commands: tuple[Command, ...] = ()
     queue: tuple[int, ...] = ()
     """Numbers of the commands that were not sent yet, in the order in which they leave."""
+    security: SecurityFacts = NOTHING
 
 
 class View(Generic[T]):
@@ -197,9 +202,11 @@ class Views:
         clock: Clock,
         tasks: Tasks,
         profiles: Profiles,
+        security: Callable[[str | None], Security] | None = None,
         every_s: float = EVERY_S,
     ) -> None:
-        """``profiles`` say how long after its last message a device that sleeps is taken to listen."""
+        """``profiles`` say how long after its last message a device that sleeps is taken to listen. ``security``: of
+        secure sessions, by tenant; None where there are none."""
         self._store = store
         self._projected = projected
         self._directory = directory
@@ -207,6 +214,7 @@ class Views:
         self._clock = clock
         self._tasks = tasks
         self._profiles = profiles
+        self._security = security
         self._every_s = every_s
         self._views: WeakValueDictionary[Hashable, View[Any]] = WeakValueDictionary()
 
@@ -217,6 +225,15 @@ class Views:
     def device(self, device_id: DeviceId) -> View[DeviceDetail]:
         """One device; the content is None once there is no such device."""
         return self._view(device_id, f"view of device {device_id}", lambda: _DetailReader(self, device_id).read)
+
+    def security(self, tenant: str | None) -> View[Security]:
+        """Secure sessions as somebody of ``tenant`` may see them, of all tenants for None; the content is None where
+        there is no secure port."""
+
+        async def read() -> Security | None:
+            return None if self._security is None else self._security(tenant)
+
+        return self._view(("security", tenant), "view of secure sessions", lambda: read)
 
     def _view(self, key: Hashable, name: str, reader: Callable[[], Callable[[], Awaitable[T | None]]]) -> View[T]:
         view = self._views.get(key)
@@ -336,8 +353,9 @@ class _DetailReader:
         waits = any(each.step is Step.QUEUED for each in commands)
         queued = await views._store.queued_commands(device_id, QUEUE) if waits else ()
         queue = _same(detail.queue, tuple(command_id for command_id, _ in queued))
+        security = _same(detail.security, await read_security(views._store, device_id, detail.security))
         line = _same(detail.line, views.line(record, self._state, self._queue_mode))
-        self._detail = DeviceDetail(line, registration, values, messages, lines, commands, queue)
+        self._detail = DeviceDetail(line, registration, values, messages, lines, commands, queue, security)
         return self._detail
 
     async def _values(
@@ -381,12 +399,13 @@ def _facts(registration: Registration) -> RegistrationFacts:
     )
     return RegistrationFacts(
         registration.endpoint_name,
-        f"{peer.remote_host}:{peer.remote_port}",
+        str(peer) if peer.is_session else f"{peer.remote_host}:{peer.remote_port}",
         registration.version,
         registration.lifetime_s,
         registration.binding,
         registration.queue_mode,
         objects,
+        peer.is_session,
     )
 
 

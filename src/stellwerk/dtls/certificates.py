@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeVar
+from warnings import catch_warnings, simplefilter
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -78,8 +79,8 @@ class Leaf:
 def read_certificate(der: bytes) -> Leaf:
     """The certificate in ``der``. Raises `CertificateRefused`: it cannot be read, or its key is none on P-256, P-384 or
     P-521. Nothing of it is trusted by that."""
-    certificate = _load(der)
-    with _reading():
+    with _quietly(), _reading():
+        certificate = x509.load_der_x509_certificate(der)
         key = certificate.public_key()
         if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
             raise _bad_key("certificate")
@@ -109,17 +110,6 @@ def read_raw_key(spki: bytes) -> EllipticCurvePublicKey:
         return key
 
 
-def read_anchors(pem: bytes) -> list[x509.Certificate]:
-    """The trust anchors in PEM text, one at least. Raises `CertificateRefused` if there is none, or one that cannot be
-    read."""
-    with _reading("text with trust anchors"):
-        anchors = x509.load_pem_x509_certificates(pem)
-        for anchor in anchors:
-            # What verify_chain will want of it is parsed now: a broken one should be found here.
-            _ = (anchor.subject, anchor.issuer, anchor.extensions, anchor.public_key(), anchor.not_valid_after_utc)
-        return anchors
-
-
 def verify_chain(
     chain: Sequence[bytes],
     anchors: Sequence[x509.Certificate],
@@ -141,8 +131,8 @@ def verify_chain(
         raise CertificateRefused("bad-certificate", f"the chain has more than {_MAX_CHAIN} certificates")
     if at.tzinfo is None:
         raise ValueError("a time zone is needed to compare with")
-    leaf, *others = [_load(der) for der in chain]
-    with _reading():
+    with _quietly(), _reading():
+        leaf, *others = [x509.load_der_x509_certificate(der) for der in chain]
         search = _Search(anchors, others, at if check_validity else None, role)
         search.check_validity(leaf)
         if leaf in anchors:
@@ -177,10 +167,10 @@ class _Search:
         """Whether a path leads from ``child`` to an anchor. ``below``: how many CAs that somebody else issued stand
         between the issuer of ``child`` and the leaf; ``used``: which of the others are on the way."""
         for anchor in self._anchors:
-            if anchor.subject == child.issuer and self._issued(child, anchor, below):
+            if self._issued(child, anchor, below):
                 return True
         for place, other in enumerate(self._others):
-            if place in used or other.subject != child.issuer or not self._issued(child, other, below):
+            if place in used or not self._issued(child, other, below):
                 continue
             next_below = below + (other.subject != other.issuer)
             if self.climb(other, next_below, used | {place}):
@@ -211,7 +201,7 @@ class _Search:
             )
 
     def _issued(self, child: x509.Certificate, issuer: x509.Certificate, below: int) -> bool:
-        if not self._tries:
+        if not _is_named(issuer, child) or not self._tries:
             return False
         self._tries -= 1
         try:
@@ -284,9 +274,21 @@ class _Search:
             raise CertificateRefused(reason, f"the extended key usage of {_shown(certificate.subject)} lacks {wanted}")
 
 
-def _load(der: bytes) -> x509.Certificate:
-    with _reading():
-        return x509.load_der_x509_certificate(der)
+def _is_named(issuer: x509.Certificate, child: x509.Certificate) -> bool:
+    """Whether ``child`` names ``issuer``. One that cannot be read, among others that can, has issued nothing."""
+    try:
+        with _reading():
+            return issuer.subject == child.issuer
+    except CertificateRefused:
+        return False
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """`cryptography` warns of what it puts up with in a certificate. Nobody sends us lines for the log by that."""
+    with catch_warnings():
+        simplefilter("ignore")
+        yield
 
 
 @contextmanager

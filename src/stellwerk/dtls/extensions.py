@@ -4,6 +4,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from struct import unpack
 from typing import Final
 
 from stellwerk.dtls.vectors import Reader, VectorError, numbers, vector
@@ -74,13 +75,18 @@ def decode_extensions(
     ClientHello. ``cid_code_points``: the types understood as connection_id; of several the one named first here counts.
     Raises `vectors.VectorError` and `core.cursor.Truncated`."""
     found: dict[int, bytes] = {}
-    reader = Reader(data)
-    while reader.left:
-        number = reader.uint(2)
-        content = reader.vector(2, "an extension")
+    at, end = 0, len(data)
+    while at < end:
+        if at + 4 > end:
+            raise VectorError("an extension that ends too early")
+        number = data[at] << 8 | data[at + 1]
+        start = at + 4
+        at = start + (data[at + 2] << 8 | data[at + 3])
+        if at > end:
+            raise VectorError("an extension that ends too early")
         if number in found:
             raise VectorError(f"extension {number} twice")
-        found[number] = content
+        found[number] = data[start:at]
         if len(found) > _MOST:
             raise VectorError(f"more than {_MOST} extensions")
     extensions = Extensions()
@@ -144,17 +150,16 @@ def encode_extensions(extensions: Extensions, *, server: bool = False) -> bytes:
 
 
 def _whole(content: bytes, name: str, least: int = 0) -> bytes:
-    reader = Reader(content)
-    result = reader.vector(1, name, least, 255)
-    reader.finish()
-    return result
+    if not content or content[0] != len(content) - 1 or content[0] < least:
+        raise VectorError(f"{name} with a wrong length")
+    return content[1:]
 
 
 def _pairs(content: bytes, name: str) -> tuple[int, ...]:
-    reader = Reader(content)
-    result = reader.numbers(2, name)
-    reader.finish()
-    return result
+    length = len(content) - 2
+    if length < 2 or length % 2 or content[0] << 8 | content[1] != length:
+        raise VectorError(f"{name} with a wrong length")
+    return unpack(f"!{length // 2}H", content[2:])
 
 
 def _uint(content: bytes, length: int, name: str) -> int:

@@ -48,8 +48,8 @@ HEADER_BYTES: Final = 12
 
 _NAMED_CURVE: Final = 3
 _MAX_FRAGMENTS: Final = 32
-# Type, length (with the type in its high byte), sequence number, offset and length of the fragment as one number.
-_HEADER: Final = Struct("!IH")
+# Type and length, sequence number, offset without its last byte, that byte and the length of the fragment.
+_HEADER: Final = Struct("!IHHI")
 
 
 class HandshakeFormatError(PeerError):
@@ -430,10 +430,10 @@ def decode_fragments(plaintext: bytes) -> list[Fragment]:
         start = at + HEADER_BYTES
         if start > end:
             raise HandshakeFormatError("handshake fragment", "a header beyond the end")
-        first, message_seq = _HEADER.unpack_from(plaintext, at)
-        offset = int.from_bytes(plaintext[at + 6 : at + 9], "big")
-        size = int.from_bytes(plaintext[at + 9 : start], "big")
+        first, message_seq, high, low = _HEADER.unpack_from(plaintext, at)
         length = first & 0xFF_FFFF
+        offset = high << 8 | low >> 24
+        size = low & 0xFF_FFFF
         at = start + size
         if at > end:
             raise HandshakeFormatError("handshake fragment", "a fragment beyond the end")
@@ -451,18 +451,13 @@ def decode_fragments(plaintext: bytes) -> list[Fragment]:
 def encode_fragment(fragment: Fragment) -> bytes:
     """Header and data."""
     kind, length, message_seq, offset, data = fragment
-    return b"".join(
-        (
-            _HEADER.pack(kind << 24 | length, message_seq),
-            (offset << 24 | len(data)).to_bytes(6, "big"),
-            data,
-        )
-    )
+    return _HEADER.pack(kind << 24 | length, message_seq, offset >> 8, (offset & 0xFF) << 24 | len(data)) + data
 
 
 def transcript_form(type: int, message_seq: int, body: bytes) -> bytes:
     """The message as hashes of the handshake take it: as if sent in one fragment (RFC 6347 §4.2.6)."""
-    return encode_fragment(Fragment(type, len(body), message_seq, 0, body))
+    length = len(body)
+    return _HEADER.pack(type << 24 | length, message_seq, 0, length) + body
 
 
 def _extensions(reader: Reader, server: bool, cid_code_points: Sequence[int]) -> Extensions:

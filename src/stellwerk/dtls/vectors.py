@@ -2,7 +2,7 @@
 
 from struct import unpack
 
-from stellwerk.core.cursor import Cursor
+from stellwerk.core.cursor import Cursor, Truncated
 from stellwerk.core.errors import PeerError
 
 
@@ -21,9 +21,13 @@ class Reader(Cursor):
 
     def vector(self, length_bytes: int, name: str, least: int = 0, most: int = 1 << 24) -> bytes:
         """The content of a vector whose length, ``length_bytes`` long, is ``least`` to ``most``."""
-        length = self.uint(length_bytes)
+        start = self.offset + length_bytes
+        if start > self.end:
+            raise Truncated(self.offset, length_bytes, self.left)
+        length = int.from_bytes(self.data[self.offset : start], "big")
         if not least <= length <= most:
             raise VectorError(f"{name} of {length} bytes")
+        self.offset = start
         return self.take(length)
 
     def numbers(self, length_bytes: int, name: str, least: int = 1) -> tuple[int, ...]:
