@@ -134,7 +134,6 @@ class LastFlight(Timed):
         "_size",
         "address",
         "association",
-        "client_random",
         "on_end",
     )
 
@@ -144,7 +143,6 @@ class LastFlight(Timed):
         flight: SentFlight,
         plain: PlainWriter,
         *,
-        client_random: bytes,
         mtu: int,
         size: int,
     ) -> None:
@@ -152,8 +150,6 @@ class LastFlight(Timed):
         self.on_end: Callable[[LastFlight], None] = _nothing
         self.association = association
         self.address: PeerId = association.address
-        self.client_random = client_random
-        """Of the ClientHello that began it all: one that comes late begins nothing."""
         self._flight = flight
         self._plain = plain
         self._mtu = mtu

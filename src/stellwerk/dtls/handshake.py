@@ -357,7 +357,6 @@ class Handshake(Timed):
             self.association,
             self._flight,
             self.plain,
-            client_random=self.client_random,
             mtu=self.timing.mtu,
             size=self.timing.size,
         )

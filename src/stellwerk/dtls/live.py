@@ -91,12 +91,6 @@ class LiveSessions:
         self._repeat(flight, now)
         return True
 
-    def began_with(self, client_random: bytes, peer: PeerId) -> bool:
-        """Whether the handshake of the youngest session at ``peer``, which has sent nothing yet, began with that
-        ClientHello."""
-        flight = self._last_flights.get(peer)
-        return flight is not None and flight.client_random == client_random
-
     def _receive_other(self, session: Association, type: int, content: bytes, peer: PeerId, now: float) -> None:
         if type == ContentType.ALERT:
             try:
@@ -223,8 +217,6 @@ class LiveSessions:
 
     def _tell_state(self, session: Association) -> None:
         """Tell the state anew: with the newest ceiling that was asked for, and where the peer is now."""
-        if not session.is_server:
-            return
         state = decode_session(session.state)
         state.ceiling = _EPOCH_BASE + session.asked
         state.read_highest = session.mark()
