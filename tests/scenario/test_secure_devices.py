@@ -7,7 +7,7 @@ import pytest
 
 from stellwerk.app.credentials import raw_key_credential
 from stellwerk.coap import codes
-from stellwerk.coap.codes import BAD_REQUEST, CHANGED, CONTENT, CREATED, DELETED, FORBIDDEN, NOT_FOUND, POST
+from stellwerk.coap.codes import BAD_REQUEST, CHANGED, CONTENT, CONTINUE, CREATED, DELETED, FORBIDDEN, NOT_FOUND, POST
 from stellwerk.coap.message import ACK, CON, RST, Message
 from stellwerk.core.ids import PeerId
 from stellwerk.device.key_material import spki_of, to_base64
@@ -17,7 +17,7 @@ from stellwerk.issuing import new_key
 from stellwerk.southbound.secure_listener import SecureSettings
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack, ack, after, con
-from tests.scenario.test_commands import read
+from tests.scenario.test_commands import read, write
 from tests.scenario.test_observations import observe
 
 KEY = bytes(range(16))
@@ -166,6 +166,25 @@ def test_a_notification_over_the_session_of_another_device_is_reset(
     other.send(Message(CON, CONTENT, 900, request.token, ((6, b"\x02"), (12, b"")), b"99"))
     assert other.next_request().type == RST
     assert stack.meters.identities_refused == {"notify": 1}
+
+
+@pytest.mark.spec("RFC 6066 4", "RFC 8449 4", "LwM2M-contract 2.2")
+@pytest.mark.parametrize("limit", [{"max_fragment_length": 1}, {"record_size_limit": 300}])
+def test_a_device_with_small_records_is_written_to_in_blocks_that_fit(stack: Stack, limit: dict[str, int]) -> None:
+    device = SecureDevice(stack, b"id1", KEY, **limit).connect()
+    assert device.register() == CREATED
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.post(record, write("/3/0/15", "x" * 700))
+    device.pump()
+    told = b""
+    while device.heard:
+        request = device.next_request()
+        (block,) = [value for number, value in request.options if number == 27]
+        told += request.payload
+        code = CONTINUE if block[-1] & 8 else CHANGED
+        device.send(Message(ACK, code, request.mid, request.token, ((27, block),)))
+    assert b"x" * 700 in told
+    assert "size" not in stack.secure_peers.dropped
 
 
 # -- sessions come and go --
