@@ -45,6 +45,7 @@ from stellwerk.sim.written import (
     parse_root,
     parse_send_format,
 )
+from stellwerk.vault_commands import rotate_master
 from stellwerk.wiring import Server, run
 
 app = typer.Typer(
@@ -346,6 +347,7 @@ def client_remove(
 app.add_typer(models, name="models")
 app.add_typer(credentials, name="credentials")
 app.add_typer(keys, name="keys")
+keys.command("rotate-master")(rotate_master)
 profile = typer.Typer(
     no_args_is_help=True,
     help="Profiles: what devices of one kind have in common, as when they listen. A running server takes changes up "

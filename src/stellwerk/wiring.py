@@ -191,7 +191,7 @@ class Server:
         self._lock = DirectoryLock.take(settings.data_dir)
         for done in await asyncio.to_thread(migrate, settings.data_dir):
             log.info("store.migrated", what=done)
-        vault = Vault.load(settings.data_dir, settings.master_key or None)
+        vault = Vault.load(settings.data_dir, settings.master_key or None, settings.master_key_old)
         meters = self._meters
         store = self._store = await SqliteStore.open(
             settings.data_dir, vault=vault, library=library, limits=limits, meters=meters
@@ -361,6 +361,7 @@ class Server:
             devices.revoking.revoked = sessions.revoked
             store.marks = listeners.secure.marks
             keys.changed = listeners.secure.replace_identity
+            keys.distrusted = lambda: tasks.spawn("authority distrusted", devices.revoking.distrust())
             tasks.spawn("secure sessions", sessions.run())
             tasks.spawn("server keys", keys.run())
         # Who lost its credentials while nobody listened is not let in by a session from before.
@@ -415,7 +416,7 @@ class Server:
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
         await self._listen_http(
-            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources
+            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, sessions
         )
         # What lives as long as the process need not be looked at again.
         gc.collect()
@@ -442,6 +443,7 @@ class Server:
         entropy: SystemEntropy,
         limits: Limits,
         sources: Sources,
+        sessions: SecureSessions | None,
     ) -> None:
         settings = self._settings
         if settings.http_port is None:
@@ -470,7 +472,7 @@ class Server:
             tenant=settings.tenant,
         )
         app = build_http(services, sources=sources)
-        await self._attach_console(app, store, library, commands, profiles, accounts, key)
+        await self._attach_console(app, store, library, commands, profiles, accounts, key, sessions)
         server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
@@ -484,6 +486,7 @@ class Server:
         profiles: Profiles,
         accounts: Accounts,
         key: bytes,
+        sessions: SecureSessions | None,
     ) -> None:
         settings = self._settings
         assert self._monitor is not None
@@ -498,6 +501,7 @@ class Server:
             clock=self._clock,
             tasks=self._tasks,
             profiles=profiles,
+            security=None if sessions is None else sessions.summary,
         )
         services = console.ConsoleServices(
             deciding=store,

@@ -1,15 +1,20 @@
 """Devices behind DTLS, from the first ClientHello to a command: whose a session is, and what it may say."""
 
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
+from stellwerk.app.credentials import raw_key_credential
 from stellwerk.coap import codes
 from stellwerk.coap.codes import BAD_REQUEST, CHANGED, CONTENT, CREATED, DELETED, FORBIDDEN, NOT_FOUND, POST
 from stellwerk.coap.message import ACK, CON, RST, Message
 from stellwerk.core.ids import PeerId
+from stellwerk.device.key_material import spki_of, to_base64
 from stellwerk.device.record import Credential
-from stellwerk.dtls.parameters import ServerParameters
+from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
+from stellwerk.issuing import new_key
+from stellwerk.southbound.secure_listener import SecureSettings
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack, ack, after, con
 from tests.scenario.test_commands import read
@@ -303,3 +308,56 @@ def test_who_loses_its_key_loses_what_waits_for_it(stack: Stack, device: SecureD
     assert stack.take().code == CREATED
     stack << after(5)
     assert stack.silent()
+
+
+# -- abuse --
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_an_address_that_begins_too_many_handshakes_waits_and_no_other_does() -> None:
+    stack = Stack(secure=ServerParameters(), rates=SecureSettings(per_address=0.5))
+    stack.provision("dev1", credential=psk("id1"))
+    first = [SecureDevice(stack, b"id1", KEY, port=40_000 + number).connect() for number in range(7)]
+    assert [each.session is not None for each in first] == [True] * 5 + [False] * 2
+    elsewhere = SecureDevice(stack, b"id1", KEY, host="198.51.100.2").connect()
+    assert elsewhere.session is not None
+    assert stack.meters.secure.limited == {"address": 2}
+    # What was left without an answer comes again by itself.
+    stack << after(3)
+    first[5].tick()
+    assert first[5].session is not None
+    stack.close()
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_handshakes_with_public_keys_are_bounded_together_and_pre_shared_keys_go_on() -> None:
+    key = new_key()
+    identity = ServerIdentity(new_key())
+    stack = Stack(secure=ServerParameters(identity=identity), rates=SecureSettings(with_certificates=2.0))
+    stack.provision("dev1", credential=psk("id1"))
+    raw = raw_key_credential("urn:dev:os:dev2", to_base64(spki_of(key.public_key())), 1)
+    stack.provision("dev2", credential=raw)
+    made = [SecureDevice(stack, own_key=key, raw_keys=True, port=40_000 + number).connect() for number in range(4)]
+    assert [each.session is not None for each in made] == [True, True, False, False]
+    assert [each.failed for each in made] == [None] * 4
+    assert SecureDevice(stack, b"id1", KEY, port=41_000).connect().session is not None
+    assert stack.meters.secure.handshakes["failed", "rate"] == 2
+    assert stack.meters.secure.limited == {"certificates": 2}
+    stack << after(3)
+    made[2].tick()
+    assert made[2].session is not None
+    stack.close()
+
+
+@pytest.mark.spec("LwM2M-contract 15", "Design 7")
+def test_bytes_of_every_kind_on_the_secure_port_harm_no_session(stack: Stack, device: SecureDevice) -> None:
+    device.register()
+    chance = Random(5)
+    for number in range(300):
+        junk = bytes([chance.choice([0, 20, 21, 22, 23, 25, 26]), 254, 253]) + chance.randbytes(chance.randrange(60))
+        stack.feed_secure(junk, PeerId("udp", "203.0.113.9", 1024 + number, "192.0.2.100", 5684))
+        stack.feed_secure(junk, PeerId("udp", "198.51.100.1", 40_000, "192.0.2.100", 5684))
+    answer = device.request(POST, device.location)
+    assert answer is not None
+    assert answer.code == CHANGED
+    assert stack.dtls.sessions == 1

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from stellwerk.app.handlers.secure_sessions import Security
 from stellwerk.app.ports import Clock, DecidingStore, DeviceDirectory, ProjectedStore
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import DeviceState, LogLine, MessageRecord, StoredValue
@@ -201,9 +202,11 @@ class Views:
         clock: Clock,
         tasks: Tasks,
         profiles: Profiles,
+        security: Callable[[str | None], Security] | None = None,
         every_s: float = EVERY_S,
     ) -> None:
-        """``profiles`` say how long after its last message a device that sleeps is taken to listen."""
+        """``profiles`` say how long after its last message a device that sleeps is taken to listen. ``security``: of
+        secure sessions, by tenant; None where there are none."""
         self._store = store
         self._projected = projected
         self._directory = directory
@@ -211,6 +214,7 @@ class Views:
         self._clock = clock
         self._tasks = tasks
         self._profiles = profiles
+        self._security = security
         self._every_s = every_s
         self._views: WeakValueDictionary[Hashable, View[Any]] = WeakValueDictionary()
 
@@ -221,6 +225,15 @@ class Views:
     def device(self, device_id: DeviceId) -> View[DeviceDetail]:
         """One device; the content is None once there is no such device."""
         return self._view(device_id, f"view of device {device_id}", lambda: _DetailReader(self, device_id).read)
+
+    def security(self, tenant: str | None) -> View[Security]:
+        """Secure sessions as somebody of ``tenant`` may see them, of all tenants for None; the content is None where
+        there is no secure port."""
+
+        async def read() -> Security | None:
+            return None if self._security is None else self._security(tenant)
+
+        return self._view(("security", tenant), "view of secure sessions", lambda: read)
 
     def _view(self, key: Hashable, name: str, reader: Callable[[], Callable[[], Awaitable[T | None]]]) -> View[T]:
         view = self._views.get(key)

@@ -101,6 +101,7 @@ def attach_console(app: FastAPI, services: ConsoleServices) -> Console:
     app.router.routes += [
         Route("/", Endpoint(gate.page), methods=read, include_in_schema=False),
         Route("/devices/{device_id:int}", Endpoint(gate.page), methods=read, include_in_schema=False),
+        Route("/security", Endpoint(gate.page), methods=read, include_in_schema=False),
         Route("/login", gate.sign_in, methods=[*read, "POST"], include_in_schema=False),
         Route("/logout", gate.sign_out, methods=["POST"], include_in_schema=False),
         Route("/session", gate.renew, methods=["POST"], include_in_schema=False),

@@ -110,8 +110,10 @@ class Page:
             with ui.element("a").props('href="/"').classes("brand"):
                 ui.element("img").props(f'src="{asset_path("icon.svg")}" alt="" width=20 height=20')
                 _text("Stellwerk")
-            with ui.element("nav").props('aria-label="Pages"'), ui.element("a").props('href="/"'):
-                _text("Devices")
+            with ui.element("nav").props('aria-label="Pages"'):
+                for name, href in (("Devices", "/"), ("Security", "/security")):
+                    with ui.element("a").props(f'href="{href}"'):
+                        _text(name)
             ui.element("span").classes("space")
             _text(self.session.account.name).classes("who")
             with ui.element("button").props('type=button id=dark aria-label="Dark or light"').classes("plain"):

@@ -29,7 +29,7 @@ CONSOLE: Final = "stellwerk.console"
 _LONGEST_FORM: Final = 8192
 _FORM_WITHIN_S: Final = 10.0
 # What may follow a sign-in: pages of ours and nothing else, so that no link leads people elsewhere.
-_PAGE: Final = re.compile(r"/(?:devices/[0-9]{1,18})?(?:\?[!-\[\]-~]{0,500})?", re.ASCII)
+_PAGE: Final = re.compile(r"/(?:devices/[0-9]{1,18}|security)?(?:\?[!-\[\]-~]{0,500})?", re.ASCII)
 
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",

@@ -26,7 +26,6 @@ from stellwerk.dtls.actions import (
     MoveSession,
     NoSession,
     RefusePeer,
-    SessionStored,
 )
 from stellwerk.dtls.actions import Action as DtlsAction
 from stellwerk.dtls.endpoint import Endpoint
@@ -82,6 +81,7 @@ class Link(Timed):
         "credentials",
         "device",
         "failures",
+        "is_of_use",
         "session",
         "stage",
         "starting",
@@ -100,6 +100,9 @@ class Link(Timed):
         self.state: bytes | None = None
         """What a later handshake can go on from."""
         self.failures = 0
+        """Handshakes that failed, and sessions that were of no use, one after the other."""
+        self.is_of_use = False
+        """The server answered or asked something in this session."""
         self.starting = False
         """It has not been started yet."""
         self.stopping = False
@@ -305,7 +308,7 @@ class SecureDevices:
         link = self._connecting_at(event.address)
         if link is None:
             return
-        link.stage, link.session = Stage.UP, event.peer
+        link.stage, link.session, link.is_of_use = Stage.UP, event.peer, False
         self._by_session[event.peer.remote_host] = link
         self.population.heard.add(event.peer.remote_host)
         device, name = link.device, link.device.options.endpoint_name
@@ -380,10 +383,9 @@ class SecureDevices:
         if leaves:
             self._forget(link, now)
         elif device.state is not State.OFF:
-            link.failures += 1
-            # The first time at once; a server that ends every session gets them more and more slowly.
-            patience = device.options.patience
-            self._pause(link, patience.pause_after(link.failures - 1) if link.failures > 1 else 0.0, now)
+            # The successor of one that was of use comes at once; a server that ends them all gets fewer and fewer.
+            link.failures += not link.is_of_use
+            self._pause(link, device.options.patience.pause_after(link.failures) if link.failures else 0.0, now)
 
     def _pause(self, link: Link, seconds: float, now: float) -> None:
         link.stage = Stage.PAUSING
@@ -431,7 +433,7 @@ class SecureDevices:
         elif isinstance(event, events.SessionEnded):
             self._ended(event, now)
         elif isinstance(event, events.SessionState):
-            self._keep(event, now)
+            self._keep(event)
         elif isinstance(event, events.CertificateQuestion):
             at = datetime.fromtimestamp(now + self._utc_offset_s, UTC)
             refusal = judge_server(self._security, event.identity, at)
@@ -442,12 +444,10 @@ class SecureDevices:
         elif isinstance(event, events.Dropped):
             self.dropped[event.reason] += 1
 
-    def _keep(self, event: events.SessionState, now: float) -> None:
+    def _keep(self, event: events.SessionState) -> None:
         link = self._by_session.get(event.peer.remote_host)
         if link is not None and self._security.resume is not None:
             link.state = event.state
-        # Nothing survives the end of the process, so there is nothing to wait for.
-        self._stack.submit(SessionStored(event.session_id, event.ceiling), now)
 
     def _note(self, happening: Happening, now: float) -> None:
         """What happens to a device may concern its session."""
@@ -469,7 +469,8 @@ class SecureDevices:
                 # The server may have lost the session, or the way back to here.
                 self._lose(link, _TIMED_OUT, "the server answers nothing in this session any more", now)
         elif isinstance(happening, Registered | Updated | Served):
-            self._by_name[happening.endpoint_name].failures = 0
+            link = self._by_name[happening.endpoint_name]
+            link.is_of_use, link.failures = True, 0
 
     def _connecting_at(self, address: PeerId) -> Link | None:
         link = self._by_local.get((address.local_host, address.local_port))

@@ -9,6 +9,7 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 
 from stellwerk.app.handlers.accounts import Accounts
+from stellwerk.app.handlers.secure_sessions import FailedHandshake, Security
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import NewDevice
 from stellwerk.app.registry import Registry
@@ -56,6 +57,7 @@ class World:
         self.clock = Clock()
         self.tasks = Tasks()
         self.banner = ""
+        self.failures: list[FailedHandshake] = []
         self.cookies: dict[str, str] = {}
         self.run(self._build())
 
@@ -77,6 +79,9 @@ class World:
                 clock=self.clock,
                 tasks=self.tasks,
                 profiles=Profiles(store=self.store, registry=Registry(self.store), awake_s=93),
+                security=lambda tenant: Security(
+                    2, tuple(each for each in self.failures if tenant in (None, each.tenant))
+                ),
             ),
             accounts=self.accounts,
             commands=NoCommands(),

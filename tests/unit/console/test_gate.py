@@ -5,11 +5,12 @@ import json
 from typing import Any
 
 import pytest
-from console_world import HOST, World
+from console_world import HOST, NOW_MS, World
 from nicegui import Client
 
 from stellwerk.app.attempts import TooManyAttempts
 from stellwerk.app.handlers.accounts import FAILURES
+from stellwerk.app.handlers.secure_sessions import FailedHandshake
 from stellwerk.console.sessions import COOKIE, IDLE_MS, LONGEST_MS
 
 
@@ -126,6 +127,33 @@ def test_a_form_of_a_proxy_that_speaks_tls_is_our_own(world: World) -> None:
 
 def test_a_form_that_is_too_large_is_refused(world: World) -> None:
     assert world.sign_in(password="x" * 10_000).status_code == 413
+
+
+@pytest.mark.spec("Design 3")
+def test_failed_handshakes_are_shown_to_whom_they_concern(world: World) -> None:
+    told = "its key is another one <than> ours"
+    world.failures += [
+        FailedHandshake(
+            1, NOW_MS, "udp://192.0.2.7:4000", "PSK identity 'm1'", "wrong-key", told, "acme", "meter-1", 3
+        ),
+        FailedHandshake(
+            2, NOW_MS, "udp://192.0.2.8:4000", "PSK identity 'm2'", "wrong-key", told, "other", "meter-2", 4
+        ),
+        FailedHandshake(3, NOW_MS, "udp://192.0.2.9:4000", "", "timeout", "the peer fell silent"),
+    ]
+    assert world.call("GET", "/security").headers["location"] == "/login?next=/security"
+    world.sign_in()
+    page = world.call("GET", "/security").text
+    assert "2 secure sessions in memory" in page
+    assert "meter-1" in page
+    assert "wrong-key" in page
+    assert "<than>" not in page
+    assert "meter-2" not in page
+    assert "192.0.2.9" not in page
+    world.sign_in("sysadmin@localhost")
+    page = world.call("GET", "/security").text
+    assert "meter-2" in page
+    assert "192.0.2.9" in page
 
 
 def test_signing_out_ends_the_session_also_for_who_kept_the_cookie(world: World) -> None:

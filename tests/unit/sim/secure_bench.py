@@ -53,12 +53,16 @@ class SecureBench(Bench):
         self.ended: list[events.SessionEnded] = []
         self.moved: list[events.PeerMoved] = []
         self.chain = chain
+        self.offered: list[bool] = []
+        """Of each ClientHello, whether it offers to go on from an earlier session by its id."""
+        self.network.trace = self._watch
         self._servers = 0
         self._new_server()
         self.security = Security(keyring, **(security or {}))
+        self.clients = client_endpoint(self.security, 10, SeededEntropy(4))
         self.secure = SecureDevices(
             Endpoint(SeededEntropy(2), parameters=Parameters(ack_timeout_s=0.5), verified=True),
-            client_endpoint(self.security, 10, SeededEntropy(4)),
+            self.clients,
             self.security,
             entropy=SeededEntropy(5),
             utc_offset_s=self.network.instant().wall_ms / 1000 - self.network.now,
@@ -107,6 +111,10 @@ class SecureBench(Bench):
         self.network.attach((DEVICE[0], port), self.secure, self._note)
         self.devices.submit(Move(device, PeerId("udp", *SERVER, DEVICE[0], port), True))
 
+    def reboot(self, device: Device) -> None:
+        """From inside: nobody hears of it."""
+        self.poke(device, Device._reboot)
+
     def end_session(self, alert: int | None = None) -> None:
         self.server.submit(actions.CloseSession(self.established[-1].peer, alert))
         self.network.run_for(0.5)
@@ -130,6 +138,11 @@ class SecureBench(Bench):
     @property
     def updates(self) -> int:
         return len([each for each in self.asked(codes.POST, "rd") if len(each.path) == 2])
+
+    def _watch(self, now: float, source: Any, target: Any, datagram: bytes) -> None:
+        # Records: type 22, epoch 0; then a handshake header, version and random, and the length of the session id.
+        if target == self.address and datagram[0] == 22 and datagram[3:5] == bytes(2) and datagram[13] == 1:
+            self.offered.append(datagram[59] > 0)
 
     def _hear(self, happened: list[Any], instant: Instant) -> None:
         for event in happened:

@@ -13,6 +13,7 @@ from stellwerk.core.identity import RawKeyIdentity
 from stellwerk.device.key_material import der_of
 from stellwerk.dtls.actions import CloseSession
 from stellwerk.issuing import Issuer, make_authority
+from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience
 from stellwerk.sim.faults import Fault
 from stellwerk.sim.happenings import (
@@ -145,7 +146,7 @@ def test_a_sleeper_resumes_when_it_wakes_up_and_goes_on(resume):
     bench.start(queue_mode=True, update_every_s=60.0, awake_s=5.0)
     bench.network.run_until(lambda: bench.updates == 2, 130)
     assert (len(bench.told(HandshakeDone)), len(bench.told(Resumed))) == (1, 2)
-    assert bench.registers == 1
+    assert (bench.registers, len(bench.secure.population.heard), bench.clients.sessions) == (1, 1, 1)
     assert [each.resumed is not None for each in bench.established] == [False, True, True]
     assert bench.value("/3/0/0")
 
@@ -296,6 +297,90 @@ def test_what_a_sleeper_does_not_hear_no_engine_hears():
     bench.server.submit(CloseSession(bench.established[0].peer))
     bench.network.run_for(5)
     assert bench.told(SessionLost) == []
+
+
+@pytest.mark.spec("RFC 5246 7.2.2")
+def test_a_session_that_ended_with_a_fatal_alert_is_not_resumed():
+    bench = SecureBench(security={"resume": Resume.ID})
+    bench.start()
+    bench.end_session(49)
+    assert [each.reason for each in bench.told(SessionLost)] == ["alert"]
+    assert len(bench.established) == 2
+    assert not any(bench.offered)
+    bench.end_session()
+    assert [each.resumed is not None for each in bench.established] == [False, False, True]
+
+
+def test_what_a_server_does_not_take_is_not_offered_again():
+    bench = SecureBench(security={"resume": Resume.ID})
+    bench.start(patience=PATIENCE)
+    bench.resumes = False
+    bench.keys.clear()
+    bench.end_session()
+    assert len(bench.told(HandshakeFailed)) == 1
+    assert any(bench.offered)
+    bench.offered.clear()
+    bench.network.run_for(6)
+    assert len(bench.told(HandshakeFailed)) == 2
+    assert not any(bench.offered)
+
+
+def test_a_session_is_resumed_although_the_server_was_not_there_for_a_while():
+    bench = SecureBench(security={"resume": Resume.ID, "handshake_s": 5.0})
+    device = bench.start(patience=PATIENCE)
+    bench.network.detach(bench.address)
+    bench.reboot(device)
+    bench.network.run_for(8)
+    assert [each.reason for each in bench.told(HandshakeFailed)] == ["timeout"]
+    bench.network.attach(bench.address, bench._stack, bench._hear)
+    bench.network.run_for(10)
+    assert [each.resumed is not None for each in bench.established] == [False, True]
+
+
+@pytest.mark.parametrize("cid_length", [None, 0, 4])
+def test_sessions_that_others_took_the_place_of_leave_nothing_behind(cid_length):
+    bench = SecureBench(security={"resume": Resume.ID, "cid_length": cid_length})
+    device = bench.start(update_every_s=20.0)
+    for port in range(41_000, 41_005):
+        bench.reboot(device)
+        bench.network.run_for(5)
+        bench.move(device, port)
+        bench.end_session()
+        bench.network.run_for(60)
+    assert device.is_registered
+    assert len(bench.established) > 5
+    assert (bench.clients.sessions, len(bench.secure.population.heard)) == (1, 1)
+
+
+def test_a_device_that_moves_in_the_middle_of_a_handshake_begins_another():
+    bench = SecureBench(delay_s=0.1)
+    device = bench.join()
+    bench.network.run_for(0.25)
+    bench.move(device, 41_000)
+    bench.network.detach(DEVICE)
+    bench.network.run_for(2)
+    assert [each.address.remote_port for each in bench.established] == [41_000]
+    assert bench.told(Registered)
+
+
+def test_what_was_said_without_a_session_is_said_again_over_the_next():
+    bench = SecureBench(security={"after_handshake": AfterHandshake.NOTHING})
+    device = bench.start(patience=PATIENCE)
+    bench.keys.clear()
+    bench.end_session()
+    bench.poke(device, Device.trigger_update)
+    assert bench.updates == 0
+    bench.keys[b"dev-1"] = KEY
+    bench.network.run_for(6)
+    assert (len(bench.established), bench.updates) == (2, 1)
+
+
+def test_a_session_that_was_of_use_has_its_successor_at_once():
+    bench = SecureBench()
+    bench.start(patience=PATIENCE)
+    for number in range(2, 5):
+        bench.end_session()
+        assert len(bench.established) == bench.registers == number
 
 
 def test_devices_share_an_engine_and_nothing_else():

@@ -56,8 +56,9 @@ class Trust:
 @dataclass(frozen=True, slots=True)
 class FailedHandshake:
     """For people who look for what is wrong. ``identity``: as far as the peer named one, nothing of it is proven;
-    ``tenant`` and ``device`` whose that would be, empty where it is nobody's."""
+    ``tenant`` and ``device`` whose that would be, empty where it is nobody's. ``number`` counts them."""
 
+    number: int
     at_ms: int
     address: str
     identity: str
@@ -65,6 +66,15 @@ class FailedHandshake:
     detail: str
     tenant: str = ""
     device: str = ""
+    device_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What people see of it: ``sessions`` in memory (of all tenants), recent ``failures``, the newest first."""
+
+    sessions: int
+    failures: tuple[FailedHandshake, ...]
 
 
 class TakeOver(Protocol):
@@ -97,6 +107,7 @@ class SecureSessions:
         self._troubles: TokenBuckets[None] = TokenBuckets(TROUBLES_LOGGED_PER_S, TROUBLES_LOGGED_PER_S * _BURST_S)
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self._unsaid = 0
+        self._failed = 0
         self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices
         """Whose each session in memory is."""
         self._live: dict[DeviceId, tuple[PeerId, ...]] = {}
@@ -372,9 +383,9 @@ class SecureSessions:
         try:
             record = await self._named(identity)
         finally:
-            tenant, device = ("", "") if record is None else (record.tenant, record.name)
-            failure = FailedHandshake(at.wall_ms, str(address), named, reason, detail, tenant, device)
-            self.failures.append(failure)
+            whose = ("", "", 0) if record is None else (record.tenant, record.name, int(record.device_id))
+            self._failed += 1
+            self.failures.append(FailedHandshake(self._failed, at.wall_ms, str(address), named, reason, detail, *whose))
         if record is not None:
             text = f"from {address} as {named}: {reason}, {detail}"
             self._lines.write(record.device_id, "handshake-failed", text, at)
@@ -395,6 +406,10 @@ class SecureSessions:
     def recent_failures(self, tenant: str | None) -> list[FailedHandshake]:
         """The newest first: those that name a device of ``tenant``, all for None."""
         return [each for each in reversed(self.failures) if tenant is None or each.tenant == tenant]
+
+    def summary(self, tenant: str | None) -> Security:
+        """What somebody of ``tenant`` may see, None for all."""
+        return Security(len(self), tuple(self.recent_failures(tenant)))
 
     # -- revocation (SEC-9) --
 

@@ -1,5 +1,5 @@
 """One module for each page; importing this package defines them all."""
 
-from stellwerk.console.pages import device, devices
+from stellwerk.console.pages import device, devices, security
 
-__all__ = ["device", "devices"]
+__all__ = ["device", "devices", "security"]
