@@ -384,7 +384,7 @@ class Stack:
             admission=None if self.rates is None else Rates(self.rates, self.meters.secure),
         )
         ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
-        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True)
+        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True, room=self.dtls.room)
         self.secure_stack: SecureStack[Event, Action] = SecureStack(self.dtls, inner)
         self.secure_link = Link(
             submit=lambda action: self.secure_stack.submit(action, clock.now()),

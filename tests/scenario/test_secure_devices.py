@@ -7,7 +7,7 @@ import pytest
 
 from stellwerk.app.credentials import raw_key_credential
 from stellwerk.coap import codes
-from stellwerk.coap.codes import BAD_REQUEST, CHANGED, CONTENT, CREATED, DELETED, FORBIDDEN, NOT_FOUND, POST
+from stellwerk.coap.codes import BAD_REQUEST, CHANGED, CONTENT, CONTINUE, CREATED, DELETED, FORBIDDEN, NOT_FOUND, POST
 from stellwerk.coap.message import ACK, CON, RST, Message
 from stellwerk.core.ids import PeerId
 from stellwerk.device.key_material import spki_of, to_base64
@@ -17,7 +17,7 @@ from stellwerk.issuing import new_key
 from stellwerk.southbound.secure_listener import SecureSettings
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack, ack, after, con
-from tests.scenario.test_commands import read
+from tests.scenario.test_commands import read, write
 from tests.scenario.test_observations import observe
 
 KEY = bytes(range(16))
@@ -168,6 +168,25 @@ def test_a_notification_over_the_session_of_another_device_is_reset(
     assert stack.meters.identities_refused == {"notify": 1}
 
 
+@pytest.mark.spec("RFC 6066 4", "RFC 8449 4", "LwM2M-contract 2.2")
+@pytest.mark.parametrize("limit", [{"max_fragment_length": 1}, {"record_size_limit": 300}])
+def test_a_device_with_small_records_is_written_to_in_blocks_that_fit(stack: Stack, limit: dict[str, int]) -> None:
+    device = SecureDevice(stack, b"id1", KEY, **limit).connect()
+    assert device.register() == CREATED
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.post(record, write("/3/0/15", "x" * 700))
+    device.pump()
+    told = b""
+    while device.heard:
+        request = device.next_request()
+        (block,) = [value for number, value in request.options if number == 27]
+        told += request.payload
+        code = CONTINUE if block[-1] & 8 else CHANGED
+        device.send(Message(ACK, code, request.mid, request.token, ((27, block),)))
+    assert b"x" * 700 in told
+    assert "size" not in stack.secure_peers.dropped
+
+
 # -- sessions come and go --
 
 
@@ -232,6 +251,40 @@ def test_a_closed_session_leaves_the_registration_and_what_waits_for_it(stack: S
     again = SecureDevice(stack, b"id1", KEY, port=46_000, seed=9).connect()
     again.request(POST, device.location)
     assert again.next_request().code == codes.GET
+
+
+@pytest.mark.spec("LwM2M-contract 2.2", "QM-3")
+def test_what_waits_for_a_device_leaves_when_it_resumes(stack: Stack, device: SecureDevice) -> None:
+    device.register()
+    device.close()
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.post(record, read("/3/0/0"))
+    again = SecureDevice(stack, b"id1", KEY, port=46_000, seed=9).connect(device.state)
+    assert stack.meters.secure.handshakes["resumed", ""] == 1
+    assert again.next_request().code == codes.GET
+
+
+@pytest.mark.spec("SEC-5", "OB-4", "RFC 7641 3.6")
+def test_observations_go_on_over_a_resumed_session_and_are_asked_for_anew_over_a_new_one(
+    stack: Stack, device: SecureDevice
+) -> None:
+    device.register()
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.post(record, observe("/3303/0/5700"))
+    device.pump()
+    request = device.next_request()
+    device.send(Message(ACK, CONTENT, request.mid, request.token, ((6, b"\x01"), (12, b"")), b"22"))
+    resumed = SecureDevice(stack, b"id1", KEY, port=46_000, seed=9).connect(device.state)
+    resumed.send(Message(CON, CONTENT, 900, request.token, ((6, b"\x02"), (12, b"")), b"23"))
+    assert resumed.next_request().type == ACK
+    assert resumed.heard == []
+    new = SecureDevice(stack, b"id1", KEY, port=46_001, seed=11).connect()
+    new.send(Message(CON, CONTENT, 901, request.token, ((6, b"\x03"), (12, b"")), b"24"))
+    assert new.next_request().type == ACK
+    again = new.next_request()
+    assert (again.code, again.options[0]) == (codes.GET, (6, b""))
+    assert again.token != request.token
+    assert stack.values(record, "/3303/0/5700") == ["22.0", "23.0", "24.0"]
 
 
 # -- restart --

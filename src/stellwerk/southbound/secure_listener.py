@@ -124,6 +124,7 @@ class SecureListener:
             ask_until=ask_until,
             body_bytes_by_path=bodies,
             verified=True,
+            room=self._dtls.room,
         )
         stack: SecureStack[Event, CoapAction] = SecureStack(self._dtls, self._coap)
         self.link = link(lambda action: self.driver.submit(action), _may_reach)

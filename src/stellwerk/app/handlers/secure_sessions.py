@@ -37,6 +37,9 @@ _LOOK_UPS_PER_S: Final = 5_000.0
 """Of sessions that may be stored: anybody may ask with a connection ID that he made up."""
 _BURST_S: Final = 10.0
 _TRIES: Final = 3
+_LONGEST_IDENTITY: Final = 200
+_LONGEST_DETAIL: Final = 600
+"""Characters that are kept of what a peer may have written."""
 _KEPT: Final = frozenset({"close-notify", "evicted"})
 """Ends of a session after which it may still be resumed, or restored."""
 
@@ -370,7 +373,8 @@ class SecureSessions:
             return
         unsaid, self._unsaid = self._unsaid, 0
         more = {"not_logged": unsaid} if unsaid else {}
-        named = "" if identity is None else str(identity)
+        named = "" if identity is None else str(identity)[:_LONGEST_IDENTITY]
+        detail = detail[:_LONGEST_DETAIL]
         log.info("handshake.failed", address=str(address), identity=named, reason=reason, detail=detail, **more)
         work = self._note_failure(address, reason, detail, identity, named, at)
         if not self._tasks.start("handshake failure", work):
