@@ -496,7 +496,7 @@ def meeting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Meeting]
     made.close()
 
 
-@pytest.mark.spec("SEC-1")
+@pytest.mark.spec("SEC-1", "SEC-10", "LwM2M-contract 2.2", "LwM2M-contract 2.3")
 @pytest.mark.parametrize("meeting", [pytest.param(each, id=each.name) for each in CASES], indirect=True)
 def test_ours_and_theirs(meeting: Meeting, request: pytest.FixtureRequest, record_property: Any) -> None:
     case = meeting.case
