@@ -20,7 +20,7 @@ help:
 	@echo 'make demo     a server with simulated devices on this machine; bearer token: demo'
 	@echo 'make test     every test that needs nothing but Python'
 	@echo 'make check    lint, format, strict types, import rules, conformance page'
-	@echo 'make interop  tests against the programs of others (Java, Maven, pip, strace, a C compiler)'
+	@echo 'make interop  tests against the programs of others (Java, Maven, pip, OpenSSL, GnuTLS, libcoap, strace, a C compiler)'
 	@echo 'make browser  the console in a real browser (Chromium)'
 	@echo 'make bench    speed, side by side with others (a C compiler); BENCH=memory and others: docs/performance.md'
 	@echo 'make fuzz     every decoder against made-up bytes, for as long as you like (atheris)'

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from stellwerk.dtls.parameters import ServerIdentity
+
 PSK_IDENTITY = b"urn:dev:os:interop-1"
 PSK, WRONG_PSK = b"key-of-all-tests", b"not-the-same-key"
 """Letters, since libcoap's programs take nothing else."""
@@ -113,6 +115,10 @@ def authority() -> Certificate:
 
 def server() -> Certificate:
     return certificate(SERVER, authority())
+
+
+def server_identity() -> ServerIdentity:
+    return ServerIdentity(server().key, server().chain)
 
 
 def client() -> Certificate:

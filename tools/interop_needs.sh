@@ -2,7 +2,7 @@
 # Gets what the tests against other people's programs need, as far as this machine allows, and says what is missing.
 # Packages of the system are installed only in CI (CI=true) and only with the rights to do so.
 # Never fails: a test that misses its program skips and says so. Java's own packages are fetched by the tests, by Maven,
-# and the vendor's client and Mbed TLS by pip, into build/.
+# and the vendor's client, Mbed TLS and tinydtls by pip, into build/.
 set -u
 
 say() { printf 'interop: %s\n' "$*"; }
@@ -19,6 +19,10 @@ need strace strace
 need openssl openssl
 need gnutls-cli gnutls-bin
 need coap-client-gnutls libcoap3-bin
+# tinydtls is built from its source.
+need autoconf autoconf
+need automake automake
+need libtoolize libtool
 
 if [ -n "$missing" ]; then
     sudo=''

@@ -4,7 +4,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from tests.dtls_story import Conversation, Known, Story
@@ -19,6 +19,8 @@ class DtlsPeer:
     """``server``: one that waits at `port`. ``client``: one that speaks to ``server_port``.
 
     Peers get the numbers 1, 2, ... in the order in which their addresses are seen: stories do not depend on ports.
+    ``loses``: which of the datagrams that leave do not arrive; ``misses``: which of those that come are not heard. Both
+    count from 1.
     """
 
     def __init__(
@@ -30,7 +32,11 @@ class DtlsPeer:
         client: ClientParameters | None = None,
         server_port: int = 0,
         does: str = "echo",
+        loses: Collection[int] = (),
+        misses: Collection[int] = (),
     ) -> None:
+        self._loses, self._misses = loses, misses
+        self._left = self._came = 0
         self.conversation = Conversation(seed, known, server=server, client=client, does=does)
         self._socket = self._open()
         self.port = int(self._socket.getsockname()[1])
@@ -96,6 +102,9 @@ class DtlsPeer:
                 return
             except ConnectionRefusedError:
                 continue
+            self._came += 1
+            if self._came in self._misses:
+                continue
             if port not in self._ports:
                 self._ports.append(port)
             self.conversation.feed(datagram, self._ports.index(port) + 1, self._now())
@@ -103,7 +112,9 @@ class DtlsPeer:
 
     def _write(self) -> None:
         for number, datagram in self.conversation.take_datagrams():
-            self._socket.sendto(datagram, ("127.0.0.1", self._ports[number - 1]))
+            self._left += 1
+            if self._left not in self._loses:
+                self._socket.sendto(datagram, ("127.0.0.1", self._ports[number - 1]))
 
     # -- for tests --
 

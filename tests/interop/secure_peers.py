@@ -81,7 +81,7 @@ def not_installed(program: str, package: str) -> str:
 
 class OpenSsl:
     """Options: ``session_out``, ``session_in`` (files), ``ticket`` (no), ``mtu``, ``etm`` (no), ``cookie`` (yes: the
-    server sends HelloVerifyRequest), ``ems`` (no)."""
+    server sends HelloVerifyRequest), ``root`` (yes: the client's chain ends with it)."""
 
     name, application, echoes, verb = "openssl", "lines", False, ""
     names = {
@@ -112,7 +112,9 @@ class OpenSsl:
         words = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *self._words(wish)]
         if wish.mode == "x509":
             own = wish.own or "client"
-            words += ["-cert", f"{own}.pem", "-key", f"{own}-key.pem", "-verifyCAfile", "ca.pem"]
+            # From what it trusts by -CAfile it builds its own chain, too.
+            trust = "-CAfile" if wish.take("root") == "yes" else "-verifyCAfile"
+            words += ["-cert", f"{own}.pem", "-key", f"{own}-key.pem", trust, "ca.pem"]
             words.append("-verify_return_error")
         for option, word in (("session_out", "-sess_out"), ("session_in", "-sess_in")):
             if file := wish.take(option):
@@ -244,6 +246,37 @@ class MbedTls:
         return program, int(program.said.partition("port ")[2].split()[0])
 
 
+class TinyDtls:
+    """Has one suite, and pre-shared keys alone in its Python binding. No options."""
+
+    name, application, echoes, verb = "tinydtls", "lines", True, ""
+
+    @staticmethod
+    @cache
+    def _folder() -> tuple[str, str]:
+        return fetch(HERE / "tinydtls" / "fetch.sh", sys.executable)
+
+    def missing(self) -> str:
+        return self._folder()[1]
+
+    def version(self) -> str:
+        return f"tinydtls of DTLSSocket {Path(self._folder()[0]).name.partition('-')[2]}"
+
+    def _words(self, role: str, wish: Wish) -> list[str]:
+        wish.done()
+        python = str(Path(self._folder()[0]) / "bin" / "python")
+        peer = str(HERE / "tinydtls" / "peer.py")
+        return [python, peer, f"role={role}", f"identity={wish.identity}", f"key={wish.psk.hex()}"]
+
+    def client(self, port: int, wish: Wish) -> Program:
+        return Program([*self._words("client", wish), f"port={port}"])
+
+    def server(self, wish: Wish) -> tuple[Program, int]:
+        program = Program(self._words("server", wish))
+        program.wait_said("port ")
+        return program, int(program.said.partition("port ")[2].split()[0])
+
+
 class Libcoap:
     """``library``: openssl or gnutls. It offers what it likes: no suite can be chosen. A client sends one request."""
 
@@ -329,5 +362,6 @@ class Scandium:
 
 
 PEERS: dict[str, Talker] = {
-    each.name: each for each in (OpenSsl(), GnuTls(), MbedTls(), Libcoap("openssl"), Libcoap("gnutls"), Scandium())
+    each.name: each
+    for each in (OpenSsl(), GnuTls(), MbedTls(), TinyDtls(), Libcoap("openssl"), Libcoap("gnutls"), Scandium())
 }

@@ -238,27 +238,27 @@ def test_a_device_with_a_key_does_not_come_in_without_it(server: Served, device:
 
 
 @pytest.mark.spec("Design 7", "RFC 9146 6")
-@pytest.mark.parametrize(("mode", "ends"), [("psk", ("kill", "stop")), ("x509", ("kill",))])
+@pytest.mark.parametrize(("mode", "first", "second"), [("psk", "kill", "stop"), ("x509", "stop", "kill")])
 def test_a_session_with_leshan_outlives_the_server_and_a_move_meanwhile(
-    serve: Callable[..., Served], keys: Path, mode: str, ends: tuple[str, ...]
+    serve: Callable[..., Served], keys: Path, mode: str, first: str, second: str
 ) -> None:
-    server = started(serve(), keys)
+    server = serve().start() if mode == "psk" else started(serve(), keys)
     one = Device(server, mode, keys)
     relay = Relay(server.coaps_port)
     try:
         client = one.register(relay.port, cid=0)
-        for end in ends:
-            getattr(server, end)()
-            server.start()
-            # The server speaks first, where it last heard the device.
-            assert one.read() == {"3/0/0": "Leshan"}
-            getattr(server, end)()
-            relay.move()
-            server.start()
-            client.order("update")
-            client.wait_said("updated")
-            assert one.read() == {"3/0/0": "Leshan"}
-            assert handshakes(server, "full") + handshakes(server, "resumed") == 0
+        getattr(server, first)()
+        server.start()
+        # The server speaks first, where it last heard the device.
+        assert one.read() == {"3/0/0": "Leshan"}
+        getattr(server, second)()
+        relay.move()
+        server.start()
+        client.order("update")
+        client.wait_said("updated")
+        assert one.read() == {"3/0/0": "Leshan"}
+        # What this run of the server has counted.
+        assert handshakes(server, "full") + handshakes(server, "resumed") == 0
         assert sum(line.startswith("registered") for line in client.said) == 1
     finally:
         relay.close()

@@ -6,9 +6,11 @@ is in memory; after a restart only to the first, if it is stored. What is not fo
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from stellwerk.core.entropy import Entropy
+from stellwerk.core.identity import CertificateIdentity
 from stellwerk.dtls.alerts import AlertDescription
 from stellwerk.dtls.machine import HandshakeFault
 from stellwerk.dtls.messages import ClientHello
@@ -109,6 +111,10 @@ class Resumptions:
         if self._tickets is None or not secrets.extended_master_secret:
             return None
         state = encode_secrets(secrets)
+        if len(state) > _LONGEST_TICKET and isinstance(secrets.identity, CertificateIdentity):
+            # Who it is says the first certificate alone; those above it were verified in the full handshake.
+            leaf = replace(secrets.identity, chain=secrets.identity.chain[:1])
+            state = encode_secrets(replace(secrets, identity=leaf))
         return self._tickets.seal(state) if len(state) <= _LONGEST_TICKET else None
 
 

@@ -104,7 +104,7 @@ public final class ScandiumPeer {
         builder.set(DtlsConfig.DTLS_RECEIVER_THREAD_COUNT, 1);
         builder.set(DtlsConfig.DTLS_CONNECTOR_THREAD_COUNT, 1);
         builder.set(DtlsConfig.DTLS_MAX_CONNECTIONS, 100);
-        builder.set(DtlsConfig.DTLS_RETRANSMISSION_TIMEOUT, 2, TimeUnit.SECONDS);
+        builder.set(DtlsConfig.DTLS_RETRANSMISSION_TIMEOUT, 1, TimeUnit.SECONDS);
         builder.set(DtlsConfig.DTLS_VERIFY_SERVER_CERTIFICATES_SUBJECT, false);
         builder.set(DtlsConfig.DTLS_CLIENT_AUTHENTICATION_MODE, CertificateAuthenticationMode.NEEDED);
         if (isClient) {

@@ -48,8 +48,9 @@ def shake(wrapped: tls.TLSWrappedSocket) -> None:
     while time.monotonic() < end:
         try:
             return wrapped.do_handshake()
-        except (tls.WantReadError, tls.WantWriteError):
-            select.select([wrapped], [], [], 0.5)
+        except (tls.WantReadError, tls.WantWriteError, BlockingIOError):
+            # Its timers are looked at when it is called.
+            select.select([wrapped], [], [], 0.2)
     raise TimeoutError("handshake")
 
 
@@ -58,6 +59,7 @@ def client() -> None:
     name = "localhost" if told["mode"] == "x509" else None
     wrapped = tls.ClientContext(configuration()).wrap_socket(plain, server_hostname=name)
     wrapped.connect(("127.0.0.1", int(told["port"])))
+    wrapped.setblocking(False)
     shake(wrapped)
     say("handshake")
     talk(wrapped, echoes=False)
@@ -90,7 +92,11 @@ def talk(wrapped: tls.TLSWrappedSocket, *, echoes: bool) -> None:
                 return
             wrapped.send(line.strip().encode())
         if wrapped in ready:
-            data = wrapped.recv(4096)
+            try:
+                data = wrapped.recv(4096)
+            except (tls.WantReadError, BlockingIOError):
+                # A repetition: it was answered.
+                continue
             say(f"got {data.decode(errors='replace')}")
             if echoes:
                 wrapped.send(data)

@@ -14,6 +14,7 @@ def events(conversation: Conversation, *kinds: str) -> list[str]:
     return [what for kind, _, what in conversation.steps if kind == "=" and what.startswith(kinds)]
 
 
+@pytest.mark.spec("LwM2M-contract 2.2")
 def test_a_finished_that_comes_in_two_records_is_among_them() -> None:
     story = Story.read(CAPTURE_FOLDER / "openssl-client-x509-CCM_8-mtu295.json")
     established = next(at for at, step in enumerate(story.steps) if "SessionEstablished" in str(step[2]))
@@ -22,12 +23,14 @@ def test_a_finished_that_comes_in_two_records_is_among_them() -> None:
     assert came.count(b"\x16\xfe\xfd\x00\x01") == 2
 
 
+@pytest.mark.spec("LwM2M-contract 2.2")
 @each_capture
 def test_the_engine_says_to_a_recorded_peer_what_it_said_then(path: Path) -> None:
     story = Story.read(path)
     assert story.replay().steps == story.steps
 
 
+@pytest.mark.spec("LwM2M-contract 2.2")
 @each_capture
 def test_a_recorded_peer_whose_datagrams_come_backwards_is_understood_when_it_repeats_them(path: Path) -> None:
     story = Story.read(path)
@@ -43,6 +46,7 @@ def test_a_recorded_peer_whose_datagrams_come_backwards_is_understood_when_it_re
     assert events(Story(story.peer, story.told, told).replay(), *kinds) == events(story.replay(), *kinds)
 
 
+@pytest.mark.spec("LwM2M-contract 2.2")
 @each_capture
 def test_a_recorded_peer_whose_datagrams_all_come_twice_gets_as_far(path: Path) -> None:
     story = Story.read(path)

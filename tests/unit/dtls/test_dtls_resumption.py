@@ -3,8 +3,9 @@
 import pytest
 from dtls_by_hand import ByHand
 from dtls_wire import TICKET_KEY, Bed, Seeded, address, answer, bed, ec_key, keyed_server, psk_client
+from tests import dtls_keys
 
-from stellwerk.core.identity import PskIdentity
+from stellwerk.core.identity import CertificateIdentity, PskIdentity
 from stellwerk.core.ids import session_of
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.endpoint import Endpoint
@@ -61,6 +62,21 @@ def test_a_session_that_ended_in_peace_can_be_resumed_from_another_address(kind:
     assert b.server.sessions == 0
     b.connect(psk_client(**kind), address("203.0.113.4"), resume=state)
     assert b.session().resumed is not None
+    assert echoes(b)
+
+
+@pytest.mark.spec("RFC 5077 3.3")
+def test_a_ticket_has_room_for_a_client_with_a_long_chain() -> None:
+    chain = (*dtls_keys.client().chain, *dtls_keys.stranger().chain, *dtls_keys.server().chain)
+    assert sum(map(len, chain)) > 1_400
+    parameters = ClientParameters(key=dtls_keys.client().key, chain=chain, tickets=True)
+    b = began(parameters, keyed_server(identity=dtls_keys.server_identity()))
+    b.connect(parameters, resume=kept(b))
+    session = b.session()
+    assert session.resumed is not None
+    # Those above it were verified before.
+    assert isinstance(session.identity, CertificateIdentity)
+    assert (session.identity.chain, session.identity.common_name) == (chain[:1], dtls_keys.CLIENT)
     assert echoes(b)
 
 
