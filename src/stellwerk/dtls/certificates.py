@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeVar
+from warnings import catch_warnings, simplefilter
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -78,8 +79,8 @@ class Leaf:
 def read_certificate(der: bytes) -> Leaf:
     """The certificate in ``der``. Raises `CertificateRefused`: it cannot be read, or its key is none on P-256, P-384 or
     P-521. Nothing of it is trusted by that."""
-    certificate = _load(der)
-    with _reading():
+    with _quietly(), _reading():
+        certificate = x509.load_der_x509_certificate(der)
         key = certificate.public_key()
         if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
             raise _bad_key("certificate")
@@ -130,8 +131,8 @@ def verify_chain(
         raise CertificateRefused("bad-certificate", f"the chain has more than {_MAX_CHAIN} certificates")
     if at.tzinfo is None:
         raise ValueError("a time zone is needed to compare with")
-    leaf, *others = [_load(der) for der in chain]
-    with _reading():
+    with _quietly(), _reading():
+        leaf, *others = [x509.load_der_x509_certificate(der) for der in chain]
         search = _Search(anchors, others, at if check_validity else None, role)
         search.check_validity(leaf)
         if leaf in anchors:
@@ -282,9 +283,12 @@ def _is_named(issuer: x509.Certificate, child: x509.Certificate) -> bool:
         return False
 
 
-def _load(der: bytes) -> x509.Certificate:
-    with _reading():
-        return x509.load_der_x509_certificate(der)
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """`cryptography` warns of what it puts up with in a certificate. Nobody sends us lines for the log by that."""
+    with catch_warnings():
+        simplefilter("ignore")
+        yield
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from stellwerk.dtls.certificates import CertificateRefused, read_certificate, re
 from stellwerk.dtls.ecdhe import Ephemeral, KeyExchangeError
 from stellwerk.dtls.events import CertificateQuestion
 from stellwerk.dtls.extensions import RAW_PUBLIC_KEY_TYPE, SECP256R1, UNCOMPRESSED, X509_TYPE, Extensions
-from stellwerk.dtls.handshake import Handshake, HandshakeFault, Host, Phase, Step, Timing
+from stellwerk.dtls.handshake import Handshake
+from stellwerk.dtls.machine import HandshakeFault, Host, Phase, Step, Timing
 from stellwerk.dtls.messages import (
     Certificate,
     CertificateVerify,
@@ -44,6 +45,7 @@ from stellwerk.dtls.messages import (
     encode_client_key_exchange_psk,
     encode_raw_key,
 )
+from stellwerk.dtls.negotiation import LEAST_RECORD_SIZE, MAX_FRAGMENT_LENGTHS
 from stellwerk.dtls.parameters import ClientParameters
 from stellwerk.dtls.prf import psk_premaster
 from stellwerk.dtls.records import DTLS_1_2, MAX_PLAINTEXT
@@ -54,8 +56,6 @@ from stellwerk.dtls.suites import EMPTY_RENEGOTIATION_INFO, SUITES
 
 _COOKIES: Final = 4
 """HelloVerifyRequests that are followed in one handshake."""
-_LEAST_RECORD_SIZE: Final = 64
-_MAX_FRAGMENT_LENGTHS: Final = {1: 512, 2: 1024, 3: 2048, 4: 4096}
 
 
 class State(Enum):
@@ -104,7 +104,7 @@ class ClientHandshake(Handshake):
         now: float,
     ) -> None:
         p = parameters
-        size = _MAX_FRAGMENT_LENGTHS.get(p.max_fragment_length, MAX_PLAINTEXT)
+        size = MAX_FRAGMENT_LENGTHS.get(p.max_fragment_length, MAX_PLAINTEXT)
         timing = Timing(p.first_timeout_s, p.longest_timeout_s, p.repetitions, p.mtu, size)
         super().__init__(host, address, timing, 0, now)
         self.session_id = session_id
@@ -202,7 +202,7 @@ class ClientHandshake(Handshake):
         if answered.record_size_limit is not None:
             self.send_limit = min(MAX_PLAINTEXT, answered.record_size_limit) - (1 if self.peer_cid else 0)
         elif answered.max_fragment_length is not None:
-            self.send_limit = _MAX_FRAGMENT_LENGTHS[answered.max_fragment_length]
+            self.send_limit = MAX_FRAGMENT_LENGTHS[answered.max_fragment_length]
         if self.send_limit < self.timing.size:
             self.timing = replace(self.timing, size=self.send_limit)
         if answered.client_certificate_types is not None:
@@ -382,7 +382,7 @@ class ClientHandshake(Handshake):
                 "extended_master_secret",
                 "encrypt_then_mac",
             )
-            if getattr(answered, name) and not _was_offered(getattr(offered, name))
+            if _is_there(getattr(answered, name)) and not _is_there(getattr(offered, name))
         ]
         if unasked or answered.unknown:
             detail = f"the ServerHello has extensions that were not offered: {', '.join(unasked) or 'unknown ones'}"
@@ -397,11 +397,11 @@ class ClientHandshake(Handshake):
                 )
         if answered.max_fragment_length is not None and answered.max_fragment_length != offered.max_fragment_length:
             raise HandshakeFault("bad-message", "the server answers another max_fragment_length", illegal)
-        if answered.record_size_limit is not None and answered.record_size_limit < _LEAST_RECORD_SIZE:
+        if answered.record_size_limit is not None and answered.record_size_limit < LEAST_RECORD_SIZE:
             raise HandshakeFault("bad-message", "the server's record_size_limit is below 64", illegal)
         if answered.renegotiation_info:
             raise HandshakeFault("bad-message", "the server renegotiates", AlertDescription.HANDSHAKE_FAILURE)
 
 
-def _was_offered(value: object) -> bool:
+def _is_there(value: object) -> bool:
     return value is not None and value is not False

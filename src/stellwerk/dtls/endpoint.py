@@ -35,6 +35,8 @@ _TLS12_CID: Final = int(ContentType.TLS12_CID)
 class Endpoint:
     """One DTLS 1.2 endpoint over UDP, client and, with ``server``, server. All times are monotonic seconds.
 
+    A client of an endpoint that is a server too asks for connection IDs of 8 bytes, or for none.
+
     ``ticket_keys``: the first seals, all open; none: no tickets. ``wall_offset_s``: what to add to a time to get
     seconds that outlive a restart (Unix time), for the age of sessions. ``admission``: how often handshakes may
     begin.
@@ -102,19 +104,25 @@ class Endpoint:
 
     def _receive_plain(self, record: Record, peer: PeerId, now: float) -> None:
         """A record of epoch 0. None of them harms a live session."""
-        if record.type == ContentType.HANDSHAKE and self._server is not None:
-            try:
-                fragment = decode_fragments(record.fragment)[0]
-            except HandshakeFormatError:
-                self._base.drop(peer, "format")
-                return
-            if fragment.type == HandshakeType.CLIENT_HELLO:
-                self._handshakes.receive_hello(record, fragment, peer, now)
-                return
+        if record.type != ContentType.HANDSHAKE:
+            handshake = self._handshakes.find(peer)
+            if handshake is not None:
+                handshake.receive_plain(record, now)
+            else:
+                self._base.drop(peer, "plaintext")
+            return
+        try:
+            fragments = decode_fragments(record.fragment)
+        except HandshakeFormatError:
+            self._base.drop(peer, "format")
+            return
+        if fragments[0].type == HandshakeType.CLIENT_HELLO:
+            self._handshakes.receive_hello(record, fragments[0], peer, now)
+            return
         handshake = self._handshakes.find(peer)
         if handshake is not None:
-            handshake.receive_plain(record, now)
-        elif record.type != ContentType.HANDSHAKE or not self._live.receive_repeated(record, peer, now):
+            handshake.receive_messages(fragments, now)
+        elif not self._live.receive_repeated(fragments, peer, now):
             self._base.drop(peer, "plaintext")
 
     def _receive_strange_cid(self, record: Record, datagram: bytes, peer: PeerId, now: float, may_ask: bool) -> bool:
@@ -316,7 +324,8 @@ class Endpoint:
         session = None
         is_right = question.session_id in (None, stored.secrets.session_id) and not question.is_void
         if is_right and (question.datagrams or question.sends):
-            session = self._live.restore(action.state, stored, action.read_mark)
+            waiting = None if question.sends else self._records(question.datagrams)
+            session = self._live.restore(action.state, stored, action.read_mark, waiting)
         for handshake in question.handshakes:
             handshake.resume_stored(stored.secrets if is_right else None, now)
         if session is None:
@@ -328,6 +337,15 @@ class Endpoint:
                 self._live.send(session, data)
         for peer, datagram in question.datagrams:
             self._feed(datagram, peer, now, may_ask=False)
+
+    def _records(self, datagrams: list[tuple[PeerId, bytes]]) -> list[Record]:
+        records: list[Record] = []
+        for _, datagram in datagrams:
+            try:
+                records += split_records(datagram, self._cid_length)
+            except RecordFormatError as error:
+                records += error.whole
+        return records
 
     def _unanswered(self, question: Question, now: float) -> None:
         """There is no such session: what waited for it is dropped in silence, and counted."""

@@ -93,58 +93,78 @@ def encode_flight(
     return datagrams
 
 
+class SentFlight:
+    """The flight whose answer is awaited, and how often it was sent. ``answered``: the number of the last message of
+    the peer's flight before it."""
+
+    __slots__ = ("_answers", "_sent_at", "answered", "messages", "repetitions", "timeout")
+
+    def __init__(self, messages: list[Outgoing], answered: int, timeout: float, now: float) -> None:
+        self.messages = messages
+        self.answered = answered
+        self.timeout = timeout
+        """How long its answer is awaited this time."""
+        self.repetitions = 0
+        self._answers = 0
+        self._sent_at = now
+
+    def repeat(self, longest_timeout: float, now: float) -> None:
+        """It is sent again for want of an answer (RFC 6347 §4.2.4.1: with twice the timeout)."""
+        self.repetitions += 1
+        self.timeout = min(2 * self.timeout, longest_timeout)
+        self._sent_at = now
+
+    def may_answer_again(self, now: float) -> bool:
+        """Whether it is sent again since the peer repeats what it answers; not in the same moment, and not for ever."""
+        if not self.messages or now - self._sent_at < REPEAT_AFTER_S or self._answers >= MOST_ANSWERS:
+            return False
+        self._answers += 1
+        self._sent_at = now
+        return True
+
+
 class LastFlight(Timed):
     """The flight that ended a handshake. It is sent again whenever the peer repeats the one before, until the peer
     sends data, and forgotten after a while in any case."""
 
     __slots__ = (
-        "_answers",
-        "_messages",
+        "_flight",
         "_mtu",
         "_plain",
-        "_sent_at",
         "_size",
         "address",
-        "answered",
         "association",
-        "client_random",
         "on_end",
     )
 
     def __init__(
         self,
         association: Association,
-        messages: list[Outgoing],
+        flight: SentFlight,
         plain: PlainWriter,
         *,
-        answered: int,
-        client_random: bytes,
         mtu: int,
         size: int,
-        now: float,
     ) -> None:
         super().__init__()
         self.on_end: Callable[[LastFlight], None] = _nothing
         self.association = association
         self.address: PeerId = association.address
-        self.answered = answered
-        """The number of the last message of the flight that it answers."""
-        self.client_random = client_random
-        """Of the ClientHello that began it all: one that comes late begins nothing."""
-        self._messages = messages
+        self._flight = flight
         self._plain = plain
         self._mtu = mtu
         self._size = size
-        self._sent_at = now
-        self._answers = 0
+
+    @property
+    def answered(self) -> int:
+        """The number of the last message of the flight that it answers."""
+        return self._flight.answered
 
     def repeat(self, now: float) -> list[bytes]:
-        """The datagrams once more; none if that was just done, or often enough."""
-        if now - self._sent_at < REPEAT_AFTER_S or self._answers >= MOST_ANSWERS or not self.association.may_seal():
+        """The datagrams once more; none if that was just done, or often enough. Raises `association.Exhausted`."""
+        if not self._flight.may_answer_again(now):
             return []
-        self._sent_at = now
-        self._answers += 1
-        return encode_flight(self._messages, self._plain, self.association, mtu=self._mtu, size=self._size)
+        return encode_flight(self._flight.messages, self._plain, self.association, mtu=self._mtu, size=self._size)
 
     def fire(self, now: float) -> None:
         """The peer had its time: it does not need this any more."""

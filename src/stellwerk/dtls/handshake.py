@@ -7,33 +7,31 @@ question to the outside pauses it: messages wait in the reassembly, records of e
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
-from typing import Any, ClassVar, Final, Protocol
+from typing import ClassVar
 
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 
-from stellwerk.core.errors import PeerError
 from stellwerk.core.identity import SecureIdentity
 from stellwerk.core.ids import PeerId
 from stellwerk.core.timers import Timed
 from stellwerk.dtls.alerts import AlertDescription, AlertFormatError, AlertLevel, alert_name, decode_alert, encode_alert
 from stellwerk.dtls.association import Association, associate
-from stellwerk.dtls.base import Base
 from stellwerk.dtls.events import HandshakeFailed
 from stellwerk.dtls.extensions import RFC_9146_CODE_POINT
 from stellwerk.dtls.flights import (
     CHANGE_CIPHER_SPEC,
-    MOST_ANSWERS,
-    REPEAT_AFTER_S,
     LastFlight,
     Outgoing,
     PlainWriter,
+    SentFlight,
     encode_flight,
 )
 from stellwerk.dtls.fragments import FragmentError, Reassembly
+from stellwerk.dtls.machine import HandshakeFault, Host, Phase, Step, Timing
 from stellwerk.dtls.messages import (
+    Fragment,
     HandshakeFormatError,
     HandshakeType,
     decode_fragments,
@@ -51,85 +49,20 @@ from stellwerk.dtls.prf import (
 from stellwerk.dtls.protection import ProtectionError
 from stellwerk.dtls.records import MAX_PLAINTEXT, ContentType, Record
 from stellwerk.dtls.session import SessionSecrets
+from stellwerk.dtls.stash import Stash
 from stellwerk.dtls.suites import Suite
-
-STASH: Final = 16
-"""Records of epoch 1 that wait for their keys."""
-_STASH_BYTES: Final = 16_384
-
-
-class HandshakeFault(PeerError):
-    """It cannot go on. ``alert`` tells the peer (None: nothing does), ``reason`` (of `failures.REASONS`) and ``detail``
-    tell us."""
-
-    def __init__(self, reason: str, detail: str, alert: int | None) -> None:
-        self.reason, self.detail, self.alert = reason, detail, alert
-        super().__init__(detail)
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How a flight is repeated, and how large its datagrams and records are."""
-
-    first_timeout_s: float
-    longest_timeout_s: float
-    repetitions: int
-    mtu: int
-    size: int
-
-
-class Host(Protocol):
-    """Who has handshakes (`handshakes`)."""
-
-    base: Base
-
-    def ask(self, handshake: "Handshake") -> int:
-        """The number of a question of ``handshake``."""
-        ...
-
-    def is_foreign(self, handshake: "Handshake", records: list[Record], now: float) -> bool:
-        """Whether ``records``, which ``handshake`` cannot open, are of a session that is live at its address. They are
-        taken there then."""
-        ...
-
-    def established(self, handshake: "Handshake", now: float) -> None:
-        """Both ends are verified: the association of ``handshake`` is live."""
-        ...
-
-    def ended(self, handshake: "Handshake") -> None:
-        """``handshake`` is over without one."""
-        ...
-
-
-class Phase(Enum):
-    """States that both machines have."""
-
-    ASKING = "a question to the outside is open"
-    OVER = "established or failed"
-
-
-Step = Callable[[Any, bytes, float], Enum]
-"""Takes a machine, the body of its message and the time; returns the next state. Raises `HandshakeFault` and
-`messages.HandshakeFormatError`."""
 
 
 class Handshake(Timed):
     """One handshake with ``address``. ``first``: the number of the peer's first message that is to come."""
 
     __slots__ = (
-        "_answered",
-        "_answers",
         "_before",
-        "_ccs_came",
         "_ends",
         "_flight",
         "_incoming",
         "_message_seq",
-        "_repetitions",
-        "_sent_at",
         "_stash",
-        "_stash_bytes",
-        "_timeout",
         "_write_epoch",
         "address",
         "asked_until",
@@ -211,16 +144,9 @@ class Handshake(Timed):
         self._ends = now + host.base.limits.handshake_s
         self._incoming = Reassembly(first, host.base.limits.handshake_bytes)
         self._message_seq = 0
-        self._flight: list[Outgoing] = []
-        self._answered = -1
-        self._answers = 0
-        self._sent_at = now
-        self._timeout = timing.first_timeout_s
-        self._repetitions = 0
+        self._flight = SentFlight([], -1, timing.first_timeout_s, now)
         self._write_epoch = 0
-        self._ccs_came = False
-        self._stash: list[Record] = []
-        self._stash_bytes = 0
+        self._stash = Stash()
 
     @property
     def is_over(self) -> bool:
@@ -235,12 +161,10 @@ class Handshake(Timed):
     # --- records in ----------------------------------------------------------------------------------------------
 
     def receive_plain(self, record: Record, now: float) -> None:
-        """A record of epoch 0."""
+        """A record of epoch 0 that has no handshake messages."""
         if self.state is Phase.OVER:
             return
-        if record.type == ContentType.HANDSHAKE:
-            self._guard(self._receive_fragments, record.fragment, 0, now)
-        elif record.type == ContentType.CHANGE_CIPHER_SPEC:
+        if record.type == ContentType.CHANGE_CIPHER_SPEC:
             if record.fragment == b"\x01":
                 self._guard(self._receive_change, now)
             else:
@@ -251,29 +175,30 @@ class Handshake(Timed):
             # No data before both ends are verified, and none without protection.
             self._drop("plaintext" if record.type == ContentType.APPLICATION_DATA else "type")
 
+    def receive_messages(self, fragments: list[Fragment], now: float) -> None:
+        """What is in a handshake record of epoch 0."""
+        if self.state is not Phase.OVER:
+            self._guard(self._receive_fragments, fragments, 0, now)
+
     def receive_protected(self, record: Record, now: float) -> None:
         """A record of epoch 1: it waits until the peer's ChangeCipherSpec stood where it belongs."""
         if self.state is Phase.OVER:
             return
-        if len(self._stash) >= STASH or self._stash_bytes + len(record.fragment) > _STASH_BYTES:
+        if not self._stash.add(record):
             self._drop("room")
-            return
-        self._stash.append(record)
-        self._stash_bytes += len(record.fragment)
-        if self.state is self.AWAIT_FINISHED:
+        elif self.state is self.AWAIT_FINISHED:
             self._guard(self._read_stash, now)
 
     def take_stash(self) -> list[Record]:
         """What came in epoch 1 behind the peer's Finished: data that overtook nothing."""
-        stash, self._stash = self._stash, []
-        return stash
+        return self._stash.take()[0]
 
-    def _receive_fragments(self, content: bytes, epoch: int, now: float) -> None:
+    def _receive_fragments(self, fragments: list[Fragment], epoch: int, now: float) -> None:
         waiting_for_finished = self.state is self.AWAIT_FINISHED
         repeated = False
-        for fragment in decode_fragments(content):
+        for fragment in fragments:
             if fragment.message_seq < self._incoming.next:
-                repeated = repeated or fragment.message_seq == self._answered
+                repeated = repeated or fragment.message_seq == self._flight.answered
             elif epoch == 0 and waiting_for_finished:
                 # Behind a ChangeCipherSpec nothing is without protection.
                 self._drop("plaintext")
@@ -284,53 +209,61 @@ class Handshake(Timed):
             self._answer_again(now)
 
     def _receive_change(self, now: float) -> None:
-        if self.state is Phase.ASKING:
-            self._ccs_came = True
-        elif self.state is self.AWAIT_CHANGE:
+        if self.state not in (Phase.ASKING, self.AWAIT_CHANGE):
+            # An early one changes nothing; the peer repeats its flight if it is needed.
+            return
+        self._stash.note_change()
+        if self.state is self.AWAIT_CHANGE:
             # What was cut in epoch 0 does not go on in epoch 1.
             self._incoming = Reassembly(self._incoming.next, self.host.base.limits.handshake_bytes)
             self.state = self.AWAIT_FINISHED
             self._read_stash(now)
-        # An early one is ignored (it changes nothing by itself); the peer repeats its flight if it was needed.
 
     def _read_stash(self, now: float) -> None:
-        """Open what waits. Raises `HandshakeFault` if nothing of it can be opened: then keys differ."""
+        """Open what waits. Raises `HandshakeFault` if nothing of it can be opened that came behind the peer's
+        ChangeCipherSpec: then keys differ."""
         association = self.association
         assert association is not None
-        stash = self.take_stash()
-        self._stash_bytes = 0
+        stash, early = self._stash.take()
         unreadable = False
+        messages: list[bytes] = []
+        alert: bytes | None = None
         for at, record in enumerate(stash):
-            if self.state is not self.AWAIT_FINISHED:
-                # Behind the Finished: for the live session, or for nobody.
-                self._stash = stash[at:]
-                return
             if record.cid != self.own_cid or not association.window.is_new(record.sequence):
                 continue
             try:
                 type, content = association.open(record)
             except ProtectionError:
-                # Data, and the alert that answers a goodbye, may be of an earlier session at that address.
-                unreadable = unreadable or record.type in (ContentType.HANDSHAKE, ContentType.TLS12_CID)
+                # Data, and the alert that answers a goodbye, may be of an earlier session at that address, and what
+                # stood before the ChangeCipherSpec of anybody: a Finished that is needed is repeated.
+                if at >= early:
+                    unreadable = unreadable or record.type in (ContentType.HANDSHAKE, ContentType.TLS12_CID)
                 continue
             if type == ContentType.HANDSHAKE:
                 association.window.take(record.sequence)
-                unreadable = False
-                self._receive_fragments(content, 1, now)
-            elif type == ContentType.ALERT:
-                association.window.take(record.sequence)
-                self._receive_alert(content, now)
-                return
-            elif type == ContentType.APPLICATION_DATA and len(self._stash) < STASH:
-                # It overtook the Finished and waits for it.
-                self._stash.append(record)
-                self._stash_bytes += len(record.fragment)
-        if unreadable and self.state is self.AWAIT_FINISHED and not self.host.is_foreign(self, stash, now):
-            reason, detail = self.failure or (
-                "wrong-key",
-                "the peer's Finished cannot be decrypted: give both ends the same pre-shared key",
-            )
+                messages.append(content)
+                continue
+            if type == ContentType.ALERT:
+                alert = content
+            # It overtook the Finished and waits for it.
+            self._stash.add(record)
+        for content in messages:
+            if self.state is self.AWAIT_FINISHED:
+                self._receive_fragments(decode_fragments(content), 1, now)
+        if self.state is not self.AWAIT_FINISHED:
+            return
+        if alert is not None:
+            self._receive_alert(alert, now)
+        elif unreadable and not messages and not self.host.is_foreign(self, stash, now):
+            reason, detail = self.failure or self._key_failure()
             raise HandshakeFault(reason, detail, AlertDescription.DECRYPT_ERROR)
+
+    def _key_failure(self) -> tuple[str, str]:
+        """What a Finished that cannot be decrypted means."""
+        assert self.suite is not None
+        if self.suite.exchange == "psk" and self.resumed is None:
+            return "wrong-key", "the peer's Finished cannot be decrypted: give both ends the same pre-shared key"
+        return "bad-finished", "the peer's Finished cannot be decrypted: its keys are others than ours"
 
     def _receive_alert(self, content: bytes, now: float) -> None:
         try:
@@ -414,7 +347,7 @@ class Handshake(Timed):
             self.established_s,
         )
 
-    def last_flight(self, now: float) -> LastFlight | None:
+    def last_flight(self) -> LastFlight | None:
         """Our last flight, if it is the one that ended the handshake: on the server's side of a full handshake, on the
         client's of a resumed one."""
         if self.IS_SERVER is (self.resumed is not None):
@@ -424,11 +357,8 @@ class Handshake(Timed):
             self.association,
             self._flight,
             self.plain,
-            answered=self._answered,
-            client_random=self.client_random,
             mtu=self.timing.mtu,
             size=self.timing.size,
-            now=now,
         )
 
     # --- questions -----------------------------------------------------------------------------------------------
@@ -452,8 +382,7 @@ class Handshake(Timed):
 
     def _catch_up(self, now: float) -> None:
         self._advance(now)
-        if self._ccs_came and self.state is self.AWAIT_CHANGE:
-            self._ccs_came = False
+        if self._stash.changed and self.state is self.AWAIT_CHANGE:
             self._receive_change(now)
 
     # --- flights out ---------------------------------------------------------------------------------------------
@@ -488,29 +417,28 @@ class Handshake(Timed):
 
     def _send_flight(self, messages: list[Outgoing], now: float, *, is_last: bool = False) -> None:
         """Send, and unless it ``is_last`` repeat until the peer answers."""
-        self._flight = messages
-        self._answered = self._incoming.next - 1
-        self._answers = 0
-        self._repetitions = 0
-        self._timeout = self.timing.first_timeout_s
+        self._flight = SentFlight(messages, self._incoming.next - 1, self.timing.first_timeout_s, now)
         if messages[-1].epoch:
             self._write_epoch = 1
-        self._transmit(now)
+        self._transmit()
         if not is_last:
-            self.host.base.timers.arm(self, min(now + self._timeout, self._ends))
+            self._await_answer(now)
 
-    def _transmit(self, now: float) -> None:
-        self._sent_at = now
+    def _transmit(self) -> None:
         timing, address, out = self.timing, self.address, self.host.base.datagrams
-        for datagram in encode_flight(self._flight, self.plain, self.association, mtu=timing.mtu, size=timing.size):
+        for datagram in encode_flight(
+            self._flight.messages, self.plain, self.association, mtu=timing.mtu, size=timing.size
+        ):
             out.append((address, datagram))
 
     def _answer_again(self, now: float) -> None:
         """The peer repeats the flight that ours answers: it has not got ours."""
-        if self._flight and now - self._sent_at >= REPEAT_AFTER_S and self._answers < MOST_ANSWERS:
-            self._answers += 1
-            self._transmit(now)
-            self.host.base.timers.arm(self, min(now + self._timeout, self._ends))
+        if self._flight.may_answer_again(now):
+            self._transmit()
+            self._await_answer(now)
+
+    def _await_answer(self, now: float) -> None:
+        self.host.base.timers.arm(self, min(now + self._flight.timeout, self._ends))
 
     def fire(self, now: float) -> None:
         """The peer or the outside was silent for the time it had."""
@@ -518,17 +446,15 @@ class Handshake(Timed):
             return
         if self.asked_until is not None and now >= self.asked_until:
             self._fail(
-                "not-answered", "our own side did not say in time who the peer is", AlertDescription.INTERNAL_ERROR
+                "not-answered", "our own side did not say in time who the peer is", AlertDescription.HANDSHAKE_FAILURE
             )
-        elif now >= self._ends or self._repetitions >= self.timing.repetitions:
+        elif now >= self._ends or self._flight.repetitions >= self.timing.repetitions:
             reason, detail = self.failure or ("timeout", f"the peer fell silent while {self.state.value}")
             self._end(reason, detail)
         else:
-            self._repetitions += 1
-            self._timeout = min(2 * self._timeout, self.timing.longest_timeout_s)
-            if self._flight:
-                self._transmit(now)
-            self.host.base.timers.arm(self, min(now + self._timeout, self._ends))
+            self._flight.repeat(self.timing.longest_timeout_s, now)
+            self._transmit()
+            self._await_answer(now)
 
     # --- ends ----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,9 @@
 """Handshakes under way, ours and our clients': how they begin, what they ask, how they end."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from stellwerk.core.ids import PeerId
 from stellwerk.dtls.alerts import AlertDescription
@@ -26,6 +28,10 @@ from stellwerk.dtls.records import DTLS_1_0, ContentType, Record, encode_record
 from stellwerk.dtls.resumption import Resumptions
 from stellwerk.dtls.server import ServerHandshake, ServerSide
 from stellwerk.dtls.session import SessionFormatError
+
+_LATE_HELLO_S: Final = 60.0
+"""How long after a handshake its ClientHello is still known. No longer: a device without good randomness may begin
+every time with the same."""
 
 
 class Handshakes:
@@ -52,6 +58,8 @@ class Handshakes:
         self.clients: dict[PeerId, ClientHandshake] = {}
         self._by_cid: dict[bytes, ServerHandshake] = {}
         self._asking: dict[int, Handshake] = {}
+        self._begun: OrderedDict[PeerId, tuple[bytes, float]] = OrderedDict()
+        """With which ClientHello established clients began, and until when it may come late."""
 
     @property
     def resumer(self) -> Resumptions:
@@ -91,17 +99,17 @@ class Handshakes:
             return
         known = self.half_open.find(peer)
         if known is not None and (known.client_random, known.first) == (hello.random, fragment.message_seq):
-            known.receive_plain(record, now)
+            known.receive_messages([fragment], now)
             return
-        if self._live.began_with(hello.random, peer):
+        if self._began_before(hello.random, peer, now):
             self.base.drop(peer, "replayed")
+            return
+        if not self.base.admission.address(peer, now):
+            self.base.drop(peer, "rate")
             return
         if known is not None:
             # Its cookie shows that the client at this address is another one now, or the same one that began anew.
             known.cancel("timeout", "the client began another handshake")
-        if not self.base.admission.address(peer, now):
-            self.base.drop(peer, "rate")
-            return
         is_welcome, oldest = self.half_open.make_room(peer, now)
         if not is_welcome:
             self.base.drop(peer, "room")
@@ -110,7 +118,12 @@ class Handshakes:
             oldest.cancel("room", "too many handshakes are under way; this one was the oldest")
         handshake = ServerHandshake(self, side, peer, hello, fragment.message_seq, record.sequence, now)
         self.half_open.add(handshake)
-        handshake.receive_plain(record, now)
+        handshake.receive_messages([fragment], now)
+
+    def _began_before(self, client_random: bytes, peer: PeerId, now: float) -> bool:
+        """Whether the last handshake of ``peer`` began with this ClientHello, which the network kept for a while."""
+        before = self._begun.get(peer)
+        return before is not None and before[0] == client_random and now < before[1]
 
     def _ask_for_cookie(self, record: Record, fragment: Fragment, hello: ClientHello, peer: PeerId) -> None:
         # RFC 6347 4.2.1: version 1.0 whatever will be negotiated; the numbers of record and message are the
@@ -176,6 +189,12 @@ class Handshakes:
     def established(self, handshake: Handshake, now: float) -> None:
         """See `handshake.Host`."""
         self.ended(handshake)
+        if isinstance(handshake, ServerHandshake):
+            begun = self._begun
+            begun.pop(handshake.address, None)
+            begun[handshake.address] = handshake.client_random, now + _LATE_HELLO_S
+            if len(begun) > self.base.limits.half_open:
+                begun.popitem(last=False)
         ticket = handshake.ticket if isinstance(handshake, ClientHandshake) else b""
         session = self._live.establish(handshake, ticket, now)
         for record in handshake.take_stash():

@@ -3,6 +3,8 @@
 The hot path of secure devices is `LiveSessions.receive` and `LiveSessions.send`.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from stellwerk.core.ids import PeerId, session_peer
@@ -12,7 +14,7 @@ from stellwerk.dtls.base import Base
 from stellwerk.dtls.events import DataReceived, PeerMoved, SessionEnded, SessionEstablished, SessionState
 from stellwerk.dtls.flights import LastFlight
 from stellwerk.dtls.handshake import Handshake
-from stellwerk.dtls.messages import HandshakeFormatError, HandshakeType, decode_fragments
+from stellwerk.dtls.messages import Fragment, HandshakeFormatError, HandshakeType, decode_fragments
 from stellwerk.dtls.protection import ProtectionError
 from stellwerk.dtls.records import HEADER_BYTES, ContentType, Record
 from stellwerk.dtls.resumption import Resumptions, encode_client_session
@@ -80,26 +82,14 @@ class LiveSessions:
             return False
         return True
 
-    def receive_repeated(self, record: Record, peer: PeerId, now: float) -> bool:
-        """A handshake record of epoch 0 from where no handshake is under way. Whether the peer repeats with it the
+    def receive_repeated(self, fragments: list[Fragment], peer: PeerId, now: float) -> bool:
+        """Handshake messages of epoch 0 from where no handshake is under way. Whether the peer repeats with them the
         flight before our last one."""
         flight = self._last_flights.get(peer)
-        if flight is None:
+        if flight is None or any(fragment.message_seq > flight.answered for fragment in fragments):
             return False
-        try:
-            fragments = decode_fragments(record.fragment)
-        except HandshakeFormatError:
-            return False
-        if all(fragment.message_seq <= flight.answered for fragment in fragments):
-            self._repeat(flight, now)
-            return True
-        return False
-
-    def began_with(self, client_random: bytes, peer: PeerId) -> bool:
-        """Whether the handshake of the youngest session at ``peer``, which has sent nothing yet, began with that
-        ClientHello."""
-        flight = self._last_flights.get(peer)
-        return flight is not None and flight.client_random == client_random
+        self._repeat(flight, now)
+        return True
 
     def _receive_other(self, session: Association, type: int, content: bytes, peer: PeerId, now: float) -> None:
         if type == ContentType.ALERT:
@@ -198,7 +188,8 @@ class LiveSessions:
 
     def _repeat(self, flight: LastFlight, now: float) -> None:
         address = flight.association.address
-        self._base.datagrams += [(address, datagram) for datagram in flight.repeat(now)]
+        with suppress(Exhausted):
+            self._base.datagrams += [(address, datagram) for datagram in flight.repeat(now)]
 
     def _forget_last_flight(self, flight: LastFlight) -> None:
         self._base.timers.cancel(flight)
@@ -226,8 +217,6 @@ class LiveSessions:
 
     def _tell_state(self, session: Association) -> None:
         """Tell the state anew: with the newest ceiling that was asked for, and where the peer is now."""
-        if not session.is_server:
-            return
         state = decode_session(session.state)
         state.ceiling = _EPOCH_BASE + session.asked
         state.read_highest = session.mark()
@@ -279,7 +268,7 @@ class LiveSessions:
             # It may be anywhere: it is known by its connection ID, and somebody else has its address now.
             before = None
         self._add(session)
-        flight = handshake.last_flight(now)
+        flight = handshake.last_flight()
         if flight is not None:
             session.last_flight = self._last_flights[flight.address] = flight
             flight.on_end = self._forget_last_flight
@@ -309,9 +298,12 @@ class LiveSessions:
                 self.end(old, "replaced")
         return session
 
-    def restore(self, state: bytes, stored: StoredSession, read_mark: int) -> Association | None:
+    def restore(
+        self, state: bytes, stored: StoredSession, read_mark: int, waiting: Sequence[Record] | None
+    ) -> Association | None:
         """A session goes on from its stored ``state``: above every number that it may have used, below none that it may
-        have read. None: it has none of either left."""
+        have read. None: it has none of either left, or nothing of what is ``waiting`` for it is its own (None: it is
+        wanted in any case)."""
         secrets = stored.secrets
         live = self.sessions.find(secrets.session_id)
         if live is not None:
@@ -339,12 +331,15 @@ class LiveSessions:
         pending = self._marks.get(secrets.session_id, 0)
         mark = max(read_mark, stored.read_highest, pending if isinstance(pending, int) else 0)
         session.window = session.window.from_mark(max(mark - _EPOCH_BASE, -1))
-        self._add(session)
+        if waiting is not None and not any(self.claims(session, record) for record in waiting):
+            # Whoever can guess an address, or has seen a connection ID, must not cost us more than a look.
+            return None
+        self._add(session, is_old=True)
         self._raise_ceiling(session)
         return session
 
-    def _add(self, session: Association) -> None:
-        idle = self.sessions.add(session)
+    def _add(self, session: Association, *, is_old: bool = False) -> None:
+        idle = self.sessions.add(session, is_old=is_old)
         if idle is not None:
             self.end(idle, "evicted")
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from stellwerk.core.entropy import Entropy
 from stellwerk.dtls.alerts import AlertDescription
-from stellwerk.dtls.handshake import HandshakeFault
+from stellwerk.dtls.machine import HandshakeFault
 from stellwerk.dtls.messages import ClientHello
 from stellwerk.dtls.parameters import ServerParameters
 from stellwerk.dtls.session import (

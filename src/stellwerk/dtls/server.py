@@ -10,7 +10,7 @@ resumed   ClientHello -> ServerHello [NewSessionTicket] (ChangeCipherSpec) Finis
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -23,13 +23,12 @@ from stellwerk.dtls.ecdhe import Ephemeral, KeyExchangeError
 from stellwerk.dtls.events import CertificateQuestion, PskQuestion, ResumptionQuestion
 from stellwerk.dtls.extensions import (
     RAW_PUBLIC_KEY_TYPE,
-    SECP256R1,
-    UNCOMPRESSED,
     X509_TYPE,
     Extensions,
 )
 from stellwerk.dtls.flights import Outgoing
-from stellwerk.dtls.handshake import Handshake, HandshakeFault, Host, Phase, Step, Timing
+from stellwerk.dtls.handshake import Handshake
+from stellwerk.dtls.machine import HandshakeFault, Host, Phase, Step, Timing
 from stellwerk.dtls.messages import (
     Certificate,
     CertificateRequest,
@@ -51,15 +50,13 @@ from stellwerk.dtls.messages import (
     encode_server_hello,
     encode_server_key_exchange_ecdhe,
 )
+from stellwerk.dtls.negotiation import MAX_FRAGMENT_LENGTHS, check_hello, choose_full
 from stellwerk.dtls.parameters import ServerParameters
 from stellwerk.dtls.prf import psk_premaster
 from stellwerk.dtls.records import DTLS_1_2, MAX_PLAINTEXT
 from stellwerk.dtls.session import SessionSecrets
 from stellwerk.dtls.signatures import ECDSA_SHA256, SCHEMES, sign, verify
-from stellwerk.dtls.suites import EMPTY_RENEGOTIATION_INFO, SUITES, Suite, choose, suite_name
-
-_LEAST_RECORD_SIZE: Final = 64
-_MAX_FRAGMENT_LENGTHS: Final = {1: 512, 2: 1024, 3: 2048, 4: 4096}
+from stellwerk.dtls.suites import EMPTY_RENEGOTIATION_INFO, SUITES
 
 
 class State(Enum):
@@ -145,7 +142,6 @@ class ServerHandshake(Handshake):
         "_ephemeral",
         "_peer_key",
         "_secrets",
-        "_server_type",
         "_side",
         "hello",
     )
@@ -179,14 +175,13 @@ class ServerHandshake(Handshake):
         self._ephemeral: Ephemeral | None = None
         self._peer_key: EllipticCurvePublicKey | None = None
         self._client_type = X509_TYPE
-        self._server_type = X509_TYPE
         self.state = State.HELLO
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
     def _take_hello(self, body: bytes, now: float) -> Enum:
         hello = self.hello
-        _check_hello(hello)
+        check_hello(hello)
         found = self.host.resumer.find(hello, now)
         if isinstance(found, bytes):
             self._pause(now)
@@ -330,14 +325,15 @@ class ServerHandshake(Handshake):
 
     def _begin_full(self, now: float) -> Enum:
         hello, side = self.hello, self._side
-        suite, reply = self._choose(hello)
-        self.suite = suite
+        choice = choose_full(hello, side.parameters, has_chain=bool(side.chain))
+        self.suite = suite = choice.suite
+        self._client_type = choice.client_type
         self.session_id = self.host.new_session_id(self)
         self.established_s = self.host.wall_s(now)
         wants_ticket = hello.extensions.session_ticket is not None and side.parameters.tickets
         # RFC 5077 3.4: whoever is to get a ticket gets no session id.
         self.tls_session_id = b"" if wants_ticket else self.session_id + self.host.base.entropy.take(8)
-        flight = [self._hello(reply)]
+        flight = [self._hello(choice.reply)]
         if suite.exchange == "psk":
             flight.append(self._message(HandshakeType.SERVER_HELLO_DONE, b""))
             self._send_flight(flight, now)
@@ -352,7 +348,7 @@ class ServerHandshake(Handshake):
         exchange = ServerKeyExchangeEcdhe(
             ephemeral.group, ephemeral.point, ECDSA_SHA256, sign(identity.key, ECDSA_SHA256, signed)
         )
-        certificate = side.raw_key if self._server_type == RAW_PUBLIC_KEY_TYPE else side.chain
+        certificate = side.raw_key if choice.server_type == RAW_PUBLIC_KEY_TYPE else side.chain
         request = CertificateRequest(signature_schemes=SCHEMES)
         flight += (
             self._message(HandshakeType.CERTIFICATE, certificate),
@@ -380,59 +376,6 @@ class ServerHandshake(Handshake):
         self._send_flight([*flight, *self._ticket(), *self._finished(now)], now)
         self.state = State.CHANGE
 
-    def _choose(self, hello: ClientHello) -> tuple[Suite, Extensions]:
-        """The suite of a full handshake, and the beginning of the answer's extensions. Raises `HandshakeFault`."""
-        parameters = self._side.parameters
-        obstacle = self._obstacle_to_ecdhe(hello.extensions)
-        suite = choose(hello.suites, psk=True, ecdhe=obstacle is None, cbc=parameters.cbc)
-        if suite is None:
-            if obstacle is not None and choose(hello.suites, psk=False, ecdhe=True, cbc=parameters.cbc) is not None:
-                raise HandshakeFault(*obstacle, AlertDescription.HANDSHAKE_FAILURE)
-            offered = ", ".join(suite_name(number) for number in hello.suites[:16])
-            raise HandshakeFault(
-                "no-common-suite",
-                f"the client offers {offered}; we have AES-128-CCM-8, -CCM and -GCM with PSK or ECDHE-ECDSA"
-                + ("" if parameters.cbc else ", and CBC only if it is switched on"),
-                AlertDescription.HANDSHAKE_FAILURE,
-            )
-        reply = Extensions()
-        if suite.exchange != "psk":
-            offered_extensions = hello.extensions
-            if offered_extensions.client_certificate_types is not None:
-                reply.client_certificate_types = (self._client_type,)
-            if offered_extensions.server_certificate_types is not None:
-                reply.server_certificate_types = (self._server_type,)
-            if offered_extensions.point_formats is not None:
-                reply.point_formats = (UNCOMPRESSED,)
-        return suite, reply
-
-    def _obstacle_to_ecdhe(self, offered: Extensions) -> tuple[str, str] | None:
-        """Why there cannot be an ECDHE suite: reason and detail. Otherwise the certificate types are chosen."""
-        parameters, side = self._side.parameters, self._side
-        if parameters.identity is None:
-            return "no-common-suite", "the client offers ECDHE-ECDSA, and this server has no key of its own"
-        groups, formats, schemes = offered.supported_groups, offered.point_formats, offered.signature_algorithms
-        if groups is not None and SECP256R1 not in groups:
-            return "no-common-group", "the client's supported_groups are without secp256r1"
-        if formats is not None and UNCOMPRESSED not in formats:
-            return "no-common-group", "the client takes no uncompressed points"
-        if schemes is not None and ECDSA_SHA256 not in schemes:
-            return "no-common-group", "the client's signature_algorithms are without ecdsa_secp256r1_sha256"
-        ours = ([RAW_PUBLIC_KEY_TYPE] if parameters.rpk else []) + ([X509_TYPE] if parameters.x509 else [])
-        # RFC 7250 4.1: without the extension it is X.509. The client's order counts.
-        client_type = _first_common(offered.client_certificate_types or (X509_TYPE,), ours)
-        if not side.chain and X509_TYPE in ours:
-            ours.remove(X509_TYPE)
-        server_type = _first_common(offered.server_certificate_types or (X509_TYPE,), ours)
-        if client_type is None or server_type is None:
-            whose = "its own" if client_type is None else "the server's"
-            return (
-                "no-common-certificate-type",
-                f"for {whose} key the client offers {_type_names(offered, client_type is None)}, which is not had here",
-            )
-        self._client_type, self._server_type = client_type, server_type
-        return None
-
     def _hello(self, reply: Extensions) -> Outgoing:
         """Our ServerHello; from here on it is settled how the session will be."""
         hello, parameters, suite = self.hello, self._side.parameters, self.suite
@@ -454,7 +397,7 @@ class ServerHandshake(Handshake):
             limit = min(limit, offered.record_size_limit - (1 if self.peer_cid else 0))
         elif offered.max_fragment_length is not None:
             reply.max_fragment_length = offered.max_fragment_length
-            limit = min(limit, _MAX_FRAGMENT_LENGTHS[offered.max_fragment_length])
+            limit = min(limit, MAX_FRAGMENT_LENGTHS[offered.max_fragment_length])
         if limit < self.timing.size:
             self.timing = replace(self.timing, size=limit)
         self.send_limit = limit
@@ -474,36 +417,3 @@ class ServerHandshake(Handshake):
         lifetime_s = int(self._side.parameters.session_lifetime_s) if ticket else 0
         body = encode_new_session_ticket(NewSessionTicket(lifetime_s, ticket))
         return [self._message(HandshakeType.NEW_SESSION_TICKET, body)]
-
-
-def _check_hello(hello: ClientHello) -> None:
-    """Raises `HandshakeFault` for what no server could answer."""
-    offered = hello.extensions
-    # DTLS versions count down.
-    if hello.version >> 8 != DTLS_1_2 >> 8 or hello.version > DTLS_1_2:
-        raise HandshakeFault(
-            "version",
-            f"the client's version is {hello.version:#06x}; DTLS 1.2 is {DTLS_1_2:#06x}",
-            AlertDescription.PROTOCOL_VERSION,
-        )
-    fault: tuple[str, int] | None = None
-    if 0 not in hello.compression:
-        fault = "a ClientHello without null compression", AlertDescription.ILLEGAL_PARAMETER
-    elif offered.renegotiation_info:
-        fault = "a ClientHello that renegotiates what is not there", AlertDescription.HANDSHAKE_FAILURE
-    elif offered.record_size_limit is not None and offered.record_size_limit < _LEAST_RECORD_SIZE:
-        fault = f"a record_size_limit below {_LEAST_RECORD_SIZE}", AlertDescription.ILLEGAL_PARAMETER
-    elif offered.max_fragment_length is not None and offered.max_fragment_length not in _MAX_FRAGMENT_LENGTHS:
-        fault = f"a max_fragment_length of {offered.max_fragment_length}", AlertDescription.ILLEGAL_PARAMETER
-    if fault is not None:
-        raise HandshakeFault("bad-message", *fault)
-
-
-def _first_common(offered: tuple[int, ...], ours: list[int]) -> int | None:
-    return next((type for type in offered if type in ours), None)
-
-
-def _type_names(offered: Extensions, client: bool) -> str:
-    types = (offered.client_certificate_types if client else offered.server_certificate_types) or (X509_TYPE,)
-    names = {X509_TYPE: "X.509", RAW_PUBLIC_KEY_TYPE: "raw public key"}
-    return " or ".join(names.get(type, f"type {type}") for type in types[:4])

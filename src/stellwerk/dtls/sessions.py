@@ -40,13 +40,15 @@ class Sessions:
         first = self._by_id.get(root)
         return first if first is not None and first.root == root else None
 
-    def add(self, session: Association) -> Association | None:
-        """Take in a new session. Returns an idle one that has to go for it, and is still here."""
+    def add(self, session: Association, *, is_old: bool = False) -> Association | None:
+        """Take in a session; one that ``is_old`` leaves its address to whoever is there. Returns an idle one that has
+        to go for it, and is still here."""
         idle = self._find_idle() if len(self._by_id) >= self._limit else None
         self._by_id[session.session_id] = session
         if session.root != session.session_id:
             self._by_root[session.root] = session
-        self.place(session)
+        if not is_old or session.address not in self._by_address:
+            self.place(session)
         self._turns.append(session)
         if len(self._turns) > 2 * len(self._by_id) + _SLACK:
             self._turns = deque(turn for turn in self._turns if not turn.ended)

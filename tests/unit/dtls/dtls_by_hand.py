@@ -45,6 +45,8 @@ class ByHand:
         self.write: Protection | None = None
         self.read: Protection | None = None
         self.answers: list[bytes] = []
+        self.cid = b""
+        """What the server wants to see in records, if anything."""
 
     def send(self, *records: bytes) -> list[bytes]:
         """Feed the records in one datagram; what the server sends back."""
@@ -62,7 +64,7 @@ class ByHand:
         """A record of epoch 1."""
         assert self.write is not None
         self.protected += 1
-        return self.write.seal(type, 1, self.protected - 1, content)
+        return self.write.seal(type, 1, self.protected - 1, content, cid=self.cid)
 
     def message(self, type: int, body: bytes, *, size: int = 1 << 14) -> list[bytes]:
         """The contents of handshake records, ``size`` bytes of the body in each; the message is in the transcript."""
@@ -96,7 +98,9 @@ class ByHand:
                 for fragment in decode_fragments(record.fragment):
                     self.transcript += transcript_form(fragment.type, fragment.message_seq, fragment.data)
                     if fragment.type == HandshakeType.SERVER_HELLO:
-                        self.server_random = decode_server_hello(fragment.data).random
+                        reply = decode_server_hello(fragment.data)
+                        self.server_random = reply.random
+                        self.cid = reply.extensions.connection_id or b""
         return answers
 
     def key_exchange(self) -> bytes:

@@ -385,7 +385,7 @@ def test_malformed_der_is_refused(change: Any) -> None:
         verify_chain([change(DEVICE.der)], [ROOT.certificate], at=AT, check_validity=True)
 
 
-@pytest.mark.spec("RFC 7250 3", "RFC 5480 2.2")
+@pytest.mark.spec("RFC 7250 3")
 def test_a_raw_key_with_a_compressed_point_is_refused() -> None:
     point = ROOT.key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
     data = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200") + point
@@ -398,7 +398,6 @@ _SHOWN = issue("dev1", ROOT, usage("digital_signature"), x509.SubjectAlternative
 
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4), st.integers(0, 400), st.booleans())
 @settings(max_examples=40, deadline=None)
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_any_bytes_are_a_certificate_or_refused(changes: list[tuple[int, int]], end: int, cut: bool) -> None:
     data = bytearray(_SHOWN.der)
     for place, byte in changes:
@@ -436,3 +435,14 @@ def test_an_anchor_that_cannot_be_read_does_no_harm_to_the_others() -> None:
         _ = broken.certificate.subject
     check(DEVICE, MIDDLE, anchors=(broken, ROOT))
     assert refusal(DEVICE, MIDDLE, anchors=(broken,)).reason == "untrusted-certificate"
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_odd_certificate_of_a_peer_writes_no_warnings() -> None:
+    # A serial number is positive.
+    odd = DEVICE.der.replace(b"\x02\x01\x07", b"\x02\x01\x87", 1)
+    with pytest.warns(UserWarning, match="serial number"):
+        x509.load_der_x509_certificate(odd)
+    assert read_certificate(odd).common_name == "dev1"
+    with pytest.raises(CertificateRefused, match="trusted certificates"):
+        verify_chain([odd], [], at=AT, check_validity=True)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stellwerk.dtls.fragments import FragmentError, Reassembly
@@ -14,6 +14,7 @@ def _cut(message_seq: int, body: bytes, size: int) -> list[Fragment]:
     return [Fragment(11, len(body), message_seq, at, body[at : at + size]) for at in range(0, max(len(body), 1), size)]
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.binary(max_size=300), min_size=1, max_size=5),
     st.integers(1, 64),
@@ -38,6 +39,7 @@ def test_messages_come_whole_and_in_order_whatever_the_order_of_their_fragments(
     assert reassembly.take() is None
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20)), max_size=12))
 @pytest.mark.spec("RFC 6347 4.2.3")
 def test_overlapping_fragments_make_the_message_they_are_pieces_of(pieces: list[tuple[int, int]]) -> None:

@@ -134,9 +134,20 @@ def test_a_record_without_the_connection_id_that_was_agreed_on_is_none() -> None
     client = ByHand(b)
     client.hello.extensions.connection_id = b""
     client.begin()
-    client.send(client.key_exchange(), client.change(), *client.finished())
+    exchange, change, cid = client.key_exchange(), client.change(), client.cid
+    client.cid = b""
+    client.send(exchange, change, *client.finished())
     assert b.of(events.SessionEstablished) == []
     assert b.of(events.HandshakeFailed) == []
+    client.cid, client.message_seq = cid, client.message_seq - 1
+    client.transcript = client.transcript[:-24]
+    client.send(*client.finished())
+    client.cid = b""
+    client.send(client.data(b"without"))
+    client.cid = cid
+    client.send(client.data(b"with"))
+    assert b.data() == [b"with"]
+    assert b.drops() == ["no-session"]
 
 
 @pytest.mark.spec("LwM2M-contract 2.3")
@@ -202,6 +213,18 @@ def test_not_more_than_three_times_what_came_goes_to_an_unproven_address() -> No
     b._hear("server", b.server)
     assert 0 < sent <= 3 * len(datagram)
     assert "moved-amplification" in b.drops()
+
+
+def test_an_address_to_which_nothing_was_sent_is_not_proven_by_more_that_comes_from_it() -> None:
+    b = established()
+    came = 0
+    for number in range(3):
+        datagram = up_datagram(b, b"%d" % number)
+        came += len(datagram)
+        feed(b, datagram, OTHER)
+    for _ in range(20):
+        b.server.submit(actions.SendData(b.session().peer, b"y" * 60), b.now)
+    assert 0 < sum(len(out) for _, out in b.server.take_datagrams()) <= 3 * came
 
 
 @pytest.mark.parametrize("proof", ["record", "action"])
@@ -338,10 +361,10 @@ def test_a_restored_session_takes_nothing_again_that_was_read_before() -> None:
     assert mark == EPOCH + 3
     b.marks[session_id] = mark
     restarted(b)
-    for datagram in sent:
+    for datagram in (*sent, *sent):
         feed(b, datagram, address())
     assert b.data() == [b"0", b"1", b"2", b"3"]
-    assert b.drops() == ["replayed"] * 3
+    assert b.drops() == ["no-session"] * 3 + ["replayed"] * 4
 
 
 def test_a_session_is_restored_to_send_to_it() -> None:
@@ -370,6 +393,31 @@ def test_a_record_of_a_session_that_is_nowhere_is_dropped_in_silence(cid: bytes 
         assert (question.session_id, question.address) == (session_of(b.session().peer), None)
 
 
+@pytest.mark.parametrize("cid", [None, b""])
+@pytest.mark.spec("LwM2M-contract 15")
+def test_a_forged_record_brings_no_stored_session_back(cid: bytes | None) -> None:
+    b = established(cid)
+    datagram = up_datagram(b, b"x")
+    restarted(b)
+    states = len(b.of(events.SessionState))
+    feed(b, datagram[:-1] + bytes((datagram[-1] ^ 1,)), address())
+    assert (b.server.sessions, len(b.of(events.SessionState))) == (0, states)
+    assert b.drops() == ["no-session"]
+    feed(b, datagram, address())
+    assert b.data() == [b"x"]
+
+
+def test_a_restored_session_leaves_its_address_to_the_one_that_is_there() -> None:
+    b = established(None)
+    old = b.session().peer
+    restarted(b)
+    b.connect()
+    b.down(b"to the old one", old)
+    assert b.server.sessions == 2
+    b.up(b"from the new one")
+    assert b.data() == [b"from the new one"]
+
+
 def test_what_waits_for_a_stored_session_is_bounded_and_kept_in_order() -> None:
     b = established()
     sent = [up_datagram(b, b"%d" % number) for number in range(6)]
@@ -393,7 +441,11 @@ def test_questions_are_bounded_of_all_and_of_one_network_and_end_by_themselves()
         feed(b, record, address("203.0.113.1", 1000 + port))
     for n in range(9):
         feed(b, record, address(f"198.51.100.{n}"))
-    assert len(b.of(events.SessionQuestion)) == 5
+    assert [question.address.remote_host for question in b.of(events.SessionQuestion)] == [
+        *["203.0.113.1"] * 3,
+        "198.51.100.0",
+        "198.51.100.1",
+    ]
     assert b.drops() == ["room"] * 13
     b.wait(11.0)
     assert b.drops()[13:] == ["no-session"] * 5

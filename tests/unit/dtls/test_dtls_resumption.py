@@ -1,6 +1,7 @@
 """Going on from an earlier session."""
 
 import pytest
+from dtls_by_hand import ByHand
 from dtls_wire import TICKET_KEY, Bed, Seeded, address, answer, bed, ec_key, keyed_server, psk_client
 
 from stellwerk.core.identity import PskIdentity
@@ -74,6 +75,35 @@ def test_a_session_whose_right_was_taken_away_is_not_resumed() -> None:
     assert b.session().resumed is None
 
 
+def test_a_resumed_session_whose_right_was_taken_away_ends_the_whole_chain() -> None:
+    b = began(psk_client())
+    state = kept(b)
+    b.client.submit(actions.CloseSession(b.client_session().peer), b.now)
+    b.settle()
+    b.stored.clear()
+    b.connect(psk_client(), resume=state)
+    assert b.session().resumed is not None
+    b.server.submit(actions.CloseSession(b.session().peer, 48), b.now)
+    b.settle()
+    b.stored.clear()
+    b.connect(psk_client(), resume=state)
+    assert b.session().resumed is None
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_half_a_session_id_resumes_nothing(stored: bool) -> None:
+    b = began(psk_client())
+    client = ByHand(b, address("203.0.113.1"))
+    client.hello.session_id = session_of(b.session().peer) + b"guessed "
+    if stored:
+        b.server = Endpoint(Seeded(50), ServerParameters(), wall_offset_s=1_700_000_000)
+    client.begin()
+    assert b.of(events.ResumptionQuestion) == []
+    assert len(b.of(events.SessionQuestion)) == stored
+    client.send(client.key_exchange(), client.change(), *client.finished())
+    assert b.session().address == client.peer
+
+
 @pytest.mark.spec("SEC-9")
 def test_the_outside_may_ask_for_a_full_handshake_instead() -> None:
     b = began(psk_client())
@@ -144,7 +174,7 @@ def test_extended_master_secret_is_kept_or_there_is_no_session() -> None:
     assert b.of(events.SessionEnded) == []
     b = began(psk_client(extended_master_secret=False))
     b.connect(psk_client(), resume=kept(b))
-    assert b.session().resumed is None
+    assert [session.resumed for session in b.of(events.SessionEstablished)] == [None, None]
     assert echoes(b)
 
 
