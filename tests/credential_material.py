@@ -56,6 +56,11 @@ def der(one: x509.Certificate) -> bytes:
     return one.public_bytes(Encoding.DER)
 
 
+def brief(value: object) -> str:
+    """What a test with that parameter is called in every process: keys and signatures are others in each."""
+    return value if isinstance(value, str) and len(value) < 60 else type(value).__name__
+
+
 def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 

@@ -1,11 +1,12 @@
 """Runs the README's lines against a running `stellwerk demo`, as they stand there.
 
-    python tools/readme_check.py [--file README.md] [--http HOST:PORT] [--coap HOST:PORT]
+    python tools/readme_check.py [--file README.md] [--http HOST:PORT] [--coap HOST:PORT] [--coaps HOST:PORT]
 
 A block fenced with ``sh run`` is run by sh; ``sh run background`` keeps running until the end. Comments behind a block
 say what its output must contain (blanks do not count): ``<!-- expect: TEXT -->``. ``<!-- expect within 10 s: TEXT -->``
 runs the block again until its output has everything or the time is over; only for blocks that may be repeated.
-``--http`` and ``--coap`` replace the demo's addresses and nothing else. Exit status 1 when something is missing.
+``--http``, ``--coap`` and ``--coaps`` replace the demo's addresses and nothing else. Exit status 1 when something is
+missing.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 HTTP = "127.0.0.1:8080"
 COAP = "127.0.0.1:5683"
+COAPS = "127.0.0.1:5684"
 COMMAND_WITHIN_S = 20.0
 PAUSE_S = 0.1
 
@@ -96,7 +98,7 @@ def run_block(block: Block, text: str) -> str | None:
         time.sleep(PAUSE_S)
 
 
-def check(markdown: str, http: str = HTTP, coap: str = COAP) -> list[str]:
+def check(markdown: str, http: str = HTTP, coap: str = COAP, coaps: str = COAPS) -> list[str]:
     """Runs every block that is marked for it, in order; one complaint for each that fails."""
     complaints = []
     background: list[tuple[Block, subprocess.Popen[bytes]]] = []
@@ -104,7 +106,7 @@ def check(markdown: str, http: str = HTTP, coap: str = COAP) -> list[str]:
         for block in read_blocks(markdown):
             if not block.runs:
                 continue
-            text = block.text.replace(HTTP, http).replace(COAP, coap)
+            text = block.text.replace(HTTP, http).replace(COAP, coap).replace(COAPS, coaps)
             if block.in_background:
                 started = subprocess.Popen(
                     ["sh", "-e", "-c", f"exec {text}"],
@@ -134,8 +136,9 @@ def main() -> int:
     parser.add_argument("--file", type=Path, default=ROOT / "README.md")
     parser.add_argument("--http", default=HTTP, help="where the demo listens for HTTP (%(default)s)")
     parser.add_argument("--coap", default=COAP, help="where the demo listens for CoAP (%(default)s)")
+    parser.add_argument("--coaps", default=COAPS, help="where the demo listens for CoAP over DTLS (%(default)s)")
     options = parser.parse_args()
-    complaints = check(options.file.read_text(encoding="utf-8"), options.http, options.coap)
+    complaints = check(options.file.read_text(encoding="utf-8"), options.http, options.coap, options.coaps)
     for complaint in complaints:
         print(complaint, file=sys.stderr)
     return 1 if complaints else 0

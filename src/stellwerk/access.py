@@ -62,7 +62,7 @@ async def open_store(settings: Settings) -> AsyncIterator[SqliteStore]:
             migrate(settings.data_dir)
         finally:
             lock.release()
-    vault = Vault.load(settings.data_dir, settings.master_key or None)
+    vault = Vault.load(settings.data_dir, settings.master_key or None, settings.master_key_old)
     store = await SqliteStore.open(settings.data_dir, vault=vault)
     try:
         yield store

@@ -33,8 +33,10 @@ from stellwerk.sim.faults import Fault, FaultKind, InvalidFault
 from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
 from stellwerk.sim.gateway import VERSIONS as GATEWAY_VERSIONS
 from stellwerk.sim.impairment import Conditions
+from stellwerk.sim.key_files import Sources, read_certificates, read_public_key
 from stellwerk.sim.options import Composites, DeviceOptions
 from stellwerk.sim.release import RELEASES
+from stellwerk.sim.security import LONGEST_CID, AfterHandshake, Resume, Security, parse_suites
 from stellwerk.sim.written import (
     parse_binding,
     parse_formats,
@@ -43,6 +45,7 @@ from stellwerk.sim.written import (
     parse_root,
     parse_send_format,
 )
+from stellwerk.vault_commands import rotate_master
 from stellwerk.wiring import Server, run
 
 app = typer.Typer(
@@ -93,13 +96,17 @@ def serve(
 def demo(
     http_port: Annotated[int, typer.Option(help="Port of the HTTP API; 0: any free one.", min=0, max=65535)] = 8080,
     coap_port: Annotated[int, typer.Option(help="Port of CoAP; 0: any free one.", min=0, max=65535)] = 5683,
+    coaps_port: Annotated[
+        int | None,
+        typer.Option(help="Port of CoAP over DTLS; the one after --coap-port, 0: any free one.", min=0, max=65535),
+    ] = None,
     devices: Annotated[int, typer.Option(help="How many simulated devices live.", min=1, max=500)] = 6,
 ) -> None:
     """Serve on a scratch directory with simulated devices that live; bearer token `demo`, loopback only."""
     configure_logs("info", "console")
 
     async def work(stop: asyncio.Event) -> None:
-        await run_demo(http_port, coap_port, devices, stop, _say)
+        await run_demo(http_port, coap_port, devices, stop, _say, coaps_port)
 
     _run(work)
 
@@ -107,7 +114,7 @@ def demo(
 @app.command()
 def sim(
     server: Annotated[
-        str, typer.Option(help="Where to register: coap://HOST:PORT or coap+tcp://HOST:PORT.")
+        str, typer.Option(help="Where to register: coap://HOST:PORT, coaps://HOST:PORT or coap+tcp://HOST:PORT.")
     ] = "coap://127.0.0.1:5683",
     count: Annotated[int, typer.Option(help="How many devices.", min=1, max=100_000)] = 1,
     prefix: Annotated[str, typer.Option(help="Endpoint names are PREFIX1, PREFIX2, ...")] = "sim-",
@@ -165,6 +172,49 @@ def sim(
             f"Kinds: {', '.join(each.value for each in FaultKind)}."
         ),
     ] = None,
+    move_every: Annotated[
+        float,
+        typer.Option(help="Seconds after which a device speaks from another port, as behind a NAT; 0: never.", min=0),
+    ] = 0,
+    psk: Annotated[
+        str, typer.Option(help="Secure: pre-shared key, IDENTITY:HEXKEY; {endpoint} or {n} in it for several devices.")
+    ] = "",
+    psk_file: Annotated[
+        Path | None, typer.Option(help="Secure: lines of ENDPOINT IDENTITY HEXKEY, one for each device.")
+    ] = None,
+    rpk: Annotated[
+        Path | None, typer.Option(help="Secure: raw public key; file with the private key, or folder of ENDPOINT.key.")
+    ] = None,
+    cert: Annotated[
+        Path | None, typer.Option(help="Secure: certificate, or folder of ENDPOINT.crt and ENDPOINT.key.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The private key that goes with --cert.")] = None,
+    issuer: Annotated[
+        Path | None, typer.Option(help="Secure: authority that issues a certificate to each device, with --issuer-key.")
+    ] = None,
+    issuer_key: Annotated[Path | None, typer.Option(help="The private key that goes with --issuer.")] = None,
+    server_key: Annotated[
+        Path | None, typer.Option(help="The server's public key; another one is refused. Else any is taken.")
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="Certificates that the server's must lead to. Else any is taken.")
+    ] = None,
+    suites: Annotated[
+        list[str] | None, typer.Option("--suite", help="Cipher suite, like PSK_WITH_AES_128_CCM_8; may be repeated.")
+    ] = None,
+    cid: Annotated[bool, typer.Option("--cid", help="Use a connection ID of the server's, and want none.")] = False,
+    cid_length: Annotated[
+        int | None, typer.Option(help="Want a connection ID of so many bytes, too.", min=0, max=LONGEST_CID)
+    ] = None,
+    resume: Annotated[
+        Resume | None, typer.Option(help="Go on from the earlier session after sleep, reboot or loss, by id or ticket.")
+    ] = None,
+    after_handshake: Annotated[
+        AfterHandshake, typer.Option(help="What a registered device does after a full handshake.")
+    ] = AfterHandshake.REGISTER,
+    handshake_timeout: Annotated[
+        float, typer.Option(help="Seconds after which a handshake has failed.", min=0.1, max=3600)
+    ] = 90,
     loss: Annotated[str, typer.Option(help="Share of datagrams lost each way, like 5%.")] = "0%",
     seed: Annotated[int, typer.Option(help="The same seed gives the same values, faults and losses.")] = 1,
 ) -> None:
@@ -174,6 +224,22 @@ def sim(
         raise typer.BadParameter(f"LwM2M {lwm2m_version!r} is not simulated; one of {', '.join(RELEASES)}")
     if gateway_version not in GATEWAY_VERSIONS:
         raise typer.BadParameter(f"object 25 has no version {gateway_version!r}; one of {', '.join(GATEWAY_VERSIONS)}")
+    faults = [_fault(each) for each in fault or ()]
+    if move_every:
+        faults.append(Fault(FaultKind.MOVE, seconds=move_every))
+    keyring = Sources(psk, psk_file, rpk, cert, issuer, key, issuer_key).keyring(count)
+    security = None
+    if keyring is not None:
+        security = Security(
+            keyring,
+            server_key=read_public_key(server_key, "--server-key") if server_key is not None else b"",
+            anchors=read_certificates(ca, "--ca") if ca is not None else (),
+            suites=parse_suites(suites or []),
+            cid_length=cid_length if cid_length is not None else 0 if cid else None,
+            resume=resume,
+            after_handshake=after_handshake,
+            handshake_s=handshake_timeout,
+        )
     release = RELEASES[lwm2m_version]
     profile, covered = parse_profile(pid)
     template = DeviceOptions(
@@ -207,7 +273,8 @@ def sim(
         queue_mode=queue_mode,
         awake_s=awake,
         behaviours=tuple(behaviour or (Behaviour.MOVING,)),
-        faults=tuple(_fault(each) for each in fault or ()),
+        faults=tuple(faults),
+        security=security,
         conditions=Conditions(loss=_share(loss)),
         seed=seed,
     )
@@ -280,6 +347,7 @@ def client_remove(
 app.add_typer(models, name="models")
 app.add_typer(credentials, name="credentials")
 app.add_typer(keys, name="keys")
+keys.command("rotate-master")(rotate_master)
 profile = typer.Typer(
     no_args_is_help=True,
     help="Profiles: what devices of one kind have in common, as when they listen. A running server takes changes up "

@@ -72,6 +72,8 @@ class Settings:
     tenant: str = "default"
     admin_password: str = field(default="", repr=False)
     master_key: str = field(default="", repr=False)
+    master_key_old: str = field(default="", repr=False)
+    """Former ones, divided by commas."""
     api_token: str = field(default="", repr=False)
     api_auth: bool = True
     naming: Naming = "published"
@@ -198,6 +200,11 @@ def _parse(name: str, field: str, value: Any) -> Any:
             text = _text(name, value)
             if text and not _MASTER_KEY.fullmatch(text):
                 raise BadSetting(name, "***", "64 hex digits, for example of: openssl rand -hex 32")
+            return text
+        case "master_key_old":
+            text = _text(name, value)
+            if not all(_MASTER_KEY.fullmatch(each.strip()) for each in text.split(",") if each.strip()):
+                raise BadSetting(name, "***", "keys of 64 hex digits, divided by commas")
             return text
         case "admin_password":
             text = _text(name, value)

@@ -5,6 +5,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,8 +32,9 @@ from stellwerk.app.credentials import (
 from stellwerk.app.ports import StoreTrouble
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
-from stellwerk.device.key_material import BadMaterial, read_certificate
-from stellwerk.device.record import X509, Credential, DeviceRecord
+from stellwerk.device.key_material import BadMaterial, key_of, read_certificate, spki_of, to_base64
+from stellwerk.device.record import NOSEC, X509, Credential, DeviceRecord
+from stellwerk.key_files import AUTHORITY, BOOTSTRAP, SERVER, KeyFileUnusable, KeyFolder
 from stellwerk.logs import configure_logs
 from stellwerk.net.clock import SystemClock
 from stellwerk.storage.migrations import DECIDING_FILE
@@ -83,8 +85,6 @@ def credentials_set(
     if len(given) + none != 1:
         raise BadOption(f"say one of {_WAYS}")
     settings = _settings(config)
-    if none and not settings.allow_nosec:
-        raise BadOption("--none: devices without credentials are not allowed here (STELLWERK_ALLOW_NOSEC=off)")
     now_ms = SystemClock().wall_ms()
 
     def wanted(known: DeviceRecord) -> Credential | None:
@@ -148,6 +148,7 @@ async def _set(
     async with open_store(settings) as store:
         device = await _device(store, tenant, name)
         credential = wanted(device)
+        _check_allowed(settings, credential)
         before = await store.credential_of(device.device_id)
         if credential is not None and before is not None:
             bootstrap = before.bootstrap if keep else credential.bootstrap
@@ -191,6 +192,26 @@ def _check_master_key(settings: Settings) -> None:
         raise UserError(
             f"the server has its master key from {KEY_SETTING}; set it here too, or no secret can be read or written"
         )
+
+
+def _check_allowed(settings: Settings, credential: Credential | None) -> None:
+    if credential is None or credential.kind == NOSEC:
+        if not settings.allow_nosec:
+            raise BadOption("devices without credentials are not allowed here (STELLWERK_ALLOW_NOSEC=off)")
+        return
+    folder = KeyFolder(settings.data_dir)
+    for name in (SERVER, BOOTSTRAP, AUTHORITY):
+        # Files that cannot be used are for `stellwerk keys` to complain about.
+        with suppress(KeyFileUnusable):
+            own = spki_of(folder.load(name).key.public_key())
+            if credential.key_id and _is_of(credential, own):
+                raise BadOption(f"{folder.key_file(name)} is the same key; each has one of its own (SEC-8)")
+
+
+def _is_of(credential: Credential, spki: bytes) -> bool:
+    if credential.kind == X509:
+        return key_of(read_certificate(credential.secret)) == spki
+    return credential.secret == to_base64(spki)
 
 
 def _pre_shared(text: str, now_ms: int) -> Credential:

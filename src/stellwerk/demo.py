@@ -1,18 +1,26 @@
 """``stellwerk demo``: a server on a scratch directory, its devices provisioned, with simulated devices that live."""
 
 import asyncio
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
+from stellwerk.app.credentials import parse_credentials
 from stellwerk.app.handlers.accounts import ADMINISTRATOR
 from stellwerk.app.records import NewDevice
 from stellwerk.config import Settings
+from stellwerk.device.key_material import der_of, spki_of, to_base64
+from stellwerk.device.record import Credential
+from stellwerk.issuing import new_key
+from stellwerk.key_files import SERVER, KeyFolder
 from stellwerk.northbound.auth import Access
-from stellwerk.sim.fleet import TCP_SCHEME, Behaviour, FleetOptions, run_fleet
+from stellwerk.sim.faults import Fault, FaultKind
+from stellwerk.sim.fleet import SECURE_SCHEME, TCP_SCHEME, Behaviour, FleetOptions, run_fleet
 from stellwerk.sim.options import DeviceOptions
+from stellwerk.sim.security import Certificate, Credentials, PreSharedKey, RawKey, Security, one_for_all
 from stellwerk.wiring import Server
 
 TOKEN: Final = "demo"
@@ -23,6 +31,8 @@ SEND_EVERY_S: Final = 5.0
 WAKE_EVERY_S: Final = 30.0
 QUEUE_S: Final = 300.0
 AWAKE_S: Final = 10.0
+MOVE_EVERY_S: Final = 60.0
+_LAST_PORT: Final = 65_535
 
 _ALL_KINDS: Final = 4
 """So many devices it takes to show one of each kind."""
@@ -34,8 +44,13 @@ curl -sS http://{host}:{port}/device-management-orchestrator/v3/default/device-c
   -d '{{"m2m:cin": {{"con": "READ /3/0/0"}}}}'"""
 
 
-async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.Event, say: Console) -> None:
-    """Serve until ``stop``; the scratch directory goes with it. Raises `UserError` for a taken port."""
+async def run_demo(
+    http_port: int, coap_port: int, devices: int, stop: asyncio.Event, say: Console, coaps_port: int | None = None
+) -> None:
+    """Serve until ``stop``; the scratch directory goes with it. ``coaps_port``: None for the one after ``coap_port``.
+    Raises `UserError` for a taken port."""
+    if coaps_port is None:
+        coaps_port = coap_port + 1 if 0 < coap_port < _LAST_PORT else 0
     with tempfile.TemporaryDirectory(prefix="stellwerk-demo-") as scratch:
         settings = Settings(
             data_dir=Path(scratch),
@@ -43,7 +58,7 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
             http_port=http_port,
             coap_host=LOOPBACK,
             coap_port=coap_port,
-            coaps_port=coap_port + 1 if coap_port else 0,
+            coaps_port=coaps_port,
             admin_password=PASSWORD,
             awake_s=AWAKE_S,
             queue_s=QUEUE_S,
@@ -53,8 +68,14 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
         await server.start()
         try:
             with_gateway = devices >= _ALL_KINDS
-            await server.provision([_device(number) for number in range(1, devices + 1 + with_gateway)])
-            port = server.bound.coap[0][1]
+            secure = _secure_devices(KeyFolder(settings.data_dir), devices + 2) if with_gateway else []
+            await server.provision(
+                [
+                    *(_device(number) for number in range(1, devices + 1 + with_gateway)),
+                    *(_device(number, credential) for number, credential, _ in secure),
+                ]
+            )
+            port, secure_port = server.bound.coap[0][1], server.bound.coaps[0][1]
             options = FleetOptions(
                 server=f"coap://{LOOPBACK}:{port}",
                 count=devices,
@@ -66,7 +87,8 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
             )
             say.print(
                 f"[bold]Stellwerk demo[/bold]: {devices} devices, HTTP on {LOOPBACK}:{server.bound.http_port}, "
-                f"CoAP on {LOOPBACK}:{port}, bearer token [bold]{TOKEN}[/bold]. Ctrl-C ends it.",
+                f"CoAP on {LOOPBACK}:{port}, with DTLS on {LOOPBACK}:{secure_port}, bearer token [bold]{TOKEN}[/bold]. "
+                "Ctrl-C ends it.",
                 soft_wrap=True,
             )
             say.print(
@@ -83,19 +105,57 @@ async def run_demo(http_port: int, coap_port: int, devices: int, stop: asyncio.E
                 say.print(
                     f"demo-{devices - 1} sleeps: it wakes every {WAKE_EVERY_S:.0f} s, listens for {AWAKE_S:.0f} s, and "
                     f"commands wait for it. demo-{devices} misbehaves now and then: late, silent, refusing, garbled. "
-                    f"demo-{devices + 1} is a gateway of LwM2M 1.2 over TCP; behind it are two devices of their own.",
+                    f"demo-{devices + 1} is a gateway of LwM2M 1.2 over TCP; behind it are two devices of their own. "
+                    f"demo-{devices + 2} to demo-{devices + 4} speak DTLS: with a pre-shared key, from another port every "
+                    f"{MOVE_EVERY_S:.0f} s (its connection ID makes that no matter), with a raw public key, and with a "
+                    "certificate.",
                     soft_wrap=True,
                 )
-            fleets = [options, _gateway(port, devices + 1)] if with_gateway else [options]
+            fleets = [options]
+            if with_gateway:
+                fleets.append(_gateway(port, devices + 1))
+                fleets += (_secure_fleet(secure_port, number, security) for number, _, security in secure)
             await asyncio.gather(*(run_fleet(each, stop) for each in fleets))
         finally:
             await server.stop()
 
 
-def _device(number: int) -> NewDevice:
+def _device(number: int, credential: Credential | None = None) -> NewDevice:
     name = f"demo-{number}"
     labels = ("d2c:1.0", f"d2c-uplink-property_Room:room-{number}")
-    return NewDevice(name, f"urn:dev:os:{name}", labels, "SCS-LwM2M", (), 0)
+    return NewDevice(name, f"urn:dev:os:{name}", labels, "SCS-LwM2M", (), 0, credential)
+
+
+def _secure_devices(keys: KeyFolder, first: int) -> list[tuple[int, Credential, Security]]:
+    """One of each kind of credentials, all made now: their numbers, what the server knows of them, what they know."""
+    shared, own = secrets.token_bytes(16), new_key()
+    server_key = spki_of(keys.load(SERVER).key.public_key())
+    issued = keys.issuer().client(new_key(), f"demo-{first + 2}")
+    certificate = Certificate(issued.key, tuple(der_of(each) for each in issued.chain))
+    proofs: list[tuple[list[str], Credentials]] = [
+        ([f"psk-id:demo-{first}", f"psk-hex:{shared.hex()}"], PreSharedKey(f"demo-{first}".encode(), shared)),
+        ([f"rpk:{to_base64(spki_of(own.public_key()))}"], RawKey(own)),
+        (["x509-cn:"], certificate),
+    ]
+    made = []
+    for number, (texts, credentials) in enumerate(proofs, first):
+        known = parse_credentials(texts, 0, (f"demo-{number}",))
+        is_psk = isinstance(credentials, PreSharedKey)
+        security = Security(one_for_all(credentials), server_key=b"" if is_psk else server_key, cid_length=0)
+        made.append((number, known, security))
+    return made
+
+
+def _secure_fleet(port: int, number: int, security: Security) -> FleetOptions:
+    moves = not security.server_key
+    return FleetOptions(
+        server=f"{SECURE_SCHEME}://{LOOPBACK}:{port}",
+        prefix="demo-",
+        first=number,
+        send_every_s=SEND_EVERY_S,
+        security=security,
+        faults=(Fault(FaultKind.MOVE, seconds=MOVE_EVERY_S),) if moves else (),
+    )
 
 
 def _gateway(port: int, number: int) -> FleetOptions:

@@ -206,6 +206,8 @@ class ServerKeys:
         self._name = name
         self._now = now
         self.changed = changed
+        self.distrusted: Callable[[], object] = lambda: None
+        """Hears, after ``changed``, that an authority is trusted no more."""
         self._seen = self._tried = folder.state(name)
         self._issued = folder.load(name)
         self._anchors = folder.anchors()
@@ -279,11 +281,15 @@ class ServerKeys:
         except KeyFileUnusable as error:
             log.error("keys.refused", name=self._name, reason=str(error), meaning="what was used before goes on")
             return False
+        lost = set(self._anchors.certificates) - set(anchors.certificates)
         self._issued, self._anchors, self._reminded = issued, anchors, None
         log.info("keys.replaced", name=self._name, anchors=len(anchors.certificates), **_shown(issued))
         self._say_refused()
         self.remind()
         self.changed()
+        if lost:
+            log.warning("keys.distrusted", authorities=sorted(each.subject.rfc4514_string() for each in lost))
+            self.distrusted()
         return True
 
     def _load(self) -> tuple[Issued, Anchors]:

@@ -191,7 +191,7 @@ class Server:
         self._lock = DirectoryLock.take(settings.data_dir)
         for done in await asyncio.to_thread(migrate, settings.data_dir):
             log.info("store.migrated", what=done)
-        vault = Vault.load(settings.data_dir, settings.master_key or None)
+        vault = Vault.load(settings.data_dir, settings.master_key or None, settings.master_key_old)
         meters = self._meters
         store = self._store = await SqliteStore.open(
             settings.data_dir, vault=vault, library=library, limits=limits, meters=meters
@@ -361,6 +361,7 @@ class Server:
             devices.revoking.revoked = sessions.revoked
             store.marks = listeners.secure.marks
             keys.changed = listeners.secure.replace_identity
+            keys.distrusted = lambda: tasks.spawn("authority distrusted", devices.revoking.distrust())
             tasks.spawn("secure sessions", sessions.run())
             tasks.spawn("server keys", keys.run())
         # Who lost its credentials while nobody listened is not let in by a session from before.

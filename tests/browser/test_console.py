@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import httpx
 from playwright.sync_api import BrowserContext, Locator, expect
 
-from .conftest import HandDevice, Served, Watched
+from .conftest import TOKEN, HandDevice, Served, Watched
 
 expect.set_options(timeout=15_000)
 
@@ -173,3 +174,28 @@ def test_a_page_survives_a_restart_of_the_server(watched: Watched, make_device: 
     expect(watched.page.locator("#popup")).to_be_hidden(timeout=30_000)
     device.send(b'[{"n":"/3303/0/5700","v":42.5}]')
     expect(section(watched, "Values").get_by_text("42.5", exact=True)).to_be_visible()
+
+
+def test_what_a_device_proves_itself_with_is_shown_without_the_key_and_follows_changes(
+    watched: Watched, make_device: MakeDevice
+) -> None:
+    make_device("hand-secure")
+    open_device(watched, "hand-secure")
+    security = section(watched, "Security")
+    expect(security.get_by_text("nothing: it comes without security (NoSec)")).to_be_visible()
+    expect(security.get_by_text("without security", exact=True)).to_be_visible()
+    key = {"m2m:crds": {"crid": "hand-identity", "crse": "psk-hex:00112233445566778899aabbccddeeff"}}
+    headers = {
+        "Authorization": f"Bearer {TOKEN}",
+        "Content-Type": "application/json;ty=13",
+        "X-M2M-Origin": "C",
+        "X-M2M-RI": "1",
+    }
+    base = f"{watched.served.url}/device-management-orchestrator/v3/default"
+    assert httpx.post(f"{base}/hand-secure", json=key, headers=headers).status_code == 201
+    expect(security.get_by_text("a pre-shared key")).to_be_visible()
+    expect(security.get_by_text("hand-identity")).to_be_visible()
+    # The registration without the key has ended.
+    expect(security.get_by_text("without security", exact=True)).to_have_count(0)
+    assert "00112233" not in watched.page.content()
+    assert watched.complaints == []

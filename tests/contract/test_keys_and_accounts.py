@@ -65,6 +65,16 @@ async def test_whose_credentials_changed_is_noted_until_that_is_forgotten(store:
     assert await store.credential_changes(10) == []
 
 
+@pytest.mark.spec("SEC-9", "Platform 5")
+async def test_an_authority_that_is_distrusted_concerns_certificates_by_name_only(store: DecidingStore) -> None:
+    named = await make_device(store, "named", credential=replace(KEY, identity="named", secret="", kind=X509))
+    pinned = replace(KEY, identity="ab" * 32, kind=X509, key_id="x509:00")
+    await make_device(store, "pinned", credential=pinned)
+    await make_device(store, "shared", credential=KEY)
+    assert await store.note_named_certificates() == 1
+    assert [each for each, _ in await store.credential_changes(10)] == [named.device_id]
+
+
 async def test_what_does_not_decide_who_comes_in_is_no_change(store: DecidingStore) -> None:
     device = await make_device(store, "meter", credential=KEY)
     await store.set_credential(device.device_id, replace(KEY, description="mine", bootstrap="{}", modified_ms=1))

@@ -21,6 +21,7 @@ STOPPED_WITHIN_S = 10.0
 class Demo:
     http: str
     coap: str
+    coaps: str
 
 
 def free_port(kind: socket.SocketKind) -> int:
@@ -48,11 +49,22 @@ def wait_until_ready(http: str, process: subprocess.Popen[bytes], log: Path) -> 
 
 @pytest.fixture
 def demo(project_root: Path, tmp_path: Path) -> Iterator[Demo]:
-    http, coap = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
+    http = free_port(socket.SOCK_STREAM)
+    coap, coaps = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
     log = tmp_path / "demo.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [Path(sys.executable).with_name("stellwerk"), "demo", "--http-port", str(http), "--coap-port", str(coap)],
+            [
+                *(
+                    Path(sys.executable).with_name("stellwerk"),
+                    "demo",
+                    "--http-port",
+                    str(http),
+                    "--coap-port",
+                    str(coap),
+                ),
+                *("--coaps-port", str(coaps)),
+            ],
             cwd=project_root,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -60,7 +72,7 @@ def demo(project_root: Path, tmp_path: Path) -> Iterator[Demo]:
         )
         try:
             wait_until_ready(f"127.0.0.1:{http}", process, log)
-            yield Demo(f"127.0.0.1:{http}", f"127.0.0.1:{coap}")
+            yield Demo(f"127.0.0.1:{http}", f"127.0.0.1:{coap}", f"127.0.0.1:{coaps}")
         finally:
             process.terminate()
             try:
@@ -73,7 +85,7 @@ def demo(project_root: Path, tmp_path: Path) -> Iterator[Demo]:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the README's lines need curl")
 def test_the_readme_lines_do_what_the_readme_says(demo: Demo, project_root: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "tools/readme_check.py", "--http", demo.http, "--coap", demo.coap],
+        [sys.executable, "tools/readme_check.py", "--http", demo.http, "--coap", demo.coap, "--coaps", demo.coaps],
         cwd=project_root,
         capture_output=True,
         text=True,

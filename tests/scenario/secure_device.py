@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
 from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message
 from stellwerk.core.ids import PeerId
 from stellwerk.dtls.actions import AcceptPeer, CloseSession, Connect, MoveSession, SendData
@@ -30,15 +32,17 @@ class SecureDevice:
         identity: bytes = b"",
         key: bytes = b"",
         *,
+        host: str = "198.51.100.1",
         port: int = 40_000,
         cid: bytes | None = b"",
         seed: int = 7,
+        own_key: EllipticCurvePrivateKey | None = None,
         **parameters: Any,
     ) -> None:
         self.stack = stack
-        self.parameters = ClientParameters(psk_identity=identity, psk=key, cid=cid, **parameters)
+        self.parameters = ClientParameters(psk_identity=identity, psk=key, key=own_key, cid=cid, **parameters)
         self.engine = Endpoint(SeededEntropy(seed + port))
-        self.address = PeerId("udp", *SERVER, "198.51.100.1", port)
+        self.address = PeerId("udp", *SERVER, host, port)
         self.session: PeerId | None = None
         self.state = b""
         """What a resumption needs."""
@@ -56,6 +60,11 @@ class SecureDevice:
         self.engine.submit(Connect(self.address, self.parameters, resume), self.stack.clock.now())
         self.pump()
         return self
+
+    def tick(self) -> None:
+        """It is later by now."""
+        self.engine.tick(self.stack.clock.now())
+        self.pump()
 
     def move(self, port: int) -> None:
         """Speak from another port from now on."""

@@ -56,6 +56,7 @@ from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.secure import SecureStack
 from stellwerk.southbound.link import Link
 from stellwerk.southbound.links import Links
+from stellwerk.southbound.secure_listener import Rates, SecureSettings
 from stellwerk.southbound.secure_peers import SecurePeers
 from stellwerk.storage.memory import MemoryStore
 
@@ -182,6 +183,8 @@ class Stack:
     uplinks_extend: bool = False
     secure: ServerParameters | None = None
     """What the secure port offers; None: there is none."""
+    rates: SecureSettings | None = None
+    """How many handshakes may begin; None: as many as come."""
     trusted: tuple[Certificate, ...] = ()
     """Authorities of certificates of devices."""
     patience: int = 1 << 30
@@ -374,10 +377,14 @@ class Stack:
         assert self.store is not None
         clock = self.clock
         self.dtls = DtlsEndpoint(
-            self.entropy, self.secure, ticket_keys=(TICKET_KEY,), wall_offset_s=WALL_MS / 1000 - 1000.0
+            self.entropy,
+            self.secure,
+            ticket_keys=(TICKET_KEY,),
+            wall_offset_s=WALL_MS / 1000 - 1000.0,
+            admission=None if self.rates is None else Rates(self.rates, self.meters.secure),
         )
         ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
-        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True)
+        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True, room=self.dtls.room)
         self.secure_stack: SecureStack[Event, Action] = SecureStack(self.dtls, inner)
         self.secure_link = Link(
             submit=lambda action: self.secure_stack.submit(action, clock.now()),

@@ -1,18 +1,23 @@
 """Devices behind DTLS, from the first ClientHello to a command: whose a session is, and what it may say."""
 
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
+from stellwerk.app.credentials import raw_key_credential
 from stellwerk.coap import codes
-from stellwerk.coap.codes import BAD_REQUEST, CHANGED, CONTENT, CREATED, DELETED, FORBIDDEN, NOT_FOUND, POST
+from stellwerk.coap.codes import BAD_REQUEST, CHANGED, CONTENT, CONTINUE, CREATED, DELETED, FORBIDDEN, NOT_FOUND, POST
 from stellwerk.coap.message import ACK, CON, RST, Message
 from stellwerk.core.ids import PeerId
+from stellwerk.device.key_material import spki_of, to_base64
 from stellwerk.device.record import Credential
-from stellwerk.dtls.parameters import ServerParameters
+from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
+from stellwerk.issuing import new_key
+from stellwerk.southbound.secure_listener import SecureSettings
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack, ack, after, con
-from tests.scenario.test_commands import read
+from tests.scenario.test_commands import read, write
 from tests.scenario.test_observations import observe
 
 KEY = bytes(range(16))
@@ -163,6 +168,25 @@ def test_a_notification_over_the_session_of_another_device_is_reset(
     assert stack.meters.identities_refused == {"notify": 1}
 
 
+@pytest.mark.spec("RFC 6066 4", "RFC 8449 4", "LwM2M-contract 2.2")
+@pytest.mark.parametrize("limit", [{"max_fragment_length": 1}, {"record_size_limit": 300}])
+def test_a_device_with_small_records_is_written_to_in_blocks_that_fit(stack: Stack, limit: dict[str, int]) -> None:
+    device = SecureDevice(stack, b"id1", KEY, **limit).connect()
+    assert device.register() == CREATED
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.post(record, write("/3/0/15", "x" * 700))
+    device.pump()
+    told = b""
+    while device.heard:
+        request = device.next_request()
+        (block,) = [value for number, value in request.options if number == 27]
+        told += request.payload
+        code = CONTINUE if block[-1] & 8 else CHANGED
+        device.send(Message(ACK, code, request.mid, request.token, ((27, block),)))
+    assert b"x" * 700 in told
+    assert "size" not in stack.secure_peers.dropped
+
+
 # -- sessions come and go --
 
 
@@ -227,6 +251,40 @@ def test_a_closed_session_leaves_the_registration_and_what_waits_for_it(stack: S
     again = SecureDevice(stack, b"id1", KEY, port=46_000, seed=9).connect()
     again.request(POST, device.location)
     assert again.next_request().code == codes.GET
+
+
+@pytest.mark.spec("LwM2M-contract 2.2", "QM-3")
+def test_what_waits_for_a_device_leaves_when_it_resumes(stack: Stack, device: SecureDevice) -> None:
+    device.register()
+    device.close()
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.post(record, read("/3/0/0"))
+    again = SecureDevice(stack, b"id1", KEY, port=46_000, seed=9).connect(device.state)
+    assert stack.meters.secure.handshakes["resumed", ""] == 1
+    assert again.next_request().code == codes.GET
+
+
+@pytest.mark.spec("SEC-5", "OB-4", "RFC 7641 3.6")
+def test_observations_go_on_over_a_resumed_session_and_are_asked_for_anew_over_a_new_one(
+    stack: Stack, device: SecureDevice
+) -> None:
+    device.register()
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.post(record, observe("/3303/0/5700"))
+    device.pump()
+    request = device.next_request()
+    device.send(Message(ACK, CONTENT, request.mid, request.token, ((6, b"\x01"), (12, b"")), b"22"))
+    resumed = SecureDevice(stack, b"id1", KEY, port=46_000, seed=9).connect(device.state)
+    resumed.send(Message(CON, CONTENT, 900, request.token, ((6, b"\x02"), (12, b"")), b"23"))
+    assert resumed.next_request().type == ACK
+    assert resumed.heard == []
+    new = SecureDevice(stack, b"id1", KEY, port=46_001, seed=11).connect()
+    new.send(Message(CON, CONTENT, 901, request.token, ((6, b"\x03"), (12, b"")), b"24"))
+    assert new.next_request().type == ACK
+    again = new.next_request()
+    assert (again.code, again.options[0]) == (codes.GET, (6, b""))
+    assert again.token != request.token
+    assert stack.values(record, "/3303/0/5700") == ["22.0", "23.0", "24.0"]
 
 
 # -- restart --
@@ -303,3 +361,56 @@ def test_who_loses_its_key_loses_what_waits_for_it(stack: Stack, device: SecureD
     assert stack.take().code == CREATED
     stack << after(5)
     assert stack.silent()
+
+
+# -- abuse --
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_an_address_that_begins_too_many_handshakes_waits_and_no_other_does() -> None:
+    stack = Stack(secure=ServerParameters(), rates=SecureSettings(per_address=0.5))
+    stack.provision("dev1", credential=psk("id1"))
+    first = [SecureDevice(stack, b"id1", KEY, port=40_000 + number).connect() for number in range(7)]
+    assert [each.session is not None for each in first] == [True] * 5 + [False] * 2
+    elsewhere = SecureDevice(stack, b"id1", KEY, host="198.51.100.2").connect()
+    assert elsewhere.session is not None
+    assert stack.meters.secure.limited == {"address": 2}
+    # What was left without an answer comes again by itself.
+    stack << after(3)
+    first[5].tick()
+    assert first[5].session is not None
+    stack.close()
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_handshakes_with_public_keys_are_bounded_together_and_pre_shared_keys_go_on() -> None:
+    key = new_key()
+    identity = ServerIdentity(new_key())
+    stack = Stack(secure=ServerParameters(identity=identity), rates=SecureSettings(with_certificates=2.0))
+    stack.provision("dev1", credential=psk("id1"))
+    raw = raw_key_credential("urn:dev:os:dev2", to_base64(spki_of(key.public_key())), 1)
+    stack.provision("dev2", credential=raw)
+    made = [SecureDevice(stack, own_key=key, raw_keys=True, port=40_000 + number).connect() for number in range(4)]
+    assert [each.session is not None for each in made] == [True, True, False, False]
+    assert [each.failed for each in made] == [None] * 4
+    assert SecureDevice(stack, b"id1", KEY, port=41_000).connect().session is not None
+    assert stack.meters.secure.handshakes["failed", "rate"] == 2
+    assert stack.meters.secure.limited == {"certificates": 2}
+    stack << after(3)
+    made[2].tick()
+    assert made[2].session is not None
+    stack.close()
+
+
+@pytest.mark.spec("LwM2M-contract 15", "Design 7")
+def test_bytes_of_every_kind_on_the_secure_port_harm_no_session(stack: Stack, device: SecureDevice) -> None:
+    device.register()
+    chance = Random(5)
+    for number in range(300):
+        junk = bytes([chance.choice([0, 20, 21, 22, 23, 25, 26]), 254, 253]) + chance.randbytes(chance.randrange(60))
+        stack.feed_secure(junk, PeerId("udp", "203.0.113.9", 1024 + number, "192.0.2.100", 5684))
+        stack.feed_secure(junk, PeerId("udp", "198.51.100.1", 40_000, "192.0.2.100", 5684))
+    answer = device.request(POST, device.location)
+    assert answer is not None
+    assert answer.code == CHANGED
+    assert stack.dtls.sessions == 1

@@ -18,6 +18,7 @@ from stellwerk.northbound.auth import SignedTokens, Unauthorized
 from stellwerk.sim.faults import Fault
 from stellwerk.sim.fleet import Behaviour
 from stellwerk.sim.options import Composites, DeviceOptions
+from stellwerk.sim.security import AfterHandshake, PreSharedKey, Resume
 from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.sqlite.store import SqliteStore
@@ -67,6 +68,12 @@ def test_every_command_has_help(command: list[str]):
         ["sim", "--gateway-version", "3"],
         ["sim", "--composites", "maybe"],
         ["sim", "--awake", "0"],
+        ["sim", "--cid-length", "33"],
+        ["sim", "--resume", "maybe"],
+        ["sim", "--after-handshake", "sleep"],
+        ["sim", "--handshake-timeout", "0"],
+        ["sim", "--fault", "wrong-key@/3/0"],
+        ["demo", "--coaps-port", "65536"],
         ["demo", "--http-port", "65536"],
         ["demo", "--coap-port", "-1"],
     ],
@@ -126,6 +133,42 @@ def test_the_simulator_is_the_device_that_its_options_say(monkeypatch):
         awake_s=10.0,
         seed=device.seed,
     )
+
+
+def test_the_simulator_secures_its_devices_as_its_options_say(monkeypatch):
+    asked = []
+
+    async def note(options, stop, on_summary):
+        asked.append(options)
+
+    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    words = (
+        "sim --server coaps://h --count 2 --psk {endpoint}:00ff --cid --resume ticket --after-handshake update "
+        "--suite PSK_WITH_AES_128_CCM --suite PSK_WITH_AES_128_CCM_8 --handshake-timeout 9 "
+        "--move-every 60 --fault wrong-key:5%"
+    )
+    found = run.invoke(app, words.split())
+    assert found.exit_code == 0, found.output
+    security = asked[0].security
+    assert security.keyring("sim-2", 2) == PreSharedKey(b"sim-2", b"\x00\xff")
+    assert (security.cid_length, security.resume, security.after_handshake) == (
+        *(0, Resume.TICKET, AfterHandshake.UPDATE),
+    )
+    assert (security.suites, security.handshake_s) == ((0xC0A4, 0xC0A8), 9)
+    assert asked[0].faults == (Fault.parse("wrong-key:5%"), Fault.parse("move:60s"))
+    assert run.invoke(app, ["sim", "--psk", "a:00", "--cid-length", "4"]).exit_code == 0
+    assert asked[1].security.cid_length == 4
+
+
+def test_credentials_that_make_no_sense_are_refused_before_anything_runs():
+    for words in (
+        ["--psk", "x"],
+        ["--psk", "a:00", "--rpk", "k"],
+        ["--rpk", "nowhere"],
+        ["--psk", "a:00", "--suite", "X"],
+    ):
+        found = run.invoke(app, ["sim", "--server", "coaps://127.0.0.1:9", *words])
+        assert isinstance(found.exception, UserError), words
 
 
 @pytest.mark.parametrize("tenant", ["[/red]", "[bold]x", "x" * 200 + " y"])

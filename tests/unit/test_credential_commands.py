@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.credential_material import BARE, P384, b64, certificate, der, pkcs8, record, spki
+from tests.credential_material import BARE, P256, P384, b64, certificate, der, pkcs8, record, spki
 from typer.testing import CliRunner
 
 from stellwerk.access import open_store
@@ -18,6 +18,8 @@ from stellwerk.cli import app
 from stellwerk.config import load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.device.record import Credential
+from stellwerk.issuing import Issued
+from stellwerk.key_files import SERVER, KeyFolder
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.vault import KEY_FILE
 
@@ -160,10 +162,20 @@ def test_devices_tenants_and_keys_that_are_not_there_are_said(scratch: Path, mon
     assert "no tenant 'absent'" in refused("show", "meter-1", "--tenant", "absent")
     monkeypatch.setenv("STELLWERK_ALLOW_NOSEC", "off")
     assert "STELLWERK_ALLOW_NOSEC=off" in refused("set", "meter-1", "--none")
+    (scratch / "none.json").write_text(record({"securityConfigClientMode": "NO_SEC"}))
+    assert "STELLWERK_ALLOW_NOSEC=off" in refused("set", "meter-1", "--record", "none.json")
     # The server has its master key from the environment, and this command does not.
     (scratch / "data" / KEY_FILE).unlink()
     assert "STELLWERK_MASTER_KEY; set it here too" in refused("set", "meter-1", "--psk", f"a:{HEX}")
     assert not (scratch / "data" / KEY_FILE).exists()
+
+
+@pytest.mark.spec("SEC-8")
+def test_a_device_does_not_get_the_key_of_the_server(scratch: Path) -> None:
+    KeyFolder(scratch / "data").store(SERVER, Issued(P256, (certificate(),)))
+    for arguments in (["--rpk", "key.pub"], ["--cert", "meter.pem"]):
+        assert "server.key is the same key" in refused("set", "meter-1", *arguments)
+    assert noted() == []
 
 
 def test_a_certificate_that_has_ended_is_taken_with_a_warning(scratch: Path) -> None:

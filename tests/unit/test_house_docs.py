@@ -5,10 +5,12 @@ import dataclasses
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from stellwerk.config import LATER, Settings
+from stellwerk.dtls.failures import DROPS, REASONS
 
 # Pieces, so that this file does not name what it looks for.
 MACHINE_FOLDERS = ("home", "root", "work", "Users")
@@ -57,12 +59,16 @@ def test_every_make_target_in_the_docs_exists(project_root: Path) -> None:
 def test_every_stellwerk_command_and_option_in_the_docs_exists(project_root: Path) -> None:
     from stellwerk.cli import app  # the rest of this module should not depend on every part of the program
 
-    commands = typer.main.get_group(app).commands
+    every = typer.main.get_group(app)
     ours = [words for _, words in shell_commands(project_root) if words[0] == ".venv/bin/stellwerk"]
     assert ours
-    for _, name, *arguments in ours:
-        options = {option for parameter in commands[name].params for option in parameter.opts}
-        assert {word.partition("=")[0] for word in arguments if word.startswith("--")} <= options, name
+    for _, *arguments in ours:
+        command: Any = every
+        # A group of commands is followed to the one that is meant.
+        while hasattr(command, "commands"):
+            command = command.commands[arguments.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word.partition("=")[0] for word in arguments if word.startswith("--")} <= options, command.name
 
 
 def setting_names() -> dict[str, str]:
@@ -164,3 +170,10 @@ def test_every_package_opens_with_a_few_lines(project_root: Path) -> None:
             opening = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
             assert opening is not None
             assert len(opening.splitlines()) >= 3, folder.name
+
+
+def test_every_reason_why_a_handshake_fails_or_a_record_is_dropped_is_explained(project_root: Path) -> None:
+    page = (project_root / "docs" / "security.md").read_text(encoding="utf-8")
+    for part, reasons in zip(page.split("Single datagrams that lead to nothing"), (REASONS, DROPS), strict=True):
+        cells = [line.split("|")[1] for line in part.splitlines() if line.startswith("| `")]
+        assert reasons.keys() <= {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.credential_material import OTHER, P384, certificate, pkcs8
+from tests.credential_material import OTHER, P384, brief, certificate, pkcs8
 from typer.testing import CliRunner
 
 from stellwerk.cli import app
@@ -125,6 +125,7 @@ def test_a_key_with_its_chain_is_imported(folder: KeyFolder, tmp_path: Path) -> 
         (pkcs8(OTHER), certificate(), "is not of the key in"),
         (pkcs8(), certificate(days=-1), "has ended on"),
     ],
+    ids=brief,
 )
 def test_what_the_server_could_not_use_is_not_imported(
     folder: KeyFolder, tmp_path: Path, key: bytes, cert: object, says: str

@@ -171,6 +171,8 @@ def test_a_key_without_a_certificate_serves_raw_public_keys(folder: KeyFolder) -
 def test_authorities_are_trusted_and_distrusted_while_the_server_runs(folder: KeyFolder) -> None:
     keys = ServerKeys.open(folder.keys.parent)
     (own,) = keys.anchors
+    told: list[int] = []
+    keys.distrusted = lambda: told.append(len(keys.anchors))
     other = make_authority("Other").chain[0]
     file = folder.add_trust(other)
     (folder.trust / "device.pem").write_bytes(certificate().public_bytes(Encoding.PEM))
@@ -182,9 +184,11 @@ def test_authorities_are_trusted_and_distrusted_while_the_server_runs(folder: Ke
     broken, device = [each["reason"] for each in lines if each["event"] == "keys.authority_refused"]
     assert "device.pem: 'CN=meter-1' is no certificate authority" in device
     assert "broken.pem: this is no base64" in broken
+    assert told == []
     file.unlink()
     assert look(keys)
     assert keys.anchors == (own,)
+    assert told == [1]
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,11 @@ class DecidingStore(Protocol):
         is forgotten."""
         ...
 
+    async def note_named_certificates(self) -> int:
+        """Note a change for every device that brings a certificate which only its name and an authority vouch for:
+        some authority is trusted no more. Returns how many there are."""
+        ...
+
     async def forget_credential_change(self, number: int) -> None:
         """The change was taken notice of."""
         ...

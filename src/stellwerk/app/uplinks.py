@@ -383,7 +383,8 @@ class Uplinks:
 
     async def take_over(self, peer: PeerId, at: Instant, *, followed: bool = False) -> Known | None:
         """The device whose session ``peer`` is speaks over it from now on, wherever it registered (contract SEC-5);
-        its registration then, None where it has none. ``followed`` as in `_apply`. Raises what the store raised."""
+        its registration then, None where it has none. ``followed`` as in `_apply`: it has been heard with that,
+        and no uplink follows. Raises what the store raised."""
         device_id = self._registering.speaking.device_of(peer)
         known = None if device_id is None else await self._registry.load_of(device_id)
         if known is None or isinstance(known, KnownEndDevice):
@@ -403,7 +404,10 @@ class Uplinks:
             if current.pending is changed:
                 current.pending = None
             if error is None:
-                self._apply(changed, current, at, followed=followed)
+                following = self._apply(changed, current, at, followed=followed)
+                if followed:
+                    # Nobody resumes a session and does not listen.
+                    self._heard(following, at)
 
         await commit(self._store, (), (ChangeRegistration(changed, changed.deadline_ms(self._grace_s)),), done)
         return self._registry.of(changed.device_id)

@@ -13,6 +13,7 @@ from stellwerk.app.handlers.secure_sessions import Security
 from stellwerk.app.ports import Clock, DecidingStore, DeviceDirectory, ProjectedStore
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import DeviceState, LogLine, MessageRecord, StoredValue
+from stellwerk.app.security_facts import NOTHING, SecurityFacts, read_security
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step
@@ -98,6 +99,8 @@ class RegistrationFacts:
     binding: str
     queue_mode: bool
     objects: tuple[str, ...]
+    secure: bool = False
+    """Whether it came over a secure session; ``address`` names that then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class DeviceDetail:
     commands: tuple[Command, ...] = ()
     queue: tuple[int, ...] = ()
     """Numbers of the commands that were not sent yet, in the order in which they leave."""
+    security: SecurityFacts = NOTHING
 
 
 class View(Generic[T]):
@@ -349,8 +353,9 @@ class _DetailReader:
         waits = any(each.step is Step.QUEUED for each in commands)
         queued = await views._store.queued_commands(device_id, QUEUE) if waits else ()
         queue = _same(detail.queue, tuple(command_id for command_id, _ in queued))
+        security = _same(detail.security, await read_security(views._store, device_id, detail.security))
         line = _same(detail.line, views.line(record, self._state, self._queue_mode))
-        self._detail = DeviceDetail(line, registration, values, messages, lines, commands, queue)
+        self._detail = DeviceDetail(line, registration, values, messages, lines, commands, queue, security)
         return self._detail
 
     async def _values(
@@ -394,12 +399,13 @@ def _facts(registration: Registration) -> RegistrationFacts:
     )
     return RegistrationFacts(
         registration.endpoint_name,
-        f"{peer.remote_host}:{peer.remote_port}",
+        str(peer) if peer.is_session else f"{peer.remote_host}:{peer.remote_port}",
         registration.version,
         registration.lifetime_s,
         registration.binding,
         registration.queue_mode,
         objects,
+        peer.is_session,
     )
 
 

@@ -5,7 +5,7 @@ dropped and comes again with the peer's repetition, a body is answered 4.13 or 5
 ranges. Each says so with a `Refused` or `RequestFailed` event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from stellwerk.coap import actions, codes
 from stellwerk.coap.engine import ExchangeEngine
@@ -25,7 +25,8 @@ class Endpoint(ExchangeEngine):
     ``ask_until``: up to this time requests and notifications that look new may have been answered by an earlier run
     and are asked about; one EXCHANGE_LIFETIME after the start is right, None for an engine without a past.
     ``body_bytes_by_path``: the largest request body by path prefix, e.g. ``{("rd",): 65536}``.
-    ``verified``: peers are secure sessions, whose handshakes have proven their addresses.
+    ``verified``: peers are secure sessions, whose handshakes have proven their addresses. ``room``: how many bytes a
+    message to one may have.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class Endpoint(ExchangeEngine):
         body_bytes_by_path: Mapping[tuple[str, ...], int] | None = None,
         *,
         verified: bool = False,
+        room: Callable[[PeerId], int] | None = None,
     ) -> None:
         layer = DatagramLayer(entropy, limits or Limits(), parameters or Parameters(), ask_until, verified)
+        layer.room = room
         super().__init__(layer, body_bytes_by_path)
         self._layer = layer
         self._find = layer.peers.find

@@ -6,6 +6,7 @@ receives becomes an `Inbound`, which stays undecided until the exchange layer an
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from stellwerk.coap import codes
 from stellwerk.coap.duplicates import Answers, EvictedMids, Inbound, message_receipt
@@ -20,6 +21,8 @@ from stellwerk.core.ids import PeerId
 from stellwerk.core.timers import Timed
 
 _MOST_CREDIT = 8_192
+_BESIDE_PAYLOAD: Final = 128
+"""Header, token and options of a message with a block: a long path, and all that goes with it."""
 _FORGOTTEN_CREDIT = 40
 """What the shortest Register pays for beside its own answer: the credit of an address whose record is forgotten."""
 
@@ -177,6 +180,8 @@ class DatagramLayer(MessageLayer):
         verified: bool = False,
     ) -> None:
         super().__init__(entropy, limits, parameters)
+        self.room: Callable[[PeerId], int] | None = None
+        """How many bytes a message to a peer may have; None: as many as one likes."""
         self.ask_until = ask_until
         self.peers = PeerTable(limits.peers_total, verified)
         self.answers = Answers(limits.ring_per_peer, limits.answers_total)
@@ -254,7 +259,10 @@ class DatagramLayer(MessageLayer):
 
     def cut_for(self, peer: Peer) -> Cut:
         """How bodies are cut for ``peer``: one block of its size at a time."""
-        return cut_datagrams((peer.parameters or self.parameters).block_size)
+        size = (peer.parameters or self.parameters).block_size
+        if self.room is not None:
+            size = min(size, self.room(peer.id) - _BESIDE_PAYLOAD)
+        return cut_datagrams(size)
 
     def answer(self, inbound: Inbound, code: int, options: bytes, payload: bytes, now: float) -> None:
         """Send the answer to a request: in its acknowledgement, or separately if that has left."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.records import MessageRecord
+from stellwerk.app.security_facts import NOTHING, SecurityFacts
 from stellwerk.app.views import DeviceDetail
 from stellwerk.console.live_table import Row
 from stellwerk.device.command import UNANSWERED, Command, Step
@@ -40,6 +41,42 @@ def standing_rows(detail: DeviceDetail | None) -> list[Row]:
     if detail is None:
         return []
     return [{"id": 0, "state": detail.line.standing, "seen": detail.line.last_seen_ms}]
+
+
+def security_rows(record: DeviceRecord, detail: DeviceDetail | None) -> list[Row]:
+    """How the device proves who it is, and whether it has; never a secret."""
+    facts = _proof(record, NOTHING if detail is None else detail.security)
+    registration = None if detail is None else detail.registration
+    if registration is not None and not isinstance(record, EndDeviceRecord):
+        facts.append(("Speaks now", "over a secure session" if registration.secure else "without security"))
+    return [{"id": name, "what": name, "says": says} for name, says in facts if says]
+
+
+def _proof(record: DeviceRecord, security: SecurityFacts) -> list[tuple[str, str]]:
+    if isinstance(record, EndDeviceRecord):
+        return [("Proves itself by", f"gateway {record.gateway}, which it is reached through")]
+    if security.trouble:
+        return [("Proves itself by", "not known"), ("Why", security.trouble)]
+    endpoint = security.endpoint or "any that means this device"
+    match security.kind:
+        case "psk":
+            facts = [("Proves itself by", "a pre-shared key"), ("PSK identity", security.identity)]
+        case "rpk":
+            facts = [("Proves itself by", "a raw public key"), ("Public key, SHA-256", security.fingerprint)]
+        case "x509" if security.fingerprint:
+            until = f", until {_time(str(security.until_ms))[:10]}" if security.until_ms else ""
+            facts = [
+                ("Proves itself by", "this very certificate"),
+                ("Certificate", security.subject + until),
+                ("Certificate, SHA-256", security.fingerprint),
+            ]
+        case "x509":
+            facts = [("Proves itself by", "a certificate of a trusted authority")]
+            endpoint = f"{security.identity}, which the certificate names"
+        case _:
+            return [("Proves itself by", "nothing: it comes without security (NoSec)")]
+    changed = _time(str(security.changed_ms)) if security.changed_ms else ""
+    return [*facts, ("Endpoint name", endpoint), ("Set", changed)]
 
 
 def value_rows(detail: DeviceDetail | None) -> list[Row]:

@@ -23,7 +23,15 @@ from stellwerk.dtls.live import LiveSessions
 from stellwerk.dtls.messages import HandshakeFormatError, HandshakeType, decode_fragments
 from stellwerk.dtls.parameters import Limits, ServerParameters
 from stellwerk.dtls.questions import Question, Questions
-from stellwerk.dtls.records import DTLS_1_0, DTLS_1_2, ContentType, Record, RecordFormatError, split_records
+from stellwerk.dtls.records import (
+    DTLS_1_0,
+    DTLS_1_2,
+    MAX_PLAINTEXT,
+    ContentType,
+    Record,
+    RecordFormatError,
+    split_records,
+)
 from stellwerk.dtls.resumption import Resumptions
 from stellwerk.dtls.server import ServerHandshake, ServerSide
 from stellwerk.dtls.session import SESSION_ID_BYTES, SessionFormatError, decode_session
@@ -213,6 +221,13 @@ class Endpoint:
     def is_live(self, peer: PeerId) -> bool:
         """Whether the session is in memory."""
         return self._find(session_of(peer)) is not None
+
+    def room(self, peer: PeerId) -> int:
+        """How many bytes one `actions.SendData` to a session may have; of one that is not in memory, what most take."""
+        session = self._find(session_of(peer))
+        if session is not None:
+            return session.limit
+        return self._server.record_size if self._server is not None else MAX_PLAINTEXT
 
     def take_marks(self) -> list[tuple[bytes, int]]:
         """Session id and (epoch << 48 | highest number read) of each session that read data since the last call. Store

@@ -133,6 +133,18 @@ class Account:
         self._actions.append(ForgetPeer(self.server))
         self.enrolment.start(at)
 
+    def interrupt(self, now: float) -> None:
+        """The way to the server broke down: what was under way is made again when there is another."""
+        self._actions.append(ForgetPeer(self.server))
+        self._serving.abandon()
+        if self._sending.is_under_way:
+            self._sending.ended(None)
+        if self._under_way is not None:
+            self._under_way = None
+            if self.enrolment.interrupted(now) is not None:
+                self._body.tell(Deregistered(self._name))
+                self._rejoin(now)
+
     def move(self, server: PeerId, *, unnoticed: bool) -> None:
         """Speak from the local address in ``server`` from now on."""
         self.server = server

@@ -102,6 +102,19 @@ class Device:
         if not unnoticed:
             self.tree.put(objects.IP_ADDRESSES, {0: server.local_host})
 
+    def reach(self, server: PeerId) -> None:
+        """Speak to its first server as the peer ``server`` from now on; it is the same server."""
+        self.accounts[0].move(server, unnoticed=True)
+
+    def interrupt(self, now: float) -> None:
+        """The way to its servers broke down; nothing that is under way will be answered."""
+        for each in self.accounts:
+            each.interrupt(now)
+
+    def strike_handshake(self) -> FaultKind | None:
+        """What befalls a handshake that begins, if anything."""
+        return None if self._body.faults is None else self._body.faults.strike_handshake()
+
     @property
     def options(self) -> DeviceOptions:
         return self._body.options
@@ -162,6 +175,10 @@ class Device:
         if all(each.is_silent(now) for each in self.accounts):
             return False
         return self._body.is_awake(now) or any(each.is_waited_for for each in self.accounts)
+
+    def is_awake(self, now: float) -> bool:
+        """Whether its radio is on by itself, whatever it waits for: one that sleeps wakes up when it does something."""
+        return self._body.is_awake(now)
 
     def take_actions(self) -> list[Action]:
         """What to submit to the engine."""

@@ -59,6 +59,11 @@ class Patience:
     count: int = 5
     pause_s: float = 300.0
 
+    def pause_after(self, failures: int) -> float:
+        """How many seconds to wait after so many failures (from 1 on) in a row."""
+        nth = (failures - 1) % self.count + 1
+        return self.pause_s if nth == self.count else self.first_s * 2 ** (nth - 1)
+
 
 class Enrolment:
     """Says when to send which registration request. Times are monotonic seconds."""
@@ -164,6 +169,18 @@ class Enrolment:
         self.state = State.OFF
         return Outcome.LEFT
 
+    def interrupted(self, now: float) -> Outcome | None:
+        """The way to the server broke down: the request under way is as good as not sent, and made again at ``now``.
+        What is left of a withdrawal is that the device is gone."""
+        if self.state is State.REGISTERING:
+            self.state, self._due = State.WAITING, now
+        elif self.state is State.UPDATING:
+            self.state, self._due = State.REGISTERED, now
+        elif self.state in (State.LEAVING, State.WITHDRAWING):
+            self.state = State.OFF
+            return Outcome.LEFT
+        return None
+
     def _settle(self, lifetime_s: int, now: float) -> None:
         self._failures = 0
         self.state, self.registered_lifetime_s = State.REGISTERED, lifetime_s
@@ -177,12 +194,7 @@ class Enrolment:
         self.state, self._due = State.WAITING, now + self._pause(max_age_s)
 
     def _pause(self, max_age_s: int | None) -> float:
-        patience = self._patience
-        if self._failures >= patience.count:
-            self._failures = 0
-            pause = patience.pause_s
-        else:
-            pause = patience.first_s * 2 ** (self._failures - 1)
+        pause = self._patience.pause_after(self._failures)
         if max_age_s is not None:
             pause = max(pause, max_age_s)
         return pause * (1 + _SPREAD * self._random.random())

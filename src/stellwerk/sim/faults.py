@@ -47,11 +47,18 @@ class FaultKind(Enum):
     MOVE = "move"
     """After its answer the device speaks from another port, as behind a NAT that forgot it; with seconds, each time
     they have passed."""
+    WRONG_KEY = "wrong-key"
+    """It comes to a handshake with another key than the one that goes with its identity."""
+    WRONG_IDENTITY = "wrong-identity"
+    """It comes to a handshake as somebody whom nobody knows."""
+    EXPIRED_CERTIFICATE = "expired-certificate"
+    """It comes to a handshake with a certificate that was good until yesterday."""
 
 
 _WITHOUT_EFFECT: Final = frozenset({FaultKind.SILENCE, FaultKind.RESET, FaultKind.REFUSE, FaultKind.REBOOT})
 _UNANSWERED: Final = frozenset({FaultKind.SILENCE, FaultKind.REBOOT})
 _TIMED: Final = frozenset({FaultKind.REBOOT, FaultKind.MOVE})
+_HANDSHAKE: Final = frozenset({FaultKind.WRONG_KEY, FaultKind.WRONG_IDENTITY, FaultKind.EXPIRED_CERTIFICATE})
 _KINDS: Final = {each.value: each for each in FaultKind}
 
 _HOW: Final = {
@@ -60,6 +67,10 @@ _HOW: Final = {
     FaultKind.FORMAT: "format takes a content format, a share and a path, like format, format:20% or format:65000@/3/0",
     FaultKind.REBOOT: "reboot takes seconds between two, or a share and a path, like reboot:60s or reboot@/3/0/9",
     FaultKind.MOVE: "move takes seconds between two, or a share and a path, like move:60s or move@/3/0/9",
+    **{
+        each: f"{each.value} befalls handshakes, so it takes a share alone, like {each.value} or {each.value}:20%"
+        for each in _HANDSHAKE
+    },
 }
 
 
@@ -115,12 +126,19 @@ class Fault:
         )
         if (kind is FaultKind.REFUSE and fault.code is None) or (fault.is_timed and (at or "share" in found)):
             raise wrong
+        if fault.is_of_handshake and at:
+            raise wrong
         return fault
 
     @property
     def is_timed(self) -> bool:
         """Whether it comes by time alone, whatever is asked."""
         return self.kind in _TIMED and self.seconds is not None
+
+    @property
+    def is_of_handshake(self) -> bool:
+        """Whether it befalls handshakes and no requests."""
+        return self.kind in _HANDSHAKE
 
     @property
     def has_effect(self) -> bool:
@@ -131,11 +149,12 @@ class Fault:
 class Faults:
     """The faults of one device; the first that befalls a request counts."""
 
-    __slots__ = ("_faults", "_random", "_silenced", "_timed", "committed")
+    __slots__ = ("_faults", "_handshakes", "_random", "_silenced", "_timed", "committed")
 
     def __init__(self, faults: Iterable[Fault], seed: int) -> None:
         every = tuple(faults)
-        self._faults = tuple(each for each in every if not each.is_timed)
+        self._faults = tuple(each for each in every if not each.is_timed and not each.is_of_handshake)
+        self._handshakes = tuple(each for each in every if each.is_of_handshake)
         self._random = Random(seed)
         self._timed = {each: 0.0 for each in every if each.is_timed}
         self._silenced: list[bytes] = []
@@ -167,6 +186,14 @@ class Faults:
                 self.committed += 1
                 return self.garble(payload)
         return payload
+
+    def strike_handshake(self) -> FaultKind | None:
+        """What befalls a handshake that begins, if anything."""
+        for each in self._handshakes:
+            if each.share >= 1.0 or self._random.random() < each.share:
+                self.committed += 1
+                return each.kind
+        return None
 
     def garble(self, payload: bytes) -> bytes:
         """Cut short, with a broken last byte."""

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -20,35 +20,44 @@ from stellwerk.core.errors import UserError
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.net.clock import SystemClock, SystemEntropy
-from stellwerk.net.driver import Driver
+from stellwerk.net.driver import Driver, Engine
 from stellwerk.net.open_files import SPARE_FILES, raise_open_files
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
 from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience
-from stellwerk.sim.faults import MISBEHAVIOUR, Fault
+from stellwerk.sim.faults import MISBEHAVIOUR, Fault, FaultKind, InvalidFault
 from stellwerk.sim.happenings import (
     Deregistered,
+    HandshakeDone,
+    HandshakeFailed,
     Happening,
     Moved,
     Rebooted,
     Registered,
     RegistrationLost,
     RegistrationRefused,
+    Resumed,
     Served,
+    SessionLost,
 )
 from stellwerk.sim.impairment import Conditions, Impairment
 from stellwerk.sim.lossy import LossyEngine
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Move, Order, Poke, Population, Start, Stop
+from stellwerk.sim.security import Certificate, Credentials, Security
+from stellwerk.sim.sessions import Join, SecureDevices, client_endpoint
 from stellwerk.sim.streams import StreamBearer
 from stellwerk.sim.summary import Summary, Tally
 
 log = structlog.get_logger(__name__)
 
 DEFAULT_PORT: Final = 5683
+DEFAULT_SECURE_PORT: Final = 5684
 TCP_SCHEME: Final = "coap+tcp"
+SECURE_SCHEME: Final = "coaps"
 _START_STEP_S: Final = 0.05
-_LARGEST_PACKAGE: Final = 1024 * 1024
+_PACKAGES: Final[Mapping[tuple[str, ...], int]] = {("5", "0", "0"): 1024 * 1024}
+"""The longest package of firmware that a device takes."""
 _MOVE_AFTER_S: Final = 0.5
 
 
@@ -115,6 +124,8 @@ class FleetOptions:
     patience: Patience = field(default_factory=Patience)
     reboot_moves: bool = False
     """After a reboot a device speaks from a new port, as one that gets another address would."""
+    security: Security | None = None
+    """What they have in common as secure devices, whose ``server`` is written ``coaps://``. None: they are not."""
     parameters: Parameters = field(default_factory=Parameters)
     """Transmission parameters of the devices; modems on slow links have an ACK timeout of 4 to 15 s."""
     seed: int = 1
@@ -126,6 +137,11 @@ class FleetOptions:
     def is_stream(self) -> bool:
         """Whether the devices speak over TCP."""
         return self.server.startswith(f"{TCP_SCHEME}://")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the server is to be reached by DTLS."""
+        return self.server.startswith(f"{SECURE_SCHEME}://")
 
     def behaviour_of(self, index: int) -> Behaviour:
         """What the device with ``index`` (from 0) is."""
@@ -156,18 +172,21 @@ class FleetOptions:
 
 
 class Fleet:
-    """Devices, their engine and their sockets. `run` is all of it; `open`, `start`, `leave`, `close` are its parts."""
+    """Devices, their engine and their sockets. `run` is all of it; `open`, `start`, `leave`, `close` are its parts.
+    ``on_happening`` is told whatever happens to the devices."""
 
-    def __init__(self, options: FleetOptions) -> None:
+    def __init__(self, options: FleetOptions, on_happening: Callable[[Happening], None] | None = None) -> None:
         self.options = options
+        self._tell = on_happening
         limits = Limits(peers_total=max(1000, 2 * options.count))
-        packages: dict[tuple[str, ...], int] = {("5", "0", "0"): _LARGEST_PACKAGE}
-        self.population: Population = Population(Endpoint(SystemEntropy(), limits, options.parameters, None, packages))
+        self.population: Population = Population(Endpoint(SystemEntropy(), limits, options.parameters, None, _PACKAGES))
         self.impairment = Impairment(options.conditions, options.seed)
         self.tally = Tally()
         self.devices: list[Device] = []
         self._clock = SystemClock()
-        self._driver: Driver[Happening, Order] | None = None
+        self._secure: SecureDevices | None = None
+        self._credentials: list[Credentials] = []
+        self._driver: Driver[Happening, Order | Join] | None = None
         self._bearer: StreamBearer | None = None
         self._sockets: list[UdpSocket] = []
         # All sockets are read by this thread alone, one datagram at a time: one buffer serves them all.
@@ -178,13 +197,24 @@ class Fleet:
         self._left = asyncio.Event()
 
     async def open(self) -> None:
-        """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`."""
+        """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`, and
+        whatever the keyring of secure devices raises."""
         options = self.options
+        if options.is_secure is (options.security is None):
+            raise NoServer(
+                options.server,
+                "devices that speak DTLS need credentials; give them some (--psk, --rpk or --cert), or write coap://"
+                if options.is_secure
+                else "devices with credentials speak DTLS; write coaps://HOST:PORT",
+            )
         allowed = raise_open_files(options.count)
         if allowed < options.count:
             raise TooManyDevices(options.count, allowed + SPARE_FILES)
+        astray = next((each for each in options.faults if each.is_of_handshake and not options.is_secure), None)
+        if astray is not None:
+            raise InvalidFault(astray.kind.value, "it befalls handshakes, and without security there are none")
         for each in options.template.other_server_uris:
-            if options.is_stream or each.startswith(f"{TCP_SCHEME}://"):
+            if options.is_stream or options.is_secure or not each.startswith("coap://"):
                 raise NoServer(
                     each, "several servers of one device are reached over UDP; write coap:// for all of them"
                 )
@@ -194,9 +224,14 @@ class Fleet:
             return
         others = [await resolve(each) for each in options.template.other_server_uris]
         local_host = local_address(server_host, server_port)
-        engine = self.population if options.conditions.perfect else LossyEngine(self.population, self.impairment)
-        self._driver = Driver(engine, self._hear, clock=self._clock, on_lost=self._count_lost)
         instant = self._clock.instant()
+        engine: Engine[Happening, Any] = self.population
+        if options.security is not None:
+            engine = self._secure = self._secured(options.security, instant)
+            self.population = self._secure.population
+        if not options.conditions.perfect:
+            engine = LossyEngine(engine, self.impairment)
+        self._driver = Driver(engine, self._hear, clock=self._clock, on_lost=self._count_lost)
         handles = count(1)
         for index in range(options.count):
             bound = UdpSocket(local_host, 0, self._buffer)
@@ -211,6 +246,25 @@ class Fleet:
                     others=tuple(PeerId("udp", *each, bound.host, bound.port) for each in others),
                 )
             )
+
+    def _secured(self, security: Security, instant: Instant) -> SecureDevices:
+        """The engine of devices that speak DTLS, and the credentials of each."""
+        options = self.options
+        names = [options.device(index).endpoint_name for index in range(options.count)]
+        self._credentials = [security.keyring(name, options.first + index) for index, name in enumerate(names)]
+        if any(each.kind is FaultKind.EXPIRED_CERTIFICATE for each in options.faults) and not all(
+            isinstance(each, Certificate) and each.issuer is not None for each in self._credentials
+        ):
+            raise InvalidFault(
+                FaultKind.EXPIRED_CERTIFICATE.value,
+                "only who can issue certificates can issue one that is expired (--issuer); else give one with --cert",
+            )
+        # Each session is another peer, and one is remembered for a while after its end.
+        limits = Limits(peers_total=max(1000, 8 * options.count))
+        coap = Endpoint(SystemEntropy(), limits, options.parameters, None, _PACKAGES, verified=True)
+        dtls = client_endpoint(security, options.count, SystemEntropy())
+        offset_s = instant.wall_ms / 1000 - instant.now
+        return SecureDevices(coap, dtls, security, entropy=SystemEntropy(), utc_offset_s=offset_s)
 
     async def _connect(self, host: str, port: int) -> None:
         """Open a connection for each device."""
@@ -238,8 +292,9 @@ class Fleet:
             offset_s = instant.wall_ms / 1000 - instant.now
             self.devices.append(Device(options.device(index), peer, utc_offset_s=offset_s, handles=handles))
 
-    def _submit(self, order: Order) -> None:
+    def _submit(self, order: Order | Join) -> None:
         if self._bearer is not None:
+            assert not isinstance(order, Join)
             self._bearer.driver.submit(order)
         elif self._driver is not None:
             self._driver.submit(order)
@@ -256,8 +311,8 @@ class Fleet:
         batch = max(1, round(self.options.start_per_s * _START_STEP_S))
         pause = batch / self.options.start_per_s
         for first in range(0, len(self.devices), batch):
-            for device in self.devices[first : first + batch]:
-                self._submit(Start(device))
+            for index, device in enumerate(self.devices[first : first + batch], first):
+                self._submit(Join(device, self._credentials[index]) if self._credentials else Start(device))
                 self.tally.started += 1
             if first + batch < len(self.devices):
                 await asyncio.sleep(pause)
@@ -268,6 +323,8 @@ class Fleet:
         for device in self.devices[: self.tally.started]:
             self._submit(Stop(device))
         self._leaving = sum(device.leaving for device in self.devices)
+        if self._secure is not None:
+            self._leaving += self._secure.leaving
         if self._leaving:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.options.leave_within_s):
@@ -331,6 +388,8 @@ class Fleet:
     def _hear(self, happenings: list[Happening], instant: Instant) -> None:
         for happening in happenings:
             self.tally.count(happening)
+            if self._tell is not None:
+                self._tell(happening)
             if isinstance(happening, Registered):
                 log.debug("device.registered", endpoint_name=happening.endpoint_name, location=happening.location)
             elif isinstance(happening, RegistrationRefused | RegistrationLost):
@@ -339,6 +398,21 @@ class Fleet:
                 self._leaving -= 1
                 if self._leaving == 0:
                     self._left.set()
+            elif isinstance(happening, HandshakeDone | Resumed):
+                log.debug(
+                    "device.secured",
+                    endpoint_name=happening.endpoint_name,
+                    suite=happening.suite,
+                    cid=happening.has_cid,
+                    resumed=isinstance(happening, Resumed),
+                )
+            elif isinstance(happening, HandshakeFailed | SessionLost):
+                log.info(
+                    "device.handshake_failed" if isinstance(happening, HandshakeFailed) else "device.session_lost",
+                    endpoint_name=happening.endpoint_name,
+                    reason=happening.reason,
+                    detail=happening.detail,
+                )
             elif isinstance(happening, Rebooted):
                 log.info("device.rebooted", endpoint_name=happening.endpoint_name)
                 if self.options.reboot_moves:
@@ -386,14 +460,16 @@ async def run_fleet(
 
 
 async def resolve(url: str) -> tuple[str, int]:
-    """The address of a server written ``coap://HOST[:PORT]`` or ``coap+tcp://HOST[:PORT]``. Raises `NoServer`."""
+    """The address of a server written ``coap://HOST[:PORT]``, ``coaps://HOST[:PORT]`` or ``coap+tcp://HOST[:PORT]``.
+    Raises `NoServer`."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or DEFAULT_PORT
+        usual = DEFAULT_SECURE_PORT if parts.scheme == SECURE_SCHEME else DEFAULT_PORT
+        host, port = parts.hostname, parts.port or usual
     except ValueError as error:
         raise NoServer(url, str(error)) from None
-    if parts.scheme not in ("coap", TCP_SCHEME) or not host:
-        raise NoServer(url, "write it as coap://HOST:PORT, or coap+tcp://HOST:PORT")
+    if parts.scheme not in ("coap", SECURE_SCHEME, TCP_SCHEME) or not host:
+        raise NoServer(url, "write it as coap://HOST:PORT, coaps://HOST:PORT or coap+tcp://HOST:PORT")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:

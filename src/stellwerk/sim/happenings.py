@@ -82,6 +82,43 @@ class Moved:
     endpoint_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class HandshakeDone:
+    """A full handshake is complete; ``suite`` is the standard's name."""
+
+    endpoint_name: str
+    suite: str
+    has_cid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The device went on from an earlier session by a handshake without keys being agreed upon anew."""
+
+    endpoint_name: str
+    suite: str
+    has_cid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeFailed:
+    """``reason`` is one of `dtls.failures.REASONS`, ``detail`` a sentence; the next try comes after a while."""
+
+    endpoint_name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLost:
+    """The secure session ended before the device wanted it to; a handshake follows. ``reason``: the engine's word, or
+    ``timeout`` where the server answers nothing any more."""
+
+    endpoint_name: str
+    reason: str
+    detail: str
+
+
 Happening: TypeAlias = (
     Registered
     | Updated
@@ -94,4 +131,8 @@ Happening: TypeAlias = (
     | SendEnded
     | Rebooted
     | Moved
+    | HandshakeDone
+    | Resumed
+    | HandshakeFailed
+    | SessionLost
 )

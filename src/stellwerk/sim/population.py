@@ -66,8 +66,9 @@ class _Member(Timed):
         self.device = device
 
     def fire(self, now: float) -> None:
-        self.device.tick(now)
-        self._population._settle(self, now)
+        if self._population._may_act(self.device, now):
+            self.device.tick(now)
+            self._population._settle(self, now)
 
 
 class Population:
@@ -146,6 +147,10 @@ class Population:
         return due if due != float("inf") else None
 
     # -- inside --
+
+    def _may_act(self, device: Device, now: float) -> bool:
+        """Whether ``device`` may do what is due. If not, it is not asked again before something happens to it."""
+        return True
 
     def _run(self) -> None:
         events = self._engine.take_events()

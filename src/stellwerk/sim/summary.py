@@ -1,19 +1,25 @@
 """A fleet in numbers."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from stellwerk.coap import codes
 from stellwerk.sim.happenings import (
     Deregistered,
+    HandshakeDone,
+    HandshakeFailed,
     Happening,
     Notified,
     Rebooted,
     Registered,
     RegistrationLost,
     RegistrationRefused,
+    Resumed,
     SendEnded,
     Served,
+    SessionLost,
     Updated,
 )
 
@@ -25,6 +31,9 @@ _COUNTED: Final = {
     Rebooted: "reboots",
     RegistrationLost: "lost_registrations",
     RegistrationRefused: "refusals",
+    HandshakeDone: "handshakes",
+    Resumed: "resumptions",
+    SessionLost: "lost_sessions",
 }
 
 
@@ -32,7 +41,8 @@ _COUNTED: Final = {
 class Summary:
     """The state of a fleet now, and rates per second since the summary before. ``served``: requests of the server that
     were answered; ``refusals``: registration requests refused or unanswered, ``failed_sends`` likewise. ``faults``:
-    misdeeds of misbehaving devices; ``lost``: datagrams lost on purpose or by the system."""
+    misdeeds of misbehaving devices; ``lost``: datagrams lost on purpose or by the system. ``handshakes``: full ones of
+    secure devices; ``failed_handshakes``: how many failed for which reason."""
 
     elapsed_s: float
     devices: int
@@ -54,6 +64,10 @@ class Summary:
     served_total: int
     refusals_total: int
     lost_registrations_total: int
+    handshakes_total: int = 0
+    resumptions_total: int = 0
+    lost_sessions_total: int = 0
+    failed_handshakes: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """A line for people: how it stands, and what was since the start."""
@@ -61,30 +75,37 @@ class Summary:
             f"{self.registrations_total} registrations, {self.updates_total} updates, {self.sends_total} Sends, "
             f"{self.notifications_total} notifications, {self.served_total} requests served"
         )
+        if self.handshakes_total or self.resumptions_total:
+            happened += f", {self.handshakes_total} handshakes, {self.resumptions_total} sessions resumed"
         troubles = {
             "registrations or updates refused or unanswered": self.refusals_total,
             "registrations lost": self.lost_registrations_total,
             "Sends failed": self.failed_sends_total,
+            "sessions lost": self.lost_sessions_total,
             "datagrams lost": self.lost,
             "faults": self.faults,
         }
         bad = "".join(f", {number} {what}" for what, number in troubles.items() if number)
+        if self.failed_handshakes:
+            reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(self.failed_handshakes.items()))
+            bad += f", {sum(self.failed_handshakes.values())} handshakes failed ({reasons})"
         silent = "; no answer from the server yet" if self.started and not self._ended else ""
         return f"{self.registered} of {self.devices} registered: {happened}{bad}{silent}"
 
     @property
     def _ended(self) -> int:
-        return self.registrations_total + self.refusals_total
+        return self.registrations_total + self.refusals_total + sum(self.failed_handshakes.values())
 
 
 class Tally:
     """Counts what happens."""
 
-    __slots__ = ("_before", "_since", "counts", "started")
+    __slots__ = ("_before", "_since", "counts", "failed_handshakes", "started")
 
     def __init__(self) -> None:
         self.started = 0
         self.counts: dict[str, int] = dict.fromkeys([*_COUNTED.values(), "sends", "failed_sends", "served"], 0)
+        self.failed_handshakes: Counter[str] = Counter()
         self._before = dict(self.counts)
         self._since: float | None = None
 
@@ -95,6 +116,8 @@ class Tally:
         elif isinstance(happening, SendEnded):
             accepted = happening.code is not None and codes.is_success(happening.code)
             self.counts["sends" if accepted else "failed_sends"] += 1
+        elif isinstance(happening, HandshakeFailed):
+            self.failed_handshakes[happening.reason] += 1
         else:
             name = _COUNTED.get(type(happening))
             if name is not None:
@@ -129,6 +152,10 @@ class Tally:
             served_total=counts["served"],
             refusals_total=counts["refusals"],
             lost_registrations_total=counts["lost_registrations"],
+            handshakes_total=counts["handshakes"],
+            resumptions_total=counts["resumptions"],
+            lost_sessions_total=counts["lost_sessions"],
+            failed_handshakes=dict(self.failed_handshakes),
         )
         self._since, self._before = now, dict(counts)
         return summary

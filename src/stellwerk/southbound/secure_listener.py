@@ -64,7 +64,7 @@ class MakeLink(Protocol):
     ) -> Link: ...
 
 
-class _Rates(Admission):
+class Rates(Admission):
     """Counts what it refuses."""
 
     def __init__(self, settings: SecureSettings, meters: SecureMeters) -> None:
@@ -115,7 +115,7 @@ class SecureListener:
             Limits(sessions=settings.sessions, half_open=settings.half_open),
             ticket_keys=(ticket_key,),
             wall_offset_s=clock.wall_ms() / 1000 - clock.now(),
-            admission=_Rates(settings, meters),
+            admission=Rates(settings, meters),
         )
         # Blocks of an earlier body may be replayed within the window of a session (RFC 9175 3.3).
         self._coap = CoapEndpoint(
@@ -124,6 +124,7 @@ class SecureListener:
             ask_until=ask_until,
             body_bytes_by_path=bodies,
             verified=True,
+            room=self._dtls.room,
         )
         stack: SecureStack[Event, CoapAction] = SecureStack(self._dtls, self._coap)
         self.link = link(lambda action: self.driver.submit(action), _may_reach)

@@ -46,7 +46,7 @@ from stellwerk.device.command import FINAL, Command, Step
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, end_device_aliases
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.queue import in_order
-from stellwerk.device.record import NOSEC, Credential, DeviceRecord, endpoint_aliases, proof_of
+from stellwerk.device.record import NOSEC, X509, Credential, DeviceRecord, endpoint_aliases, proof_of
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.content import Types
 from stellwerk.lwm2m.link_format import decode_object_list
@@ -312,14 +312,23 @@ class MemoryStore(MemorySessions):
             self._refuse_known_identity(credential, device_id)
             self._credentials[device_id] = credential
         if proof_of(before) != proof_of(credential):
-            self._last_credential_change += 1
-            self._credential_changes.pop(device_id, None)
-            self._credential_changes[device_id] = self._last_credential_change
+            self._note_credential(device_id)
         changed = self._devices[device_id] = replace(known, security=NOSEC if credential is None else credential.kind)
         return changed
 
     async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
         return list(islice(self._credential_changes.items(), limit))
+
+    async def note_named_certificates(self) -> int:
+        found = [key for key, each in self._credentials.items() if each.kind == X509 and not each.key_id]
+        for device_id in found:
+            self._note_credential(device_id)
+        return len(found)
+
+    def _note_credential(self, device_id: DeviceId) -> None:
+        self._last_credential_change += 1
+        self._credential_changes.pop(device_id, None)
+        self._credential_changes[device_id] = self._last_credential_change
 
     async def forget_credential_change(self, number: int) -> None:
         for device_id, each in list(self._credential_changes.items()):

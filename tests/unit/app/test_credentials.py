@@ -1,7 +1,7 @@
 """Credentials in lists of texts, as provisioning requests carry them."""
 
 import pytest
-from tests.credential_material import P384, b64, certificate, der, pkcs8, spki
+from tests.credential_material import P384, b64, brief, certificate, der, pkcs8, spki
 
 from stellwerk.app.credentials import (
     BadCredential,
@@ -33,6 +33,7 @@ def test_the_names_of_a_device_begin_with_its_node_id() -> None:
         (["x509-cn:meter-1"], X509, "meter-1", ""),
         (["x509-cn:"], X509, "urn:imei:1234", ""),
     ],
+    ids=brief,
 )
 def test_a_device_proves_itself_by_what_the_list_says(
     texts: list[str], kind: str, identity: str | None, secret: str

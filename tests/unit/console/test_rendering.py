@@ -8,6 +8,7 @@ import pytest
 
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.records import MessageRecord
+from stellwerk.app.security_facts import SecurityFacts
 from stellwerk.app.views import DeviceDetail, DeviceLine, RegistrationFacts, ValueLine
 from stellwerk.console import rendering
 from stellwerk.core.ids import DeviceId, TenantId
@@ -152,3 +153,28 @@ def test_an_end_device_says_which_gateway_it_is_behind() -> None:
     fields = [getattr(RECORD, each) for each in DeviceRecord.__slots__]
     record = EndDeviceRecord(*fields, DeviceId(9), "gw1", "d01")
     assert rendering.facts(record, None) == "urn:dev:meter · behind gateway gw1, prefix d01"
+
+
+def said_of(security: SecurityFacts, registration: RegistrationFacts | None = None) -> dict[str, str]:
+    detail = DeviceDetail(LINE, registration, security=security)
+    return {each["what"]: each["says"] for each in rendering.security_rows(RECORD, detail)}
+
+
+@pytest.mark.spec("SEC-3", "Platform 4")
+def test_how_a_device_proves_itself_is_said_in_words() -> None:
+    assert said_of(SecurityFacts()) == {"Proves itself by": "nothing: it comes without security (NoSec)"}
+    psk = said_of(SecurityFacts("psk", "id-1", changed_ms=1_790_000_000_000))
+    assert (psk["PSK identity"], psk["Endpoint name"], psk["Set"][:4]) == ("id-1", "any that means this device", "2026")
+    rpk = said_of(SecurityFacts("rpk", "meter", "meter", "ab" * 32))
+    assert (rpk["Public key, SHA-256"], rpk["Endpoint name"]) == ("ab" * 32, "meter")
+    pinned = said_of(SecurityFacts("x509", "cd" * 32, "", "ab" * 32, "CN=meter", 1_790_000_000_000))
+    assert pinned["Certificate"] == "CN=meter, until 2026-09-21"
+    assert said_of(SecurityFacts("x509", "meter"))["Endpoint name"] == "meter, which the certificate names"
+    assert said_of(SecurityFacts(trouble="sealed with another key"))["Why"] == "sealed with another key"
+
+
+def test_whether_a_device_speaks_over_a_secure_session_now_is_said() -> None:
+    facts = RegistrationFacts("meter", "dtls session 00", "1.1", 300, "U", False, ())
+    assert said_of(SecurityFacts(), facts)["Speaks now"] == "without security"
+    assert said_of(SecurityFacts(), replace(facts, secure=True))["Speaks now"] == "over a secure session"
+    assert "Speaks now" not in said_of(SecurityFacts())

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.credential_material import OTHER, P256, P384, RSA, SMALL, b64, certificate, der, pkcs8, sec1, spki
+from tests.credential_material import OTHER, P256, P384, RSA, SMALL, b64, brief, certificate, der, pkcs8, sec1, spki
 
 from stellwerk.device.key_material import (
     BadMaterial,
@@ -32,6 +32,7 @@ MINE = certificate()
         spki(encoding=PEM).decode(),
         f"\n{b64(spki())[:40]}\n{b64(spki())[40:]} ",
     ],
+    ids=brief,
 )
 def test_a_public_key_is_der_base64_or_pem(material: str | bytes) -> None:
     assert read_public_key(material) == spki()
@@ -44,13 +45,15 @@ def test_a_compressed_point_is_the_same_key() -> None:
 
 
 @pytest.mark.spec("LwM2M-contract 2.2")
-@pytest.mark.parametrize("material", [pkcs8(), b64(pkcs8()), pkcs8(encoding=PEM), sec1(), sec1(encoding=PEM)])
+@pytest.mark.parametrize(
+    "material", [pkcs8(), b64(pkcs8()), pkcs8(encoding=PEM), sec1(), sec1(encoding=PEM)], ids=brief
+)
 def test_a_private_key_is_pkcs8_or_sec1(material: str | bytes) -> None:
     assert read_private_key(material).private_numbers() == P256.private_numbers()
 
 
 @pytest.mark.spec("LwM2M-contract 2.2")
-@pytest.mark.parametrize("material", [der(MINE), b64(der(MINE)), MINE.public_bytes(PEM)])
+@pytest.mark.parametrize("material", [der(MINE), b64(der(MINE)), MINE.public_bytes(PEM)], ids=brief)
 def test_a_certificate_is_der_base64_or_pem(material: str | bytes) -> None:
     assert read_certificate(material) == MINE
 
@@ -89,6 +92,7 @@ def test_a_text_of_several_certificates_keeps_their_order() -> None:
         (read_private_key, pkcs8(encoding=PEM, password=b"secret"), "encrypted"),
         (read_private_key, spki(), "cannot be read as a PKCS#8"),
     ],
+    ids=brief,
 )
 def test_what_cannot_be_used_is_refused_with_its_rule(read: Any, material: str | bytes, says: str) -> None:
     with pytest.raises(BadMaterial, match=says):

@@ -31,6 +31,9 @@ from stellwerk.sim.objects import device_types
         ("reset", Fault(FaultKind.RESET)),
         ("reboot:60s", Fault(FaultKind.REBOOT, seconds=60.0)),
         ("move@/3/0/9", Fault(FaultKind.MOVE, Path(3, 0, 9))),
+        ("wrong-key", Fault(FaultKind.WRONG_KEY)),
+        ("wrong-identity:5%", Fault(FaultKind.WRONG_IDENTITY, share=0.05)),
+        ("expired-certificate", Fault(FaultKind.EXPIRED_CERTIFICATE)),
     ],
 )
 def test_a_fault_is_a_kind_with_words_and_a_path(text, fault):
@@ -52,6 +55,8 @@ def test_a_fault_is_a_kind_with_words_and_a_path(text, fault):
         ("format:65536", "format:65000"),
         ("reboot:60s:20%", "reboot:60s"),
         ("move:60s@/3", "move:60s"),
+        ("wrong-key@/3", "wrong-key:20%"),
+        ("wrong-identity:5s", "wrong-identity:20%"),
         ("reset@3/0/9", "a path starts with '/'"),
         ("reset@/3/0/9/1/2", "write a path like /3/0/9"),
     ],

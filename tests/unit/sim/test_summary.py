@@ -1,6 +1,13 @@
 """A fleet's numbers as a line for people."""
 
-from stellwerk.sim.happenings import Registered, RegistrationRefused
+from stellwerk.sim.happenings import (
+    HandshakeDone,
+    HandshakeFailed,
+    Registered,
+    RegistrationRefused,
+    Resumed,
+    SessionLost,
+)
 from stellwerk.sim.summary import Tally
 
 
@@ -24,3 +31,15 @@ def test_troubles_are_named_only_where_there_are_some():
     )
     tally.count(RegistrationRefused("b", "4.03"))
     assert line(tally, 1).endswith(", 1 registrations or updates refused or unanswered")
+
+
+def test_handshakes_are_counted_and_why_they_failed():
+    tally = Tally()
+    tally.started = 3
+    for reason in ("alert", "timeout", "alert"):
+        tally.count(HandshakeFailed("a", reason, "a sentence"))
+    assert line(tally).endswith(", 3 handshakes failed (alert 2, timeout 1)")
+    tally.count(HandshakeDone("a", "SUITE", True))
+    tally.count(Resumed("a", "SUITE", True))
+    tally.count(SessionLost("a", "timeout", ""))
+    assert ", 1 handshakes, 1 sessions resumed, 1 sessions lost, 3 handshakes failed" in line(tally)

@@ -14,9 +14,15 @@ from stellwerk.app.ports import DeviceAnswer
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
+from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.udp import CannotBind
 from stellwerk.southbound.listeners import Listeners, StreamSettings
+from stellwerk.southbound.secure_listener import SecureSettings
+
+HELLO = bytes.fromhex("fefd") + bytes(32) + bytes.fromhex("00 00 0002 c0a8 01 00")
+MESSAGE = bytes.fromhex("01") + len(HELLO).to_bytes(3, "big") + bytes(5) + len(HELLO).to_bytes(3, "big") + HELLO
+CLIENT_HELLO = bytes.fromhex("16feff") + bytes(8) + len(MESSAGE).to_bytes(2, "big") + MESSAGE
 
 
 class Uses:
@@ -33,7 +39,18 @@ class Uses:
     def lost(self, peer: PeerId, why: str, at: Instant) -> None: ...
 
 
-def with_listeners(work: Callable[[Listeners, Uses], Awaitable[None]], streams: StreamSettings | None) -> None:
+class NoKeys:
+    """A server that knows pre-shared keys alone."""
+
+    identity = None
+    anchors = ()
+
+
+def with_listeners(
+    work: Callable[[Listeners, Uses], Awaitable[None]],
+    streams: StreamSettings | None,
+    secure: SecureSettings | None = None,
+) -> None:
     async def main() -> None:
         uses: Any = Uses()
         listeners = Listeners(
@@ -45,6 +62,9 @@ def with_listeners(work: Callable[[Listeners, Uses], Awaitable[None]], streams: 
             brake=Brake(SeededEntropy()),
             meters=Meters(lambda: 0.0),
             streams=streams,
+            secure=secure,
+            keys=NoKeys(),
+            ticket_key=TicketKey(bytes(16), bytes(32)),
         )
         listeners.connect(uses, uses, uses.finished, uses.reacted, uses.lost)
         try:
@@ -105,6 +125,45 @@ def test_a_tcp_port_that_is_taken_is_an_error_and_binds_nothing() -> None:
         assert await listeners.listen("127.0.0.1", port) == [("127.0.0.1", port)]
 
     with_listeners(work, StreamSettings())
+
+
+def test_dtls_has_a_port_of_its_own() -> None:
+    async def work(listeners: Listeners, uses: Uses) -> None:
+        assert listeners.secure is not None
+        listeners.secure.peers.connect(uses)  # type: ignore[arg-type]
+        assert listeners.missing() == ["CoAP over DTLS does not listen"]
+        ((host, port),) = listeners.listen_secure("127.0.0.1", 0)
+        assert listeners.missing() == []
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+            device.setblocking(False)
+            device.connect((host, port))
+            # A message without DTLS in front, and a ClientHello without cookie.
+            device.send(bytes.fromhex("40001234"))
+            device.send(CLIENT_HELLO)
+            answer = await asyncio.get_running_loop().sock_recv(device, 1000)
+        # A HelloVerifyRequest, and nothing is remembered.
+        assert (answer[0], answer[13]) == (22, 3)
+        figures = listeners.transport()
+        assert (figures.received, figures.sent, figures.sessions, figures.handshakes) == (2, 1, 0, 0)
+        assert sum(figures.records_dropped.values()) == 1
+        session = PeerId("dtls", "00" * 8, 0)
+        assert listeners.links.reaches(session)
+        assert not listeners.links.reaches(session.ended())
+        listeners.stop_reading()
+        assert listeners.missing() == ["CoAP over DTLS does not listen"]
+
+    with_listeners(work, None, SecureSettings())
+
+
+def test_a_secure_port_that_is_taken_is_an_error() -> None:
+    async def work(listeners: Listeners, uses: Uses) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            with pytest.raises(CannotBind, match=f"cannot listen on UDP 127.0.0.1:{port}"):
+                listeners.listen_secure("127.0.0.1", port)
+
+    with_listeners(work, None, SecureSettings())
 
 
 def test_what_nothing_here_can_send_is_answered_and_not_lost() -> None:

@@ -164,12 +164,6 @@ class Devices:
             bootstrap=known.bootstrap,
         )
 
-    async def set_credential(self, device: DeviceRecord, credential: Credential | None) -> DeviceRecord:
-        """Exactly this from now on, whatever was before; None: the device comes without. Raises `AlreadyExists`,
-        `BadCredential`, `DeviceGone`."""
-        async with self._turn:
-            return await self._store_credential(device, credential)
-
     async def remove_credential(self, device: DeviceRecord) -> DeviceRecord:
         """Take the credentials away: the device may come without. Raises `NoCredential`, `DeviceGone`."""
         async with self._turn:

@@ -78,6 +78,13 @@ class Revoking:
                 done += len(changes)
         return done
 
+    async def distrust(self) -> None:
+        """An authority is trusted no more: whoever may have come in by it has to come again. Pinned certificates,
+        raw public keys and pre-shared keys have nothing to do with it."""
+        devices = await self._store.note_named_certificates()
+        log.warning("credentials.authority_distrusted", devices=devices, meaning="they have to come again")
+        await self.look()
+
     async def _revoke(self, device_id: DeviceId) -> None:
         device = await self._store.device(device_id)
         if device is None:

@@ -37,6 +37,9 @@ _LOOK_UPS_PER_S: Final = 5_000.0
 """Of sessions that may be stored: anybody may ask with a connection ID that he made up."""
 _BURST_S: Final = 10.0
 _TRIES: Final = 3
+_LONGEST_IDENTITY: Final = 200
+_LONGEST_DETAIL: Final = 600
+"""Characters that are kept of what a peer may have written."""
 _KEPT: Final = frozenset({"close-notify", "evicted"})
 """Ends of a session after which it may still be resumed, or restored."""
 
@@ -71,9 +74,10 @@ class FailedHandshake:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What people see of it: ``sessions`` in memory (of all tenants), recent ``failures``, the newest first."""
+    """What people see of it: ``sessions`` in memory (of all tenants, so None for people of one), recent ``failures``,
+    the newest first."""
 
-    sessions: int
+    sessions: int | None
     failures: tuple[FailedHandshake, ...]
 
 
@@ -370,7 +374,8 @@ class SecureSessions:
             return
         unsaid, self._unsaid = self._unsaid, 0
         more = {"not_logged": unsaid} if unsaid else {}
-        named = "" if identity is None else str(identity)
+        named = "" if identity is None else str(identity)[:_LONGEST_IDENTITY]
+        detail = detail[:_LONGEST_DETAIL]
         log.info("handshake.failed", address=str(address), identity=named, reason=reason, detail=detail, **more)
         work = self._note_failure(address, reason, detail, identity, named, at)
         if not self._tasks.start("handshake failure", work):
@@ -409,7 +414,7 @@ class SecureSessions:
 
     def summary(self, tenant: str | None) -> Security:
         """What somebody of ``tenant`` may see, None for all."""
-        return Security(len(self), tuple(self.recent_failures(tenant)))
+        return Security(len(self) if tenant is None else None, tuple(self.recent_failures(tenant)))
 
     # -- revocation (SEC-9) --
 

@@ -30,6 +30,7 @@ _COMMANDS: Final = (
     Column("cancel", "", "action"),
 )
 _MESSAGES: Final = (Column("time", "Time", "clock"), Column("kind", "Kind"), Column("brief", "Message", "open"))
+_SECURITY: Final = (Column("what", "What"), Column("says", "Value"))
 _LOG: Final = (Column("time", "Time", "clock"), Column("event", "Event"), Column("detail", "Detail"))
 
 
@@ -77,14 +78,23 @@ class _DevicePage:
                 ).classes("inline")
                 self._said = ui.label(rendering.facts(record, detail)).classes("quiet")
             with ui.element("div").classes("halves"):
-                with _section("Values"):
-                    self._values = LiveTable(
-                        _VALUES,
-                        rendering.value_rows(detail),
-                        caption="Current values",
-                        empty="No value yet. Read one, or wait until the device reports.",
-                        now_ms=now_ms,
-                    )
+                with ui.element("div").classes("stack"):
+                    with _section("Values"):
+                        self._values = LiveTable(
+                            _VALUES,
+                            rendering.value_rows(detail),
+                            caption="Current values",
+                            empty="No value yet. Read one, or wait until the device reports.",
+                            now_ms=now_ms,
+                        )
+                    with _section("Security"):
+                        self._security = LiveTable(
+                            _SECURITY,
+                            rendering.security_rows(record, detail),
+                            caption="How the device proves who it is",
+                            empty="",
+                            now_ms=now_ms,
+                        ).classes("facts")
                 with ui.element("div").classes("stack"):
                     with _section("Commands"):
                         with ui.element("div").classes("command"):
@@ -132,6 +142,8 @@ class _DevicePage:
         if before is None or detail.line is not before.line or detail.registration is not before.registration:
             self._facts.show(rendering.standing_rows(detail), now_ms)
             self._said.text = rendering.facts(detail.line.record, detail)
+        if before is None or detail.security is not before.security or detail.registration is not before.registration:
+            self._security.show(rendering.security_rows(detail.line.record, detail), now_ms)
         if before is None or detail.values is not before.values:
             self._values.show(rendering.value_rows(detail), now_ms)
         if (

@@ -198,6 +198,9 @@ class SqliteStore(SqliteSessions):
         found = self._rows("SELECT device_id,id FROM credential_change ORDER BY id LIMIT ?", limit)
         return [(DeviceId(device_id), number) for device_id, number in found]
 
+    async def note_named_certificates(self) -> int:
+        return await self._task(tasks.note_named_certificates)
+
     async def forget_credential_change(self, number: int) -> None:
         await self._task(tasks.forget_credential_change, number)
 

@@ -23,7 +23,7 @@ from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step
 from stellwerk.device.end_device import end_device_aliases
 from stellwerk.device.profile import ProfileRecord, to_settings
-from stellwerk.device.record import NOSEC, Credential, DeviceRecord, endpoint_aliases, proof_of
+from stellwerk.device.record import NOSEC, X509, Credential, DeviceRecord, endpoint_aliases, proof_of
 from stellwerk.storage.identifiers import taken_once
 from stellwerk.storage.schema import OPEN_STEPS
 from stellwerk.storage.sqlite import instances, rows
@@ -142,6 +142,15 @@ def credential_of(connection: sqlite3.Connection, vault: Vault, device_id: Devic
     query = f"SELECT {rows.CREDENTIAL} FROM credential WHERE device_id=?"
     found = connection.execute(query, (device_id,)).fetchall()
     return rows.credential_from(found[0], vault) if found else None
+
+
+def note_named_certificates(connection: sqlite3.Connection) -> int:
+    """How many there are."""
+    return connection.execute(
+        "INSERT OR REPLACE INTO credential_change(device_id) "
+        "SELECT device_id FROM credential WHERE kind=? AND key_id IS NULL",
+        (X509,),
+    ).rowcount
 
 
 def forget_credential_change(connection: sqlite3.Connection, number: int) -> None:

@@ -1,0 +1,105 @@
+"""Another master key: what is sealed with a former one is sealed anew, slice by slice.
+
+Each slice is a transaction, and a row changes only if it still is what was read. A run that ends in the middle leaves
+everything readable with the keys there are, and the next goes on where it was.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from stellwerk.storage.migrations import DECIDING_FILE
+from stellwerk.storage.sqlite import rows
+from stellwerk.storage.sqlite.connection import connect
+from stellwerk.storage.sqlite.sessions import session_context
+from stellwerk.storage.vault import SecretUnreadable, Vault
+
+SLICE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A column whose values are sealed: ``key`` is the table's key in whose order it is read, ``owner`` the column that
+    ``context`` takes."""
+
+    table: str
+    key: str
+    owner: str
+    column: str
+    context: Callable[[Any], bytes]
+
+
+SEALED: Final = (
+    Sealed("credential", "device_id", "device_id", "secret", rows.secret_context),
+    Sealed("credential", "device_id", "device_id", "bootstrap", rows.bootstrap_context),
+    Sealed("secure_session", "id", "session_id", "sealed", session_context),
+)
+"""All there are: whoever seals something in a new place adds it here (a test looks)."""
+
+
+@dataclass(slots=True)
+class Resealed:
+    """``sealed``: values that have the new key now; ``unreadable``: what some could not be opened as, and left alone.
+    The first `_NAMED` of them; ``unreadable_count`` counts all."""
+
+    sealed: int
+    unreadable: list[str]
+    unreadable_count: int = 0
+
+
+_NAMED: Final = 10
+
+
+def is_all_current(data_dir: Path, vault: Vault) -> bool:
+    """Whether everything is sealed with the key that seals now."""
+    with closing(connect(data_dir / DECIDING_FILE, writable=False)) as connection:
+        for place in SEALED:
+            query = f"SELECT {place.column} FROM {place.table} WHERE {place.column} IS NOT NULL"
+            if not all(vault.is_current(sealed) for (sealed,) in connection.execute(query)):
+                return False
+    return True
+
+
+def reseal(data_dir: Path, vault: Vault, on_slice: Callable[[int], None] = lambda count: None) -> Resealed:
+    """Seal anew whatever is not sealed with the key that ``vault`` seals with. ``on_slice`` hears how many so far."""
+    done = Resealed(0, [])
+    with closing(connect(data_dir / DECIDING_FILE, writable=True)) as connection:
+        for place in SEALED:
+            last: int = -1 << 63
+            while (next_last := _slice(connection, vault, place, last, done)) is not None:
+                last = next_last
+                on_slice(done.sealed)
+    return done
+
+
+def _slice(connection: sqlite3.Connection, vault: Vault, place: Sealed, last: int, done: Resealed) -> int | None:
+    """The key of the last row of the slice; None behind the end."""
+    query = (
+        f"SELECT {place.key},{place.owner},{place.column} FROM {place.table} "
+        f"WHERE {place.key}>? AND {place.column} IS NOT NULL ORDER BY {place.key} LIMIT ?"
+    )
+    found = connection.execute(query, (last, SLICE)).fetchall()
+    if not found:
+        return None
+    anew = []
+    for key, owner, sealed in found:
+        if vault.is_current(sealed):
+            continue
+        context = place.context(owner)
+        try:
+            anew.append((vault.seal(vault.open(sealed, context), context), key, sealed))
+        except SecretUnreadable as error:
+            done.unreadable_count += 1
+            if len(done.unreadable) < _NAMED:
+                done.unreadable.append(error.context)
+    if anew:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(
+            f"UPDATE {place.table} SET {place.column}=? WHERE {place.key}=? AND {place.column}=?", anew
+        )
+        connection.execute("COMMIT")
+        done.sealed += len(anew)
+    return int(found[-1][0])
