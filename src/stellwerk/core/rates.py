@@ -1,5 +1,6 @@
 """How often something may happen: buckets of tokens that fill with time, one for each key, bounded in number."""
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
@@ -18,7 +19,8 @@ class TokenBuckets(Generic[K]):
         self._per_s = per_s
         self._burst = burst
         self._keys = keys
-        self._by_key: dict[K, tuple[float, float]] = {}
+        # Not a dict: its first key is behind all those that were taken out before, and finding it gets slow.
+        self._by_key: OrderedDict[K, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -32,5 +34,5 @@ class TokenBuckets(Generic[K]):
         granted = tokens >= 1.0
         self._by_key[key] = (tokens - 1.0 if granted else tokens, now)
         if len(self._by_key) > self._keys:
-            del self._by_key[next(iter(self._by_key))]
+            self._by_key.popitem(last=False)
         return granted
