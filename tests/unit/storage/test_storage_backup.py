@@ -121,7 +121,7 @@ def test_what_was_backed_up_is_there_after_a_restore(filled: Path, tmp_path: Pat
     asyncio.run(look())
 
 
-@pytest.mark.spec("RFC 6655 3")
+@pytest.mark.spec("SEC-1", "SEC-8")
 def test_no_session_comes_back_from_a_backup(filled: Path, tmp_path: Path) -> None:
     file, target = tmp_path / "backup.tar", tmp_path / "restored"
     with closing(sqlite3.connect(filled / DECIDING_FILE)) as connection:
