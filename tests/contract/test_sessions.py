@@ -85,7 +85,7 @@ async def test_a_session_moves_and_its_ceiling_rises(store: DecidingStore) -> No
     first = session(device_id)
     moved = replace(first, address=peer(9), state=b"later keys", ceiling=CEILING + 2048)
     await put(store, first)
-    await put(store, moved)
+    await put(store, replace(moved, created_ms=NOW_MS + 999))
     assert await store.session_from(first.address) is None
     assert await store.session_from(peer(9)) == moved
     assert await store.sessions_of(device_id) == [moved]
@@ -197,7 +197,7 @@ def test_any_changes_in_any_groups_leave_the_same(data_dir: Path, groups: list[l
             for what, number, mark in group:
                 device_id = devices[number % 2]
                 if what == "put":
-                    changes.append(PutSession(session(device_id, number, read_mark=mark, state=b"%d" % mark)))
+                    changes.append(PutSession(session(device_id, number, read_mark=mark, created_ms=mark)))
                 elif what == "drop":
                     changes.append(DropSession(session_id(number)))
                 else:
