@@ -25,8 +25,8 @@ class RelayOptions:
     """Where to listen, where the server is, and how bad each direction is. Port 0 takes a free one.
 
     ``control`` listens for orders as text datagrams: ``drop-ack up``, ``drop-ack down``, ``drop up``, ``drop down``,
-    ``move`` and ``stats``; each is answered with one line. Whoever reaches it is obeyed, so keep it on loopback. What is
-    encrypted shows no acknowledgements: over DTLS ``drop-ack`` waits in vain, ``drop`` takes whatever comes next.
+    ``move`` and ``stats``; each is answered with one line. Whoever reaches it is obeyed, so keep it on loopback.
+    Encrypted datagrams show no acknowledgements: over DTLS ``drop-ack`` waits in vain.
     """
 
     listen: Address

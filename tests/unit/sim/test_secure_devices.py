@@ -411,6 +411,17 @@ def test_a_session_that_was_of_use_has_its_successor_at_once():
     for number in range(2, 5):
         bench.end_session()
         assert len(bench.established) == bench.registers == number
+    assert (bench.clients.sessions, len(bench.secure.population.heard)) == (1, 1)
+
+
+def test_a_fault_of_handshakes_shows_although_the_device_could_resume():
+    bench = SecureBench(security={"resume": Resume.ID})
+    device = bench.start(faults=(Fault.parse("wrong-key:50%"),), seed=3, patience=PATIENCE)
+    for _ in range(8):
+        bench.network.run_for(30)
+        bench.reboot(device)
+    assert bench.told(Resumed)
+    assert len(bench.failed) == device.faults_committed > 0
 
 
 def test_devices_share_an_engine_and_nothing_else():
