@@ -205,6 +205,22 @@ def talk(meeting: Meeting) -> None:
     meeting.talk()
 
 
+def split_finished(meeting: Meeting) -> None:
+    """Its Finished comes in two records here, unless its signature is an unusually short or long one."""
+    for _ in range(8):
+        meeting.begin()
+        meeting.established()
+        meeting.talk()
+        steps = meeting.engine.conversation.steps
+        came = b"".join(bytes.fromhex(what[1]) for kind, _, what in steps if kind == "<")
+        # Type handshake, version, epoch 1.
+        if came.count(b"\x16\xfe\xfd\x00\x01") == 2:
+            return
+        meeting.close()
+        meeting.programs.clear()
+    raise AssertionError("the Finished always came in one record")
+
+
 def wrong_key(meeting: Meeting) -> None:
     """The other end has another key: it fails at Finished, with a reason to count and a sentence to read."""
     meeting.begin(psk=dtls_keys.WRONG_PSK)
@@ -328,6 +344,7 @@ def leaves(meeting: Meeting) -> None:
 
 EXTRAS: dict[str, Callable[[Meeting], None]] = {
     "talk": talk,
+    "split-finished": split_finished,
     "wrong-key": wrong_key,
     "unknown-identity": unknown_identity,
     "stranger": stranger,
@@ -364,8 +381,7 @@ def openssl_cases() -> Iterator[Case]:
             ours = CBC if role == AS_CLIENT else ()
             yield Case("openssl", role, mode, suite, ours=ours)
             yield Case("openssl", role, mode, suite, theirs=options(etm="no"), ours=ours)
-    # Its Finished comes in two records here, unless its signature is an unusually short or long one.
-    yield Case("openssl", AS_CLIENT, "x509", ECDHE_CCM_8, theirs=options(mtu="295"), ours=SMALL, kept=True)
+    yield Case("openssl", AS_CLIENT, "x509", ECDHE_CCM_8, "split-finished", options(mtu="295"), SMALL, kept=True)
     yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, theirs=options(cookie="yes"))
     kept_session = {"session_out": "session.pem"}
     yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "resumed", options(**kept_session, ticket="no"), kept=True)
