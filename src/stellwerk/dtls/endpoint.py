@@ -43,6 +43,8 @@ _TLS12_CID: Final = int(ContentType.TLS12_CID)
 class Endpoint:
     """One DTLS 1.2 endpoint over UDP, client and, with ``server``, server. All times are monotonic seconds.
 
+    A client of an endpoint that is a server too asks for connection IDs of 8 bytes, or for none.
+
     ``ticket_keys``: the first seals, all open; none: no tickets. ``wall_offset_s``: what to add to a time to get
     seconds that outlive a restart (Unix time), for the age of sessions. ``admission``: how often handshakes may
     begin.

@@ -7,8 +7,8 @@ from stellwerk.dtls.messages import Fragment
 
 _AHEAD: Final = 16
 """Messages beyond the next one that are kept; the longest flight has five."""
-_RANGES: Final = 32
-"""Separate pieces of one message."""
+_PIECES: Final = 32
+"""Of one message, with gaps in between."""
 
 
 class FragmentError(PeerError):
@@ -20,39 +20,38 @@ class FragmentError(PeerError):
 
 
 class _Partial:
-    """A message of which some bytes are here."""
+    """A message of which some bytes are here. It takes as much memory as came, whatever length it claims."""
 
-    __slots__ = ("data", "ranges", "type")
+    __slots__ = ("length", "pieces", "type")
 
     def __init__(self, type: int, length: int) -> None:
         self.type = type
-        self.data = bytearray(length)
-        self.ranges: list[tuple[int, int]] = []
-        """What is here: begin and end, sorted, apart from each other."""
+        self.length = length
+        self.pieces: list[tuple[int, bytes]] = []
+        """Where each begins and its bytes: sorted, apart from each other."""
 
     def add(self, begin: int, data: bytes) -> None:
-        end = begin + len(data)
         # Bytes that are here already stay: a later fragment cannot change what an earlier one said.
-        free = begin
-        for known_begin, known_end in self.ranges:
-            if known_begin > free:
-                self._copy(begin, data, free, min(end, known_begin))
-            free = max(free, known_end)
-        self._copy(begin, data, free, end)
-        merged: list[tuple[int, int]] = []
-        for known in sorted([*self.ranges, (begin, end)]):
-            if merged and known[0] <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(merged[-1][1], known[1]))
+        end = begin + len(data)
+        fresh: list[tuple[int, bytes]] = []
+        at = begin
+        for known, content in self.pieces:
+            if at < min(end, known):
+                fresh.append((at, data[at - begin : min(end, known) - begin]))
+            at = max(at, known + len(content))
+        if at < end:
+            fresh.append((at, data[at - begin :]))
+        pieces: list[tuple[int, bytes]] = []
+        for place, content in sorted(self.pieces + fresh):
+            if pieces and pieces[-1][0] + len(pieces[-1][1]) == place:
+                pieces[-1] = (pieces[-1][0], pieces[-1][1] + content)
             else:
-                merged.append(known)
-        self.ranges = merged
+                pieces.append((place, content))
+        self.pieces = pieces
 
-    def _copy(self, begin: int, data: bytes, start: int, stop: int) -> None:
-        if start < stop:
-            self.data[start:stop] = data[start - begin : stop - begin]
-
-    def is_whole(self) -> bool:
-        return self.ranges == [(0, len(self.data))]
+    def whole(self) -> bytes | None:
+        """The message, once nothing is missing."""
+        return self.pieces[0][1] if len(self.pieces[0][1]) == self.length else None
 
 
 class Reassembly:
@@ -87,14 +86,15 @@ class Reassembly:
         if partial is None:
             self._charge(fragment.length)
             partial = self._partial[number] = _Partial(fragment.type, fragment.length)
-        elif (partial.type, len(partial.data)) != (fragment.type, fragment.length):
+        elif (partial.type, partial.length) != (fragment.type, fragment.length):
             raise FragmentError("fragments of one message differ in its type or length")
-        if len(partial.ranges) >= _RANGES:
+        if len(partial.pieces) >= _PIECES:
             raise FragmentError("a message in too many pieces")
         partial.add(fragment.offset, fragment.data)
-        if partial.is_whole():
+        body = partial.whole()
+        if body is not None:
             del self._partial[number]
-            self._whole[number] = (partial.type, bytes(partial.data))
+            self._whole[number] = (partial.type, body)
 
     def take(self) -> tuple[int, int, bytes] | None:
         """Type, number and body of the next message, once it is whole."""
@@ -114,4 +114,4 @@ class Reassembly:
     def _forget(self, number: int) -> None:
         partial = self._partial.pop(number, None)
         if partial is not None:
-            self._bytes -= len(partial.data)
+            self._bytes -= partial.length

@@ -169,7 +169,8 @@ class ServerHandshake(Handshake):
         # RFC 6347 4.2.1: a HelloVerifyRequest before has used the numbers up to here, and nothing remembers it.
         self._message_seq = message_seq
         self.plain.sequence = record_sequence
-        self._accept: Callable[[float], None] = self._go_on_accepted
+        # Plain functions: a bound method would keep the handshake alive until the collector comes by.
+        self._accept: Callable[[ServerHandshake, float], None] = ServerHandshake._go_on_accepted
         self._secrets: SessionSecrets | None = None
         """Of the session that it wants to go on from."""
         self._ephemeral: Ephemeral | None = None
@@ -194,7 +195,7 @@ class ServerHandshake(Handshake):
             return self._begin_full(now)
         self._secrets = secrets
         self.identity = secrets.identity
-        self._accept = self._begin_resumed
+        self._accept = ServerHandshake._begin_resumed
         question = ResumptionQuestion(
             self._ask(now), self.address, secrets.identity, secrets.device, secrets.session_id
         )
@@ -287,7 +288,7 @@ class ServerHandshake(Handshake):
     def accept(self, device: int, now: float) -> None:
         """The answer to its `events.CertificateQuestion` or `events.ResumptionQuestion`."""
         self.device = device
-        self._accept(now)
+        self._accept(self, now)
 
     def refuse(self, reason: str, detail: str, alert: int | None, now: float) -> None:
         """The other answer to any question."""
@@ -318,7 +319,7 @@ class ServerHandshake(Handshake):
     def _go_on_full(self, now: float) -> None:
         self.identity = None
         self.asked_until = None
-        self._accept = self._go_on_accepted
+        self._accept = ServerHandshake._go_on_accepted
         self.state = self._begin_full(now)
 
     # --- flights -------------------------------------------------------------------------------------------------
