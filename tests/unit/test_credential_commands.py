@@ -174,6 +174,15 @@ def test_a_device_does_not_get_the_key_of_the_server(scratch: Path) -> None:
     assert noted() == []
 
 
+def test_what_another_master_key_has_sealed_is_not_replaced_but_can_be_taken_away(scratch: Path) -> None:
+    said("set", "meter-1", "--psk", f"a:{HEX}")
+    (scratch / "data" / KEY_FILE).write_text("00" * 32)
+    assert "sealed with another master key" in refused("set", "meter-1", "--psk", f"b:{HEX}")
+    assert "sealed with another master key" in refused("show", "meter-1")
+    said("set", "meter-1", "--none")
+    said("set", "meter-1", "--psk", f"b:{HEX}")
+
+
 def test_a_certificate_that_has_ended_is_taken_with_a_warning(scratch: Path) -> None:
     (scratch / "old.der").write_bytes(der(certificate(days=-1)))
     found = run.invoke(app, ["credentials", "set", "meter-1", "--cert", "old.der"])

@@ -80,7 +80,8 @@ class World:
                 tasks=self.tasks,
                 profiles=Profiles(store=self.store, registry=Registry(self.store), awake_s=93),
                 security=lambda tenant: Security(
-                    2, tuple(each for each in self.failures if tenant in (None, each.tenant))
+                    2 if tenant is None else None,
+                    tuple(each for each in self.failures if tenant in (None, each.tenant)),
                 ),
             ),
             accounts=self.accounts,

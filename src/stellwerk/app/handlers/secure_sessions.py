@@ -74,9 +74,10 @@ class FailedHandshake:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What people see of it: ``sessions`` in memory (of all tenants), recent ``failures``, the newest first."""
+    """What people see of it: ``sessions`` in memory (of all tenants, so None for people of one), recent ``failures``,
+    the newest first."""
 
-    sessions: int
+    sessions: int | None
     failures: tuple[FailedHandshake, ...]
 
 
@@ -413,7 +414,7 @@ class SecureSessions:
 
     def summary(self, tenant: str | None) -> Security:
         """What somebody of ``tenant`` may see, None for all."""
-        return Security(len(self), tuple(self.recent_failures(tenant)))
+        return Security(len(self) if tenant is None else None, tuple(self.recent_failures(tenant)))
 
     # -- revocation (SEC-9) --
 

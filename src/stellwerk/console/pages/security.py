@@ -56,6 +56,8 @@ class _Security:
 
 
 def _sessions(content: Security) -> str:
+    if content.sessions is None:
+        return ""
     return f"{content.sessions} secure session{'' if content.sessions == 1 else 's'} in memory"
 
 
