@@ -36,6 +36,7 @@ from stellwerk.dtls.parameters import ClientParameters, ServerParameters
 CAPTURES = Path(__file__).parents[2] / "captures"
 AS_CLIENT, AS_SERVER = "client", "server"
 WORDS = {"yes": "{}", "no": "no-{}"}
+OURS_NAMED = {"tickets", "record_size_limit", "max_fragment_length", "cid", "extended_master_secret"}
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,17 @@ class Case:
         suite = SUITES.get(self.suite, "its-suites").partition("-")[2] if self.suite else ""
         extra = self.extra if self.extra != "talk" else ""
         words = [WORDS.get(value, "{}" + value).format(name) for name, value in self.theirs if name != "session_out"]
+        words += [f"our-{name}{_short(value)}" for name, value in self.ours if name in OURS_NAMED]
         return "-".join(filter(None, (self.peer, self.role, self.mode, suite, extra, *words)))
 
     @property
     def shows(self) -> str:
         """As a line of the summary: everything but the peer."""
         return self.name.removeprefix(self.peer + "-")
+
+
+def _short(value: Any) -> str:
+    return "" if value is True else str(len(value) if isinstance(value, bytes) else value)
 
 
 @dataclass
@@ -393,6 +399,9 @@ def openssl_cases() -> Iterator[Case]:
     yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "resumption-refused", options(**kept_session))
     yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, "resumed", options(ticket="no"), kept=True)
     yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, "resumed", ours=(("tickets", True),))
+    yield Case("openssl", AS_SERVER, "x509", ECDHE_CCM_8, "resumed", options(ticket="no"))
+    yield Case("openssl", AS_SERVER, "x509", ECDHE_CCM_8, ours=(("max_fragment_length", 1),))
+    yield Case("openssl", AS_SERVER, "psk", PSK_CCM_8, ours=(("extended_master_secret", False),))
     yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "wrong-key", kept=True)
     yield Case("openssl", AS_CLIENT, "psk", PSK_CCM_8, "unknown-identity")
     # It says nothing about a Finished that it cannot read.
@@ -418,6 +427,11 @@ def gnutls_cases() -> Iterator[Case]:
     yield Case("gnutls", AS_CLIENT, "psk", PSK_CCM_8, "resumed", options(resume="yes", ticket="no"))
     yield Case("gnutls", AS_CLIENT, "psk", PSK_CCM_8, "resumed", options(resume="yes"))
     yield Case("gnutls", AS_CLIENT, "rpk", ECDHE_CCM_8, "resumed", options(resume="yes"))
+    yield Case("gnutls", AS_SERVER, "psk", PSK_CCM_8, "resumed", options(ticket="no"))
+    yield Case("gnutls", AS_SERVER, "rpk", ECDHE_CCM_8, "resumed", ours=(("tickets", True),))
+    yield Case("gnutls", AS_SERVER, "x509", ECDHE_CCM_8, ours=(("record_size_limit", 600),))
+    yield Case("gnutls", AS_SERVER, "x509", ECDHE_CCM_8, ours=(("max_fragment_length", 1),))
+    yield Case("gnutls", AS_CLIENT, "psk", PSK_CCM_8, theirs=options(ems="no"))
     yield Case("gnutls", AS_CLIENT, "psk", PSK_CCM_8, "wrong-key")
     yield Case("gnutls", AS_CLIENT, "rpk", ECDHE_CCM_8, "stranger")
     yield Case("gnutls", AS_CLIENT, "psk", PSK_CCM_8, "moves", cannot="GnuTLS 3.7 has no connection IDs")
@@ -472,6 +486,7 @@ def scandium_cases() -> Iterator[Case]:
     yield Case("scandium", AS_CLIENT, "psk", PSK_CBC, ours=CBC)
     yield Case("scandium", AS_CLIENT, "x509", ECDHE_CBC, ours=CBC)
     yield Case("scandium", AS_CLIENT, "x509", ECDHE_CCM_8, theirs=options(limit="200"))
+    yield Case("scandium", AS_SERVER, "x509", ECDHE_CCM_8, ours=(("record_size_limit", 300),))
     yield Case("scandium", AS_CLIENT, "psk", PSK_CCM_8, "wrong-key")
     yield Case("scandium", AS_CLIENT, "psk", PSK_CCM_8, "unknown-identity")
     yield Case("scandium", AS_CLIENT, "rpk", ECDHE_CCM_8, "stranger")
