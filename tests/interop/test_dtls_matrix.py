@@ -233,9 +233,16 @@ def wrong_key(meeting: Meeting) -> None:
     failed = meeting.engine.wait(HandshakeFailed, within_s=20)
     if meeting.case.role == AS_CLIENT:
         assert (failed.reason, failed.identity) == ("wrong-key", PskIdentity(dtls_keys.PSK_IDENTITY))
+        tells_decrypt_error(meeting)
     else:
         assert failed.reason in ("wrong-key", "alert", "timeout")
     assert meeting.engine.count(SessionEstablished) == 0
+
+
+def tells_decrypt_error(meeting: Meeting) -> None:
+    """Clients try again after it; after others they give their configuration up (contract 2.2)."""
+    if meeting.case.peer == "openssl" and meeting.case.role == AS_CLIENT:
+        meeting.theirs.wait_said("SSL alert number 51")
 
 
 def unknown_identity(meeting: Meeting) -> None:
@@ -243,6 +250,7 @@ def unknown_identity(meeting: Meeting) -> None:
     meeting.begin(identity="urn:dev:os:nobody")
     failed = meeting.engine.wait(HandshakeFailed, within_s=20)
     assert (failed.reason, failed.identity) == ("unknown-identity", PskIdentity(b"urn:dev:os:nobody"))
+    tells_decrypt_error(meeting)
     assert meeting.engine.count(SessionEstablished) == 0
 
 
@@ -251,6 +259,7 @@ def stranger(meeting: Meeting) -> None:
     meeting.begin(own="stranger")
     failed = meeting.engine.wait(HandshakeFailed, within_s=20)
     assert failed.reason == ("unknown-identity" if meeting.case.mode == "rpk" else "untrusted-certificate")
+    tells_decrypt_error(meeting)
     assert meeting.engine.count(SessionEstablished) == 0
 
 
@@ -284,17 +293,23 @@ def resumed(meeting: Meeting) -> None:
         second = meeting.established(2)
     assert (second.resumed, str(second.identity), second.device) == (first.peer, str(first.identity), first.device)
     assert second.peer != first.peer
+    if meeting.case.peer == "scandium" and meeting.case.role == AS_CLIENT:
+        # It said its ClientHello beside the living session, from the same address (RFC 6347 4.2.8).
+        assert second.replaced == first.peer
     meeting.talk("second")
 
 
 def resumption_refused(meeting: Meeting) -> None:
     """What was resumed in vain becomes a full handshake."""
     meeting.begin()
-    meeting.established()
+    first = meeting.established()
     meeting.talk("first")
     meeting.engine.conversation.known.resumes = False
     come_back(meeting)
-    assert meeting.established(2).resumed is None
+    second = meeting.established(2)
+    assert second.resumed is None
+    if meeting.case.peer == "scandium":
+        assert second.replaced == first.peer
     meeting.talk("second")
 
 
@@ -316,12 +331,14 @@ def moves(meeting: Meeting) -> None:
 
 
 def renegotiates(meeting: Meeting) -> None:
-    """Is refused, and the session goes on."""
+    """Is refused with no_renegotiation, which OpenSSL takes for an end."""
     meeting.begin()
-    meeting.established()
+    established = meeting.established()
     meeting.talk("before")
     meeting.theirs.say("R")
-    meeting.theirs.wait_said("RENEGOTIATING")
+    meeting.theirs.wait_said("no renegotiation")
+    ended = meeting.engine.wait(SessionEnded)
+    assert (ended.peer, ended.reason) == (established.peer, "alert")
     assert meeting.engine.count(SessionEstablished) == 1
 
 
