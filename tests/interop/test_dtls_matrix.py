@@ -551,7 +551,7 @@ def test_ours_and_theirs(meeting: Meeting, request: pytest.FixtureRequest, recor
     missing = case.cannot or PEERS[case.peer].missing()
     record_property("matrix", (case.peer if missing else PEERS[case.peer].version(), case.shows, missing))
     if missing:
-        pytest.skip(f"{case.name}: {missing}")
+        pytest.skip(f"{case.peer}: {missing}")
     try:
         EXTRAS[case.extra](meeting)
     except AssertionError as error:
