@@ -10,7 +10,7 @@ from stellwerk.dtls.messages import ClientHello
 from stellwerk.dtls.parameters import ServerParameters
 from stellwerk.dtls.records import DTLS_1_2
 from stellwerk.dtls.signatures import ECDSA_SHA256
-from stellwerk.dtls.suites import Suite, choose, suite_name
+from stellwerk.dtls.suites import EMPTY_RENEGOTIATION_INFO, Suite, choose, suite_name
 
 LEAST_RECORD_SIZE: Final = 64
 """Of a record_size_limit (RFC 8449 §4)."""
@@ -36,7 +36,7 @@ def choose_full(hello: ClientHello, parameters: ServerParameters, *, has_chain: 
     if suite is None:
         if obstacle is not None and choose(hello.suites, psk=False, ecdhe=True, cbc=parameters.cbc) is not None:
             raise HandshakeFault(*obstacle, AlertDescription.HANDSHAKE_FAILURE)
-        names = ", ".join(suite_name(number) for number in hello.suites[:16])
+        names = ", ".join(suite_name(each) for each in hello.suites[:16] if each != EMPTY_RENEGOTIATION_INFO)
         raise HandshakeFault(
             "no-common-suite",
             f"the client offers {names}; we have AES-128-CCM-8, -CCM and -GCM with PSK or ECDHE-ECDSA"

@@ -331,7 +331,14 @@ class SecureSessions:
         does with the first uplink."""
         how = "full" if resumed is None else "resumed"
         self._meters.handshakes[how, ""] += 1
-        log.info("session.established", device_id=device_id, peer=str(peer), address=str(address), handshake=how)
+        log.info(
+            "session.established",
+            device_id=device_id,
+            identity=str(identity)[:_LONGEST_IDENTITY],
+            peer=str(peer),
+            address=str(address),
+            handshake=how,
+        )
         self._bind(peer, device_id)
         if resumed is not None:
             if resumed in self.devices:

@@ -87,14 +87,6 @@ class _DevicePage:
                             empty="No value yet. Read one, or wait until the device reports.",
                             now_ms=now_ms,
                         )
-                    with _section("Security"):
-                        self._security = LiveTable(
-                            _SECURITY,
-                            rendering.security_rows(record, detail),
-                            caption="How the device proves who it is",
-                            empty="",
-                            now_ms=now_ms,
-                        ).classes("facts")
                 with ui.element("div").classes("stack"):
                     with _section("Commands"):
                         with ui.element("div").classes("command"):
@@ -113,6 +105,14 @@ class _DevicePage:
                             now_ms=now_ms,
                             on_act=self._cancel,
                         )
+                    with _section("Security"):
+                        self._security = LiveTable(
+                            _SECURITY,
+                            rendering.security_rows(record, detail),
+                            caption="How the device proves who it is",
+                            empty="",
+                            now_ms=now_ms,
+                        ).classes("facts")
                     with _section("Messages"):
                         self._messages = _scrolled(
                             _MESSAGES,
