@@ -141,8 +141,8 @@ def verify_chain(
         if not search.climb(leaf, 0, frozenset()):
             raise search.failure or CertificateRefused(
                 "untrusted-certificate",
-                f"{_shown(leaf.subject)} was issued by {_shown(leaf.issuer)}, and the chain leads to none of the trusted "
-                f"certificates (there are {len(anchors)}): `stellwerk keys trust` adds one",
+                f"{_shown(leaf.subject)} was issued by {_shown(leaf.issuer)}, and the chain leads to none of the "
+                f"trusted certificates (there are {len(anchors)})",
             )
 
 

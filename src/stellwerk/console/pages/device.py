@@ -78,15 +78,14 @@ class _DevicePage:
                 ).classes("inline")
                 self._said = ui.label(rendering.facts(record, detail)).classes("quiet")
             with ui.element("div").classes("halves"):
-                with ui.element("div").classes("stack"):
-                    with _section("Values"):
-                        self._values = LiveTable(
-                            _VALUES,
-                            rendering.value_rows(detail),
-                            caption="Current values",
-                            empty="No value yet. Read one, or wait until the device reports.",
-                            now_ms=now_ms,
-                        )
+                with ui.element("div").classes("stack"), _section("Values"):
+                    self._values = LiveTable(
+                        _VALUES,
+                        rendering.value_rows(detail),
+                        caption="Current values",
+                        empty="No value yet. Read one, or wait until the device reports.",
+                        now_ms=now_ms,
+                    )
                 with ui.element("div").classes("stack"):
                     with _section("Commands"):
                         with ui.element("div").classes("command"):
