@@ -75,7 +75,7 @@ def _obstacle(
         return "no-common-suite", "the client offers ECDHE-ECDSA, and this server has no key of its own"
     groups, formats, schemes = offered.supported_groups, offered.point_formats, offered.signature_algorithms
     if groups is not None and SECP256R1 not in groups:
-        return "no-common-group", "the client's supported_groups are without secp256r1"
+        return "no-common-group", "the client's supported_groups are without secp256r1 (P-256); switch it on there"
     if formats is not None and UNCOMPRESSED not in formats:
         return "no-common-group", "the client takes no uncompressed points"
     if schemes is not None and ECDSA_SHA256 not in schemes:
@@ -96,7 +96,7 @@ def check_hello(hello: ClientHello) -> None:
     if hello.version >> 8 != DTLS_1_2 >> 8 or hello.version > DTLS_1_2:
         raise HandshakeFault(
             "version",
-            f"the client's version is {hello.version:#06x}; DTLS 1.2 is {DTLS_1_2:#06x}",
+            f"the client's newest version is {hello.version:#06x}; give it DTLS 1.2, which is {DTLS_1_2:#06x}",
             AlertDescription.PROTOCOL_VERSION,
         )
     fault: tuple[str, int] | None = None

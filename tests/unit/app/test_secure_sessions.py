@@ -235,6 +235,24 @@ def test_a_key_that_does_not_open_is_said_to_be_and_is_no_fault_of_the_program()
     tell(story)
 
 
+def test_people_of_a_tenant_see_the_failures_that_name_its_devices_and_no_others() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", psk())
+        await bench.device("other", psk("other"), tenant="other")
+        for identity in (b"meter-1", b"other", b"stranger"):
+            bench.sessions.failed(FAR, "wrong-key", "give it the right one", PskIdentity(identity), NOW)
+        bench.sessions.failed(FAR, "version", "it is old", None, NOW)
+        await bench.settle()
+        seen = {tenant: bench.sessions.summary(tenant) for tenant in ("acme", "other", "nobody", None)}
+        assert [each.device for each in seen["acme"].failures] == ["meter"]
+        assert [each.device for each in seen["other"].failures] == ["other"]
+        assert seen["nobody"].failures == ()
+        assert [each.device for each in seen[None].failures] == ["", "", "other", "meter"]
+        assert [each.sessions for each in seen.values()] == [None, None, None, 0]
+
+    tell(story)
+
+
 @pytest.mark.spec("SEC-9")
 def test_a_key_that_changes_while_it_is_looked_up_is_looked_up_again() -> None:
     async def story(bench: Bench) -> None:

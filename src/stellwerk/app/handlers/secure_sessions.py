@@ -474,7 +474,7 @@ def _unknown(identity: RawKeyIdentity | CertificateIdentity, trust: Trust) -> tu
         return "unknown-identity", f"no device has the {identity}; give it to one, or correct it on the device"
     if trust.chain:
         reason, detail = _split(trust.chain)
-        hint = "trust one (`stellwerk keys trust`), or give a device this very certificate (`credentials set --cert`)"
+        hint = "trust its issuer (`keys trust`), or give a device this very certificate (`credentials set --cert`)"
         return reason, f"{detail}; {hint}"
     name = identity.common_name
     return "unknown-identity", f"no device of security x509 has the endpoint name {name!r}, nor this certificate"
