@@ -124,7 +124,7 @@ class SecureDevices:
         )
 
     def stop(self) -> None:
-        self._process.send_signal(signal.SIGINT)
+        self._process.terminate()
         self._process.wait(10)
 
 
