@@ -392,16 +392,19 @@ def _stories() -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def _secrets() -> tuple[bytes, ...]:
-    from stellwerk.core.identity import PskIdentity
-    from stellwerk.core.ids import PeerId
-    from stellwerk.dtls.prf import KeyBlock
-    from stellwerk.dtls.session import SessionSecrets, SessionState, encode_secrets, encode_session
-
-    secrets = SessionSecrets(bytes(8), bytes(16), hand.PSK_CCM8, bytes(48), True, False, PskIdentity(b"device"), 7, 9)
-    keys = KeyBlock(b"", b"", bytes(16), bytes(16), bytes(4), bytes(4))
-    peer = PeerId("udp", "192.0.2.1", 40001, "198.51.100.1", 5684)
-    return encode_secrets(secrets), encode_session(SessionState(secrets, False, keys, 1, 1, 9, 5, bytes(8), b"", peer))
+# Written out: whatever is imported before the fuzzer looks at it is not instrumented.
+_SECRETS = bytes.fromhex(
+    "0101c0a810000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+    "0000000000000000000000000000000000000000000000000000000000000000000007000000000000000900066465766963"
+    "65"
+)
+_SESSION = bytes.fromhex(
+    "0101c0a810000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+    "0000000000000000000000000000000000000000000000000000000000000000000007000000000000000900066465766963"
+    "65000001000100000000000000090000000000000006003640004000080000000000000000000025756470203139322e302e"
+    "322e31203430303031203139382e35312e3130302e3120353638340000000000000000000000000000000000000000000000"
+    "0000000000000000000000000000000000"
+)
 
 
 def _server_stories() -> tuple[bytes, ...]:
@@ -416,7 +419,7 @@ TARGETS: dict[str, tuple[Callable[[], Target], tuple[bytes, ...]]] = {
     "dtls-fragments": (_fragments, (hand.fragment(1, 9, 0, 2, b"abc"), hand.fragment(20, 12, 3, 0, bytes(12)) * 2)),
     "dtls-alerts": (_alerts, (b"\2\x28", b"\1\0")),
     "dtls-certificates": (_certificates, (_bodies()[4][4:],)),
-    "dtls-sessions": (_sessions, _secrets()),
+    "dtls-sessions": (_sessions, (_SECRETS, _SESSION)),
     "dtls-server": (_server, _stories()),
     "dtls-client": (_client, _server_stories()),
 }
