@@ -44,7 +44,7 @@ def steady(server: Served, names: Iterator[str]) -> Iterator[SecureDevices]:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.spec("RFC 6347 4.2.1", "LwM2M-contract 15", "design 7")
+@pytest.mark.spec("RFC 6347 4.2.1", "LwM2M-contract 15", "Design 7")
 def test_a_flood_leaves_memory_as_it_is_and_real_devices_get_in(
     kind: str,
     server: Served,
@@ -113,7 +113,7 @@ def test_real_records_said_again_and_again_lead_to_nothing(server: Served, stead
     steady.check_numbers()
 
 
-@pytest.mark.spec("LwM2M-contract 15", "design 7")
+@pytest.mark.spec("LwM2M-contract 15", "Design 7")
 def test_whoever_has_not_proven_its_address_gets_no_more_than_it_sent(server: Served) -> None:
     flood = Flood(server.coaps_port, sockets=4, seed=9)
     try:

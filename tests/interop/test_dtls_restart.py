@@ -25,7 +25,7 @@ SETTINGS = {
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("ending", ["SIGTERM", "SIGKILL"])
-@pytest.mark.spec("SEC-8", "design 7")
+@pytest.mark.spec("SEC-8", "Design 7")
 def test_thousands_of_sessions_go_on_after_the_server_was_gone(
     ending: str, serve: Callable[..., Served], record_property: Callable[[str, object], None]
 ) -> None:
