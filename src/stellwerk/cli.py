@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from stellwerk import __version__
 from stellwerk.access import add_client, issue_token, list_clients, remove_client
+from stellwerk.backup_commands import backup, restore
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.credential_commands import credentials
@@ -306,6 +307,8 @@ def token(
     typer.echo(issued)
 
 
+app.command()(backup)
+app.command()(restore)
 client = typer.Typer(
     no_args_is_help=True,
     help="Programs that fetch bearer tokens with an id and a secret. Works beside a running server.",

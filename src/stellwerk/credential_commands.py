@@ -149,7 +149,8 @@ async def _set(
         device = await _device(store, tenant, name)
         credential = wanted(device)
         _check_allowed(settings, credential)
-        before = await store.credential_of(device.device_id)
+        # Where the old one cannot be read, this may not be the master key of the server: it can only be taken away.
+        before = None if credential is None else await store.credential_of(device.device_id)
         if credential is not None and before is not None:
             bootstrap = before.bootstrap if keep else credential.bootstrap
             credential = replace(

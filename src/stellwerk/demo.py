@@ -106,9 +106,9 @@ async def run_demo(
                     f"demo-{devices - 1} sleeps: it wakes every {WAKE_EVERY_S:.0f} s, listens for {AWAKE_S:.0f} s, and "
                     f"commands wait for it. demo-{devices} misbehaves now and then: late, silent, refusing, garbled. "
                     f"demo-{devices + 1} is a gateway of LwM2M 1.2 over TCP; behind it are two devices of their own. "
-                    f"demo-{devices + 2} to demo-{devices + 4} speak DTLS: with a pre-shared key, from another port every "
-                    f"{MOVE_EVERY_S:.0f} s (its connection ID makes that no matter), with a raw public key, and with a "
-                    "certificate.",
+                    f"demo-{devices + 2} to demo-{devices + 4} speak DTLS: with a pre-shared key, from another port "
+                    f"every {MOVE_EVERY_S:.0f} s (a connection ID makes that no matter), with a raw public key, with "
+                    "a certificate.",
                     soft_wrap=True,
                 )
             fleets = [options]

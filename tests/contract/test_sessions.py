@@ -1,14 +1,20 @@
 """Secure sessions are kept, found and forgotten the same in every store."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from stellwerk.app.changes import DropSession, DropSessionsOf, PutSession
+from stellwerk.app.changes import Change, DropSession, DropSessionsOf, PutSession
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.records import SESSIONS_PER_DEVICE, SecureSession
 from stellwerk.core.ids import DeviceId
+from stellwerk.storage.memory import MemoryStore
+from stellwerk.storage.sqlite.store import SqliteStore
 
 from .builders import NOW_MS, make_device, peer, send, write
 from .conftest import Stores
@@ -60,6 +66,18 @@ async def test_at_one_address_the_session_that_was_made_last_counts(store: Decid
     assert await store.session_from(here) == second
     await write(store, [], [DropSession(second.session_id)])
     assert await store.session_from(here) == replace(first, ceiling=CEILING + 1024)
+
+
+async def test_a_session_that_its_connection_id_finds_is_not_found_by_its_address(store: DecidingStore) -> None:
+    device_id = (await make_device(store)).device_id
+    here = peer(7)
+    by_address, by_id = session(device_id, 1, address=here), session(device_id, 2, address=here, by_address=False)
+    await put(store, by_address, by_id)
+    assert await store.session_from(here) == by_address
+    assert await store.session(by_id.session_id) == by_id
+    assert await store.sessions_of(device_id) == [by_address, by_id]
+    await put(store, replace(by_id, by_address=True))
+    assert await store.session_from(here) == replace(by_id, by_address=True)
 
 
 async def test_a_session_moves_and_its_ceiling_rises(store: DecidingStore) -> None:
@@ -152,6 +170,50 @@ async def test_read_marks_are_stored_with_the_next_group_and_never_go_back(store
     found = await store.session_from(session(device_id, 2).address)
     assert found is not None
     assert found.read_mark == CEILING
+
+
+_NUMBERS = st.integers(1, 2 * SESSIONS_PER_DEVICE)
+_CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), _NUMBERS, st.integers(0, 9)),
+        st.tuples(st.just("drop"), _NUMBERS, st.none()),
+        st.tuples(st.just("drop of"), st.integers(0, 1), st.none()),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(groups=st.lists(_CHANGES, max_size=5))
+def test_any_changes_in_any_groups_leave_the_same(data_dir: Path, groups: list[list[tuple[str, int, int]]]) -> None:
+    """Of two devices, each with as many sessions as stay."""
+
+    async def left(store: DecidingStore) -> list[SecureSession]:
+        devices = [await made(store, name) for name in ("dev-0", "dev-1")]
+        await store.drop_sessions()
+        for group in groups:
+            changes: list[Change] = []
+            for what, number, mark in group:
+                device_id = devices[number % 2]
+                if what == "put":
+                    changes.append(PutSession(session(device_id, number, read_mark=mark, state=b"%d" % mark)))
+                elif what == "drop":
+                    changes.append(DropSession(session_id(number)))
+                else:
+                    changes.append(DropSessionsOf(device_id))
+            await write(store, [], changes)
+        return [each for device_id in devices for each in await store.sessions_of(device_id)]
+
+    async def made(store: DecidingStore, name: str) -> DeviceId:
+        known = await store.device_by_name(await store.ensure_tenant("default", NOW_MS), name)
+        return (known or await make_device(store, name)).device_id
+
+    async def both() -> None:
+        sqlite = await SqliteStore.open(data_dir)
+        assert await left(sqlite) == await left(MemoryStore())
+        await sqlite.close()
+
+    asyncio.run(both())
 
 
 async def test_sessions_and_marks_outlive_a_restart(stores: Stores) -> None:

@@ -20,7 +20,6 @@ from stellwerk.core.errors import UserError
 from stellwerk.device.record import Credential
 from stellwerk.issuing import Issued
 from stellwerk.key_files import SERVER, KeyFolder
-from stellwerk.storage.migrations import migrate
 from stellwerk.storage.vault import KEY_FILE
 
 run = CliRunner()
@@ -31,7 +30,6 @@ HEX = "00112233445566778899AABBCCDDEEFF"
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with two devices, to copy."""
     data_dir = tmp_path_factory.mktemp("filled")
-    migrate(data_dir)
     settings = load_settings(None, {"STELLWERK_DATA_DIR": str(data_dir)})
 
     async def fill() -> None:
@@ -128,32 +126,30 @@ def test_an_identity_or_a_key_is_of_one_device_and_whose_is_not_said(scratch: Pa
     assert "credentials ID 'meter-1' exists already" in refused("set", "meter-1", "--cn", "meter-1")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ([], "say one of --psk"),
-        (["--none", "--cn", "meter-1"], "say one of --psk"),
-        (["--psk", HEX], "an identity, a colon and the key"),
-        (["--psk", f"a:{HEX}00"], "--psk, key: a key has 32, 64, 96 or 128 hex digits, this one has 34"),
-        (["--psk", f"NO_SEC:{HEX}"], "--psk, identity: a PSK identity is not NO_SEC"),
-        (["--psk", f":{HEX}"], "--psk, identity: it is not blank"),
-        (["--rpk", "p384.pub"], "--rpk p384.pub: the curve secp384r1 is not spoken here"),
-        (["--rpk", "private.key"], "--rpk private.key: this cannot be read as a SubjectPublicKeyInfo"),
-        (["--rpk", "absent"], "absent: No such file"),
-        (["--cert", "key.pub"], "it has to be an X.509 certificate"),
-        (["--cn", "meter-2"], "'meter-2' does not mean this device"),
-        (["--record", "meter.pem"], "record: it is no JSON in line 1"),
-        (["--record", "other.json"], "client.endpoint: 'elsewhere' does not mean this device"),
-    ],
-)
-def test_what_cannot_be_names_the_option_and_the_rule_and_changes_nothing(
-    scratch: Path, arguments: list[str], says: str
-) -> None:
+REFUSALS: Sequence[tuple[list[str], str]] = [
+    ([], "say one of --psk"),
+    (["--none", "--cn", "meter-1"], "say one of --psk"),
+    (["--psk", HEX], "an identity, a colon and the key"),
+    (["--psk", f"a:{HEX}00"], "--psk, key: a key has 32, 64, 96 or 128 hex digits, this one has 34"),
+    (["--psk", f"NO_SEC:{HEX}"], "--psk, identity: a PSK identity is not NO_SEC"),
+    (["--psk", f":{HEX}"], "--psk, identity: it is not blank"),
+    (["--rpk", "p384.pub"], "--rpk p384.pub: the curve secp384r1 is not spoken here"),
+    (["--rpk", "private.key"], "--rpk private.key: this cannot be read as a SubjectPublicKeyInfo"),
+    (["--rpk", "absent"], "absent: No such file"),
+    (["--cert", "key.pub"], "it has to be an X.509 certificate"),
+    (["--cn", "meter-2"], "'meter-2' does not mean this device"),
+    (["--record", "meter.pem"], "record: it is no JSON in line 1"),
+    (["--record", "other.json"], "client.endpoint: 'elsewhere' does not mean this device"),
+]
+
+
+def test_what_cannot_be_names_the_option_and_the_rule_and_changes_nothing(scratch: Path) -> None:
     (scratch / "p384.pub").write_bytes(spki(P384))
     (scratch / "private.key").write_bytes(pkcs8())
     client = {"securityConfigClientMode": "PSK", "endpoint": "elsewhere", "identity": "a", "key": HEX}
     (scratch / "other.json").write_text(record(client))
-    assert says in refused("set", "meter-1", *arguments)
+    wrong = [arguments for arguments, says in REFUSALS if says not in refused("set", "meter-1", *arguments)]
+    assert wrong == []
     assert noted() == []
 
 
@@ -176,6 +172,15 @@ def test_a_device_does_not_get_the_key_of_the_server(scratch: Path) -> None:
     for arguments in (["--rpk", "key.pub"], ["--cert", "meter.pem"]):
         assert "server.key is the same key" in refused("set", "meter-1", *arguments)
     assert noted() == []
+
+
+def test_what_another_master_key_has_sealed_is_not_replaced_but_can_be_taken_away(scratch: Path) -> None:
+    said("set", "meter-1", "--psk", f"a:{HEX}")
+    (scratch / "data" / KEY_FILE).write_text("00" * 32)
+    assert "sealed with another master key" in refused("set", "meter-1", "--psk", f"b:{HEX}")
+    assert "sealed with another master key" in refused("show", "meter-1")
+    said("set", "meter-1", "--none")
+    said("set", "meter-1", "--psk", f"b:{HEX}")
 
 
 def test_a_certificate_that_has_ended_is_taken_with_a_warning(scratch: Path) -> None:

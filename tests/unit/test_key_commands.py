@@ -60,13 +60,6 @@ def contents(folder: KeyFolder) -> dict[Path, bytes]:
     return {each: each.read_bytes() for each in folder.keys.parent.rglob("*") if each.is_file()}
 
 
-@pytest.mark.parametrize("command", ["", "show", "make", "import", "trust", "distrust", "issue"])
-def test_every_command_has_help(command: str) -> None:
-    found = run.invoke(app, ["keys", *command.split(), "--help"])
-    assert found.exit_code == 0
-    assert "Usage" in found.stdout
-
-
 def test_keys_are_made_once_and_shown_without_what_is_private(empty: KeyFolder) -> None:
     assert "there are no keys yet" in refused("show")
     assert words("make") == [["made", str(empty.certificate_file(each))] for each in (AUTHORITY, SERVER)]

@@ -160,7 +160,7 @@ class DecidingStore(Protocol):
         ...
 
     async def session_from(self, address: PeerId) -> SecureSession | None:
-        """Of the sessions heard last from there the one that was made last."""
+        """Of the sessions heard last from there the one that was made last, of those that are found ``by_address``."""
         ...
 
     async def sessions_of(self, device_id: DeviceId) -> Sequence[SecureSession]:

@@ -22,3 +22,6 @@ class SecureSession:
     ceiling: int
     created_ms: int
     read_mark: int = 0
+    by_address: bool = True
+    """False where nobody will ask for it by its address, because every record brings our connection ID: it is stored
+    for a good deal less then."""

@@ -98,7 +98,7 @@ def psk_keyring(text: str, *, count: int) -> Keyring:
     def of(endpoint_name: str, number: int) -> Credentials:
         return PreSharedKey(_read_identity("--psk", _fill(identity, endpoint_name, number)), secret)
 
-    of("", 1)
+    of("dev-1", 1)
     return of
 
 

@@ -152,6 +152,10 @@ class Population:
         """Whether ``device`` may do what is due. If not, it is not asked again before something happens to it."""
         return True
 
+    def _take_actions(self, device: Device, now: float) -> list[Action]:
+        """What ``device`` wants of the engine."""
+        return device.take_actions()
+
     def _run(self) -> None:
         events = self._engine.take_events()
         while events:
@@ -165,7 +169,7 @@ class Population:
 
     def _settle(self, member: _Member, now: float) -> None:
         device = member.device
-        for action in device.take_actions():
+        for action in self._take_actions(device, now):
             self._engine.submit(action, now)
         self._happenings.extend(device.take_happenings())
         due = device.deadline()

@@ -6,18 +6,16 @@ has another, and so does a sleeper that resumes when it wakes up.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import Enum, auto
 from random import Random
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
-from stellwerk.coap.actions import Action
+from stellwerk.coap.actions import Action, SendNotification, SendRequest
 from stellwerk.coap.events import Event
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
-from stellwerk.core.timers import Timed, Timers
+from stellwerk.core.timers import Timers
 from stellwerk.dtls import events
 from stellwerk.dtls.actions import (
     AcceptPeer,
@@ -49,118 +47,17 @@ from stellwerk.sim.happenings import (
     SessionLost,
     Updated,
 )
-from stellwerk.sim.population import Leave, Move, Order, Population, Start, Stop
+from stellwerk.sim.links import Link, Local, Stage
+from stellwerk.sim.population import Leave, Move, Order, Start, Stop
+from stellwerk.sim.secure_population import SecurePopulation
 from stellwerk.sim.security import AfterHandshake, Credentials, Security, client_parameters
 from stellwerk.sim.trust import judge_server
-
-Local: TypeAlias = tuple[str, int]
-"""A device's own address: host and port."""
 
 _TIMED_OUT: Final = "timeout"
 _SPREAD: Final = 0.05
 _ROOM: Final = 64
-
-
-class Stage(Enum):
-    """How far a device is with its session."""
-
-    DOWN = auto()
-    """There is none, and none is on its way."""
-    CONNECTING = auto()
-    PAUSING = auto()
-    """A handshake failed; the next one comes after a while."""
-    UP = auto()
-
-
-class Link(Timed):
-    """One device and its session. ``address``: its server, seen from its own address."""
-
-    __slots__ = (
-        "_connect",
-        "address",
-        "credentials",
-        "device",
-        "failures",
-        "is_of_use",
-        "session",
-        "stage",
-        "starting",
-        "state",
-        "stopping",
-    )
-
-    def __init__(self, device: Device, credentials: Credentials, connect: Callable[["Link", float], None]) -> None:
-        super().__init__()
-        self.device = device
-        self.address = device.server
-        self.credentials = credentials
-        self.stage = Stage.DOWN
-        self.session: PeerId | None = None
-        """The session that stands, or the one before: its successor takes its place in the engine below."""
-        self.state: bytes | None = None
-        """What a later handshake can go on from."""
-        self.failures = 0
-        """Handshakes that failed, and sessions that were of no use, one after the other."""
-        self.is_of_use = False
-        """The server answered or asked something in this session."""
-        self.starting = False
-        """It has not been started yet."""
-        self.stopping = False
-        """It leaves as soon as it can say so."""
-        self._connect = connect
-
-    @property
-    def local(self) -> Local:
-        """Its own address."""
-        return self.address.local_host, self.address.local_port
-
-    def fire(self, now: float) -> None:
-        self._connect(self, now)
-
-
-class SecurePopulation(Population):
-    """Devices whose peers are sessions. ``may_act``: whether a device has a session to do what is due with."""
-
-    def __init__(self, engine: Engine[Event, Action], may_act: Callable[[Device, float], bool]) -> None:
-        super().__init__(engine)
-        self._asks = may_act
-        self.heard: set[str] = set()
-        """The sessions whose device hears what they carry."""
-
-    def feed(self, datagram: bytes, *, peer: PeerId, now: float) -> None:
-        if peer.remote_host in self.heard:
-            super().feed(datagram, peer=of_session(peer), now=now)
-
-    def take_datagrams(self) -> list[tuple[PeerId, bytes]]:
-        return [(PeerId("dtls", peer.remote_host, 0), data) for peer, data in super().take_datagrams()]
-
-    def rebind(self, device: Device, session: PeerId) -> None:
-        """From now on ``session`` is the way between ``device`` and its server, in place of an earlier one if any."""
-        member = self._members.pop((device.server.local_host, device.server.local_port), None)
-        device.reach(of_session(session))
-        if member is not None:
-            self._members[device.server.local_host, device.server.local_port] = member
-
-    def wake(self, device: Device, now: float) -> None:
-        """Let ``device`` do what is due, without asking whether it may."""
-        device.tick(now)
-        self.settle(device, now)
-
-    def settle(self, device: Device, now: float) -> None:
-        """Take over what ``device`` wants, and when it is due next."""
-        member = self._members.get((device.server.local_host, device.server.local_port))
-        if member is not None:
-            self._now = now
-            self._settle(member, now)
-
-    def _may_act(self, device: Device, now: float) -> bool:
-        return self._asks(device, now)
-
-
-def of_session(session: PeerId) -> PeerId:
-    """The peer that a device takes its session for: devices are told apart by their own end of it, and what another
-    session was asked must not be taken for an answer in this one."""
-    return PeerId("dtls", session.remote_host, 0, session.remote_host, 0)
+_HELD: Final = 16
+"""Notifications that wait for a session; of more, the newest are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +81,7 @@ class SecureDevices:
         entropy: Entropy,
         utc_offset_s: float,
     ) -> None:
-        self.population = SecurePopulation(engine, self._may_act)
+        self.population = SecurePopulation(engine, self._may_act, self._let_out)
         self.dropped: Counter[str] = Counter()
         """Datagrams and records that led to nothing, by reason."""
         self._stack: SecureStack[Happening, Order] = SecureStack(dtls, self.population)
@@ -253,14 +150,30 @@ class SecureDevices:
 
     def _may_act(self, device: Device, now: float) -> bool:
         link = self._link_of(device)
-        # What a sleeper resumes it does not keep while its radio is off.
-        if link.stage is Stage.UP and (self._security.resume is None or device.is_awake(now)):
+        if link.stage is Stage.UP:
+            # What a sleeper resumes it does not keep while its radio is off; it may still measure meanwhile.
+            link.is_stale = link.is_stale or (self._security.resume is not None and not device.is_awake(now))
             return True
-        if link.stage in (Stage.DOWN, Stage.UP):
+        if link.stage is Stage.DOWN:
             self._wanted.append(link)
         return False
 
+    def _let_out(self, device: Device, actions: list[Action], now: float) -> list[Action]:
+        link = self._link_of(device)
+        if not link.is_stale or not any(isinstance(each, SendRequest | SendNotification) for each in actions):
+            return actions
+        # Before it says anything it resumes. Requests are made again then, notifications wait.
+        notifications = [each for each in actions if isinstance(each, SendNotification)]
+        link.held = [*link.held, *notifications][-_HELD:]
+        device.interrupt(now)
+        if link.stage is Stage.UP:
+            link.stage = Stage.DOWN
+            self._wanted.append(link)
+        rest = [each for each in actions if not isinstance(each, SendRequest | SendNotification)]
+        return rest + device.take_actions()
+
     def _stop(self, link: Link, now: float) -> None:
+        link.is_stale = False
         if link.stage is Stage.UP and not link.starting:
             self._stack.submit(Stop(link.device), now)
             if not link.device.is_leaving:
@@ -308,7 +221,7 @@ class SecureDevices:
         link = self._connecting_at(event.address)
         if link is None:
             return
-        link.stage, link.session, link.is_of_use = Stage.UP, event.peer, False
+        link.stage, link.session, link.is_of_use, link.is_stale = Stage.UP, event.peer, False, False
         self._by_session[event.peer.remote_host] = link
         self.population.heard.add(event.peer.remote_host)
         device, name = link.device, link.device.options.endpoint_name
@@ -326,7 +239,13 @@ class SecureDevices:
                 return
             if event.resumed is None:
                 self._follow(device, now)
+            self._tell_held(link, now)
             self.population.wake(device, now)
+
+    def _tell_held(self, link: Link, now: float) -> None:
+        held, link.held = link.held, []
+        if link.device.is_registered:
+            self.population.tell(held, link.device.server, now)
 
     def _follow(self, device: Device, now: float) -> None:
         """What a full handshake means to a device that is registered (contract §2.2)."""

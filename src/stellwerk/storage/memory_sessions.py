@@ -24,7 +24,7 @@ class MemorySessions(MemoryModels):
         return None if found is None else self._marked(found)
 
     async def session_from(self, address: PeerId) -> SecureSession | None:
-        found = [each for each in self._sessions.values() if each.address == address]
+        found = [each for each in self._sessions.values() if each.by_address and each.address == address]
         return self._marked(found[-1]) if found else None
 
     async def sessions_of(self, device_id: DeviceId) -> Sequence[SecureSession]:

@@ -25,6 +25,7 @@ from sqlalchemy.types import TypeEngine
 _Key = BigInteger().with_variant(Integer(), "sqlite")
 OPEN_STEPS = "step IN ('queued','sent','delivered')"
 BEHIND = "gateway_id > 0"
+BY_ADDRESS = "address_key IS NOT NULL"
 
 deciding = MetaData()
 projected = MetaData()
@@ -130,15 +131,15 @@ credential_change = Table(
     sqlite_autoincrement=True,
 )
 
-# Numbers grow: of two sessions the one with the higher was made later. ``address_key`` is made of ``address``: every
-# index of long texts costs each handshake a page. ``sealed`` by `storage.vault`.
+# Numbers grow: of two sessions the one with the higher was made later. ``address_key`` is made of ``address``, NULL of a
+# session that nobody finds by it: each index costs a handshake a page of its own. ``sealed`` by `storage.vault`.
 secure_session = Table(
     "secure_session",
     deciding,
     _identity("id", _Key),
     Column("session_id", LargeBinary, unique=True, nullable=False),
     _device(),
-    _number("address_key"),
+    Column("address_key", BigInteger),
     _text("address"),
     _number("ceiling"),
     _number("read_mark"),
@@ -146,7 +147,7 @@ secure_session = Table(
     _number("modified_ms"),
     _blob("sealed"),
     Index("secure_session_of_device", "device_id"),
-    Index("secure_session_by_address", "address_key"),
+    Index("secure_session_by_address", "address_key", sqlite_where=text(BY_ADDRESS), postgresql_where=text(BY_ADDRESS)),
 )
 
 # What secure sessions have read: one row per group commit (`storage.sqlite.marks`), and a row for each session that

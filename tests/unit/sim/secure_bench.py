@@ -6,7 +6,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from stellwerk.coap import codes
-from stellwerk.coap.actions import SendRequest
+from stellwerk.coap.actions import MovePeer, SendRequest
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import ResponseReceived
 from stellwerk.coap.parameters import Parameters
@@ -171,6 +171,8 @@ class SecureBench(Bench):
             return actions.SessionStored(event.session_id, event.ceiling)
         if isinstance(event, events.SessionEstablished):
             self.established.append(event)
+            if event.resumed is not None:
+                return MovePeer(event.resumed, event.peer)
         elif isinstance(event, events.SessionEnded):
             self.ended.append(event)
         elif isinstance(event, events.HandshakeFailed):

@@ -151,6 +151,26 @@ def test_a_sleeper_resumes_when_it_wakes_up_and_goes_on(resume):
     assert bench.value("/3/0/0")
 
 
+def test_a_sleeper_measures_without_a_handshake_and_sends_what_it_measured_when_it_wakes_up():
+    bench = SecureBench(security={"resume": Resume.ID})
+    bench.start(queue_mode=True, update_every_s=60.0, awake_s=5.0, send_every_s=8.0)
+    bench.network.run_until(lambda: bench.updates == 2, 130)
+    assert len(bench.established) == 3
+    assert len(bench.asked(codes.POST, "dp")) >= 1
+
+
+def test_a_sleeper_resumes_before_it_tells_what_is_observed():
+    bench = SecureBench(security={"resume": Resume.ID})
+    bench.start(queue_mode=True, update_every_s=1e6, awake_s=5.0)
+    assert bench.code(codes.PUT, "/3303/0/5700", query=("pmin=1", "pmax=30")) == "2.04"
+    assert bench.code(codes.GET, "/3303/0/5700", observe=0, accept=112) == "2.05"
+    first = len(bench.notifications)
+    bench.network.run_for(65)
+    assert len(bench.notifications) - first == len(bench.told(Resumed)) == 2
+    assert bench.notifications[-1].peer == bench.established[-1].peer
+    assert bench.requests[1:] == []
+
+
 def test_a_sleeper_that_does_not_resume_keeps_its_session():
     bench = SecureBench()
     bench.start(queue_mode=True, update_every_s=60.0, awake_s=5.0)

@@ -47,12 +47,15 @@ def test_a_killed_writer_loses_no_acknowledged_commit_and_doubles_none(data_dir:
 
 
 async def look_into(data_dir: Path, found: list[int]) -> None:
-    """The registrations are those of the journal's last commits, and the store goes on."""
+    """The registrations are those of the journal's last commits, no record that led to one of them can be read again,
+    and the store goes on."""
     store = await SqliteStore.open(data_dir, now_ms=NOW_MS)
     for device in range(10):
         newest = max((number for number in found if number % 10 == device and number % 3 == 0), default=None)
         kept = await store.registration_of(DeviceId(device + 1))
         assert (None if kept is None else int(kept.location)) == newest
+        (session,) = await store.sessions_of(DeviceId(device + 1))
+        assert session.read_mark >= max((number for number in found if number % 10 == device), default=0)
     assert await store.recall(receipt(found[-1]), 0) is not None
     await write(store, [send(DeviceId(1), len(found))])
     await store.close()

@@ -143,7 +143,7 @@ def test_no_mark_that_was_stored_is_ever_lost(migrated_dir: Path, steps: list[tu
                     slice_ = known.next_slice(connection)
                 if slice_ is not None:
                     move(connection, slice_)
-                    known.moved(slice_)
+                    known.moved(slice_, connection)
         else:
             known, pending = fresh(), {}
         rows = dict(connection.execute("SELECT session_id,read_mark FROM session_read").fetchall())

@@ -16,6 +16,8 @@ from stellwerk.core.errors import UserError
 
 DECIDING_FILE: Final = "stellwerk.db"
 PROJECTED_FILE: Final = "projected.db"
+UNFINISHED_RESTORE: Final = "restore.unfinished"
+"""Lies in a data directory while a backup is put there (`storage.backup`)."""
 HEADS: Final = {"deciding": "0004", "projected": "0002"}
 """The newest revision of each line. Known here so that a start with nothing to do needs no migration library."""
 
@@ -51,12 +53,27 @@ class DatabaseUnusable(UserError):
         )
 
 
+@dataclass
+class RestoreUnfinished(UserError):
+    """A restore into ``data_dir`` ended in the middle."""
+
+    data_dir: Path
+
+    def __str__(self) -> str:
+        return (
+            f"a restore into {self.data_dir.absolute()} did not come to its end; run it again: "
+            "stellwerk restore --replace FILE (what was there before is in a folder before-restore-... in there)"
+        )
+
+
 def migrate(data_dir: Path) -> list[str]:
     """Migrate both files, making them where they are missing; says what was done, nothing when all was done before.
 
-    Raises `SchemaMismatch` for a file of a newer version, and `DatabaseUnusable`.
+    Raises `SchemaMismatch` for a file of a newer version, `DatabaseUnusable`, and `RestoreUnfinished`.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
+    if (data_dir / UNFINISHED_RESTORE).exists():
+        raise RestoreUnfinished(data_dir)
     done = []
     for line, name in _FILES.items():
         file = data_dir / name

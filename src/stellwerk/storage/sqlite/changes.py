@@ -6,6 +6,7 @@ into their outcome; then the order between the statements no longer matters.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from sqlite3 import Connection
 from typing import Any, Final, assert_never
 
@@ -222,7 +223,7 @@ class _Outcome:
         elif isinstance(change, CommandNeverSent):
             self._step(change.command.command_id, change.step, change.at_ms, change.reason, change.detail)
         elif isinstance(change, PutSession):
-            self.sessions[change.session.session_id] = change
+            self._put_session(change)
         elif isinstance(change, DropSession):
             self.sessions.pop(change.session_id, None)
             self.dropped_sessions.add(change.session_id)
@@ -232,6 +233,12 @@ class _Outcome:
             self.dropped_sessions_of.add(change.device_id)
         else:
             assert_never(change)
+
+    def _put_session(self, change: PutSession) -> None:
+        before = self.sessions.get(change.session.session_id)
+        if before is not None and before.session.read_mark > change.session.read_mark:
+            change = PutSession(replace(change.session, read_mark=before.session.read_mark))
+        self.sessions[change.session.session_id] = change
 
     def _change_registration(self, change: ChangeRegistration) -> None:
         device_id = change.registration.device_id

@@ -59,8 +59,6 @@ class ReadMarks:
         """The bucket the sweep goes on with, 0 while there is none."""
         self._last = 0
         """The newest packed row when the sweep began."""
-        self._swept = 0
-        """Marks in packed rows then."""
 
     def load(self, connection: sqlite3.Connection) -> None:
         """What the last run left."""
@@ -106,13 +104,12 @@ class ReadMarks:
             # A command beside a server asks nobody for marks, and leaves this to it.
             if self.packed < SWEEP_AT or self.ask is None:
                 return None
-            self._swept = self.packed
             ((self._last,),) = connection.execute("SELECT coalesce(max(id),0) FROM session_mark").fetchall()
         bucket = self._next
         last = self._last if bucket == _BUCKETS - 1 else 0
         return Slice(bucket, sorted(self._unswept[bucket].items()), last)
 
-    def moved(self, moved: Slice) -> None:
+    def moved(self, moved: Slice, connection: sqlite3.Connection) -> None:
         """`move` is stored."""
         bucket = self._unswept[moved.bucket]
         for session_id, mark in moved.marks:
@@ -120,7 +117,9 @@ class ReadMarks:
                 del bucket[session_id]
         self._next = (moved.bucket + 1) % _BUCKETS
         if moved.last:
-            self.packed -= self._swept
+            # Counted anew: a group may have been stored between that nobody told us of yet.
+            query = "SELECT coalesce(sum(length(packed)),0) FROM session_mark"
+            self.packed = connection.execute(query).fetchall()[0][0] // _MARK.size
 
 
 def insert(connection: sqlite3.Connection, marks: Marks) -> None:

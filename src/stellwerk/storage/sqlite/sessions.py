@@ -22,7 +22,8 @@ from stellwerk.storage.vault import Vault
 log = structlog.get_logger(__name__)
 
 _SESSION: Final = (
-    "s.session_id,s.device_id,s.address,s.sealed,s.ceiling,s.created_ms,max(s.read_mark,coalesce(r.read_mark,0)) "
+    "s.session_id,s.device_id,s.address,s.sealed,s.ceiling,s.created_ms,max(s.read_mark,coalesce(r.read_mark,0)),"
+    "s.address_key IS NOT NULL "
     "FROM secure_session s LEFT JOIN session_read r ON r.session_id=s.session_id"
 )
 _PUT: Final = (
@@ -115,7 +116,7 @@ class SqliteSessions(SqliteModels):
             return
         error = moved.exception()
         if error is None:
-            self._marks.moved(slice_)
+            self._marks.moved(slice_, self._reader)
         elif not isinstance(error, StoreTrouble):
             log.error("sessions.marks_not_swept", error=repr(error))
 
@@ -124,7 +125,7 @@ class SqliteSessions(SqliteModels):
         return None if row is None else self._session_from(row)
 
     def _session_from(self, row: rows.Row) -> SecureSession:
-        session_id, device_id, address, sealed, ceiling, created_ms, read_mark = row
+        session_id, device_id, address, sealed, ceiling, created_ms, read_mark, by_address = row
         return SecureSession(
             session_id,
             DeviceId(device_id),
@@ -133,6 +134,7 @@ class SqliteSessions(SqliteModels):
             ceiling,
             created_ms,
             max(read_mark, self._marks.of(session_id)),
+            bool(by_address),
         )
 
 
@@ -162,7 +164,7 @@ def _session_row(session: SecureSession, vault: Vault, now_ms: int) -> tuple[Any
     return (
         session.session_id,
         session.device_id,
-        _address_key(address),
+        _address_key(address) if session.by_address else None,
         address,
         session.ceiling,
         session.read_mark,

@@ -6,6 +6,7 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
+BY_ADDRESS = "address_key IS NOT NULL"
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -15,7 +16,7 @@ def upgrade() -> None:
         sa.Column("id", KEY, nullable=False),
         sa.Column("session_id", sa.LargeBinary(), nullable=False),
         sa.Column("device_id", sa.BigInteger(), nullable=False),
-        sa.Column("address_key", sa.BigInteger(), nullable=False),
+        sa.Column("address_key", sa.BigInteger()),
         sa.Column("address", sa.Text(), nullable=False),
         sa.Column("ceiling", sa.BigInteger(), nullable=False),
         sa.Column("read_mark", sa.BigInteger(), nullable=False),
@@ -27,7 +28,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("session_id"),
     )
     op.create_index("secure_session_of_device", "secure_session", ["device_id"])
-    op.create_index("secure_session_by_address", "secure_session", ["address_key"])
+    op.create_index(
+        "secure_session_by_address",
+        "secure_session",
+        ["address_key"],
+        sqlite_where=sa.text(BY_ADDRESS),
+        postgresql_where=sa.text(BY_ADDRESS),
+    )
     op.create_table(
         "session_mark",
         sa.Column("id", KEY, nullable=False),
