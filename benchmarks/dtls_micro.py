@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import reports
 from cryptography.hazmat.primitives.asymmetric import ec
-from stellwerk.dtls.endpoint import Endpoint
 from tests.dtls_hand import DATA, ECDHE_CCM8, PSK_CCM8, PSK_GCM, Hand
 
 from stellwerk.core.ids import PeerId
 from stellwerk.dtls import actions, events
+from stellwerk.dtls.endpoint import Endpoint
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
 
 AIMS = {"handshake, PSK": "58 to 91", "echo of 80 bytes, CCM_8 with connection ID": "5 to 7.5"}
