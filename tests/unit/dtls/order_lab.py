@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from stellwerk.dtls.endpoint import Endpoint
 from tests.dtls_hand import ECDHE_CCM8, PSK_CCM8, Hand
 
 from stellwerk.core.identity import PskIdentity
 from stellwerk.core.ids import PeerId
 from stellwerk.dtls import actions, events
+from stellwerk.dtls.endpoint import Endpoint
 from stellwerk.dtls.failures import DROPS, REASONS
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
 
