@@ -59,7 +59,7 @@ def _measure(data_dir: Path, load: generators.Generator, options: argparse.Names
     process = servers.start(data_dir, port, http_port, secure_port)
     try:
         servers.wait_ready(http_port, process)
-        size = {"devices": options.devices, "window": options.devices, "security": "psk", "rto": 1000}
+        size = {"devices": options.devices, "window": 256, "security": "psk", "rto": 1000}
         with load.started("hold", secure_port, **size) as devices:
             generators.next_event(devices, "registered")
             _order(devices, "update")
@@ -86,7 +86,8 @@ def _measure(data_dir: Path, load: generators.Generator, options: argparse.Names
 
 
 def _wait_bound(port: int) -> None:
-    wanted = f":{port:04X} "
+    # Local address and no remote one: the devices' own sockets name the port, too.
+    wanted = f":{port:04X} 00000000:0000 "
     deadline = time.monotonic() + 60
     while wanted not in Path("/proc/net/udp").read_text():
         if time.monotonic() > deadline:

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from stellwerk.core.identity import PskIdentity, RawKeyIdentity
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.endpoint import Endpoint
-from stellwerk.dtls.messages import Fragment, HandshakeType, decode_fragments, encode_fragment
+from stellwerk.dtls.messages import Fragment, HandshakeType, decode_fragments, encode_client_hello, encode_fragment
 from stellwerk.dtls.parameters import ClientParameters, Limits, ServerIdentity, ServerParameters
-from stellwerk.dtls.prf import CLIENT_FINISHED, verify_data
+from stellwerk.dtls.prf import CLIENT_FINISHED, Prf, verify_data
 from stellwerk.dtls.records import ContentType, encode_record, split_records
 from stellwerk.dtls.suites import SUITES
 
@@ -244,6 +244,28 @@ def test_nothing_is_kept_or_computed_for_a_client_hello_without_a_cookie() -> No
 
 
 @pytest.mark.spec("RFC 6347 4.2.1")
+def test_the_extensions_of_a_client_hello_are_looked_at_only_behind_its_cookie() -> None:
+    b = bed()
+    client = ByHand(b)
+    client.hello.extensions.unknown = ((65_000, b""), (65_000, b""))
+    client.get_cookie()
+    assert b.told == []
+    assert client.send(client.hello_record()) == []
+    assert b.drops() == ["format"]
+    assert b.server.half_open == 0
+
+
+@pytest.mark.spec("RFC 6347 4.2.1")
+@pytest.mark.parametrize("length", [0, 33, 34, 35, 38, 39])
+def test_a_client_hello_that_ends_before_its_extensions_begin_gets_no_cookie(length: int) -> None:
+    b = bed()
+    client = ByHand(b)
+    body = encode_client_hello(client.hello)[:length]
+    assert client.send(client.plain(ContentType.HANDSHAKE, client.message(HandshakeType.CLIENT_HELLO, body)[0])) == []
+    assert b.drops() == ["format"]
+
+
+@pytest.mark.spec("RFC 6347 4.2.1")
 def test_the_server_hello_goes_on_with_the_numbers_of_the_client_hello() -> None:
     client = ByHand(bed())
     client.sequence, client.message_seq = 41, 3
@@ -372,7 +394,7 @@ def test_behind_the_change_cipher_spec_nothing_is_taken_without_protection() -> 
     client = ByHand(b)
     client.begin()
     client.send(client.key_exchange())
-    verify = verify_data(client.master, CLIENT_FINISHED, sha256(client.transcript).digest())
+    verify = verify_data(Prf(client.master), CLIENT_FINISHED, sha256(client.transcript).digest())
     [content] = client.message(HandshakeType.FINISHED, verify)
     client.send(client.change(), client.plain(ContentType.HANDSHAKE, content))
     assert b.of(events.SessionEstablished) == []
@@ -477,7 +499,7 @@ def test_a_malformed_message_ends_the_handshake_with_a_readable_reason() -> None
     client.send(client.plain(ContentType.HANDSHAKE, client.message(HandshakeType.CLIENT_KEY_EXCHANGE, b"\0\x40")[0]))
     [failed] = b.of(events.HandshakeFailed)
     assert failed.reason == "bad-message"
-    assert failed.detail == "ClientKeyExchange: ends too early"
+    assert failed.detail == "ClientKeyExchange: a PSK identity with a wrong length"
 
 
 def test_what_waits_for_keys_is_bounded() -> None:
