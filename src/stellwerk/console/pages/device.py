@@ -188,6 +188,8 @@ class _DevicePage:
             _say(flaws, "warning")
         else:
             self._box.value = ""
+            # What was typed may not have been heard of yet; then nothing has changed here, but there.
+            self._box.update()
 
     async def _cancel(self, command_id: Any) -> None:
         page = self._page
