@@ -1,0 +1,53 @@
+"""Sessions that end in the middle of something, and strangers who speak of a registration in ways of their own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from stellwerk.coap.codes import BAD_REQUEST, CREATED, POST
+from stellwerk.core.ids import PeerId
+from stellwerk.dtls.parameters import ServerParameters
+from tests.scenario.secure_device import SecureDevice
+from tests.scenario.stack import Stack, after, con
+from tests.scenario.test_profile_ids import FULL, OURS
+from tests.scenario.test_secure_devices import KEY, psk
+from tests.scenario.trouble import TroubledStore
+
+STRANGER = PeerId("udp", "192.0.2.66", 4000, "192.0.2.100", 5683)
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    made = Stack(secure=ServerParameters(), store=TroubledStore())
+    made.provision("dev1", credential=psk("id1"))
+    made.provision("dev2", credential=psk("id2", bytes(16)))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def device(stack: Stack) -> SecureDevice:
+    return SecureDevice(stack, b"id1", KEY).connect()
+
+
+@pytest.mark.spec("SEC-5", "LwM2M-contract 4")
+def test_nobody_else_teaches_a_profile_or_looks_like_the_device_by_naming_one(
+    stack: Stack, device: SecureDevice
+) -> None:
+    assert device.register("/rd?lt=300&lwm2m=1.2&b=U") == CREATED
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    other = SecureDevice(stack, b"id2", bytes(16), port=41_000).connect()
+    stack << after(60)
+    (known,) = stack.registry
+    heard = known.last_heard
+    for _ in range(3):
+        answer = other.request(POST, f"{device.location}?pid={OURS}")
+        assert answer is not None
+        assert answer.code == BAD_REQUEST
+    other.request(POST, f"{device.location}?pid={OURS}", FULL, content_format=40)
+    stack << con(POST, f"{device.location}?lt=%zz", mid=1, peer=STRANGER)
+    assert stack.take().code == BAD_REQUEST
+    assert stack.run(stack.store.object_lists_of(record.device_id)) == {}  # type: ignore[union-attr]
+    assert known.last_heard == heard
+    assert stack.log(record).count("identity-refused") == 1
+    assert "update-refused" not in stack.log(record)
