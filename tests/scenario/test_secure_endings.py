@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from stellwerk.coap import codes
 from stellwerk.coap.codes import BAD_REQUEST, CREATED, POST
 from stellwerk.core.ids import PeerId
 from stellwerk.dtls.parameters import ServerParameters
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack, after, con
+from tests.scenario.test_commands import execute, read
 from tests.scenario.test_profile_ids import FULL, OURS
 from tests.scenario.test_secure_devices import KEY, psk
 from tests.scenario.trouble import TroubledStore
@@ -51,3 +53,23 @@ def test_nobody_else_teaches_a_profile_or_looks_like_the_device_by_naming_one(
     assert known.last_heard == heard
     assert stack.log(record).count("identity-refused") == 1
     assert "update-refused" not in stack.log(record)
+
+
+@pytest.mark.spec("BIN-4", "Design 7")
+@pytest.mark.parametrize("request_", [read("/3/0/0"), execute("/3/0/4")])
+def test_what_is_asked_over_a_session_that_is_not_kept_waits_for_the_device(
+    stack: Stack, device: SecureDevice, request_: object
+) -> None:
+    device.register()
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.run(stack.store.drop_sessions())  # type: ignore[union-attr]
+    again = Stack(store=stack.store, clock=stack.clock, seed=1, secure=ServerParameters())
+    again.post(record, request_)
+    again << after(250)
+    (command,) = again.run(again.store.recent_commands(record.device_id, 9))  # type: ignore[union-attr]
+    assert command.step.value in ("queued", "sent"), (command.step, command.reason, command.detail)
+    new = SecureDevice(again, b"id1", KEY, port=46_000).connect()
+    new.register()
+    new.pump()
+    assert new.next_request().code in (codes.GET, codes.POST)
+    again.close()

@@ -424,8 +424,8 @@ class Uplinks:
         return await self.take_over(peer, at) is not None
 
     def _refuses(self, what: str, known: Known, peer: PeerId, at: Instant, answer: Answer, fresh: bool) -> bool:
-        """Whether ``peer`` may not do ``what`` to a registration that is not its own (SEC-5), or has to prove its address
-        first; then it has its answer."""
+        """Whether ``peer`` may not do ``what`` to a registration that is not its own (SEC-5), or has to prove its
+        address first; then it has its answer."""
         registration = known.pending or known.registration
         if peer == registration.peer:
             return False

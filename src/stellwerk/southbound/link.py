@@ -162,9 +162,9 @@ class Link:
     def forget_peer(self, peer: PeerId) -> None:
         self._submit(actions.ForgetPeer(peer))
 
-    def lose_peer(self, peer: PeerId, detail: str) -> None:
-        """The session that ``peer`` was is no more."""
-        self._submit(actions.LosePeer(peer, detail))
+    def lose_peer(self, peer: PeerId, detail: str, *, unsent: bool = False) -> None:
+        """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
+        self._submit(actions.LosePeer(peer, detail, unsent))
 
     def forget_observation(self, peer: PeerId, token: bytes) -> None:
         self._submit(actions.ForgetObservation(peer, token))

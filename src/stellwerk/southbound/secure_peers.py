@@ -182,6 +182,9 @@ class SecurePeers:
     def no_session(self, question: int) -> None:
         self._submit(actions.NoSession(question))
 
+    def lose(self, peer: PeerId, why: str) -> None:
+        self._link.lose_peer(peer, why, unsent=True)
+
     def stored(self, session_id: bytes, ceiling: int) -> None:
         self._submit(actions.SessionStored(session_id, ceiling))
 

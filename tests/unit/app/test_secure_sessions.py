@@ -50,6 +50,9 @@ class Wire:
     def no_session(self, question: int) -> None:
         self.told.append(("none", question))
 
+    def lose(self, peer: PeerId, why: str) -> None:
+        self.told.append(("lose", peer))
+
     def stored(self, session_id: bytes, ceiling: int) -> None:
         self.told.append(("stored", session_id, ceiling))
 
@@ -352,10 +355,11 @@ def test_a_stored_session_is_found_by_its_id_and_by_its_address() -> None:
         bench.sessions.asked_for_session(6, None, FAR, NOW)
         bench.sessions.asked_for_session(7, b"\2" * 8, None, NOW)
         await bench.settle()
-        assert bench.wire.told == [("restore", 5, b"\1" * 8), ("restore", 6, b"\1" * 8), ("none", 7)]
+        found, gone = b"\1" * 8, session_peer(b"\2" * 8)
+        assert bench.wire.told == [("restore", 5, found), ("restore", 6, found), ("none", 7), ("lose", gone)]
         assert bench.sessions.devices == {session_peer(b"\1" * 8): device.device_id}
         assert bench.meters.secure.restored == 2
-        assert bench.lost == [session_peer(b"\2" * 8)]
+        assert bench.lost == [gone]
 
     tell(story)
 

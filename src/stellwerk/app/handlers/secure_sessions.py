@@ -43,6 +43,8 @@ _LONGEST_DETAIL: Final = 600
 _KEPT: Final = frozenset({"close-notify", "evicted"})
 """Ends of a session after which it may still be resumed, or restored."""
 
+_NOT_KEPT: Final = "the session is not kept any more"
+
 Found = tuple[DeviceRecord, Credential]
 
 
@@ -281,7 +283,9 @@ class SecureSessions:
                 self._link.no_session(question)
         if session is None:
             if session_id is not None:
-                self._lost(session_peer(session_id), "the session is not kept", at)
+                # In this order: what could not leave waits by the time it comes back.
+                self._lost(session_peer(session_id), _NOT_KEPT, at)
+                self._link.lose(session_peer(session_id), _NOT_KEPT)
             return
         if before == self._revisions and self._link.restore(question, session):
             self._bind(session_peer(session.session_id), session.device_id)
