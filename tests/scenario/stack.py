@@ -394,7 +394,7 @@ class Stack:
             clock=clock,
             brake=self.brake,
             meters=self.meters,
-            reaches=lambda peer: not peer.has_ended,
+            reaches=lambda peer: self.secure_peers.may_reach(peer),
         )
         self.secure_peers = SecurePeers(
             submit=lambda action: self.secure_stack.submit(action, clock.now()),

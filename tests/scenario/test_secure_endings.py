@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 
 import pytest
-
-from stellwerk.coap import codes
-from stellwerk.coap.codes import BAD_REQUEST, CREATED, POST
-from stellwerk.core.ids import PeerId
-from stellwerk.dtls.parameters import ServerParameters
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack, after, con
 from tests.scenario.test_commands import execute, read
 from tests.scenario.test_profile_ids import FULL, OURS
 from tests.scenario.test_secure_devices import KEY, psk
 from tests.scenario.trouble import TroubledStore
+
+from stellwerk.coap import codes
+from stellwerk.coap.codes import BAD_REQUEST, CREATED, POST
+from stellwerk.core.ids import PeerId
+from stellwerk.dtls.parameters import ServerParameters
 
 STRANGER = PeerId("udp", "192.0.2.66", 4000, "192.0.2.100", 5683)
 
@@ -73,3 +73,22 @@ def test_what_is_asked_over_a_session_that_is_not_kept_waits_for_the_device(
     new.pump()
     assert new.next_request().code in (codes.GET, codes.POST)
     again.close()
+
+
+async def caught_up(store: TroubledStore) -> None:
+    store.catch_up()
+
+
+@pytest.mark.spec("BIN-4", "LwM2M-contract 2.2")
+def test_a_session_that_ends_while_its_register_is_stored_leaves_nobody_to_talk_to(
+    stack: Stack, device: SecureDevice
+) -> None:
+    store = stack.store
+    assert isinstance(store, TroubledStore)
+    store.slow = True
+    device.request(POST, "/rd?lt=300&lwm2m=1.1&b=U", b"</1/0>,</3/0>", content_format=40)
+    device.close()
+    stack.run(caught_up(store))
+    stack << after(0)
+    (known,) = stack.registry
+    assert known.registration.peer.has_ended

@@ -127,7 +127,7 @@ class SecureListener:
             room=self._dtls.room,
         )
         stack: SecureStack[Event, CoapAction] = SecureStack(self._dtls, self._coap)
-        self.link = link(lambda action: self.driver.submit(action), _may_reach)
+        self.link = link(lambda action: self.driver.submit(action), lambda peer: self.peers.may_reach(peer))
         self.peers = SecurePeers(
             submit=lambda action: self.driver.submit(action),
             link=self.link,
@@ -169,8 +169,3 @@ def add_counts(into: dict[str, int], counts: Mapping[str, int]) -> None:
     """Add ``counts`` to those of the same words."""
     for word, count in counts.items():
         into[word] = into.get(word, 0) + count
-
-
-def _may_reach(peer: PeerId) -> bool:
-    """One that is not in memory may be stored."""
-    return not peer.has_ended

@@ -66,6 +66,10 @@ class SecurePeers:
         """Close the circle with `app`."""
         self._sessions = sessions
 
+    def may_reach(self, peer: PeerId) -> bool:
+        """Whether what is sent to the session may arrive."""
+        return self._sessions.may_reach(peer)
+
     # -- up --
 
     def handle(self, batch: list[Event | SecureEvent], at: Instant) -> None:

@@ -43,6 +43,8 @@ _LONGEST_DETAIL: Final = 600
 _KEPT: Final = frozenset({"close-notify", "evicted"})
 """Ends of a session after which it may still be resumed, or restored."""
 
+_ENDED_KEPT: Final = 4_096
+"""Sessions that ended lately: more than end while a Register is being stored."""
 _NOT_KEPT: Final = "the session is not kept any more"
 
 Found = tuple[DeviceRecord, Credential]
@@ -121,6 +123,8 @@ class SecureSessions:
         self._continued: set[PeerId] = set()
         """Sessions in memory that another one goes on from: what hangs on them is there already, and what is stored of
         them may be resumed again."""
+        self._ended_lately: dict[PeerId, None] = {}
+        """The newest last. Nothing is sent to them, though what is stored of one may be resumed."""
         self._unstored: dict[bytes, SecureSession] = {}
         """States that the store did not take; tried again by `retry`."""
         self._revisions = 0
@@ -137,6 +141,10 @@ class SecureSessions:
 
     def __len__(self) -> int:
         return len(self.devices)
+
+    def may_reach(self, peer: PeerId) -> bool:
+        """Whether what is sent to the session may arrive; one that is not in memory may be stored."""
+        return not peer.has_ended and peer not in self._ended_lately
 
     # -- who is it? --
 
@@ -357,6 +365,9 @@ class SecureSessions:
         self._release(peer)
         if reason == "evicted":
             return
+        self._ended_lately[peer] = None
+        if len(self._ended_lately) > _ENDED_KEPT:
+            del self._ended_lately[next(iter(self._ended_lately))]
         log.info("session.ended", peer=str(peer), reason=reason, detail=detail)
         if peer in self._continued:
             self._continued.discard(peer)
@@ -443,6 +454,7 @@ class SecureSessions:
         live = tuple(each for each in self._live.get(device_id, ()) if each != peer)
         if len(live) >= LIVE_PER_DEVICE:
             self._link.close(live[0])
+        self._ended_lately.pop(peer, None)
         self.devices[peer] = device_id
         self._live[device_id] = (*live, peer)
 
