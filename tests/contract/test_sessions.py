@@ -68,6 +68,22 @@ async def test_at_one_address_the_session_that_was_made_last_counts(store: Decid
     assert await store.session_from(here) == replace(first, ceiling=CEILING + 1024)
 
 
+@pytest.mark.spec("Design 7")
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_state_never_gives_way_to_one_with_a_lower_ceiling(store: DecidingStore, together: bool) -> None:
+    device_id = (await make_device(store)).device_id
+    newer = session(device_id, 1, ceiling=CEILING + 1024, state=b"newer")
+    older = session(device_id, 1)
+    if together:
+        await put(store, newer, older)
+    else:
+        await put(store, newer)
+        await put(store, older)
+    assert await store.session(newer.session_id) == newer
+    await put(store, replace(newer, address=peer(9)))
+    assert await store.session(newer.session_id) == replace(newer, address=peer(9))
+
+
 async def test_a_session_that_its_connection_id_finds_is_not_found_by_its_address(store: DecidingStore) -> None:
     device_id = (await make_device(store)).device_id
     here = peer(7)

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 
 import pytest
+
+from stellwerk.coap import codes
+from stellwerk.coap.codes import BAD_REQUEST, CREATED, POST
+from stellwerk.core.ids import PeerId
+from stellwerk.dtls.parameters import ServerParameters
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack, after, con
 from tests.scenario.test_commands import execute, read
 from tests.scenario.test_profile_ids import FULL, OURS
 from tests.scenario.test_secure_devices import KEY, psk
 from tests.scenario.trouble import TroubledStore
-
-from stellwerk.coap import codes
-from stellwerk.coap.codes import BAD_REQUEST, CREATED, POST
-from stellwerk.core.ids import PeerId
-from stellwerk.dtls.parameters import ServerParameters
 
 STRANGER = PeerId("udp", "192.0.2.66", 4000, "192.0.2.100", 5683)
 

@@ -344,6 +344,32 @@ def test_a_state_that_the_store_could_not_take_is_stored_later() -> None:
     tell(story)
 
 
+@pytest.mark.spec("Design 7")
+def test_an_older_state_is_not_tried_again_once_a_newer_one_is_stored() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        bench.establish(1, device.device_id)
+        held: list[Commit] = []
+        bench.store.submit = held.append  # type: ignore[method-assign]
+        bench.sessions.keep(bench.session(1, device.device_id, 1024))
+        bench.sessions.keep(bench.session(1, device.device_id, 2048))
+        bench.sessions.keep(bench.session(1, device.device_id, 3072))
+        oldest, older, newest = held
+        # A queue that is full says so at once, while what came before is being written.
+        newest.done(StoreOverloaded(1))
+        oldest.done(StoreOverloaded(1))
+        older.done(None)
+        held.clear()
+        bench.sessions.retry()
+        assert [each.session.ceiling for commit in held for each in commit.changes] == [3072]  # type: ignore[union-attr]
+        held[0].done(None)
+        held.clear()
+        bench.sessions.retry()
+        assert held == []
+
+    tell(story)
+
+
 @pytest.mark.spec("Design 4", "Design 7")
 def test_a_stored_session_is_found_by_its_id_and_by_its_address() -> None:
     async def story(bench: Bench) -> None:

@@ -125,8 +125,10 @@ class SecureSessions:
         them may be resumed again."""
         self._ended_lately: dict[PeerId, None] = {}
         """The newest last. Nothing is sent to them, though what is stored of one may be resumed."""
-        self._unstored: dict[bytes, SecureSession] = {}
-        """States that the store did not take; tried again by `retry`."""
+        self._unstored: dict[bytes, tuple[int, SecureSession]] = {}
+        """States that the store did not take, as their number and the state; tried again by `retry`."""
+        self._states = 0
+        """How many were told: a state is tried again only while no later one of the session is stored."""
         self._revisions = 0
         """How often anybody's credentials have changed: who was looked up before is looked up again."""
         self.failures: deque[FailedHandshake] = deque(maxlen=RECENT_FAILURES)
@@ -302,14 +304,22 @@ class SecureSessions:
     def keep(self, session: SecureSession) -> None:
         """The session is, or has become, this: store it."""
 
-        def done(error: Exception | None) -> None:
-            if error is None:
-                self._link.stored(session.session_id, session.ceiling)
-            elif session_peer(session.session_id) in self.devices:
-                log_not_stored(log, "session.not_stored", error)
-                self._unstored[session.session_id] = session
+        self._states += 1
+        number, session_id = self._states, session.session_id
 
-        self._unstored.pop(session.session_id, None)
+        def done(error: Exception | None) -> None:
+            # One that the queue had no room for is told before those that wait in it.
+            tried, _ = self._unstored.get(session_id, (0, None))
+            if error is None:
+                if tried and tried < number:
+                    del self._unstored[session_id]
+                self._link.stored(session_id, session.ceiling)
+            elif session_peer(session_id) in self.devices:
+                log_not_stored(log, "session.not_stored", error)
+                if tried < number:
+                    self._unstored[session_id] = number, session
+
+        self._unstored.pop(session_id, None)
         self._store.submit(Commit((), (PutSession(session),), done, reserve=True))
 
     async def run(self, every_s: float = 1.0) -> None:
@@ -320,7 +330,7 @@ class SecureSessions:
 
     def retry(self) -> None:
         """Store what the store did not take before; called now and then."""
-        for session in list(self._unstored.values()):
+        for _, session in list(self._unstored.values()):
             self.keep(session)
 
     def _drop(self, session_id: bytes) -> None:
@@ -445,6 +455,8 @@ class SecureSessions:
     def _end_all(self, device_id: DeviceId, revoked: bool) -> None:
         self._revisions += 1
         self._link.forget_handshakes(device_id)
+        for session in [each for _, each in self._unstored.values() if each.device_id == device_id]:
+            del self._unstored[session.session_id]
         for peer in self._live.get(device_id, ()):
             self._link.close(peer, revoked=revoked)
 

@@ -236,6 +236,8 @@ class _Outcome:
 
     def _put_session(self, change: PutSession) -> None:
         before = self.sessions.get(change.session.session_id)
+        if before is not None and before.session.ceiling > change.session.ceiling:
+            return
         if before is not None and before.session.read_mark > change.session.read_mark:
             change = PutSession(replace(change.session, read_mark=before.session.read_mark))
         self.sessions[change.session.session_id] = change
