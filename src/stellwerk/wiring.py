@@ -377,7 +377,7 @@ class Server:
         tasks.spawn("expiry", expiry.run())
         tasks.spawn("command expiry", commands.delivery.run_expiry())
         tasks.spawn("profiles", profiles.run())
-        tasks.spawn("retention", retain(store, clock))
+        tasks.spawn("retention", retain(store, clock, settings.dtls_session_days))
         tasks.spawn("models", models.run())
         tasks.spawn("credentials", devices.revoking.run())
         if settings.auto_provision:

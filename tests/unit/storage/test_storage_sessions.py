@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.contract.builders import make_device, registration, send, write
 from tests.contract.test_sessions import put, session, session_id
 
 from stellwerk.app.changes import PutRegistration
-from stellwerk.core.ids import DeviceId
+from stellwerk.core.ids import DeviceId, session_peer
 from stellwerk.storage.sqlite import marks
 from stellwerk.storage.sqlite.marks import ReadMarks, insert, move
 from stellwerk.storage.sqlite.store import SqliteStore
@@ -168,4 +169,43 @@ async def test_sessions_unheard_for_long_are_let_go_in_slices(data_dir: Path) ->
         pass
     assert [len(await store.sessions_of(each)) for each in devices] == [1, 1, 0]
     assert store._reader.execute("SELECT count(*) FROM session_read").fetchall() == [(1,)]
+    await store.close()
+
+
+@pytest.mark.spec("Design 7", "SEC-8")
+async def test_a_session_that_is_heard_or_that_a_device_is_registered_over_stays(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    devices = [(await make_device(store, f"dev-{each}")).device_id for each in range(4)]
+    heard, sleeper, elsewhere, gone = (session(each, 10 + each) for each in devices)
+    await put(store, heard, sleeper, elsewhere, gone)
+    now_ms = time.time_ns() // 1_000_000
+    store.marks = asked([(heard.session_id, 7)])
+    await write(
+        store,
+        [],
+        [
+            PutRegistration(replace(registration(sleeper.device_id), peer=session_peer(sleeper.session_id)), 0),
+            PutRegistration(registration(elsewhere.device_id, "elsewhere"), 0),
+        ],
+    )
+    store._connection.execute("UPDATE secure_session SET modified_ms=?", (now_ms - 1_000_000,))
+    while await store.trim_sessions(now_ms - 400_000):
+        pass
+    assert [len(await store.sessions_of(each)) for each in devices] == [1, 1, 0, 0]
+    await store.close()
+
+
+async def test_marks_of_a_small_fleet_are_swept_once_they_are_old(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks, "SWEEP_AFTER_MS", 0)
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    await put(store, session(device_id, 1))
+    store.marks = asked([(session_id(1), 5)])
+    for number in range(6):
+        await write(store, [send(device_id, number)])
+        await store.check()
+    assert store._reader.execute("SELECT read_mark FROM session_read").fetchall() == [(5,)]
+    assert store._reader.execute("SELECT count(*) FROM session_mark").fetchall() == [(0,)]
     await store.close()

@@ -46,10 +46,13 @@ _DROP_SLICE: Final = (
     "DELETE FROM secure_session WHERE id IN (SELECT id FROM secure_session WHERE id<=? ORDER BY id LIMIT 500)"
 )
 _WALK: Final = "SELECT max(id) FROM (SELECT id FROM secure_session WHERE id>? ORDER BY id LIMIT 1000)"
-_TRIM: Final = (
-    "DELETE FROM secure_session WHERE id>? AND id<=? AND modified_ms<?3 "
-    "AND NOT EXISTS (SELECT 1 FROM session_read r WHERE r.session_id=secure_session.session_id AND r.heard_ms>=?3)"
+_SILENT: Final = (
+    "SELECT s.id,s.session_id FROM secure_session s WHERE s.id>? AND s.id<=? AND s.modified_ms<?3 "
+    "AND NOT EXISTS (SELECT 1 FROM session_read r WHERE r.session_id=s.session_id AND r.heard_ms>=?3) "
+    "AND NOT EXISTS (SELECT 1 FROM registration g WHERE g.peer='dtls '||lower(hex(s.session_id))||' 0  0')"
 )
+"""A device that is registered over a session may sleep as long as its lifetime."""
+_LET_GO: Final = "DELETE FROM secure_session WHERE id=? AND modified_ms<?"
 
 
 class SqliteSessions(SqliteModels):
@@ -88,14 +91,18 @@ class SqliteSessions(SqliteModels):
         return dropped
 
     async def trim_sessions(self, before_ms: int) -> int:
-        """Look at some sessions and delete those whose device was not heard since ``before_ms``. Returns
-        0 at the end of the table, where the next call begins anew, else 1."""
+        """Look at some sessions and delete those that nobody is registered over and nothing was heard over since
+        ``before_ms``. Returns 0 at the end of the table, where the next call begins anew, else 1."""
         last = self._row(_WALK, self._walked)
         if last is None or last[0] is None:
             self._walked = 0
             return 0
         first, self._walked = self._walked, last[0]
-        await self._writer.run(lambda: self._connection.execute(_TRIM, (first, last[0], before_ms)))
+        silent = self._rows(_SILENT, first, last[0], before_ms)
+        # What waits for its sweep was heard since the last one.
+        gone = [(number, before_ms) for number, session_id in silent if not self._marks.of(session_id)]
+        if gone:
+            await self._writer.run(lambda: self._connection.executemany(_LET_GO, gone))
         return 1
 
     def _sweep_marks(self) -> None:
