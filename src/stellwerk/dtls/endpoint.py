@@ -309,12 +309,12 @@ class Endpoint:
         session = self._live.sessions.find_root(root)
         return session.state if session is not None else None
 
-    def _ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> None:
+    def _ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> bool:
         question = self._questions.about(session_id, None, now, handshake.address)
         if question is None or len(question.handshakes) >= self._base.limits.waiting_datagrams:
-            handshake.resume_stored(None, now)
-        else:
-            question.handshakes.append(handshake)
+            return False
+        question.handshakes.append(handshake)
+        return True
 
     def _send_later(self, action: actions.SendData, now: float) -> None:
         """Data for a session that is not in memory."""

@@ -48,7 +48,7 @@ class Handshakes:
         live: LiveSessions,
         side: ServerSide | None,
         resumer: Resumptions | None,
-        ask_session: Callable[[ServerHandshake, bytes, float], None],
+        ask_session: Callable[[ServerHandshake, bytes, float], bool],
     ) -> None:
         self.base = base
         self.side = side
@@ -180,9 +180,9 @@ class Handshakes:
         handshake.question = number
         return number
 
-    def ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> None:
+    def ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> bool:
         """See `server.ServerHost`."""
-        self._ask_session(handshake, session_id, now)
+        return self._ask_session(handshake, session_id, now)
 
     def wall_s(self, now: float) -> int:
         """See `server.ServerHost`."""

@@ -4,8 +4,8 @@ import pytest
 from dtls_by_hand import ByHand
 from dtls_wire import Bed, answer, bed
 
-from stellwerk.dtls import events
-from stellwerk.dtls.parameters import ServerParameters
+from stellwerk.dtls import actions, events
+from stellwerk.dtls.parameters import Limits, ServerParameters
 
 
 @pytest.mark.spec("RFC 6347 4.2.2", "RFC 6347 4.2.1")
@@ -17,3 +17,45 @@ def test_a_client_hello_whose_number_leaves_none_for_the_answers_is_dropped(numb
     assert client.send(client.hello_record()) == []
     assert client.bed.drops() == ["format"]
     assert client.bed.server.half_open == 0
+
+
+@pytest.mark.spec("RFC 5246 7.3")
+def test_a_resumption_that_is_looked_up_by_too_many_is_a_full_handshake() -> None:
+    b = bed(ServerParameters(), Limits(questions=0))
+    client = ByHand(b)
+    client.hello.session_id = b"session of past."
+    client.begin()
+    client.send(client.key_exchange(), client.change(), *client.finished())
+    assert len(b.of(events.SessionEstablished)) == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_is_found_for_a_handshake_that_is_over_does_not_begin_it_again(late: bool) -> None:
+    questions: list[int] = []
+
+    def slowly(b: Bed, event: events.Event) -> None:
+        if isinstance(event, events.SessionQuestion):
+            questions.append(event.question)
+        else:
+            answer(b, event)
+
+    b = bed()
+    b.answer = slowly
+    first, second = ByHand(b), ByHand(b)
+    first.hello.session_id, second.hello.random = b"session of past.", b"s" * 32
+    first.get_cookie()
+    first.send(first.hello_record())
+    second.begin()
+    assert [failed.reason for failed in b.of(events.HandshakeFailed)] == ["timeout"]
+    if late:
+        b.now += 10.0
+        b.server.tick(b.now)
+    else:
+        b.server.submit(actions.NoSession(questions[0]), b.now)
+    sent = [datagram for _, datagram in b.server.take_datagrams()]
+    # At most what the second handshake repeats.
+    assert len(sent) == late
+    assert b.server.half_open == 1
+    second.send(second.key_exchange(), second.change(), *second.finished())
+    assert len(b.of(events.SessionEstablished)) == 1
+    assert b.server.half_open == 0
