@@ -230,7 +230,7 @@ class Endpoint:
         return self._server.record_size if self._server is not None else MAX_PLAINTEXT
 
     def take_marks(self) -> list[tuple[bytes, int]]:
-        """Session id and (epoch << 48 | highest number read) of each session that read data since the last call. Store
+        """Session id and (epoch << 48 | highest number read) of each session that read since the last call. Store
         them with what the data caused: a session that is restored takes nothing up to its mark again."""
         return self._live.take_marks()
 

@@ -2,7 +2,7 @@
 
 import pytest
 from dtls_by_hand import ByHand
-from dtls_wire import Bed, answer, bed
+from dtls_wire import Bed, address, answer, bed, psk_client
 
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.parameters import Limits, ServerParameters
@@ -59,3 +59,27 @@ def test_what_is_found_for_a_handshake_that_is_over_does_not_begin_it_again(late
     second.send(second.key_exchange(), second.change(), *second.finished())
     assert len(b.of(events.SessionEstablished)) == 1
     assert b.server.half_open == 0
+
+
+# --- replays -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("SEC-1", "RFC 5246 7.2.1", "RFC 6347 4.1.2.6")
+@pytest.mark.parametrize("cid", [None, b""])
+def test_neither_a_goodbye_nor_what_was_said_before_it_brings_a_session_back(cid: bytes | None) -> None:
+    b = bed()
+    b.connect(psk_client(cid=cid))
+    peer = b.client_session().peer
+    for action in (actions.SendData(peer, b"late"), actions.CloseSession(peer)):
+        b.client.submit(action, b.now)
+    (_, late), (_, goodbye) = b.client.take_datagrams()
+    b.server.feed(goodbye, peer=address(), now=b.now)
+    b.settle()
+    assert [ended.reason for ended in b.of(events.SessionEnded)] == ["close-notify"]
+    states = len(b.of(events.SessionState))
+    for datagram in (goodbye, late):
+        b.server.feed(datagram, peer=address(), now=b.now)
+        b.settle()
+    assert b.data() == []
+    assert b.server.sessions == 0
+    assert len(b.of(events.SessionState)) == states
