@@ -606,6 +606,8 @@ class MemoryStore(MemorySessions):
         if session.device_id not in self._devices:
             raise Broken(f"there is no device {session.device_id}")
         known = self._sessions.get(session.session_id)
+        if known is not None and known.ceiling > session.ceiling:
+            return
         read_mark = session.read_mark if known is None else max(session.read_mark, known.read_mark)
         self._set(self._sessions, session.session_id, replace(session, read_mark=read_mark))
         for each in self._sessions_made(session.device_id)[:-SESSIONS_PER_DEVICE]:

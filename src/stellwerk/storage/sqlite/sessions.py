@@ -31,8 +31,9 @@ _PUT: Final = (
     "sealed) VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT(session_id) DO UPDATE SET device_id=excluded.device_id,"
     "address_key=excluded.address_key,address=excluded.address,ceiling=excluded.ceiling,"
     "read_mark=max(read_mark,excluded.read_mark),created_ms=excluded.created_ms,modified_ms=excluded.modified_ms,"
-    "sealed=excluded.sealed"
+    "sealed=excluded.sealed WHERE excluded.ceiling>=ceiling"
 )
+"""A state below the stored ceiling is an old one that failed and was tried again: numbers would be used twice."""
 _DROP: Final = "DELETE FROM secure_session WHERE session_id=?"
 _DROP_OF: Final = "DELETE FROM secure_session WHERE device_id=?"
 _EVICT: Final = (
