@@ -68,22 +68,6 @@ async def test_at_one_address_the_session_that_was_made_last_counts(store: Decid
     assert await store.session_from(here) == replace(first, ceiling=CEILING + 1024)
 
 
-@pytest.mark.spec("Design 7")
-@pytest.mark.parametrize("together", [False, True])
-async def test_a_state_never_gives_way_to_one_with_a_lower_ceiling(store: DecidingStore, together: bool) -> None:
-    device_id = (await make_device(store)).device_id
-    newer = session(device_id, 1, ceiling=CEILING + 1024, state=b"newer")
-    older = session(device_id, 1)
-    if together:
-        await put(store, newer, older)
-    else:
-        await put(store, newer)
-        await put(store, older)
-    assert await store.session(newer.session_id) == newer
-    await put(store, replace(newer, address=peer(9)))
-    assert await store.session(newer.session_id) == replace(newer, address=peer(9))
-
-
 async def test_a_session_that_its_connection_id_finds_is_not_found_by_its_address(store: DecidingStore) -> None:
     device_id = (await make_device(store)).device_id
     here = peer(7)
@@ -105,6 +89,20 @@ async def test_a_session_moves_and_its_ceiling_rises(store: DecidingStore) -> No
     assert await store.session_from(first.address) is None
     assert await store.session_from(peer(9)) == moved
     assert await store.sessions_of(device_id) == [moved]
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.spec("SEC-1", "RFC 6347 4.1.2.6")
+async def test_the_ceiling_of_a_session_never_comes_down(store: DecidingStore, together: bool) -> None:
+    device_id = (await make_device(store)).device_id
+    old = session(device_id)
+    new = replace(old, address=peer(9), state=b"later keys", ceiling=CEILING + 1024)
+    if together:
+        await put(store, new, old)
+    else:
+        await put(store, new)
+        await put(store, old)
+    assert await store.sessions_of(device_id) == [new]
 
 
 @pytest.mark.parametrize("together", [True, False])

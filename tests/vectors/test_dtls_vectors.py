@@ -77,7 +77,7 @@ class Listener:
         self.hello = hello
         self.client_random = messages.decode_client_hello(self.said[-2][2]).random
         self.suite = SUITES[hello.suite]
-        keys = prf.key_block(self.suite, self.master, hello.random, self.client_random)
+        keys = prf.key_block(self.suite, prf.Prf(self.master), hello.random, self.client_random)
         etm = hello.extensions.encrypt_then_mac
         self.protections = {
             "client": Protection(
@@ -136,7 +136,7 @@ def test_every_recorded_datagram_is_made_of_its_records(name: str) -> None:
 def test_recorded_finished_messages_verify(handshake: Listener) -> None:
     for sender, label in (("client", prf.CLIENT_FINISHED), ("server", prf.SERVER_FINISHED)):
         before = handshake.transcript_before[sender, HandshakeType.FINISHED]
-        expected = prf.verify_data(handshake.master, label, sha256(before).digest())
+        expected = prf.verify_data(prf.Prf(handshake.master), label, sha256(before).digest())
         assert messages.decode_finished(handshake.body(sender, HandshakeType.FINISHED)).verify_data == expected
 
 

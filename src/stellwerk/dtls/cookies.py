@@ -6,9 +6,9 @@ from typing import Final
 
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId, encode_peer
-from stellwerk.dtls.messages import ClientHello
+from stellwerk.dtls.messages import HelloOutline
 from stellwerk.dtls.prf import Prf
-from stellwerk.dtls.vectors import numbers, vector
+from stellwerk.dtls.vectors import vector
 
 SECRET_LIFETIME_S: Final = 120.0
 """How long cookies are made with one secret; they are good for as long again. Slow networks repeat a ClientHello after
@@ -37,31 +37,32 @@ class Cookies:
             self._current = Prf(self._entropy.take(_SECRET_BYTES))
             self._since = now
 
-    def cookie_for(self, address: PeerId, hello: ClientHello) -> bytes:
-        """16 bytes over the ``address`` and what RFC 6347 says has to be the same in the second ``hello``."""
+    def cookie_for(self, address: PeerId, hello: bytes, outline: HelloOutline) -> bytes:
+        """16 bytes over the ``address`` and what RFC 6347 says has to be the same in the second ``hello`` (the body of a
+        ClientHello)."""
         if self._current is None:
             raise ValueError("rotate first: there is no secret yet")
-        return self._current.hmac(_covered(address, hello))[:_COOKIE_BYTES]
+        return self._current.hmac(_covered(address, hello, outline))[:_COOKIE_BYTES]
 
-    def is_valid(self, address: PeerId, hello: ClientHello) -> bool:
+    def is_valid(self, address: PeerId, hello: bytes, outline: HelloOutline) -> bool:
         """Whether the cookie in ``hello`` is one that ``address`` got for it lately."""
-        if len(hello.cookie) != _COOKIE_BYTES:
+        cookie = hello[outline.session_id + 1 : outline.cookie]
+        if len(cookie) != _COOKIE_BYTES:
             return False
-        covered = _covered(address, hello)
+        covered = _covered(address, hello, outline)
         for secret in (self._current, self._before):
-            if secret is not None and compare_digest(secret.hmac(covered)[:_COOKIE_BYTES], hello.cookie):
+            if secret is not None and compare_digest(secret.hmac(covered)[:_COOKIE_BYTES], cookie):
                 return True
         return False
 
 
-def _covered(address: PeerId, hello: ClientHello) -> bytes:
+def _covered(address: PeerId, hello: bytes, outline: HelloOutline) -> bytes:
+    # Version, random, session id, suites; the compression methods end it and need no length.
     return b"".join(
         (
             vector(2, encode_peer(address).encode()),
-            hello.version.to_bytes(2, "big"),
-            hello.random,
-            vector(1, hello.session_id),
-            numbers(2, hello.suites),
-            hello.compression,
+            hello[: outline.session_id],
+            hello[outline.cookie : outline.suites],
+            hello[outline.suites + 1 : outline.compression],
         )
     )

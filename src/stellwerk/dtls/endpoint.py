@@ -230,7 +230,7 @@ class Endpoint:
         return self._server.record_size if self._server is not None else MAX_PLAINTEXT
 
     def take_marks(self) -> list[tuple[bytes, int]]:
-        """Session id and (epoch << 48 | highest number read) of each session that read data since the last call. Store
+        """Session id and (epoch << 48 | highest number read) of each session that read since the last call. Store
         them with what the data caused: a session that is restored takes nothing up to its mark again."""
         return self._live.take_marks()
 
@@ -309,12 +309,12 @@ class Endpoint:
         session = self._live.sessions.find_root(root)
         return session.state if session is not None else None
 
-    def _ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> None:
+    def _ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> bool:
         question = self._questions.about(session_id, None, now, handshake.address)
         if question is None or len(question.handshakes) >= self._base.limits.waiting_datagrams:
-            handshake.resume_stored(None, now)
-        else:
-            question.handshakes.append(handshake)
+            return False
+        question.handshakes.append(handshake)
+        return True
 
     def _send_later(self, action: actions.SendData, now: float) -> None:
         """Data for a session that is not in memory."""

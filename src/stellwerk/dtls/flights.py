@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 from stellwerk.core.ids import PeerId
 from stellwerk.core.timers import Timed
 from stellwerk.dtls.association import Association
-from stellwerk.dtls.messages import Fragment, encode_fragment
+from stellwerk.dtls.messages import HEADER_BYTES as _FRAGMENT_HEADER
+from stellwerk.dtls.messages import decode_fragments, encode_fragment
 from stellwerk.dtls.records import HEADER_BYTES, MAX_SEQUENCE, ContentType, encode_record
 
-_FRAGMENT_HEADER: Final = 12
-_LEAST_PIECE: Final = 32
-"""A message is cut only if a piece of this size fits; a shorter one goes into the next datagram."""
+_LEAST_FRAGMENT: Final = _FRAGMENT_HEADER + 32
+"""A message is cut only if a fragment of this size fits; a shorter one goes into the next datagram."""
 
 REPEAT_AFTER_S: Final = 0.2
 """A flight is not answered again from the cache sooner: what comes in between is a duplicate of the network."""
@@ -24,15 +24,15 @@ MOST_ANSWERS: Final = 16
 
 
 class Outgoing(NamedTuple):
-    """A handshake message of ours, or (``type`` None) a ChangeCipherSpec."""
+    """What we send in ``epoch``: a handshake message in one fragment, as hashes take it too, or a ChangeCipherSpec.
+    ``type``: of its records."""
 
     epoch: int
-    type: int | None
-    message_seq: int = 0
-    body: bytes = b""
+    type: int
+    content: bytes
 
 
-CHANGE_CIPHER_SPEC: Final = Outgoing(0, None)
+CHANGE_CIPHER_SPEC: Final = Outgoing(0, int(ContentType.CHANGE_CIPHER_SPEC), b"\x01")
 
 
 class PlainWriter:
@@ -58,39 +58,36 @@ def encode_flight(
     datagrams: list[bytes] = []
     records: list[bytes] = []
     used = 0
-    for message in messages:
-        if message.epoch:
+    for epoch, type, content in messages:
+        if epoch:
             assert association is not None
             seal, overhead = association.seal, association.overhead
         else:
             seal, overhead = plain.seal, HEADER_BYTES
-        if message.type is None:
-            if used + overhead + 1 > mtu and records:
-                datagrams.append(b"".join(records))
-                records, used = [], 0
-            records.append(seal(ContentType.CHANGE_CIPHER_SPEC, b"\x01"))
-            used += len(records[-1])
-            continue
-        overhead += _FRAGMENT_HEADER
-        length = len(message.body)
-        offset = 0
-        while True:
-            room = min(mtu - used - overhead, size - _FRAGMENT_HEADER)
-            left = length - offset
-            if room < left and room < _LEAST_PIECE and records:
+        rest = content
+        while len(rest) > (room := min(mtu - used - overhead, size)):
+            if room < _LEAST_FRAGMENT and records:
                 datagrams.append(b"".join(records))
                 records, used = [], 0
                 continue
-            piece = message.body[offset : offset + max(room, 1)]
-            content = encode_fragment(Fragment(message.type, length, message.message_seq, offset, piece))
-            records.append(seal(ContentType.HANDSHAKE, content))
+            piece, rest = _cut(rest, max(room, _FRAGMENT_HEADER + 1))
+            records.append(seal(type, piece))
             used += len(records[-1])
-            offset += len(piece)
-            if offset >= length:
-                break
+        records.append(seal(type, rest))
+        used += len(records[-1])
     if records:
         datagrams.append(b"".join(records))
     return datagrams
+
+
+def _cut(content: bytes, size: int) -> tuple[bytes, bytes]:
+    """A fragment as two, the first of ``size`` bytes."""
+    fragment = decode_fragments(content)[0]
+    at = size - _FRAGMENT_HEADER
+    return (
+        encode_fragment(fragment._replace(data=fragment.data[:at])),
+        encode_fragment(fragment._replace(offset=fragment.offset + at, data=fragment.data[at:])),
+    )
 
 
 class SentFlight:

@@ -106,6 +106,12 @@ class Reassembly:
         self._bytes -= len(found[1])
         return found[0], number, found[1]
 
+    def forget_unfinished(self) -> None:
+        """Of all messages that are to come nothing is here."""
+        self._bytes = 0
+        self._partial.clear()
+        self._whole.clear()
+
     def _charge(self, length: int) -> None:
         if self._bytes + length > 2 * self._limit:
             raise FragmentError("too many bytes of unfinished messages")

@@ -9,7 +9,7 @@ question to the outside pauses it: messages wait in the reassembly, records of e
 from collections.abc import Callable, Mapping
 from enum import Enum
 from hashlib import sha256
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 
@@ -41,6 +41,7 @@ from stellwerk.dtls.prf import (
     CLIENT_FINISHED,
     SERVER_FINISHED,
     KeyBlock,
+    Prf,
     extended_master_secret,
     key_block,
     master_secret,
@@ -52,6 +53,8 @@ from stellwerk.dtls.session import SessionSecrets
 from stellwerk.dtls.stash import Stash
 from stellwerk.dtls.suites import Suite
 
+_HANDSHAKE: Final = int(ContentType.HANDSHAKE)
+
 
 class Handshake(Timed):
     """One handshake with ``address``. ``first``: the number of the peer's first message that is to come."""
@@ -62,6 +65,7 @@ class Handshake(Timed):
         "_flight",
         "_incoming",
         "_message_seq",
+        "_prf",
         "_stash",
         "_write_epoch",
         "address",
@@ -141,6 +145,8 @@ class Handshake(Timed):
         """What an undecryptable Finished really means, where we know: reason and detail."""
         self.asked_until: float | None = None
         self._before = 0
+        self._prf: Prf | None = None
+        """Under the master secret."""
         self._ends = now + host.base.limits.handshake_s
         self._incoming = Reassembly(first, host.base.limits.handshake_bytes)
         self._message_seq = 0
@@ -215,7 +221,7 @@ class Handshake(Timed):
         self._stash.note_change()
         if self.state is self.AWAIT_CHANGE:
             # What was cut in epoch 0 does not go on in epoch 1.
-            self._incoming = Reassembly(self._incoming.next, self.host.base.limits.handshake_bytes)
+            self._incoming.forget_unfinished()
             self.state = self.AWAIT_FINISHED
             self._read_stash(now)
 
@@ -317,7 +323,8 @@ class Handshake(Timed):
         suite = self.suite
         assert suite is not None
         self.master = master
-        self.keys = key_block(suite, master, self.server_random, self.client_random)
+        self._prf = prf = Prf(master)
+        self.keys = key_block(suite, prf, self.server_random, self.client_random)
         self.association = associate(
             suite,
             self.keys,
@@ -391,19 +398,22 @@ class Handshake(Timed):
         """A message of ours, in its place in the transcript."""
         number = self._message_seq
         self._message_seq = number + 1
-        self.transcript += transcript_form(type, number, body)
-        return Outgoing(epoch, type, number, body)
+        content = transcript_form(type, number, body)
+        self.transcript += content
+        return Outgoing(epoch, _HANDSHAKE, content)
 
     def _finished(self, now: float) -> list[Outgoing]:
         """Our ChangeCipherSpec and Finished."""
         label = SERVER_FINISHED if self.IS_SERVER else CLIENT_FINISHED
-        verify = verify_data(self.master, label, self.transcript_hash())
+        assert self._prf is not None
+        verify = verify_data(self._prf, label, self.transcript_hash())
         return [CHANGE_CIPHER_SPEC, self._message(HandshakeType.FINISHED, verify, 1)]
 
     def _check_finished(self, body: bytes) -> None:
         """Raises `HandshakeFault` unless ``body`` is the peer's Finished."""
         label = CLIENT_FINISHED if self.IS_SERVER else SERVER_FINISHED
-        expected = verify_data(self.master, label, sha256(self._transcript_before).digest())
+        assert self._prf is not None
+        expected = verify_data(self._prf, label, sha256(self._transcript_before).digest())
         if not bytes_eq(body, expected):
             raise HandshakeFault(
                 "bad-finished",

@@ -14,14 +14,16 @@ from stellwerk.dtls.half_open import HalfOpen
 from stellwerk.dtls.handshake import Handshake
 from stellwerk.dtls.live import LiveSessions
 from stellwerk.dtls.messages import (
-    ClientHello,
+    RANDOM_BYTES,
     Fragment,
     HandshakeFormatError,
     HandshakeType,
+    HelloOutline,
     HelloVerifyRequest,
     decode_client_hello,
-    encode_fragment,
     encode_hello_verify_request,
+    outline_client_hello,
+    transcript_form,
 )
 from stellwerk.dtls.parameters import ClientParameters, ServerIdentity
 from stellwerk.dtls.records import DTLS_1_0, ContentType, Record, encode_record
@@ -29,6 +31,8 @@ from stellwerk.dtls.resumption import Resumptions
 from stellwerk.dtls.server import ServerHandshake, ServerSide
 from stellwerk.dtls.session import SessionFormatError
 
+_LAST_HELLO: Final = 255
+"""The highest message number of a ClientHello. Clients number theirs from 0 (RFC 6347 §4.2.2), and ours go on from it."""
 _LATE_HELLO_S: Final = 60.0
 """How long after a handshake its ClientHello is still known. No longer: a device without good randomness may begin
 every time with the same."""
@@ -44,7 +48,7 @@ class Handshakes:
         live: LiveSessions,
         side: ServerSide | None,
         resumer: Resumptions | None,
-        ask_session: Callable[[ServerHandshake, bytes, float], None],
+        ask_session: Callable[[ServerHandshake, bytes, float], bool],
     ) -> None:
         self.base = base
         self.side = side
@@ -86,23 +90,33 @@ class Handshakes:
         if len(fragment.data) != fragment.length:
             self.base.drop(peer, "fragmented")
             return
+        body = fragment.data
+        if fragment.message_seq > _LAST_HELLO:
+            self.base.drop(peer, "format")
+            return
         try:
-            hello = decode_client_hello(fragment.data, side.parameters.cid_code_points)
+            outline = outline_client_hello(body)
         except HandshakeFormatError:
             self.base.drop(peer, "format")
             return
         self._cookies.rotate(now)
-        if not self._cookies.is_valid(peer, hello):
-            if hello.cookie:
+        if not self._cookies.is_valid(peer, body, outline):
+            if outline.cookie > outline.session_id + 1:
                 self.base.drop(peer, "cookie")
-            self._ask_for_cookie(record, fragment, hello, peer)
+            self._ask_for_cookie(record, fragment, outline, peer)
             return
+        client_random = body[2 : 2 + RANDOM_BYTES]
         known = self.half_open.find(peer)
-        if known is not None and (known.client_random, known.first) == (hello.random, fragment.message_seq):
+        if known is not None and (known.client_random, known.first) == (client_random, fragment.message_seq):
             known.receive_messages([fragment], now)
             return
-        if self._began_before(hello.random, peer, now):
+        if self._began_before(client_random, peer, now):
             self.base.drop(peer, "replayed")
+            return
+        try:
+            hello = decode_client_hello(body, side.parameters.cid_code_points)
+        except HandshakeFormatError:
+            self.base.drop(peer, "format")
             return
         if not self.base.admission.address(peer, now):
             self.base.drop(peer, "rate")
@@ -125,13 +139,12 @@ class Handshakes:
         before = self._begun.get(peer)
         return before is not None and before[0] == client_random and now < before[1]
 
-    def _ask_for_cookie(self, record: Record, fragment: Fragment, hello: ClientHello, peer: PeerId) -> None:
+    def _ask_for_cookie(self, record: Record, fragment: Fragment, outline: HelloOutline, peer: PeerId) -> None:
         # RFC 6347 4.2.1: version 1.0 whatever will be negotiated; the numbers of record and message are the
         # ClientHello's, as there is nothing that could count.
-        body = encode_hello_verify_request(HelloVerifyRequest(DTLS_1_0, self._cookies.cookie_for(peer, hello)))
-        content = encode_fragment(
-            Fragment(HandshakeType.HELLO_VERIFY_REQUEST, len(body), fragment.message_seq, 0, body)
-        )
+        cookie = self._cookies.cookie_for(peer, fragment.data, outline)
+        body = encode_hello_verify_request(HelloVerifyRequest(DTLS_1_0, cookie))
+        content = transcript_form(HandshakeType.HELLO_VERIFY_REQUEST, fragment.message_seq, body)
         answer = encode_record(ContentType.HANDSHAKE, 0, record.sequence, content, version=DTLS_1_0)
         self.base.datagrams.append((peer, answer))
 
@@ -167,9 +180,9 @@ class Handshakes:
         handshake.question = number
         return number
 
-    def ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> None:
+    def ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> bool:
         """See `server.ServerHost`."""
-        self._ask_session(handshake, session_id, now)
+        return self._ask_session(handshake, session_id, now)
 
     def wall_s(self, now: float) -> int:
         """See `server.ServerHost`."""

@@ -40,7 +40,7 @@ class LiveSessions:
         self.sessions = Sessions(base.limits.sessions)
         self._last_flights: dict[PeerId, LastFlight] = {}
         self._marks: dict[bytes, Association | int] = {}
-        """Sessions that read since the last call of `take_marks`; of those that were evicted, their mark."""
+        """Sessions that read since the last call of `take_marks`; of those that are not in memory any more, their mark."""
 
     # --- records in ----------------------------------------------------------------------------------------------
 
@@ -61,6 +61,8 @@ class LiveSessions:
             return
         is_newest = window.take(record.sequence)
         session.heard = True
+        if session.is_server:
+            self._marks[session.session_id] = session
         if session.moved is not None or peer != session.address:
             self._heard_from(session, peer, is_newest, len(record.fragment) + HEADER_BYTES)
         if type != _APPLICATION_DATA:
@@ -68,8 +70,6 @@ class LiveSessions:
             return
         if session.last_flight is not None:
             self._forget_last_flight(session.last_flight)
-        if session.is_server:
-            self._marks[session.session_id] = session
         self._base.events.append(DataReceived(session.peer, content))
 
     def claims(self, session: Association, record: Record) -> bool:

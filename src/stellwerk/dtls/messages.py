@@ -8,7 +8,7 @@ or nothing.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from struct import Struct
+from struct import Struct, unpack
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from stellwerk.core.cursor import Truncated
@@ -46,6 +46,8 @@ ECDSA_SIGN: Final = 64
 """The client certificate type of ECDSA keys (RFC 8422 §5.5)."""
 HEADER_BYTES: Final = 12
 
+_HELLO_SESSION_ID: Final = 2 + RANDOM_BYTES
+"""Where the length of the session id stands in a ClientHello."""
 _NAMED_CURVE: Final = 3
 _MAX_FRAGMENTS: Final = 32
 # Type and length, sequence number, offset without its last byte, that byte and the length of the fragment.
@@ -206,17 +208,58 @@ def _decoder(
     return decorate
 
 
-@_decoder("ClientHello")
-def decode_client_hello(reader: Reader, cid_code_points: Sequence[int] = (RFC_9146_CODE_POINT,)) -> ClientHello:
+class HelloOutline(NamedTuple):
+    """Where the variable parts of a ClientHello's body end: session id, cookie, suites, compression methods."""
+
+    session_id: int
+    cookie: int
+    suites: int
+    compression: int
+
+
+def outline_client_hello(body: bytes) -> HelloOutline:
+    """Looks at four lengths and nothing else: whoever floods us with ClientHellos gets no more of our time. Raises
+    `HandshakeFormatError`."""
+    try:
+        session_id = _HELLO_SESSION_ID + 1 + body[_HELLO_SESSION_ID]
+        cookie = session_id + 1 + body[session_id]
+        suites = cookie + 2 + (body[cookie] << 8 | body[cookie + 1])
+        compression = suites + 1 + body[suites]
+    except IndexError:
+        raise HandshakeFormatError("ClientHello", "ends too early") from None
+    if compression > len(body):
+        raise HandshakeFormatError("ClientHello", "ends too early")
+    return HelloOutline(session_id, cookie, suites, compression)
+
+
+def decode_client_hello(body: bytes, cid_code_points: Sequence[int] = (RFC_9146_CODE_POINT,)) -> ClientHello:
     """``cid_code_points``: see `extensions.decode_extensions`."""
+    ends = outline_client_hello(body)
+    suites = body[ends.cookie + 2 : ends.suites]
+    compression = body[ends.suites + 1 : ends.compression]
+    rule = ""
+    if ends.session_id > _HELLO_SESSION_ID + 1 + 32:
+        rule = f"a session id of {body[_HELLO_SESSION_ID]} bytes"
+    elif not suites or len(suites) % 2:
+        rule = f"cipher suites of {len(suites)} bytes"
+    elif not compression:
+        rule = "no compression methods"
+    if rule:
+        raise HandshakeFormatError("ClientHello", rule)
+    try:
+        extensions = _extensions(Reader(body, ends.compression), False, cid_code_points)
+    except VectorError as error:
+        raise HandshakeFormatError("ClientHello", error.rule) from None
+    except Truncated:
+        raise HandshakeFormatError("ClientHello", "ends too early") from None
     return ClientHello(
-        reader.uint(2),
-        reader.take(RANDOM_BYTES),
-        reader.vector(1, "a session id", 0, 32),
-        reader.vector(1, "a cookie", 0, 255),
-        reader.numbers(2, "cipher suites"),
-        reader.vector(1, "compression methods", 1, 255),
-        _extensions(reader, False, cid_code_points),
+        body[0] << 8 | body[1],
+        body[2:_HELLO_SESSION_ID],
+        body[_HELLO_SESSION_ID + 1 : ends.session_id],
+        body[ends.session_id + 1 : ends.cookie],
+        unpack(f"!{len(suites) // 2}H", suites),
+        compression,
+        extensions,
     )
 
 
@@ -464,7 +507,9 @@ def _extensions(reader: Reader, server: bool, cid_code_points: Sequence[int]) ->
     # RFC 5246 7.4.1.2: a hello of before extensions ends here.
     if not reader.left:
         return Extensions()
-    return decode_extensions(reader.vector(2, "extensions"), server=server, cid_code_points=cid_code_points)
+    block = reader.vector(2, "extensions")
+    reader.finish()
+    return decode_extensions(block, server=server, cid_code_points=cid_code_points)
 
 
 def _extension_block(extensions: Extensions, server: bool) -> bytes:

@@ -29,6 +29,10 @@ class Choice(NamedTuple):
 
 def choose_full(hello: ClientHello, parameters: ServerParameters, *, has_chain: bool) -> Choice:
     """What a full handshake uses. Raises `HandshakeFault` with the reason that helps: which side lacks what."""
+    suite = choose(hello.suites, psk=True, ecdhe=False, cbc=False)
+    if suite is not None:
+        # We like it best, whatever else is offered (`suites`).
+        return Choice(suite, X509_TYPE, X509_TYPE, Extensions())
     offered = hello.extensions
     types = _certificate_types(offered, parameters, has_chain)
     obstacle = _obstacle(offered, parameters, types)

@@ -87,10 +87,11 @@ def extended_master_secret(premaster: bytes, session_hash: bytes) -> bytes:
     return Prf(premaster).expand(b"extended master secret", session_hash, MASTER_SECRET_BYTES)
 
 
-def key_block(suite: Suite, master: bytes, server_random: bytes, client_random: bytes) -> KeyBlock:
-    """The keys that ``suite`` needs (RFC 5246 §6.3). Mind the order: the server's random is first here."""
+def key_block(suite: Suite, master: Prf, server_random: bytes, client_random: bytes) -> KeyBlock:
+    """The keys that ``suite`` needs (RFC 5246 §6.3). ``master``: the PRF under the master secret. Mind the order: the
+    server's random is first here."""
     mac, key, iv = suite.mac_key_length, suite.key_length, suite.fixed_iv_length
-    block = Prf(master).expand(b"key expansion", server_random + client_random, 2 * (mac + key + iv))
+    block = master.expand(b"key expansion", server_random + client_random, 2 * (mac + key + iv))
     keys, ivs = 2 * mac, 2 * (mac + key)
     return KeyBlock(
         block[:mac],
@@ -102,6 +103,6 @@ def key_block(suite: Suite, master: bytes, server_random: bytes, client_random: 
     )
 
 
-def verify_data(master: bytes, label: bytes, transcript_hash: bytes) -> bytes:
+def verify_data(master: Prf, label: bytes, transcript_hash: bytes) -> bytes:
     """The 12 bytes of a Finished (RFC 5246 §7.4.9). ``label`` is `CLIENT_FINISHED` or `SERVER_FINISHED`."""
-    return Prf(master).expand(label, transcript_hash, VERIFY_DATA_BYTES)
+    return master.expand(label, transcript_hash, VERIFY_DATA_BYTES)

@@ -19,7 +19,7 @@ from stellwerk.dtls.messages import (
     encode_fragment,
     transcript_form,
 )
-from stellwerk.dtls.prf import CLIENT_FINISHED, extended_master_secret, key_block, psk_premaster, verify_data
+from stellwerk.dtls.prf import CLIENT_FINISHED, Prf, extended_master_secret, key_block, psk_premaster, verify_data
 from stellwerk.dtls.protection import Protection
 from stellwerk.dtls.records import DTLS_1_2, ContentType, encode_record, split_records
 from stellwerk.dtls.suites import SUITES
@@ -109,7 +109,7 @@ class ByHand:
         [content] = self.message(HandshakeType.CLIENT_KEY_EXCHANGE, body)
         session_hash = sha256(self.transcript).digest()
         self.master = extended_master_secret(psk_premaster(self.key), session_hash)
-        keys = key_block(SUITE, self.master, self.server_random, self.hello.random)
+        keys = key_block(SUITE, Prf(self.master), self.server_random, self.hello.random)
         self.write = Protection(SUITE, keys.client_write_key, keys.client_write_iv)
         self.read = Protection(SUITE, keys.server_write_key, keys.server_write_iv)
         return self.plain(ContentType.HANDSHAKE, content)
@@ -121,7 +121,7 @@ class ByHand:
     def finished(self, *, size: int = 1 << 14, verify: bytes | None = None) -> list[bytes]:
         """The Finished, in as many records as ``size`` makes of it."""
         if verify is None:
-            verify = verify_data(self.master, CLIENT_FINISHED, sha256(self.transcript).digest())
+            verify = verify_data(Prf(self.master), CLIENT_FINISHED, sha256(self.transcript).digest())
         return [
             self.seal(ContentType.HANDSHAKE, content)
             for content in self.message(HandshakeType.FINISHED, verify, size=size)

@@ -24,7 +24,7 @@ from stellwerk.dtls import actions, events
 from stellwerk.dtls.endpoint import Endpoint
 from stellwerk.dtls.messages import Fragment, HandshakeType, decode_fragments, encode_fragment
 from stellwerk.dtls.parameters import ClientParameters, Limits, ServerIdentity, ServerParameters
-from stellwerk.dtls.prf import CLIENT_FINISHED, verify_data
+from stellwerk.dtls.prf import CLIENT_FINISHED, Prf, verify_data
 from stellwerk.dtls.records import ContentType, encode_record, split_records
 from stellwerk.dtls.suites import SUITES
 
@@ -368,7 +368,7 @@ def test_behind_the_change_cipher_spec_nothing_is_taken_without_protection() -> 
     client = ByHand(b)
     client.begin()
     client.send(client.key_exchange())
-    verify = verify_data(client.master, CLIENT_FINISHED, sha256(client.transcript).digest())
+    verify = verify_data(Prf(client.master), CLIENT_FINISHED, sha256(client.transcript).digest())
     [content] = client.message(HandshakeType.FINISHED, verify)
     client.send(client.change(), client.plain(ContentType.HANDSHAKE, content))
     assert b.of(events.SessionEstablished) == []

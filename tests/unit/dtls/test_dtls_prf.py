@@ -49,7 +49,7 @@ def test_master_secrets_have_their_labels_and_order() -> None:
 def test_the_key_block_is_cut_in_the_standards_order(number: int) -> None:
     suite = SUITES[number]
     mac, key, iv = suite.mac_key_length, suite.key_length, suite.fixed_iv_length
-    keys = key_block(suite, b"m" * 48, b"s" * 32, b"c" * 32)
+    keys = key_block(suite, Prf(b"m" * 48), b"s" * 32, b"c" * 32)
     parts = (
         keys.client_write_mac_key,
         keys.server_write_mac_key,
@@ -66,6 +66,6 @@ def test_the_key_block_is_cut_in_the_standards_order(number: int) -> None:
 
 @pytest.mark.spec("RFC 5246 7.4.9")
 def test_verify_data_is_twelve_bytes_under_its_label() -> None:
-    assert verify_data(b"m" * 48, b"client finished", b"h" * 32) == plain_prf(
+    assert verify_data(Prf(b"m" * 48), b"client finished", b"h" * 32) == plain_prf(
         b"m" * 48, b"client finished", b"h" * 32, 12
     )

@@ -236,10 +236,10 @@ class _Outcome:
 
     def _put_session(self, change: PutSession) -> None:
         before = self.sessions.get(change.session.session_id)
-        if before is not None and before.session.ceiling > change.session.ceiling:
-            return
-        if before is not None and before.session.read_mark > change.session.read_mark:
-            change = PutSession(replace(change.session, read_mark=before.session.read_mark))
+        if before is not None:
+            read_mark = max(before.session.read_mark, change.session.read_mark)
+            newest = before if before.session.ceiling > change.session.ceiling else change
+            change = PutSession(replace(newest.session, read_mark=read_mark))
         self.sessions[change.session.session_id] = change
 
     def _change_registration(self, change: ChangeRegistration) -> None:

@@ -33,8 +33,7 @@ _PUT: Final = (
     "read_mark=max(read_mark,excluded.read_mark),created_ms=excluded.created_ms,modified_ms=excluded.modified_ms,"
     "sealed=excluded.sealed WHERE excluded.ceiling>=ceiling"
 )
-"""Never back to a lower ceiling, whoever comes late: what lies between may have been sent, and would be numbered
-again."""
+"""A state below the stored ceiling is an old one that failed and was tried again: numbers would be used twice."""
 _DROP: Final = "DELETE FROM secure_session WHERE session_id=?"
 _DROP_OF: Final = "DELETE FROM secure_session WHERE device_id=?"
 _EVICT: Final = (

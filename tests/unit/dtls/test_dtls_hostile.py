@@ -1,0 +1,85 @@
+"""What a server does for peers and networks that mean it no good, or are only unlucky."""
+
+import pytest
+from dtls_by_hand import ByHand
+from dtls_wire import Bed, address, answer, bed, psk_client
+
+from stellwerk.dtls import actions, events
+from stellwerk.dtls.parameters import Limits, ServerParameters
+
+
+@pytest.mark.spec("RFC 6347 4.2.2", "RFC 6347 4.2.1")
+@pytest.mark.parametrize("number", [256, 65_534, 65_535])
+def test_a_client_hello_whose_number_leaves_none_for_the_answers_is_dropped(number: int) -> None:
+    client = ByHand(bed())
+    client.get_cookie()
+    client.message_seq = number
+    assert client.send(client.hello_record()) == []
+    assert client.bed.drops() == ["format"]
+    assert client.bed.server.half_open == 0
+
+
+@pytest.mark.spec("RFC 5246 7.3")
+def test_a_resumption_that_is_looked_up_by_too_many_is_a_full_handshake() -> None:
+    b = bed(ServerParameters(), Limits(questions=0))
+    client = ByHand(b)
+    client.hello.session_id = b"session of past."
+    client.begin()
+    client.send(client.key_exchange(), client.change(), *client.finished())
+    assert len(b.of(events.SessionEstablished)) == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_is_found_for_a_handshake_that_is_over_does_not_begin_it_again(late: bool) -> None:
+    questions: list[int] = []
+
+    def slowly(b: Bed, event: events.Event) -> None:
+        if isinstance(event, events.SessionQuestion):
+            questions.append(event.question)
+        else:
+            answer(b, event)
+
+    b = bed()
+    b.answer = slowly
+    first, second = ByHand(b), ByHand(b)
+    first.hello.session_id, second.hello.random = b"session of past.", b"s" * 32
+    first.get_cookie()
+    first.send(first.hello_record())
+    second.begin()
+    assert [failed.reason for failed in b.of(events.HandshakeFailed)] == ["timeout"]
+    if late:
+        b.now += 10.0
+        b.server.tick(b.now)
+    else:
+        b.server.submit(actions.NoSession(questions[0]), b.now)
+    sent = [datagram for _, datagram in b.server.take_datagrams()]
+    # At most what the second handshake repeats.
+    assert len(sent) == late
+    assert b.server.half_open == 1
+    second.send(second.key_exchange(), second.change(), *second.finished())
+    assert len(b.of(events.SessionEstablished)) == 1
+    assert b.server.half_open == 0
+
+
+# --- replays -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("SEC-1", "RFC 5246 7.2.1", "RFC 6347 4.1.2.6")
+@pytest.mark.parametrize("cid", [None, b""])
+def test_neither_a_goodbye_nor_what_was_said_before_it_brings_a_session_back(cid: bytes | None) -> None:
+    b = bed()
+    b.connect(psk_client(cid=cid))
+    peer = b.client_session().peer
+    for action in (actions.SendData(peer, b"late"), actions.CloseSession(peer)):
+        b.client.submit(action, b.now)
+    (_, late), (_, goodbye) = b.client.take_datagrams()
+    b.server.feed(goodbye, peer=address(), now=b.now)
+    b.settle()
+    assert [ended.reason for ended in b.of(events.SessionEnded)] == ["close-notify"]
+    states = len(b.of(events.SessionState))
+    for datagram in (goodbye, late):
+        b.server.feed(datagram, peer=address(), now=b.now)
+        b.settle()
+    assert b.data() == []
+    assert b.server.sessions == 0
+    assert len(b.of(events.SessionState)) == states
