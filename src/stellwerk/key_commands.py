@@ -172,7 +172,7 @@ def keys_distrust(
     ],
     config: _Config = None,
 ) -> None:
-    """Trust certificate authorities no more. Sessions that live go on; new handshakes are refused."""
+    """Trust certificate authorities no more. Devices whose certificate is known by name only have to come again."""
     folder = _folder(config)
     held = [(file, load_chain(file, most=1_000)) for file in folder.trust_files()]
     gone: list[x509.Certificate] = []

@@ -360,8 +360,8 @@ class Server:
             registering.superseded = sessions.superseded
             devices.revoking.revoked = sessions.revoked
             store.marks = listeners.secure.marks
-            keys.changed = listeners.secure.replace_identity
-            keys.distrusted = lambda: tasks.spawn("authority distrusted", devices.revoking.distrust())
+            keys.changed = lambda: _keys_changed(keys, listeners, devices, tasks)
+            await devices.revoking.trust(keys.fingerprints())
             tasks.spawn("secure sessions", sessions.run())
             tasks.spawn("server keys", keys.run())
         # Who lost its credentials while nobody listened is not let in by a session from before.
@@ -527,6 +527,12 @@ class Server:
         if self._projector is None or not self._projector.alive:
             missing.append("the projector does not run")
         return missing
+
+
+def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, tasks: Tasks) -> None:
+    if listeners.secure is not None:
+        listeners.secure.replace_identity()
+    tasks.spawn("authorities", devices.revoking.trust(keys.fingerprints()))
 
 
 def _secure_settings(settings: Settings) -> SecureSettings:

@@ -1,6 +1,6 @@
 """What the use cases need of the world, as protocols beside their user. `storage` and `southbound` implement them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -127,9 +127,10 @@ class DecidingStore(Protocol):
         is forgotten."""
         ...
 
-    async def note_named_certificates(self) -> int:
-        """Note a change for every device that brings a certificate which only its name and an authority vouch for:
-        some authority is trusted no more. Returns how many there are."""
+    async def trust_authorities(self, fingerprints: Collection[str]) -> int:
+        """Only these are trusted from now on, and remembered. Where one that was trusted before is not among them, a
+        change is noted for every device that brings a certificate which only its name and an authority vouch for;
+        returns of how many."""
         ...
 
     async def forget_credential_change(self, number: int) -> None:

@@ -7,7 +7,7 @@ for what was changed while nobody listened.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 import structlog
@@ -78,12 +78,14 @@ class Revoking:
                 done += len(changes)
         return done
 
-    async def distrust(self) -> None:
-        """An authority is trusted no more: whoever may have come in by it has to come again. Pinned certificates,
-        raw public keys and pre-shared keys have nothing to do with it."""
-        devices = await self._store.note_named_certificates()
-        log.warning("credentials.authority_distrusted", devices=devices, meaning="they have to come again")
-        await self.look()
+    async def trust(self, fingerprints: Collection[str]) -> None:
+        """These authorities are trusted from now on. Where one is trusted no more, also since an earlier run, whoever
+        may have come in by it has to come again. Pinned certificates, raw public keys and pre-shared keys have nothing
+        to do with it."""
+        devices = await self._store.trust_authorities(fingerprints)
+        if devices:
+            log.warning("credentials.authority_distrusted", devices=devices, meaning="they have to come again")
+            await self.look()
 
     async def _revoke(self, device_id: DeviceId) -> None:
         device = await self._store.device(device_id)

@@ -2,9 +2,9 @@
 
 A row per message would cost a page of its own for everything a device says. So each group commit writes what its
 messages have read as one packed row behind the last, in its own transaction, and memory holds what packed rows say.
-When they hold `SWEEP_AT` marks, or the oldest is `SWEEP_AFTER_MS` old, a sweep begins: slice by slice, in the order of the session IDs, marks go into the rows
-of ``session_read``, so that neighbours share a page; at its end the packed rows it began with are deleted. A crash in
-the middle costs nothing but the sweep.
+When they hold `SWEEP_AT` marks, or the oldest is `SWEEP_AFTER_MS` old, a sweep begins: slice by slice, in the order of
+the session IDs, marks go into the rows of ``session_read``, so that neighbours share a page; at its end the packed rows
+it began with are deleted. A crash in the middle costs nothing but the sweep.
 """
 
 import sqlite3
