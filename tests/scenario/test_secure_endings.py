@@ -1,5 +1,6 @@
 """Sessions that end in the middle of something, and strangers who speak of a registration in ways of their own."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -92,3 +93,28 @@ def test_a_session_that_ends_while_its_register_is_stored_leaves_nobody_to_talk_
     stack << after(0)
     (known,) = stack.registry
     assert known.registration.peer.has_ended
+
+
+@pytest.mark.spec("SEC-9")
+def test_a_key_that_changes_while_a_register_is_stored_leaves_neither_session_nor_registration(
+    stack: Stack, device: SecureDevice
+) -> None:
+    store = stack.store
+    assert isinstance(store, TroubledStore)
+    record = stack.run(store.device_by_endpoint("dev1"))
+    store.slow = True
+    device.request(POST, "/rd?lt=300&lwm2m=1.1&b=U", b"</1/0>,</3/0>", content_format=40)
+
+    async def change() -> None:
+        changing = asyncio.ensure_future(stack.devices.change_credential(record, secret="psk-hex:" + "11" * 16))
+        await asyncio.sleep(0)
+        await caught_up(store)
+        await changing
+
+    stack.run(change())
+    stack << after(0)
+    device.pump()
+    assert device.session is None
+    assert stack.registrations() == []
+    assert stack.run(store.sessions_of(record.device_id)) == []
+    assert stack.sessions.devices == {}
