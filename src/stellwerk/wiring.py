@@ -329,7 +329,7 @@ class Server:
             brake=brake,
             grace_s=settings.expiry_grace_s,
         )
-        connections = Connections(store=store, registry=registry, link=link)
+        connections = Connections(store=store, registry=registry, link=link, grace_s=settings.expiry_grace_s)
         listening.connect(commands, observations, reading, turns, connections, gateways)
         observations.from_elsewhere = uplinks.notified_from_elsewhere
         listeners.connect(uplinks, observations, listening.finished, listening.reacted, connections.lost)

@@ -339,7 +339,7 @@ class Stack:
             brake=self.brake,
             grace_s=self.grace_s,
         )
-        self.connections = Connections(store=store, registry=self.registry, link=self.links)
+        self.connections = Connections(store=store, registry=self.registry, link=self.links, grace_s=self.grace_s)
         self.listening.connect(
             self.commands, self.observations, self.reading, self.turns, self.connections, self.gateways
         )

@@ -8,6 +8,7 @@ import pytest
 from stellwerk.coap import codes
 from stellwerk.coap.codes import BAD_REQUEST, CREATED, POST
 from stellwerk.core.ids import PeerId
+from stellwerk.device.command import Step
 from stellwerk.dtls.parameters import ServerParameters
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack, after, con
@@ -118,3 +119,22 @@ def test_a_key_that_changes_while_a_register_is_stored_leaves_neither_session_no
     assert stack.registrations() == []
     assert stack.run(store.sessions_of(record.device_id)) == []
     assert stack.sessions.devices == {}
+
+
+@pytest.mark.spec("BIN-4", "LwM2M-contract 2.2", "Design 7")
+def test_a_device_that_said_goodbye_is_waited_for_after_a_restart_too(stack: Stack, device: SecureDevice) -> None:
+    device.register()
+    state = device.state
+    device.close()
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    again = Stack(store=stack.store, clock=stack.clock, seed=1, secure=ServerParameters())
+    again.post(record, read("/3/0/0"))
+    again << after(200)
+    (command,) = again.run(again.store.recent_commands(record.device_id, 9))  # type: ignore[union-attr]
+    assert command.step is Step.QUEUED
+    assert again.meters.secure.restored == 0
+    resumed = SecureDevice(again, b"id1", KEY, port=46_000).connect(state)
+    resumed.pump()
+    assert again.meters.secure.handshakes["resumed", ""] == 1
+    assert resumed.next_request().code == codes.GET
+    again.close()
