@@ -10,14 +10,14 @@ K = TypeVar("K", bound=Hashable)
 
 
 class TokenBuckets(Generic[K]):
-    """``per_s`` tokens flow into each bucket in a second, up to ``burst``; 0 per second: no bound. Of more than
-    ``keys`` buckets the one that was asked longest ago is forgotten, and is full when it is asked again."""
+    """``per_s`` tokens flow into each bucket in a second, up to ``burst``, of which there is room for one at least; 0
+    per second: no bound. Of more than ``keys`` buckets the one that was asked longest ago is forgotten, and is full when it is asked again."""
 
     __slots__ = ("_burst", "_by_key", "_keys", "_per_s")
 
     def __init__(self, per_s: float, burst: float, keys: int = KEYS) -> None:
         self._per_s = per_s
-        self._burst = burst
+        self._burst = max(1.0, burst)
         self._keys = keys
         # Not a dict: its first key is behind all those that were taken out before, and finding it gets slow.
         self._by_key: OrderedDict[K, tuple[float, float]] = OrderedDict()
