@@ -11,8 +11,8 @@ K = TypeVar("K", bound=Hashable)
 
 class TokenBuckets(Generic[K]):
     """``per_s`` tokens flow into each bucket in a second, up to ``burst``, of which there is room for one at least; 0
-    per second: no bound. Of more than ``keys`` buckets the one that was asked longest ago is forgotten, and is full when
-    it is asked again."""
+    per second: no bound. Of more than ``keys`` buckets the one that was asked longest ago is forgotten, and is full
+    when it is asked again."""
 
     __slots__ = ("_burst", "_by_key", "_keys", "_per_s")
 

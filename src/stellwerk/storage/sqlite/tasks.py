@@ -152,6 +152,9 @@ def trust_authorities(connection: sqlite3.Connection, fingerprints: Collection[s
     """Of how many devices a change was noted."""
     found = connection.execute("SELECT value FROM meta WHERE name=?", (_AUTHORITIES,)).fetchall()
     before = set(bytes(found[0][0]).decode().split()) if found else set()
+    if before == set(fingerprints):
+        # Nothing to write: a start on a full disk goes on.
+        return 0
     connection.execute(
         "INSERT OR REPLACE INTO meta(name,value) VALUES (?,?)",
         (_AUTHORITIES, "\n".join(sorted(fingerprints)).encode()),
