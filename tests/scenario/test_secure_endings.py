@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from stellwerk.app.records import NewDevice
 from stellwerk.coap import codes
 from stellwerk.coap.codes import BAD_REQUEST, CREATED, POST
-from stellwerk.core.ids import PeerId
+from stellwerk.core.ids import PeerId, TenantId
 from stellwerk.device.command import Step
+from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.parameters import ServerParameters
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack, after, con
@@ -138,3 +141,22 @@ def test_a_device_that_said_goodbye_is_waited_for_after_a_restart_too(stack: Sta
     assert again.meters.secure.handshakes["resumed", ""] == 1
     assert resumed.next_request().code == codes.GET
     again.close()
+
+
+class Overtaken(TroubledStore):
+    """Somebody provisions the device, with a key, just before it is made for a Register."""
+
+    async def create_device(self, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
+        if device.credential is None:
+            await super().create_device(tenant_id, replace(device, credential=psk("id1")))
+        return await super().create_device(tenant_id, device)
+
+
+@pytest.mark.spec("SEC-6")
+def test_a_device_that_gets_its_key_while_it_is_made_for_a_register_comes_with_it() -> None:
+    stack = Stack(store=Overtaken(), auto_provision=("*",))
+    target = "/rd?ep=urn:dev:new&lt=300&lwm2m=1.1&b=U"
+    stack << con(POST, target, mid=1, payload=b"</1/0>,</3/0>", content_format=40)
+    assert stack.take().code == codes.FORBIDDEN
+    assert stack.registrations() == []
+    stack.close()
