@@ -40,7 +40,7 @@ class LiveSessions:
         self.sessions = Sessions(base.limits.sessions)
         self._last_flights: dict[PeerId, LastFlight] = {}
         self._marks: dict[bytes, Association | int] = {}
-        """Sessions that read since the last call of `take_marks`; of those that are not in memory any more, their mark."""
+        """Sessions that read since the last call of `take_marks`; of those that left memory, their mark."""
 
     # --- records in ----------------------------------------------------------------------------------------------
 
