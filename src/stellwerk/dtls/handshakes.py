@@ -32,7 +32,7 @@ from stellwerk.dtls.server import ServerHandshake, ServerSide
 from stellwerk.dtls.session import SessionFormatError
 
 _LAST_HELLO: Final = 255
-"""The highest message number of a ClientHello. Clients count from 0 (RFC 6347 §4.2.2), and our answers go on from it."""
+"""The highest number of a ClientHello. Clients count from 0 (RFC 6347 §4.2.2), and our answers go on from it."""
 _LATE_HELLO_S: Final = 60.0
 """How long after a handshake its ClientHello is still known. No longer: a device without good randomness may begin
 every time with the same."""
