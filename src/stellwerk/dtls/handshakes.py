@@ -57,7 +57,8 @@ class Handshakes:
         self._cookies = Cookies(base.entropy)
         self._ask_session = ask_session
         limits = base.limits
-        patience_s = side.parameters.first_timeout_s if side is not None else 0.0
+        # Whoever has a link of 10 s answers after that time and no sooner: within the first repetition it is alive.
+        patience_s = 2 * side.parameters.first_timeout_s if side is not None else 0.0
         self.half_open: HalfOpen[ServerHandshake] = HalfOpen(limits.half_open, limits.half_open_per_address, patience_s)
         self.clients: dict[PeerId, ClientHandshake] = {}
         self._by_cid: dict[bytes, ServerHandshake] = {}

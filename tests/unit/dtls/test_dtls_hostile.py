@@ -2,10 +2,11 @@
 
 import pytest
 from dtls_by_hand import ByHand
-from dtls_wire import Bed, address, answer, bed, psk_client
+from dtls_wire import Bed, address, answer, bed, mirrored, psk_client
 
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.parameters import Limits, ServerParameters
+from stellwerk.net.driver import BATCH
 
 
 @pytest.mark.spec("RFC 6347 4.2.2", "RFC 6347 4.2.1")
@@ -83,3 +84,44 @@ def test_neither_a_goodbye_nor_what_was_said_before_it_brings_a_session_back(cid
     assert b.data() == []
     assert b.server.sessions == 0
     assert len(b.of(events.SessionState)) == states
+
+
+# --- many behind one address -------------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("LwM2M-contract 2.2")
+def test_a_village_behind_one_address_gets_in_at_once() -> None:
+    b = bed()
+    devices = [ByHand(b, address(port=1024 + number)) for number in range(500)]
+    for device in devices:
+        device.begin()
+    # One that answers on a link of 10 s is not taken for dead.
+    b.now += 10.0
+    for device in devices:
+        device.send(device.key_exchange(), device.change(), *device.finished())
+    assert len(b.of(events.SessionEstablished)) == 500
+    assert b.drops() == []
+
+
+@pytest.mark.spec("LwM2M-contract 2.2")
+def test_at_the_bound_of_a_network_nobody_is_pushed_out_within_the_time_of_a_slow_link() -> None:
+    b = bed(limits=Limits(half_open_per_address=1))
+    first, second = ByHand(b), ByHand(b, address(port=2))
+    first.begin()
+    b.now += 17.9
+    assert second.begin() == []
+    first.send(first.key_exchange(), first.change(), *first.finished())
+    assert len(b.of(events.SessionEstablished)) == 1
+
+
+def test_as_many_sessions_as_are_read_at_a_time_may_come_back_behind_one_address() -> None:
+    b = bed()
+    for number in range(BATCH):
+        b.connect(psk_client(cid=b""), address(port=1024 + number))
+    for session in b.client_of(events.SessionEstablished):
+        b.client.submit(actions.SendData(session.peer, b"on"), b.now)
+    b.server = bed(seed=99).server
+    for peer, datagram in b.client.take_datagrams():
+        b.server.feed(datagram, peer=mirrored(peer), now=b.now)
+    b.settle()
+    assert b.data() == [b"on"] * BATCH
