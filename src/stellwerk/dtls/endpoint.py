@@ -38,6 +38,9 @@ from stellwerk.dtls.session import SESSION_ID_BYTES, SessionFormatError, decode_
 from stellwerk.dtls.tickets import TicketKey
 
 _TLS12_CID: Final = int(ContentType.TLS12_CID)
+_HANDSHAKE: Final = int(ContentType.HANDSHAKE)
+_CLIENT_HELLO: Final = int(HandshakeType.CLIENT_HELLO)
+_ANSWERS: Final = (actions.GivePsk, actions.AcceptPeer, actions.RefusePeer)
 
 
 class Endpoint:
@@ -112,7 +115,7 @@ class Endpoint:
 
     def _receive_plain(self, record: Record, peer: PeerId, now: float) -> None:
         """A record of epoch 0. None of them harms a live session."""
-        if record.type != ContentType.HANDSHAKE:
+        if record.type != _HANDSHAKE:
             handshake = self._handshakes.find(peer)
             if handshake is not None:
                 handshake.receive_plain(record, now)
@@ -124,7 +127,7 @@ class Endpoint:
         except HandshakeFormatError:
             self._base.drop(peer, "format")
             return
-        if fragments[0].type == HandshakeType.CLIENT_HELLO:
+        if fragments[0].type == _CLIENT_HELLO:
             self._handshakes.receive_hello(record, fragments[0], peer, now)
             return
         handshake = self._handshakes.find(peer)
@@ -249,7 +252,7 @@ class Endpoint:
             session = self._find(action.session_id)
             if session is not None:
                 self._live.stored(session, action.ceiling)
-        elif isinstance(action, actions.GivePsk | actions.AcceptPeer | actions.RefusePeer):
+        elif isinstance(action, _ANSWERS):
             self._answer(action, now)
         elif isinstance(action, actions.RestoreSession):
             self._restore(action, now)

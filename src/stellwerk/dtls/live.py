@@ -19,7 +19,7 @@ from stellwerk.dtls.protection import ProtectionError
 from stellwerk.dtls.records import HEADER_BYTES, ContentType, Record
 from stellwerk.dtls.resumption import Resumptions, encode_client_session
 from stellwerk.dtls.session import SessionState as StoredSession
-from stellwerk.dtls.session import decode_session, encode_session
+from stellwerk.dtls.session import decode_identity, decode_session, encode_session
 from stellwerk.dtls.sessions import Sessions
 from stellwerk.dtls.suites import SUITES
 
@@ -370,4 +370,4 @@ class LiveSessions:
 
 
 def _is_same_peer(session: Association, state: StoredSession) -> bool:
-    return decode_session(session.state).secrets.identity == state.secrets.identity
+    return decode_identity(session.state) == state.secrets.identity

@@ -473,7 +473,7 @@ def test_a_malformed_message_ends_the_handshake_with_a_readable_reason() -> None
     client.send(client.plain(ContentType.HANDSHAKE, client.message(HandshakeType.CLIENT_KEY_EXCHANGE, b"\0\x40")[0]))
     [failed] = b.of(events.HandshakeFailed)
     assert failed.reason == "bad-message"
-    assert failed.detail == "ClientKeyExchange: ends too early"
+    assert failed.detail == "ClientKeyExchange: a PSK identity with a wrong length"
 
 
 def test_what_waits_for_keys_is_bounded() -> None:
