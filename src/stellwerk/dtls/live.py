@@ -26,6 +26,10 @@ from stellwerk.dtls.suites import SUITES
 _APPLICATION_DATA: Final = int(ContentType.APPLICATION_DATA)
 _EPOCH_BASE: Final = EPOCH << 48
 
+_LAST_FLIGHT_S: Final = 240.0
+"""How long our last flight is repeated for a peer that has not got it: twice the lifetime of a segment (RFC 6347
+§4.2.4)."""
+
 
 class LiveSessions:
     """All live sessions of one endpoint. ``gap``: how far a stored ceiling lies ahead; ``resumptions`` of its server's
@@ -272,7 +276,7 @@ class LiveSessions:
         if flight is not None:
             session.last_flight = self._last_flights[flight.address] = flight
             flight.on_end = self._forget_last_flight
-            self._base.timers.arm(flight, now + self._base.limits.handshake_s)
+            self._base.timers.arm(flight, now + _LAST_FLIGHT_S)
         self._base.events += (
             SessionEstablished(
                 session.peer,
