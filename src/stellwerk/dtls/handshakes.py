@@ -64,7 +64,7 @@ class Handshakes:
         self._by_cid: dict[bytes, ServerHandshake] = {}
         self._asking: dict[int, Handshake] = {}
         self._begun: OrderedDict[PeerId, tuple[bytes, float]] = OrderedDict()
-        """With which ClientHello established clients began, and until when it may come late."""
+        """With which ClientHello the last handshake that is over began at an address, and until when it may come late."""
 
     @property
     def resumer(self) -> Resumptions:
@@ -125,6 +125,7 @@ class Handshakes:
         if known is not None:
             # Its cookie shows that the client at this address is another one now, or the same one that began anew.
             known.cancel("timeout", "the client began another handshake")
+            self._note_begun(known, now)
         is_welcome, oldest = self.half_open.make_room(peer, now)
         if not is_welcome:
             self.base.drop(peer, "room")
@@ -139,6 +140,13 @@ class Handshakes:
         """Whether the last handshake of ``peer`` began with this ClientHello, which the network kept for a while."""
         before = self._begun.get(peer)
         return before is not None and before[0] == client_random and now < before[1]
+
+    def _note_begun(self, handshake: Handshake, now: float) -> None:
+        begun = self._begun
+        begun.pop(handshake.address, None)
+        begun[handshake.address] = handshake.client_random, now + _LATE_HELLO_S
+        if len(begun) > self.base.limits.half_open:
+            begun.popitem(last=False)
 
     def _ask_for_cookie(self, record: Record, fragment: Fragment, outline: HelloOutline, peer: PeerId) -> None:
         # RFC 6347 4.2.1: version 1.0 whatever will be negotiated; the numbers of record and message are the
@@ -204,11 +212,7 @@ class Handshakes:
         """See `handshake.Host`."""
         self.ended(handshake)
         if isinstance(handshake, ServerHandshake):
-            begun = self._begun
-            begun.pop(handshake.address, None)
-            begun[handshake.address] = handshake.client_random, now + _LATE_HELLO_S
-            if len(begun) > self.base.limits.half_open:
-                begun.popitem(last=False)
+            self._note_begun(handshake, now)
         ticket = handshake.ticket if isinstance(handshake, ClientHandshake) else b""
         session = self._live.establish(handshake, ticket, now)
         for record in handshake.take_stash():

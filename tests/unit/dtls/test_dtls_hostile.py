@@ -125,3 +125,46 @@ def test_as_many_sessions_as_are_read_at_a_time_may_come_back_behind_one_address
         b.server.feed(datagram, peer=mirrored(peer), now=b.now)
     b.settle()
     assert b.data() == [b"on"] * BATCH
+
+
+# --- old datagrams -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("RFC 6347 4.2.8", "LwM2M-contract 15")
+def test_the_client_hello_of_a_handshake_that_was_given_up_does_not_end_the_next_one() -> None:
+    b = bed()
+    first, second = ByHand(b), ByHand(b)
+    second.hello.random = b"s" * 32
+    first.begin()
+    second.begin()
+    old = first.hello_record()
+    assert first.send(old) == []
+    assert b.drops() == ["replayed"]
+    second.send(second.key_exchange(), second.change(), *second.finished())
+    assert len(b.of(events.SessionEstablished)) == 1
+
+
+@pytest.mark.spec("RFC 6347 4.2.4")
+def test_the_last_flight_is_repeated_for_twice_the_lifetime_of_a_segment() -> None:
+    b = bed()
+    client = ByHand(b)
+    client.begin()
+    flight = (client.key_exchange(), client.change(), *client.finished())
+    assert len(client.send(*flight)) == 1
+    b.wait(239.0)
+    assert len(client.send(*flight)) == 1
+    b.wait(2.0)
+    assert client.send(*flight) == []
+
+
+def test_an_old_session_that_comes_back_is_not_the_one_that_is_resumed() -> None:
+    b = bed()
+    b.connect()
+    for _ in range(2):
+        b.connect(resume=b.client_of(events.SessionState)[-1].state)
+    first, second, third = [session.peer for session in b.of(events.SessionEstablished)]
+    assert b.session().resumed == second
+    b.down(b"once more", second)
+    assert b.server.is_live(second)
+    b.connect(resume=b.client_of(events.SessionState)[-1].state)
+    assert b.session().resumed == third
