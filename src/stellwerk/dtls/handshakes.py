@@ -64,7 +64,7 @@ class Handshakes:
         self._by_cid: dict[bytes, ServerHandshake] = {}
         self._asking: dict[int, Handshake] = {}
         self._begun: OrderedDict[PeerId, tuple[bytes, float]] = OrderedDict()
-        """With which ClientHello the last handshake that is over began at an address, and until when it may come late."""
+        """With which ClientHello the last handshake that is over began, and until when that may come late."""
 
     @property
     def resumer(self) -> Resumptions:

@@ -162,7 +162,7 @@ def test_an_old_session_that_comes_back_is_not_the_one_that_is_resumed() -> None
     b.connect()
     for _ in range(2):
         b.connect(resume=b.client_of(events.SessionState)[-1].state)
-    first, second, third = [session.peer for session in b.of(events.SessionEstablished)]
+    _, second, third = [session.peer for session in b.of(events.SessionEstablished)]
     assert b.session().resumed == second
     b.down(b"once more", second)
     assert b.server.is_live(second)
