@@ -3,6 +3,7 @@
 The hot path of secure devices is `LiveSessions.receive` and `LiveSessions.send`.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -29,6 +30,7 @@ _EPOCH_BASE: Final = EPOCH << 48
 _LAST_FLIGHT_S: Final = 240.0
 """How long our last flight is repeated for a peer that has not got it: twice the lifetime of a segment (RFC 6347
 §4.2.4)."""
+_LEFT: Final = 16_384
 
 
 class LiveSessions:
@@ -45,6 +47,8 @@ class LiveSessions:
         self._last_flights: dict[PeerId, LastFlight] = {}
         self._marks: dict[bytes, Association | int] = {}
         """Sessions that read since the last call of `take_marks`; of those that left memory, their mark."""
+        self._left: OrderedDict[bytes, int] = OrderedDict()
+        """Ceilings of sessions that were evicted lately. A state with a lower one was looked up too long ago."""
 
     # --- records in ----------------------------------------------------------------------------------------------
 
@@ -306,14 +310,14 @@ class LiveSessions:
         self, state: bytes, stored: StoredSession, read_mark: int, waiting: Sequence[Record] | None
     ) -> Association | None:
         """A session goes on from its stored ``state``: above every number that it may have used, below none that it may
-        have read. None: it has none of either left, or nothing of what is ``waiting`` for it is its own (None: it is
-        wanted in any case)."""
+        have read. None: it has none of either left, or has used numbers since ``state`` was looked up, or nothing of
+        what is ``waiting`` for it is its own (None: it is wanted in any case)."""
         secrets = stored.secrets
         live = self.sessions.find(secrets.session_id)
         if live is not None:
             return live
         ceiling = stored.ceiling - _EPOCH_BASE
-        if stored.is_client or not 0 <= ceiling < NO_CEILING:
+        if stored.is_client or not self._left.get(secrets.session_id, 0) <= ceiling < NO_CEILING:
             return None
         session = associate(
             SUITES[secrets.suite],
@@ -345,6 +349,10 @@ class LiveSessions:
     def _add(self, session: Association, *, is_old: bool = False) -> None:
         idle = self.sessions.add(session, is_old=is_old)
         if idle is not None:
+            self._left.pop(idle.session_id, None)
+            self._left[idle.session_id] = idle.ceiling
+            if len(self._left) > _LEFT:
+                self._left.popitem(last=False)
             self.end(idle, "evicted")
 
     # --- ends ----------------------------------------------------------------------------------------------------

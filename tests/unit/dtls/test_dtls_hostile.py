@@ -4,8 +4,10 @@ import pytest
 from dtls_by_hand import ByHand
 from dtls_wire import Bed, address, answer, bed, mirrored, psk_client
 
+from stellwerk.core.ids import session_of
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.parameters import Limits, ServerParameters
+from stellwerk.dtls.session import decode_session
 from stellwerk.net.driver import BATCH
 
 
@@ -168,3 +170,30 @@ def test_an_old_session_that_comes_back_is_not_the_one_that_is_resumed() -> None
     assert b.server.is_live(second)
     b.connect(resume=b.client_of(events.SessionState)[-1].state)
     assert b.session().resumed == third
+
+
+@pytest.mark.spec("SEC-1", "RFC 6347 4.1.2.6")
+def test_a_state_that_was_looked_up_long_ago_does_not_bring_used_numbers_back() -> None:
+    b = bed(limits=Limits(sessions=1))
+    b.connect()
+    session, client = b.session(), b.client_session().peer
+    state = b.stored[session_of(session.peer)].state
+    b.connect(peer=address("198.51.100.9"))
+    late: list[int] = []
+
+    def slow_to_send(b: Bed, event: events.Event) -> None:
+        if isinstance(event, events.SessionQuestion) and event.session_id is not None:
+            late.append(event.question)
+        else:
+            answer(b, event)
+
+    b.answer = slow_to_send
+    b.down(b"wakes it", session.peer)
+    b.up(b"is awake", client)
+    for number in range(600):
+        b.down(b"%d" % number, session.peer)
+    assert b.stored[session_of(session.peer)].ceiling > decode_session(state).ceiling + 1024
+    b.connect(peer=address("198.51.100.9"))
+    assert not b.server.is_live(session.peer)
+    b.server.submit(actions.RestoreSession(late[0], state, 0), b.now)
+    assert not b.server.is_live(session.peer)
