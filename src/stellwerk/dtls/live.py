@@ -232,7 +232,13 @@ class LiveSessions:
         session.state = encode_session(state)
         self._base.events.append(
             SessionState(
-                session.peer, session.session_id, session.device, session.address, session.state, state.ceiling
+                session.peer,
+                session.session_id,
+                session.device,
+                session.address,
+                session.state,
+                state.ceiling,
+                not session.own_cid,
             )
         )
 
@@ -299,6 +305,7 @@ class LiveSessions:
                 session.address,
                 session.state if session.is_server else encode_client_session(ticket, session.state),
                 state.ceiling,
+                not session.own_cid,
             ),
         )
         for old in (before, resumed):
