@@ -99,7 +99,8 @@ class Endpoint:
             elif record.type == _TLS12_CID:
                 session = self._find(record.cid)
                 if session is not None and session.own_cid == record.cid:
-                    self._live.receive(session, record, peer, now)
+                    if not self._live.receive(session, record, peer, now):
+                        return
                 elif not self._receive_strange_cid(record, datagram, peer, now, may_ask):
                     return
             elif not self._receive_by_address(record, datagram, peer, now, may_ask):
@@ -159,7 +160,7 @@ class Endpoint:
         return self._wait(self._questions.about(record.cid, None, now, peer), datagram, peer)
 
     def _receive_by_address(self, record: Record, datagram: bytes, peer: PeerId, now: float, may_ask: bool) -> bool:
-        """A protected record without connection ID. False: the datagram waits as a whole."""
+        """A protected record without connection ID. False: the rest of the datagram has to wait, or is not worth it."""
         session = self._find_at(peer)
         handshake = self._handshakes.find(peer)
         # RFC 9146 4: where a connection ID is wanted, a record without one is none. Beside a handshake both are at
@@ -169,8 +170,7 @@ class Endpoint:
             and not session.own_cid
             and (handshake is None or not handshake.has_keys or self._live.claims(session, record))
         ):
-            self._live.receive(session, record, peer, now)
-            return True
+            return self._live.receive(session, record, peer, now)
         if handshake is not None:
             handshake.receive_protected(record, now)
             return True

@@ -52,21 +52,22 @@ class LiveSessions:
 
     # --- records in ----------------------------------------------------------------------------------------------
 
-    def receive(self, session: Association, record: Record, peer: PeerId, now: float) -> None:
-        """A protected record from ``peer`` for ``session``."""
+    def receive(self, session: Association, record: Record, peer: PeerId, now: float) -> bool:
+        """A protected record from ``peer`` for ``session``. False: it does not verify, so that it is a waste of time to
+        try what else is in its datagram."""
         if record.epoch != EPOCH:
             self._base.drop(peer, "epoch")
-            return
+            return True
         window = session.window
         if not window.is_new(record.sequence):
             self._base.drop(peer, "replayed")
-            return
+            return True
         try:
             type, content = session.open(record)
         except ProtectionError:
             # RFC 6347 4.1.2.7: silence.
             self._base.drop(peer, "mac")
-            return
+            return False
         is_newest = window.take(record.sequence)
         session.heard = True
         if session.is_server:
@@ -75,10 +76,11 @@ class LiveSessions:
             self._heard_from(session, peer, is_newest, len(record.fragment) + HEADER_BYTES)
         if type != _APPLICATION_DATA:
             self._receive_other(session, type, content, peer, now)
-            return
+            return True
         if session.last_flight is not None:
             self._forget_last_flight(session.last_flight)
         self._base.events.append(DataReceived(session.peer, content))
+        return True
 
     def claims(self, session: Association, record: Record) -> bool:
         """Whether ``record`` is one of ``session`` without doubt. Nothing changes by asking."""

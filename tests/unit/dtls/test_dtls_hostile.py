@@ -197,3 +197,19 @@ def test_a_state_that_was_looked_up_long_ago_does_not_bring_used_numbers_back() 
     assert not b.server.is_live(session.peer)
     b.server.submit(actions.RestoreSession(late[0], state, 0), b.now)
     assert not b.server.is_live(session.peer)
+
+
+@pytest.mark.spec("LwM2M-contract 15", "RFC 6347 4.1.2.7")
+@pytest.mark.parametrize("cid", [None, b""])
+def test_a_datagram_costs_one_look_once_a_record_in_it_does_not_verify(cid: bytes | None) -> None:
+    b = bed()
+    b.connect(psk_client(cid=cid))
+    peer = b.client_session().peer
+    for data in (b"first", b"second", b"third"):
+        b.client.submit(actions.SendData(peer, data), b.now)
+    first, second, third = [datagram for _, datagram in b.client.take_datagrams()]
+    forged = second[:-1] + bytes((second[-1] ^ 1,))
+    b.server.feed(first + forged * 20 + third, peer=address(), now=b.now)
+    b.settle()
+    assert b.data() == [b"first"]
+    assert b.drops() == ["mac"]
