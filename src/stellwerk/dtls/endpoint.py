@@ -95,7 +95,8 @@ class Endpoint:
             if record.version != DTLS_1_2 and (record.epoch or record.version != DTLS_1_0):
                 self._base.drop(peer, "version")
             elif record.epoch == 0:
-                self._receive_plain(record, peer, now)
+                if not self._receive_plain(record, peer, now):
+                    return
             elif record.type == _TLS12_CID:
                 session = self._find(record.cid)
                 if session is not None and session.own_cid == record.cid:
@@ -114,28 +115,30 @@ class Endpoint:
         session = self._find_at(peer)
         return len(session.own_cid) if session is not None else 0
 
-    def _receive_plain(self, record: Record, peer: PeerId, now: float) -> None:
-        """A record of epoch 0. None of them harms a live session."""
+    def _receive_plain(self, record: Record, peer: PeerId, now: float) -> bool:
+        """A record of epoch 0. None of them harms a live session. False: nothing belongs behind it in a datagram."""
         if record.type != _HANDSHAKE:
             handshake = self._handshakes.find(peer)
             if handshake is not None:
                 handshake.receive_plain(record, now)
             else:
                 self._base.drop(peer, "plaintext")
-            return
+            return True
         try:
             fragments = decode_fragments(record.fragment)
         except HandshakeFormatError:
             self._base.drop(peer, "format")
-            return
+            return True
         if fragments[0].type == _CLIENT_HELLO:
+            # A client sends it alone; whoever sends many at once wants many answers for the price of one datagram.
             self._handshakes.receive_hello(record, fragments[0], peer, now)
-            return
+            return False
         handshake = self._handshakes.find(peer)
         if handshake is not None:
             handshake.receive_messages(fragments, now)
         elif not self._live.receive_repeated(fragments, peer, now):
             self._base.drop(peer, "plaintext")
+        return True
 
     def _receive_strange_cid(self, record: Record, datagram: bytes, peer: PeerId, now: float, may_ask: bool) -> bool:
         """A record with a connection ID that no session of the server has. False: the datagram waits as a whole."""

@@ -213,3 +213,9 @@ def test_a_datagram_costs_one_look_once_a_record_in_it_does_not_verify(cid: byte
     b.settle()
     assert b.data() == [b"first"]
     assert b.drops() == ["mac"]
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_many_client_hellos_in_one_datagram_get_one_answer() -> None:
+    client = ByHand(bed())
+    assert len(client.send(*[client.hello_record() for _ in range(10)])) == 1
