@@ -45,10 +45,11 @@ _DROP_SLICE: Final = (
     "DELETE FROM secure_session WHERE id IN (SELECT id FROM secure_session WHERE id<=? ORDER BY id LIMIT 500)"
 )
 _WALK: Final = "SELECT max(id) FROM (SELECT id FROM secure_session WHERE id>? ORDER BY id LIMIT 1000)"
-_TRIM: Final = (
-    "DELETE FROM secure_session WHERE id>? AND id<=? AND modified_ms<?3 "
-    "AND NOT EXISTS (SELECT 1 FROM session_read r WHERE r.session_id=secure_session.session_id AND r.heard_ms>=?3)"
+_UNHEARD: Final = (
+    "SELECT session_id FROM secure_session s WHERE id>? AND id<=? AND modified_ms<?3 "
+    "AND NOT EXISTS (SELECT 1 FROM session_read r WHERE r.session_id=s.session_id AND r.heard_ms>=?3)"
 )
+_TRIM: Final = "DELETE FROM secure_session WHERE session_id=? AND modified_ms<?"
 
 
 class SqliteSessions(SqliteModels):
@@ -94,7 +95,11 @@ class SqliteSessions(SqliteModels):
             self._walked = 0
             return 0
         first, self._walked = self._walked, last[0]
-        await self._writer.run(lambda: self._connection.execute(_TRIM, (first, last[0], before_ms)))
+        unheard = self._rows(_UNHEARD, first, last[0], before_ms)
+        # What was heard since the last sweep is in memory alone.
+        gone = [(session_id, before_ms) for (session_id,) in unheard if not self._marks.of(session_id)]
+        if gone:
+            await self._writer.run(lambda: self._connection.executemany(_TRIM, gone))
         return 1
 
     def _sweep_marks(self) -> None:
