@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from stellwerk.core.identity import PskIdentity, RawKeyIdentity
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.endpoint import Endpoint
-from stellwerk.dtls.messages import Fragment, HandshakeType, decode_fragments, encode_fragment
+from stellwerk.dtls.messages import Fragment, HandshakeType, decode_fragments, encode_client_hello, encode_fragment
 from stellwerk.dtls.parameters import ClientParameters, Limits, ServerIdentity, ServerParameters
 from stellwerk.dtls.prf import CLIENT_FINISHED, Prf, verify_data
 from stellwerk.dtls.records import ContentType, encode_record, split_records
@@ -237,6 +237,28 @@ def test_nothing_is_kept_or_computed_for_a_client_hello_without_a_cookie() -> No
     assert len(answer) <= 3 * len(hello)
     assert (b.server.half_open, b.server.deadline()) == (0, None)
     assert b.told == []
+
+
+@pytest.mark.spec("RFC 6347 4.2.1")
+def test_the_extensions_of_a_client_hello_are_looked_at_only_behind_its_cookie() -> None:
+    b = bed()
+    client = ByHand(b)
+    client.hello.extensions.unknown = ((65_000, b""), (65_000, b""))
+    client.get_cookie()
+    assert b.told == []
+    assert client.send(client.hello_record()) == []
+    assert b.drops() == ["format"]
+    assert b.server.half_open == 0
+
+
+@pytest.mark.spec("RFC 6347 4.2.1")
+@pytest.mark.parametrize("length", [0, 33, 34, 35, 38, 39])
+def test_a_client_hello_that_ends_before_its_extensions_begin_gets_no_cookie(length: int) -> None:
+    b = bed()
+    client = ByHand(b)
+    body = encode_client_hello(client.hello)[:length]
+    assert client.send(client.plain(ContentType.HANDSHAKE, client.message(HandshakeType.CLIENT_HELLO, body)[0])) == []
+    assert b.drops() == ["format"]
 
 
 @pytest.mark.spec("RFC 6347 4.2.1")
