@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stellwerk-installed
 # An interpreter of your choice: make setup PYTHON=python3.12
 PYTHON ?=
-# Which benchmark: agreement, commands, memory, run, start, storage, sustained
+# Which benchmark: agreement, commands, dtls, dtls_micro, flood, memory, restart, run, start, storage, sustained
 BENCH ?= run
 # More words for the program behind a target: make test ARGS="-k blockwise -x"
 ARGS ?=
@@ -58,7 +58,7 @@ docs: $(STAMP)
 
 interop: $(STAMP)
 	@sh tools/interop_needs.sh
-	@$(BIN)/python -m pytest -rs -m '' --timeout 300 -n 2 --dist loadfile tests/interop tests/loopback/test_serve.py $(ARGS)
+	@$(BIN)/python -m pytest -rs -m '' --timeout 300 -n 2 --dist loadfile tests/interop tests/loopback/test_serve.py tests/unit/dtls $(ARGS)
 
 browser: $(STAMP)
 	@sh tools/browser_needs.sh

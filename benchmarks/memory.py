@@ -1,6 +1,7 @@
 """Resident memory of the server for each registered device.
 
     python benchmarks/memory.py [--devices 50000] [--lists 1]
+    python benchmarks/memory.py --security psk          the same with a DTLS session each
 
 Each device has a socket of its own. The figures are of the server's process alone; the
 projector's are named beside them.
@@ -14,13 +15,14 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import fleet
 import generators
 import reports
 import servers
 from run import scratch
 from servers import Memory
 
-AIM_BYTES = 2048
+AIM_BYTES = {"nosec": 2048, "psk": 5120}
 
 
 def main() -> int:
@@ -30,6 +32,7 @@ def main() -> int:
     parser.add_argument("--settle", type=float, default=5, help="seconds of rest before memory is read")
     parser.add_argument("--then", nargs="*", default=["update", "send"], help="what they do afterwards, once each")
     parser.add_argument("--idle", type=float, default=300, help="seconds of silence before memory is read once more")
+    parser.add_argument("--security", choices=tuple(AIM_BYTES), default="nosec")
     parser.add_argument("--folder")
     parser.add_argument("--write", metavar="FILE")
     options = parser.parse_args()
@@ -38,31 +41,34 @@ def main() -> int:
         load = generators.build("load", folder)
         for lists in options.lists or [1, 100]:
             rows.extend(_measure(load, folder / str(lists), lists, options))
+    kind = " with DTLS sessions (PSK, CCM_8, connection ID)" if options.security == "psk" else ""
     columns = ("object lists", "state", " resident MiB", " bytes each", " with files", " projector MiB")
     text = "\n\n".join(
         [
             f"`{reports.command_line()}`",
-            f"{options.devices:,} registered devices, {options.settle:g} s after the last answer; {reports.machine()}. "
-            f"*bytes each*: what the server's process has more than before the first device, for each of them, without "
-            f"pages of files (aim: below {AIM_BYTES}); *with files*: all that is resident. Idle: answers to requests "
-            "are kept for 247 s (EXCHANGE_LIFETIME), then a quiet device is its registration alone.",
+            f"{options.devices:,} registered devices{kind}, {options.settle:g} s after the last answer; "
+            f"{reports.machine()}. *bytes each*: what the server's process has more than before the first device, for "
+            f"each of them, without pages of files (aim: below {AIM_BYTES[options.security]}); *with files*: all that "
+            "is resident. Idle: answers to requests are kept for 247 s (EXCHANGE_LIFETIME), then a quiet device is its "
+            "registration alone.",
             reports.table(columns, rows),
         ]
     )
-    reports.publish("memory", text, options.write)
+    reports.publish("memory" if options.security == "nosec" else "secure-memory", text, options.write)
     return 0
 
 
 class Fleet:
     """The devices, in as many processes as the limit of open files asks for."""
 
-    def __init__(self, load: generators.Generator, port: int, devices: int, lists: int, stack: ExitStack) -> None:
+    def __init__(
+        self, load: generators.Generator, port: int, devices: int, lists: int, security: str, stack: ExitStack
+    ) -> None:
         share = min(devices, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100, 16_000)
         self._devices = devices
+        size = {"lists": lists, "window": 32, "security": security}
         self._loads = [
-            stack.enter_context(
-                load.started("hold", port, devices=min(share, devices - first), first=first, lists=lists, window=32)
-            )
+            stack.enter_context(load.started("hold", port, devices=min(share, devices - first), first=first, **size))
             for first in range(0, devices, share)
         ]
         for each in self._loads:
@@ -82,7 +88,9 @@ class Fleet:
 
 def _measure(load: generators.Generator, data_dir: Path, lists: int, options: argparse.Namespace) -> list[list[str]]:
     rows: list[list[str]] = []
-    port = servers.free_port(socket.SOCK_DGRAM)
+    port, secure_port = servers.free_port(socket.SOCK_DGRAM), servers.free_port(socket.SOCK_DGRAM)
+    if options.security != "nosec":
+        fleet.provision(data_dir, options.devices, options.security)
 
     def note(state: str, pid: int, before: Memory | None) -> Memory:
         servers.catch_up_s(data_dir)
@@ -100,19 +108,19 @@ def _measure(load: generators.Generator, data_dir: Path, lists: int, options: ar
         return now
 
     with ExitStack() as stack:
-        with servers.stellwerk(data_dir, keep=True, port=port) as server:
+        with servers.stellwerk(data_dir, keep=True, port=port, secure_port=secure_port) as server:
             empty = note("no device", server.pid, None)
-            fleet = Fleet(load, port, options.devices, lists, stack)
+            devices = Fleet(load, server.port_for(options.security), options.devices, lists, options.security, stack)
             note("registered", server.pid, empty)
             for what in options.then:
-                fleet.order(what)
+                devices.order(what)
                 note(f"and one {what.capitalize()} each", server.pid, empty)
             if options.idle:
                 time.sleep(options.idle)
                 note(f"idle for {options.idle:g} s", server.pid, empty)
-        with servers.stellwerk(data_dir, port=port) as server:
+        with servers.stellwerk(data_dir, port=port, secure_port=secure_port) as server:
             restarted = note("after a restart", server.pid, None)
-            fleet.order("update")
+            devices.order("update")
             note("and one Update each", server.pid, restarted)
     return rows
 

@@ -204,6 +204,8 @@ class Hand:
     data: list[bytes] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     """Epoch and sequence number of every protected record that came."""
+    flight: list[tuple[int, int, bytes]] = field(default_factory=list)
+    """Epoch, content type and content of what an honest end said last, to say it again."""
     finished: bool = False
     """The other end's Finished came and verifies."""
     _parts: dict[int, tuple[int, bytearray]] = field(default_factory=dict)
@@ -356,12 +358,20 @@ class Hand:
     def last_flight(self) -> list[bytes]:
         """All of an honest client's, as records."""
         asked = any(kind == CERTIFICATE_REQUEST for kind, _ in self.heard)
-        found = [self.say(CERTIFICATE, self.certificate())] if asked else []
-        found.append(self.say(CLIENT_KEY_EXCHANGE, self.client_key_exchange()))
+        said = [self.message(CERTIFICATE, self.certificate())] if asked else []
+        said.append(self.message(CLIENT_KEY_EXCHANGE, self.client_key_exchange()))
         self.derive()
         if asked:
-            found.append(self.say(CERTIFICATE_VERIFY, self.certificate_verify()))
-        return [*found, self.change(), self.say_finished()]
+            said.append(self.message(CERTIFICATE_VERIFY, self.certificate_verify()))
+        self.flight = [(0, HANDSHAKE, each) for each in said]
+        self.flight += [(0, CCS, b"\1"), (1, HANDSHAKE, self.message(FINISHED, self.verify_data()))]
+        return self.flight_again()
+
+    def flight_again(self) -> list[bytes]:
+        """The same messages in new records."""
+        return [
+            self.sealed(kind, content) if epoch else self.plain(kind, content) for epoch, kind, content in self.flight
+        ]
 
     # -- hearing --
 
@@ -393,6 +403,9 @@ class Hand:
 
     def _hear_fragment(self, kind: int, whole: int, number: int, offset: int, data: bytes) -> None:
         if kind == HELLO_VERIFY_REQUEST:
+            if self.count(SERVER_HELLO):
+                # Late: the other end is further already.
+                return
             self.cookie = data[3:]
             self.heard.append((kind, data))
             # RFC 6347 4.2.2: what follows it is numbered as if it was the first, or the second.

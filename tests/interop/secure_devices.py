@@ -225,8 +225,12 @@ class SecureDevices:
             device.sent_at = now
             if device.waiting is not None:
                 self._say(device)
-            elif not device.hand.finished:
-                device.put(device.hand.first_hello() if not device.hand.cookie else device.hand.second_hello())
+            elif device.hand.flight:
+                if not device.hand.finished:
+                    device.put(b"".join(device.hand.flight_again()))
+            elif not device.location:
+                # Half a flight of the server's is of no use: it comes again, or what is missing of it.
+                device.put(device.hand.second_hello() if device.hand.cookie else device.hand.first_hello())
 
     def collect(self, wait_s: float) -> None:
         """Hear what came."""
@@ -242,7 +246,9 @@ class SecureDevices:
         hand.hear(datagram)
         for kind, _ in hand.heard[heard:]:
             if kind == d.HELLO_VERIFY_REQUEST:
-                device.put(hand.second_hello())
+                # Not one that comes late.
+                if not hand.count(d.SERVER_HELLO):
+                    device.put(hand.second_hello())
             elif kind == d.SERVER_HELLO_DONE:
                 device.put(b"".join(hand.last_flight()))
         assert not any(level == 2 for _, level, _ in hand.alerts), (device.name, hand.alerts)

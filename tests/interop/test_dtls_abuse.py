@@ -14,8 +14,8 @@ from served import Served
 from tests.dtls_flood import KINDS, Flood
 
 SECONDS = float(os.environ.get("STELLWERK_INTEROP_FLOOD_S", "3"))
-RATE = float(os.environ.get("STELLWERK_INTEROP_FLOOD_RATE", "10000"))
-GROWTH_BYTES = 8 * 1024 * 1024
+RATE = float(os.environ.get("STELLWERK_INTEROP_FLOOD_RATE", "4000"))
+GROWTH_BYTES = 12 * 1024 * 1024
 WITHIN_S = 3.0
 NAMES = [f"flood-{number:03d}" for number in range(60)]
 

@@ -92,6 +92,19 @@ def test_a_wrong_key_and_an_unknown_identity_look_the_same_from_outside(stack: S
     assert stack.log(record) == ["handshake-failed"]
 
 
+@pytest.mark.spec("SEC-8")
+@pytest.mark.parametrize(("cid", "found"), [(b"", False), (None, True)])
+def test_a_session_is_stored_by_its_address_where_no_connection_id_leads_to_it(
+    stack: Stack, cid: bytes | None, found: bool
+) -> None:
+    device = SecureDevice(stack, b"id1", KEY, cid=cid).connect()
+    device.register()
+    assert stack.store is not None
+    record = stack.run(stack.store.device_by_endpoint("dev1"))
+    [session] = stack.run(stack.store.sessions_of(record.device_id))
+    assert stack.run(stack.store.session_from(session.address)) == (session if found else None)
+
+
 @pytest.mark.spec("SEC-5")
 def test_only_the_device_itself_updates_and_ends_its_registration(
     stack: Stack, device: SecureDevice, other: SecureDevice

@@ -38,8 +38,8 @@ class Cookies:
             self._since = now
 
     def cookie_for(self, address: PeerId, hello: bytes, outline: HelloOutline) -> bytes:
-        """16 bytes over the ``address`` and what RFC 6347 says has to be the same in the second ``hello`` (the body of a
-        ClientHello)."""
+        """16 bytes over the ``address`` and what RFC 6347 says has to be the same in the second ClientHello; ``hello``
+        is its body."""
         if self._current is None:
             raise ValueError("rotate first: there is no secret yet")
         return self._current.hmac(_covered(address, hello, outline))[:_COOKIE_BYTES]

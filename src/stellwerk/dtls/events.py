@@ -83,6 +83,9 @@ class SessionState:
     address: PeerId
     state: bytes = field(repr=False)
     ceiling: int
+    by_address: bool = True
+    """Whether a `SessionQuestion` may ask for it by its address; with a connection ID of ours in every record none
+    does."""
 
 
 @dataclass(slots=True)

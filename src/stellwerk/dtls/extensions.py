@@ -4,7 +4,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from struct import unpack
+from struct import Struct, unpack
 from typing import Final
 
 from stellwerk.dtls.vectors import Reader, VectorError, numbers, vector
@@ -39,6 +39,7 @@ SECP256R1: Final = 23
 UNCOMPRESSED: Final = 0
 
 _MOST: Final = 64
+_HEADER: Final = Struct("!HH")
 _HOST_NAME: Final = 0
 
 
@@ -110,43 +111,39 @@ def decode_extensions(
 def encode_extensions(extensions: Extensions, *, server: bool = False) -> bytes:
     """The inverse of `decode_extensions`, in the order of their numbers but for the unknown, which come last."""
     e = extensions
-    parts: list[bytes] = []
-
-    def add(number: int, content: bytes) -> None:
-        parts.append(number.to_bytes(2, "big") + vector(2, content))
-
+    found: list[tuple[int, bytes]] = []
+    add = found.append
     if e.server_name is not None:
         name = bytes((_HOST_NAME,)) + vector(2, e.server_name)
-        add(ExtensionType.SERVER_NAME, b"" if server else vector(2, name))
+        add((ExtensionType.SERVER_NAME, b"" if server else vector(2, name)))
     if e.max_fragment_length is not None:
-        add(ExtensionType.MAX_FRAGMENT_LENGTH, bytes((e.max_fragment_length,)))
+        add((ExtensionType.MAX_FRAGMENT_LENGTH, bytes((e.max_fragment_length,))))
     if e.supported_groups is not None:
-        add(ExtensionType.SUPPORTED_GROUPS, numbers(2, e.supported_groups))
+        add((ExtensionType.SUPPORTED_GROUPS, numbers(2, e.supported_groups)))
     if e.point_formats is not None:
-        add(ExtensionType.POINT_FORMATS, vector(1, bytes(e.point_formats)))
+        add((ExtensionType.POINT_FORMATS, vector(1, bytes(e.point_formats))))
     if e.signature_algorithms is not None:
-        add(ExtensionType.SIGNATURE_ALGORITHMS, numbers(2, e.signature_algorithms))
+        add((ExtensionType.SIGNATURE_ALGORITHMS, numbers(2, e.signature_algorithms)))
     if e.client_certificate_types is not None:
         types = bytes(e.client_certificate_types)
-        add(ExtensionType.CLIENT_CERTIFICATE_TYPE, types if server else vector(1, types))
+        add((ExtensionType.CLIENT_CERTIFICATE_TYPE, types if server else vector(1, types)))
     if e.server_certificate_types is not None:
         types = bytes(e.server_certificate_types)
-        add(ExtensionType.SERVER_CERTIFICATE_TYPE, types if server else vector(1, types))
+        add((ExtensionType.SERVER_CERTIFICATE_TYPE, types if server else vector(1, types)))
     if e.encrypt_then_mac:
-        add(ExtensionType.ENCRYPT_THEN_MAC, b"")
+        add((ExtensionType.ENCRYPT_THEN_MAC, b""))
     if e.extended_master_secret:
-        add(ExtensionType.EXTENDED_MASTER_SECRET, b"")
+        add((ExtensionType.EXTENDED_MASTER_SECRET, b""))
     if e.record_size_limit is not None:
-        add(ExtensionType.RECORD_SIZE_LIMIT, e.record_size_limit.to_bytes(2, "big"))
+        add((ExtensionType.RECORD_SIZE_LIMIT, e.record_size_limit.to_bytes(2, "big")))
     if e.session_ticket is not None:
-        add(ExtensionType.SESSION_TICKET, e.session_ticket)
+        add((ExtensionType.SESSION_TICKET, e.session_ticket))
     if e.connection_id is not None:
-        add(e.connection_id_code_point, vector(1, e.connection_id))
+        add((e.connection_id_code_point, vector(1, e.connection_id)))
     if e.renegotiation_info is not None:
-        add(ExtensionType.RENEGOTIATION_INFO, vector(1, e.renegotiation_info))
-    for number, content in e.unknown:
-        add(number, content)
-    return b"".join(parts)
+        add((ExtensionType.RENEGOTIATION_INFO, vector(1, e.renegotiation_info)))
+    found += e.unknown
+    return b"".join([_HEADER.pack(number, len(content)) + content for number, content in found])
 
 
 def _whole(content: bytes, name: str, least: int = 0) -> bytes:

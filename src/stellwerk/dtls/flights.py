@@ -65,7 +65,8 @@ def encode_flight(
         else:
             seal, overhead = plain.seal, HEADER_BYTES
         rest = content
-        while len(rest) > (room := min(mtu - used - overhead, size)):
+        while (length := len(rest)) > size or length > mtu - used - overhead:
+            room = min(mtu - used - overhead, size)
             if room < _LEAST_FRAGMENT and records:
                 datagrams.append(b"".join(records))
                 records, used = [], 0
@@ -73,8 +74,9 @@ def encode_flight(
             piece, rest = _cut(rest, max(room, _FRAGMENT_HEADER + 1))
             records.append(seal(type, piece))
             used += len(records[-1])
-        records.append(seal(type, rest))
-        used += len(records[-1])
+        record = seal(type, rest)
+        records.append(record)
+        used += len(record)
     if records:
         datagrams.append(b"".join(records))
     return datagrams

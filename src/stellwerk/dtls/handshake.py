@@ -9,9 +9,8 @@ question to the outside pauses it: messages wait in the reassembly, records of e
 from collections.abc import Callable, Mapping
 from enum import Enum
 from hashlib import sha256
+from hmac import compare_digest
 from typing import ClassVar, Final
-
-from cryptography.hazmat.primitives.constant_time import bytes_eq
 
 from stellwerk.core.identity import SecureIdentity
 from stellwerk.core.ids import PeerId
@@ -53,7 +52,12 @@ from stellwerk.dtls.session import SessionSecrets
 from stellwerk.dtls.stash import Stash
 from stellwerk.dtls.suites import Suite
 
+# As plain names: to read a member off its class costs as much as a call.
+_ASKING: Final = Phase.ASKING
+_OVER: Final = Phase.OVER
 _HANDSHAKE: Final = int(ContentType.HANDSHAKE)
+_CHANGE_CIPHER_SPEC: Final = int(ContentType.CHANGE_CIPHER_SPEC)
+_HELLO_REQUEST: Final = int(HandshakeType.HELLO_REQUEST)
 
 
 class Handshake(Timed):
@@ -112,7 +116,7 @@ class Handshake(Timed):
         self.address = address
         self.timing = timing
         self.began = now
-        self.state: Enum = Phase.OVER
+        self.state: Enum = _OVER
         self.transcript = bytearray()
         self.plain = PlainWriter()
         self.first = first
@@ -157,20 +161,20 @@ class Handshake(Timed):
     @property
     def is_over(self) -> bool:
         """Whether it is established or failed."""
-        return self.state is Phase.OVER
+        return self.state is _OVER
 
     @property
     def has_keys(self) -> bool:
         """Whether records of epoch 1 may be its own."""
-        return self.association is not None or self.state is Phase.ASKING
+        return self.association is not None or self.state is _ASKING
 
     # --- records in ----------------------------------------------------------------------------------------------
 
     def receive_plain(self, record: Record, now: float) -> None:
         """A record of epoch 0 that has no handshake messages."""
-        if self.state is Phase.OVER:
+        if self.state is _OVER:
             return
-        if record.type == ContentType.CHANGE_CIPHER_SPEC:
+        if record.type == _CHANGE_CIPHER_SPEC:
             if record.fragment == b"\x01":
                 self._guard(self._receive_change, now)
             else:
@@ -183,12 +187,12 @@ class Handshake(Timed):
 
     def receive_messages(self, fragments: list[Fragment], now: float) -> None:
         """What is in a handshake record of epoch 0."""
-        if self.state is not Phase.OVER:
+        if self.state is not _OVER:
             self._guard(self._receive_fragments, fragments, 0, now)
 
     def receive_protected(self, record: Record, now: float) -> None:
         """A record of epoch 1: it waits until the peer's ChangeCipherSpec stood where it belongs."""
-        if self.state is Phase.OVER:
+        if self.state is _OVER:
             return
         if not self._stash.add(record):
             self._drop("room")
@@ -211,11 +215,11 @@ class Handshake(Timed):
             else:
                 self._incoming.add(fragment)
         self._advance(now)
-        if repeated and self.state not in (Phase.ASKING, Phase.OVER):
+        if repeated and self.state not in (_ASKING, _OVER):
             self._answer_again(now)
 
     def _receive_change(self, now: float) -> None:
-        if self.state not in (Phase.ASKING, self.AWAIT_CHANGE):
+        if self.state not in (_ASKING, self.AWAIT_CHANGE):
             # An early one changes nothing; the peer repeats its flight if it is needed.
             return
         self._stash.note_change()
@@ -243,9 +247,9 @@ class Handshake(Timed):
                 # Data, and the alert that answers a goodbye, may be of an earlier session at that address, and what
                 # stood before the ChangeCipherSpec of anybody: a Finished that is needed is repeated.
                 if at >= early:
-                    unreadable = unreadable or record.type in (ContentType.HANDSHAKE, ContentType.TLS12_CID)
+                    unreadable = unreadable or record.type in (_HANDSHAKE, ContentType.TLS12_CID)
                 continue
-            if type == ContentType.HANDSHAKE:
+            if type == _HANDSHAKE:
                 association.window.take(record.sequence)
                 messages.append(content)
                 continue
@@ -281,12 +285,12 @@ class Handshake(Timed):
             self._end("alert", f"the peer ended the handshake with {alert_name(alert.description)}")
 
     def _advance(self, now: float) -> None:
-        while self.state not in (Phase.ASKING, Phase.OVER):
+        while self.state not in (_ASKING, _OVER):
             message = self._incoming.take()
             if message is None:
                 return
             type, number, body = message
-            if type == HandshakeType.HELLO_REQUEST and not self.IS_SERVER:
+            if type == _HELLO_REQUEST and not self.IS_SERVER:
                 # RFC 5246 7.4.1.1: ignored by a client that is negotiating, and in no hash.
                 continue
             step = self.TABLE.get((self.state, type))
@@ -414,7 +418,7 @@ class Handshake(Timed):
         label = CLIENT_FINISHED if self.IS_SERVER else SERVER_FINISHED
         assert self._prf is not None
         expected = verify_data(self._prf, label, sha256(self._transcript_before).digest())
-        if not bytes_eq(body, expected):
+        if not compare_digest(body, expected):
             raise HandshakeFault(
                 "bad-finished",
                 "the peer's Finished is another one: it saw other handshake messages than we",
@@ -452,7 +456,7 @@ class Handshake(Timed):
 
     def fire(self, now: float) -> None:
         """The peer or the outside was silent for the time it had."""
-        if self.state is Phase.OVER:
+        if self.state is _OVER:
             return
         if self.asked_until is not None and now >= self.asked_until:
             self._fail(
@@ -477,9 +481,9 @@ class Handshake(Timed):
 
     def _complete(self, now: float) -> Enum:
         self.host.base.timers.cancel(self)
-        self.state = Phase.OVER
+        self.state = _OVER
         self.host.established(self, now)
-        return Phase.OVER
+        return _OVER
 
     def _fail(self, reason: str, detail: str, alert: int) -> None:
         content = encode_alert(AlertLevel.FATAL, alert)
@@ -492,7 +496,7 @@ class Handshake(Timed):
 
     def _end(self, reason: str, detail: str) -> None:
         self.host.base.timers.cancel(self)
-        self.state = Phase.OVER
+        self.state = _OVER
         self.host.base.events.append(HandshakeFailed(self.address, reason, detail, self.identity))
         self.host.ended(self)
 

@@ -247,7 +247,7 @@ def decode_client_hello(body: bytes, cid_code_points: Sequence[int] = (RFC_9146_
     if rule:
         raise HandshakeFormatError("ClientHello", rule)
     try:
-        extensions = _extensions(Reader(body, ends.compression), False, cid_code_points)
+        extensions = _extensions(body[ends.compression :], False, cid_code_points)
     except VectorError as error:
         raise HandshakeFormatError("ClientHello", error.rule) from None
     except Truncated:
@@ -287,7 +287,7 @@ def decode_server_hello(reader: Reader, cid_code_points: Sequence[int] = (RFC_91
         reader.vector(1, "a session id", 0, 32),
         reader.uint(2),
         reader.uint(1),
-        _extensions(reader, True, cid_code_points),
+        _extensions(reader.take(reader.left), True, cid_code_points),
     )
 
 
@@ -409,10 +409,14 @@ def encode_client_key_exchange_ecdhe(exchange: ClientKeyExchangeEcdhe) -> bytes:
     return vector(1, exchange.point)
 
 
-@_decoder("ClientKeyExchange")
-def decode_client_key_exchange_psk(reader: Reader) -> ClientKeyExchangePsk:
+def decode_client_key_exchange_psk(body: bytes) -> ClientKeyExchangePsk:
     """RFC 4279 §2."""
-    return ClientKeyExchangePsk(reader.vector(2, "a PSK identity", 0, MAX_PSK_IDENTITY))
+    identity = body[2:]
+    if len(body) < 2 or body[0] << 8 | body[1] != len(identity):
+        raise HandshakeFormatError("ClientKeyExchange", "a PSK identity with a wrong length")
+    if len(identity) > MAX_PSK_IDENTITY:
+        raise HandshakeFormatError("ClientKeyExchange", f"a PSK identity of {len(identity)} bytes")
+    return ClientKeyExchangePsk(identity)
 
 
 def encode_client_key_exchange_psk(exchange: ClientKeyExchangePsk) -> bytes:
@@ -503,13 +507,14 @@ def transcript_form(type: int, message_seq: int, body: bytes) -> bytes:
     return _HEADER.pack(type << 24 | length, message_seq, 0, length) + body
 
 
-def _extensions(reader: Reader, server: bool, cid_code_points: Sequence[int]) -> Extensions:
-    # RFC 5246 7.4.1.2: a hello of before extensions ends here.
-    if not reader.left:
+def _extensions(rest: bytes, server: bool, cid_code_points: Sequence[int]) -> Extensions:
+    """``rest``: what ends a hello."""
+    # RFC 5246 7.4.1.2: one of before extensions has nothing there.
+    if not rest:
         return Extensions()
-    block = reader.vector(2, "extensions")
-    reader.finish()
-    return decode_extensions(block, server=server, cid_code_points=cid_code_points)
+    if len(rest) < 2 or rest[0] << 8 | rest[1] != len(rest) - 2:
+        raise VectorError("extensions with a wrong length")
+    return decode_extensions(rest[2:], server=server, cid_code_points=cid_code_points)
 
 
 def _extension_block(extensions: Extensions, server: bool) -> bytes:

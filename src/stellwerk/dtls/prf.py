@@ -55,12 +55,18 @@ class Prf:
     def expand(self, label: bytes, seed: bytes, length: int) -> bytes:
         """``length`` bytes of PRF(secret, label, seed)."""
         seed = label + seed
-        hmac = self.hmac
-        chained = hmac(seed)
-        result = hmac(chained + seed)
+        new_inner, new_outer = self._inner.copy, self._outer.copy
+        chained, result = seed, b""
+        # As `hmac` twice in each turn: half of a handshake's hashes are made here.
         while len(result) < length:
-            chained = hmac(chained)
-            result += hmac(chained + seed)
+            inner, outer = new_inner(), new_outer()
+            inner.update(chained)
+            outer.update(inner.digest())
+            chained = outer.digest()
+            inner, outer = new_inner(), new_outer()
+            inner.update(chained + seed)
+            outer.update(inner.digest())
+            result += outer.digest()
         return result[:length]
 
 

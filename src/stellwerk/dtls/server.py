@@ -343,7 +343,7 @@ class ServerHandshake(Handshake):
             flight.append(self._message(HandshakeType.SERVER_HELLO_DONE, b""))
             self._send_flight(flight, now)
             return State.KEY_EXCHANGE
-        if not self.host.base.admission.public_key(now):
+        if not self.host.base.admission.public_key(self.address, now):
             # Left without a word, the client repeats its ClientHello after a while: the load spreads by itself.
             raise HandshakeFault("rate", "too many handshakes with public keys at once; it may try again", None)
         identity = side.parameters.identity

@@ -167,6 +167,17 @@ def decode_session(data: bytes) -> SessionState:
     )
 
 
+def decode_identity(data: bytes) -> SecureIdentity:
+    """The peer's, out of what `encode_session` made. Raises as `decode_session`."""
+    try:
+        secrets, _ = _read_secrets(_reader(data))
+    except VectorError as error:
+        raise SessionFormatError(error.rule) from None
+    except Truncated:
+        raise SessionFormatError("ends too early") from None
+    return secrets.identity
+
+
 def _reader(data: bytes) -> Reader:
     reader = Reader(data)
     version = reader.uint(1)
@@ -217,9 +228,10 @@ def _read_secrets(reader: Reader) -> tuple[SessionSecrets, Suite]:
 
 
 def _encode_identity(identity: SecureIdentity) -> bytes:
+    # Nearly all of them.
+    if isinstance(identity, PskIdentity):
+        return bytes((_PSK, len(identity.identity))) + identity.identity
     match identity:
-        case PskIdentity(name):
-            return bytes((_PSK,)) + vector(1, name)
         case RawKeyIdentity(spki):
             return bytes((_RAW_KEY,)) + vector(2, spki)
         case CertificateIdentity(chain, common_name, names):

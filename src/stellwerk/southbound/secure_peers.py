@@ -108,6 +108,7 @@ class SecurePeers:
                         event.state,
                         event.ceiling,
                         at.wall_ms,
+                        by_address=event.by_address,
                     )
                 )
             case events.PskQuestion():

@@ -328,6 +328,21 @@ def test_a_session_goes_on_after_a_restart_without_a_handshake(cid: bytes | None
     assert len(b.of(events.SessionEstablished)) == 1
 
 
+@pytest.mark.parametrize(("cid", "by_address"), [(None, True), (b"", False)])
+@pytest.mark.spec("RFC 9146 4")
+def test_a_session_is_kept_by_its_address_only_if_it_may_be_asked_for_by_it(
+    cid: bytes | None, by_address: bool
+) -> None:
+    b = established(cid)
+    assert b.of(events.SessionState)[-1].by_address is by_address
+    data = up_datagram(b, b"hello")
+    restarted(b)
+    b.answer = lambda bed, event: None
+    feed(b, data, address())
+    [question] = b.of(events.SessionQuestion)
+    assert (question.address is not None) is by_address
+
+
 def test_a_restored_session_sends_nothing_before_its_next_ceiling_is_stored() -> None:
     b = established()
     restarted(b)

@@ -173,13 +173,12 @@ async def test_sessions_unheard_for_long_are_let_go_in_slices(data_dir: Path) ->
 
 
 @pytest.mark.spec("Design 7", "SEC-8")
-async def test_a_session_that_is_heard_or_that_a_device_is_registered_over_stays(data_dir: Path) -> None:
+async def test_a_session_that_a_device_is_registered_over_stays_as_long_as_its_lifetime(data_dir: Path) -> None:
     store = await SqliteStore.open(data_dir)
-    devices = [(await make_device(store, f"dev-{each}")).device_id for each in range(4)]
-    heard, sleeper, elsewhere, gone = (session(each, 10 + each) for each in devices)
-    await put(store, heard, sleeper, elsewhere, gone)
+    devices = [(await make_device(store, f"dev-{each}")).device_id for each in range(3)]
+    sleeper, elsewhere, gone = (session(each, 10 + each) for each in devices)
+    await put(store, sleeper, elsewhere, gone)
     now_ms = time.time_ns() // 1_000_000
-    store.marks = asked([(heard.session_id, 7)])
     await write(
         store,
         [],
@@ -191,21 +190,41 @@ async def test_a_session_that_is_heard_or_that_a_device_is_registered_over_stays
     store._connection.execute("UPDATE secure_session SET modified_ms=?", (now_ms - 1_000_000,))
     while await store.trim_sessions(now_ms - 400_000):
         pass
-    assert [len(await store.sessions_of(each)) for each in devices] == [1, 1, 0, 0]
+    assert [len(await store.sessions_of(each)) for each in devices] == [1, 0, 0]
     await store.close()
 
 
-async def test_marks_of_a_small_fleet_are_swept_once_they_are_old(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(marks, "SWEEP_AFTER_MS", 0)
+async def test_a_session_that_was_heard_is_not_let_go_although_its_mark_waits_for_a_sweep(data_dir: Path) -> None:
     store = await SqliteStore.open(data_dir)
     device_id = (await make_device(store)).device_id
-    await put(store, session(device_id, 1))
+    await put(store, session(device_id, 1), session(device_id, 2))
+    now_ms = time.time_ns() // 1_000_000
+    store._connection.execute("UPDATE secure_session SET modified_ms=?", (now_ms - 1_000_000,))
     store.marks = asked([(session_id(1), 5)])
-    for number in range(6):
-        await write(store, [send(device_id, number)])
+    await write(store, [send(device_id, 1)])
+    while await store.trim_sessions(now_ms - 400_000):
+        pass
+    assert await store.sessions_of(device_id) == [session(device_id, 1, read_mark=5)]
+    await store.close()
+
+
+async def test_few_marks_are_swept_once_they_are_a_day_old(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    one = b"\x01\x07sweep1"
+    await put(store, session(device_id, 1, session_id=one))
+    store.marks = asked([(one, 7)])
+    await write(store, [send(device_id, 1)])
+    await store.check()
+    rows = "SELECT session_id,read_mark FROM session_read"
+    assert store._reader.execute(rows).fetchall() == []
+    store._connection.execute("UPDATE session_mark SET time_ms=time_ms-?", (marks.SWEEP_AFTER_MS + 1,))
+    await store.close()
+    store = await SqliteStore.open(data_dir)
+    store.marks = asked()
+    for _ in range(300):
         await store.check()
-    assert store._reader.execute("SELECT read_mark FROM session_read").fetchall() == [(5,)]
+    assert store._reader.execute(rows).fetchall() == [(one, 7)]
     assert store._reader.execute("SELECT count(*) FROM session_mark").fetchall() == [(0,)]
+    assert (await store.sessions_of(device_id))[0].read_mark == 7
     await store.close()

@@ -20,7 +20,7 @@ SWEEP_AT: Final = 50_000
 """So many marks may be in packed rows before a sweep begins. The more there are the more of them share a page, and the
 more of them are of sessions that have newer ones."""
 SWEEP_AFTER_MS: Final = 86_400_000
-"""A small fleet fills no packed rows in months; when its sessions were heard is to be known all the same."""
+"""So old may a packed row become: whose session was heard, and when, the retention sees by what is swept."""
 _MARK: Final = struct.Struct(">8sQ")
 _ROW: Final = 512
 """Marks in one packed row at most."""
@@ -53,13 +53,12 @@ class ReadMarks:
         """`DecidingStore.marks`."""
         self.packed = 0
         """Marks in packed rows, as many as there are and not how many sessions have one."""
+        self._since_ms = 0
+        """When the oldest packed row was stored, 0 while there is none."""
         self._unswept: list[dict[bytes, int]] = [{} for _ in range(_BUCKETS)]
         """What packed rows say, or are about to."""
         self._back: dict[bytes, int] = {}
         """Of a group that failed."""
-        self._since_ms = 0
-        """When the oldest packed row was written, 0 while there is none."""
-        self._began_ms = 0
         self._next = 0
         """The bucket the sweep goes on with, 0 while there is none."""
         self._last = 0
@@ -68,9 +67,9 @@ class ReadMarks:
     def load(self, connection: sqlite3.Connection) -> None:
         """What the last run left."""
         unswept = self._unswept
-        for time_ms, packed in connection.execute("SELECT time_ms,packed FROM session_mark ORDER BY id DESC"):
+        for time_ms, packed in connection.execute("SELECT time_ms,packed FROM session_mark ORDER BY id"):
+            self._since_ms = self._since_ms or time_ms
             self.packed += len(packed) // _MARK.size
-            self._since_ms = time_ms
             for session_id, mark in _MARK.iter_unpack(packed):
                 bucket = unswept[session_id[1]]
                 if mark > bucket.get(session_id, -1):
@@ -103,21 +102,17 @@ class ReadMarks:
     def stored(self, marks: Marks) -> None:
         """The group is stored."""
         self.packed += len(marks)
-        if not self._since_ms:
-            self._since_ms = _now_ms()
+        self._since_ms = self._since_ms or _now_ms()
 
     def next_slice(self, connection: sqlite3.Connection) -> Slice | None:
         """Of the sweep that is under way or due, for `move`; None when neither is."""
         if not self._next:
             # A command beside a server asks nobody for marks, and leaves this to it.
-            is_due = self.packed >= SWEEP_AT or (self._since_ms and _now_ms() - self._since_ms >= SWEEP_AFTER_MS)
+            is_due = self.packed >= SWEEP_AT or 0 < self._since_ms < _now_ms() - SWEEP_AFTER_MS
             if not is_due or self.ask is None:
                 return None
-            self._began_ms = _now_ms()
             ((self._last,),) = connection.execute("SELECT coalesce(max(id),0) FROM session_mark").fetchall()
         bucket = self._next
-        while bucket < _BUCKETS - 1 and not self._unswept[bucket]:
-            bucket += 1
         last = self._last if bucket == _BUCKETS - 1 else 0
         return Slice(bucket, sorted(self._unswept[bucket].items()), last)
 
@@ -130,9 +125,9 @@ class ReadMarks:
         self._next = (moved.bucket + 1) % _BUCKETS
         if moved.last:
             # Counted anew: a group may have been stored between that nobody told us of yet.
-            query = "SELECT coalesce(sum(length(packed)),0) FROM session_mark"
-            self.packed = connection.execute(query).fetchall()[0][0] // _MARK.size
-            self._since_ms = self._began_ms if self.packed else 0
+            query = "SELECT coalesce(sum(length(packed)),0),coalesce(min(time_ms),0) FROM session_mark"
+            ((length, self._since_ms),) = connection.execute(query).fetchall()
+            self.packed = length // _MARK.size
 
 
 def insert(connection: sqlite3.Connection, marks: Marks) -> None:

@@ -45,13 +45,13 @@ _DROP_SLICE: Final = (
     "DELETE FROM secure_session WHERE id IN (SELECT id FROM secure_session WHERE id<=? ORDER BY id LIMIT 500)"
 )
 _WALK: Final = "SELECT max(id) FROM (SELECT id FROM secure_session WHERE id>? ORDER BY id LIMIT 1000)"
-_SILENT: Final = (
-    "SELECT s.id,s.session_id FROM secure_session s WHERE s.id>? AND s.id<=? AND s.modified_ms<?3 "
+_UNHEARD: Final = (
+    "SELECT session_id FROM secure_session s WHERE id>? AND id<=? AND modified_ms<?3 "
     "AND NOT EXISTS (SELECT 1 FROM session_read r WHERE r.session_id=s.session_id AND r.heard_ms>=?3) "
     "AND NOT EXISTS (SELECT 1 FROM registration g WHERE g.peer='dtls '||lower(hex(s.session_id))||' 0  0')"
 )
 """A device that is registered over a session may sleep as long as its lifetime."""
-_LET_GO: Final = "DELETE FROM secure_session WHERE id=? AND modified_ms<?"
+_TRIM: Final = "DELETE FROM secure_session WHERE session_id=? AND modified_ms<?"
 
 
 class SqliteSessions(SqliteModels):
@@ -97,11 +97,11 @@ class SqliteSessions(SqliteModels):
             self._walked = 0
             return 0
         first, self._walked = self._walked, last[0]
-        silent = self._rows(_SILENT, first, last[0], before_ms)
-        # What waits for its sweep was heard since the last one.
-        gone = [(number, before_ms) for number, session_id in silent if not self._marks.of(session_id)]
+        unheard = self._rows(_UNHEARD, first, last[0], before_ms)
+        # What was heard since the last sweep is in memory alone.
+        gone = [(session_id, before_ms) for (session_id,) in unheard if not self._marks.of(session_id)]
         if gone:
-            await self._writer.run(lambda: self._connection.executemany(_LET_GO, gone))
+            await self._writer.run(lambda: self._connection.executemany(_TRIM, gone))
         return 1
 
     def _sweep_marks(self) -> None:
