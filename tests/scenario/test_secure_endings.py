@@ -13,6 +13,7 @@ from stellwerk.core.ids import PeerId, TenantId
 from stellwerk.device.command import Step
 from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.parameters import ServerParameters
+from stellwerk.lwm2m.paths import parse_target
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack, after, con
 from tests.scenario.test_commands import execute, read
@@ -160,3 +161,19 @@ def test_a_device_that_gets_its_key_while_it_is_made_for_a_register_comes_with_i
     assert stack.take().code == codes.FORBIDDEN
     assert stack.registrations() == []
     stack.close()
+
+
+@pytest.mark.spec("BIN-4", "LwM2M-contract 2.2")
+def test_an_observe_of_ours_wakes_no_session_that_its_device_took_leave_of(stack: Stack, device: SecureDevice) -> None:
+    device.register()
+    state = device.state
+    device.close()
+    record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]
+    stack.run(stack.observations.observe(record.device_id, parse_target("/3303/0/5700")))
+    stack << after(1)
+    assert (stack.dtls.sessions, stack.meters.secure.restored) == (0, 0)
+    resumed = SecureDevice(stack, b"id1", KEY, port=46_000).connect(state)
+    stack << after(1)
+    resumed.pump()
+    request = resumed.next_request()
+    assert (request.code, request.options[0]) == (codes.GET, (6, b""))
