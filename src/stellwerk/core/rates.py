@@ -26,12 +26,20 @@ class TokenBuckets(Generic[K]):
     def __len__(self) -> int:
         return len(self._by_key)
 
+    def has(self, key: K, now: float) -> bool:
+        """Whether `take` would be granted."""
+        return not self._per_s or self._tokens(key, now) >= 1.0
+
+    def _tokens(self, key: K, now: float) -> float:
+        tokens, since = self._by_key.get(key, (self._burst, now))
+        return min(self._burst, tokens + (now - since) * self._per_s)
+
     def take(self, key: K, now: float) -> bool:
         """Take one token; False where there is none. ``now``: monotonic seconds."""
         if not self._per_s:
             return True
-        tokens, since = self._by_key.pop(key, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - since) * self._per_s)
+        tokens = self._tokens(key, now)
+        self._by_key.pop(key, None)
         granted = tokens >= 1.0
         self._by_key[key] = (tokens - 1.0 if granted else tokens, now)
         if len(self._by_key) > self._keys:

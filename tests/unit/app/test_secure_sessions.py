@@ -187,16 +187,32 @@ def test_the_endpoint_name_of_a_raw_key_is_no_psk_identity() -> None:
 @pytest.mark.spec("LwM2M-contract 15")
 def test_a_tenant_that_makes_too_many_handshakes_waits_and_no_other_does() -> None:
     async def story(bench: Bench) -> None:
-        await bench.device("meter", psk())
+        meter = await bench.device("meter", psk())
         await bench.device("other", psk("other"), tenant="other")
         for handshake in range(12):
             bench.sessions.asked_for_key(handshake, b"meter-1", NOW)
+            bench.establish(handshake, meter.device_id)
+        bench.wire.told = [each for each in bench.wire.told if each[0] != "close"]
         bench.sessions.asked_for_key(99, b"other", NOW)
         await bench.settle()
         kinds = [each[0] for each in bench.wire.told]
         assert kinds == ["key"] * 10 + ["refuse"] * 2 + ["key"]
         assert bench.wire.told[10] == ("refuse", 10, "rate")
         assert bench.meters.secure.limited == {"tenant": 2}
+
+    tell(story, Bench(per_tenant=1.0))
+
+
+def test_whoever_only_knows_an_identity_uses_up_nothing_of_its_tenant() -> None:
+    async def story(bench: Bench) -> None:
+        meter = await bench.device("meter", psk())
+        for handshake in range(50):
+            bench.sessions.asked_for_key(handshake, b"meter-1", NOW)
+            bench.sessions.failed(FAR, "wrong-key", "", PskIdentity(b"meter-1"), NOW)
+        bench.sessions.asked_for_key(99, b"meter-1", NOW)
+        bench.establish(1, meter.device_id)
+        await bench.settle()
+        assert [each[0] for each in bench.wire.told] == ["key"] * 51
 
     tell(story, Bench(per_tenant=1.0))
 

@@ -5,7 +5,7 @@ told of sessions is stored in the order of everything else, so a session is on d
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -43,6 +43,7 @@ _LONGEST_DETAIL: Final = 600
 _KEPT: Final = frozenset({"close-notify", "evicted"})
 """Ends of a session after which it may still be resumed, or restored."""
 
+_ADMITTED: Final = 10_000
 _ENDED_KEPT: Final = 4_096
 """Sessions that ended lately: more than end while a Register is being stored."""
 _NOT_KEPT: Final = "the session is not kept any more"
@@ -90,7 +91,8 @@ class TakeOver(Protocol):
 
 
 class SecureSessions:
-    """``link`` reaches the engine; `connect` closes the circle. ``per_tenant``: handshakes a second, 0 for no bound."""
+    """``link`` reaches the engine; `connect` closes the circle. ``per_tenant``: complete handshakes a second, 0 for no
+    bound."""
 
     def __init__(
         self,
@@ -114,6 +116,8 @@ class SecureSessions:
         self._tenants: TokenBuckets[TenantId] = TokenBuckets(per_tenant, per_tenant * _BURST_S)
         self._troubles: TokenBuckets[None] = TokenBuckets(TROUBLES_LOGGED_PER_S, TROUBLES_LOGGED_PER_S * _BURST_S)
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
+        self._admitted: OrderedDict[DeviceId, TenantId] = OrderedDict()
+        """Whose handshakes are under way, or have failed."""
         self._unsaid = 0
         self._failed = 0
         self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices
@@ -123,7 +127,7 @@ class SecureSessions:
         self._continued: set[PeerId] = set()
         """Sessions in memory that another one goes on from: what hangs on them is there already, and what is stored of
         them may be resumed again."""
-        self._ended_lately: dict[PeerId, None] = {}
+        self._ended_lately: OrderedDict[PeerId, None] = OrderedDict()
         """The newest last. Nothing is sent to them, though what is stored of one may be resumed."""
         self._unstored: dict[bytes, tuple[int, SecureSession]] = {}
         """States that the store did not take, as their number and the state; tried again by `retry`."""
@@ -260,7 +264,11 @@ class SecureSessions:
         return None
 
     def _admits(self, handshake: int, record: DeviceRecord, at: Instant) -> bool:
-        if self._tenants.take(record.tenant_id, at.now):
+        if self._tenants.has(record.tenant_id, at.now):
+            # It counts once it is complete: an identity is no secret, and whoever knows one is to use up nothing.
+            self._admitted[record.device_id] = record.tenant_id
+            if len(self._admitted) > _ADMITTED:
+                self._admitted.popitem(last=False)
             return True
         self._meters.limited["tenant"] += 1
         text = f"the devices of tenant {record.tenant!r} make more handshakes than they may; it may try again later"
@@ -353,6 +361,9 @@ class SecureSessions:
         does with the first uplink."""
         how = "full" if resumed is None else "resumed"
         self._meters.handshakes[how, ""] += 1
+        tenant_id = self._admitted.pop(device_id, None)
+        if tenant_id is not None:
+            self._tenants.take(tenant_id, at.now)
         log.info("session.established", device_id=device_id, peer=str(peer), address=str(address), handshake=how)
         self._bind(peer, device_id)
         if resumed is not None:
@@ -377,7 +388,7 @@ class SecureSessions:
             return
         self._ended_lately[peer] = None
         if len(self._ended_lately) > _ENDED_KEPT:
-            del self._ended_lately[next(iter(self._ended_lately))]
+            self._ended_lately.popitem(last=False)
         log.info("session.ended", peer=str(peer), reason=reason, detail=detail)
         if peer in self._continued:
             self._continued.discard(peer)
