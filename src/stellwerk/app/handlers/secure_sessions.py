@@ -295,7 +295,10 @@ class SecureSessions:
                 self._link.stored(session.session_id, session.ceiling)
             elif session_peer(session.session_id) in self.devices:
                 log_not_stored(log, "session.not_stored", error)
-                self._unstored[session.session_id] = session
+                later = self._unstored.get(session.session_id)
+                # Of a state and the one before it either may be told first.
+                if later is None or later.ceiling <= session.ceiling:
+                    self._unstored[session.session_id] = session
 
         self._unstored.pop(session.session_id, None)
         self._store.submit(Commit((), (PutSession(session),), done, reserve=True))
