@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -382,6 +382,27 @@ def test_an_older_state_is_not_tried_again_once_a_newer_one_is_stored() -> None:
         held.clear()
         bench.sessions.retry()
         assert held == []
+
+    tell(story)
+
+
+@pytest.mark.spec("Design 7", "SEC-1")
+def test_of_two_states_that_the_store_could_not_take_the_newer_is_stored_later() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        bench.establish(1, device.device_id)
+        submit = bench.store.submit
+        full: list[Commit] = []
+        bench.store.submit = full.append  # type: ignore[method-assign]
+        older = bench.session(1, device.device_id)
+        for state in (older, replace(older, ceiling=older.ceiling + 1024)):
+            bench.sessions.keep(state)
+        for commit in reversed(full):
+            commit.done(StoreOverloaded(1))
+        bench.store.submit = submit  # type: ignore[method-assign]
+        bench.sessions.retry()
+        await bench.settle()
+        assert bench.wire.told == [("stored", b"\1" * 8, 2048)]
 
     tell(story)
 
