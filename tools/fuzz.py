@@ -22,6 +22,7 @@ from itertools import count
 from pathlib import Path
 
 import fuzz_dtls
+import fuzz_dtls_keys
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "fuzz"
@@ -466,7 +467,7 @@ HARNESSES = {
         ),
     ),
 }
-HARNESSES |= {name: Harness(*target) for name, target in fuzz_dtls.TARGETS.items()}
+HARNESSES |= {name: Harness(*target) for name, target in (fuzz_dtls.TARGETS | fuzz_dtls_keys.TARGETS).items()}
 
 
 def main() -> int:

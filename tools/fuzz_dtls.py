@@ -4,7 +4,6 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from tests.dtls_hand import Hand
 
 Target = Callable[[bytes], None]
 
-_AT = datetime(2026, 1, 1, tzinfo=UTC)
 _KEY = ec.derive_private_key(0xC0FFEE, ec.SECP256R1())
 
 
@@ -105,50 +103,6 @@ def _alerts() -> Target:
             return
         assert len(str(found)) < 100
         assert encode_alert(found.level, found.description) == data
-
-    return take
-
-
-def _certificates() -> Target:
-    from stellwerk.dtls.certificates import CertificateRefused, read_certificate, read_raw_key, verify_chain
-    from stellwerk.dtls.failures import REASONS
-
-    def take(data: bytes) -> None:
-        for read in (read_certificate, read_raw_key):
-            try:
-                read(data)
-            except CertificateRefused as refused:
-                _check_text(refused)
-                assert refused.reason in REASONS  # noqa: PT017
-        try:
-            verify_chain([data, data[: len(data) // 2]], [], at=_AT, check_validity=True)
-        except CertificateRefused as refused:
-            _check_text(refused)
-
-    return take
-
-
-def _sessions() -> Target:
-    from stellwerk.dtls.session import (
-        SessionFormatError,
-        decode_secrets,
-        decode_session,
-        encode_secrets,
-        encode_session,
-    )
-    from stellwerk.dtls.tickets import TicketKey, Tickets
-
-    tickets = Tickets([TicketKey(b"name of the key.", bytes(32))], Numbers())
-
-    def take(data: bytes) -> None:
-        tickets.open(data)
-        for decode, encode in ((decode_secrets, encode_secrets), (decode_session, encode_session)):
-            try:
-                found = decode(data)
-            except SessionFormatError as error:
-                _check_text(error)
-                continue
-            assert decode(encode(found)) == found  # type: ignore[arg-type]
 
     return take
 
@@ -392,21 +346,6 @@ def _stories() -> tuple[bytes, ...]:
     return tuple(found)
 
 
-# Written out: whatever is imported before the fuzzer looks at it is not instrumented.
-_SECRETS = bytes.fromhex(
-    "0101c0a810000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
-    "0000000000000000000000000000000000000000000000000000000000000000000007000000000000000900066465766963"
-    "65"
-)
-_SESSION = bytes.fromhex(
-    "0101c0a810000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
-    "0000000000000000000000000000000000000000000000000000000000000000000007000000000000000900066465766963"
-    "65000001000100000000000000090000000000000006003640004000080000000000000000000025756470203139322e302e"
-    "322e31203430303031203139382e35312e3130302e3120353638340000000000000000000000000000000000000000000000"
-    "0000000000000000000000000000000000"
-)
-
-
 def _server_stories() -> tuple[bytes, ...]:
     steps = [_step(1, each) for each in (0, 9, 8, 9)]
     raw = [_step(1, each) for each in (0, 3, 5, 4, 9)]
@@ -418,8 +357,6 @@ TARGETS: dict[str, tuple[Callable[[], Target], tuple[bytes, ...]]] = {
     "dtls-messages": (_messages, _bodies()),
     "dtls-fragments": (_fragments, (hand.fragment(1, 9, 0, 2, b"abc"), hand.fragment(20, 12, 3, 0, bytes(12)) * 2)),
     "dtls-alerts": (_alerts, (b"\2\x28", b"\1\0")),
-    "dtls-certificates": (_certificates, (_bodies()[4][4:],)),
-    "dtls-sessions": (_sessions, (_SECRETS, _SESSION)),
     "dtls-server": (_server, _stories()),
     "dtls-client": (_client, _server_stories()),
 }

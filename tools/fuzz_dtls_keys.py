@@ -38,18 +38,19 @@ def _spki() -> bytes:
     return _KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _session() -> bytes:
-    from stellwerk.core.identity import PskIdentity
-    from stellwerk.core.ids import PeerId
-    from stellwerk.dtls.prf import KeyBlock
-    from stellwerk.dtls.session import SessionSecrets, SessionState, encode_session
-
-    secrets = SessionSecrets(b"12345678", b"t" * 16, 0xC0A8, b"M" * 48, True, False, PskIdentity(b"dev1"), 5, 9)
-    keys = KeyBlock(b"", b"", b"C" * 16, b"S" * 16, b"ivc.", b"ivs.")
-    address = PeerId("udp", "192.0.2.1", 40001, "198.51.100.1", 5684)
-    return encode_session(
-        SessionState(secrets, False, keys, 1, 1, 1 << 48 | 99, 1 << 48 | 3, b"12345678", b"", address)
-    )
+# Written out: whatever is imported before the fuzzer looks at it is not instrumented.
+_SECRETS = bytes.fromhex(
+    "0101c0a810000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+    "0000000000000000000000000000000000000000000000000000000000000000000007000000000000000900066465766963"
+    "65"
+)
+_SESSION = bytes.fromhex(
+    "0101c0a810000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
+    "0000000000000000000000000000000000000000000000000000000000000000000007000000000000000900066465766963"
+    "65000001000100000000000000090000000000000006003640004000080000000000000000000025756470203139322e302e"
+    "322e31203430303031203139382e35312e3130302e3120353638340000000000000000000000000000000000000000000000"
+    "0000000000000000000000000000000000"
+)
 
 
 def _certificates() -> Target:
@@ -171,7 +172,7 @@ TARGETS: dict[str, tuple[Callable[[], Target], tuple[bytes, ...]]] = {
     "dtls-certificates": (_certificates, (_certificate(),)),
     "dtls-raw-keys": (_raw_keys, (_spki(),)),
     "dtls-extensions": (_extensions, (bytes.fromhex("00170000 0036000403010203 000a00040002 0017 ff01000100"),)),
-    "dtls-sessions": (_sessions, (_session(),)),
+    "dtls-sessions": (_sessions, (_SECRETS, _SESSION)),
     "dtls-protected": (_protected, (bytes.fromhex("17fefd0001000000000005001e") + bytes(30),)),
 }
 """By name: what makes the target, and good inputs to begin with."""

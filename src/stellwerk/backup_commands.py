@@ -9,7 +9,8 @@ import typer
 from stellwerk import __version__
 from stellwerk.config import load_settings
 from stellwerk.net.clock import SystemClock
-from stellwerk.storage.backup import make_backup, restore_backup
+from stellwerk.storage.backup import make_backup
+from stellwerk.storage.restore import restore_backup
 from stellwerk.storage.vault import KEY_FILE, KEY_SETTING
 
 _Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")]

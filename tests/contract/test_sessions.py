@@ -85,7 +85,7 @@ async def test_a_session_moves_and_its_ceiling_rises(store: DecidingStore) -> No
     first = session(device_id)
     moved = replace(first, address=peer(9), state=b"later keys", ceiling=CEILING + 2048)
     await put(store, first)
-    await put(store, moved)
+    await put(store, replace(moved, created_ms=NOW_MS + 999))
     assert await store.session_from(first.address) is None
     assert await store.session_from(peer(9)) == moved
     assert await store.sessions_of(device_id) == [moved]
@@ -155,6 +155,7 @@ async def test_a_session_of_no_device_is_refused_and_nothing_else_with_it(store:
     assert await numbers_of(store, device_id) == [2]
 
 
+@pytest.mark.spec("SEC-1")
 async def test_read_marks_are_stored_with_the_next_group_and_never_go_back(store: DecidingStore) -> None:
     device_id = (await make_device(store)).device_id
     await put(store, session(device_id, 1, read_mark=7), session(device_id, 2))
@@ -210,7 +211,7 @@ def test_any_changes_in_any_groups_leave_the_same(data_dir: Path, groups: list[l
             for what, number, mark in group:
                 device_id = devices[number % 2]
                 if what == "put":
-                    changes.append(PutSession(session(device_id, number, read_mark=mark, state=b"%d" % mark)))
+                    changes.append(PutSession(session(device_id, number, read_mark=mark, created_ms=mark)))
                 elif what == "drop":
                     changes.append(DropSession(session_id(number)))
                 else:
@@ -230,6 +231,7 @@ def test_any_changes_in_any_groups_leave_the_same(data_dir: Path, groups: list[l
     asyncio.run(both())
 
 
+@pytest.mark.spec("SEC-8")
 async def test_sessions_and_marks_outlive_a_restart(stores: Stores) -> None:
     if not stores.durable:
         pytest.skip("nothing of it is kept")

@@ -139,7 +139,8 @@ class OpenSsl:
 
 
 class GnuTls:
-    """Options: ``resume`` (yes: a second handshake after the first), ``ticket`` (no), ``mtu``, ``etm`` (no)."""
+    """Options: ``resume`` (yes: a second handshake after the first), ``ticket`` (no), ``mtu``, ``etm`` (no), ``ems``
+    (no)."""
 
     name, application, echoes, verb = "gnutls", "lines", True, ""
     names = {
@@ -165,6 +166,8 @@ class GnuTls:
             priority += [f"+CTYPE-CLI-{kind}", f"+CTYPE-SRV-{kind}"]
         if wish.take("etm") == "no":
             priority.append("%NO_ETM")
+        if wish.take("ems") == "no":
+            priority.append("%NO_SESSION_HASH")
         words = ["--udp", "--priority", ":".join(priority)]
         if mtu := wish.take("mtu"):
             words += ["--mtu", mtu]

@@ -293,11 +293,12 @@ def test_a_fleet_registers_through_a_network_that_loses_doubles_and_moves_it(ser
                 count=5,
                 update_every_s=0.3,
                 parameters=Parameters(ack_timeout_s=0.1, max_retransmit=7),
+                patience=Patience(first_s=0.2),
             )
-            await until(lambda: registered(fleet))
+            await until(lambda: registered(fleet), 20)
             relay.move_clients()
             updates = len(served.told(Updated))
-            await until(lambda: len(served.told(Updated)) > updates + 10)
+            await until(lambda: len(served.told(Updated)) > updates + 10, 20)
             assert len(served.told(HandshakeDone)) == 5
         finally:
             relay.close()

@@ -203,8 +203,7 @@ class ClientHandshake(Handshake):
             self.send_limit = min(MAX_PLAINTEXT, answered.record_size_limit) - (1 if self.peer_cid else 0)
         elif answered.max_fragment_length is not None:
             self.send_limit = MAX_FRAGMENT_LENGTHS[answered.max_fragment_length]
-        if self.send_limit < self.timing.size:
-            self.timing = replace(self.timing, size=self.send_limit)
+        self.timing = self.timing.limited(self.send_limit)
         if answered.client_certificate_types is not None:
             self._certificate_type = answered.client_certificate_types[0]
         if answered.server_certificate_types is not None:

@@ -1,16 +1,19 @@
 """What a handshake machine is made of: its steps and their faults, its timing, and whoever has it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from stellwerk.core.errors import PeerError
 from stellwerk.dtls.base import Base
-from stellwerk.dtls.records import Record
+from stellwerk.dtls.records import HEADER_BYTES, Record
 
 if TYPE_CHECKING:
     from stellwerk.dtls.handshake import Handshake
+
+_EXPANSION: Final = 24
+"""Of a record by protection: explicit nonce and tag."""
 
 
 class HandshakeFault(PeerError):
@@ -31,6 +34,11 @@ class Timing:
     repetitions: int
     mtu: int
     size: int
+
+    def limited(self, size: int) -> "Timing":
+        """For a peer that asked for records with at most ``size`` bytes of plaintext. It has little memory for what it
+        reads at once (RFC 6066 §4): a datagram that is longer than one such record loses its end there."""
+        return replace(self, mtu=min(self.mtu, size + HEADER_BYTES + _EXPANSION), size=min(self.size, size))
 
 
 class Host(Protocol):

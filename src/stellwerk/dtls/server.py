@@ -8,7 +8,7 @@ resumed   ClientHello -> ServerHello [NewSessionTicket] (ChangeCipherSpec) Finis
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Protocol
 
@@ -403,8 +403,8 @@ class ServerHandshake(Handshake):
         elif offered.max_fragment_length is not None:
             reply.max_fragment_length = offered.max_fragment_length
             limit = min(limit, MAX_FRAGMENT_LENGTHS[offered.max_fragment_length])
-        if limit < self.timing.size:
-            self.timing = replace(self.timing, size=limit)
+        if limit < parameters.record_size:
+            self.timing = self.timing.limited(limit)
         self.send_limit = limit
         if offered.session_ticket is not None and parameters.tickets:
             reply.session_ticket = b""

@@ -26,6 +26,7 @@ class RelayOptions:
 
     ``control`` listens for orders as text datagrams: ``drop-ack up``, ``drop-ack down``, ``drop up``, ``drop down``,
     ``move`` and ``stats``; each is answered with one line. Whoever reaches it is obeyed, so keep it on loopback.
+    Encrypted datagrams show no acknowledgements: over DTLS ``drop-ack`` waits in vain.
     """
 
     listen: Address

@@ -211,10 +211,10 @@ class SecureDevices:
         self._end(link)
         link.stage = Stage.CONNECTING
         device, security = link.device, self._security
-        parameters = client_parameters(
-            security, link.credentials, device.options.endpoint_name, device.strike_handshake(), self._entropy
-        )
-        resume = link.state if security.resume is not None else None
+        name, fault = device.options.endpoint_name, device.strike_handshake()
+        parameters = client_parameters(security, link.credentials, name, fault, self._entropy)
+        # Who resumes shows no credentials, so nothing could be wrong with them.
+        resume = link.state if security.resume is not None and fault is None else None
         self._stack.submit(Connect(link.address, parameters, resume), now)
 
     def _established(self, event: events.SessionEstablished, now: float) -> None:
@@ -284,7 +284,6 @@ class SecureDevices:
         link = self._by_session.get(event.peer.remote_host)
         if link is None or link.session != event.peer:
             return
-        link.session = None
         if event.reason != "close-notify":
             # RFC 5246 7.2.2: what ended with a fatal alert must not be resumed.
             link.state = None

@@ -612,8 +612,10 @@ class MemoryStore(MemorySessions):
         known = self._sessions.get(session.session_id)
         if known is not None and known.ceiling > session.ceiling:
             return
-        read_mark = session.read_mark if known is None else max(session.read_mark, known.read_mark)
-        self._set(self._sessions, session.session_id, replace(session, read_mark=read_mark))
+        if known is not None:
+            read_mark = max(session.read_mark, known.read_mark)
+            session = replace(session, created_ms=known.created_ms, read_mark=read_mark)
+        self._set(self._sessions, session.session_id, session)
         for each in self._sessions_made(session.device_id)[:-SESSIONS_PER_DEVICE]:
             self._set(self._sessions, each.session_id, _ABSENT)
 

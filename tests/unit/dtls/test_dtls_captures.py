@@ -16,7 +16,7 @@ def events(conversation: Conversation, *kinds: str) -> list[str]:
 
 @pytest.mark.spec("LwM2M-contract 2.2")
 def test_a_finished_that_comes_in_two_records_is_among_them() -> None:
-    story = Story.read(CAPTURE_FOLDER / "openssl-client-x509-CCM_8-mtu295.json")
+    story = Story.read(CAPTURE_FOLDER / "openssl-client-x509-CCM_8-split-finished-mtu295.json")
     established = next(at for at, step in enumerate(story.steps) if "SessionEstablished" in str(step[2]))
     came = b"".join(bytes.fromhex(what[1]) for kind, _, what in story.steps[:established] if kind == "<")
     # Type handshake, version, epoch 1.

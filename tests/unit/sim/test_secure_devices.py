@@ -96,6 +96,16 @@ def test_with_a_connection_id_a_device_goes_on_from_another_port():
     assert bench.updates >= 1
 
 
+def test_with_a_connection_id_a_nat_may_forget_a_device():
+    bench = SecureBench(security={"cid_length": 0})
+    bench.start(update_every_s=10.0)
+    bench.network.move(DEVICE, ("192.0.2.1", 5000))
+    bench.network.run_for(20)
+    assert [each.new.remote_host for each in bench.moved] == ["192.0.2.1"]
+    assert bench.value("/3/0/0")
+    assert (len(bench.established), bench.told(SessionLost)) == (1, [])
+
+
 def test_without_a_connection_id_a_device_that_moved_waits_in_vain_and_comes_back_with_a_handshake():
     bench = SecureBench()
     device = bench.start(update_every_s=10.0, patience=PATIENCE)
@@ -401,6 +411,17 @@ def test_a_session_that_was_of_use_has_its_successor_at_once():
     for number in range(2, 5):
         bench.end_session()
         assert len(bench.established) == bench.registers == number
+    assert (bench.clients.sessions, len(bench.secure.population.heard)) == (1, 1)
+
+
+def test_a_fault_of_handshakes_shows_although_the_device_could_resume():
+    bench = SecureBench(security={"resume": Resume.ID})
+    device = bench.start(faults=(Fault.parse("wrong-key:50%"),), seed=3, patience=PATIENCE)
+    for _ in range(8):
+        bench.network.run_for(30)
+        bench.reboot(device)
+    assert bench.told(Resumed)
+    assert len(bench.failed) == device.faults_committed > 0
 
 
 def test_devices_share_an_engine_and_nothing_else():

@@ -17,14 +17,8 @@ from tests.contract.test_sessions import put, session
 
 from stellwerk.core.ids import DeviceId
 from stellwerk.storage import backup
-from stellwerk.storage.backup import (
-    MANIFEST,
-    SET_ASIDE,
-    BackupImpossible,
-    RestoreRefused,
-    make_backup,
-    restore_backup,
-)
+from stellwerk.storage.backup import BackupImpossible, make_backup
+from stellwerk.storage.backup_format import MANIFEST, Contents
 from stellwerk.storage.lock import DataDirInUse, DirectoryLock
 from stellwerk.storage.migrations import (
     DECIDING_FILE,
@@ -34,6 +28,7 @@ from stellwerk.storage.migrations import (
     migrate,
 )
 from stellwerk.storage.projector import Projector
+from stellwerk.storage.restore import SET_ASIDE, RestoreRefused, restore_backup
 from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.token_key import TOKEN_KEY_FILE, load_token_key
 from stellwerk.storage.vault import KEY_FILE
@@ -45,7 +40,7 @@ def no_pause(seconds: float) -> None:
     pass
 
 
-def make(data_dir: Path, file: Path, **options: object) -> backup.Contents:
+def make(data_dir: Path, file: Path, **options: object) -> Contents:
     return make_backup(data_dir, file, "1.2.3", NOW_MS, pause=no_pause, **options)  # type: ignore[arg-type]
 
 
@@ -121,7 +116,7 @@ def test_what_was_backed_up_is_there_after_a_restore(filled: Path, tmp_path: Pat
     asyncio.run(look())
 
 
-@pytest.mark.spec("RFC 6655 3")
+@pytest.mark.spec("SEC-1", "SEC-8")
 def test_no_session_comes_back_from_a_backup(filled: Path, tmp_path: Path) -> None:
     file, target = tmp_path / "backup.tar", tmp_path / "restored"
     with closing(sqlite3.connect(filled / DECIDING_FILE)) as connection:

@@ -43,6 +43,7 @@ async def test_the_state_of_a_session_is_sealed_and_bound_to_its_session(data_di
     await store.close()
 
 
+@pytest.mark.spec("SEC-1")
 async def test_marks_of_a_group_that_failed_are_stored_with_the_next(data_dir: Path) -> None:
     store = await SqliteStore.open(data_dir)
     device_id = (await make_device(store)).device_id

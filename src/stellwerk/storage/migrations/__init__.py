@@ -17,7 +17,7 @@ from stellwerk.core.errors import UserError
 DECIDING_FILE: Final = "stellwerk.db"
 PROJECTED_FILE: Final = "projected.db"
 UNFINISHED_RESTORE: Final = "restore.unfinished"
-"""Lies in a data directory while a backup is put there (`storage.backup`)."""
+"""Lies in a data directory while a backup is put there (`storage.restore`)."""
 HEADS: Final = {"deciding": "0004", "projected": "0002"}
 """The newest revision of each line. Known here so that a start with nothing to do needs no migration library."""
 

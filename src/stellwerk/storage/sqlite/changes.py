@@ -237,9 +237,9 @@ class _Outcome:
     def _put_session(self, change: PutSession) -> None:
         before = self.sessions.get(change.session.session_id)
         if before is not None:
-            read_mark = max(before.session.read_mark, change.session.read_mark)
-            newest = before if before.session.ceiling > change.session.ceiling else change
-            change = PutSession(replace(newest.session, read_mark=read_mark))
+            first, read_mark = before.session, max(before.session.read_mark, change.session.read_mark)
+            newest = first if first.ceiling > change.session.ceiling else change.session
+            change = PutSession(replace(newest, created_ms=first.created_ms, read_mark=read_mark))
         self.sessions[change.session.session_id] = change
 
     def _change_registration(self, change: ChangeRegistration) -> None:

@@ -30,7 +30,7 @@ _PUT: Final = (
     "INSERT INTO secure_session(session_id,device_id,address_key,address,ceiling,read_mark,created_ms,modified_ms,"
     "sealed) VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT(session_id) DO UPDATE SET device_id=excluded.device_id,"
     "address_key=excluded.address_key,address=excluded.address,ceiling=excluded.ceiling,"
-    "read_mark=max(read_mark,excluded.read_mark),created_ms=excluded.created_ms,modified_ms=excluded.modified_ms,"
+    "read_mark=max(read_mark,excluded.read_mark),modified_ms=excluded.modified_ms,"
     "sealed=excluded.sealed WHERE excluded.ceiling>=ceiling"
 )
 """A state below the stored ceiling is an old one that failed and was tried again: numbers would be used twice."""
