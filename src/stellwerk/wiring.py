@@ -65,6 +65,7 @@ from stellwerk.southbound.secure_listener import SecureSettings
 from stellwerk.storage.lock import DataDirUnusable, DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
+from stellwerk.storage.resealing import find_unreadable
 from stellwerk.storage.retention import retain
 from stellwerk.storage.sqlite.directory import SqliteDirectory
 from stellwerk.storage.sqlite.store import SqliteStore
@@ -192,6 +193,9 @@ class Server:
         for done in await asyncio.to_thread(migrate, settings.data_dir):
             log.info("store.migrated", what=done)
         vault = Vault.load(settings.data_dir, settings.master_key or None, settings.master_key_old)
+        unreadable = await asyncio.to_thread(find_unreadable, settings.data_dir, vault)
+        if unreadable is not None:
+            log.error("master_key.does_not_fit", detail=str(unreadable), meaning="such devices cannot make a handshake")
         meters = self._meters
         store = self._store = await SqliteStore.open(
             settings.data_dir, vault=vault, library=library, limits=limits, meters=meters

@@ -144,7 +144,7 @@ def verify_chain(
             raise search.failure or CertificateRefused(
                 "untrusted-certificate",
                 f"{_shown(leaf.subject)} was issued by {_shown(leaf.issuer)}, and the chain leads to none of the "
-                f"{len(anchors)} trusted certificates",
+                f"trusted certificates (there are {len(anchors)})",
             )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.handlers.secure_sessions import LIVE_PER_DEVICE, SecureSessions, Trust
@@ -21,6 +22,7 @@ from stellwerk.core.instant import Instant
 from stellwerk.device.key_material import certificate_key_id, raw_key_id
 from stellwerk.device.record import RPK, X509, Credential, DeviceRecord
 from stellwerk.storage.memory import MemoryStore
+from stellwerk.storage.vault import SecretUnreadable
 
 FAR = PeerId("udp", "192.0.2.7", 40_000, "192.0.2.100", 5684)
 NOW = Instant(1000.0, 1_790_000_000_000)
@@ -33,6 +35,7 @@ class Wire:
     """The secure link, as a list of what it was told."""
 
     told: list[tuple[Any, ...]] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
     def give_key(self, handshake: int, key: bytes, device_id: DeviceId) -> None:
         self.told.append(("key", handshake, key, device_id))
@@ -42,6 +45,7 @@ class Wire:
 
     def refuse(self, handshake: int, reason: str, detail: str) -> None:
         self.told.append(("refuse", handshake, reason))
+        self.details.append(detail)
 
     def restore(self, question: int, session: SecureSession) -> bool:
         self.told.append(("restore", question, session.session_id))
@@ -226,6 +230,44 @@ def test_a_store_that_fails_leaves_no_handshake_without_an_answer() -> None:
         bench.sessions.asked_for_key(7, b"meter-1", NOW)
         await bench.settle()
         assert bench.wire.told == [("refuse", 7, "not-answered")]
+
+    tell(story)
+
+
+def test_a_key_that_does_not_open_is_said_to_be_and_is_no_fault_of_the_program() -> None:
+    async def story(bench: Bench) -> None:
+        async def shut(_: Any) -> None:
+            raise SecretUnreadable("key of device 1")
+
+        bench.store.credential_by_identity = shut  # type: ignore[method-assign,assignment]
+        bench.store.session = shut  # type: ignore[method-assign,assignment]
+        with capture_logs() as lines:
+            bench.sessions.asked_for_key(7, b"meter-1", NOW)
+            bench.sessions.failed(FAR, "not-answered", "it does not open", PskIdentity(b"meter-1"), NOW)
+            bench.sessions.asked_for_session(8, bytes(8), FAR, NOW)
+            await bench.settle()
+        assert [each["event"] for each in lines] == ["handshake.failed"]
+        assert bench.wire.told == [("refuse", 7, "not-answered"), ("none", 8)]
+        assert "STELLWERK_MASTER_KEY" in bench.wire.details[0]
+        assert [each.reason for each in bench.sessions.recent_failures(None)] == ["not-answered"]
+
+    tell(story)
+
+
+def test_people_of_a_tenant_see_the_failures_that_name_its_devices_and_no_others() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", psk())
+        await bench.device("other", psk("other"), tenant="other")
+        for identity in (b"meter-1", b"other", b"stranger"):
+            bench.sessions.failed(FAR, "wrong-key", "give it the right one", PskIdentity(identity), NOW)
+        bench.sessions.failed(FAR, "version", "it is old", None, NOW)
+        await bench.settle()
+        seen = {tenant: bench.sessions.summary(tenant) for tenant in ("acme", "other", "nobody", None)}
+        assert [each.device for each in seen["acme"].failures] == ["meter"]
+        assert [each.device for each in seen["other"].failures] == ["other"]
+        assert seen["nobody"].failures == ()
+        assert [each.device for each in seen[None].failures] == ["", "", "other", "meter"]
+        assert [each.sessions for each in seen.values()] == [None, None, None, 0]
 
     tell(story)
 

@@ -7,6 +7,7 @@ told of sessions is stored in the order of everything else, so a session is on d
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -20,6 +21,7 @@ from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.records import SecureSession
 from stellwerk.app.registry import Known
 from stellwerk.app.tasks import Tasks
+from stellwerk.core.errors import UserError
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId, TenantId, session_of, session_peer
 from stellwerk.core.instant import Instant
@@ -180,6 +182,9 @@ class SecureSessions:
     async def _answered(self, handshake: int, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+        except UserError as error:
+            # A key that does not open with this master key: the text says what to do, and names no secret.
+            self._link.refuse(handshake, "not-answered", str(error))
         except Exception:
             self._link.refuse(handshake, "not-answered", "the store could not say who that is; it may try again")
             raise
@@ -292,10 +297,12 @@ class SecureSessions:
         before = self._revisions
         session: SecureSession | None = None
         try:
-            if session_id is not None:
-                session = await self._store.session(session_id)
-            elif address is not None:
-                session = await self._store.session_from(address)
+            # One that does not open with this master key is as good as none.
+            with suppress(UserError):
+                if session_id is not None:
+                    session = await self._store.session(session_id)
+                elif address is not None:
+                    session = await self._store.session_from(address)
         finally:
             if session is None or before != self._revisions:
                 self._link.no_session(question)
@@ -364,7 +371,14 @@ class SecureSessions:
         tenant_id = self._admitted.pop(device_id, None)
         if tenant_id is not None:
             self._tenants.take(tenant_id, at.now)
-        log.info("session.established", device_id=device_id, peer=str(peer), address=str(address), handshake=how)
+        log.info(
+            "session.established",
+            device_id=device_id,
+            identity=str(identity)[:_LONGEST_IDENTITY],
+            peer=str(peer),
+            address=str(address),
+            handshake=how,
+        )
         self._bind(peer, device_id)
         if resumed is not None:
             if resumed in self.devices:
@@ -422,7 +436,8 @@ class SecureSessions:
     ) -> None:
         record: DeviceRecord | None = None
         try:
-            record = await self._named(identity)
+            with suppress(UserError):
+                record = await self._named(identity)
         finally:
             whose = ("", "", 0) if record is None else (record.tenant, record.name, int(record.device_id))
             self._failed += 1
@@ -498,7 +513,8 @@ def _unknown(identity: RawKeyIdentity | CertificateIdentity, trust: Trust) -> tu
         return "unknown-identity", f"no device has the {identity}; give it to one, or correct it on the device"
     if trust.chain:
         reason, detail = _split(trust.chain)
-        return reason, f"{detail}; and no device has this very certificate"
+        hint = "trust its issuer (`keys trust`), or give a device this very certificate (`credentials set --cert`)"
+        return reason, f"{detail}; {hint}"
     name = identity.common_name
     return "unknown-identity", f"no device of security x509 has the endpoint name {name!r}, nor this certificate"
 
