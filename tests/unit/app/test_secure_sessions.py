@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -53,6 +53,9 @@ class Wire:
 
     def no_session(self, question: int) -> None:
         self.told.append(("none", question))
+
+    def lose(self, peer: PeerId, why: str) -> None:
+        self.told.append(("lose", peer))
 
     def stored(self, session_id: bytes, ceiling: int) -> None:
         self.told.append(("stored", session_id, ceiling))
@@ -188,16 +191,32 @@ def test_the_endpoint_name_of_a_raw_key_is_no_psk_identity() -> None:
 @pytest.mark.spec("LwM2M-contract 15")
 def test_a_tenant_that_makes_too_many_handshakes_waits_and_no_other_does() -> None:
     async def story(bench: Bench) -> None:
-        await bench.device("meter", psk())
+        meter = await bench.device("meter", psk())
         await bench.device("other", psk("other"), tenant="other")
         for handshake in range(12):
             bench.sessions.asked_for_key(handshake, b"meter-1", NOW)
+            bench.establish(handshake, meter.device_id)
+        bench.wire.told = [each for each in bench.wire.told if each[0] != "close"]
         bench.sessions.asked_for_key(99, b"other", NOW)
         await bench.settle()
         kinds = [each[0] for each in bench.wire.told]
         assert kinds == ["key"] * 10 + ["refuse"] * 2 + ["key"]
         assert bench.wire.told[10] == ("refuse", 10, "rate")
         assert bench.meters.secure.limited == {"tenant": 2}
+
+    tell(story, Bench(per_tenant=1.0))
+
+
+def test_whoever_only_knows_an_identity_uses_up_nothing_of_its_tenant() -> None:
+    async def story(bench: Bench) -> None:
+        meter = await bench.device("meter", psk())
+        for handshake in range(50):
+            bench.sessions.asked_for_key(handshake, b"meter-1", NOW)
+            bench.sessions.failed(FAR, "wrong-key", "", PskIdentity(b"meter-1"), NOW)
+        bench.sessions.asked_for_key(99, b"meter-1", NOW)
+        bench.establish(1, meter.device_id)
+        await bench.settle()
+        assert [each[0] for each in bench.wire.told] == ["key"] * 51
 
     tell(story, Bench(per_tenant=1.0))
 
@@ -383,6 +402,53 @@ def test_a_state_that_the_store_could_not_take_is_stored_later() -> None:
     tell(story)
 
 
+@pytest.mark.spec("Design 7")
+def test_an_older_state_is_not_tried_again_once_a_newer_one_is_stored() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        bench.establish(1, device.device_id)
+        held: list[Commit] = []
+        bench.store.submit = held.append  # type: ignore[method-assign]
+        bench.sessions.keep(bench.session(1, device.device_id, 1024))
+        bench.sessions.keep(bench.session(1, device.device_id, 2048))
+        bench.sessions.keep(bench.session(1, device.device_id, 3072))
+        oldest, older, newest = held
+        # A queue that is full says so at once, while what came before is being written.
+        newest.done(StoreOverloaded(1))
+        oldest.done(StoreOverloaded(1))
+        older.done(None)
+        held.clear()
+        bench.sessions.retry()
+        assert [each.session.ceiling for commit in held for each in commit.changes] == [3072]  # type: ignore[union-attr]
+        held[0].done(None)
+        held.clear()
+        bench.sessions.retry()
+        assert held == []
+
+    tell(story)
+
+
+@pytest.mark.spec("Design 7", "SEC-1")
+def test_of_two_states_that_the_store_could_not_take_the_newer_is_stored_later() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        bench.establish(1, device.device_id)
+        submit = bench.store.submit
+        full: list[Commit] = []
+        bench.store.submit = full.append  # type: ignore[method-assign]
+        older = bench.session(1, device.device_id)
+        for state in (older, replace(older, ceiling=older.ceiling + 1024)):
+            bench.sessions.keep(state)
+        for commit in reversed(full):
+            commit.done(StoreOverloaded(1))
+        bench.store.submit = submit  # type: ignore[method-assign]
+        bench.sessions.retry()
+        await bench.settle()
+        assert bench.wire.told == [("stored", b"\1" * 8, 2048)]
+
+    tell(story)
+
+
 @pytest.mark.spec("Design 4", "Design 7")
 def test_a_stored_session_is_found_by_its_id_and_by_its_address() -> None:
     async def story(bench: Bench) -> None:
@@ -394,10 +460,11 @@ def test_a_stored_session_is_found_by_its_id_and_by_its_address() -> None:
         bench.sessions.asked_for_session(6, None, FAR, NOW)
         bench.sessions.asked_for_session(7, b"\2" * 8, None, NOW)
         await bench.settle()
-        assert bench.wire.told == [("restore", 5, b"\1" * 8), ("restore", 6, b"\1" * 8), ("none", 7)]
+        found, gone = b"\1" * 8, session_peer(b"\2" * 8)
+        assert bench.wire.told == [("restore", 5, found), ("restore", 6, found), ("none", 7), ("lose", gone)]
         assert bench.sessions.devices == {session_peer(b"\1" * 8): device.device_id}
         assert bench.meters.secure.restored == 2
-        assert bench.lost == [session_peer(b"\2" * 8)]
+        assert bench.lost == [gone]
 
     tell(story)
 

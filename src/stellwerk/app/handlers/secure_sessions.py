@@ -5,7 +5,7 @@ told of sessions is stored in the order of everything else, so a session is on d
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +44,11 @@ _LONGEST_DETAIL: Final = 600
 """Characters that are kept of what a peer may have written."""
 _KEPT: Final = frozenset({"close-notify", "evicted"})
 """Ends of a session after which it may still be resumed, or restored."""
+
+_ADMITTED: Final = 10_000
+_ENDED_KEPT: Final = 4_096
+"""Sessions that ended lately: more than end while a Register is being stored."""
+_NOT_KEPT: Final = "the session is not kept any more"
 
 Found = tuple[DeviceRecord, Credential]
 
@@ -88,7 +93,8 @@ class TakeOver(Protocol):
 
 
 class SecureSessions:
-    """``link`` reaches the engine; `connect` closes the circle. ``per_tenant``: handshakes a second, 0 for no bound."""
+    """``link`` reaches the engine; `connect` closes the circle. ``per_tenant``: complete handshakes a second, 0 for no
+    bound."""
 
     def __init__(
         self,
@@ -112,6 +118,8 @@ class SecureSessions:
         self._tenants: TokenBuckets[TenantId] = TokenBuckets(per_tenant, per_tenant * _BURST_S)
         self._troubles: TokenBuckets[None] = TokenBuckets(TROUBLES_LOGGED_PER_S, TROUBLES_LOGGED_PER_S * _BURST_S)
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
+        self._admitted: OrderedDict[DeviceId, TenantId] = OrderedDict()
+        """Whose handshakes are under way, or have failed."""
         self._unsaid = 0
         self._failed = 0
         self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices
@@ -121,8 +129,12 @@ class SecureSessions:
         self._continued: set[PeerId] = set()
         """Sessions in memory that another one goes on from: what hangs on them is there already, and what is stored of
         them may be resumed again."""
-        self._unstored: dict[bytes, SecureSession] = {}
-        """States that the store did not take; tried again by `retry`."""
+        self._ended_lately: OrderedDict[PeerId, None] = OrderedDict()
+        """The newest last. Nothing is sent to them, though what is stored of one may be resumed."""
+        self._unstored: dict[bytes, tuple[int, SecureSession]] = {}
+        """States that the store did not take, as their number and the state; tried again by `retry`."""
+        self._states = 0
+        """How many were told: a state is tried again only while no later one of the session is stored."""
         self._revisions = 0
         """How often anybody's credentials have changed: who was looked up before is looked up again."""
         self.failures: deque[FailedHandshake] = deque(maxlen=RECENT_FAILURES)
@@ -137,6 +149,10 @@ class SecureSessions:
 
     def __len__(self) -> int:
         return len(self.devices)
+
+    def may_reach(self, peer: PeerId) -> bool:
+        """Whether what is sent to the session may arrive; one that is not in memory may be stored."""
+        return not peer.has_ended and peer not in self._ended_lately
 
     # -- who is it? --
 
@@ -253,7 +269,11 @@ class SecureSessions:
         return None
 
     def _admits(self, handshake: int, record: DeviceRecord, at: Instant) -> bool:
-        if self._tenants.take(record.tenant_id, at.now):
+        if self._tenants.has(record.tenant_id, at.now):
+            # It counts once it is complete: an identity is no secret, and whoever knows one is to use up nothing.
+            self._admitted[record.device_id] = record.tenant_id
+            if len(self._admitted) > _ADMITTED:
+                self._admitted.popitem(last=False)
             return True
         self._meters.limited["tenant"] += 1
         text = f"the devices of tenant {record.tenant!r} make more handshakes than they may; it may try again later"
@@ -288,7 +308,9 @@ class SecureSessions:
                 self._link.no_session(question)
         if session is None:
             if session_id is not None:
-                self._lost(session_peer(session_id), "the session is not kept", at)
+                # In this order: what could not leave waits by the time it comes back.
+                self._lost(session_peer(session_id), _NOT_KEPT, at)
+                self._link.lose(session_peer(session_id), _NOT_KEPT)
             return
         if before == self._revisions and self._link.restore(question, session):
             self._bind(session_peer(session.session_id), session.device_id)
@@ -297,14 +319,22 @@ class SecureSessions:
     def keep(self, session: SecureSession) -> None:
         """The session is, or has become, this: store it."""
 
-        def done(error: Exception | None) -> None:
-            if error is None:
-                self._link.stored(session.session_id, session.ceiling)
-            elif session_peer(session.session_id) in self.devices:
-                log_not_stored(log, "session.not_stored", error)
-                self._unstored[session.session_id] = session
+        self._states += 1
+        number, session_id = self._states, session.session_id
 
-        self._unstored.pop(session.session_id, None)
+        def done(error: Exception | None) -> None:
+            # One that the queue had no room for is told before those that wait in it.
+            tried, _ = self._unstored.get(session_id, (0, None))
+            if error is None:
+                if tried and tried < number:
+                    del self._unstored[session_id]
+                self._link.stored(session_id, session.ceiling)
+            elif session_peer(session_id) in self.devices:
+                log_not_stored(log, "session.not_stored", error)
+                if tried < number:
+                    self._unstored[session_id] = number, session
+
+        self._unstored.pop(session_id, None)
         self._store.submit(Commit((), (PutSession(session),), done, reserve=True))
 
     async def run(self, every_s: float = 1.0) -> None:
@@ -315,7 +345,7 @@ class SecureSessions:
 
     def retry(self) -> None:
         """Store what the store did not take before; called now and then."""
-        for session in list(self._unstored.values()):
+        for _, session in list(self._unstored.values()):
             self.keep(session)
 
     def _drop(self, session_id: bytes) -> None:
@@ -338,6 +368,9 @@ class SecureSessions:
         does with the first uplink."""
         how = "full" if resumed is None else "resumed"
         self._meters.handshakes[how, ""] += 1
+        tenant_id = self._admitted.pop(device_id, None)
+        if tenant_id is not None:
+            self._tenants.take(tenant_id, at.now)
         log.info(
             "session.established",
             device_id=device_id,
@@ -367,6 +400,9 @@ class SecureSessions:
         self._release(peer)
         if reason == "evicted":
             return
+        self._ended_lately[peer] = None
+        if len(self._ended_lately) > _ENDED_KEPT:
+            self._ended_lately.popitem(last=False)
         log.info("session.ended", peer=str(peer), reason=reason, detail=detail)
         if peer in self._continued:
             self._continued.discard(peer)
@@ -445,6 +481,8 @@ class SecureSessions:
     def _end_all(self, device_id: DeviceId, revoked: bool) -> None:
         self._revisions += 1
         self._link.forget_handshakes(device_id)
+        for session in [each for _, each in self._unstored.values() if each.device_id == device_id]:
+            del self._unstored[session.session_id]
         for peer in self._live.get(device_id, ()):
             self._link.close(peer, revoked=revoked)
 
@@ -454,6 +492,7 @@ class SecureSessions:
         live = tuple(each for each in self._live.get(device_id, ()) if each != peer)
         if len(live) >= LIVE_PER_DEVICE:
             self._link.close(live[0])
+        self._ended_lately.pop(peer, None)
         self.devices[peer] = device_id
         self._live[device_id] = (*live, peer)
 
