@@ -513,8 +513,13 @@ def _unknown(identity: RawKeyIdentity | CertificateIdentity, trust: Trust) -> tu
         return "unknown-identity", f"no device has the {identity}; give it to one, or correct it on the device"
     if trust.chain:
         reason, detail = _split(trust.chain)
-        hint = "trust its issuer (`keys trust`), or give a device this very certificate (`credentials set --cert`)"
-        return reason, f"{detail}; {hint}"
+        if reason == "untrusted-certificate":
+            detail += (
+                "; trust its issuer (`keys trust`), or give a device this very certificate (`credentials set --cert`)"
+            )
+        elif reason in ("expired-certificate", "not-yet-valid-certificate"):
+            detail += "; give the device another one, or set the clock of the server right"
+        return reason, detail
     name = identity.common_name
     return "unknown-identity", f"no device of security x509 has the endpoint name {name!r}, nor this certificate"
 
