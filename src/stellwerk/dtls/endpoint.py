@@ -351,7 +351,7 @@ class Endpoint:
             handshake.resume_stored(stored.secrets if is_right else None, now)
         if session is None:
             question.handshakes = []
-            self._unanswered(question, now)
+            self._unanswered(question, now, self._live.mark_of(stored, action.read_mark) if is_right else -1)
             return
         for data in question.sends:
             if not session.ended:
@@ -368,10 +368,14 @@ class Endpoint:
                 records += error.whole
         return records
 
-    def _unanswered(self, question: Question, now: float) -> None:
-        """There is no such session: what waited for it is dropped in silence, and counted."""
+    def _unanswered(self, question: Question, now: float, read: int = -1) -> None:
+        """There is no such session, or nothing that waited for it is its own: it is dropped in silence, and counted.
+        ``read``: (epoch << 48 | highest number read) of the session, -1 without one."""
         self._questions.take(question.number)
         for handshake in question.handshakes:
             handshake.resume_stored(None, now)
-        for peer, _ in question.datagrams:
-            self._base.drop(peer, "no-session")
+        for waiting in question.datagrams:
+            is_old = read >= 0 and all(
+                record.epoch << 48 | record.sequence <= read for record in self._records([waiting])
+            )
+            self._base.drop(waiting[0], "replayed" if is_old else "no-session")

@@ -345,8 +345,7 @@ class LiveSessions:
         if secrets.tls_session_id:
             session.root = secrets.tls_session_id[:8]
         session.next_sequence = session.ceiling = session.asked = ceiling
-        pending = self._marks.get(secrets.session_id, 0)
-        mark = max(read_mark, stored.read_highest, pending if isinstance(pending, int) else 0)
+        mark = self.mark_of(stored, read_mark)
         session.window = session.window.from_mark(max(mark - _EPOCH_BASE, -1))
         if waiting is not None and not any(self.claims(session, record) for record in waiting):
             # Whoever can guess an address, or has seen a connection ID, must not cost us more than a look.
@@ -354,6 +353,11 @@ class LiveSessions:
         self._add(session, is_old=True)
         self._raise_ceiling(session)
         return session
+
+    def mark_of(self, stored: StoredSession, read_mark: int) -> int:
+        """(epoch << 48 | highest number read) of a session that is not in memory: the highest that anybody knows."""
+        pending = self._marks.get(stored.secrets.session_id, 0)
+        return max(read_mark, stored.read_highest, pending if isinstance(pending, int) else 0)
 
     def _add(self, session: Association, *, is_old: bool = False) -> None:
         idle = self.sessions.add(session, is_old=is_old)
