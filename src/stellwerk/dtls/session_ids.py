@@ -1,5 +1,5 @@
-"""The ids of our sessions, which are their connection IDs (RFC 9146) and the beginning of their TLS session ids. It shows
-in one that we gave it, without a look into the store, so that ids that somebody makes up cost none."""
+"""The ids of our sessions: their connection IDs (RFC 9146) and the beginning of their TLS session ids. One that we gave
+is known without a look into the store, so that those that somebody makes up cost none."""
 
 from hmac import compare_digest
 from typing import Final
