@@ -29,6 +29,7 @@ from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
 AIMS = {"handshake, PSK": "58 to 91", "echo of 80 bytes, CCM_8 with connection ID": "5 to 7.5"}
 KEY = b"0123456789abcdef"
 SERVER_KEY = ec.derive_private_key(0x5E44E4, ec.SECP256R1())
+ID_SECRET = bytes(32)
 CLIENT_KEY = ec.derive_private_key(0xC11E47, ec.SECP256R1())
 
 
@@ -44,7 +45,7 @@ class Bench:
     """A server and so many clients, each at an address of its own."""
 
     def __init__(self) -> None:
-        self.engine = Endpoint(SeededEntropy(), ServerParameters(ServerIdentity(SERVER_KEY)))
+        self.engine = Endpoint(SeededEntropy(), ServerParameters(ServerIdentity(SERVER_KEY)), id_secret=ID_SECRET)
         self.spent_ns = 0
         self.now = 100.0
         self._numbers = iter(range(1 << 24))
@@ -176,7 +177,7 @@ def restores(sessions: int) -> tuple[float, float]:
 
     bench.engine.take_events = keeping  # type: ignore[method-assign]
     bench.connect(hands)
-    after = Endpoint(SeededEntropy(), ServerParameters(ServerIdentity(SERVER_KEY)))
+    after = Endpoint(SeededEntropy(), ServerParameters(ServerIdentity(SERVER_KEY)), id_secret=ID_SECRET)
     records = [(peer, hand.sealed(DATA, bytes(80))) for peer, hand in hands.items()]
     began = time.thread_time_ns()
     data = 0

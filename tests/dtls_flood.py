@@ -126,12 +126,14 @@ def _forged_ticket(flood: Flood) -> None:
 
 
 def _forged_session(flood: Flood) -> None:
+    """As long as one of ours: a full handshake."""
     source, hand = flood.hand_at(0x83)
     hand.session_id = source * 4
     flood.put(hand.first_hello(), source)
 
 
 def _strange_cid(flood: Flood) -> None:
+    """Of our node; that we did not give it shows."""
     draw = flood._random.randbytes
     head = struct.pack("!BHQ", WITH_CID, d.DTLS_1_2, 1 << 48 | 7)
     flood.put(head + b"\0" + draw(7) + d.vector(2, draw(40)), flood.source())

@@ -75,7 +75,8 @@ class Conversation:
         self._states: dict[bytes, bytes] = {}
         self._last_state: bytes | None = None
         key = TicketKey(sha256(b"name of a ticket key").digest()[:16], sha256(b"ticket key").digest()[:16])
-        self.engine = Endpoint(SeededEntropy(seed), server=server, ticket_keys=(key,))
+        secret = sha256(b"secret of session ids").digest()
+        self.engine = Endpoint(SeededEntropy(seed), server=server, ticket_keys=(key,), id_secret=secret)
 
     # -- in --
 

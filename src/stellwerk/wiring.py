@@ -69,7 +69,7 @@ from stellwerk.storage.resealing import find_unreadable
 from stellwerk.storage.retention import retain
 from stellwerk.storage.sqlite.directory import SqliteDirectory
 from stellwerk.storage.sqlite.store import SqliteStore
-from stellwerk.storage.token_key import load_token_key, ticket_secret
+from stellwerk.storage.token_key import load_token_key, session_id_secret, ticket_secret
 from stellwerk.storage.vault import Vault
 
 if TYPE_CHECKING:
@@ -239,6 +239,7 @@ class Server:
             secure=_secure_settings(settings),
             keys=keys,
             ticket_key=TicketKey(*ticket_secret(settings.data_dir)),
+            id_secret=session_id_secret(settings.data_dir),
             ask_echo=settings.echo != "off",
         )
         link = listeners.links

@@ -96,6 +96,7 @@ class SeededEntropy:
 
 
 TICKET_KEY = TicketKey(b"tickets of tests", bytes(32))
+ID_SECRET = b"session ids of tests".ljust(32)
 
 
 @dataclass(frozen=True)
@@ -380,6 +381,7 @@ class Stack:
             self.entropy,
             self.secure,
             ticket_keys=(TICKET_KEY,),
+            id_secret=ID_SECRET,
             wall_offset_s=WALL_MS / 1000 - 1000.0,
             admission=None if self.rates is None else Rates(self.rates, self.meters.secure),
         )

@@ -35,6 +35,7 @@ from stellwerk.dtls.records import (
 from stellwerk.dtls.resumption import Resumptions
 from stellwerk.dtls.server import ServerHandshake, ServerSide
 from stellwerk.dtls.session import SESSION_ID_BYTES, SessionFormatError, decode_session
+from stellwerk.dtls.session_ids import SessionIds
 from stellwerk.dtls.tickets import TicketKey
 
 _TLS12_CID: Final = int(ContentType.TLS12_CID)
@@ -50,7 +51,7 @@ class Endpoint:
 
     ``ticket_keys``: the first seals, all open; none: no tickets. ``wall_offset_s``: what to add to a time to get
     seconds that outlive a restart (Unix time), for the age of sessions. ``admission``: how often handshakes may
-    begin.
+    begin. ``id_secret``: see `session_ids.SessionIds`.
     """
 
     def __init__(
@@ -62,18 +63,21 @@ class Endpoint:
         ticket_keys: Sequence[TicketKey] = (),
         wall_offset_s: float = 0.0,
         admission: Admission | None = None,
+        id_secret: bytes | None = None,
     ) -> None:
         self._base = base = Base(entropy, limits or Limits(), wall_offset_s, admission)
         self._server = server
-        side = resumptions = None
+        side = resumptions = ids = None
         if server is not None:
             side = ServerSide.of(server)
+            ids = SessionIds(server.node_id, id_secret, entropy)
             resumptions = Resumptions(
-                server, ticket_keys, entropy, self._find_resumable, base.wall_s, base.limits.resumable
+                server, ticket_keys, entropy, self._find_resumable, ids.is_given, base.wall_s, base.limits.resumable
             )
+        self._ids = ids
         self._resumptions = resumptions
         self._live = LiveSessions(base, server.sequence_gap if server is not None else 1, resumptions)
-        self._handshakes = Handshakes(base, self._live, side, resumptions, self._ask_session)
+        self._handshakes = Handshakes(base, self._live, side, ids, resumptions, self._ask_session)
         self._questions = Questions(base, self._unanswered)
         self._find = self._live.sessions.find
         self._find_at = self._live.sessions.find_at
@@ -141,7 +145,8 @@ class Endpoint:
         return True
 
     def _receive_strange_cid(self, record: Record, datagram: bytes, peer: PeerId, now: float, may_ask: bool) -> bool:
-        """A record with a connection ID that no session of the server has. False: the datagram waits as a whole."""
+        """A record with a connection ID that no session of the server has. False: the datagram waits as a whole, or is
+        not worth it."""
         handshake = self._handshakes.find_cid(record.cid) or self._handshakes.clients.get(peer)
         # A client's session is where its server is; its connection ID is whatever it chose.
         session = self._find_at(peer)
@@ -157,9 +162,13 @@ class Endpoint:
             else:
                 self._base.drop(peer, "no-session")
             return True
-        if self._server is None or not may_ask:
+        if self._ids is None or not may_ask:
             self._base.drop(peer, "no-session")
             return True
+        if not self._ids.is_given(record.cid):
+            # Made up: as for a record that does not verify, what else is in its datagram is not worth the time.
+            self._base.drop(peer, "no-session")
+            return False
         return self._wait(self._questions.about(record.cid, None, now, peer), datagram, peer)
 
     def _receive_by_address(self, record: Record, datagram: bytes, peer: PeerId, now: float, may_ask: bool) -> bool:

@@ -30,6 +30,7 @@ from stellwerk.dtls.records import DTLS_1_0, ContentType, Record, encode_record
 from stellwerk.dtls.resumption import Resumptions
 from stellwerk.dtls.server import ServerHandshake, ServerSide
 from stellwerk.dtls.session import SessionFormatError
+from stellwerk.dtls.session_ids import SessionIds
 
 _LAST_HELLO: Final = 255
 """The highest number of a ClientHello. Clients count from 0 (RFC 6347 §4.2.2), and our answers go on from it."""
@@ -39,19 +40,21 @@ every time with the same."""
 
 
 class Handshakes:
-    """``side`` and ``resumer``: of the server, None for an endpoint that is none. ``ask_session`` finds out about a
-    stored session."""
+    """``side``, ``ids`` and ``resumer``: of the server, None for an endpoint that is none. ``ask_session`` finds out
+    about a stored session."""
 
     def __init__(
         self,
         base: Base,
         live: LiveSessions,
         side: ServerSide | None,
+        ids: SessionIds | None,
         resumer: Resumptions | None,
         ask_session: Callable[[ServerHandshake, bytes, float], bool],
     ) -> None:
         self.base = base
         self.side = side
+        self._ids = ids
         self._resumer = resumer
         self._live = live
         self._cookies = Cookies(base.entropy)
@@ -174,10 +177,9 @@ class Handshakes:
 
     def new_session_id(self, handshake: ServerHandshake) -> bytes:
         """See `server.ServerHost`."""
-        assert self.side is not None
-        node = bytes((self.side.parameters.node_id,))
+        assert self._ids is not None
         while True:
-            session_id = node + self.base.entropy.take(7)
+            session_id = self._ids.draw()
             if self._live.sessions.find(session_id) is None and session_id not in self._by_cid:
                 self._by_cid[session_id] = handshake
                 return session_id

@@ -27,7 +27,7 @@ class ServerParameters:
     cid_code_points: tuple[int, ...] = (54,)
     """Extension types understood as connection_id; 53 is that of some firmware from before RFC 9146."""
     node_id: int = 0
-    """First byte of every session id and connection ID of ours (0 to 255)."""
+    """First byte of every session id and connection ID of ours (0 to 255); `session_ids` has the others."""
     tickets: bool = True
     session_lifetime_s: float = 7 * 86_400.0
     """How old a session may be that somebody resumes."""

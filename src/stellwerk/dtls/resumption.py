@@ -35,7 +35,8 @@ _LONGEST_TICKET: Final = 900
 
 class Resumptions:
     """Where one server finds sessions to resume. ``find_live``: the encoded state of the session in memory whose TLS
-    session id begins with these 8 bytes. ``limit``: ended sessions that are remembered for it."""
+    session id begins with these 8 bytes. ``is_given``: whether we gave them. ``limit``: ended sessions that
+    are remembered for it."""
 
     def __init__(
         self,
@@ -43,12 +44,14 @@ class Resumptions:
         ticket_keys: Sequence[TicketKey],
         entropy: Entropy,
         find_live: Callable[[bytes], bytes | None],
+        is_given: Callable[[bytes], bool],
         wall_s: Callable[[float], int],
         limit: int,
     ) -> None:
         self.parameters = parameters
         self._entropy = entropy
         self._find_live = find_live
+        self._is_given = is_given
         self._wall_s = wall_s
         self._limit = limit
         self._ended: dict[bytes, bytes] = {}
@@ -84,7 +87,7 @@ class Resumptions:
         root = hello.session_id[:SESSION_ID_BYTES]
         state = self._find_live(root) or self._ended.get(root)
         if state is None:
-            return root
+            return root if self._is_given(root) else None
         secrets = decode_session(state).secrets
         return secrets if secrets.tls_session_id == hello.session_id else None
 

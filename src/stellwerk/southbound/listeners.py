@@ -67,10 +67,12 @@ class Listeners:
         secure: SecureSettings | None = None,
         keys: ServerIdentities | None = None,
         ticket_key: TicketKey | None = None,
+        id_secret: bytes | None = None,
         ask_echo: bool = True,
     ) -> None:
         """``remembers``: there is a recent past to ask about. ``secure``: None for no DTLS, else with the server's
-        ``keys`` and that of its tickets. ``ask_echo``: of unproven addresses (RFC 9175)."""
+        ``keys``, that of its tickets, and the secret of its session ids. ``ask_echo``: of unproven addresses
+        (RFC 9175)."""
         ask_until = clock.now() + EXCHANGE_LIFETIME_S if remembers else None
         self._engine = Endpoint(
             entropy,
@@ -126,6 +128,7 @@ class Listeners:
                 clock=clock,
                 meters=meters.secure,
                 ticket_key=ticket_key,
+                id_secret=id_secret,
                 ask_until=ask_until,
                 bodies=_BODIES,
             )

@@ -103,6 +103,7 @@ class SecureListener:
         clock: SystemClock,
         meters: SecureMeters,
         ticket_key: TicketKey,
+        id_secret: bytes | None,
         ask_until: float | None,
         bodies: Mapping[tuple[str, ...], int],
     ) -> None:
@@ -119,6 +120,7 @@ class SecureListener:
             ),
             Limits(sessions=settings.sessions, half_open=settings.half_open),
             ticket_keys=(ticket_key,),
+            id_secret=id_secret,
             wall_offset_s=clock.wall_ms() / 1000 - clock.now(),
             admission=Rates(settings, meters),
         )

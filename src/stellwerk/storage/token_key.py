@@ -55,6 +55,12 @@ def ticket_secret(data_dir: Path) -> tuple[bytes, bytes]:
     return name[:16], secret
 
 
+def session_id_secret(data_dir: Path) -> bytes:
+    """32 bytes that the ids of secure sessions are checked with; they follow from the key of tokens, as the sessions
+    outlive a restart. Raises `TokenKeyUnusable`."""
+    return hmac.digest(load_token_key(data_dir), b"dtls session id", "sha256")
+
+
 def _make(file: Path) -> None:
     """Whole or not at all, and the first one stays."""
     draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from stellwerk.app.changes import Commit
+from stellwerk.app.changes import Commit, PutSession
 from stellwerk.app.handlers.secure_sessions import LIVE_PER_DEVICE, SecureSessions, Trust
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import StoreOverloaded
@@ -606,5 +606,22 @@ def test_a_flood_of_failures_is_counted_whole_and_written_down_in_part() -> None
         await bench.settle()
         assert bench.meters.secure.handshakes["failed", "timeout"] == 1000
         assert len(bench.sessions.failures) == 50
+
+    tell(story)
+
+
+@pytest.mark.spec("LwM2M-contract 15", "Design 7")
+def test_look_ups_by_address_leave_room_for_those_by_connection_id() -> None:
+    async def story(bench: Bench) -> None:
+        for number in range(6000):
+            bench.sessions.asked_for_session(number, None, FAR, NOW)
+        assert bench.meters.secure.limited == {"look-up": 1000}
+        device = await bench.device("meter-1")
+        session = bench.session(1, device.device_id)
+        bench.store.submit(Commit((), (PutSession(session),), lambda error: None))
+        await bench.settle()
+        bench.sessions.asked_for_session(7, session.session_id, FAR, NOW)
+        await bench.settle()
+        assert bench.wire.told[-1] == ("restore", 7, session.session_id)
 
     tell(story)

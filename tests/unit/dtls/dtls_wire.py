@@ -10,11 +10,13 @@ from stellwerk.core.ids import PeerId
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.endpoint import Endpoint
 from stellwerk.dtls.parameters import ClientParameters, Limits, ServerIdentity, ServerParameters
+from stellwerk.dtls.session_ids import SessionIds
 from stellwerk.dtls.tickets import TicketKey
 
 SERVER = ("192.0.2.1", 5684)
 KEY = b"sixteen byte key"
 TICKET_KEY = TicketKey(b"ticket key name.", b"k" * 32)
+ID_SECRET = b"i" * 32
 
 
 class Seeded:
@@ -187,6 +189,11 @@ def psk_client(**changes: object) -> ClientParameters:
     return ClientParameters(**({"psk_identity": b"device-1", "psk": KEY} | changes))
 
 
+def given_id(seed: int = 1000) -> bytes:
+    """A session id that the server of a `bed` might have given, and has not."""
+    return SessionIds(0, ID_SECRET, Seeded(seed)).draw()
+
+
 def bed(
     server: ServerParameters | None = None, limits: Limits | None = None, seed: int = 1, tickets: bool = True
 ) -> Bed:
@@ -194,7 +201,12 @@ def bed(
     keys: Iterable[TicketKey] = (TICKET_KEY,) if tickets else ()
     return Bed(
         Endpoint(
-            Seeded(seed), server or ServerParameters(), limits, ticket_keys=tuple(keys), wall_offset_s=1_700_000_000
+            Seeded(seed),
+            server or ServerParameters(),
+            limits,
+            ticket_keys=tuple(keys),
+            wall_offset_s=1_700_000_000,
+            id_secret=ID_SECRET,
         ),
         Endpoint(Seeded(seed + 1)),
     )

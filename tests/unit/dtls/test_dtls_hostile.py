@@ -2,7 +2,7 @@
 
 import pytest
 from dtls_by_hand import ByHand
-from dtls_wire import Bed, address, answer, bed, mirrored, psk_client
+from dtls_wire import Bed, address, answer, bed, given_id, mirrored, psk_client
 
 from stellwerk.core.ids import session_of
 from stellwerk.dtls import actions, events
@@ -26,7 +26,7 @@ def test_a_client_hello_whose_number_leaves_none_for_the_answers_is_dropped(numb
 def test_a_resumption_that_is_looked_up_by_too_many_is_a_full_handshake() -> None:
     b = bed(ServerParameters(), Limits(questions=0))
     client = ByHand(b)
-    client.hello.session_id = b"session of past."
+    client.hello.session_id = given_id() + b"of past."
     client.begin()
     client.send(client.key_exchange(), client.change(), *client.finished())
     assert len(b.of(events.SessionEstablished)) == 1
@@ -45,7 +45,7 @@ def test_what_is_found_for_a_handshake_that_is_over_does_not_begin_it_again(late
     b = bed()
     b.answer = slowly
     first, second = ByHand(b), ByHand(b)
-    first.hello.session_id, second.hello.random = b"session of past.", b"s" * 32
+    first.hello.session_id, second.hello.random = given_id() + b"of past.", b"s" * 32
     first.get_cookie()
     first.send(first.hello_record())
     second.begin()
@@ -55,6 +55,7 @@ def test_what_is_found_for_a_handshake_that_is_over_does_not_begin_it_again(late
         b.server.tick(b.now)
     else:
         b.server.submit(actions.NoSession(questions[0]), b.now)
+    assert len(questions) == 1
     sent = [datagram for _, datagram in b.server.take_datagrams()]
     # At most what the second handshake repeats.
     assert len(sent) == late

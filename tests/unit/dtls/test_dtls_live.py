@@ -1,8 +1,10 @@
 """Live sessions: data, alerts, addresses, record numbers, and what is asked of the store."""
 
+from random import Random
+
 import pytest
 from dtls_by_hand import ByHand
-from dtls_wire import KEY, Bed, Seeded, address, answer, bed, mirrored, psk_client
+from dtls_wire import ID_SECRET, KEY, Bed, Seeded, address, answer, bed, mirrored, psk_client
 
 from stellwerk.core.ids import PeerId, session_of
 from stellwerk.dtls import actions, events
@@ -24,7 +26,8 @@ def established(cid: bytes | None = b"", limits: Limits | None = None, **server:
 
 def restarted(b: Bed, limits: Limits | None = None, **server: object) -> None:
     """The server begins anew, with what was stored."""
-    b.server = Endpoint(Seeded(77), ServerParameters(**server), limits, wall_offset_s=1_700_000_000)
+    parameters = ServerParameters(**server)
+    b.server = Endpoint(Seeded(77), parameters, limits, wall_offset_s=1_700_000_000, id_secret=ID_SECRET)
 
 
 def up_datagram(b: Bed, data: bytes) -> bytes:
@@ -467,6 +470,45 @@ def test_questions_are_bounded_of_all_and_of_one_network_and_end_by_themselves()
     assert b.server.deadline() is None
     feed(b, record, address())
     assert len(b.of(events.SessionQuestion)) == 6
+
+
+@pytest.mark.spec("LwM2M-contract 15", "Design 7")
+def test_connection_ids_that_are_made_up_ask_next_to_nothing_and_keep_no_stored_session_waiting() -> None:
+    b = established()
+    datagram = up_datagram(b, b"on")
+    restarted(b)
+    b.answer = lambda bed, event: None
+    draw, flood = Random(1).randbytes, 20_000
+    for _ in range(flood):
+        b.server.feed(datagram[:11] + b"\0" + draw(7) + datagram[19:], peer=mirrored(OTHER), now=b.now)
+    told = b.server.take_events()
+    asked = [event for event in told if isinstance(event, events.SessionQuestion)]
+    # One in 256.
+    assert 40 < len(asked) < 120
+    assert [event for event in told if event not in asked] == [events.Dropped(mirrored(OTHER), "no-session")] * (
+        flood - len(asked)
+    )
+    b.answer = None
+    feed(b, datagram, OTHER)
+    assert len(b.of(events.SessionQuestion)) == 1
+    assert b.data() == [b"on"]
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_behind_a_connection_id_that_is_made_up_nothing_is_looked_at() -> None:
+    b = established()
+    real = up_datagram(b, b"on")
+    assert feed(b, b"".join((real[:11], b"made up.", real[19:])) * 9 + real, address()) == []
+    assert (b.drops(), b.data()) == (["no-session"], [])
+
+
+def test_a_server_with_another_secret_does_not_ask_about_what_the_one_before_gave() -> None:
+    b = established()
+    datagram = up_datagram(b, b"on")
+    b.server = Endpoint(Seeded(77), ServerParameters(), id_secret=b"another".ljust(32))
+    feed(b, datagram, address())
+    assert b.of(events.SessionQuestion) == []
+    assert b.drops() == ["no-session"]
 
 
 def test_answers_that_fit_no_question_or_another_session_restore_nothing() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from dtls_by_hand import ByHand
-from dtls_wire import TICKET_KEY, Bed, Seeded, address, answer, bed, ec_key, keyed_server, psk_client
+from dtls_wire import ID_SECRET, TICKET_KEY, Bed, Seeded, address, answer, bed, ec_key, keyed_server, psk_client
 from tests import dtls_keys
 
 from stellwerk.core.identity import CertificateIdentity, PskIdentity
@@ -112,12 +112,24 @@ def test_half_a_session_id_resumes_nothing(stored: bool) -> None:
     client = ByHand(b, address("203.0.113.1"))
     client.hello.session_id = session_of(b.session().peer) + b"guessed "
     if stored:
-        b.server = Endpoint(Seeded(50), ServerParameters(), wall_offset_s=1_700_000_000)
+        b.server = Endpoint(Seeded(50), ServerParameters(), wall_offset_s=1_700_000_000, id_secret=ID_SECRET)
     client.begin()
     assert b.of(events.ResumptionQuestion) == []
     assert len(b.of(events.SessionQuestion)) == stored
     client.send(client.key_exchange(), client.change(), *client.finished())
     assert b.session().address == client.peer
+
+
+@pytest.mark.spec("RFC 5246 7.3", "LwM2M-contract 15")
+def test_a_session_id_that_is_made_up_is_a_full_handshake_without_a_question() -> None:
+    b = began(psk_client())
+    given = session_of(b.session().peer)
+    client = ByHand(b, address("203.0.113.1"))
+    client.hello.session_id = given[:-1] + bytes((given[-1] ^ 1,)) + b"guessed "
+    client.begin()
+    assert b.of(events.SessionQuestion) == []
+    client.send(client.key_exchange(), client.change(), *client.finished())
+    assert (b.session().address, b.session().resumed) == (client.peer, None)
 
 
 @pytest.mark.spec("SEC-9")
@@ -143,7 +155,8 @@ def test_the_outside_may_ask_for_a_full_handshake_instead() -> None:
 def test_a_session_is_resumed_after_a_restart(kind: dict[str, bool]) -> None:
     b = began(psk_client(**kind))
     before = b.session().peer
-    b.server = Endpoint(Seeded(50), ServerParameters(), ticket_keys=(TICKET_KEY,), wall_offset_s=1_700_000_000)
+    keys = {"ticket_keys": (TICKET_KEY,), "id_secret": ID_SECRET}
+    b.server = Endpoint(Seeded(50), ServerParameters(), wall_offset_s=1_700_000_000, **keys)
     b.connect(psk_client(**kind), resume=kept(b))
     assert b.session().resumed == before
     assert [question.session_id for question in b.of(events.SessionQuestion)] == ([] if kind else [session_of(before)])
@@ -153,7 +166,7 @@ def test_a_session_is_resumed_after_a_restart(kind: dict[str, bool]) -> None:
 def test_an_unknown_session_id_becomes_a_full_handshake() -> None:
     b = began(psk_client())
     state = kept(b)
-    b.server = Endpoint(Seeded(50), ServerParameters(), wall_offset_s=1_700_000_000)
+    b.server = Endpoint(Seeded(50), ServerParameters(), wall_offset_s=1_700_000_000, id_secret=ID_SECRET)
     b.stored.clear()
     b.connect(psk_client(), resume=state)
     assert b.session().resumed is None

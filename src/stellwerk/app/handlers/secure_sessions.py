@@ -36,7 +36,8 @@ LIVE_PER_DEVICE: Final = 4
 """Sessions of one device that are kept in memory; with one more the oldest ends."""
 TROUBLES_LOGGED_PER_S: Final = 5.0
 _LOOK_UPS_PER_S: Final = 5_000.0
-"""Of sessions that may be stored: anybody may ask with a connection ID that he made up."""
+"""Of sessions that may be stored, and as many by address: anybody may ask from an address that he made up, but not with
+a connection ID."""
 _BURST_S: Final = 10.0
 _TRIES: Final = 3
 _LONGEST_IDENTITY: Final = 200
@@ -117,7 +118,7 @@ class SecureSessions:
         self._meters = meters.secure
         self._tenants: TokenBuckets[TenantId] = TokenBuckets(per_tenant, per_tenant * _BURST_S)
         self._troubles: TokenBuckets[None] = TokenBuckets(TROUBLES_LOGGED_PER_S, TROUBLES_LOGGED_PER_S * _BURST_S)
-        self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
+        self._look_ups: TokenBuckets[bool] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self._admitted: OrderedDict[DeviceId, TenantId] = OrderedDict()
         """Whose handshakes are under way, or have failed."""
         self._unsaid = 0
@@ -284,7 +285,7 @@ class SecureSessions:
 
     def asked_for_session(self, question: int, session_id: bytes | None, address: PeerId | None, at: Instant) -> None:
         """Is there a stored session of this ID, or last heard from ``address``?"""
-        if not self._look_ups.take(None, at.now):
+        if not self._look_ups.take(session_id is not None, at.now):
             self._meters.limited["look-up"] += 1
             self._link.no_session(question)
             return
