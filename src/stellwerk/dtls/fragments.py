@@ -78,7 +78,8 @@ class Reassembly:
             raise FragmentError(f"a message of {fragment.length} bytes; {self._limit} are taken")
         if len(fragment.data) == fragment.length:
             # The usual case: the message is in one fragment.
-            self._forget(number)
+            if number in self._partial:
+                self._forget(number)
             self._charge(fragment.length)
             self._whole[number] = (fragment.type, fragment.data)
             return
@@ -118,6 +119,4 @@ class Reassembly:
         self._bytes += length
 
     def _forget(self, number: int) -> None:
-        partial = self._partial.pop(number, None)
-        if partial is not None:
-            self._bytes -= partial.length
+        self._bytes -= self._partial.pop(number).length

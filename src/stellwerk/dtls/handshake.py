@@ -483,6 +483,7 @@ class Handshake(Timed):
         self.host.base.timers.cancel(self)
         self.state = _OVER
         self.host.established(self, now)
+        self._let_go()
         return _OVER
 
     def _fail(self, reason: str, detail: str, alert: int) -> None:
@@ -499,6 +500,12 @@ class Handshake(Timed):
         self.state = _OVER
         self.host.base.events.append(HandshakeFailed(self.address, reason, detail, self.identity))
         self.host.ended(self)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        # Its timer's entry may hold it for a while yet (`core.timers`).
+        self.transcript.clear()
+        self._prf = None
 
     def _drop(self, reason: str) -> None:
         self.host.base.drop(self.address, reason)
