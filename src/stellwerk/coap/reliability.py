@@ -339,7 +339,8 @@ class DatagramLayer(MessageLayer):
             self.send_paid(sending, now)
         else:
             self.datagrams.append((peer.id, datagram))
-            peer.credit -= len(datagram)
+            if not peer.verified:
+                peer.credit -= len(datagram)
         return sending
 
     def send_paid(self, sending: Sending, now: float) -> None:
@@ -349,7 +350,8 @@ class DatagramLayer(MessageLayer):
         peer, size = sending.peer, len(sending.datagram)
         if peer.verified or self._spendable(peer) >= size:
             self.datagrams.append((peer.id, sending.datagram))
-            peer.credit -= size
+            if not peer.verified:
+                peer.credit -= size
             return
         sending.unpaid = True
         if peer.sent is not None and any(each.owner is _PROBE for each in peer.sent.values()):
@@ -426,7 +428,8 @@ class DatagramLayer(MessageLayer):
         else:
             affordable = sending.budget is None or min(sending.budget, peer.credit) >= size
         if affordable:
-            peer.credit -= size
+            if not peer.verified:
+                peer.credit -= size
             if sending.budget is not None:
                 sending.budget -= size
             self.retransmissions += not sending.unpaid

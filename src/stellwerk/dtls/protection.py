@@ -48,7 +48,8 @@ class _Form:
     def __init__(self, suite: Suite, encrypt_then_mac: bool, early_cid: bool) -> None:
         self.cipher = _CIPHERS.get(suite.cipher)
         """None: CBC."""
-        self.overhead = _NONCE + suite.tag_length
+        # CBC: the explicit IV, the MAC and at most a block of padding.
+        self.overhead = (_NONCE if self.cipher else 32) + suite.tag_length
         self.split = Struct(f"{suite.key_length}s{suite.fixed_iv_length}s{suite.mac_key_length}s").unpack
         """Keys in one piece as key, implicit part of the nonce, MAC key."""
         self.encrypt_then_mac = encrypt_then_mac
@@ -89,6 +90,17 @@ class Protection:
             raise ValueError(f"keys do not fit {suite.name}")
         self._form = _form_of(suite.number, encrypt_then_mac, early_cid)
         self._keys = key + iv + mac_key
+
+    @property
+    def keys(self) -> tuple[bytes, bytes, bytes]:
+        """``key``, ``iv`` and ``mac_key``."""
+        key, iv, mac_key = self._form.split(self._keys)
+        return key, iv, mac_key
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that a fragment without connection ID has at most beside its plaintext."""
+        return self._form.overhead
 
     def seal(
         self, type: int, epoch: int, sequence: int, plaintext: bytes, *, cid: bytes = b"", padding: int = 0
