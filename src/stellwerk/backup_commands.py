@@ -17,7 +17,9 @@ _Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="The tar file to write. It holds every secret of the server.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The tar file to write. It holds every secret of the server.")
+    ],
     force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
     config: _Config = None,
 ) -> None:
@@ -31,7 +33,7 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="A backup that `stellwerk backup` made.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup that `stellwerk backup` made.")],
     replace: Annotated[
         bool, typer.Option("--replace", help="Set aside what is in the data directory, where it is not empty.")
     ] = False,

@@ -65,9 +65,15 @@ def main() -> None:
     """Entry point. What a user can mend is one line on standard error and exit status 2."""
     try:
         app()
-    except UserError as error:
+    except (UserError, PermissionError) as error:
+        text = str(error)
+        if isinstance(error, PermissionError):
+            if error.filename is None:
+                raise
+            # Somebody else's data directory, which is closed to all others.
+            text = f"{error.filename}: {error.strerror}; run this as the user that runs the server"
         # What the user wrote may look like markup; and one line stays one line, however narrow the terminal.
-        _say.print(f"[red]stellwerk:[/red] {escape(str(error))}", soft_wrap=True)
+        _say.print(f"[red]stellwerk:[/red] {escape(text)}", soft_wrap=True)
         raise SystemExit(2) from None
 
 

@@ -19,6 +19,8 @@ CID_CODE_POINTS: Final = (53, 54)
 """Of connection_id: before RFC 9146, and by it."""
 
 PREFIX = "STELLWERK_"
+_MOST_DAYS: Final = 36_500
+"""A ticket says its seconds with 32 bits (RFC 5077 3.3)."""
 _MASTER_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 LATER: Final = frozenset(
@@ -146,13 +148,10 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _seconds(name, value)
         case "queue_s":
             return None if value == "" else _seconds(name, value)
-        case (
-            "dtls_session_days"
-            | "dtls_handshakes_per_address"
-            | "dtls_handshakes_per_tenant"
-            | "dtls_handshakes_with_certificates"
-        ):
-            return _amount(name, value, "days" if field == "dtls_session_days" else "handshakes a second")
+        case "dtls_session_days":
+            return _amount(name, value, "days", most=_MOST_DAYS)
+        case "dtls_handshakes_per_address" | "dtls_handshakes_per_tenant" | "dtls_handshakes_with_certificates":
+            return _amount(name, value, "handshakes a second")
         case "dtls_cid_code_points":
             return _code_points(name, value)
         case "node_id":
@@ -243,13 +242,13 @@ def _seconds(name: str, value: Any) -> float:
     return _amount(name, value, "seconds")
 
 
-def _amount(name: str, value: Any, unit: str) -> float:
+def _amount(name: str, value: Any, unit: str, most: float = 1e9) -> float:
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else -1.0
     except (ValueError, OverflowError):
         number = -1.0
-    if not 0 <= number <= 1e9:
-        raise BadSetting(name, value, f"{unit}, 0 or more")
+    if not 0 <= number <= most:
+        raise BadSetting(name, value, f"{unit}, 0 or more" if number <= most else f"{unit}, {most:g} at most")
     return number
 
 

@@ -63,7 +63,7 @@ def credentials_set(
     device: _Device,
     psk: Annotated[
         str | None,
-        typer.Option(help="A pre-shared key: its identity and 32, 64 or 128 hex digits.", metavar="ID:HEXKEY"),
+        typer.Option(help="A pre-shared key: its identity and 32, 64, 96 or 128 hex digits.", metavar="ID:HEXKEY"),
     ] = None,
     rpk: Annotated[
         Path | None, typer.Option(help="A raw public key: SubjectPublicKeyInfo, PEM or DER.", metavar="FILE")

@@ -172,7 +172,8 @@ def keys_distrust(
     ],
     config: _Config = None,
 ) -> None:
-    """Trust certificate authorities no more. Sessions that live go on; new handshakes are refused."""
+    """Trust certificate authorities no more. The sessions and registrations of devices whose certificate is known by
+    name only end; those whose authority is still trusted come back."""
     folder = _folder(config)
     held = [(file, load_chain(file, most=1_000)) for file in folder.trust_files()]
     gone: list[x509.Certificate] = []

@@ -206,8 +206,6 @@ class ServerKeys:
         self._name = name
         self._now = now
         self.changed = changed
-        self.distrusted: Callable[[], object] = lambda: None
-        """Hears, after ``changed``, that an authority is trusted no more."""
         self._seen = self._tried = folder.state(name)
         self._issued = folder.load(name)
         self._anchors = folder.anchors()
@@ -234,6 +232,10 @@ class ServerKeys:
     @property
     def anchors(self) -> tuple[x509.Certificate, ...]:
         return self._anchors.certificates
+
+    def fingerprints(self) -> list[str]:
+        """Of ``anchors``."""
+        return [fingerprint_of(each) for each in self.anchors]
 
     def notices(self) -> list[str]:
         """What somebody should do soon about certificates, a sentence each; empty when all is well."""
@@ -286,10 +288,9 @@ class ServerKeys:
         log.info("keys.replaced", name=self._name, anchors=len(anchors.certificates), **_shown(issued))
         self._say_refused()
         self.remind()
-        self.changed()
         if lost:
             log.warning("keys.distrusted", authorities=sorted(each.subject.rfc4514_string() for each in lost))
-            self.distrusted()
+        self.changed()
         return True
 
     def _load(self) -> tuple[Issued, Anchors]:

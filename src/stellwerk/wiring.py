@@ -65,6 +65,7 @@ from stellwerk.southbound.secure_listener import SecureSettings
 from stellwerk.storage.lock import DataDirUnusable, DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
+from stellwerk.storage.resealing import find_unreadable
 from stellwerk.storage.retention import retain
 from stellwerk.storage.sqlite.directory import SqliteDirectory
 from stellwerk.storage.sqlite.store import SqliteStore
@@ -192,6 +193,9 @@ class Server:
         for done in await asyncio.to_thread(migrate, settings.data_dir):
             log.info("store.migrated", what=done)
         vault = Vault.load(settings.data_dir, settings.master_key or None, settings.master_key_old)
+        unreadable = await asyncio.to_thread(find_unreadable, settings.data_dir, vault)
+        if unreadable is not None:
+            log.error("master_key.does_not_fit", detail=str(unreadable), meaning="such devices cannot make a handshake")
         meters = self._meters
         store = self._store = await SqliteStore.open(
             settings.data_dir, vault=vault, library=library, limits=limits, meters=meters
@@ -329,7 +333,7 @@ class Server:
             brake=brake,
             grace_s=settings.expiry_grace_s,
         )
-        connections = Connections(store=store, registry=registry, link=link)
+        connections = Connections(store=store, registry=registry, link=link, grace_s=settings.expiry_grace_s)
         listening.connect(commands, observations, reading, turns, connections, gateways)
         observations.from_elsewhere = uplinks.notified_from_elsewhere
         listeners.connect(uplinks, observations, listening.finished, listening.reacted, connections.lost)
@@ -360,8 +364,8 @@ class Server:
             registering.superseded = sessions.superseded
             devices.revoking.revoked = sessions.revoked
             store.marks = listeners.secure.marks
-            keys.changed = listeners.secure.replace_identity
-            keys.distrusted = lambda: tasks.spawn("authority distrusted", devices.revoking.distrust())
+            keys.changed = lambda: _keys_changed(keys, listeners, devices, tasks)
+            await devices.revoking.trust(keys.fingerprints())
             tasks.spawn("secure sessions", sessions.run())
             tasks.spawn("server keys", keys.run())
         # Who lost its credentials while nobody listened is not let in by a session from before.
@@ -377,7 +381,7 @@ class Server:
         tasks.spawn("expiry", expiry.run())
         tasks.spawn("command expiry", commands.delivery.run_expiry())
         tasks.spawn("profiles", profiles.run())
-        tasks.spawn("retention", retain(store, clock))
+        tasks.spawn("retention", retain(store, clock, settings.dtls_session_days))
         tasks.spawn("models", models.run())
         tasks.spawn("credentials", devices.revoking.run())
         if settings.auto_provision:
@@ -527,6 +531,12 @@ class Server:
         if self._projector is None or not self._projector.alive:
             missing.append("the projector does not run")
         return missing
+
+
+def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, tasks: Tasks) -> None:
+    if listeners.secure is not None:
+        listeners.secure.replace_identity()
+    tasks.spawn("authorities", devices.revoking.trust(keys.fingerprints()))
 
 
 def _secure_settings(settings: Settings) -> SecureSettings:

@@ -1,5 +1,6 @@
 """A server of its own process, devices, and a real browser: Chromium, driven by Playwright."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from stellwerk.access import open_store
+from stellwerk.app.credential_record import pre_shared_credential
+from stellwerk.app.records import NewDevice
 from stellwerk.coap import codes
 from stellwerk.coap.message import ACK, CON, Message, decode_message, encode_message
+from stellwerk.config import Settings
 
 PASSWORD = "correct horse"
 TOKEN = "token"
@@ -39,6 +45,7 @@ class Served:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.http_port, self.coap_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
+        self.coaps_port = free_port(socket.SOCK_DGRAM)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -52,7 +59,7 @@ class Served:
             "HTTP_PORT": str(self.http_port),
             "COAP_HOST": "127.0.0.1",
             "COAP_PORT": str(self.coap_port),
-            "COAPS_PORT": "0",
+            "COAPS_PORT": str(self.coaps_port),
             "API_TOKEN": TOKEN,
             "ADMIN_PASSWORD": PASSWORD,
             "AUTO_PROVISION": "sim-*,hand-*",
@@ -77,6 +84,19 @@ class Served:
         assert self._process.wait(10) == 0
         self._process = None
 
+    def provision(self, tenant: str, name: str, identity: str, key: str) -> None:
+        """A device with a pre-shared key, as a command beside the server makes it."""
+
+        async def place() -> None:
+            async with open_store(Settings(data_dir=self.folder / "data")) as store:
+                credential = pre_shared_credential(identity, key, 1)
+                device = NewDevice(name, f"urn:dev:{name}", created_ms=1, credential=credential)
+                await store.create_device(await store.ensure_tenant(tenant, 1), device)
+
+        # Playwright has a loop of its own in this thread.
+        with ThreadPoolExecutor(1) as aside:
+            aside.submit(lambda: asyncio.run(place())).result()
+
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
@@ -86,6 +106,26 @@ class Served:
         with suppress(httpx.TransportError):
             return httpx.get(f"{self.url}/health/ready", timeout=2).status_code == 200
         return False
+
+
+class SecureDevices:
+    """The simulator's, with the lines of a key file: endpoint name, identity, key. What they come with may be wrong."""
+
+    def __init__(self, served: Served, prefix: str, *lines: str) -> None:
+        keys = served.folder.parent / f"{prefix}keys"
+        keys.write_text("\n".join(lines))
+        server = f"coaps://127.0.0.1:{served.coaps_port}"
+        words = ["--server", server, "--prefix", prefix, "--count", str(len(lines)), "--psk-file", str(keys)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "stellwerk", "sim", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
 
 
 class HandDevice:

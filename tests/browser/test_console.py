@@ -4,9 +4,9 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import httpx
-from playwright.sync_api import BrowserContext, Locator, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, expect
 
-from .conftest import TOKEN, HandDevice, Served, Watched
+from .conftest import TOKEN, HandDevice, SecureDevices, Served, Watched
 
 expect.set_options(timeout=15_000)
 
@@ -199,3 +199,43 @@ def test_what_a_device_proves_itself_with_is_shown_without_the_key_and_follows_c
     expect(security.get_by_text("without security", exact=True)).to_have_count(0)
     assert "00112233" not in watched.page.content()
     assert watched.complaints == []
+
+
+def test_a_failed_handshake_is_shown_with_its_reason_to_those_whose_device_it_names(
+    watched: Watched, browser: Browser, served: Served
+) -> None:
+    key, wrong = "00" * 16, "11" * 16
+    served.provision("default", "knock-1", "ours", key)
+    served.provision("another", "knock-2", "theirs", key)
+    knocking = SecureDevices(
+        served, "knock-", f"knock-1 ours {wrong}", f"knock-2 theirs {wrong}", f"knock-3 stranger {key}"
+    )
+    context = browser.new_context()
+    try:
+        everything = Watched(context.new_page(), served)
+        everything.open("/security")
+        everything.sign_in("sysadmin@localhost")
+        for identity, device, reason in (
+            ("ours", "knock-1", "wrong-key"),
+            ("theirs", "knock-2", "wrong-key"),
+            ("stranger", "", "unknown-identity"),
+        ):
+            line = row(everything, f"PSK identity '{identity}'").first
+            expect(line.get_by_text(reason, exact=True)).to_be_visible()
+            expect(line.get_by_role("link")).to_have_text([device] if device else [])
+        expect(everything.page.get_by_text("no device has the PSK identity 'stranger'").first).to_be_visible()
+
+        watched.open("/security")
+        watched.sign_in()
+        ours = row(watched, "PSK identity 'ours'").first
+        expect(ours.get_by_text("give both ends the same pre-shared key")).to_be_visible()
+        for other in ("theirs", "knock-2", "stranger", "secure session"):
+            assert other not in watched.page.locator("body").inner_text()
+        ours.get_by_role("link", name="knock-1", exact=True).click()
+        log = section(watched, "Device log")
+        expect(log.get_by_text("handshake-failed", exact=True)).to_be_visible()
+        expect(log.get_by_text("PSK identity 'ours': wrong-key")).to_be_visible()
+        assert watched.complaints == []
+    finally:
+        knocking.stop()
+        context.close()

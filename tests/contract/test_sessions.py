@@ -92,6 +92,20 @@ async def test_a_session_moves_and_its_ceiling_rises(store: DecidingStore) -> No
 
 
 @pytest.mark.parametrize("together", [True, False])
+@pytest.mark.spec("SEC-1", "RFC 6347 4.1.2.6")
+async def test_the_ceiling_of_a_session_never_comes_down(store: DecidingStore, together: bool) -> None:
+    device_id = (await make_device(store)).device_id
+    old = session(device_id)
+    new = replace(old, address=peer(9), state=b"later keys", ceiling=CEILING + 1024)
+    if together:
+        await put(store, new, old)
+    else:
+        await put(store, new)
+        await put(store, old)
+    assert await store.sessions_of(device_id) == [new]
+
+
+@pytest.mark.parametrize("together", [True, False])
 async def test_a_device_keeps_its_newest_sessions_only(store: DecidingStore, together: bool) -> None:
     device_id = (await make_device(store)).device_id
     other_id = (await make_device(store, "dev-2")).device_id

@@ -126,7 +126,7 @@ def device(server: Served, keys: Path) -> Iterator[Callable[..., Device]]:
 MODES = ["psk", "rpk", "x509"]
 
 
-@pytest.mark.spec("SEC-1", "SEC-3", "SEC-10")
+@pytest.mark.spec("SEC-1", "SEC-2", "SEC-3", "SEC-10", "ETS 401", "ETS 402")
 @pytest.mark.parametrize("mode", MODES)
 def test_leshan_registers_securely_is_read_written_and_observed_sends_and_leaves(
     server: Served, device: Callable[..., Device], mode: str

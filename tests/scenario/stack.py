@@ -339,7 +339,7 @@ class Stack:
             brake=self.brake,
             grace_s=self.grace_s,
         )
-        self.connections = Connections(store=store, registry=self.registry, link=self.links)
+        self.connections = Connections(store=store, registry=self.registry, link=self.links, grace_s=self.grace_s)
         self.listening.connect(
             self.commands, self.observations, self.reading, self.turns, self.connections, self.gateways
         )
@@ -394,7 +394,7 @@ class Stack:
             clock=clock,
             brake=self.brake,
             meters=self.meters,
-            reaches=lambda peer: not peer.has_ended,
+            reaches=lambda peer: self.secure_peers.may_reach(peer),
         )
         self.secure_peers = SecurePeers(
             submit=lambda action: self.secure_stack.submit(action, clock.now()),

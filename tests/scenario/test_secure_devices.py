@@ -62,7 +62,7 @@ def test_without_a_name_a_device_is_who_it_has_proven_to_be(stack: Stack, device
     assert stack.registrations() == ["urn:dev:os:dev1"]
 
 
-@pytest.mark.spec("SEC-3", "D2C 6.6")
+@pytest.mark.spec("SEC-3", "READ-1", "D2C 6.6")
 @pytest.mark.parametrize("name", ["dev2", "plain", "nobody", "id1"])
 def test_a_device_registers_as_nobody_else(stack: Stack, device: SecureDevice, name: str) -> None:
     assert device.register(f"/rd?ep={name}&lt=300&lwm2m=1.1&b=U") == BAD_REQUEST
@@ -70,7 +70,7 @@ def test_a_device_registers_as_nobody_else(stack: Stack, device: SecureDevice, n
     assert stack.meters.registers_refused == {"other-identity": 1}
 
 
-@pytest.mark.spec("SEC-6")
+@pytest.mark.spec("SEC-6", "SEC-7")
 def test_a_device_with_credentials_is_refused_without_and_the_other_way_round(stack: Stack) -> None:
     stack << con(POST, "/rd?ep=dev1&lt=300&lwm2m=1.1&b=U", mid=1, payload=LINKS, content_format=40)
     stack >> ack(FORBIDDEN, mid=1)
@@ -143,7 +143,7 @@ def test_a_send_speaks_for_the_device_of_its_session_alone(
     assert answer.code == CHANGED
 
 
-@pytest.mark.spec("SEC-1", "OB-4")
+@pytest.mark.spec("SEC-1", "SEC-2", "OB-4")
 def test_a_secure_device_is_read_and_observed(stack: Stack, device: SecureDevice) -> None:
     device.register()
     record = stack.run(stack.store.device_by_endpoint("dev1"))  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from stellwerk.app.credentials import certificate_credential, raw_key_credential
-from stellwerk.coap.codes import BAD_REQUEST, CREATED
+from stellwerk.coap.codes import BAD_REQUEST, CREATED, POST
 from stellwerk.device.key_material import spki_of, to_base64
 from stellwerk.device.record import X509, Credential
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
@@ -122,3 +122,18 @@ def test_a_pinned_certificate_that_has_expired_is_refused(stack: Stack) -> None:
     stack.provision("dev1", credential=pinned(issued))
     assert with_certificate(stack, issued).session is None
     assert reason(stack) == "expired-certificate"
+
+
+@pytest.mark.spec("SEC-9", "Platform 5")
+def test_an_authority_that_was_distrusted_while_no_server_ran_opens_no_door(stack: Stack) -> None:
+    record = stack.provision("dev1", credential=by_name())
+    stack.run(stack.devices.revoking.trust(["aa" * 32]))
+    device = with_certificate(stack, ISSUER.client(KEY, NAME, now=NOW))
+    device.register()
+    again = Stack(store=stack.store, clock=stack.clock, seed=1, secure=stack.secure, trusted=STRANGER.chain)
+    again.run(again.devices.revoking.trust(["bb" * 32]))
+    assert again.run(again.store.sessions_of(record.device_id)) == []  # type: ignore[union-attr]
+    device.stack = again
+    assert device.request(POST, device.location) is None
+    assert with_certificate(again, ISSUER.client(KEY, NAME, now=NOW)).session is None
+    again.close()

@@ -1,6 +1,7 @@
 """The command line: what it answers, and that mistakes are one line and exit status 2."""
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -181,6 +182,28 @@ def test_a_mistake_is_one_line_that_repeats_what_was_written(monkeypatch, capsys
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert repr(tenant) in said
+
+
+@pytest.mark.parametrize("words", ["keys show", "keys make", "backup x.tar", "credentials show dev1"])
+def test_a_data_directory_of_another_user_is_one_line_that_says_so(monkeypatch, capsys, tmp_path, words: str):
+    theirs = tmp_path / "theirs"
+    (theirs / "keys").mkdir(parents=True)
+    monkeypatch.setenv("STELLWERK_DATA_DIR", str(theirs))
+    monkeypatch.setattr(sys, "argv", ["stellwerk", *words.split()])
+    user = os.geteuid()
+    theirs.chmod(0)
+    if user == 0:
+        os.seteuid(65_534)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        os.seteuid(user)
+        theirs.chmod(0o700)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "run this as the user that runs the server" in said
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ def test_every_setting_is_shown_above() -> None:
         ("dtls_cid_code_points", "54,55"),
         ("dtls_sessions", "0"),
         ("dtls_session_days", "-1"),
+        ("dtls_session_days", "50000"),
         ("node_id", "256"),
         ("tenant", ""),
         ("tenant", "a b"),

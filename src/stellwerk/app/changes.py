@@ -86,7 +86,8 @@ class CommandNeverSent:
 @dataclass(frozen=True, slots=True)
 class PutSession:
     """What is kept of a secure session, new or as it is from now on. The newest `SESSIONS_PER_DEVICE` of a device stay;
-    ``read_mark`` never goes back, and ``created_ms`` stays the first one's."""
+    ``read_mark`` never goes back, ``created_ms`` stays the first one's, and what has a lower ceiling than is stored is
+    old and changes nothing."""
 
     session: SecureSession
 

@@ -86,7 +86,7 @@ def written_credential(
     if secret.startswith(COMMON_NAME):
         name = secret.removeprefix(COMMON_NAME) or identity or names[0]
         _check_given(identity, name)
-        check_endpoint(name, names, "x509-cn:")
+        check_endpoint(name, names, "x509-cn")
         return Credential(name, "", created_ms=now_ms, modified_ms=now_ms, kind=X509)
     try:
         if secret.startswith(RAW_KEY):

@@ -1,6 +1,6 @@
 """What the use cases need of the world, as protocols beside their user. `storage` and `southbound` implement them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -127,9 +127,10 @@ class DecidingStore(Protocol):
         is forgotten."""
         ...
 
-    async def note_named_certificates(self) -> int:
-        """Note a change for every device that brings a certificate which only its name and an authority vouch for:
-        some authority is trusted no more. Returns how many there are."""
+    async def trust_authorities(self, fingerprints: Collection[str]) -> int:
+        """Only these are trusted from now on, and remembered. Where one that was trusted before is not among them, a
+        change is noted for every device that brings a certificate which only its name and an authority vouch for;
+        returns of how many."""
         ...
 
     async def forget_credential_change(self, number: int) -> None:
@@ -517,6 +518,10 @@ class SecureLink(Protocol):
         ...
 
     def no_session(self, question: int) -> None: ...
+    def lose(self, peer: PeerId, why: str) -> None:
+        """There is no such session any more: what was to be asked over it did not leave."""
+        ...
+
     def stored(self, session_id: bytes, ceiling: int) -> None:
         """The session's state with this ceiling is on disk."""
         ...

@@ -222,6 +222,9 @@ class Uplinks:
             return
         taught = None
         registration = known.registration
+        # Before anything is made of what it says: a stranger teaches nothing and is not the device that was heard.
+        if self._refuses("update", known, peer, at, answer, fresh):
+            return
         try:
             profile_ids = self._parameters(uplink, registration).profile_ids
             if profile_ids:
@@ -241,8 +244,7 @@ class Uplinks:
             # It ended while we looked.
             answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
             return
-        self._update(uplink, current, peer, receipt, at, answer, fresh)
-        if profile_ids:
+        if self._update(uplink, current, peer, receipt, at, answer, fresh) and profile_ids:
             await self._registering.lists.learn(registration.endpoint_name, registration.device_id, taught, uplink.body)
 
     def _update(
@@ -254,7 +256,8 @@ class Uplinks:
         at: Instant,
         answer: Answer,
         fresh: bool = False,
-    ) -> None:
+    ) -> bool:
+        """Whether it is taken, as far as the store takes it."""
         # An Update may come while another is being stored: it builds on that one, and repeats it should that one fail.
         pending = known.pending
         registration = pending or known.registration
@@ -262,19 +265,14 @@ class Uplinks:
         changed = None
         updated_ms = self._clock.lifetime_ms()
         moved = peer != registration.peer
-        if moved and not self._registering.speaking.may_speak(peer, known.record):
-            self._refuse_other("update", known, peer, at, answer)
-            return
-        if moved and self._unproven(peer, fresh):
-            log.info("update.unproven", endpoint_name=registration.endpoint_name, peer=str(peer))
-            answer(Acknowledgement(Status.UNAUTHORIZED, detail=UNPROVEN, prove=True))
-            return
+        if moved and self._refuses("update", known, peer, at, answer, fresh):
+            return False
         if uplink.query or uplink.body or pending is not None or moved:
             try:
                 changed = self._changed(uplink, registration, peer, updated_ms, fresh)
             except PeerError as error:
                 self._refuse(known, at, Status.BAD_REQUEST, "update-refused", str(error), answer)
-                return
+                return False
             known.pending = changed
             changes = (ChangeRegistration(changed, changed.deadline_ms(self._grace_s)),)
         row = JournalEntry(
@@ -322,6 +320,7 @@ class Uplinks:
 
         known.updating += 1
         self._store.submit(Commit(rows, changes, done))
+        return True
 
     def _parameters(self, uplink: Update, registration: Registration) -> UpdateParameters:
         lenient = self._registering.tolerances.queue_in_binding
@@ -424,12 +423,23 @@ class Uplinks:
             raise MovedWithoutUpdate(known.registration.endpoint_name, known.registration.peer, peer)
         return await self.take_over(peer, at) is not None
 
-    def _refuse_other(self, what: str, known: Known, peer: PeerId, at: Instant, answer: Answer) -> None:
-        """``peer`` speaks for a registration that is not its own (SEC-5)."""
+    def _refuses(self, what: str, known: Known, peer: PeerId, at: Instant, answer: Answer, fresh: bool) -> bool:
+        """Whether ``peer`` may not do ``what`` to a registration that is not its own (SEC-5), or has to prove its
+        address first; then it has its answer."""
+        registration = known.pending or known.registration
+        if peer == registration.peer:
+            return False
         record = known.record
-        text = f"the registration is another device's; only {record.name!r} itself may change or end it"
-        self._registering.refuse_other(what, peer, record, text, at)
-        answer(Acknowledgement(Status.BAD_REQUEST, detail="the registration is not yours"))
+        if not self._registering.speaking.may_speak(peer, record):
+            text = f"the registration is another device's; only {record.name!r} itself may change or end it"
+            self._registering.refuse_other(what, peer, record, text, at)
+            answer(Acknowledgement(Status.BAD_REQUEST, detail="the registration is not yours"))
+            return True
+        if self._unproven(peer, fresh):
+            log.info(f"{what}.unproven", endpoint_name=registration.endpoint_name, peer=str(peer))
+            answer(Acknowledgement(Status.UNAUTHORIZED, detail=UNPROVEN, prove=True))
+            return True
+        return False
 
     # -- De-register (Core §6.2.3) --
 
@@ -441,13 +451,7 @@ class Uplinks:
             log.info("deregister.refused", peer=str(peer), reason="unknown location", location=uplink.location)
             answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
             return
-        moved = peer != (known.pending or known.registration).peer
-        if moved and not self._registering.speaking.may_speak(peer, known.record):
-            self._refuse_other("deregister", known, peer, at, answer)
-            return
-        if moved and self._unproven(peer, fresh):
-            log.info("deregister.unproven", endpoint_name=known.registration.endpoint_name, peer=str(peer))
-            answer(Acknowledgement(Status.UNAUTHORIZED, detail=UNPROVEN, prove=True))
+        if self._refuses("deregister", known, peer, at, answer, fresh):
             return
         ends = await ends_behind(
             self._store, known.registration, Kind.DEREGISTER, at, f"gateway {known.record.name} de-registered"

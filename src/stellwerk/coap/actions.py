@@ -178,10 +178,12 @@ class ProbePeer:
 
 @dataclass(slots=True)
 class LosePeer:
-    """The session that ``peer`` was is no more: requests to it end as ``lost``, its relations are forgotten."""
+    """The session that ``peer`` was is no more: requests to it end as ``lost``, its relations are forgotten.
+    ``unsent``: there was none when they left for the first time; what was not repeated since is ``unconnected``."""
 
     peer: PeerId
     detail: str
+    unsent: bool = False
 
 
 @dataclass(slots=True)

@@ -148,7 +148,7 @@ class ExchangeEngine:
             self._forget_observation(peer, action.token, now)
             return
         if isinstance(action, actions.LosePeer):
-            self._requests.lose_all(peer, action.detail, now)
+            self._requests.lose_all(peer, action.detail, now, unsent=action.unsent)
         else:
             self._requests.cancel_all(peer, now)
         self._observing.forget_all(peer, now)

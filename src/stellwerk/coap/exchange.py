@@ -192,13 +192,16 @@ class Requests:
             for exchange in [*outgoing.by_token.values(), *waiting]:
                 self.fail(exchange, "cancelled", "the peer is forgotten", now)
 
-    def lose_all(self, peer: Peer, detail: str, now: float) -> None:
-        """The connection to ``peer`` is gone, and every request to it has come to nothing."""
+    def lose_all(self, peer: Peer, detail: str, now: float, *, unsent: bool = False) -> None:
+        """The connection to ``peer`` is gone, and every request to it has come to nothing. ``unsent`` as in
+        `actions.LosePeer`."""
         self.withdraw_waiting(peer, detail, now)
         outgoing = peer.outgoing
         if outgoing is not None:
             for exchange in list(outgoing.by_token.values()):
-                self.fail(exchange, "lost", detail, now)
+                first = exchange.sending is not None and not exchange.sending.is_repeated
+                begun = exchange.upload is not None or exchange.download is not None
+                self.fail(exchange, "unconnected" if unsent and first and not begun else "lost", detail, now)
 
     def withdraw_waiting(self, peer: Peer, detail: str, now: float) -> None:
         """Give up on the requests to ``peer`` that were not sent yet."""

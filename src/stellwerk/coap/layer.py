@@ -54,6 +54,11 @@ class Sending(Timed):
         self.held = False
         """The peer sleeps: time passes, and nothing is repeated."""
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it left more than once."""
+        return False
+
 
 class Decisions(Protocol):
     """What is known of messages that were received."""

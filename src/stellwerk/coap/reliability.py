@@ -76,6 +76,10 @@ class Transmission(Sending):
         self.budget: int | None = None
         """Bytes that may still go to an unverified peer in answer to its request, None for no bound."""
 
+    @property
+    def is_repeated(self) -> bool:
+        return self.last_sent > self.started
+
     def fire(self, now: float) -> None:
         """The peer was silent for one timeout."""
         self._layer.retransmit(self, now)

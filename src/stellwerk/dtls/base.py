@@ -17,8 +17,9 @@ class Admission:
         """Whether ``address``, which has shown with its cookie that it receives there, may begin one."""
         return True
 
-    def public_key(self, now: float) -> bool:
-        """Whether there may be one more with public keys, which cost a multiple of one with a pre-shared key."""
+    def public_key(self, address: PeerId, now: float) -> bool:
+        """Whether ``address`` may have one more with public keys, which cost a multiple of one with a pre-shared
+        key."""
         return True
 
 

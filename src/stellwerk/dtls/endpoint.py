@@ -95,11 +95,13 @@ class Endpoint:
             if record.version != DTLS_1_2 and (record.epoch or record.version != DTLS_1_0):
                 self._base.drop(peer, "version")
             elif record.epoch == 0:
-                self._receive_plain(record, peer, now)
+                if not self._receive_plain(record, peer, now):
+                    return
             elif record.type == _TLS12_CID:
                 session = self._find(record.cid)
                 if session is not None and session.own_cid == record.cid:
-                    self._live.receive(session, record, peer, now)
+                    if not self._live.receive(session, record, peer, now):
+                        return
                 elif not self._receive_strange_cid(record, datagram, peer, now, may_ask):
                     return
             elif not self._receive_by_address(record, datagram, peer, now, may_ask):
@@ -113,28 +115,30 @@ class Endpoint:
         session = self._find_at(peer)
         return len(session.own_cid) if session is not None else 0
 
-    def _receive_plain(self, record: Record, peer: PeerId, now: float) -> None:
-        """A record of epoch 0. None of them harms a live session."""
+    def _receive_plain(self, record: Record, peer: PeerId, now: float) -> bool:
+        """A record of epoch 0. None of them harms a live session. False: nothing belongs behind it in a datagram."""
         if record.type != _HANDSHAKE:
             handshake = self._handshakes.find(peer)
             if handshake is not None:
                 handshake.receive_plain(record, now)
             else:
                 self._base.drop(peer, "plaintext")
-            return
+            return True
         try:
             fragments = decode_fragments(record.fragment)
         except HandshakeFormatError:
             self._base.drop(peer, "format")
-            return
+            return True
         if fragments[0].type == _CLIENT_HELLO:
+            # A client sends it alone; whoever sends many at once wants many answers for the price of one datagram.
             self._handshakes.receive_hello(record, fragments[0], peer, now)
-            return
+            return False
         handshake = self._handshakes.find(peer)
         if handshake is not None:
             handshake.receive_messages(fragments, now)
         elif not self._live.receive_repeated(fragments, peer, now):
             self._base.drop(peer, "plaintext")
+        return True
 
     def _receive_strange_cid(self, record: Record, datagram: bytes, peer: PeerId, now: float, may_ask: bool) -> bool:
         """A record with a connection ID that no session of the server has. False: the datagram waits as a whole."""
@@ -159,7 +163,7 @@ class Endpoint:
         return self._wait(self._questions.about(record.cid, None, now, peer), datagram, peer)
 
     def _receive_by_address(self, record: Record, datagram: bytes, peer: PeerId, now: float, may_ask: bool) -> bool:
-        """A protected record without connection ID. False: the datagram waits as a whole."""
+        """A protected record without connection ID. False: the rest of the datagram has to wait, or is not worth it."""
         session = self._find_at(peer)
         handshake = self._handshakes.find(peer)
         # RFC 9146 4: where a connection ID is wanted, a record without one is none. Beside a handshake both are at
@@ -169,8 +173,7 @@ class Endpoint:
             and not session.own_cid
             and (handshake is None or not handshake.has_keys or self._live.claims(session, record))
         ):
-            self._live.receive(session, record, peer, now)
-            return True
+            return self._live.receive(session, record, peer, now)
         if handshake is not None:
             handshake.receive_protected(record, now)
             return True
@@ -233,7 +236,7 @@ class Endpoint:
         return self._server.record_size if self._server is not None else MAX_PLAINTEXT
 
     def take_marks(self) -> list[tuple[bytes, int]]:
-        """Session id and (epoch << 48 | highest number read) of each session that read data since the last call. Store
+        """Session id and (epoch << 48 | highest number read) of each session that read since the last call. Store
         them with what the data caused: a session that is restored takes nothing up to its mark again."""
         return self._live.take_marks()
 
@@ -312,12 +315,12 @@ class Endpoint:
         session = self._live.sessions.find_root(root)
         return session.secrets if session is not None else None
 
-    def _ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> None:
+    def _ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> bool:
         question = self._questions.about(session_id, None, now, handshake.address)
         if question is None or len(question.handshakes) >= self._base.limits.waiting_datagrams:
-            handshake.resume_stored(None, now)
-        else:
-            question.handshakes.append(handshake)
+            return False
+        question.handshakes.append(handshake)
+        return True
 
     def _send_later(self, action: actions.SendData, now: float) -> None:
         """Data for a session that is not in memory."""
@@ -348,7 +351,7 @@ class Endpoint:
             handshake.resume_stored(stored.secrets if is_right else None, now)
         if session is None:
             question.handshakes = []
-            self._unanswered(question, now)
+            self._unanswered(question, now, self._live.mark_of(stored, action.read_mark) if is_right else -1)
             return
         for data in question.sends:
             if not session.ended:
@@ -365,10 +368,14 @@ class Endpoint:
                 records += error.whole
         return records
 
-    def _unanswered(self, question: Question, now: float) -> None:
-        """There is no such session: what waited for it is dropped in silence, and counted."""
+    def _unanswered(self, question: Question, now: float, read: int = -1) -> None:
+        """There is no such session, or nothing that waited for it is its own: it is dropped in silence, and counted.
+        ``read``: (epoch << 48 | highest number read) of the session, -1 without one."""
         self._questions.take(question.number)
         for handshake in question.handshakes:
             handshake.resume_stored(None, now)
-        for peer, _ in question.datagrams:
-            self._base.drop(peer, "no-session")
+        for waiting in question.datagrams:
+            is_old = read >= 0 and all(
+                record.epoch << 48 | record.sequence <= read for record in self._records([waiting])
+            )
+            self._base.drop(waiting[0], "replayed" if is_old else "no-session")

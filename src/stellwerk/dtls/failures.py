@@ -22,7 +22,7 @@ REASONS: Final = {
     "timeout": "the peer fell silent in the middle of the handshake",
     "rate": "too many handshakes of this address or tenant",
     "room": "too many handshakes are under way",
-    "not-answered": "our own side did not answer in time who the peer is",
+    "not-answered": "our own side could not say who the peer is, or not in time",
     "credentials-changed": "the device's credentials changed during the handshake",
 }
 

@@ -31,6 +31,8 @@ from stellwerk.dtls.resumption import Resumptions
 from stellwerk.dtls.server import ServerHandshake, ServerSide
 from stellwerk.dtls.session import SessionFormatError
 
+_LAST_HELLO: Final = 255
+"""The highest number of a ClientHello. Clients count from 0 (RFC 6347 §4.2.2), and our answers go on from it."""
 _LATE_HELLO_S: Final = 60.0
 """How long after a handshake its ClientHello is still known. No longer: a device without good randomness may begin
 every time with the same."""
@@ -46,7 +48,7 @@ class Handshakes:
         live: LiveSessions,
         side: ServerSide | None,
         resumer: Resumptions | None,
-        ask_session: Callable[[ServerHandshake, bytes, float], None],
+        ask_session: Callable[[ServerHandshake, bytes, float], bool],
     ) -> None:
         self.base = base
         self.side = side
@@ -55,13 +57,14 @@ class Handshakes:
         self._cookies = Cookies(base.entropy)
         self._ask_session = ask_session
         limits = base.limits
-        patience_s = side.parameters.first_timeout_s if side is not None else 0.0
+        # Whoever has a link of 10 s answers after that time and no sooner: within the first repetition it is alive.
+        patience_s = 2 * side.parameters.first_timeout_s if side is not None else 0.0
         self.half_open: HalfOpen[ServerHandshake] = HalfOpen(limits.half_open, limits.half_open_per_address, patience_s)
         self.clients: dict[PeerId, ClientHandshake] = {}
         self._by_cid: dict[bytes, ServerHandshake] = {}
         self._asking: dict[int, Handshake] = {}
         self._begun: OrderedDict[PeerId, tuple[bytes, float]] = OrderedDict()
-        """With which ClientHello established clients began, and until when it may come late."""
+        """With which ClientHello the last handshake that is over began, and until when that may come late."""
 
     @property
     def resumer(self) -> Resumptions:
@@ -89,6 +92,9 @@ class Handshakes:
             self.base.drop(peer, "fragmented")
             return
         body = fragment.data
+        if fragment.message_seq > _LAST_HELLO:
+            self.base.drop(peer, "format")
+            return
         try:
             outline = outline_client_hello(body)
         except HandshakeFormatError:
@@ -119,6 +125,7 @@ class Handshakes:
         if known is not None:
             # Its cookie shows that the client at this address is another one now, or the same one that began anew.
             known.cancel("timeout", "the client began another handshake")
+            self._note_begun(known, now)
         is_welcome, oldest = self.half_open.make_room(peer, now)
         if not is_welcome:
             self.base.drop(peer, "room")
@@ -133,6 +140,13 @@ class Handshakes:
         """Whether the last handshake of ``peer`` began with this ClientHello, which the network kept for a while."""
         before = self._begun.get(peer)
         return before is not None and before[0] == client_random and now < before[1]
+
+    def _note_begun(self, handshake: Handshake, now: float) -> None:
+        begun = self._begun
+        begun.pop(handshake.address, None)
+        begun[handshake.address] = handshake.client_random, now + _LATE_HELLO_S
+        if len(begun) > self.base.limits.half_open:
+            begun.popitem(last=False)
 
     def _ask_for_cookie(self, record: Record, fragment: Fragment, outline: HelloOutline, peer: PeerId) -> None:
         # RFC 6347 4.2.1: version 1.0 whatever will be negotiated; the numbers of record and message are the
@@ -175,9 +189,9 @@ class Handshakes:
         handshake.question = number
         return number
 
-    def ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> None:
+    def ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> bool:
         """See `server.ServerHost`."""
-        self._ask_session(handshake, session_id, now)
+        return self._ask_session(handshake, session_id, now)
 
     def wall_s(self, now: float) -> int:
         """See `server.ServerHost`."""
@@ -198,11 +212,7 @@ class Handshakes:
         """See `handshake.Host`."""
         self.ended(handshake)
         if isinstance(handshake, ServerHandshake):
-            begun = self._begun
-            begun.pop(handshake.address, None)
-            begun[handshake.address] = handshake.client_random, now + _LATE_HELLO_S
-            if len(begun) > self.base.limits.half_open:
-                begun.popitem(last=False)
+            self._note_begun(handshake, now)
         ticket = handshake.ticket if isinstance(handshake, ClientHandshake) else b""
         session = self._live.establish(handshake, ticket, now)
         for record in handshake.take_stash():

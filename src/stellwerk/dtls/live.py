@@ -3,6 +3,7 @@
 The hot path of secure devices is `LiveSessions.receive` and `LiveSessions.send`.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -26,6 +27,11 @@ from stellwerk.dtls.suites import SUITES
 _APPLICATION_DATA: Final = int(ContentType.APPLICATION_DATA)
 _EPOCH_BASE: Final = EPOCH << 48
 
+_LAST_FLIGHT_S: Final = 240.0
+"""How long our last flight is repeated for a peer that has not got it: twice the lifetime of a segment (RFC 6347
+§4.2.4)."""
+_LEFT: Final = 16_384
+
 
 class LiveSessions:
     """All live sessions of one endpoint. ``gap``: how far a stored ceiling lies ahead; ``resumptions`` of its server's
@@ -40,37 +46,41 @@ class LiveSessions:
         self.sessions = Sessions(base.limits.sessions)
         self._last_flights: dict[PeerId, LastFlight] = {}
         self._marks: dict[bytes, Association | int] = {}
-        """Sessions that read since the last call of `take_marks`; of those that were evicted, their mark."""
+        """Sessions that read since the last call of `take_marks`; of those that left memory, their mark."""
+        self._left: OrderedDict[bytes, int] = OrderedDict()
+        """Ceilings of sessions that were evicted lately. A state with a lower one was looked up too long ago."""
 
     # --- records in ----------------------------------------------------------------------------------------------
 
-    def receive(self, session: Association, record: Record, peer: PeerId, now: float) -> None:
-        """A protected record from ``peer`` for ``session``."""
+    def receive(self, session: Association, record: Record, peer: PeerId, now: float) -> bool:
+        """A protected record from ``peer`` for ``session``. False: it does not verify, so that it is a waste of time to
+        try what else is in its datagram."""
         if record.epoch != EPOCH:
             self._base.drop(peer, "epoch")
-            return
+            return True
         window = session.window
         if not window.is_new(record.sequence):
             self._base.drop(peer, "replayed")
-            return
+            return True
         try:
             type, content = session.open(record)
         except ProtectionError:
             # RFC 6347 4.1.2.7: silence.
             self._base.drop(peer, "mac")
-            return
+            return False
         is_newest = window.take(record.sequence)
         session.heard = True
+        if session.is_server:
+            self._marks[session.session_id] = session
         if session.moved is not None or peer != session.address:
             self._heard_from(session, peer, is_newest, len(record.fragment) + HEADER_BYTES)
         if type != _APPLICATION_DATA:
             self._receive_other(session, type, content, peer, now)
-            return
+            return True
         if session.last_flight is not None:
             self._forget_last_flight(session.last_flight)
-        if session.is_server:
-            self._marks[session.session_id] = session
         self._base.events.append(DataReceived(session.peer, content))
+        return True
 
     def claims(self, session: Association, record: Record) -> bool:
         """Whether ``record`` is one of ``session`` without doubt. Nothing changes by asking."""
@@ -280,7 +290,7 @@ class LiveSessions:
         if flight is not None:
             session.last_flight = self._last_flights[flight.address] = flight
             flight.on_end = self._forget_last_flight
-            self._base.timers.arm(flight, now + self._base.limits.handshake_s)
+            self._base.timers.arm(flight, now + _LAST_FLIGHT_S)
         self._base.events += (
             SessionEstablished(
                 session.peer,
@@ -301,14 +311,14 @@ class LiveSessions:
 
     def restore(self, stored: StoredSession, read_mark: int, waiting: Sequence[Record] | None) -> Association | None:
         """A session goes on from its ``stored`` state: above every number that it may have used, below none that it may
-        have read. None: it has none of either left, or nothing of what is ``waiting`` for it is its own (None: it is
-        wanted in any case)."""
+        have read. None: it has none of either left, or has used numbers since the state was looked up, or nothing of
+        what is ``waiting`` for it is its own (None: it is wanted in any case)."""
         secrets = stored.secrets
         live = self.sessions.find(secrets.session_id)
         if live is not None:
             return live
         ceiling = stored.ceiling - _EPOCH_BASE
-        if stored.is_client or not 0 <= ceiling < NO_CEILING:
+        if stored.is_client or not self._left.get(secrets.session_id, 0) <= ceiling < NO_CEILING:
             return None
         session = associate(
             SUITES[secrets.suite],
@@ -326,8 +336,7 @@ class LiveSessions:
         session.device = secrets.device
         session.known_by(secrets.tls_session_id)
         session.next_sequence = session.ceiling = session.asked = ceiling
-        pending = self._marks.get(secrets.session_id, 0)
-        mark = max(read_mark, stored.read_highest, pending if isinstance(pending, int) else 0)
+        mark = self.mark_of(stored, read_mark)
         session.window = session.window.from_mark(max(mark - _EPOCH_BASE, -1))
         if waiting is not None and not any(self.claims(session, record) for record in waiting):
             # Whoever can guess an address, or has seen a connection ID, must not cost us more than a look.
@@ -336,9 +345,18 @@ class LiveSessions:
         self._raise_ceiling(session)
         return session
 
+    def mark_of(self, stored: StoredSession, read_mark: int) -> int:
+        """(epoch << 48 | highest number read) of a session that is not in memory: the highest that anybody knows."""
+        pending = self._marks.get(stored.secrets.session_id, 0)
+        return max(read_mark, stored.read_highest, pending if isinstance(pending, int) else 0)
+
     def _add(self, session: Association, *, is_old: bool = False) -> None:
         idle = self.sessions.add(session, is_old=is_old)
         if idle is not None:
+            self._left.pop(idle.session_id, None)
+            self._left[idle.session_id] = idle.ceiling
+            if len(self._left) > _LEFT:
+                self._left.popitem(last=False)
             self.end(idle, "evicted")
 
     # --- ends ----------------------------------------------------------------------------------------------------

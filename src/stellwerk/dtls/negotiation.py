@@ -10,7 +10,7 @@ from stellwerk.dtls.messages import ClientHello
 from stellwerk.dtls.parameters import ServerParameters
 from stellwerk.dtls.records import DTLS_1_2
 from stellwerk.dtls.signatures import ECDSA_SHA256
-from stellwerk.dtls.suites import Suite, choose, suite_name
+from stellwerk.dtls.suites import EMPTY_RENEGOTIATION_INFO, Suite, choose, suite_name
 
 LEAST_RECORD_SIZE: Final = 64
 """Of a record_size_limit (RFC 8449 §4)."""
@@ -40,7 +40,7 @@ def choose_full(hello: ClientHello, parameters: ServerParameters, *, has_chain: 
     if suite is None:
         if obstacle is not None and choose(hello.suites, psk=False, ecdhe=True, cbc=parameters.cbc) is not None:
             raise HandshakeFault(*obstacle, AlertDescription.HANDSHAKE_FAILURE)
-        names = ", ".join(suite_name(number) for number in hello.suites[:16])
+        names = ", ".join(suite_name(each) for each in hello.suites[:16] if each != EMPTY_RENEGOTIATION_INFO)
         raise HandshakeFault(
             "no-common-suite",
             f"the client offers {names}; we have AES-128-CCM-8, -CCM and -GCM with PSK or ECDHE-ECDSA"
@@ -79,7 +79,7 @@ def _obstacle(
         return "no-common-suite", "the client offers ECDHE-ECDSA, and this server has no key of its own"
     groups, formats, schemes = offered.supported_groups, offered.point_formats, offered.signature_algorithms
     if groups is not None and SECP256R1 not in groups:
-        return "no-common-group", "the client's supported_groups are without secp256r1"
+        return "no-common-group", "the client's supported_groups are without secp256r1 (P-256); switch it on there"
     if formats is not None and UNCOMPRESSED not in formats:
         return "no-common-group", "the client takes no uncompressed points"
     if schemes is not None and ECDSA_SHA256 not in schemes:
@@ -100,7 +100,7 @@ def check_hello(hello: ClientHello) -> None:
     if hello.version >> 8 != DTLS_1_2 >> 8 or hello.version > DTLS_1_2:
         raise HandshakeFault(
             "version",
-            f"the client's version is {hello.version:#06x}; DTLS 1.2 is {DTLS_1_2:#06x}",
+            f"the client's newest version is {hello.version:#06x}; give it DTLS 1.2, which is {DTLS_1_2:#06x}",
             AlertDescription.PROTOCOL_VERSION,
         )
     fault: tuple[str, int] | None = None

@@ -79,8 +79,8 @@ class Limits:
     sessions: int = 1_000_000
     half_open: int = 4_096
     """Handshakes under way (after their cookie)."""
-    half_open_per_address: int = 256
-    """Of one IP address (IPv6: of its /64)."""
+    half_open_per_address: int = 1_024
+    """Of one IP address (IPv6: of its /64), which may be that of a mobile operator's NAT."""
     handshake_bytes: int = 32_768
     """Of one handshake message; of one flight twice that."""
     handshake_s: float = 90.0
@@ -91,7 +91,7 @@ class Limits:
     move_amplification: int = 3
     answer_s: float = 10.0
     """How long a handshake or a datagram waits for the answer to a question."""
-    questions_per_address: int = 64
-    """Unanswered `SessionQuestion`s of one IP address (IPv6: of its /64)."""
+    questions_per_address: int = 256
+    """Unanswered `SessionQuestion`s of one IP address (IPv6: of its /64): more than datagrams are read at a time."""
     resumable: int = 10_000
     """Ended sessions that can still be resumed by their id."""

@@ -99,8 +99,9 @@ class ServerHost(Host, Protocol):
         """8 bytes that no session has; records with them as connection ID come to ``handshake`` from now on."""
         ...
 
-    def ask_session(self, handshake: "ServerHandshake", session_id: bytes, now: float) -> None:
-        """Find out whether ``session_id`` is stored; `ServerHandshake.resume_stored` follows."""
+    def ask_session(self, handshake: "ServerHandshake", session_id: bytes, now: float) -> bool:
+        """Find out whether ``session_id`` is stored; `ServerHandshake.resume_stored` follows later. False: too much is
+        being looked up, nothing follows."""
         ...
 
     def wall_s(self, now: float) -> int:
@@ -184,11 +185,12 @@ class ServerHandshake(Handshake):
         hello = self.hello
         check_hello(hello)
         found = self.host.resumer.find(hello, now)
-        if isinstance(found, bytes):
-            self._pause(now)
-            self.host.ask_session(self, found, now)
-            return Phase.ASKING
-        return self._answer_hello(found, now)
+        if not isinstance(found, bytes):
+            return self._answer_hello(found, now)
+        if not self.host.ask_session(self, found, now):
+            return self._answer_hello(None, now)
+        self._pause(now)
+        return Phase.ASKING
 
     def _answer_hello(self, secrets: SessionSecrets | None, now: float) -> Enum:
         if secrets is None or not self.host.resumer.is_good(secrets, self.hello, now):
@@ -305,6 +307,8 @@ class ServerHandshake(Handshake):
 
     def resume_stored(self, secrets: SessionSecrets | None, now: float) -> None:
         """What was stored of the session that its ClientHello names."""
+        if self.is_over:
+            return
         if secrets is not None and secrets.tls_session_id != self.hello.session_id:
             secrets = None
         self._guard(self._answer_stored, secrets, now)
@@ -339,7 +343,7 @@ class ServerHandshake(Handshake):
             flight.append(self._message(HandshakeType.SERVER_HELLO_DONE, b""))
             self._send_flight(flight, now)
             return State.KEY_EXCHANGE
-        if not self.host.base.admission.public_key(now):
+        if not self.host.base.admission.public_key(self.address, now):
             # Left without a word, the client repeats its ClientHello after a while: the load spreads by itself.
             raise HandshakeFault("rate", "too many handshakes with public keys at once; it may try again", None)
         identity = side.parameters.identity

@@ -41,11 +41,11 @@ class Sessions:
         return first if first is not None and first.root == root else None
 
     def add(self, session: Association, *, is_old: bool = False) -> Association | None:
-        """Take in a session; one that ``is_old`` leaves its address to whoever is there. Returns an idle one that has
-        to go for it, and is still here."""
+        """Take in a session; one that ``is_old`` leaves its address, and its root, to whoever is there. Returns an idle
+        one that has to go for it, and is still here."""
         idle = self._find_idle() if len(self._by_id) >= self._limit else None
         self._by_id[session.session_id] = session
-        if session.root != session.session_id:
+        if session.root != session.session_id and not (is_old and session.root in self._by_root):
             self._by_root[session.root] = session
         if not is_old or session.address not in self._by_address:
             self.place(session)

@@ -134,6 +134,10 @@ class Link:
         token: bytes | None = None,
         ack_timeout_s: float | None = None,
     ) -> None:
+        if registration.peer.is_session and not self.reaches(registration.peer):
+            # What is stored of it may be resumed; nothing that we send is to wake it.
+            asyncio.get_running_loop().call_soon(self._refuse_unsent, handle)
+            return
         about = Circumstances(registration, self._memory, self._now_s)
         talk = converse(operation, about)
         self._pending[handle] = _Pending(
@@ -162,9 +166,9 @@ class Link:
     def forget_peer(self, peer: PeerId) -> None:
         self._submit(actions.ForgetPeer(peer))
 
-    def lose_peer(self, peer: PeerId, detail: str) -> None:
-        """The session that ``peer`` was is no more."""
-        self._submit(actions.LosePeer(peer, detail))
+    def lose_peer(self, peer: PeerId, detail: str, *, unsent: bool = False) -> None:
+        """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
+        self._submit(actions.LosePeer(peer, detail, unsent))
 
     def forget_observation(self, peer: PeerId, token: bytes) -> None:
         self._submit(actions.ForgetObservation(peer, token))
@@ -215,6 +219,10 @@ class Link:
         if down.code == codes.FETCH and pending.about.composites is None:
             request.patience_s = NO_COMPOSITE_PATIENCE_S
         self._submit(request)
+
+    def _refuse_unsent(self, handle: int) -> None:
+        answer = DeviceAnswer(handle, failure="unconnected", detail="the secure session has ended")
+        self._finished(answer, Instant(self._clock.now(), self._clock.wall_ms()))
 
     def _end_unsent(self, handle: int, final: DeviceAnswer) -> None:
         pending = self._pending.pop(handle, None)

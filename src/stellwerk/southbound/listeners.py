@@ -164,7 +164,13 @@ class Listeners:
     def listen_secure(self, host: str, port: int) -> list[tuple[str, int]]:
         """The same for DTLS, with a port of its own. Raises `CannotBind`."""
         assert self.secure is not None
-        return [(each.host, each.port) for each in bind_datagrams(self.secure.driver, host, port)]
+        try:
+            bound = bind_datagrams(self.secure.driver, host, port)
+        except CannotBind as error:
+            # Whoever had no secure port so far does not know of it.
+            hint = f"{error.reason} (for CoAP over DTLS: STELLWERK_COAPS_PORT is a port or off)"
+            raise CannotBind(error.host, error.port, hint) from error
+        return [(each.host, each.port) for each in bound]
 
     def missing(self) -> list[str]:
         """What keeps devices from reaching us, once `listen` is done."""

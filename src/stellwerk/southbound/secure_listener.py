@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 _DAY_S: Final = 86_400.0
 _BURST_S: Final = 10.0
+_SHARE: Final = 0.25
+"""Of all handshakes with public keys, that one address may have in the long run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,10 @@ class Rates(Admission):
     def __init__(self, settings: SecureSettings, meters: SecureMeters) -> None:
         self._limited = meters.limited
         self._addresses: TokenBuckets[str] = TokenBuckets(settings.per_address, settings.per_address * _BURST_S)
-        self._public_keys: TokenBuckets[None] = TokenBuckets(settings.with_certificates, settings.with_certificates)
+        most = settings.with_certificates
+        self._public_keys: TokenBuckets[None] = TokenBuckets(most, most)
+        # Nobody takes all of it for long, whatever he may have besides.
+        self._public_keys_of: TokenBuckets[str] = TokenBuckets(most * _SHARE, most)
 
     def address(self, address: PeerId, now: float) -> bool:
         admitted = self._addresses.take(network_of(address), now)
@@ -78,8 +83,8 @@ class Rates(Admission):
             self._limited["address"] += 1
         return admitted
 
-    def public_key(self, now: float) -> bool:
-        admitted = self._public_keys.take(None, now)
+    def public_key(self, address: PeerId, now: float) -> bool:
+        admitted = self._public_keys_of.take(network_of(address), now) and self._public_keys.take(None, now)
         if not admitted:
             self._limited["certificates"] += 1
         return admitted
@@ -127,7 +132,7 @@ class SecureListener:
             room=self._dtls.room,
         )
         stack: SecureStack[Event, CoapAction] = SecureStack(self._dtls, self._coap)
-        self.link = link(lambda action: self.driver.submit(action), _may_reach)
+        self.link = link(lambda action: self.driver.submit(action), lambda peer: self.peers.may_reach(peer))
         self.peers = SecurePeers(
             submit=lambda action: self.driver.submit(action),
             link=self.link,
@@ -169,8 +174,3 @@ def add_counts(into: dict[str, int], counts: Mapping[str, int]) -> None:
     """Add ``counts`` to those of the same words."""
     for word, count in counts.items():
         into[word] = into.get(word, 0) + count
-
-
-def _may_reach(peer: PeerId) -> bool:
-    """One that is not in memory may be stored."""
-    return not peer.has_ended

@@ -66,6 +66,10 @@ class SecurePeers:
         """Close the circle with `app`."""
         self._sessions = sessions
 
+    def may_reach(self, peer: PeerId) -> bool:
+        """Whether what is sent to the session may arrive."""
+        return self._sessions.may_reach(peer)
+
     # -- up --
 
     def handle(self, batch: list[Event | SecureEvent], at: Instant) -> None:
@@ -182,6 +186,9 @@ class SecurePeers:
 
     def no_session(self, question: int) -> None:
         self._submit(actions.NoSession(question))
+
+    def lose(self, peer: PeerId, why: str) -> None:
+        self._link.lose_peer(peer, why, unsent=True)
 
     def stored(self, session_id: bytes, ceiling: int) -> None:
         self._submit(actions.SessionStored(session_id, ceiling))

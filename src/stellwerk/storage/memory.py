@@ -3,7 +3,7 @@ tests as the databases."""
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final, assert_never
@@ -102,6 +102,7 @@ class MemoryStore(MemorySessions):
         self._credentials: dict[DeviceId, Credential] = {}
         self._credential_changes: dict[DeviceId, int] = {}
         self._last_credential_change = 0
+        self._authorities: frozenset[str] = frozenset()
         self._registrations: dict[DeviceId, tuple[Registration, int]] = {}
         self._observations: dict[tuple[DeviceId, Target], WantedObservation] = {}
         self._commands: dict[int, Command] = {}
@@ -319,7 +320,10 @@ class MemoryStore(MemorySessions):
     async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
         return list(islice(self._credential_changes.items(), limit))
 
-    async def note_named_certificates(self) -> int:
+    async def trust_authorities(self, fingerprints: Collection[str]) -> int:
+        before, self._authorities = self._authorities, frozenset(fingerprints)
+        if before <= self._authorities:
+            return 0
         found = [key for key, each in self._credentials.items() if each.kind == X509 and not each.key_id]
         for device_id in found:
             self._note_credential(device_id)
@@ -606,6 +610,8 @@ class MemoryStore(MemorySessions):
         if session.device_id not in self._devices:
             raise Broken(f"there is no device {session.device_id}")
         known = self._sessions.get(session.session_id)
+        if known is not None and known.ceiling > session.ceiling:
+            return
         if known is not None:
             read_mark = max(session.read_mark, known.read_mark)
             session = replace(session, created_ms=known.created_ms, read_mark=read_mark)

@@ -63,6 +63,18 @@ def is_all_current(data_dir: Path, vault: Vault) -> bool:
     return True
 
 
+def find_unreadable(data_dir: Path, vault: Vault, look_at: int = 100) -> SecretUnreadable | None:
+    """What is said of the first of ``look_at`` devices' keys that does not open; None where they all do."""
+    with closing(connect(data_dir / DECIDING_FILE, writable=False)) as connection:
+        query = "SELECT device_id,secret FROM credential ORDER BY device_id LIMIT ?"
+        for device_id, sealed in connection.execute(query, (look_at,)):
+            try:
+                vault.open(sealed, rows.secret_context(device_id))
+            except SecretUnreadable as error:
+                return error
+    return None
+
+
 def reseal(data_dir: Path, vault: Vault, on_slice: Callable[[int], None] = lambda count: None) -> Resealed:
     """Seal anew whatever is not sealed with the key that ``vault`` seals with. ``on_slice`` hears how many so far."""
     done = Resealed(0, [])

@@ -3,10 +3,11 @@
 import asyncio
 import base64
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.handlers.secure_sessions import LIVE_PER_DEVICE, SecureSessions, Trust
@@ -21,6 +22,7 @@ from stellwerk.core.instant import Instant
 from stellwerk.device.key_material import certificate_key_id, raw_key_id
 from stellwerk.device.record import RPK, X509, Credential, DeviceRecord
 from stellwerk.storage.memory import MemoryStore
+from stellwerk.storage.vault import SecretUnreadable
 
 FAR = PeerId("udp", "192.0.2.7", 40_000, "192.0.2.100", 5684)
 NOW = Instant(1000.0, 1_790_000_000_000)
@@ -33,6 +35,7 @@ class Wire:
     """The secure link, as a list of what it was told."""
 
     told: list[tuple[Any, ...]] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
     def give_key(self, handshake: int, key: bytes, device_id: DeviceId) -> None:
         self.told.append(("key", handshake, key, device_id))
@@ -42,6 +45,7 @@ class Wire:
 
     def refuse(self, handshake: int, reason: str, detail: str) -> None:
         self.told.append(("refuse", handshake, reason))
+        self.details.append(detail)
 
     def restore(self, question: int, session: SecureSession) -> bool:
         self.told.append(("restore", question, session.session_id))
@@ -49,6 +53,9 @@ class Wire:
 
     def no_session(self, question: int) -> None:
         self.told.append(("none", question))
+
+    def lose(self, peer: PeerId, why: str) -> None:
+        self.told.append(("lose", peer))
 
     def stored(self, session_id: bytes, ceiling: int) -> None:
         self.told.append(("stored", session_id, ceiling))
@@ -184,16 +191,32 @@ def test_the_endpoint_name_of_a_raw_key_is_no_psk_identity() -> None:
 @pytest.mark.spec("LwM2M-contract 15")
 def test_a_tenant_that_makes_too_many_handshakes_waits_and_no_other_does() -> None:
     async def story(bench: Bench) -> None:
-        await bench.device("meter", psk())
+        meter = await bench.device("meter", psk())
         await bench.device("other", psk("other"), tenant="other")
         for handshake in range(12):
             bench.sessions.asked_for_key(handshake, b"meter-1", NOW)
+            bench.establish(handshake, meter.device_id)
+        bench.wire.told = [each for each in bench.wire.told if each[0] != "close"]
         bench.sessions.asked_for_key(99, b"other", NOW)
         await bench.settle()
         kinds = [each[0] for each in bench.wire.told]
         assert kinds == ["key"] * 10 + ["refuse"] * 2 + ["key"]
         assert bench.wire.told[10] == ("refuse", 10, "rate")
         assert bench.meters.secure.limited == {"tenant": 2}
+
+    tell(story, Bench(per_tenant=1.0))
+
+
+def test_whoever_only_knows_an_identity_uses_up_nothing_of_its_tenant() -> None:
+    async def story(bench: Bench) -> None:
+        meter = await bench.device("meter", psk())
+        for handshake in range(50):
+            bench.sessions.asked_for_key(handshake, b"meter-1", NOW)
+            bench.sessions.failed(FAR, "wrong-key", "", PskIdentity(b"meter-1"), NOW)
+        bench.sessions.asked_for_key(99, b"meter-1", NOW)
+        bench.establish(1, meter.device_id)
+        await bench.settle()
+        assert [each[0] for each in bench.wire.told] == ["key"] * 51
 
     tell(story, Bench(per_tenant=1.0))
 
@@ -207,6 +230,44 @@ def test_a_store_that_fails_leaves_no_handshake_without_an_answer() -> None:
         bench.sessions.asked_for_key(7, b"meter-1", NOW)
         await bench.settle()
         assert bench.wire.told == [("refuse", 7, "not-answered")]
+
+    tell(story)
+
+
+def test_a_key_that_does_not_open_is_said_to_be_and_is_no_fault_of_the_program() -> None:
+    async def story(bench: Bench) -> None:
+        async def shut(_: Any) -> None:
+            raise SecretUnreadable("key of device 1")
+
+        bench.store.credential_by_identity = shut  # type: ignore[method-assign,assignment]
+        bench.store.session = shut  # type: ignore[method-assign,assignment]
+        with capture_logs() as lines:
+            bench.sessions.asked_for_key(7, b"meter-1", NOW)
+            bench.sessions.failed(FAR, "not-answered", "it does not open", PskIdentity(b"meter-1"), NOW)
+            bench.sessions.asked_for_session(8, bytes(8), FAR, NOW)
+            await bench.settle()
+        assert [each["event"] for each in lines] == ["handshake.failed"]
+        assert bench.wire.told == [("refuse", 7, "not-answered"), ("none", 8)]
+        assert "STELLWERK_MASTER_KEY" in bench.wire.details[0]
+        assert [each.reason for each in bench.sessions.recent_failures(None)] == ["not-answered"]
+
+    tell(story)
+
+
+def test_people_of_a_tenant_see_the_failures_that_name_its_devices_and_no_others() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", psk())
+        await bench.device("other", psk("other"), tenant="other")
+        for identity in (b"meter-1", b"other", b"stranger"):
+            bench.sessions.failed(FAR, "wrong-key", "give it the right one", PskIdentity(identity), NOW)
+        bench.sessions.failed(FAR, "version", "it is old", None, NOW)
+        await bench.settle()
+        seen = {tenant: bench.sessions.summary(tenant) for tenant in ("acme", "other", "nobody", None)}
+        assert [each.device for each in seen["acme"].failures] == ["meter"]
+        assert [each.device for each in seen["other"].failures] == ["other"]
+        assert seen["nobody"].failures == ()
+        assert [each.device for each in seen[None].failures] == ["", "", "other", "meter"]
+        assert [each.sessions for each in seen.values()] == [None, None, None, 0]
 
     tell(story)
 
@@ -341,6 +402,53 @@ def test_a_state_that_the_store_could_not_take_is_stored_later() -> None:
     tell(story)
 
 
+@pytest.mark.spec("Design 7")
+def test_an_older_state_is_not_tried_again_once_a_newer_one_is_stored() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        bench.establish(1, device.device_id)
+        held: list[Commit] = []
+        bench.store.submit = held.append  # type: ignore[method-assign]
+        bench.sessions.keep(bench.session(1, device.device_id, 1024))
+        bench.sessions.keep(bench.session(1, device.device_id, 2048))
+        bench.sessions.keep(bench.session(1, device.device_id, 3072))
+        oldest, older, newest = held
+        # A queue that is full says so at once, while what came before is being written.
+        newest.done(StoreOverloaded(1))
+        oldest.done(StoreOverloaded(1))
+        older.done(None)
+        held.clear()
+        bench.sessions.retry()
+        assert [each.session.ceiling for commit in held for each in commit.changes] == [3072]  # type: ignore[union-attr]
+        held[0].done(None)
+        held.clear()
+        bench.sessions.retry()
+        assert held == []
+
+    tell(story)
+
+
+@pytest.mark.spec("Design 7", "SEC-1")
+def test_of_two_states_that_the_store_could_not_take_the_newer_is_stored_later() -> None:
+    async def story(bench: Bench) -> None:
+        device = await bench.device("meter", psk())
+        bench.establish(1, device.device_id)
+        submit = bench.store.submit
+        full: list[Commit] = []
+        bench.store.submit = full.append  # type: ignore[method-assign]
+        older = bench.session(1, device.device_id)
+        for state in (older, replace(older, ceiling=older.ceiling + 1024)):
+            bench.sessions.keep(state)
+        for commit in reversed(full):
+            commit.done(StoreOverloaded(1))
+        bench.store.submit = submit  # type: ignore[method-assign]
+        bench.sessions.retry()
+        await bench.settle()
+        assert bench.wire.told == [("stored", b"\1" * 8, 2048)]
+
+    tell(story)
+
+
 @pytest.mark.spec("Design 4", "Design 7")
 def test_a_stored_session_is_found_by_its_id_and_by_its_address() -> None:
     async def story(bench: Bench) -> None:
@@ -352,10 +460,11 @@ def test_a_stored_session_is_found_by_its_id_and_by_its_address() -> None:
         bench.sessions.asked_for_session(6, None, FAR, NOW)
         bench.sessions.asked_for_session(7, b"\2" * 8, None, NOW)
         await bench.settle()
-        assert bench.wire.told == [("restore", 5, b"\1" * 8), ("restore", 6, b"\1" * 8), ("none", 7)]
+        found, gone = b"\1" * 8, session_peer(b"\2" * 8)
+        assert bench.wire.told == [("restore", 5, found), ("restore", 6, found), ("none", 7), ("lose", gone)]
         assert bench.sessions.devices == {session_peer(b"\1" * 8): device.device_id}
         assert bench.meters.secure.restored == 2
-        assert bench.lost == [session_peer(b"\2" * 8)]
+        assert bench.lost == [gone]
 
     tell(story)
 

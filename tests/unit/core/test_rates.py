@@ -20,6 +20,11 @@ def test_buckets_do_not_share() -> None:
     assert [buckets.take(key, 0.0) for key in "aba"] == [True, True, False]
 
 
+def test_less_than_one_in_a_second_is_seldom_and_not_never() -> None:
+    buckets: TokenBuckets[str] = TokenBuckets(0.25, 0.25)
+    assert [buckets.take("a", at) for at in (0.0, 1.0, 4.0)] == [True, False, True]
+
+
 def test_a_rate_of_zero_is_no_bound() -> None:
     buckets: TokenBuckets[str] = TokenBuckets(0.0, 0.0)
     assert all(buckets.take("a", 0.0) for _ in range(1000))

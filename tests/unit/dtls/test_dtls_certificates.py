@@ -248,6 +248,17 @@ def test_a_foreign_ca_is_not_trusted_even_with_the_name_of_ours() -> None:
     assert refusal(DEVICE, MIDDLE, anchors=()).reason == "untrusted-certificate"
 
 
+@pytest.mark.spec("LwM2M-contract 15")
+def test_a_strangers_keys_check_nothing() -> None:
+    # A check may take as long as the stranger likes: an RSA exponent of 3072 bits makes it 10 ms.
+    stranger, impostor = issue("stranger", None, CA), issue("stranger", None, CA)
+    assert "leads to none of the 1 trusted" in refusal(issue("dev1", impostor), stranger).detail
+    # Below a CA that is trusted they are checked.
+    own = issue("stranger", ROOT, CA)
+    assert "not signed with the key" in refusal(issue("dev1", impostor), own).detail
+    check(issue("dev1", own), stranger, own)
+
+
 def test_a_chain_with_a_link_missing_is_not_trusted() -> None:
     lower = issue("lower", MIDDLE, CA)
     assert refusal(issue("dev1", lower), lower).reason == "untrusted-certificate"

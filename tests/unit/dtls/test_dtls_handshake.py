@@ -299,7 +299,7 @@ def test_a_fragmented_client_hello_is_dropped_and_counted() -> None:
     client = ByHand(b)
     whole = client.message(HandshakeType.CLIENT_HELLO, b"x" * 90, size=60)
     assert client.send(*[client.plain(ContentType.HANDSHAKE, content) for content in whole]) == []
-    assert b.drops() == ["fragmented", "fragmented"]
+    assert b.drops() == ["fragmented"]
 
 
 @pytest.mark.spec("RFC 6347 4.1")
@@ -620,10 +620,10 @@ def test_a_client_hello_that_comes_late_begins_nothing_but_may_come_again_after_
 
 
 def test_a_last_flight_that_nobody_needs_is_forgotten_in_time() -> None:
-    b = bed(limits=Limits(handshake_s=60.0))
+    b = bed()
     b.connect()
-    assert b.server.deadline() == 160.0
-    b.wait(61.0)
+    assert b.server.deadline() == 340.0
+    b.wait(241.0)
     assert b.server.deadline() is None
     assert echoes(b)
 

@@ -17,7 +17,7 @@ from stellwerk.device.record import RPK, Credential
 from stellwerk.storage import resealing, schema
 from stellwerk.storage.lock import DataDirInUse, DirectoryLock
 from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE, migrate
-from stellwerk.storage.resealing import SEALED, is_all_current, reseal
+from stellwerk.storage.resealing import SEALED, find_unreadable, is_all_current, reseal
 from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.vault import KEY_FILE, MasterKeyUnusable, SecretUnreadable, Vault, read_keys
 from stellwerk.vault_commands import NothingToRotate, rotate
@@ -63,6 +63,17 @@ def test_a_vault_opens_with_former_keys_and_seals_with_the_first() -> None:
             vault.open(text, b"whose")
     with pytest.raises(SecretUnreadable):
         both.open(anew, b"whose else")
+
+
+def test_a_master_key_that_does_not_fit_is_noticed_without_opening_everything(tmp_path: Path) -> None:
+    migrate(tmp_path)
+    assert find_unreadable(tmp_path, Vault(NEW)) is None
+    asyncio.run(fill(tmp_path, Vault(OLD)))
+    assert find_unreadable(tmp_path, Vault(NEW, OLD)) is None
+    assert str(find_unreadable(tmp_path, Vault(NEW))).startswith(
+        "a stored secret (key of device 1) cannot be decrypted"
+    )
+    assert find_unreadable(tmp_path, Vault(NEW), look_at=0) is None
 
 
 def test_what_versions_before_sealed_still_opens_whichever_of_the_keys_it_was(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.contract.builders import make_device, registration, send, write
 from tests.contract.test_sessions import put, session, session_id
 
 from stellwerk.app.changes import PutRegistration
-from stellwerk.core.ids import DeviceId
+from stellwerk.core.ids import DeviceId, session_peer
 from stellwerk.storage.sqlite import marks
 from stellwerk.storage.sqlite.marks import ReadMarks, insert, move
 from stellwerk.storage.sqlite.store import SqliteStore
@@ -169,4 +170,62 @@ async def test_sessions_unheard_for_long_are_let_go_in_slices(data_dir: Path) ->
         pass
     assert [len(await store.sessions_of(each)) for each in devices] == [1, 1, 0]
     assert store._reader.execute("SELECT count(*) FROM session_read").fetchall() == [(1,)]
+    await store.close()
+
+
+@pytest.mark.spec("Design 7", "SEC-8")
+async def test_a_session_that_a_device_is_registered_over_stays_as_long_as_its_lifetime(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    devices = [(await make_device(store, f"dev-{each}")).device_id for each in range(3)]
+    sleeper, elsewhere, gone = (session(each, 10 + each) for each in devices)
+    await put(store, sleeper, elsewhere, gone)
+    now_ms = time.time_ns() // 1_000_000
+    await write(
+        store,
+        [],
+        [
+            PutRegistration(replace(registration(sleeper.device_id), peer=session_peer(sleeper.session_id)), 0),
+            PutRegistration(registration(elsewhere.device_id, "elsewhere"), 0),
+        ],
+    )
+    store._connection.execute("UPDATE secure_session SET modified_ms=?", (now_ms - 1_000_000,))
+    while await store.trim_sessions(now_ms - 400_000):
+        pass
+    assert [len(await store.sessions_of(each)) for each in devices] == [1, 0, 0]
+    await store.close()
+
+
+async def test_a_session_that_was_heard_is_not_let_go_although_its_mark_waits_for_a_sweep(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    await put(store, session(device_id, 1), session(device_id, 2))
+    now_ms = time.time_ns() // 1_000_000
+    store._connection.execute("UPDATE secure_session SET modified_ms=?", (now_ms - 1_000_000,))
+    store.marks = asked([(session_id(1), 5)])
+    await write(store, [send(device_id, 1)])
+    while await store.trim_sessions(now_ms - 400_000):
+        pass
+    assert await store.sessions_of(device_id) == [session(device_id, 1, read_mark=5)]
+    await store.close()
+
+
+async def test_few_marks_are_swept_once_they_are_a_day_old(data_dir: Path) -> None:
+    store = await SqliteStore.open(data_dir)
+    device_id = (await make_device(store)).device_id
+    one = b"\x01\x07sweep1"
+    await put(store, session(device_id, 1, session_id=one))
+    store.marks = asked([(one, 7)])
+    await write(store, [send(device_id, 1)])
+    await store.check()
+    rows = "SELECT session_id,read_mark FROM session_read"
+    assert store._reader.execute(rows).fetchall() == []
+    store._connection.execute("UPDATE session_mark SET time_ms=time_ms-?", (marks.SWEEP_AFTER_MS + 1,))
+    await store.close()
+    store = await SqliteStore.open(data_dir)
+    store.marks = asked()
+    for _ in range(300):
+        await store.check()
+    assert store._reader.execute(rows).fetchall() == [(one, 7)]
+    assert store._reader.execute("SELECT count(*) FROM session_mark").fetchall() == [(0,)]
+    assert (await store.sessions_of(device_id))[0].read_mark == 7
     await store.close()

@@ -4,9 +4,11 @@ A device behind a lost one is offline until it is heard again, over whatever it 
 on. Its observations died with the connection and are asked for again when it is heard, since it has moved then.
 """
 
+from dataclasses import replace
+
 import structlog
 
-from stellwerk.app.changes import Commit
+from stellwerk.app.changes import ChangeRegistration, Commit
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import DecidingStore, DeviceLink
@@ -18,7 +20,10 @@ log = structlog.get_logger(__name__)
 
 
 class Connections:
-    def __init__(self, *, store: DecidingStore, registry: Registry, link: DeviceLink) -> None:
+    """``grace_s``: what a registration stays beyond its lifetime."""
+
+    def __init__(self, *, store: DecidingStore, registry: Registry, link: DeviceLink, grace_s: float = 0.0) -> None:
+        self._grace_s = grace_s
         self._store = store
         self._registry = registry
         self._link = link
@@ -31,7 +36,16 @@ class Connections:
             log.info("registration.disconnected", endpoint_name=registration.endpoint_name, peer=str(peer), detail=why)
             reason = "session-ended" if peer.is_session else "connection-lost"
             row = JournalEntry(Kind.LOG, registration.device_id, at.wall_ms, reason=reason, detail=detail)
-            self._store.submit(Commit((row,), (), _log_failure))
+            self._store.submit(Commit((row,), self._without(peer, known), _log_failure))
+
+    def _without(self, peer: PeerId, known: Known) -> tuple[ChangeRegistration, ...]:
+        """What tells a later run that nothing is to be sent to the session, though it may be kept and resumed. Of a
+        connection it knows that anyway."""
+        newest = known.pending or known.registration
+        if not peer.is_session or newest.peer not in (peer, peer.ended()):
+            return ()
+        changed = replace(newest, peer=peer.ended())
+        return (ChangeRegistration(changed, changed.deadline_ms(self._grace_s)),)
 
     def settled(self, known: Known, at: Instant) -> None:
         """The device registered or moved; its connection may have ended while that was being stored."""

@@ -162,7 +162,8 @@ class Registering:
             self._note(record, peer, str(error), at)
             return
         record = record or await self._provision(endpoint_name, at)
-        if record is None or isinstance(record, EndDeviceRecord):
+        # Somebody else may have made it meanwhile, and given it a key.
+        if record is None or isinstance(record, EndDeviceRecord) or not self.speaking.may_speak(peer, record):
             self._refuse("name-taken", peer, Status.FORBIDDEN, "the name is another device's", answer)
             return
         types = self.types_of(objects, parameters.version, record.tenant)

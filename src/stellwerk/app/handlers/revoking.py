@@ -7,7 +7,7 @@ for what was changed while nobody listened.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 import structlog
@@ -72,18 +72,28 @@ class Revoking:
         done = 0
         async with self._turn:
             while changes := await self._store.credential_changes(AT_ONCE):
-                for device_id, number in changes:
-                    await self._revoke(device_id)
-                    await self._store.forget_credential_change(number)
+                # Together, so that they share their commits: an authority may concern a whole fleet. One that fails
+                # keeps no other from its end.
+                outcomes = await asyncio.gather(
+                    *(self._work_off(device_id, number) for device_id, number in changes), return_exceptions=True
+                )
+                for failure in filter(None, outcomes):
+                    raise failure
                 done += len(changes)
         return done
 
-    async def distrust(self) -> None:
-        """An authority is trusted no more: whoever may have come in by it has to come again. Pinned certificates,
-        raw public keys and pre-shared keys have nothing to do with it."""
-        devices = await self._store.note_named_certificates()
-        log.warning("credentials.authority_distrusted", devices=devices, meaning="they have to come again")
-        await self.look()
+    async def _work_off(self, device_id: DeviceId, number: int) -> None:
+        await self._revoke(device_id)
+        await self._store.forget_credential_change(number)
+
+    async def trust(self, fingerprints: Collection[str]) -> None:
+        """These authorities are trusted from now on. Where one is trusted no more, also since an earlier run, whoever
+        may have come in by it has to come again. Pinned certificates, raw public keys and pre-shared keys have nothing
+        to do with it."""
+        devices = await self._store.trust_authorities(fingerprints)
+        if devices:
+            log.warning("credentials.authority_distrusted", devices=devices, meaning="they have to come again")
+            await self.look()
 
     async def _revoke(self, device_id: DeviceId) -> None:
         device = await self._store.device(device_id)

@@ -5,8 +5,9 @@ told of sessions is stored in the order of everything else, so a session is on d
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -20,6 +21,7 @@ from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.records import SecureSession
 from stellwerk.app.registry import Known
 from stellwerk.app.tasks import Tasks
+from stellwerk.core.errors import UserError
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId, TenantId, session_of, session_peer
 from stellwerk.core.instant import Instant
@@ -42,6 +44,11 @@ _LONGEST_DETAIL: Final = 600
 """Characters that are kept of what a peer may have written."""
 _KEPT: Final = frozenset({"close-notify", "evicted"})
 """Ends of a session after which it may still be resumed, or restored."""
+
+_ADMITTED: Final = 10_000
+_ENDED_KEPT: Final = 4_096
+"""Sessions that ended lately: more than end while a Register is being stored."""
+_NOT_KEPT: Final = "the session is not kept any more"
 
 Found = tuple[DeviceRecord, Credential]
 
@@ -86,7 +93,8 @@ class TakeOver(Protocol):
 
 
 class SecureSessions:
-    """``link`` reaches the engine; `connect` closes the circle. ``per_tenant``: handshakes a second, 0 for no bound."""
+    """``link`` reaches the engine; `connect` closes the circle. ``per_tenant``: complete handshakes a second, 0 for no
+    bound."""
 
     def __init__(
         self,
@@ -110,6 +118,8 @@ class SecureSessions:
         self._tenants: TokenBuckets[TenantId] = TokenBuckets(per_tenant, per_tenant * _BURST_S)
         self._troubles: TokenBuckets[None] = TokenBuckets(TROUBLES_LOGGED_PER_S, TROUBLES_LOGGED_PER_S * _BURST_S)
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
+        self._admitted: OrderedDict[DeviceId, TenantId] = OrderedDict()
+        """Whose handshakes are under way, or have failed."""
         self._unsaid = 0
         self._failed = 0
         self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices
@@ -119,8 +129,12 @@ class SecureSessions:
         self._continued: set[PeerId] = set()
         """Sessions in memory that another one goes on from: what hangs on them is there already, and what is stored of
         them may be resumed again."""
-        self._unstored: dict[bytes, SecureSession] = {}
-        """States that the store did not take; tried again by `retry`."""
+        self._ended_lately: OrderedDict[PeerId, None] = OrderedDict()
+        """The newest last. Nothing is sent to them, though what is stored of one may be resumed."""
+        self._unstored: dict[bytes, tuple[int, SecureSession]] = {}
+        """States that the store did not take, as their number and the state; tried again by `retry`."""
+        self._states = 0
+        """How many were told: a state is tried again only while no later one of the session is stored."""
         self._revisions = 0
         """How often anybody's credentials have changed: who was looked up before is looked up again."""
         self.failures: deque[FailedHandshake] = deque(maxlen=RECENT_FAILURES)
@@ -135,6 +149,10 @@ class SecureSessions:
 
     def __len__(self) -> int:
         return len(self.devices)
+
+    def may_reach(self, peer: PeerId) -> bool:
+        """Whether what is sent to the session may arrive; one that is not in memory may be stored."""
+        return not peer.has_ended and peer not in self._ended_lately
 
     # -- who is it? --
 
@@ -164,6 +182,9 @@ class SecureSessions:
     async def _answered(self, handshake: int, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+        except UserError as error:
+            # A key that does not open with this master key: the text says what to do, and names no secret.
+            self._link.refuse(handshake, "not-answered", str(error))
         except Exception:
             self._link.refuse(handshake, "not-answered", "the store could not say who that is; it may try again")
             raise
@@ -248,7 +269,11 @@ class SecureSessions:
         return None
 
     def _admits(self, handshake: int, record: DeviceRecord, at: Instant) -> bool:
-        if self._tenants.take(record.tenant_id, at.now):
+        if self._tenants.has(record.tenant_id, at.now):
+            # It counts once it is complete: an identity is no secret, and whoever knows one is to use up nothing.
+            self._admitted[record.device_id] = record.tenant_id
+            if len(self._admitted) > _ADMITTED:
+                self._admitted.popitem(last=False)
             return True
         self._meters.limited["tenant"] += 1
         text = f"the devices of tenant {record.tenant!r} make more handshakes than they may; it may try again later"
@@ -272,16 +297,20 @@ class SecureSessions:
         before = self._revisions
         session: SecureSession | None = None
         try:
-            if session_id is not None:
-                session = await self._store.session(session_id)
-            elif address is not None:
-                session = await self._store.session_from(address)
+            # One that does not open with this master key is as good as none.
+            with suppress(UserError):
+                if session_id is not None:
+                    session = await self._store.session(session_id)
+                elif address is not None:
+                    session = await self._store.session_from(address)
         finally:
             if session is None or before != self._revisions:
                 self._link.no_session(question)
         if session is None:
             if session_id is not None:
-                self._lost(session_peer(session_id), "the session is not kept", at)
+                # In this order: what could not leave waits by the time it comes back.
+                self._lost(session_peer(session_id), _NOT_KEPT, at)
+                self._link.lose(session_peer(session_id), _NOT_KEPT)
             return
         if before == self._revisions and self._link.restore(question, session):
             self._bind(session_peer(session.session_id), session.device_id)
@@ -290,14 +319,22 @@ class SecureSessions:
     def keep(self, session: SecureSession) -> None:
         """The session is, or has become, this: store it."""
 
-        def done(error: Exception | None) -> None:
-            if error is None:
-                self._link.stored(session.session_id, session.ceiling)
-            elif session_peer(session.session_id) in self.devices:
-                log_not_stored(log, "session.not_stored", error)
-                self._unstored[session.session_id] = session
+        self._states += 1
+        number, session_id = self._states, session.session_id
 
-        self._unstored.pop(session.session_id, None)
+        def done(error: Exception | None) -> None:
+            # One that the queue had no room for is told before those that wait in it.
+            tried, _ = self._unstored.get(session_id, (0, None))
+            if error is None:
+                if tried and tried < number:
+                    del self._unstored[session_id]
+                self._link.stored(session_id, session.ceiling)
+            elif session_peer(session_id) in self.devices:
+                log_not_stored(log, "session.not_stored", error)
+                if tried < number:
+                    self._unstored[session_id] = number, session
+
+        self._unstored.pop(session_id, None)
         self._store.submit(Commit((), (PutSession(session),), done, reserve=True))
 
     async def run(self, every_s: float = 1.0) -> None:
@@ -308,7 +345,7 @@ class SecureSessions:
 
     def retry(self) -> None:
         """Store what the store did not take before; called now and then."""
-        for session in list(self._unstored.values()):
+        for _, session in list(self._unstored.values()):
             self.keep(session)
 
     def _drop(self, session_id: bytes) -> None:
@@ -331,7 +368,17 @@ class SecureSessions:
         does with the first uplink."""
         how = "full" if resumed is None else "resumed"
         self._meters.handshakes[how, ""] += 1
-        log.info("session.established", device_id=device_id, peer=str(peer), address=str(address), handshake=how)
+        tenant_id = self._admitted.pop(device_id, None)
+        if tenant_id is not None:
+            self._tenants.take(tenant_id, at.now)
+        log.info(
+            "session.established",
+            device_id=device_id,
+            identity=str(identity)[:_LONGEST_IDENTITY],
+            peer=str(peer),
+            address=str(address),
+            handshake=how,
+        )
         self._bind(peer, device_id)
         if resumed is not None:
             if resumed in self.devices:
@@ -353,6 +400,9 @@ class SecureSessions:
         self._release(peer)
         if reason == "evicted":
             return
+        self._ended_lately[peer] = None
+        if len(self._ended_lately) > _ENDED_KEPT:
+            self._ended_lately.popitem(last=False)
         log.info("session.ended", peer=str(peer), reason=reason, detail=detail)
         if peer in self._continued:
             self._continued.discard(peer)
@@ -386,7 +436,8 @@ class SecureSessions:
     ) -> None:
         record: DeviceRecord | None = None
         try:
-            record = await self._named(identity)
+            with suppress(UserError):
+                record = await self._named(identity)
         finally:
             whose = ("", "", 0) if record is None else (record.tenant, record.name, int(record.device_id))
             self._failed += 1
@@ -430,6 +481,8 @@ class SecureSessions:
     def _end_all(self, device_id: DeviceId, revoked: bool) -> None:
         self._revisions += 1
         self._link.forget_handshakes(device_id)
+        for session in [each for _, each in self._unstored.values() if each.device_id == device_id]:
+            del self._unstored[session.session_id]
         for peer in self._live.get(device_id, ()):
             self._link.close(peer, revoked=revoked)
 
@@ -439,6 +492,7 @@ class SecureSessions:
         live = tuple(each for each in self._live.get(device_id, ()) if each != peer)
         if len(live) >= LIVE_PER_DEVICE:
             self._link.close(live[0])
+        self._ended_lately.pop(peer, None)
         self.devices[peer] = device_id
         self._live[device_id] = (*live, peer)
 
@@ -459,7 +513,13 @@ def _unknown(identity: RawKeyIdentity | CertificateIdentity, trust: Trust) -> tu
         return "unknown-identity", f"no device has the {identity}; give it to one, or correct it on the device"
     if trust.chain:
         reason, detail = _split(trust.chain)
-        return reason, f"{detail}; and no device has this very certificate"
+        if reason == "untrusted-certificate":
+            detail += (
+                "; trust its issuer (`keys trust`), or give a device this very certificate (`credentials set --cert`)"
+            )
+        elif reason in ("expired-certificate", "not-yet-valid-certificate"):
+            detail += "; give the device another one, or set the clock of the server right"
+        return reason, detail
     name = identity.common_name
     return "unknown-identity", f"no device of security x509 has the endpoint name {name!r}, nor this certificate"
 

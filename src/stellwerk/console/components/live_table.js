@@ -30,7 +30,7 @@ export default {
         <tr v-if="row.group" class="group"><th :colspan="columns.length" scope="rowgroup">{{ row.group }}</th></tr>
         <tr :data-row="row.id">
           <td v-for="c in columns" :key="c.name" :class="['k-' + c.kind, 'c-' + c.name]">
-            <a v-if="c.kind === 'link'" :href="row.href">{{ row[c.name] }}</a>
+            <a v-if="c.kind === 'link' && row[c.name]" :href="row.href">{{ row[c.name] }}</a>
             <span v-else-if="c.kind === 'chip'" :class="['chip', 'is-' + row[c.name].replaceAll(' ', '-')]">{{ row[c.name] }}</span>
             <time v-else-if="c.kind === 'ago' && row[c.name]" :datetime="iso(row[c.name])" :title="full(row[c.name])">{{ since(row[c.name]) }}</time>
             <span v-else-if="c.kind === 'ago'" class="none">never</span>

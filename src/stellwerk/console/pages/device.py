@@ -78,23 +78,14 @@ class _DevicePage:
                 ).classes("inline")
                 self._said = ui.label(rendering.facts(record, detail)).classes("quiet")
             with ui.element("div").classes("halves"):
-                with ui.element("div").classes("stack"):
-                    with _section("Values"):
-                        self._values = LiveTable(
-                            _VALUES,
-                            rendering.value_rows(detail),
-                            caption="Current values",
-                            empty="No value yet. Read one, or wait until the device reports.",
-                            now_ms=now_ms,
-                        )
-                    with _section("Security"):
-                        self._security = LiveTable(
-                            _SECURITY,
-                            rendering.security_rows(record, detail),
-                            caption="How the device proves who it is",
-                            empty="",
-                            now_ms=now_ms,
-                        ).classes("facts")
+                with ui.element("div").classes("stack"), _section("Values"):
+                    self._values = LiveTable(
+                        _VALUES,
+                        rendering.value_rows(detail),
+                        caption="Current values",
+                        empty="No value yet. Read one, or wait until the device reports.",
+                        now_ms=now_ms,
+                    )
                 with ui.element("div").classes("stack"):
                     with _section("Commands"):
                         with ui.element("div").classes("command"):
@@ -113,6 +104,14 @@ class _DevicePage:
                             now_ms=now_ms,
                             on_act=self._cancel,
                         )
+                    with _section("Security"):
+                        self._security = LiveTable(
+                            _SECURITY,
+                            rendering.security_rows(record, detail),
+                            caption="How the device proves who it is",
+                            empty="",
+                            now_ms=now_ms,
+                        ).classes("facts")
                     with _section("Messages"):
                         self._messages = _scrolled(
                             _MESSAGES,
@@ -189,6 +188,8 @@ class _DevicePage:
             _say(flaws, "warning")
         else:
             self._box.value = ""
+            # What was typed may not have been heard of yet; then nothing has changed here, but there.
+            self._box.update()
 
     async def _cancel(self, command_id: Any) -> None:
         page = self._page

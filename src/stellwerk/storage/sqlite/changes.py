@@ -238,7 +238,8 @@ class _Outcome:
         before = self.sessions.get(change.session.session_id)
         if before is not None:
             first, read_mark = before.session, max(before.session.read_mark, change.session.read_mark)
-            change = PutSession(replace(change.session, created_ms=first.created_ms, read_mark=read_mark))
+            newest = first if first.ceiling > change.session.ceiling else change.session
+            change = PutSession(replace(newest, created_ms=first.created_ms, read_mark=read_mark))
         self.sessions[change.session.session_id] = change
 
     def _change_registration(self, change: ChangeRegistration) -> None:

@@ -2,9 +2,9 @@
 
 A row per message would cost a page of its own for everything a device says. So each group commit writes what its
 messages have read as one packed row behind the last, in its own transaction, and memory holds what packed rows say.
-When they hold `SWEEP_AT` marks, a sweep begins: slice by slice, in the order of the session IDs, marks go into the rows
-of ``session_read``, so that neighbours share a page; at its end the packed rows it began with are deleted. A crash in
-the middle costs nothing but the sweep.
+When they hold `SWEEP_AT` marks, or the oldest is `SWEEP_AFTER_MS` old, a sweep begins: slice by slice, in the order of
+the session IDs, marks go into the rows of ``session_read``, so that neighbours share a page; at its end the packed rows
+it began with are deleted. A crash in the middle costs nothing but the sweep.
 """
 
 import sqlite3
@@ -19,6 +19,8 @@ from stellwerk.app.ports import Marks
 SWEEP_AT: Final = 50_000
 """So many marks may be in packed rows before a sweep begins. The more there are the more of them share a page, and the
 more of them are of sessions that have newer ones."""
+SWEEP_AFTER_MS: Final = 86_400_000
+"""So old may a packed row become: whose session was heard, and when, the retention sees by what is swept."""
 _MARK: Final = struct.Struct(">8sQ")
 _ROW: Final = 512
 """Marks in one packed row at most."""
@@ -51,6 +53,8 @@ class ReadMarks:
         """`DecidingStore.marks`."""
         self.packed = 0
         """Marks in packed rows, as many as there are and not how many sessions have one."""
+        self._since_ms = 0
+        """When the oldest packed row was stored, 0 while there is none."""
         self._unswept: list[dict[bytes, int]] = [{} for _ in range(_BUCKETS)]
         """What packed rows say, or are about to."""
         self._back: dict[bytes, int] = {}
@@ -63,7 +67,8 @@ class ReadMarks:
     def load(self, connection: sqlite3.Connection) -> None:
         """What the last run left."""
         unswept = self._unswept
-        for (packed,) in connection.execute("SELECT packed FROM session_mark"):
+        for time_ms, packed in connection.execute("SELECT time_ms,packed FROM session_mark ORDER BY id"):
+            self._since_ms = self._since_ms or time_ms
             self.packed += len(packed) // _MARK.size
             for session_id, mark in _MARK.iter_unpack(packed):
                 bucket = unswept[session_id[1]]
@@ -97,12 +102,14 @@ class ReadMarks:
     def stored(self, marks: Marks) -> None:
         """The group is stored."""
         self.packed += len(marks)
+        self._since_ms = self._since_ms or _now_ms()
 
     def next_slice(self, connection: sqlite3.Connection) -> Slice | None:
         """Of the sweep that is under way or due, for `move`; None when neither is."""
         if not self._next:
             # A command beside a server asks nobody for marks, and leaves this to it.
-            if self.packed < SWEEP_AT or self.ask is None:
+            is_due = self.packed >= SWEEP_AT or 0 < self._since_ms < _now_ms() - SWEEP_AFTER_MS
+            if not is_due or self.ask is None:
                 return None
             ((self._last,),) = connection.execute("SELECT coalesce(max(id),0) FROM session_mark").fetchall()
         bucket = self._next
@@ -118,13 +125,14 @@ class ReadMarks:
         self._next = (moved.bucket + 1) % _BUCKETS
         if moved.last:
             # Counted anew: a group may have been stored between that nobody told us of yet.
-            query = "SELECT coalesce(sum(length(packed)),0) FROM session_mark"
-            self.packed = connection.execute(query).fetchall()[0][0] // _MARK.size
+            query = "SELECT coalesce(sum(length(packed)),0),coalesce(min(time_ms),0) FROM session_mark"
+            ((length, self._since_ms),) = connection.execute(query).fetchall()
+            self.packed = length // _MARK.size
 
 
 def insert(connection: sqlite3.Connection, marks: Marks) -> None:
     """In the transaction of their group."""
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = _now_ms()
     pack = _MARK.pack
     packed: Sequence[bytes] = [pack(session_id, mark) for session_id, mark in marks]
     for start in range(0, len(packed), _ROW):
@@ -133,7 +141,11 @@ def insert(connection: sqlite3.Connection, marks: Marks) -> None:
 
 def move(connection: sqlite3.Connection, slice_: Slice) -> None:
     """In a transaction. Marks of sessions that are gone go with them."""
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = _now_ms()
     connection.executemany(_SWEEP, [(session_id, mark, now_ms) for session_id, mark in slice_.marks])
     if slice_.last:
         connection.execute("DELETE FROM session_mark WHERE id<=?", (slice_.last,))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -31,8 +31,9 @@ _PUT: Final = (
     "sealed) VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT(session_id) DO UPDATE SET device_id=excluded.device_id,"
     "address_key=excluded.address_key,address=excluded.address,ceiling=excluded.ceiling,"
     "read_mark=max(read_mark,excluded.read_mark),modified_ms=excluded.modified_ms,"
-    "sealed=excluded.sealed"
+    "sealed=excluded.sealed WHERE excluded.ceiling>=ceiling"
 )
+"""A state below the stored ceiling is an old one that failed and was tried again: numbers would be used twice."""
 _DROP: Final = "DELETE FROM secure_session WHERE session_id=?"
 _DROP_OF: Final = "DELETE FROM secure_session WHERE device_id=?"
 _EVICT: Final = (
@@ -44,10 +45,13 @@ _DROP_SLICE: Final = (
     "DELETE FROM secure_session WHERE id IN (SELECT id FROM secure_session WHERE id<=? ORDER BY id LIMIT 500)"
 )
 _WALK: Final = "SELECT max(id) FROM (SELECT id FROM secure_session WHERE id>? ORDER BY id LIMIT 1000)"
-_TRIM: Final = (
-    "DELETE FROM secure_session WHERE id>? AND id<=? AND modified_ms<?3 "
-    "AND NOT EXISTS (SELECT 1 FROM session_read r WHERE r.session_id=secure_session.session_id AND r.heard_ms>=?3)"
+_UNHEARD: Final = (
+    "SELECT session_id FROM secure_session s WHERE id>? AND id<=? AND modified_ms<?3 "
+    "AND NOT EXISTS (SELECT 1 FROM session_read r WHERE r.session_id=s.session_id AND r.heard_ms>=?3) "
+    "AND NOT EXISTS (SELECT 1 FROM registration g WHERE g.peer='dtls '||lower(hex(s.session_id))||' 0  0')"
 )
+"""A device that is registered over a session may sleep as long as its lifetime."""
+_TRIM: Final = "DELETE FROM secure_session WHERE session_id=? AND modified_ms<?"
 
 
 class SqliteSessions(SqliteModels):
@@ -86,14 +90,18 @@ class SqliteSessions(SqliteModels):
         return dropped
 
     async def trim_sessions(self, before_ms: int) -> int:
-        """Look at some sessions and delete those whose device was not heard since ``before_ms``. Returns
-        0 at the end of the table, where the next call begins anew, else 1."""
+        """Look at some sessions and delete those that nobody is registered over and nothing was heard over since
+        ``before_ms``. Returns 0 at the end of the table, where the next call begins anew, else 1."""
         last = self._row(_WALK, self._walked)
         if last is None or last[0] is None:
             self._walked = 0
             return 0
         first, self._walked = self._walked, last[0]
-        await self._writer.run(lambda: self._connection.execute(_TRIM, (first, last[0], before_ms)))
+        unheard = self._rows(_UNHEARD, first, last[0], before_ms)
+        # What was heard since the last sweep is in memory alone.
+        gone = [(session_id, before_ms) for (session_id,) in unheard if not self._marks.of(session_id)]
+        if gone:
+            await self._writer.run(lambda: self._connection.executemany(_TRIM, gone))
         return 1
 
     def _sweep_marks(self) -> None:

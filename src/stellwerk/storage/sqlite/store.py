@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
@@ -198,8 +198,8 @@ class SqliteStore(SqliteSessions):
         found = self._rows("SELECT device_id,id FROM credential_change ORDER BY id LIMIT ?", limit)
         return [(DeviceId(device_id), number) for device_id, number in found]
 
-    async def note_named_certificates(self) -> int:
-        return await self._task(tasks.note_named_certificates)
+    async def trust_authorities(self, fingerprints: Collection[str]) -> int:
+        return await self._task(tasks.trust_authorities, fingerprints)
 
     async def forget_credential_change(self, number: int) -> None:
         await self._task(tasks.forget_credential_change, number)

@@ -2,7 +2,7 @@
 transaction its caller opened and rolls back when it raises."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from stellwerk.app.operation_record import encode_operation
@@ -144,8 +144,23 @@ def credential_of(connection: sqlite3.Connection, vault: Vault, device_id: Devic
     return rows.credential_from(found[0], vault) if found else None
 
 
-def note_named_certificates(connection: sqlite3.Connection) -> int:
-    """How many there are."""
+_AUTHORITIES: Final = "trusted_authorities"
+"""Row of ``meta``: their fingerprints, a line each."""
+
+
+def trust_authorities(connection: sqlite3.Connection, fingerprints: Collection[str]) -> int:
+    """Of how many devices a change was noted."""
+    found = connection.execute("SELECT value FROM meta WHERE name=?", (_AUTHORITIES,)).fetchall()
+    before = set(bytes(found[0][0]).decode().split()) if found else set()
+    if before == set(fingerprints):
+        # Nothing to write: a start on a full disk goes on.
+        return 0
+    connection.execute(
+        "INSERT OR REPLACE INTO meta(name,value) VALUES (?,?)",
+        (_AUTHORITIES, "\n".join(sorted(fingerprints)).encode()),
+    )
+    if before <= set(fingerprints):
+        return 0
     return connection.execute(
         "INSERT OR REPLACE INTO credential_change(device_id) "
         "SELECT device_id FROM credential WHERE kind=? AND key_id IS NULL",
