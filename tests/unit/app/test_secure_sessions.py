@@ -247,7 +247,7 @@ def test_a_key_that_does_not_open_is_said_to_be_and_is_no_fault_of_the_program()
             bench.sessions.asked_for_session(8, bytes(8), FAR, NOW)
             await bench.settle()
         assert [each["event"] for each in lines] == ["handshake.failed"]
-        assert bench.wire.told == [("refuse", 7, "not-answered"), ("none", 8)]
+        assert bench.wire.told == [("refuse", 7, "not-answered"), ("none", 8), ("lose", session_peer(bytes(8)))]
         assert "STELLWERK_MASTER_KEY" in bench.wire.details[0]
         assert [each.reason for each in bench.sessions.recent_failures(None)] == ["not-answered"]
 

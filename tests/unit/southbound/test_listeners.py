@@ -119,10 +119,13 @@ def test_without_tcp_only_datagrams_are_taken() -> None:
 
 def test_a_tcp_port_that_is_taken_is_an_error_and_binds_nothing() -> None:
     async def work(listeners: Listeners, uses: Uses) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
+        # A number that is free for datagrams, and taken for connections.
+        with socket.socket() as taken, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+            taken.bind(("127.0.0.1", port))
             taken.listen()
-            port = taken.getsockname()[1]
+            free.close()
             with pytest.raises(CannotBind, match=f"cannot listen on TCP 127.0.0.1:{port}"):
                 await listeners.listen("127.0.0.1", port)
         # Free again, for both.
