@@ -343,7 +343,8 @@ class DatagramLayer(MessageLayer):
             self.send_paid(sending, now)
         else:
             self.datagrams.append((peer.id, datagram))
-            peer.credit -= len(datagram)
+            if not peer.verified:
+                peer.credit -= len(datagram)
         return sending
 
     def send_paid(self, sending: Sending, now: float) -> None:
@@ -353,7 +354,8 @@ class DatagramLayer(MessageLayer):
         peer, size = sending.peer, len(sending.datagram)
         if peer.verified or self._spendable(peer) >= size:
             self.datagrams.append((peer.id, sending.datagram))
-            peer.credit -= size
+            if not peer.verified:
+                peer.credit -= size
             return
         sending.unpaid = True
         if peer.sent is not None and any(each.owner is _PROBE for each in peer.sent.values()):
@@ -430,7 +432,8 @@ class DatagramLayer(MessageLayer):
         else:
             affordable = sending.budget is None or min(sending.budget, peer.credit) >= size
         if affordable:
-            peer.credit -= size
+            if not peer.verified:
+                peer.credit -= size
             if sending.budget is not None:
                 sending.budget -= size
             self.retransmissions += not sending.unpaid

@@ -1,7 +1,7 @@
 """A live session: keys, record numbers, the replay window, connection IDs and where the peer is.
 
-There may be a hundred thousand, so it holds what a record needs; everything else is in its `state`, the same bytes that
-are stored. It always is epoch 1: renegotiation is refused.
+There may be a hundred thousand, so it holds what a record needs; everything else that is stored of it is in its
+``secrets``, encoded. It always is epoch 1: renegotiation is refused.
 
 Numbers of what we send stay below `ceiling`, the one in the newest state that is stored. Whoever restores a state
 begins at its ceiling, so no number, and with it no nonce, is ever used twice, whatever was lost in between.
@@ -54,6 +54,7 @@ class Association:
         "address",
         "asked",
         "ceiling",
+        "cid_code_point",
         "device",
         "ended",
         "heard",
@@ -63,13 +64,12 @@ class Association:
         "limit",
         "moved",
         "next_sequence",
-        "overhead",
         "own_cid",
         "peer",
         "peer_cid",
         "root",
+        "secrets",
         "session_id",
-        "state",
         "window",
     )
 
@@ -79,11 +79,11 @@ class Association:
         session_id: bytes,
         address: PeerId,
         is_server: bool,
-        suite: Suite,
         read: Protection,
         write: Protection,
         own_cid: bytes,
         peer_cid: bytes,
+        cid_code_point: int,
         limit: int,
     ) -> None:
         self.session_id = session_id
@@ -93,13 +93,14 @@ class Association:
         self.own_cid = own_cid
         """What the peer's records carry; empty: they are known by their address."""
         self.peer_cid = peer_cid
+        self.cid_code_point = cid_code_point
         self.limit = limit
         """Plaintext bytes of one record at most."""
         self.device = 0
-        self.state = b""
-        """The newest `session.SessionState`, encoded: for the next one and for resumption."""
+        self.secrets = b""
+        """`session.SessionSecrets`, encoded: for its next state and for resumption."""
         self.root = session_id
-        """The beginning of the TLS session id: another session's than this one's if this one resumed it."""
+        """The beginning of the TLS session id (`known_by`)."""
         self._read = read
         self._write = write
         self.window = ReplayWindow()
@@ -108,8 +109,6 @@ class Association:
         """The first number that may not be used."""
         self.asked = NO_CEILING
         """The ceiling of the newest state that was told, stored or not."""
-        self.overhead = HEADER_BYTES + _overhead_of(suite) + (len(peer_cid) + 1 if peer_cid else 0)
-        """Bytes that a record has at most beside its plaintext."""
         self.held: list[bytes] | None = None
         self.moved: Moved | None = None
         self.last_flight: LastFlight | None = None
@@ -117,7 +116,26 @@ class Association:
         """It was heard since the eviction looked at it last."""
         self.ended = False
 
+    def known_by(self, tls_session_id: bytes) -> None:
+        """Take in under which id the peer resumes it, if any: it begins with another session's if this one resumed
+        that."""
+        if tls_session_id and not tls_session_id.startswith(self.session_id):
+            self.root = tls_session_id[: len(self.session_id)]
+
+    @property
+    def keys(self) -> KeyBlock:
+        """Of both ends."""
+        client, server = (self._read, self._write) if self.is_server else (self._write, self._read)
+        client_key, client_iv, client_mac = client.keys
+        server_key, server_iv, server_mac = server.keys
+        return KeyBlock(client_mac, server_mac, client_key, server_key, client_iv, server_iv)
+
     # --- records -------------------------------------------------------------------------------------------------
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that a record has at most beside its plaintext."""
+        return HEADER_BYTES + self._write.overhead + (len(self.peer_cid) + 1 if self.peer_cid else 0)
 
     def may_seal(self) -> bool:
         """Whether there is a number for one more record."""
@@ -178,15 +196,10 @@ def associate(
         session_id=session_id,
         address=address,
         is_server=is_server,
-        suite=suite,
         read=read,
         write=write,
         own_cid=own_cid,
         peer_cid=peer_cid,
+        cid_code_point=cid_code_point,
         limit=limit,
     )
-
-
-def _overhead_of(suite: Suite) -> int:
-    # CBC: the explicit IV, the MAC and at most a block of padding; AEAD: the explicit nonce and the tag.
-    return 16 + suite.tag_length + 16 if suite.cipher == "cbc" else 8 + suite.tag_length

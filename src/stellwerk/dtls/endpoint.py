@@ -322,7 +322,7 @@ class Endpoint:
 
     def _find_resumable(self, root: bytes) -> bytes | None:
         session = self._live.sessions.find_root(root)
-        return session.state if session is not None else None
+        return session.secrets if session is not None else None
 
     def _ask_session(self, handshake: ServerHandshake, session_id: bytes, now: float) -> bool:
         question = self._questions.about(session_id, None, now, handshake.address)
@@ -355,7 +355,7 @@ class Endpoint:
         is_right = question.session_id in (None, stored.secrets.session_id) and not question.is_void
         if is_right and (question.datagrams or question.sends):
             waiting = None if question.sends else self._records(question.datagrams)
-            session = self._live.restore(action.state, stored, action.read_mark, waiting)
+            session = self._live.restore(stored, action.read_mark, waiting)
         for handshake in question.handshakes:
             handshake.resume_stored(stored.secrets if is_right else None, now)
         if session is None:

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from struct import Struct
 from typing import Final
 
 from stellwerk.core.ids import PeerId
@@ -37,6 +38,8 @@ _LAST_HELLO: Final = 255
 _LATE_HELLO_S: Final = 60.0
 """How long after a handshake its ClientHello is still known. No longer: a device without good randomness may begin
 every time with the same."""
+_BEGUN: Final = Struct(f"{RANDOM_BYTES}sd")
+"""The random of a ClientHello, and until when that may come late."""
 
 
 class Handshakes:
@@ -66,8 +69,8 @@ class Handshakes:
         self.clients: dict[PeerId, ClientHandshake] = {}
         self._by_cid: dict[bytes, ServerHandshake] = {}
         self._asking: dict[int, Handshake] = {}
-        self._begun: OrderedDict[PeerId, tuple[bytes, float]] = OrderedDict()
-        """With which ClientHello the last handshake that is over began, and until when that may come late."""
+        self._begun: OrderedDict[PeerId, bytes] = OrderedDict()
+        """With which ClientHello the last handshake that is over began, as `_BEGUN`; who was last is last."""
 
     @property
     def resumer(self) -> Resumptions:
@@ -142,12 +145,15 @@ class Handshakes:
     def _began_before(self, client_random: bytes, peer: PeerId, now: float) -> bool:
         """Whether the last handshake of ``peer`` began with this ClientHello, which the network kept for a while."""
         before = self._begun.get(peer)
-        return before is not None and before[0] == client_random and now < before[1]
+        if before is None:
+            return False
+        random, until = _BEGUN.unpack(before)
+        return bool(random == client_random and now < until)
 
     def _note_begun(self, handshake: Handshake, now: float) -> None:
         begun = self._begun
         begun.pop(handshake.address, None)
-        begun[handshake.address] = handshake.client_random, now + _LATE_HELLO_S
+        begun[handshake.address] = _BEGUN.pack(handshake.client_random, now + _LATE_HELLO_S)
         if len(begun) > self.base.limits.half_open:
             begun.popitem(last=False)
 

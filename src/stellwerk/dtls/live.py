@@ -19,8 +19,8 @@ from stellwerk.dtls.messages import Fragment, HandshakeFormatError, HandshakeTyp
 from stellwerk.dtls.protection import ProtectionError
 from stellwerk.dtls.records import HEADER_BYTES, ContentType, Record
 from stellwerk.dtls.resumption import Resumptions, encode_client_session
+from stellwerk.dtls.session import SessionSecrets, decode_identity, decode_secrets, encode_secrets, encode_session
 from stellwerk.dtls.session import SessionState as StoredSession
-from stellwerk.dtls.session import decode_identity, decode_session, encode_session
 from stellwerk.dtls.sessions import Sessions
 from stellwerk.dtls.suites import SUITES
 
@@ -227,21 +227,33 @@ class LiveSessions:
 
     def _tell_state(self, session: Association) -> None:
         """Tell the state anew: with the newest ceiling that was asked for, and where the peer is now."""
-        state = decode_session(session.state)
-        state.ceiling = _EPOCH_BASE + session.asked
-        state.read_highest = session.mark()
-        state.address = session.address
-        session.state = encode_session(state)
-        self._base.events.append(
-            SessionState(
-                session.peer,
-                session.session_id,
-                session.device,
-                session.address,
-                session.state,
-                state.ceiling,
-                not session.own_cid,
-            )
+        self._base.events.append(self._state(session, decode_secrets(session.secrets)))
+
+    def _state(self, session: Association, secrets: SessionSecrets, ticket: bytes | None = None) -> SessionState:
+        """``secrets``: those of ``session``. ``ticket``: of one that a client has just made."""
+        state = StoredSession(
+            secrets,
+            not session.is_server,
+            session.keys,
+            EPOCH,
+            EPOCH,
+            _EPOCH_BASE + session.asked,
+            session.mark(),
+            session.own_cid,
+            session.peer_cid,
+            session.address,
+            session.cid_code_point,
+            session.limit,
+        )
+        encoded = encode_session(state, session.secrets)
+        return SessionState(
+            session.peer,
+            session.session_id,
+            session.device,
+            session.address,
+            encoded if ticket is None else encode_client_session(ticket, encoded),
+            state.ceiling,
+            not session.own_cid,
         )
 
     def take_marks(self) -> list[tuple[bytes, int]]:
@@ -253,34 +265,24 @@ class LiveSessions:
 
     def establish(self, handshake: Handshake, ticket: bytes, now: float) -> Association:
         """The session that ``handshake`` made goes live."""
-        session, suite, keys, identity = handshake.association, handshake.suite, handshake.keys, handshake.identity
+        session, suite, identity = handshake.association, handshake.suite, handshake.identity
         assert session is not None
         assert suite is not None
-        assert keys is not None
         assert identity is not None
         session.device = handshake.device
         if session.is_server:
             session.ceiling = session.asked = self._gap
-        if handshake.tls_session_id:
-            session.root = handshake.tls_session_id[:8]
-        state = StoredSession(
-            handshake.secrets(),
-            not session.is_server,
-            keys,
-            EPOCH,
-            EPOCH,
-            _EPOCH_BASE + session.asked,
-            session.mark(),
-            session.own_cid,
-            session.peer_cid,
-            session.address,
-            handshake.cid_code_point,
-            session.limit,
-        )
-        session.state = encode_session(state)
+        session.known_by(handshake.tls_session_id)
+        secrets = handshake.secrets()
+        session.secrets = encode_secrets(secrets)
         before = self.sessions.find_at(session.address)
         resumed = self.sessions.find(handshake.resumed) if handshake.resumed is not None else None
-        if before is not None and before is not resumed and before.own_cid and not _is_same_peer(before, state):
+        if (
+            before is not None
+            and before is not resumed
+            and before.own_cid
+            and decode_identity(before.secrets) != identity
+        ):
             # It may be anywhere: it is known by its connection ID, and somebody else has its address now.
             before = None
         self._add(session)
@@ -300,26 +302,16 @@ class LiveSessions:
                 None if handshake.resumed is None else session_peer(handshake.resumed),
                 None if before is None else before.peer,
             ),
-            SessionState(
-                session.peer,
-                session.session_id,
-                session.device,
-                session.address,
-                session.state if session.is_server else encode_client_session(ticket, session.state),
-                state.ceiling,
-                not session.own_cid,
-            ),
+            self._state(session, secrets, None if session.is_server else ticket),
         )
         for old in (before, resumed):
             if old is not None and not old.ended and old is not session:
                 self.end(old, "replaced")
         return session
 
-    def restore(
-        self, state: bytes, stored: StoredSession, read_mark: int, waiting: Sequence[Record] | None
-    ) -> Association | None:
-        """A session goes on from its stored ``state``: above every number that it may have used, below none that it may
-        have read. None: it has none of either left, or has used numbers since ``state`` was looked up, or nothing of
+    def restore(self, stored: StoredSession, read_mark: int, waiting: Sequence[Record] | None) -> Association | None:
+        """A session goes on from its ``stored`` state: above every number that it may have used, below none that it may
+        have read. None: it has none of either left, or has used numbers since the state was looked up, or nothing of
         what is ``waiting`` for it is its own (None: it is wanted in any case)."""
         secrets = stored.secrets
         live = self.sessions.find(secrets.session_id)
@@ -340,10 +332,9 @@ class LiveSessions:
             cid_code_point=stored.cid_code_point,
             limit=stored.send_limit,
         )
-        session.state = state
+        session.secrets = encode_secrets(secrets)
         session.device = secrets.device
-        if secrets.tls_session_id:
-            session.root = secrets.tls_session_id[:8]
+        session.known_by(secrets.tls_session_id)
         session.next_sequence = session.ceiling = session.asked = ceiling
         mark = self.mark_of(stored, read_mark)
         session.window = session.window.from_mark(max(mark - _EPOCH_BASE, -1))
@@ -388,11 +379,7 @@ class LiveSessions:
         session.held = None
         if self._resumptions is not None and session.is_server:
             if resumable:
-                self._resumptions.remember(session.root, session.state)
+                self._resumptions.remember(session.root, session.secrets)
             elif reason != "evicted" and self.sessions.find_root(session.root) is None:
                 self._resumptions.forget(session.root)
         self._base.events.append(SessionEnded(session.peer, reason, detail))
-
-
-def _is_same_peer(session: Association, state: StoredSession) -> bool:
-    return decode_identity(session.state) == state.secrets.identity

@@ -34,9 +34,9 @@ _LONGEST_TICKET: Final = 900
 
 
 class Resumptions:
-    """Where one server finds sessions to resume. ``find_live``: the encoded state of the session in memory whose TLS
-    session id begins with these 8 bytes. ``is_given``: whether we gave them. ``limit``: ended sessions that
-    are remembered for it."""
+    """Where one server finds sessions to resume. ``find_live``: the encoded secrets of the session in memory whose TLS
+    session id begins with these 8 bytes. ``is_given``: whether we gave them. ``limit``: ended sessions that are
+    remembered for it."""
 
     def __init__(
         self,
@@ -62,14 +62,14 @@ class Resumptions:
         """Tickets are sealed with the first and opened with any; without keys there are none."""
         self._tickets = Tickets(keys, self._entropy) if keys and self.parameters.tickets else None
 
-    def remember(self, root: bytes, state: bytes) -> None:
+    def remember(self, root: bytes, secrets: bytes) -> None:
         """A session ended in peace: its client may come back."""
         ended = self._ended
         ended.pop(root, None)
         if len(ended) >= self._limit:
             del ended[next(iter(ended))]
         if self._limit:
-            ended[root] = state
+            ended[root] = secrets
 
     def forget(self, root: bytes) -> None:
         """It must not be resumed."""
@@ -85,10 +85,10 @@ class Resumptions:
         if len(hello.session_id) != TLS_SESSION_ID_BYTES:
             return None
         root = hello.session_id[:SESSION_ID_BYTES]
-        state = self._find_live(root) or self._ended.get(root)
-        if state is None:
+        kept = self._find_live(root) or self._ended.get(root)
+        if kept is None:
             return root if self._is_given(root) else None
-        secrets = decode_session(state).secrets
+        secrets = decode_secrets(kept)
         return secrets if secrets.tls_session_id == hello.session_id else None
 
     def is_good(self, secrets: SessionSecrets, hello: ClientHello, now: float) -> bool:

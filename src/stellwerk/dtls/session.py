@@ -99,13 +99,12 @@ def decode_secrets(data: bytes) -> SessionSecrets:
     return secrets
 
 
-def encode_session(state: SessionState) -> bytes:
-    """The bytes of ``state``."""
+def encode_session(state: SessionState, secrets: bytes = b"") -> bytes:
+    """The bytes of ``state``; they begin with those of its secrets. ``secrets``: these, where they are at hand."""
     keys = state.keys
     return b"".join(
         (
-            bytes((_VERSION,)),
-            _encode_secrets(state.secrets),
+            secrets or encode_secrets(state.secrets),
             _LIVE.pack(
                 _CLIENT if state.is_client else 0,
                 state.read_epoch,
@@ -168,7 +167,7 @@ def decode_session(data: bytes) -> SessionState:
 
 
 def decode_identity(data: bytes) -> SecureIdentity:
-    """The peer's, out of what `encode_session` made. Raises as `decode_session`."""
+    """The peer's, out of what `encode_session` or `encode_secrets` made. Raises as `decode_session`."""
     try:
         secrets, _ = _read_secrets(_reader(data))
     except VectorError as error:
