@@ -39,7 +39,7 @@ demo: $(STAMP)
 	@exec $(BIN)/stellwerk demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check --quiet .
