@@ -38,6 +38,7 @@ def open_commands(stack: Stack) -> list[Any]:
 # -- commands --
 
 
+@pytest.mark.slow
 @pytest.mark.spec("D2C 7")
 def test_commands_that_never_left_end_although_the_store_is_full_at_first(
     troubled: Stack, store: TroubledStore

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """Checks the copy in ``folder``; what is installed stays out of it."""
