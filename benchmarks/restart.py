@@ -44,7 +44,8 @@ def main() -> int:
         [
             f"`{reports.command_line()}`",
             f"{options.devices:,} live sessions (PSK, CCM_8, connection ID); each row is one restart; "
-            f"{reports.machine()}. Seconds to answers count from when it listens. A stored session has {size:.0f} bytes, sealed.",
+            f"{reports.machine()}. Seconds to answers count from when it listens. "
+            f"A stored session has {size:.0f} bytes, sealed.",
             reports.table(columns, rows),
         ]
     )
