@@ -55,18 +55,19 @@ class Flood:
         began, first = time.monotonic(), self.sent
         while (spent := time.monotonic() - began) < seconds:
             if rate and self.sent - first >= rate * spent:
-                self._read()
+                self.read_replies()
                 time.sleep(0.0005)
                 continue
             for _ in range(_BURST):
                 make(self)
             if self.sent % 500 < _BURST:
-                self._read()
-        self._read()
+                self.read_replies()
+        self.read_replies()
         return (self.sent - first) / (time.monotonic() - began)
 
-    def _read(self, most: int = 2000) -> None:
-        """What came back; whoever asked for a cookie has one now, and goes on with it."""
+    def read_replies(self, most: int = 2000) -> int:
+        """Read what came back; how much that was since the beginning. Whoever asked for a cookie has one now, and goes
+        on with it."""
         for each in self._sockets:
             for _ in range(most):
                 try:
@@ -79,6 +80,7 @@ class Flood:
                     own = ancillary[0][2][8:12]
                     if (then := _AFTER_COOKIE.get(self._kind_of(own))) is not None:
                         self.put(then(own, datagram[28:]), own, each)
+        return self.replies
 
     # Who goes on behind its cookie is told by its address.
     @staticmethod

@@ -23,12 +23,14 @@ TENANT = "default"
 Json = dict[str, Any]
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """One that no system hands out by itself: a server that restarts finds it free again, whatever else was opened."""
+def free_port(*kinds: socket.SocketKind) -> int:
+    """One that is free for all of ``kinds`` (datagrams where nothing is said), and that no system hands out by itself:
+    a server that restarts finds it free again, whatever else was opened."""
     while True:
         port = random.randrange(10_000, 32_000)
-        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for kind in kinds or (socket.SOCK_DGRAM,):
+                probes.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", port))
             return port
 
 
@@ -50,7 +52,7 @@ class Served:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.data_dir = folder / "data"
         self.log_path = folder / "serve.log"
-        self.coap_port = free_port()
+        self.coap_port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
         self.coaps_port = free_port()
         self.http_port = free_port(socket.SOCK_STREAM)
         self.process: subprocess.Popen[bytes] | None = None

@@ -7,7 +7,8 @@ from typing import Final, Protocol, TypeAlias, assert_never, cast
 import structlog
 from cryptography.x509 import Certificate
 
-from stellwerk.app.handlers.secure_sessions import SecureSessions, Trust
+from stellwerk.app.handlers.secure_sessions import SecureSessions
+from stellwerk.app.identities import Trust
 from stellwerk.app.records import SecureSession
 from stellwerk.coap import actions as coap_actions
 from stellwerk.coap.events import Event, PeerProbed

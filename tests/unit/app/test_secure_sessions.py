@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from stellwerk.app.changes import Commit, PutSession
-from stellwerk.app.handlers.secure_sessions import LIVE_PER_DEVICE, SecureSessions, Trust
+from stellwerk.app.handlers.secure_sessions import LIVE_PER_DEVICE, SecureSessions
+from stellwerk.app.identities import Trust
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import StoreOverloaded
 from stellwerk.app.rare_lines import RareLines

@@ -1,4 +1,4 @@
-"""Secure sessions: whose each is, which are kept and which end (contract §2; device platform §5; decision on DTLS).
+"""Secure sessions: whose each is, which are kept and which end (contract §2; device platform §5; decisions 0012, 0013).
 
 A handshake's engine asks who its peer is; the answer names a device, which the session belongs to from then on. What is
 told of sessions is stored in the order of everything else, so a session is on disk no later than a Register over it.
@@ -15,6 +15,7 @@ import structlog
 
 from stellwerk.app.changes import Commit, DropSession, PutSession
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.identities import Found, Identities, Trust
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Clock, DecidingStore, SecureLink
 from stellwerk.app.rare_lines import RareLines
@@ -26,8 +27,7 @@ from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIden
 from stellwerk.core.ids import DeviceId, PeerId, TenantId, session_of, session_peer
 from stellwerk.core.instant import Instant
 from stellwerk.core.rates import TokenBuckets
-from stellwerk.device.key_material import certificate_key_id, raw_key_id
-from stellwerk.device.record import NOSEC, PSK, RPK, X509, BadKey, Credential, DeviceRecord
+from stellwerk.device.record import NOSEC, BadKey, DeviceRecord
 
 log = structlog.get_logger(__name__)
 
@@ -50,18 +50,6 @@ _ADMITTED: Final = 10_000
 _ENDED_KEPT: Final = 4_096
 """Sessions that ended lately: more than end while a Register is being stored."""
 _NOT_KEPT: Final = "the session is not kept any more"
-
-Found = tuple[DeviceRecord, Credential]
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """What is to be said of a certificate chain. ``chain``: why no authority that we trust vouches for it; ``dates``:
-    why the peer's own certificate is out of date. Each is empty, or a reason (`dtls.failures.REASONS`) with a sentence
-    behind a colon."""
-
-    chain: str = ""
-    dates: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +99,7 @@ class SecureSessions:
     ) -> None:
         """``devices``: the table of whose each session is, for those who look only."""
         self._store = store
+        self._identities = Identities(store)
         self._tasks = tasks
         self._clock = clock
         self._link = link
@@ -200,7 +189,7 @@ class SecureSessions:
         return None
 
     async def _answer_key(self, handshake: int, identity: PskIdentity, at: Instant) -> None:
-        found = await self._looked_up(lambda: self._with_key(identity))
+        found = await self._looked_up(lambda: self._identities.with_key(identity))
         if found is None:
             text = f"no device has the {identity}; give it to one, or correct it on the device"
             self._link.refuse(handshake, "unknown-identity", text)
@@ -219,7 +208,7 @@ class SecureSessions:
     async def _answer_proven(
         self, handshake: int, identity: RawKeyIdentity | CertificateIdentity, trust: Trust, at: Instant
     ) -> None:
-        found = await self._looked_up(lambda: self._proven(identity, trust))
+        found = await self._looked_up(lambda: self._identities.proven(identity, trust))
         if found is None:
             self._link.refuse(handshake, *_unknown(identity, trust))
             return
@@ -240,34 +229,6 @@ class SecureSessions:
             self._link.refuse(handshake, "unknown-identity", f"the session of the {identity} is not kept any more")
         elif self._admits(handshake, record, at):
             self._link.accept(handshake, device_id)
-
-    async def _with_key(self, identity: PskIdentity) -> Found | None:
-        try:
-            text = identity.identity.decode()
-        except UnicodeDecodeError:
-            return None
-        found = await self._store.credential_by_identity(text)
-        return found if found is not None and found[1].kind == PSK else None
-
-    async def _proven(self, identity: RawKeyIdentity | CertificateIdentity, trust: Trust) -> Found | None:
-        if isinstance(identity, RawKeyIdentity):
-            found = await self._store.credential_by_key(raw_key_id(identity.spki))
-            return found if found is not None and found[1].kind == RPK else None
-        key_id = certificate_key_id(identity.chain[0])
-        found = await self._store.credential_by_key(key_id)
-        if found is not None and found[1].kind == X509:
-            return found
-        if trust.chain:
-            return None
-        for name in (identity.common_name, *identity.names):
-            record = await self._store.device_by_endpoint(name) if name else None
-            if record is None or record.security != X509:
-                continue
-            credential = await self._store.credential_of(record.device_id)
-            # A certificate that is on record is the only one that will do.
-            if credential is not None and credential.kind == X509 and not credential.key_id:
-                return record, credential
-        return None
 
     def _admits(self, handshake: int, record: DeviceRecord, at: Instant) -> bool:
         if self._tenants.has(record.tenant_id, at.now):
@@ -319,7 +280,6 @@ class SecureSessions:
 
     def keep(self, session: SecureSession) -> None:
         """The session is, or has become, this: store it."""
-
         self._states += 1
         number, session_id = self._states, session.session_id
 
@@ -438,7 +398,7 @@ class SecureSessions:
         record: DeviceRecord | None = None
         try:
             with suppress(UserError):
-                record = await self._named(identity)
+                record = await self._identities.named(identity)
         finally:
             whose = ("", "", 0) if record is None else (record.tenant, record.name, int(record.device_id))
             self._failed += 1
@@ -446,19 +406,6 @@ class SecureSessions:
         if record is not None:
             text = f"from {address} as {named}: {reason}, {detail}"
             self._lines.write(record.device_id, "handshake-failed", text, at)
-
-    async def _named(self, identity: SecureIdentity | None) -> DeviceRecord | None:
-        """Whom an identity that is not proven names."""
-        found: Found | None = None
-        if isinstance(identity, PskIdentity):
-            found = await self._with_key(identity)
-        elif isinstance(identity, RawKeyIdentity):
-            found = await self._proven(identity, Trust())
-        elif isinstance(identity, CertificateIdentity):
-            found = await self._store.credential_by_key(certificate_key_id(identity.chain[0]))
-            if found is None and identity.common_name:
-                return await self._store.device_by_endpoint(identity.common_name)
-        return None if found is None else found[0]
 
     def recent_failures(self, tenant: str | None) -> list[FailedHandshake]:
         """The newest first: those that name a device of ``tenant``, all for None."""
