@@ -76,7 +76,7 @@ def test_a_device_with_credentials_is_refused_without_and_the_other_way_round(st
     stack >> ack(FORBIDDEN, mid=1)
     nobody = SecureDevice(stack, b"plain", KEY).connect()
     assert nobody.session is None
-    assert stack.sessions.recent_failures(None)[0].reason == "unknown-identity"
+    assert stack.sessions.handshakes.recent_failures(None)[0].reason == "unknown-identity"
 
 
 @pytest.mark.spec("SEC-3", "LwM2M-contract 2.2")
@@ -86,7 +86,7 @@ def test_a_wrong_key_and_an_unknown_identity_look_the_same_from_outside(stack: S
     assert wrong.failed is not None
     assert unknown.failed is not None
     assert (wrong.failed.reason, wrong.failed.detail) == (unknown.failed.reason, unknown.failed.detail)
-    reasons = [(each.reason, each.device) for each in stack.sessions.recent_failures(None)]
+    reasons = [(each.reason, each.device) for each in stack.sessions.handshakes.recent_failures(None)]
     assert reasons == [("unknown-identity", ""), ("wrong-key", "dev1")]
     (record,) = [each for each in [stack.run(stack.store.device_by_endpoint("dev1"))] if each]  # type: ignore[union-attr]
     assert stack.log(record) == ["handshake-failed"]

@@ -58,7 +58,7 @@ def with_certificate(stack: Stack, issued: Issued) -> SecureDevice:
 
 
 def reason(stack: Stack) -> str:
-    return stack.sessions.recent_failures(None)[0].reason
+    return stack.sessions.handshakes.recent_failures(None)[0].reason
 
 
 @pytest.mark.spec("SEC-3", "RFC 7250 4")

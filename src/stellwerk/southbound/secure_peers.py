@@ -113,12 +113,14 @@ class SecurePeers:
                     )
                 )
             case events.PskQuestion():
-                sessions.asked_for_key(event.handshake, event.identity, at)
+                sessions.handshakes.asked_for_key(event.handshake, event.identity, at)
             case events.CertificateQuestion(identity=identity):
                 if isinstance(identity, RawKeyIdentity):
-                    sessions.asked_about_raw_key(event.handshake, identity, at)
+                    sessions.handshakes.asked_about_raw_key(event.handshake, identity, at)
                 else:
-                    sessions.asked_about_certificate(event.handshake, identity, self._trust_in(identity, at), at)
+                    sessions.handshakes.asked_about_certificate(
+                        event.handshake, identity, self._trust_in(identity, at), at
+                    )
             case events.ResumptionQuestion():
                 sessions.asked_to_resume(event.handshake, event.identity, DeviceId(event.device), event.session_id, at)
             case events.SessionQuestion():
@@ -147,7 +149,7 @@ class SecurePeers:
                     self._link.lose_peer(event.peer, f"the secure session ended: {event.detail or event.reason}")
                 sessions.ended(event.peer, event.reason, event.detail, at)
             case events.HandshakeFailed():
-                sessions.failed(event.address, event.reason, event.detail, event.identity, at)
+                sessions.handshakes.failed(event.address, event.reason, event.detail, event.identity, at)
             case events.Dropped():
                 self.dropped[event.reason] = self.dropped.get(event.reason, 0) + 1
             case _:

@@ -159,7 +159,7 @@ def by_name(endpoint: str = "urn:dev:meter") -> Credential:
 def test_a_psk_identity_gets_the_key_of_its_device() -> None:
     async def story(bench: Bench) -> None:
         device = await bench.device("meter", psk())
-        bench.sessions.asked_for_key(7, b"meter-1", NOW)
+        bench.sessions.handshakes.asked_for_key(7, b"meter-1", NOW)
         await bench.settle()
         assert bench.wire.told == [("key", 7, bytes.fromhex("00112233445566778899aabbccddeeff"), device.device_id)]
 
@@ -171,7 +171,7 @@ def test_a_psk_identity_gets_the_key_of_its_device() -> None:
 def test_any_other_identity_is_refused_as_unknown(identity: bytes) -> None:
     async def story(bench: Bench) -> None:
         await bench.device("meter", psk())
-        bench.sessions.asked_for_key(7, identity, NOW)
+        bench.sessions.handshakes.asked_for_key(7, identity, NOW)
         await bench.settle()
         assert bench.wire.told == [("refuse", 7, "unknown-identity")]
 
@@ -182,7 +182,7 @@ def test_any_other_identity_is_refused_as_unknown(identity: bytes) -> None:
 def test_the_endpoint_name_of_a_raw_key_is_no_psk_identity() -> None:
     async def story(bench: Bench) -> None:
         await bench.device("meter", raw_key())
-        bench.sessions.asked_for_key(7, b"urn:dev:meter", NOW)
+        bench.sessions.handshakes.asked_for_key(7, b"urn:dev:meter", NOW)
         await bench.settle()
         assert bench.wire.told == [("refuse", 7, "unknown-identity")]
 
@@ -195,10 +195,10 @@ def test_a_tenant_that_makes_too_many_handshakes_waits_and_no_other_does() -> No
         meter = await bench.device("meter", psk())
         await bench.device("other", psk("other"), tenant="other")
         for handshake in range(12):
-            bench.sessions.asked_for_key(handshake, b"meter-1", NOW)
+            bench.sessions.handshakes.asked_for_key(handshake, b"meter-1", NOW)
             bench.establish(handshake, meter.device_id)
         bench.wire.told = [each for each in bench.wire.told if each[0] != "close"]
-        bench.sessions.asked_for_key(99, b"other", NOW)
+        bench.sessions.handshakes.asked_for_key(99, b"other", NOW)
         await bench.settle()
         kinds = [each[0] for each in bench.wire.told]
         assert kinds == ["key"] * 10 + ["refuse"] * 2 + ["key"]
@@ -212,9 +212,9 @@ def test_whoever_only_knows_an_identity_uses_up_nothing_of_its_tenant() -> None:
     async def story(bench: Bench) -> None:
         meter = await bench.device("meter", psk())
         for handshake in range(50):
-            bench.sessions.asked_for_key(handshake, b"meter-1", NOW)
-            bench.sessions.failed(FAR, "wrong-key", "", PskIdentity(b"meter-1"), NOW)
-        bench.sessions.asked_for_key(99, b"meter-1", NOW)
+            bench.sessions.handshakes.asked_for_key(handshake, b"meter-1", NOW)
+            bench.sessions.handshakes.failed(FAR, "wrong-key", "", PskIdentity(b"meter-1"), NOW)
+        bench.sessions.handshakes.asked_for_key(99, b"meter-1", NOW)
         bench.establish(1, meter.device_id)
         await bench.settle()
         assert [each[0] for each in bench.wire.told] == ["key"] * 51
@@ -228,7 +228,7 @@ def test_a_store_that_fails_leaves_no_handshake_without_an_answer() -> None:
             raise StoreOverloaded(1)
 
         bench.store.credential_by_identity = fail  # type: ignore[method-assign,assignment]
-        bench.sessions.asked_for_key(7, b"meter-1", NOW)
+        bench.sessions.handshakes.asked_for_key(7, b"meter-1", NOW)
         await bench.settle()
         assert bench.wire.told == [("refuse", 7, "not-answered")]
 
@@ -243,14 +243,14 @@ def test_a_key_that_does_not_open_is_said_to_be_and_is_no_fault_of_the_program()
         bench.store.credential_by_identity = shut  # type: ignore[method-assign,assignment]
         bench.store.session = shut  # type: ignore[method-assign,assignment]
         with capture_logs() as lines:
-            bench.sessions.asked_for_key(7, b"meter-1", NOW)
-            bench.sessions.failed(FAR, "not-answered", "it does not open", PskIdentity(b"meter-1"), NOW)
+            bench.sessions.handshakes.asked_for_key(7, b"meter-1", NOW)
+            bench.sessions.handshakes.failed(FAR, "not-answered", "it does not open", PskIdentity(b"meter-1"), NOW)
             bench.sessions.asked_for_session(8, bytes(8), FAR, NOW)
             await bench.settle()
         assert [each["event"] for each in lines] == ["handshake.failed"]
         assert bench.wire.told == [("refuse", 7, "not-answered"), ("none", 8), ("lose", session_peer(bytes(8)))]
         assert "STELLWERK_MASTER_KEY" in bench.wire.details[0]
-        assert [each.reason for each in bench.sessions.recent_failures(None)] == ["not-answered"]
+        assert [each.reason for each in bench.sessions.handshakes.recent_failures(None)] == ["not-answered"]
 
     tell(story)
 
@@ -260,8 +260,8 @@ def test_people_of_a_tenant_see_the_failures_that_name_its_devices_and_no_others
         await bench.device("meter", psk())
         await bench.device("other", psk("other"), tenant="other")
         for identity in (b"meter-1", b"other", b"stranger"):
-            bench.sessions.failed(FAR, "wrong-key", "give it the right one", PskIdentity(identity), NOW)
-        bench.sessions.failed(FAR, "version", "it is old", None, NOW)
+            bench.sessions.handshakes.failed(FAR, "wrong-key", "give it the right one", PskIdentity(identity), NOW)
+        bench.sessions.handshakes.failed(FAR, "version", "it is old", None, NOW)
         await bench.settle()
         seen = {tenant: bench.sessions.summary(tenant) for tenant in ("acme", "other", "nobody", None)}
         assert [each.device for each in seen["acme"].failures] == ["meter"]
@@ -285,7 +285,7 @@ def test_a_key_that_changes_while_it_is_looked_up_is_looked_up_again() -> None:
             return found
 
         bench.store.credential_by_identity = slow  # type: ignore[method-assign]
-        bench.sessions.asked_for_key(7, b"meter-1", NOW)
+        bench.sessions.handshakes.asked_for_key(7, b"meter-1", NOW)
         await bench.settle()
         await bench.store.set_credential(device.device_id, psk(secret="psk-text:the newer one"))
         bench.sessions.revoked(device)
@@ -303,8 +303,8 @@ def test_a_key_that_changes_while_it_is_looked_up_is_looked_up_again() -> None:
 def test_a_raw_key_is_the_device_that_has_exactly_this_one() -> None:
     async def story(bench: Bench) -> None:
         device = await bench.device("meter", raw_key())
-        bench.sessions.asked_about_raw_key(1, RawKeyIdentity(SPKI), NOW)
-        bench.sessions.asked_about_raw_key(2, RawKeyIdentity(SPKI + b"!"), NOW)
+        bench.sessions.handshakes.asked_about_raw_key(1, RawKeyIdentity(SPKI), NOW)
+        bench.sessions.handshakes.asked_about_raw_key(2, RawKeyIdentity(SPKI + b"!"), NOW)
         await bench.settle()
         assert bench.wire.told == [("accept", 1, device.device_id), ("refuse", 2, "unknown-identity")]
 
@@ -316,9 +316,9 @@ def test_a_pinned_certificate_needs_no_authority_but_has_to_be_of_this_day() -> 
     async def story(bench: Bench) -> None:
         device = await bench.device("meter", pinned())
         identity = CertificateIdentity((DER,), "whatever")
-        bench.sessions.asked_about_certificate(1, identity, UNTRUSTED, NOW)
+        bench.sessions.handshakes.asked_about_certificate(1, identity, UNTRUSTED, NOW)
         expired = Trust("expired-certificate: it is", "expired-certificate: it is")
-        bench.sessions.asked_about_certificate(2, identity, expired, NOW)
+        bench.sessions.handshakes.asked_about_certificate(2, identity, expired, NOW)
         await bench.settle()
         assert bench.wire.told == [("accept", 1, device.device_id), ("refuse", 2, "expired-certificate")]
 
@@ -337,7 +337,7 @@ def test_a_certificate_of_a_trusted_authority_is_the_device_that_it_names() -> N
                 CertificateIdentity((DER,), "urn:dev:other"),
             ]
         ):
-            bench.sessions.asked_about_certificate(number, identity, Trust(), NOW)
+            bench.sessions.handshakes.asked_about_certificate(number, identity, Trust(), NOW)
         await bench.settle()
         assert [each[0] for each in bench.wire.told] == ["accept", "accept", "accept", "refuse"]
         assert bench.wire.told[0][2] == device.device_id
@@ -349,7 +349,9 @@ def test_a_certificate_of_a_trusted_authority_is_the_device_that_it_names() -> N
 def test_a_name_without_trust_opens_nothing() -> None:
     async def story(bench: Bench) -> None:
         await bench.device("meter", by_name())
-        bench.sessions.asked_about_certificate(1, CertificateIdentity((DER,), "urn:dev:meter"), UNTRUSTED, NOW)
+        bench.sessions.handshakes.asked_about_certificate(
+            1, CertificateIdentity((DER,), "urn:dev:meter"), UNTRUSTED, NOW
+        )
         await bench.settle()
         assert bench.wire.told == [("refuse", 1, "untrusted-certificate")]
 
@@ -362,7 +364,7 @@ def test_a_trusted_certificate_names_no_device_that_has_something_else(credentia
     async def story(bench: Bench) -> None:
         await bench.device("meter", credential)
         identity = CertificateIdentity((b"another certificate",), "urn:dev:meter")
-        bench.sessions.asked_about_certificate(1, identity, Trust(), NOW)
+        bench.sessions.handshakes.asked_about_certificate(1, identity, Trust(), NOW)
         await bench.settle()
         assert bench.wire.told == [("refuse", 1, "unknown-identity")]
 
@@ -574,23 +576,23 @@ def test_a_failed_handshake_is_counted_kept_and_told_to_the_device_that_it_names
     async def story(bench: Bench) -> None:
         device = await bench.device("meter", psk())
         for _ in range(3):
-            bench.sessions.failed(FAR, "wrong-key", "its key is another one", PskIdentity(b"meter-1"), NOW)
-        bench.sessions.failed(FAR, "unknown-identity", "nobody has it", PskIdentity(b"nobody"), NOW)
-        bench.sessions.failed(FAR, "timeout", "it fell silent", None, NOW)
+            bench.sessions.handshakes.failed(FAR, "wrong-key", "its key is another one", PskIdentity(b"meter-1"), NOW)
+        bench.sessions.handshakes.failed(FAR, "unknown-identity", "nobody has it", PskIdentity(b"nobody"), NOW)
+        bench.sessions.handshakes.failed(FAR, "timeout", "it fell silent", None, NOW)
         await bench.settle()
         assert bench.meters.secure.handshakes == {
             ("failed", "wrong-key"): 3,
             ("failed", "unknown-identity"): 1,
             ("failed", "timeout"): 1,
         }
-        shown = bench.sessions.recent_failures(None)
+        shown = bench.sessions.handshakes.recent_failures(None)
         assert [(each.reason, each.device) for each in shown[:3]] == [
             ("timeout", ""),
             ("unknown-identity", ""),
             ("wrong-key", "meter"),
         ]
-        assert len(bench.sessions.recent_failures("acme")) == 3
-        assert bench.sessions.recent_failures("other") == []
+        assert len(bench.sessions.handshakes.recent_failures("acme")) == 3
+        assert bench.sessions.handshakes.recent_failures("other") == []
         lines = await bench.store.projection.device_log(device.device_id, 10)
         assert [each.event for each in lines] == ["handshake-failed"]
         assert "wrong-key" in lines[0].detail
@@ -603,10 +605,10 @@ def test_a_failed_handshake_is_counted_kept_and_told_to_the_device_that_it_names
 def test_a_flood_of_failures_is_counted_whole_and_written_down_in_part() -> None:
     async def story(bench: Bench) -> None:
         for _ in range(1000):
-            bench.sessions.failed(FAR, "timeout", "it fell silent", None, NOW)
+            bench.sessions.handshakes.failed(FAR, "timeout", "it fell silent", None, NOW)
         await bench.settle()
         assert bench.meters.secure.handshakes["failed", "timeout"] == 1000
-        assert len(bench.sessions.failures) == 50
+        assert len(bench.sessions.handshakes.failures) == 50
 
     tell(story)
 

@@ -10,7 +10,7 @@ from nicegui import Client
 
 from stellwerk.app.attempts import TooManyAttempts
 from stellwerk.app.handlers.accounts import FAILURES
-from stellwerk.app.handlers.secure_sessions import FailedHandshake
+from stellwerk.app.handlers.handshakes import FailedHandshake
 from stellwerk.console.sessions import COOKIE, IDLE_MS, LONGEST_MS
 
 

@@ -5,17 +5,18 @@ told of sessions is stored in the order of everything else, so a session is on d
 """
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from stellwerk.app.changes import Commit, DropSession, PutSession
 from stellwerk.app.committing import log_not_stored
-from stellwerk.app.identities import Found, Identities, Trust
+from stellwerk.app.handlers.handshakes import LONGEST_IDENTITY, FailedHandshake, Handshakes
+from stellwerk.app.identities import Identities
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Clock, DecidingStore, SecureLink
 from stellwerk.app.rare_lines import RareLines
@@ -23,49 +24,24 @@ from stellwerk.app.records import SecureSession
 from stellwerk.app.registry import Known
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import UserError
-from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
-from stellwerk.core.ids import DeviceId, PeerId, TenantId, session_of, session_peer
+from stellwerk.core.identity import SecureIdentity
+from stellwerk.core.ids import DeviceId, PeerId, session_of, session_peer
 from stellwerk.core.instant import Instant
 from stellwerk.core.rates import TokenBuckets
-from stellwerk.device.record import NOSEC, BadKey, DeviceRecord
+from stellwerk.device.record import NOSEC, DeviceRecord
 
 log = structlog.get_logger(__name__)
 
-RECENT_FAILURES: Final = 200
 LIVE_PER_DEVICE: Final = 4
 """Sessions of one device that are kept in memory; with one more the oldest ends."""
-TROUBLES_LOGGED_PER_S: Final = 5.0
 _LOOK_UPS_PER_S: Final = 5_000.0
 """Of sessions that may be stored, and as many by address: anybody may ask from an address that he made up, but not with
 a connection ID."""
-_BURST_S: Final = 10.0
-_TRIES: Final = 3
-_LONGEST_IDENTITY: Final = 200
-_LONGEST_DETAIL: Final = 600
-"""Characters that are kept of what a peer may have written."""
 _KEPT: Final = frozenset({"close-notify", "evicted"})
 """Ends of a session after which it may still be resumed, or restored."""
-
-_ADMITTED: Final = 10_000
 _ENDED_KEPT: Final = 4_096
 """Sessions that ended lately: more than end while a Register is being stored."""
 _NOT_KEPT: Final = "the session is not kept any more"
-
-
-@dataclass(frozen=True, slots=True)
-class FailedHandshake:
-    """For people who look for what is wrong. ``identity``: as far as the peer named one, nothing of it is proven;
-    ``tenant`` and ``device`` whose that would be, empty where it is nobody's. ``number`` counts them."""
-
-    number: int
-    at_ms: int
-    address: str
-    identity: str
-    reason: str
-    detail: str
-    tenant: str = ""
-    device: str = ""
-    device_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +75,19 @@ class SecureSessions:
     ) -> None:
         """``devices``: the table of whose each session is, for those who look only."""
         self._store = store
-        self._identities = Identities(store)
         self._tasks = tasks
         self._clock = clock
         self._link = link
-        self._lines = lines
         self._meters = meters.secure
-        self._tenants: TokenBuckets[TenantId] = TokenBuckets(per_tenant, per_tenant * _BURST_S)
-        self._troubles: TokenBuckets[None] = TokenBuckets(TROUBLES_LOGGED_PER_S, TROUBLES_LOGGED_PER_S * _BURST_S)
+        self.handshakes = Handshakes(
+            identities=Identities(store),
+            tasks=tasks,
+            link=link,
+            lines=lines,
+            meters=self._meters,
+            per_tenant=per_tenant,
+        )
         self._look_ups: TokenBuckets[bool] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
-        self._admitted: OrderedDict[DeviceId, TenantId] = OrderedDict()
-        """Whose handshakes are under way, or have failed."""
-        self._unsaid = 0
-        self._failed = 0
         self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices
         """Whose each session in memory is."""
         self._live: dict[DeviceId, tuple[PeerId, ...]] = {}
@@ -125,10 +101,6 @@ class SecureSessions:
         """States that the store did not take, as their number and the state; tried again by `retry`."""
         self._states = 0
         """How many were told: a state is tried again only while no later one of the session is stored."""
-        self._revisions = 0
-        """How often anybody's credentials have changed: who was looked up before is looked up again."""
-        self.failures: deque[FailedHandshake] = deque(maxlen=RECENT_FAILURES)
-        """The newest last."""
         self._take_over: TakeOver
         self._lost: Callable[[PeerId, str, Instant], None]
 
@@ -146,101 +118,23 @@ class SecureSessions:
 
     # -- who is it? --
 
-    def asked_for_key(self, handshake: int, identity: bytes, at: Instant) -> None:
-        """What is the pre-shared key of ``identity``?"""
-        self._start(handshake, self._answer_key(handshake, PskIdentity(identity), at))
-
-    def asked_about_raw_key(self, handshake: int, identity: RawKeyIdentity, at: Instant) -> None:
-        """Whose raw public key is that?"""
-        self._start(handshake, self._answer_proven(handshake, identity, Trust(), at))
-
-    def asked_about_certificate(self, handshake: int, identity: CertificateIdentity, trust: Trust, at: Instant) -> None:
-        """Whose certificate is that?"""
-        self._start(handshake, self._answer_proven(handshake, identity, trust, at))
-
     def asked_to_resume(
         self, handshake: int, identity: SecureIdentity, device_id: DeviceId, session_id: bytes, at: Instant
     ) -> None:
         """May ``identity`` go on from the session that it had?"""
-        self._start(handshake, self._answer_resumption(handshake, identity, device_id, session_id, at))
-
-    def _start(self, handshake: int, work: Coroutine[Any, Any, None]) -> None:
-        if not self._tasks.start("handshake", self._answered(handshake, work)):
-            work.close()
-            self._link.refuse(handshake, "room", "too many identities are being looked up; it may try again")
-
-    async def _answered(self, handshake: int, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except UserError as error:
-            # A key that does not open with this master key: the text says what to do, and names no secret.
-            self._link.refuse(handshake, "not-answered", str(error))
-        except Exception:
-            self._link.refuse(handshake, "not-answered", "the store could not say who that is; it may try again")
-            raise
-
-    async def _looked_up(self, look: Callable[[], Awaitable[Found | None]]) -> Found | None:
-        """What ``look`` finds while nobody's credentials change."""
-        for _ in range(_TRIES):
-            before = self._revisions
-            found = await look()
-            if before == self._revisions:
-                return found
-        return None
-
-    async def _answer_key(self, handshake: int, identity: PskIdentity, at: Instant) -> None:
-        found = await self._looked_up(lambda: self._identities.with_key(identity))
-        if found is None:
-            text = f"no device has the {identity}; give it to one, or correct it on the device"
-            self._link.refuse(handshake, "unknown-identity", text)
-            return
-        record, credential = found
-        if not self._admits(handshake, record, at):
-            return
-        try:
-            key = credential.key
-        except BadKey as error:
-            # Kept from before it was checked.
-            self._link.refuse(handshake, "unknown-identity", f"the key of the {identity} cannot be used: {error}")
-            return
-        self._link.give_key(handshake, key, record.device_id)
-
-    async def _answer_proven(
-        self, handshake: int, identity: RawKeyIdentity | CertificateIdentity, trust: Trust, at: Instant
-    ) -> None:
-        found = await self._looked_up(lambda: self._identities.proven(identity, trust))
-        if found is None:
-            self._link.refuse(handshake, *_unknown(identity, trust))
-            return
-        if trust.dates and isinstance(identity, CertificateIdentity):
-            self._link.refuse(handshake, *_split(trust.dates))
-            return
-        if self._admits(handshake, found[0], at):
-            self._link.accept(handshake, found[0].device_id)
+        self.handshakes.start(handshake, self._answer_resumption(handshake, identity, device_id, session_id, at))
 
     async def _answer_resumption(
         self, handshake: int, identity: SecureIdentity, device_id: DeviceId, session_id: bytes, at: Instant
     ) -> None:
-        before = self._revisions
+        before = self.handshakes.revisions
         # What was revoked is not stored any more, whatever ticket somebody has.
         session = await self._store.session(session_id)
         record = None if session is None else await self._store.device(session.device_id)
-        if session is None or record is None or session.device_id != device_id or before != self._revisions:
+        if session is None or record is None or session.device_id != device_id or before != self.handshakes.revisions:
             self._link.refuse(handshake, "unknown-identity", f"the session of the {identity} is not kept any more")
-        elif self._admits(handshake, record, at):
+        elif self.handshakes.admits(handshake, record, at):
             self._link.accept(handshake, device_id)
-
-    def _admits(self, handshake: int, record: DeviceRecord, at: Instant) -> bool:
-        if self._tenants.has(record.tenant_id, at.now):
-            # It counts once it is complete: an identity is no secret, and whoever knows one is to use up nothing.
-            self._admitted[record.device_id] = record.tenant_id
-            if len(self._admitted) > _ADMITTED:
-                self._admitted.popitem(last=False)
-            return True
-        self._meters.limited["tenant"] += 1
-        text = f"the devices of tenant {record.tenant!r} make more handshakes than they may; it may try again later"
-        self._link.refuse(handshake, "rate", text)
-        return False
 
     # -- what is kept --
 
@@ -256,7 +150,7 @@ class SecureSessions:
             self._link.no_session(question)
 
     async def _find_session(self, question: int, session_id: bytes | None, address: PeerId | None, at: Instant) -> None:
-        before = self._revisions
+        before = self.handshakes.revisions
         session: SecureSession | None = None
         try:
             # One that does not open with this master key is as good as none.
@@ -266,7 +160,7 @@ class SecureSessions:
                 elif address is not None:
                     session = await self._store.session_from(address)
         finally:
-            if session is None or before != self._revisions:
+            if session is None or before != self.handshakes.revisions:
                 self._link.no_session(question)
         if session is None:
             if session_id is not None:
@@ -274,7 +168,7 @@ class SecureSessions:
                 self._lost(session_peer(session_id), _NOT_KEPT, at)
                 self._link.lose(session_peer(session_id), _NOT_KEPT)
             return
-        if before == self._revisions and self._link.restore(question, session):
+        if before == self.handshakes.revisions and self._link.restore(question, session):
             self._bind(session_peer(session.session_id), session.device_id)
             self._meters.restored += 1
 
@@ -329,13 +223,11 @@ class SecureSessions:
         does with the first uplink."""
         how = "full" if resumed is None else "resumed"
         self._meters.handshakes[how, ""] += 1
-        tenant_id = self._admitted.pop(device_id, None)
-        if tenant_id is not None:
-            self._tenants.take(tenant_id, at.now)
+        self.handshakes.completed(device_id, at)
         log.info(
             "session.established",
             device_id=device_id,
-            identity=str(identity)[:_LONGEST_IDENTITY],
+            identity=str(identity)[:LONGEST_IDENTITY],
             peer=str(peer),
             address=str(address),
             handshake=how,
@@ -377,43 +269,9 @@ class SecureSessions:
         if peer.is_session and not peer.has_ended and peer in self.devices:
             self._link.close(peer)
 
-    def failed(self, address: PeerId, reason: str, detail: str, identity: SecureIdentity | None, at: Instant) -> None:
-        """A handshake came to nothing."""
-        self._meters.handshakes["failed", reason] += 1
-        if not self._troubles.take(None, at.now):
-            self._unsaid += 1
-            return
-        unsaid, self._unsaid = self._unsaid, 0
-        more = {"not_logged": unsaid} if unsaid else {}
-        named = "" if identity is None else str(identity)[:_LONGEST_IDENTITY]
-        detail = detail[:_LONGEST_DETAIL]
-        log.info("handshake.failed", address=str(address), identity=named, reason=reason, detail=detail, **more)
-        work = self._note_failure(address, reason, detail, identity, named, at)
-        if not self._tasks.start("handshake failure", work):
-            work.close()
-
-    async def _note_failure(
-        self, address: PeerId, reason: str, detail: str, identity: SecureIdentity | None, named: str, at: Instant
-    ) -> None:
-        record: DeviceRecord | None = None
-        try:
-            with suppress(UserError):
-                record = await self._identities.named(identity)
-        finally:
-            whose = ("", "", 0) if record is None else (record.tenant, record.name, int(record.device_id))
-            self._failed += 1
-            self.failures.append(FailedHandshake(self._failed, at.wall_ms, str(address), named, reason, detail, *whose))
-        if record is not None:
-            text = f"from {address} as {named}: {reason}, {detail}"
-            self._lines.write(record.device_id, "handshake-failed", text, at)
-
-    def recent_failures(self, tenant: str | None) -> list[FailedHandshake]:
-        """The newest first: those that name a device of ``tenant``, all for None."""
-        return [each for each in reversed(self.failures) if tenant is None or each.tenant == tenant]
-
     def summary(self, tenant: str | None) -> Security:
         """What somebody of ``tenant`` may see, None for all."""
-        return Security(len(self) if tenant is None else None, tuple(self.recent_failures(tenant)))
+        return Security(len(self) if tenant is None else None, tuple(self.handshakes.recent_failures(tenant)))
 
     # -- revocation (SEC-9) --
 
@@ -427,7 +285,7 @@ class SecureSessions:
         self._end_all(device_id, True)
 
     def _end_all(self, device_id: DeviceId, revoked: bool) -> None:
-        self._revisions += 1
+        self.handshakes.revisions += 1
         self._link.forget_handshakes(device_id)
         for session in [each for _, each in self._unstored.values() if each.device_id == device_id]:
             del self._unstored[session.session_id]
@@ -453,28 +311,6 @@ class SecureSessions:
             self._live[device_id] = rest
         else:
             self._live.pop(device_id, None)
-
-
-def _unknown(identity: RawKeyIdentity | CertificateIdentity, trust: Trust) -> tuple[str, str]:
-    """Why nobody has an identity that is proven."""
-    if isinstance(identity, RawKeyIdentity):
-        return "unknown-identity", f"no device has the {identity}; give it to one, or correct it on the device"
-    if trust.chain:
-        reason, detail = _split(trust.chain)
-        if reason == "untrusted-certificate":
-            detail += (
-                "; trust its issuer (`keys trust`), or give a device this very certificate (`credentials set --cert`)"
-            )
-        elif reason in ("expired-certificate", "not-yet-valid-certificate"):
-            detail += "; give the device another one, or set the clock of the server right"
-        return reason, detail
-    name = identity.common_name
-    return "unknown-identity", f"no device of security x509 has the endpoint name {name!r}, nor this certificate"
-
-
-def _split(trouble: str) -> tuple[str, str]:
-    reason, _, detail = trouble.partition(":")
-    return reason, detail.strip()
 
 
 def _log_failure(error: Exception | None) -> None:

@@ -1,0 +1,250 @@
+"""Who makes a handshake: a device that we know, or why not (contract SEC-1; device platform §5).
+
+Whatever makes handshakes (DTLS, TLS, the bootstrap server's) asks here, and tells here what came to nothing.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import structlog
+
+from stellwerk.app.identities import Found, Trust
+from stellwerk.app.meters import SecureMeters
+from stellwerk.app.rare_lines import RareLines
+from stellwerk.app.tasks import Tasks
+from stellwerk.core.errors import UserError
+from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
+from stellwerk.core.ids import DeviceId, PeerId, TenantId
+from stellwerk.core.instant import Instant
+from stellwerk.core.rates import TokenBuckets
+from stellwerk.device.record import BadKey, DeviceRecord
+
+log = structlog.get_logger(__name__)
+
+RECENT_FAILURES: Final = 200
+TROUBLES_LOGGED_PER_S: Final = 5.0
+LONGEST_IDENTITY: Final = 200
+_LONGEST_DETAIL: Final = 600
+"""Characters that are kept of what a peer may have written."""
+_BURST_S: Final = 10.0
+_TRIES: Final = 3
+_ADMITTED: Final = 10_000
+
+
+class IdentityLookUp(Protocol):
+    """Which device an identity is, as `app.identities.Identities` says it."""
+
+    async def with_key(self, identity: PskIdentity) -> Found | None:
+        """Whose pre-shared key goes with ``identity``, which nobody has proven yet."""
+        ...
+
+    async def proven(self, identity: RawKeyIdentity | CertificateIdentity, trust: Trust) -> Found | None:
+        """Whose key or certificate that is."""
+        ...
+
+    async def named(self, identity: SecureIdentity | None) -> DeviceRecord | None:
+        """Whom an identity that is not proven names."""
+        ...
+
+
+class HandshakeLink(Protocol):
+    """Whoever asked gets its answer; one that comes too late is ignored (`app.ports.SecureLink`)."""
+
+    def give_key(self, handshake: int, key: bytes, device_id: DeviceId) -> None: ...
+    def accept(self, handshake: int, device_id: DeviceId) -> None: ...
+    def refuse(self, handshake: int, reason: str, detail: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FailedHandshake:
+    """For people who look for what is wrong. ``identity``: as far as the peer named one, nothing of it is proven;
+    ``tenant`` and ``device`` whose that would be, empty where it is nobody's. ``number`` counts them."""
+
+    number: int
+    at_ms: int
+    address: str
+    identity: str
+    reason: str
+    detail: str
+    tenant: str = ""
+    device: str = ""
+    device_id: int = 0
+
+
+class Handshakes:
+    """``link`` reaches whoever asks. ``per_tenant``: complete handshakes a second, 0 for no bound."""
+
+    def __init__(
+        self,
+        *,
+        identities: IdentityLookUp,
+        tasks: Tasks,
+        link: HandshakeLink,
+        lines: RareLines,
+        meters: SecureMeters,
+        per_tenant: float = 0.0,
+    ) -> None:
+        self._identities = identities
+        self._tasks = tasks
+        self._link = link
+        self._lines = lines
+        self._meters = meters
+        self._tenants: TokenBuckets[TenantId] = TokenBuckets(per_tenant, per_tenant * _BURST_S)
+        self._troubles: TokenBuckets[None] = TokenBuckets(TROUBLES_LOGGED_PER_S, TROUBLES_LOGGED_PER_S * _BURST_S)
+        self._admitted: OrderedDict[DeviceId, TenantId] = OrderedDict()
+        """Whose handshakes are under way, or have failed."""
+        self._unsaid = 0
+        self._failed = 0
+        self.revisions = 0
+        """How often anybody's credentials have changed: who was looked up before is looked up again."""
+        self.failures: deque[FailedHandshake] = deque(maxlen=RECENT_FAILURES)
+        """The newest last."""
+
+    # -- who is it? --
+
+    def asked_for_key(self, handshake: int, identity: bytes, at: Instant) -> None:
+        """What is the pre-shared key of ``identity``?"""
+        self.start(handshake, self._answer_key(handshake, PskIdentity(identity), at))
+
+    def asked_about_raw_key(self, handshake: int, identity: RawKeyIdentity, at: Instant) -> None:
+        """Whose raw public key is that?"""
+        self.start(handshake, self._answer_proven(handshake, identity, Trust(), at))
+
+    def asked_about_certificate(self, handshake: int, identity: CertificateIdentity, trust: Trust, at: Instant) -> None:
+        """Whose certificate is that?"""
+        self.start(handshake, self._answer_proven(handshake, identity, trust, at))
+
+    def start(self, handshake: int, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work``, which answers ``handshake``; refuse it where that fails."""
+        if not self._tasks.start("handshake", self._answered(handshake, work)):
+            work.close()
+            self._link.refuse(handshake, "room", "too many identities are being looked up; it may try again")
+
+    async def _answered(self, handshake: int, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except UserError as error:
+            # A key that does not open with this master key: the text says what to do, and names no secret.
+            self._link.refuse(handshake, "not-answered", str(error))
+        except Exception:
+            self._link.refuse(handshake, "not-answered", "the store could not say who that is; it may try again")
+            raise
+
+    async def _looked_up(self, look: Callable[[], Awaitable[Found | None]]) -> Found | None:
+        """What ``look`` finds while nobody's credentials change."""
+        for _ in range(_TRIES):
+            before = self.revisions
+            found = await look()
+            if before == self.revisions:
+                return found
+        return None
+
+    async def _answer_key(self, handshake: int, identity: PskIdentity, at: Instant) -> None:
+        found = await self._looked_up(lambda: self._identities.with_key(identity))
+        if found is None:
+            text = f"no device has the {identity}; give it to one, or correct it on the device"
+            self._link.refuse(handshake, "unknown-identity", text)
+            return
+        record, credential = found
+        if not self.admits(handshake, record, at):
+            return
+        try:
+            key = credential.key
+        except BadKey as error:
+            # Kept from before it was checked.
+            self._link.refuse(handshake, "unknown-identity", f"the key of the {identity} cannot be used: {error}")
+            return
+        self._link.give_key(handshake, key, record.device_id)
+
+    async def _answer_proven(
+        self, handshake: int, identity: RawKeyIdentity | CertificateIdentity, trust: Trust, at: Instant
+    ) -> None:
+        found = await self._looked_up(lambda: self._identities.proven(identity, trust))
+        if found is None:
+            self._link.refuse(handshake, *_unknown(identity, trust))
+            return
+        if trust.dates and isinstance(identity, CertificateIdentity):
+            self._link.refuse(handshake, *_split(trust.dates))
+            return
+        if self.admits(handshake, found[0], at):
+            self._link.accept(handshake, found[0].device_id)
+
+    def admits(self, handshake: int, record: DeviceRecord, at: Instant) -> bool:
+        """Whether a handshake of ``record`` may go on; it is refused where it may not."""
+        if self._tenants.has(record.tenant_id, at.now):
+            # It counts once it is complete: an identity is no secret, and whoever knows one is to use up nothing.
+            self._admitted[record.device_id] = record.tenant_id
+            if len(self._admitted) > _ADMITTED:
+                self._admitted.popitem(last=False)
+            return True
+        self._meters.limited["tenant"] += 1
+        text = f"the devices of tenant {record.tenant!r} make more handshakes than they may; it may try again later"
+        self._link.refuse(handshake, "rate", text)
+        return False
+
+    def completed(self, device_id: DeviceId, at: Instant) -> None:
+        """A handshake that was admitted is complete: it counts."""
+        tenant_id = self._admitted.pop(device_id, None)
+        if tenant_id is not None:
+            self._tenants.take(tenant_id, at.now)
+
+    # -- what came to nothing --
+
+    def failed(self, address: PeerId, reason: str, detail: str, identity: SecureIdentity | None, at: Instant) -> None:
+        """A handshake came to nothing."""
+        self._meters.handshakes["failed", reason] += 1
+        if not self._troubles.take(None, at.now):
+            self._unsaid += 1
+            return
+        unsaid, self._unsaid = self._unsaid, 0
+        more = {"not_logged": unsaid} if unsaid else {}
+        named = "" if identity is None else str(identity)[:LONGEST_IDENTITY]
+        detail = detail[:_LONGEST_DETAIL]
+        log.info("handshake.failed", address=str(address), identity=named, reason=reason, detail=detail, **more)
+        work = self._note_failure(address, reason, detail, identity, named, at)
+        if not self._tasks.start("handshake failure", work):
+            work.close()
+
+    async def _note_failure(
+        self, address: PeerId, reason: str, detail: str, identity: SecureIdentity | None, named: str, at: Instant
+    ) -> None:
+        record: DeviceRecord | None = None
+        try:
+            with suppress(UserError):
+                record = await self._identities.named(identity)
+        finally:
+            whose = ("", "", 0) if record is None else (record.tenant, record.name, int(record.device_id))
+            self._failed += 1
+            self.failures.append(FailedHandshake(self._failed, at.wall_ms, str(address), named, reason, detail, *whose))
+        if record is not None:
+            text = f"from {address} as {named}: {reason}, {detail}"
+            self._lines.write(record.device_id, "handshake-failed", text, at)
+
+    def recent_failures(self, tenant: str | None) -> list[FailedHandshake]:
+        """The newest first: those that name a device of ``tenant``, all for None."""
+        return [each for each in reversed(self.failures) if tenant is None or each.tenant == tenant]
+
+
+def _unknown(identity: RawKeyIdentity | CertificateIdentity, trust: Trust) -> tuple[str, str]:
+    """Why nobody has an identity that is proven."""
+    if isinstance(identity, RawKeyIdentity):
+        return "unknown-identity", f"no device has the {identity}; give it to one, or correct it on the device"
+    if trust.chain:
+        reason, detail = _split(trust.chain)
+        if reason == "untrusted-certificate":
+            detail += (
+                "; trust its issuer (`keys trust`), or give a device this very certificate (`credentials set --cert`)"
+            )
+        elif reason in ("expired-certificate", "not-yet-valid-certificate"):
+            detail += "; give the device another one, or set the clock of the server right"
+        return reason, detail
+    name = identity.common_name
+    return "unknown-identity", f"no device of security x509 has the endpoint name {name!r}, nor this certificate"
+
+
+def _split(trouble: str) -> tuple[str, str]:
+    reason, _, detail = trouble.partition(":")
+    return reason, detail.strip()
