@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.journal import JournalEntry
+from stellwerk.app.oscore import OscoreContext
 from stellwerk.app.records import (
     Account,
     ApiClient,
@@ -23,12 +24,14 @@ from stellwerk.app.records import (
     TreeResource,
 )
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
+from stellwerk.device.bootstrap.history import BootstrapSession
 from stellwerk.device.command import Command
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.profile import ProfileRecord
 from stellwerk.device.record import Credential, DeviceRecord
 from stellwerk.device.registration import Registration
+from stellwerk.lwm2m.bootstrap import BootstrapOperation
 from stellwerk.lwm2m.operations import Operation
 
 # -- ports --
@@ -39,6 +42,9 @@ OBJECT_LISTS_KEPT: Final = 4
 
 Marks: TypeAlias = Sequence[tuple[bytes, int]]
 """Of secure sessions by their IDs: the highest number (epoch << 48 | sequence number) of a record that was read."""
+
+BOOTSTRAP_SESSIONS_KEPT: Final = 50
+"""Of each device."""
 
 UNBOUNDED: Final = 1 << 62
 """No bound, where one may be given."""
@@ -326,6 +332,59 @@ class DecidingStore(Protocol):
         """Forget models by `ModelHead.key`; returns how many there were."""
         ...
 
+    async def bootstrap_credential(self, bootstrap_id: str) -> tuple[DeviceRecord, Credential] | None:
+        """Whose bootstrap credential is found by ``bootstrap_id``: ``psk:`` with the identity, ``rpk:`` with the
+        SHA-256 of the SubjectPublicKeyInfo in hex, ``x509:`` with that of the certificate."""
+        ...
+
+    async def fresh_credential(self, device_id: DeviceId) -> Credential | None:
+        """The credential that the device was given and has not used yet. `credential_by_identity` and
+        `credential_by_key` find the device by it too, and give it as `Credential.is_fresh`."""
+        ...
+
+    async def put_fresh_credential(self, device_id: DeviceId, credential: Credential | None) -> None:
+        """Keep it beside the one that holds, in the place of an earlier fresh one; None: forget it. Raises
+        `AlreadyExists` for an identity or a key that another device has."""
+        ...
+
+    async def promote_fresh_credential(self, device_id: DeviceId) -> DeviceRecord | None:
+        """The device has used its fresh credential: it is the one that holds from now on, and the former is forgotten.
+        None where there was none. `credential_changes` does not name the device: whoever calls this ends what came in
+        with the former."""
+        ...
+
+    async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
+        """A one-time bootstrap credential was used up (`Credential.spent_ms`); nothing where it is not one-time."""
+        ...
+
+    async def put_bootstrap_session(self, session: BootstrapSession) -> int:
+        """Make it, or replace the one of its number; its number. The newest `BOOTSTRAP_SESSIONS_KEPT` of a device stay,
+        and they go with the device. ``device_id`` is not None."""
+        ...
+
+    async def bootstrap_sessions(self, device_id: DeviceId, limit: int) -> Sequence[BootstrapSession]:
+        """Newest first."""
+        ...
+
+    async def interrupt_bootstrap_sessions(self, now_ms: int) -> int:
+        """At start: what is still running was interrupted; how many."""
+        ...
+
+    async def oscore_context(self, sender_id: bytes, id_context: bytes | None) -> OscoreContext | None:
+        """The context of the device that sends as ``sender_id``; ``id_context`` None: whatever it is. No two devices
+        have the same."""
+        ...
+
+    async def oscore_context_of(self, device_id: DeviceId) -> OscoreContext | None: ...
+    async def put_oscore_context(self, context: OscoreContext) -> OscoreContext:
+        """Make it, or replace what the device had; the context with its number, another than before. Raises
+        `AlreadyExists` for a ``sender_id`` that another device has."""
+        ...
+
+    async def raise_oscore_ceiling(self, number: int, ceiling: int) -> bool:
+        """Numbers below ``ceiling`` may be used from now on; never lowered. False where there is no such context."""
+        ...
+
     def may_recall(self, receipt: bytes) -> bool:
         """Whether `recall` could find something: False is certain, True may be wrong. In memory and cheap, for it is
         asked of every request in the first EXCHANGE_LIFETIME after a start."""
@@ -494,6 +553,23 @@ class DeviceLink(Protocol):
     def move_peer(self, old: PeerId, new: PeerId) -> None: ...
     def forget_peer(self, peer: PeerId) -> None: ...
     def forget_observation(self, peer: PeerId, token: bytes) -> None: ...
+
+
+class BootstrapLink(Protocol):
+    """Southbound: what a bootstrap server asks. Outcomes come back as `DeviceAnswer` through the callback that wiring
+    set, exactly once each."""
+
+    def send(self, handle: int, peer: PeerId, operation: BootstrapOperation) -> None:
+        """Send one confirmable request. Never a second one to a peer before the first has its answer."""
+        ...
+
+    def cancel(self, handle: int) -> None:
+        """Give the request up."""
+        ...
+
+    def end(self, peer: PeerId) -> None:
+        """The session with ``peer`` is over: forget it; a secure session is closed once what was sent has arrived."""
+        ...
 
 
 class SecureLink(Protocol):

@@ -36,18 +36,18 @@ class Speaking:
 
     def device_of(self, peer: PeerId) -> DeviceId | None:
         """The device that ``peer`` has proven to be; None for an address without security."""
-        return self._sessions.get(peer) if peer.is_session else None
+        return self._sessions.get(peer) if peer.is_proven else None
 
     def may_speak(self, peer: PeerId, record: DeviceRecord) -> bool:
         """Whether what comes from ``peer`` may be about the registration of ``record`` (SEC-5, SEC-6)."""
-        if peer.is_session:
+        if peer.is_proven:
             return self._sessions.get(peer) == record.device_id
         return record.security == NOSEC
 
     async def registrant(self, name: str | None, peer: PeerId) -> tuple[DeviceRecord | None, str] | Refusal:
         """The device that may register from ``peer`` as ``name``, and the endpoint name that it then has; None where
         the name means nobody. Over a session ``name`` may be missing (SEC-4)."""
-        if peer.is_session:
+        if peer.is_proven:
             return await self._over_session(name, peer)
         if name is None:
             text = "ep is missing and no secure identity stands in for it"

@@ -148,7 +148,7 @@ class Uplinks:
 
     async def _send_unknown(self, uplink: Send, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
         known = await self._registry.load_from_peer(peer, at.now)
-        if known is None and peer.is_session:
+        if known is None and peer.is_proven:
             known = await self.take_over(peer, at)
         if known is None:
             log.info("send.refused", peer=str(peer), reason="nobody is registered from this address")
@@ -353,7 +353,7 @@ class Uplinks:
             body=body,
             updated_ms=updated_ms,
             # Whoever knows the location received our 2.01; at a new address that is yet to be shown.
-            proven=fresh or peer.is_session or peer == registration.peer,
+            proven=fresh or peer.is_proven or peer == registration.peer,
         )
 
     def _apply(self, changed: Registration, known: Known, at: Instant, *, followed: bool = False) -> Known:
@@ -419,7 +419,7 @@ class Uplinks:
             text = f"a notification with a token that only {client.record.name!r} was given"
             self._registering.refuse_other("notify", peer, client.record, text, at)
             return False
-        if not peer.is_session:
+        if not peer.is_proven:
             raise MovedWithoutUpdate(known.registration.endpoint_name, known.registration.peer, peer)
         return await self.take_over(peer, at) is not None
 

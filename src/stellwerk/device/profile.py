@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import TenantId
+from stellwerk.device.bootstrap.configuration import NO_BOOTSTRAP, BootstrapConfiguration
 
 LONGEST_S: Final = 365 * 86_400
 MOST_WAITING: Final = 100_000
@@ -101,6 +102,7 @@ class ProfileRecord:
     profile: Profile
     created_ms: int
     modified_ms: int
+    bootstrap: BootstrapConfiguration = NO_BOOTSTRAP
 
 
 def check_name(name: str) -> None:

@@ -13,7 +13,9 @@ NOSEC: Final = "nosec"
 PSK: Final = "psk"
 RPK: Final = "rpk"
 X509: Final = "x509"
-"""What a device has to prove itself with: nothing, a pre-shared key, a raw public key, a certificate."""
+OSCORE: Final = "oscore"
+"""What a device has to prove itself with: nothing, a pre-shared key, a raw public key, a certificate, an OSCORE context
+and nothing below it."""
 
 UPLINK_PROPERTY_PREFIXES: Final = ("d2c-uplink-property_", "UplinkProperty_")
 """Node labels ``<prefix><key>:<value>`` are copied to received messages as ``<key>:<value>`` (§8)."""
@@ -60,8 +62,10 @@ class Credential:
     ``endpoint``: the endpoint name it is for, where one was given. ``bootstrap``: JSON text of what a bootstrap server
     gives the device, secret too. ``key_id``: what a raw public key or a certificate is found by, no two devices have
     the same: ``rpk:`` with the SHA-256 of the SubjectPublicKeyInfo in hex, ``x509:`` with that of the certificate;
-    empty of others. ``envelope`` is the oneM2M name it was made under (``m2m:crds`` or ``dcfg:crds``). Times are UTC
-    milliseconds since 1970."""
+    empty of others. ``oscore``: JSON text of the OSCORE context that goes with it (object 21), secret too; alone it is
+    kind `OSCORE`, beside another kind both layers are wanted. ``is_fresh``: the device was given it and has not used it
+    yet. ``spent_ms``: when a one-time bootstrap credential was used up, 0: not yet. ``envelope`` is the oneM2M name it
+    was made under (``m2m:crds`` or ``dcfg:crds``). Times are UTC milliseconds since 1970."""
 
     identity: str
     secret: str = field(repr=False)
@@ -73,6 +77,9 @@ class Credential:
     endpoint: str = ""
     bootstrap: str = field(default="", repr=False)
     key_id: str = ""
+    oscore: str = field(default="", repr=False)
+    is_fresh: bool = False
+    spent_ms: int = 0
 
     @property
     def key(self) -> bytes:

@@ -40,7 +40,7 @@ class Links:
         return self._any.draw_token()
 
     def choose_format(self, registration: Registration, operation: Operation) -> int:
-        return self._by_transport.get(registration.peer.transport, self._any).choose_format(registration, operation)
+        return self._by_transport.get(registration.peer.carrier, self._any).choose_format(registration, operation)
 
     def send(
         self,
@@ -50,19 +50,19 @@ class Links:
         token: bytes | None = None,
         ack_timeout_s: float | None = None,
     ) -> None:
-        link = self._by_transport.get(registration.peer.transport)
+        link = self._by_transport.get(registration.peer.carrier)
         if link is not None:
             link.send(handle, registration, operation, token, ack_timeout_s)
         else:
             # Later, like every outcome: whoever called has not returned yet.
-            asyncio.get_running_loop().call_soon(self._refuse, handle, registration.peer.transport)
+            asyncio.get_running_loop().call_soon(self._refuse, handle, registration.peer.carrier)
 
     def _refuse(self, handle: int, transport: str) -> None:
         answer = DeviceAnswer(handle, failure="unconnected", detail=f"nothing listens for {transport} here")
         self._finished(answer, Instant(self._clock.now(), self._clock.wall_ms()))
 
     def reaches(self, peer: PeerId) -> bool:
-        link = self._by_transport.get(peer.transport)
+        link = self._by_transport.get(peer.carrier)
         return link is not None and link.reaches(peer)
 
     def cancel(self, handle: int) -> None:
@@ -78,12 +78,12 @@ class Links:
             link.repeat(handle)
 
     def prove_peer(self, peer: PeerId) -> None:
-        link = self._by_transport.get(peer.transport)
+        link = self._by_transport.get(peer.carrier)
         if link is not None and not peer.is_channel:
             link.prove_peer(peer)
 
     def move_peer(self, old: PeerId, new: PeerId) -> None:
-        link = self._by_transport.get(old.transport)
+        link = self._by_transport.get(old.carrier)
         if link is None:
             return
         if old.is_session:
@@ -95,11 +95,11 @@ class Links:
             link.move_peer(old, new)
 
     def forget_peer(self, peer: PeerId) -> None:
-        link = self._by_transport.get(peer.transport)
+        link = self._by_transport.get(peer.carrier)
         if link is not None:
             link.forget_peer(peer)
 
     def forget_observation(self, peer: PeerId, token: bytes) -> None:
-        link = self._by_transport.get(peer.transport)
+        link = self._by_transport.get(peer.carrier)
         if link is not None:
             link.forget_observation(peer, token)

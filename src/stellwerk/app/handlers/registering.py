@@ -168,7 +168,7 @@ class Registering:
             return
         types = self.types_of(objects, parameters.version, record.tenant)
         registration = self._registration(
-            parameters, endpoint_name, record, peer, body, objects, types, fresh or peer.is_session
+            parameters, endpoint_name, record, peer, body, objects, types, fresh or peer.is_proven
         )
         self._commit(registration, record, uplink, receipt, at, answer)
         if parameters.profile_ids:
