@@ -1,8 +1,6 @@
 """Secure sessions with the bootstrap server: whose each is. None is stored or resumed: each lives for one
 bootstrapping, and whoever comes again proves itself anew."""
 
-from collections.abc import Callable
-
 import structlog
 
 from stellwerk.app.bootstrap_identities import BootstrapIdentities
@@ -47,11 +45,6 @@ class BootstrapSessions:
         """Whose each session in memory is."""
         self.identities: dict[PeerId, SecureIdentity] = {}
         """What it has proven."""
-        self._lost: Callable[[PeerId, str, Instant], None]
-
-    def connect(self, lost: Callable[[PeerId, str, Instant], None]) -> None:
-        """Close the circle: ``lost`` hears of sessions that are no more."""
-        self._lost = lost
 
     def __len__(self) -> int:
         return len(self.devices)
@@ -104,9 +97,11 @@ class BootstrapSessions:
     def ended(self, peer: PeerId, reason: str, detail: str, at: Instant) -> None:
         """The session is no more."""
         self._meters.ended[reason] += 1
+        self.devices.pop(peer, None)
         self.identities.pop(peer, None)
-        if self.devices.pop(peer, None) is not None:
-            self._lost(peer, f"the secure session ended: {detail or reason}", at)
+        if reason == "evicted":
+            # It is stored nowhere, so there is no other end but this.
+            self._link.lose(peer, "the secure session had to make room for others")
 
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone, or its credentials changed: nobody stays who came in with them."""
