@@ -14,8 +14,6 @@ from stellwerk.core.errors import StellwerkError
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.lwm2m.bootstrap import BootstrapOperation, BootstrapPackRequest, BootstrapUplink
-from stellwerk.lwm2m.content import Types
-from stellwerk.lwm2m.schema.library import Library
 from stellwerk.southbound.translate_bootstrap import translate_bootstrap_down, translate_bootstrap_up
 from stellwerk.southbound.translate_up import coap_code, status_of
 
@@ -75,17 +73,14 @@ class BootstrapLink:
         submit: Submit,
         entropy: Entropy,
         clock: Clock,
-        types: Types | None = None,
         reaches: Callable[[PeerId], bool] | None = None,
         close: Callable[[PeerId], None] | None = None,
     ) -> None:
-        """``types``: the models that writes are encoded by, None for the built-in ones. ``reaches``: whether a request
-        to a peer could leave; None where it always can. ``close``: end a secure session or a connection; None where
-        there are none."""
+        """``reaches``: whether a request to a peer could leave; None where it always can. ``close``: end a secure
+        session or a connection; None where there are none."""
         self._submit = submit
         self._entropy = entropy
         self._clock = clock
-        self._types = types if types is not None else Library.builtin().for_device("1.2", {})
         self._reaches = reaches
         self._close = close
         self._closing: dict[PeerId, asyncio.TimerHandle] = {}
@@ -103,7 +98,7 @@ class BootstrapLink:
             self._end_unsent(DeviceAnswer(handle, failure="unconnected", detail=f"{peer} has ended"))
             return
         try:
-            down = translate_bootstrap_down(operation, self._types)
+            down = translate_bootstrap_down(operation)
         except StellwerkError as error:
             self._end_unsent(DeviceAnswer(handle, failure="refused", detail=str(error)))
             return

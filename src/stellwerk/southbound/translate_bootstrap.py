@@ -5,6 +5,7 @@ from typing import Final, assert_never
 from stellwerk.coap import codes
 from stellwerk.coap.events import RequestReceived
 from stellwerk.lwm2m.bootstrap import (
+    PACK_FORMATS,
     BootstrapDelete,
     BootstrapDiscover,
     BootstrapFinish,
@@ -14,15 +15,14 @@ from stellwerk.lwm2m.bootstrap import (
     BootstrapRequest,
     BootstrapUplink,
     BootstrapWrite,
+    encode_bootstrap_write,
 )
-from stellwerk.lwm2m.content import Types
-from stellwerk.lwm2m.formats import ContentFormat, encode_content
+from stellwerk.lwm2m.formats import ContentFormat
 from stellwerk.lwm2m.path import Path
 from stellwerk.southbound.translate_down import Down
 
 BS: Final = "bs"
 BSPACK: Final = "bspack"
-PACK_FORMATS: Final = frozenset({ContentFormat.SENML_CBOR, ContentFormat.SENML_JSON, ContentFormat.LWM2M_CBOR})
 
 
 def translate_bootstrap_up(request: RequestReceived) -> BootstrapUplink | int:
@@ -41,16 +41,16 @@ def translate_bootstrap_up(request: RequestReceived) -> BootstrapUplink | int:
             return codes.NOT_FOUND
 
 
-def translate_bootstrap_down(operation: BootstrapOperation, types: Types) -> Down:
+def translate_bootstrap_down(operation: BootstrapOperation) -> Down:
     """The request for ``operation``. Raises `EncodeError` for a value that its format cannot carry."""
     match operation:
         case BootstrapDiscover(path):
             return Down(codes.GET, _segments(path), accept=ContentFormat.LINK_FORMAT)
         case BootstrapRead(path, accept):
             return Down(codes.GET, _segments(path), accept=accept)
-        case BootstrapWrite(path, content, content_format):
+        case BootstrapWrite(path, _, content_format):
             # B-4: some clients take what comes without a format for text.
-            body = encode_content(content_format, content, path, types)
+            body = encode_bootstrap_write(operation)
             return Down(codes.PUT, _segments(path), content_format=content_format, payload=body)
         case BootstrapDelete(path):
             return Down(codes.DELETE, _segments(path))
