@@ -55,6 +55,17 @@ class BootstrapAdmission:
             return Refusal("spent", UNKNOWN, f"{text}; give it another one", found.record)
         return found
 
+    async def admit_by_us(self, record: DeviceRecord, peer: PeerId) -> Admitted | Refusal:
+        """The same of a device that did not ask. Raises as `admit`."""
+        if peer.is_proven:
+            return await self._over_session(None, peer)
+        return await self._in_the_open(record.node_id)
+
+    def session_of(self, device_id: DeviceId) -> PeerId | None:
+        """The newest secure session of the device with the bootstrap server."""
+        found = [peer for peer, owner in self._devices.items() if owner == device_id]
+        return found[-1] if found else None
+
     async def _in_the_open(self, name: str | None) -> Admitted | Refusal:
         if name is None:
             return Refusal("no-name", UNKNOWN, "ep is missing and no secure identity stands in for it")

@@ -76,6 +76,21 @@ class SecureMeters:
         """Sessions that were loaded from the store."""
 
 
+class BootstrapMeters:
+    """Of the bootstrap server."""
+
+    def __init__(self) -> None:
+        self.running: Callable[[], int] = lambda: 0
+        """Sessions under way."""
+        self.sessions: dict[str, int] = defaultdict(int)
+        """Those that ended, by state (`device.bootstrap.history.BootstrapState`)."""
+        self.steps: dict[tuple[str, str], int] = defaultdict(int)
+        """By operation (``Bootstrap-Write``) and what came of it: the device's code (``204``), or the word of a
+        failure."""
+        self.refused: dict[str, int] = defaultdict(int)
+        """Requests that led to nothing, by reason."""
+
+
 class Meters:
     """``now``: monotonic seconds."""
 
@@ -88,6 +103,7 @@ class Meters:
         self.identities_refused: dict[str, int] = defaultdict(int)
         """By what was said in the name of a device by whoever has not proven to be it."""
         self.secure = SecureMeters()
+        self.bootstrap = BootstrapMeters()
         self.commands: dict[str, Histogram] = defaultdict(_long)
         """Seconds from post to end, by the last step's word (`device.command.Step`)."""
         self.http: dict[tuple[str, int], int] = defaultdict(int)

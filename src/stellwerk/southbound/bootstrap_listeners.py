@@ -13,7 +13,6 @@ from stellwerk.coap.parameters import Limits
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
 from stellwerk.lwm2m.bootstrap import BootstrapOperation
-from stellwerk.lwm2m.content import Types
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
 from stellwerk.net.udp import CannotBind
@@ -63,14 +62,13 @@ class BootstrapListeners:
         *,
         entropy: Entropy,
         clock: SystemClock,
-        types: Types,
         plain: bool,
         secure: SecureSettings | None = None,
         keys: ServerIdentities | None = None,
         meters: SecureMeters,
         ask_echo: bool = True,
     ) -> None:
-        """``types``: the models that writes are encoded by. ``plain``: whether there is CoAP without security.
+        """``plain``: whether there is CoAP without security.
         ``secure``: None for no DTLS, else with the bootstrap server's ``keys``. ``ask_echo``: of unproven addresses
         (RFC 9175)."""
         by_transport: dict[str, BootstrapLink] = {}
@@ -80,7 +78,7 @@ class BootstrapListeners:
                 entropy,
                 Limits(body_bytes=REQUEST_BODY_BYTES, response_body_bytes=ANSWER_BODY_BYTES, ask_echo=ask_echo),
             )
-            link = BootstrapLink(submit=lambda action: driver.submit(action), entropy=entropy, clock=clock, types=types)
+            link = BootstrapLink(submit=lambda action: driver.submit(action), entropy=entropy, clock=clock)
             driver: Driver[Event, Action] = Driver(engine, link.handle, clock=clock)
             self._plain = engine, driver, link
             by_transport["udp"] = link
@@ -94,7 +92,6 @@ class BootstrapListeners:
                     submit=submit,
                     entropy=entropy,
                     clock=clock,
-                    types=types,
                     reaches=reaches,
                     close=lambda peer: listener.peers.close(peer),
                 )
