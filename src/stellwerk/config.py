@@ -72,6 +72,7 @@ class Settings:
     bootstrap_coaps_port: int | None = 5688
     bootstrap_sessions: int = 10_000
     """How many devices are bootstrapped at once."""
+    bootstrap_packs: bool = True
     node_id: int = 0
     tenant: str = "default"
     admin_password: str = field(default="", repr=False)
@@ -174,7 +175,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _count(name, value, 1, 1_000_000)
         case "api_auth" | "allow_nosec" | "auto_read_messages" | "uplinks_extend_lifetime" | "coap_tcp":
             return _switch(name, value)
-        case "dtls_cid" | "dtls_cbc" | "dtls_clockless":
+        case "dtls_cid" | "dtls_cbc" | "dtls_clockless" | "bootstrap_packs":
             return _switch(name, value)
         case "naming":
             return _one_of(name, value, ("published", "short", "full"))

@@ -55,6 +55,7 @@ EVERY: list[tuple[str, str, Any]] = [
     ("bootstrap_coaps_port", "0", 0),
     ("bootstrap_coaps_port", "off", None),
     ("bootstrap_sessions", "50", 50),
+    ("bootstrap_packs", "off", False),
     ("dtls_cid", "off", False),
     ("dtls_cid_code_points", "54, 53", (54, 53)),
     ("dtls_cbc", "on", True),

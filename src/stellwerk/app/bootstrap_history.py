@@ -18,6 +18,7 @@ from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.core.rates import TokenBuckets
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger, StepRecord
+from stellwerk.lwm2m.status import dotted
 
 log = structlog.get_logger(__name__)
 
@@ -115,9 +116,9 @@ class BootstrapHistory:
 
     def step(self, device_id: DeviceId, step: StepRecord) -> None:
         """One was answered, or was not."""
-        outcome = str(step.status) if step.status else step.failure
-        self._meters.steps[step.operation, outcome] += 1
-        said = f"{step.status // 100}.{step.status % 100:02d}" if step.status else step.failure
+        said = dotted(step.status) if step.status else step.failure
+        if said:
+            self._meters.steps[step.operation, said] += 1
         event = step.operation.lower()
         if not event.startswith("bootstrap-"):
             event = f"bootstrap-{event}"
