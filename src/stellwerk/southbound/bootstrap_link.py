@@ -128,7 +128,7 @@ class BootstrapLink:
 
     def lose_peer(self, peer: PeerId, detail: str, *, unsent: bool = False) -> None:
         """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
-        self._keep(peer)
+        self._stay_open(peer)
         self._submit(actions.LosePeer(peer, detail, unsent))
         self._bootstrapping.lost(peer, detail, self._now())
 
@@ -137,7 +137,7 @@ class BootstrapLink:
         if self._close is not None:
             self._close(peer)
 
-    def _keep(self, peer: PeerId) -> None:
+    def _stay_open(self, peer: PeerId) -> None:
         closing = self._closing.pop(peer, None)
         if closing is not None:
             closing.cancel()
@@ -185,7 +185,7 @@ class BootstrapLink:
                 self._submit(actions.RejectToken(event.exchange))
             case events.ConnectionLost():
                 log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
-                self._keep(event.peer)
+                self._stay_open(event.peer)
                 self._bootstrapping.lost(event.peer, event.detail, at)
             case events.Refused():
                 self._count(event.reason)
@@ -224,7 +224,7 @@ class BootstrapLink:
             self._count("unproven")
             self._submit(actions.Respond(exchange, codes.UNAUTHORIZED, ask_echo=True))
             return
-        self._keep(peer)
+        self._stay_open(peer)
 
         def answer(acknowledgement: Acknowledgement) -> None:
             self._submit(_respond(exchange, acknowledgement))

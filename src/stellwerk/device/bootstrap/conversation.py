@@ -1,8 +1,9 @@
 """One bootstrap session, from the first step to the outcome (Core 1.2.2 §6.1; contract B-1, B-2, B-5, B-7).
 
-Discover, Deletes, Writes, Finish, one after the other; after a Finish that was refused as inconsistent one Read of /1,
-a corrected plan, and Finish again. A conversation is a generator: it yields operations, is sent the answer to each, and
-returns how the session ended. `stop` ends it from outside. What was done so far stands in `About.steps` at any time.
+Discover (and a Read of /1 where it left out what the plan needs), Deletes, Writes, Finish, one after the other; after a
+Finish that was refused as inconsistent one Read of /1, a corrected plan, and Finish again. A conversation is a
+generator: it yields operations, is sent the answer to each, and returns how the session ended. `stop` ends it from
+outside. What was done so far stands in `About.steps` at any time.
 
 Where a step fails that matters, nothing else is sent, not even Finish: a device that was not told that it is finished
 keeps what it had, or gives up what it got (contract B-3).
@@ -180,6 +181,9 @@ def stop(talk: Conversation, outcome: Outcome) -> Outcome:
 
 def _session(about: About) -> Conversation:
     discovered = yield from _discover(about)
+    if discovered is not None and discovered.wants_read:
+        known = yield from _read_servers(about)
+        discovered = discovered if known is None else discovered.with_servers(known)
     try:
         plan = about.plan_of(discovered)
     except PctUnsupported as error:

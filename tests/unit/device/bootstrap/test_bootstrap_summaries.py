@@ -18,7 +18,7 @@ def security(mode: int, identity: bytes, secret: bytes = KEY, **more: object) ->
     return Content(tuple(Entry(Path(0, 1, each), value) for each, value in entries.items()))
 
 
-@pytest.mark.spec("LwM2M-contract B-16")
+@pytest.mark.spec("B-16")
 def test_a_psk_account_is_shown_with_its_identity_and_without_its_key():
     assert summarize(security(0, b"dev1-7f"), Path(0, 1)) == (
         "0 LWM2M Server URI: coaps://dm.example:5684; 1 Bootstrap-Server: false; 2 Security Mode: 0; "
