@@ -118,14 +118,12 @@ class About:
     steps: list[StepRecord] = field(default_factory=list)
     """Oldest first; the last may be under way: then it has neither status nor failure."""
     secrets: set[bytes] = field(default_factory=set, repr=False)
-    """What was sent and must not come back into ``steps``."""
+    """What the plans carry and must not come into ``steps``, whoever repeats it."""
     refused_formats: set[int] = field(default_factory=set)
     content_format: int | None = None
     """The one that the device has taken, None until one was refused."""
 
     def begin(self, operation: BootstrapOperation) -> None:
-        if isinstance(operation, BootstrapWrite):
-            self.secrets |= secrets_in(operation.content)
         name, path, summary = _described(operation)
         self.steps.append(StepRecord(self.now_ms(), name, path, summary))
 
@@ -200,7 +198,7 @@ def _session(about: About) -> Conversation:
     except StellwerkError as error:
         return _inconsistent(answer, about, f"it cannot be corrected: {error}")
     if not correction:
-        return _inconsistent(answer, about, "there is nothing to correct")
+        return _inconsistent(answer, about, "; ".join(correction.warnings) or "there is nothing to correct")
     yield from _carry_out(correction, about)
     answer = yield from _finish(about)
     if answer.status == Status.NOT_ACCEPTABLE:
@@ -252,6 +250,8 @@ def _read_servers(about: About) -> Generator[BootstrapOperation, Answer, Content
 
 
 def _carry_out(plan: Plan, about: About) -> Generator[BootstrapOperation, Answer, None]:
+    for write in plan.writes:
+        about.secrets |= secrets_in(write.content)
     if plan.warnings:
         about.note("Plan", "; ".join(plan.warnings))
     for delete in plan.deletes:
