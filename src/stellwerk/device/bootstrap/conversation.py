@@ -121,7 +121,7 @@ class About:
     """What the plans carry and must not come into ``steps``, whoever repeats it."""
     refused_formats: set[int] = field(default_factory=set)
     content_format: int | None = None
-    """The one that the device has taken, None until one was refused."""
+    """The one of the last Write that the device took."""
 
     def begin(self, operation: BootstrapOperation) -> None:
         name, path, summary = _described(operation)
@@ -234,8 +234,8 @@ def _read_servers(about: About) -> Generator[BootstrapOperation, Answer, Content
     if about.version == _OLD:
         return None
     path = Path(SERVER)
-    accept = about.content_format or ContentFormat.TLV
-    answer = yield from _ask_if_able(BootstrapRead(path, accept), about)
+    # What it took it can say; before that, it chooses.
+    answer = yield from _ask_if_able(BootstrapRead(path, about.content_format), about)
     if answer is None:
         return None
     content_format = None if answer.content_format < 0 else answer.content_format
@@ -270,18 +270,16 @@ def _delete(delete: BootstrapDelete, about: About) -> Generator[BootstrapOperati
 
 
 def _write(write: BootstrapWrite, about: About) -> Generator[BootstrapOperation, Answer, None]:
-    """In the format of the plan, or of what the device has taken since it refused that one."""
-    first = write.content_format if about.content_format is None else about.content_format
+    """In the format of the plan, or the first other one that the device has not refused in this session."""
     answer: Answer | None = None
-    for content_format in dict.fromkeys((first, *FORMATS)):
+    for content_format in dict.fromkeys((write.content_format, *FORMATS)):
         if content_format in about.refused_formats:
             continue
         answer = yield from _ask(replace(write, content_format=content_format), about)
         if answer.failure or answer.status not in _FORMAT_REFUSED:
             about.end(answer)
             _check(write, answer, about, "write-refused")
-            if about.refused_formats:
-                about.content_format = content_format
+            about.content_format = content_format
             return
         about.refused_formats.add(content_format)
         about.end(answer, f"Content-Format {content_format} is refused")

@@ -131,7 +131,7 @@ def test_servers_that_discover_lists_without_their_number_are_read_first():
     reply = answering(BootstrapDiscover, Said(205, b"</0/0>,</0/1>;ssid=123,</1/0>,</1/1>"))
     outcome, asked = play(plans.about(), reply)
     assert outcome.state is BootstrapState.CONFIGURED
-    assert asked[:2] == [BootstrapDiscover(), BootstrapRead(Path(1), ContentFormat.TLV)]
+    assert asked[:2] == [BootstrapDiscover(), BootstrapRead(Path(1))]
     (told,) = plans.told
     assert isinstance(told, Discovered)
     assert [(each.instance_id, each.short_id) for each in told.of(1)] == [(0, 123)]
@@ -291,7 +291,7 @@ def test_an_inconsistent_configuration_is_corrected_once():
     about = plans.about()
     outcome, asked = play(about, answering(BootstrapFinish, Said(406, b"no server account")))
     assert outcome == Outcome(BootstrapState.CONFIGURED, detail="after a correction")
-    read = BootstrapRead(Path(1), ContentFormat.TLV)
+    read = BootstrapRead(Path(1), ContentFormat.SENML_CBOR)
     assert asked == [*WHOLE, read, *CORRECTION.deletes, *CORRECTION.writes, BootstrapFinish()]
     assert plans.told[1] == Content((Entry(Path(1, 0, 0), 123),))
     (step,) = [each for each in about.steps if each.operation == "Bootstrap-Read"]
