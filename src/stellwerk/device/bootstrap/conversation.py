@@ -48,6 +48,8 @@ _FORMAT_REFUSED: Final = frozenset({Status.UNSUPPORTED_CONTENT_FORMAT, Status.NO
 _NOTHING_DELETED: Final = frozenset({Status.NOT_FOUND, Status.METHOD_NOT_ALLOWED})
 _GONE: Final = frozenset({"lost", "unconnected", "cancelled"})
 _SILENCE: Final = "timeout"
+_UNDECIDED: Final = frozenset({"timeout", "lost", "malformed", "oversized"})
+"""How a request fails that may have been carried out."""
 _OLD: Final = "1.0"
 
 
@@ -345,7 +347,9 @@ def _said(operation: BootstrapOperation, answer: Answer, about: About) -> str:
     name, path, _ = _described(operation, summarized=False)
     step = f"{name} {path}".rstrip()
     if answer.failure:
-        return f"{step}: {_joined(answer.failure, answer.detail)}"
+        perhaps = answer.failure in _UNDECIDED and isinstance(operation, BootstrapFinish)
+        told = _joined(answer.failure, answer.detail)
+        return f"{step}: {told}" + ("; perhaps the device has taken what it was given" if perhaps else "")
     said = heard(answer.payload, about.secrets) if answer.payload else ""
     return f"{step}: the device answered {_joined(dotted(answer.status), said)}"
 

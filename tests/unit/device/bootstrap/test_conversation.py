@@ -202,6 +202,15 @@ def test_silence_and_loss_end_the_session_at_any_step(place: int, answer: Said, 
     assert outcome.detail.startswith(f"{last.operation} {last.path}".rstrip() + f": {answer.failure}")
 
 
+def test_a_finish_without_an_answer_may_have_been_heard_and_the_history_says_so():
+    outcome, _ = play(Plans().about(), answering(BootstrapFinish, SILENT))
+    assert outcome.detail == (
+        "Bootstrap-Finish: timeout: no acknowledgement; perhaps the device has taken what it was given"
+    )
+    outcome, _ = play(Plans().about(), answering(BootstrapFinish, Said(failure="unconnected", detail="it has ended")))
+    assert outcome.detail == "Bootstrap-Finish: unconnected: it has ended"
+
+
 # -- Delete --
 
 
