@@ -245,19 +245,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
     max_leaves=6,
 )
-MEMBERS = [
-    "securityMode",
-    "bootstrapServerIs",
-    "shortServerId",
-    "host",
-    "port",
-    "serverPublicKey",
-    "lifetime",
-    "binding",
-    "acl",
-    "objectId",
-    "owner",
-]
+MEMBERS = ["securityMode", "bootstrapServerIs", "shortServerId", "host", "port", "serverPublicKey", "lifetime"]
+MEMBERS += ["binding", "acl", "objectId", "owner"]
 NAMES = st.sampled_from(MEMBERS)
 
 
