@@ -18,7 +18,7 @@ from stellwerk.core.errors import PeerError, StellwerkError
 from stellwerk.device.bootstrap.discovered import Discovered, decode_discovered
 from stellwerk.device.bootstrap.history import MAX_STEPS, MAX_TEXT, BootstrapState, StepRecord
 from stellwerk.device.bootstrap.plan import Plan
-from stellwerk.device.bootstrap.summaries import heard, secrets_in, summarize
+from stellwerk.device.bootstrap.summaries import heard, repeats, secrets_in, summarize
 from stellwerk.lwm2m.bootstrap import (
     SERVER,
     BootstrapDelete,
@@ -155,6 +155,10 @@ class About:
         if self.on_step is not None:
             self.on_step(self.steps[-1])
 
+    def quoted(self, answer: Answer, text: str) -> str:
+        """``text`` about the payload of ``answer``, of which parts may stand in it."""
+        return heard(answer.payload, self.secrets) if repeats(answer.payload, self.secrets) else text
+
     def describe(self, summary: str) -> None:
         """What the answer to the last step said."""
         self.steps[-1] = replace(self.steps[-1], summary=summary)
@@ -239,7 +243,7 @@ def _discover(about: About) -> Generator[BootstrapOperation, Answer, Discovered 
     try:
         found = decode_discovered(answer.payload)
     except PeerError as error:
-        about.end(answer, f"taken as if it had not answered: {error}")
+        about.end(answer, f"taken as if it had not answered: {about.quoted(answer, str(error))}")
         return None
     about.end(answer)
     return found
@@ -257,9 +261,9 @@ def _read_servers(about: About) -> Generator[BootstrapOperation, Answer, Content
     try:
         found = decode_content(content_format, answer.payload, path, bootstrap_types(Content()))
     except PeerError as error:
-        about.end(answer, f"taken as if it had not answered: {error}")
+        about.end(answer, f"taken as if it had not answered: {about.quoted(answer, str(error))}")
         return None
-    about.describe(summarize(found, path))
+    about.describe(about.quoted(answer, summarize(found, path)))
     about.end(answer)
     return found
 

@@ -24,7 +24,7 @@ from stellwerk.lwm2m.bootstrap import (
 )
 from stellwerk.lwm2m.content import Content
 
-KEY = bytes.fromhex("8f3a11c29b04d7e65a7719ce20f4b8d3")
+KEY = b"k9Zq7LmT2xWv4RbD"
 FINAL = set(BootstrapState) - {
     BootstrapState.RUNNING,
     BootstrapState.INTERRUPTED,
@@ -68,6 +68,8 @@ ERRORS = [
     Said(400, b"bad " + KEY.hex().encode()),
     Said(406, b"\x00\xff" + KEY),
     Said(205, KEY, 11542),
+    Said(205, KEY, 110),
+    Said(205, b"\x08\x00\x13\xc8\x07\x10" + KEY, 11542),
     SILENT,
     Said(failure="lost", detail="closed"),
     Said(failure="reset"),
