@@ -161,7 +161,7 @@ def test_a_certificate_of_an_authority_that_nobody_trusts_opens_nothing(port: Bo
     assert (failed.reason, failed.device) == ("untrusted-certificate", "dev1")
 
 
-@pytest.mark.spec("Platform 4", "Platform 16")
+@pytest.mark.spec("Platform 4", "Platform 16.9")
 def test_a_server_may_have_keys_of_its_own(port: BootstrapPort) -> None:
     single = {"7": psk_block("dev1-at-7", FRESH)}
     credential = with_bootstrap(psk_block("bs-dev1", KEY), psk_block("dm-dev1", FOR_SERVER), servers=single)
