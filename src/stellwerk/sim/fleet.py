@@ -23,10 +23,13 @@ from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver, Engine
 from stellwerk.net.open_files import SPARE_FILES, raise_open_files
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
+from stellwerk.sim.bootstrap.fleet import BootstrapFleet, Commissioning
 from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience
 from stellwerk.sim.faults import MISBEHAVIOUR, Fault, FaultKind, InvalidFault
 from stellwerk.sim.happenings import (
+    BootstrapFailed,
+    Bootstrapped,
     Deregistered,
     HandshakeDone,
     HandshakeFailed,
@@ -126,6 +129,8 @@ class FleetOptions:
     """After a reboot a device speaks from a new port, as one that gets another address would."""
     security: Security | None = None
     """What they have in common as secure devices, whose ``server`` is written ``coaps://``. None: they are not."""
+    bootstrap: Commissioning | None = None
+    """How they bootstrap; ``server`` is their bootstrap server then. None: they register with ``server``."""
     parameters: Parameters = field(default_factory=Parameters)
     """Transmission parameters of the devices; modems on slow links have an ACK timeout of 4 to 15 s."""
     seed: int = 1
@@ -185,6 +190,7 @@ class Fleet:
         self.devices: list[Device] = []
         self._clock = SystemClock()
         self._secure: SecureDevices | None = None
+        self._bootstrap: BootstrapFleet | None = None
         self._credentials: list[Credentials] = []
         self._driver: Driver[Happening, Order | Join] | None = None
         self._bearer: StreamBearer | None = None
@@ -197,8 +203,8 @@ class Fleet:
         self._left = asyncio.Event()
 
     async def open(self) -> None:
-        """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`, and
-        whatever the keyring of secure devices raises."""
+        """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`,
+        `BadMemory`, and whatever the keyring of secure devices raises."""
         options = self.options
         if options.is_secure is (options.security is None):
             raise NoServer(
@@ -210,8 +216,11 @@ class Fleet:
         allowed = raise_open_files(options.count)
         if allowed < options.count:
             raise TooManyDevices(options.count, allowed + SPARE_FILES)
+        if options.bootstrap is not None and (options.is_stream or options.template.other_server_uris):
+            why = "devices that bootstrap speak UDP or DTLS, and get their servers from the one that is named"
+            raise NoServer(options.server, f"{why}; write coap:// or coaps://, and no second server")
         astray = next((each for each in options.faults if each.is_of_handshake and not options.is_secure), None)
-        if astray is not None:
+        if astray is not None and options.bootstrap is None:
             raise InvalidFault(astray.kind.value, "it befalls handshakes, and without security there are none")
         for each in options.template.other_server_uris:
             if options.is_stream or options.is_secure or not each.startswith("coap://"):
@@ -225,8 +234,12 @@ class Fleet:
         others = [await resolve(each) for each in options.template.other_server_uris]
         local_host = local_address(server_host, server_port)
         instant = self._clock.instant()
+        if options.bootstrap is not None:
+            self._bootstrap = BootstrapFleet(options.bootstrap, options.server, options.security, options.count)
+            limits, offset_s = Limits(peers_total=max(1000, 2 * options.count)), instant.wall_ms / 1000 - instant.now
+            self.population = self._bootstrap.population(limits, options.parameters, offset_s)
         engine: Engine[Happening, Any] = self.population
-        if options.security is not None:
+        if options.security is not None and self._bootstrap is None:
             engine = self._secure = self._secured(options.security, instant)
             self.population = self._secure.population
         if not options.conditions.perfect:
@@ -237,15 +250,18 @@ class Fleet:
             bound = UdpSocket(local_host, 0, self._buffer)
             self._sockets.append(bound)
             self._driver.add(bound)
-            self.devices.append(
-                Device(
-                    options.device(index),
-                    PeerId("udp", server_host, server_port, bound.host, bound.port),
-                    utc_offset_s=instant.wall_ms / 1000 - instant.now,
-                    handles=handles,
-                    others=tuple(PeerId("udp", *each, bound.host, bound.port) for each in others),
+            offset_s = instant.wall_ms / 1000 - instant.now
+            server = PeerId("udp", server_host, server_port, bound.host, bound.port)
+            if self._bootstrap is not None:
+                number = options.first + index
+                bootstrapping = self._bootstrap.device(
+                    options.device(index), number, server, utc_offset_s=offset_s, handles=handles
                 )
-            )
+                self.devices.append(bootstrapping)
+                continue
+            peers = tuple(PeerId("udp", *each, bound.host, bound.port) for each in others)
+            device = Device(options.device(index), server, utc_offset_s=offset_s, handles=handles, others=peers)
+            self.devices.append(device)
 
     def _secured(self, security: Security, instant: Instant) -> SecureDevices:
         """The engine of devices that speak DTLS, and the credentials of each."""
@@ -388,12 +404,23 @@ class Fleet:
     def _hear(self, happenings: list[Happening], instant: Instant) -> None:
         for happening in happenings:
             self.tally.count(happening)
+            if self._bootstrap is not None:
+                self._bootstrap.note(happening, self._named(happening.endpoint_name))
             if self._tell is not None:
                 self._tell(happening)
             if isinstance(happening, Registered):
                 log.debug("device.registered", endpoint_name=happening.endpoint_name, location=happening.location)
             elif isinstance(happening, RegistrationRefused | RegistrationLost):
                 log.info("device.refused", endpoint_name=happening.endpoint_name, reason=happening.reason)
+            elif isinstance(happening, Bootstrapped):
+                log.debug("device.bootstrapped", endpoint_name=happening.endpoint_name, servers=happening.servers)
+            elif isinstance(happening, BootstrapFailed):
+                log.info(
+                    "device.bootstrap_failed",
+                    endpoint_name=happening.endpoint_name,
+                    reason=happening.reason,
+                    detail=happening.detail,
+                )
             elif isinstance(happening, Deregistered):
                 self._leaving -= 1
                 if self._leaving == 0:
@@ -447,6 +474,9 @@ class Fleet:
         server = device.server._replace(local_host=bound.host, local_port=bound.port)
         driver.submit(Move(device, server, unnoticed))
         driver.remove(old)
+
+    def _named(self, endpoint_name: str) -> Device:
+        return self.devices[int(endpoint_name.removeprefix(self.options.prefix)) - self.options.first]
 
     def _count_lost(self, peer: PeerId) -> None:
         self._lost += 1

@@ -152,7 +152,7 @@ class BootstrapServing:
         """Of which server an instance of object 0, 1 or 21 is; nothing of the bootstrap server's."""
         cells = self._tree.instance(instance)
         if instance[0] == SERVER:
-            return f";ssid={cells.get(objects.SHORT_SERVER_ID, 0)}"
+            return f";ssid={cells.get(objects.SHORT_SERVER_ID, 0)!s}"
         if instance[0] == OSCORE:
             link = ObjectLink(*instance)
             owners = self._tree.instances(SECURITY).values()
@@ -161,9 +161,9 @@ class BootstrapServing:
             return ""
         if not cells or cells.get(IS_BOOTSTRAP) is True:
             return ""
-        text = f";ssid={cells.get(SHORT_ID, 0)}"
+        text = f";ssid={cells.get(SHORT_ID, 0)!s}"
         # LwM2M 1.0 has no uri there.
-        return text if self._release.name == "1.0" else f'{text};uri="{cells.get(URI, "")}"'
+        return text if self._release.name == "1.0" else f'{text};uri="{cells.get(URI, "")!s}"'
 
     def _read(self, path: Path, accept: int | None, utc_s: float) -> StepAnswer:
         if self._release.name == "1.0":
