@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -47,6 +45,7 @@ from stellwerk.sim.impairment import Conditions, Impairment
 from stellwerk.sim.lossy import LossyEngine
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Move, Order, Poke, Population, Start, Stop
+from stellwerk.sim.reach import SECURE_SCHEME, TCP_SCHEME, NoServer, local_address, resolve
 from stellwerk.sim.security import Certificate, Credentials, Security
 from stellwerk.sim.sessions import Join, SecureDevices, client_endpoint
 from stellwerk.sim.streams import StreamBearer
@@ -54,10 +53,6 @@ from stellwerk.sim.summary import Summary, Tally
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_PORT: Final = 5683
-DEFAULT_SECURE_PORT: Final = 5684
-TCP_SCHEME: Final = "coap+tcp"
-SECURE_SCHEME: Final = "coaps"
 _START_STEP_S: Final = 0.05
 _PACKAGES: Final[Mapping[tuple[str, ...], int]] = {("5", "0", "0"): 1024 * 1024}
 """The longest package of firmware that a device takes."""
@@ -74,14 +69,6 @@ class Behaviour(Enum):
     """Queue mode: does not listen outside its awake window."""
     MISBEHAVING = "misbehaving"
     """Late, silent, refusing or talking nonsense now and then."""
-
-
-class NoServer(UserError):
-    """``url`` names no server that can be reached; ``reason`` says why and what would be right."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        self.url, self.reason = url, reason
-        super().__init__(f"cannot simulate devices against {url!r}: {reason}")
 
 
 class TooManyDevices(UserError):
@@ -405,7 +392,7 @@ class Fleet:
         for happening in happenings:
             self.tally.count(happening)
             if self._bootstrap is not None:
-                self._bootstrap.note(happening, self._named(happening.endpoint_name))
+                self._bootstrap.note(happening, self.devices[self._index_of(happening.endpoint_name)])
             if self._tell is not None:
                 self._tell(happening)
             if isinstance(happening, Registered):
@@ -462,7 +449,7 @@ class Fleet:
 
     def _move(self, endpoint_name: str, unnoticed: bool = False) -> None:
         driver, bearer = self._driver, self._bearer
-        index = int(endpoint_name.removeprefix(self.options.prefix)) - self.options.first
+        index = self._index_of(endpoint_name)
         if bearer is not None and not self._closed:
             # Another address is another connection.
             bearer.driver.disconnect(self.devices[index].server)
@@ -475,8 +462,8 @@ class Fleet:
         driver.submit(Move(device, server, unnoticed))
         driver.remove(old)
 
-    def _named(self, endpoint_name: str) -> Device:
-        return self.devices[int(endpoint_name.removeprefix(self.options.prefix)) - self.options.first]
+    def _index_of(self, endpoint_name: str) -> int:
+        return int(endpoint_name.removeprefix(self.options.prefix)) - self.options.first
 
     def _count_lost(self, peer: PeerId) -> None:
         self._lost += 1
@@ -487,34 +474,3 @@ async def run_fleet(
 ) -> Summary:
     """Simulate ``options.count`` devices until ``stop`` is set; see `Fleet.run`."""
     return await Fleet(options).run(stop, on_summary)
-
-
-async def resolve(url: str) -> tuple[str, int]:
-    """The address of a server written ``coap://HOST[:PORT]``, ``coaps://HOST[:PORT]`` or ``coap+tcp://HOST[:PORT]``.
-    Raises `NoServer`."""
-    try:
-        parts = urlsplit(url)
-        usual = DEFAULT_SECURE_PORT if parts.scheme == SECURE_SCHEME else DEFAULT_PORT
-        host, port = parts.hostname, parts.port or usual
-    except ValueError as error:
-        raise NoServer(url, str(error)) from None
-    if parts.scheme not in ("coap", SECURE_SCHEME, TCP_SCHEME) or not host:
-        raise NoServer(url, "write it as coap://HOST:PORT, coaps://HOST:PORT or coap+tcp://HOST:PORT")
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as error:
-        raise NoServer(url, getattr(error, "strerror", None) or str(error)) from None
-    # Where a name has both, IPv4: a server on this machine always has it.
-    _, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-    return str(address[0]), int(address[1])
-
-
-def local_address(server_host: str, server_port: int) -> str:
-    """The address from which this machine reaches the server. Raises `NoServer`."""
-    family = socket.AF_INET6 if ":" in server_host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((server_host, server_port))
-        except OSError as error:
-            raise NoServer(f"{server_host}:{server_port}", error.strerror or str(error)) from None
-        return str(probe.getsockname()[0])
