@@ -34,7 +34,6 @@ from stellwerk.sim.network import MemoryNetwork
 from stellwerk.sim.objects import device_types
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Leave, Move, Population, Start, Stop
-from stellwerk.sim.release import RELEASES
 from stellwerk.sim.security import Security, one_for_all
 from stellwerk.sim.sessions import client_endpoint
 

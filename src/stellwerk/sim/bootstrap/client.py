@@ -104,8 +104,8 @@ class BootstrapClient:
 
     # -- from outside --
 
-    def begin(self, now: float, hold_off_s: float) -> None:
-        """Ask ``hold_off_s`` seconds from now, or wait for the server, as the mode wants it."""
+    def begin(self, at: float, hold_off_s: float) -> None:
+        """Ask ``hold_off_s`` seconds after ``at``, or wait for the server, as the mode wants it."""
         self._before = self._body.tree.snapshot()
         self._steps, self._packing, self._ends_at = 0, self._options.mode is Mode.PACK, None
         if self._options.mode is Mode.SERVER and not hold_off_s:
@@ -113,7 +113,7 @@ class BootstrapClient:
             # The server is configured, not a stranger: answers to it need no bound against amplification.
             self._actions.append(VerifyPeer(self.server))
         else:
-            self.stage, self._due = Stage.HOLDING, now + hold_off_s
+            self.stage, self._due = Stage.HOLDING, at + hold_off_s
 
     def abandon(self) -> None:
         """The session is over, and the objects are what they were before it."""
@@ -194,7 +194,7 @@ class BootstrapClient:
                 pct = fault.number
         if self._packing:
             accept, path = self._options.accept, ("bspack",)
-            query: tuple[str, ...] = (f"ep={name}", f"acc={self._options.instance}")
+            query: tuple[str, ...] = (f"ep={name}", f"acc={self._serving.account_links()}")
         else:
             query = (f"ep={name}",) if pct is None else (f"ep={name}", f"pct={pct}")
         self._under_way = next(self._body.handles)

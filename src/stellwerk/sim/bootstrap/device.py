@@ -286,12 +286,12 @@ class BootstrapDevice(Device):
     def _go(self, now: float) -> None:
         """Register with what there is, or bootstrap."""
         if not self._register(now):
-            self._begin(now, self._hold_off_s())
+            self._begin(now, now)
 
-    def _register(self, now: float) -> bool:
-        """Register with what there is, if anything; whether there was."""
+    def _register(self, at: float) -> bool:
+        """Register at ``at`` with what there is, if anything; whether there was."""
         found = self._found()
-        return bool(found) and self._adopt(found, now)
+        return bool(found) and self._adopt(found, at)
 
     def _found(self) -> tuple[ServerAccount, ...]:
         """The accounts that it has, if they can be used."""
@@ -300,13 +300,15 @@ class BootstrapDevice(Device):
         except Inconsistent:
             return ()
 
-    def _begin(self, now: float, hold_off_s: float) -> None:
+    def _begin(self, at: float, now: float) -> None:
+        """Bootstrap from ``at`` on."""
         if bootstrap_account(self.tree, self._bootstrap) is None:
             self._fail(Failed("no-account", "the device has no account of a bootstrap server"), now)
             return
         self._close_at = None
-        self._client.begin(now, hold_off_s)
-        self._conclude(self._client.tick(now), now)
+        self._client.begin(at, self._hold_off_s())
+        if at <= now:
+            self._conclude(self._client.tick(now), now)
 
     def _conclude(self, outcome: Outcome, now: float) -> None:
         if isinstance(outcome, Configured):
@@ -327,10 +329,11 @@ class BootstrapDevice(Device):
     def _fail(self, failed: Failed, now: float) -> None:
         self._body.tell(BootstrapFailed(self.options.endpoint_name, failed.reason, failed.detail))
         self._failed += 1
-        # It has what it had, and goes on from there.
-        if not self._register(now) and failed.reason != "no-account":
-            pause = self.options.patience.pause_after(self._failed)
-            self._client.begin(now, pause * (1 + _SPREAD * self._body.random.random()))
+        pause = self.options.patience.pause_after(self._failed) * (1 + _SPREAD * self._body.random.random())
+        # It has what it had, and goes on from there; where that was of no use either, after a while.
+        registered = any(each.enrolment.is_registered for each in self.accounts)
+        if not self._register(now if registered else now + pause) and failed.reason != "no-account":
+            self._begin(now + pause, now)
 
     def _follow_failures(self, now: float) -> None:
         """When none of its servers takes it, it asks for others (ETS int-7)."""
@@ -340,10 +343,10 @@ class BootstrapDevice(Device):
             not each.enrolment.is_registered and each.enrolment.failures >= self._bootstrap.failures
             for each in self.accounts
         ) and bootstrap_account(self.tree, self._bootstrap):
-            self._begin(now, self._hold_off_s())
+            self._begin(now, now)
 
-    def _adopt(self, accounts: tuple[ServerAccount, ...], now: float) -> bool:
-        """Register with ``accounts`` and nobody else. Whether there is one that can be spoken to."""
+    def _adopt(self, accounts: tuple[ServerAccount, ...], at: float) -> bool:
+        """Register with ``accounts`` at ``at``, and with nobody else. Whether there is one that can be spoken to."""
         ways = [(each, self._peer_of(each)) for each in accounts]
         reached = [(account, peer) for account, peer in ways if peer is not None]
         for account, peer in ways:
@@ -355,7 +358,7 @@ class BootstrapDevice(Device):
         for account, peer in reached:
             self._open(account, peer)
             fresh.append(Account(self._body, peer, account.number, account.short_id))
-            fresh[-1].start(now)
+            fresh[-1].start(at)
         self.accounts = tuple(fresh)
         return bool(fresh)
 
@@ -455,14 +458,14 @@ class BootstrapDevice(Device):
     def _react(self, reaction: Reaction, now: float) -> None:
         if reaction.effect is Effect.BOOTSTRAP:
             if not self._client.is_on:
-                self._begin(now, max(_TRIGGERED_S, self._hold_off_s()))
+                self._begin(now + _TRIGGERED_S, now)
             return
         super()._react(reaction, now)
         if reaction.effect is Effect.FACTORY_RESET:
             self._furnish()
             self._leave_accounts()
             self._body.tell(Forgot(self.options.endpoint_name))
-            self._begin(self._down_until or now, self._hold_off_s())
+            self._begin(self._down_until or now, now)
 
     def _reboot(self, now: float) -> None:
         if not self._is_on:
@@ -479,4 +482,4 @@ class BootstrapDevice(Device):
                 self._orders.append(DropWay(peer))
         self._actions.append(ForgetPeer(self._home))
         if bootstrapping and not self.accounts:
-            self._begin(self._down_until or now, self._hold_off_s())
+            self._begin(self._down_until or now, now)

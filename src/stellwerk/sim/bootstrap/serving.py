@@ -127,6 +127,15 @@ class BootstrapServing:
             self._put(instance, entries)
         return tuple(server_accounts(self._tree))
 
+    def account_links(self) -> str:
+        """The instances that are the account of the bootstrap server, as links (1.2.1: ``acc``)."""
+        paths = [
+            Path(object_id, number)
+            for object_id in (SECURITY, OSCORE)
+            for number in sorted(self._tree.instances(object_id))
+        ]
+        return ",".join(f"<{each}>" for each in paths if self._is_kept(each))
+
     # -- Discover and Read --
 
     def discover(self, path: Path) -> str:
