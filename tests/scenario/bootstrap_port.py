@@ -1,8 +1,6 @@
 """The bootstrap server in memory beside a `Stack`, and clients that a test plays by hand."""
 
-import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +16,7 @@ from stellwerk.coap.actions import Action
 from stellwerk.coap.codes import CHANGED, CONTENT, DELETE, DELETED, GET, POST, PUT
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
-from stellwerk.coap.message import ACK, Message, decode_message, encode_message
+from stellwerk.coap.message import Message, decode_message, encode_message
 from stellwerk.coap.options import read_options
 from stellwerk.core.ids import PeerId
 from stellwerk.device.bootstrap.account import ServerMaterial
@@ -40,7 +38,7 @@ HOME = PeerId("udp", "192.0.2.1", 40000, "192.0.2.100", 5687)
 AWAY = HOME._replace(remote_port=40001)
 METHODS = {GET: "GET", POST: "POST", PUT: "PUT", DELETE: "DELETE"}
 NO_SEC = {"securityMode": "NO_SEC"}
-EMPTY = '</>;lwm2m=1.1,</0/0>,</1>,</2>,</3/0>'
+EMPTY = "</>;lwm2m=1.1,</0/0>,</1>,</2>,</3/0>"
 """What a device holds that has only its bootstrap account."""
 CONFIGURED = '</>;lwm2m=1.1,</0/0>,</0/1>;ssid=123;uri="coap://old:5683",</1/0>;ssid=123,</3/0>'
 

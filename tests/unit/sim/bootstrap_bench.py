@@ -1,5 +1,5 @@
-"""A bench for devices that bootstrap: a hand-written bootstrap server that sends a script, and servers to register with,
-everything in memory."""
+"""A bench for devices that bootstrap: a hand-written bootstrap server that sends a script, and servers to register
+with, everything in memory."""
 
 from collections.abc import Callable, Iterable
 from itertools import count
@@ -29,7 +29,7 @@ from stellwerk.sim.bootstrap.faults import StepFault
 from stellwerk.sim.bootstrap.memory import Memory
 from stellwerk.sim.bootstrap.options import BootstrapOptions
 from stellwerk.sim.bootstrap.ways import Ways
-from stellwerk.sim.happenings import Bootstrapped, BootstrapFailed, Happening, Moved, Registered
+from stellwerk.sim.happenings import BootstrapFailed, Bootstrapped, Happening, Moved, Registered
 from stellwerk.sim.network import MemoryNetwork
 from stellwerk.sim.objects import device_types
 from stellwerk.sim.options import DeviceOptions
@@ -173,8 +173,8 @@ class Peer:
 
 
 class BootstrapServer(Peer):
-    """Sends ``script`` to whoever sends /bs, one step after the other, whatever is answered. ``answers`` has the answer to
-    each step, None where there was none."""
+    """Sends ``script`` to whoever sends /bs, one step after the other, whatever is answered. ``answers`` has the answer
+    to each step, None where there was none."""
 
     def __init__(self, network: MemoryNetwork, script: Iterable[Step], **more: Any) -> None:
         super().__init__(network, BOOTSTRAP, **more)
@@ -256,6 +256,10 @@ class BootstrapBench:
         self.devices = self.network.attach(DEVICE, self.population, self._note)
         self._moves = count(50_000)
 
+    def join(self, local: tuple[str, int]) -> None:
+        """The devices have this address too."""
+        self.network._stations[local] = self.devices
+
     def device(self, name: str = "dev-1", local: tuple[str, int] = DEVICE, **options: Any) -> BootstrapDevice:
         memory: Memory | None = options.pop("memory", None)
         return BootstrapDevice(
@@ -303,10 +307,8 @@ class BootstrapBench:
                 device = self.population.devices()[0]
                 local = (DEVICE[0], next(self._moves))
                 self.network.detach((device.server.local_host, device.server.local_port))
-                self.network._stations[local] = self.devices
+                self.join(local)
                 self.population.submit(
                     Move(device, device.server._replace(local_host=local[0], local_port=local[1]), unnoticed=True),
                     instant.now,
                 )
-
-

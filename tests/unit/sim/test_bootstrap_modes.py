@@ -141,9 +141,7 @@ def test_without_packs_it_asks_the_other_way(code: int):
 )
 def test_a_pack_that_is_of_no_use_leaves_it_as_it_was(code: int, payload: bytes, reason: str):
     bench = BootstrapBench((), mode=Mode.PACK)
-    bench.bootstrap.decide = lambda request: Respond(
-        request.exchange, code, content_format=SENML_CBOR, payload=payload
-    )
+    bench.bootstrap.decide = lambda request: Respond(request.exchange, code, content_format=SENML_CBOR, payload=payload)
     device = bench.start(lwm2m_version="1.2")
     assert bench.failures == [reason]
     assert set(device.tree.instances(0)) == {0}
