@@ -1,6 +1,7 @@
 """The bootstrap server in memory beside a `Stack`, and clients that a test plays by hand."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,11 +14,11 @@ from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.coap.actions import Action
-from stellwerk.coap.codes import CHANGED, CONTENT, DELETE, DELETED, GET, POST, PUT
+from stellwerk.coap.codes import CHANGED, CONTENT, CONTINUE, DELETE, DELETED, GET, POST, PUT
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
-from stellwerk.coap.message import Message, decode_message, encode_message
-from stellwerk.coap.options import read_options
+from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message
+from stellwerk.coap.options import BLOCK1, read_options
 from stellwerk.core.ids import PeerId
 from stellwerk.device.bootstrap.account import ServerMaterial
 from stellwerk.device.bootstrap.configuration import BootstrapConfiguration, ServerEntry
@@ -54,7 +55,7 @@ def with_bootstrap(
     **more: Any,
 ) -> Credential:
     """A credential with that ``bootstrap`` part; alone it proves nothing to the server of device management."""
-    own = credential or Credential("none", "", kind=NOSEC)
+    own = credential or Credential(f"of {bootstrap_server.get('clientPublicKeyOrId', '')}"[:100], "", kind=NOSEC)
     members = {"bootstrapServer": bootstrap_server, "lwm2mServer": lwm2m_server, **more}
     return replace(own, bootstrap=json.dumps(members))
 
@@ -188,6 +189,15 @@ class BootstrapPort:
     def settle(self) -> None:
         self.stack.run(self.stack._settle())
 
+    def gone(self, device: Any) -> None:
+        """It was removed."""
+
+        async def tell() -> None:
+            self.bootstrapping.device_gone(device.device_id)
+
+        self.stack.run(tell())
+        self.settle()
+
     # -- looking inside --
 
     def profile(self, *servers: ServerEntry, name: str = "SCS-LwM2M", **more: Any) -> None:
@@ -224,7 +234,7 @@ class Client:
         """A request of the device; its answer."""
         self._mid += 1
         self._say(con(code, target, mid=self._mid, token=b"ask!", peer=self.peer, **more).message)
-        return self._take()
+        return self._take(lambda each: each.type == ACK and each.mid == self._mid)
 
     def bootstrap(self, target: str = "/bs?ep=urn:dev:os:dev1") -> list[str]:
         """Ask, and do what is asked until nothing is any more; the steps."""
@@ -243,6 +253,12 @@ class Client:
     def next(self) -> Message:
         """The next request of the server; it is answered with `react`, or not."""
         request = self._take()
+        body = b""
+        while (block := dict(request.options).get(BLOCK1)) and block[-1] & 8:
+            body += request.payload
+            self.reply(request, CONTINUE)
+            request = self._take()
+        request.payload = body + request.payload
         options = read_options(request.options)
         self.requests.append(request)
         step = f"{METHODS[request.code]} /{'/'.join(options.path)}"
@@ -269,18 +285,27 @@ class Client:
             self.reply(request, DELETED if request.code == DELETE else CHANGED)
 
     def reply(self, request: Message, code: int, payload: bytes = b"", content_format: int | None = None) -> None:
-        step = ack(code, mid=request.mid, token=request.token, payload=payload, content_format=content_format)
+        block = [each for each in request.options if each[0] == BLOCK1]
+        step = ack(
+            code, mid=request.mid, token=request.token, payload=payload, content_format=content_format, extra=block
+        )
         self._say(step.message)
 
     def _say(self, message: Message) -> None:
         self.port.feed(message, self.peer)
 
-    def _take(self) -> Message:
-        at = next((index for index, each in enumerate(self.port.out) if each[0] == self.peer), None)
-        assert at is not None, f"nothing was sent to {self.peer}"
-        return self.port.out.pop(at)[1]
+    def _take(self, is_it: Callable[[Message], bool] = lambda each: True) -> Message:
+        out = self.port.out
+        at = next((index for index, (to, each) in enumerate(out) if to == self.peer and is_it(each)), None)
+        assert at is not None, f"nothing of the kind was sent to {self.peer}"
+        return out.pop(at)[1]
 
     def _has_any(self) -> bool:
+        pings = [each for each in self.port.out if each[0] == self.peer and not each[1].code and each[1].type == CON]
+        for ping in pings:
+            # An address that has not been heard yet is asked whether anybody is there.
+            self.port.out.remove(ping)
+            self._say(Message(RST, 0, ping[1].mid))
         return any(to == self.peer for to, _ in self.port.out)
 
     def hears_nothing(self) -> bool:
@@ -291,9 +316,9 @@ class Client:
 class SecureClient(Client):
     """The same behind DTLS: ``parameters`` of `SecureDevice`."""
 
-    def __init__(self, port: BootstrapPort, *args: Any, holds: str = EMPTY, **parameters: Any) -> None:
-        super().__init__(port, holds=holds)
-        self.device = SecureDevice(port, *args, **parameters)  # type: ignore[arg-type]
+    def __init__(self, server: BootstrapPort, *args: Any, holds: str = EMPTY, **parameters: Any) -> None:
+        super().__init__(server, holds=holds)
+        self.device = SecureDevice(server, *args, **parameters)  # type: ignore[arg-type]
 
     def connect(self) -> "SecureClient":
         self.device.connect()
@@ -303,9 +328,11 @@ class SecureClient(Client):
     def _say(self, message: Message) -> None:
         self.device.send(message)
 
-    def _take(self) -> Message:
+    def _take(self, is_it: Callable[[Message], bool] = lambda each: True) -> Message:
         self.device.pump()
-        return self.device.heard.pop(0)
+        found = next(each for each in self.device.heard if is_it(each))
+        self.device.heard.remove(found)
+        return found
 
     def _has_any(self) -> bool:
         self.device.pump()

@@ -5,14 +5,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from tests.scenario.stack import HOME, After, ManualClock, SeededEntropy, Step, ack, after, con
 
 from stellwerk.app.ports import Acknowledgement, DeviceAnswer
 from stellwerk.coap import codes
 from stellwerk.coap.endpoint import Endpoint
-from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message
+from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message, encode_options
 from stellwerk.coap.options import read_options
+from stellwerk.coap.tcp.endpoint import AdoptConnection, StreamEndpoint
+from stellwerk.coap.tcp.frames import encode_frame
+from stellwerk.coap.tcp.signalling import Capabilities, encode_csm
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.lwm2m.bootstrap import (
@@ -412,6 +417,61 @@ def test_nothing_is_asked_of_a_session_that_has_ended():
     bench = asyncio.run(main())
     assert [(each.handle, each.failure) for each in bench.uses.answers] == [(5, "unconnected")]
     assert bench.sent() == []
+
+
+@pytest.mark.spec("LwM2M-contract 1.8")
+def test_over_a_connection_the_whole_session_hangs_on_it():
+    peer = PeerId("tcp", "192.0.2.1", 40000, "192.0.2.100", 5685)
+    clock, uses = ManualClock(), Uses()
+    engine = StreamEndpoint(SeededEntropy())
+    link = BootstrapLink(
+        submit=lambda action: engine.submit(action, clock.now()),
+        entropy=SeededEntropy(7),
+        clock=clock,
+        reaches=engine.is_connected,
+    )
+    link.connect(uses)
+    uses.acknowledgement = Acknowledgement(Status.CONTENT, payload=bytes(2000), content_format=112)
+    engine.submit(AdoptConnection(peer), clock.now())
+    request = Message(CON, codes.GET, 0, b"t", ((11, b"bspack"), (15, b"ep=dev1"), (17, b"\x70")))
+    engine.feed(encode_csm(Capabilities(65_536, True)), peer=peer, now=clock.now())
+    engine.feed(encode_frame(request.code, request.token, encode_options(request.options), b""), peer=peer, now=0.0)
+    link.handle(engine.take_events(), clock.instant())
+    assert uses.requests == [(BootstrapPackRequest(("ep=dev1",), 112), peer, True)]
+    assert sum(len(data) for _, data in engine.take_datagrams()) > 2000
+    link.send(5, peer, BootstrapFinish())
+    engine.feed(b"", peer=peer, now=clock.now())
+    link.handle(engine.take_events(), clock.instant())
+    assert [(each.handle, each.failure) for each in uses.answers] == [(5, "lost")]
+    assert [each for each, _ in uses.ended] == [peer]
+
+
+_TARGETS = st.sampled_from(["/bs", "/bspack", "/", "/bs/1", "/rd"])
+_QUERY = st.lists(st.sampled_from(["ep=dev1", "pct=112", "pct=x", "acc=</0/0>", "&", "%"]), max_size=3)
+_OPTIONS = st.lists(
+    st.tuples(st.sampled_from([6, 14, 17, 23, 27, 60, 252]), st.binary(max_size=3)),
+    max_size=3,
+    unique_by=lambda each: each[0],
+)
+
+
+@pytest.mark.spec("Design 7")
+@given(st.integers(1, 7), _TARGETS, _QUERY, _OPTIONS, st.binary(max_size=30), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_any_request_gets_one_answer_and_raises_nothing(
+    code: int, target: str, query: list[str], extra: list[tuple[int, bytes]], payload: bytes, proven: bool
+):
+    bench, peer = Bench(verified=proven), SESSION if proven else HOME
+    bench.uses.acknowledgement = Acknowledgement(Status.CONTENT, payload=bytes(100), content_format=112)
+    target = f"{target}?{'&'.join(query)}"
+    with capture_logs() as lines:
+        bench << con(code, target, mid=7, token=b"t", payload=payload, extra=extra, peer=peer)
+    answer = bench.one()
+    assert (answer.mid, answer.token) == (7, b"t")
+    assert answer.code >> 5 in (2, 4)
+    assert not [each for each in lines if each["log_level"] == "error"]
+    if answer.code == codes.CONTENT:
+        assert target.startswith(("/bs?", "/bspack?"))
 
 
 class Later:

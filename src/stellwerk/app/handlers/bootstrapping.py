@@ -56,7 +56,9 @@ SESSION_S: Final = 230.0
 MOST_SESSIONS: Final = 10_000
 COME_AGAIN_S: Final = 30
 """Max-Age of 5.03."""
-INCOMPLETE: Final = "what the server is to give this device is incomplete; the log of the device there says what"
+INCOMPLETE: Final = "the configuration for this device is incomplete"
+"""Short, since an answer to who is not proven is no more than three times its question. What is missing stands in the
+device's log."""
 
 Answer = Callable[[Acknowledgement], None]
 

@@ -48,6 +48,8 @@ _FORMAT_REFUSED: Final = frozenset({Status.UNSUPPORTED_CONTENT_FORMAT, Status.NO
 _NOTHING_DELETED: Final = frozenset({Status.NOT_FOUND, Status.METHOD_NOT_ALLOWED})
 _GONE: Final = frozenset({"lost", "unconnected", "cancelled"})
 _SILENCE: Final = "timeout"
+_UNDECIDED: Final = frozenset({"timeout", "lost", "malformed", "oversized"})
+"""How a request fails that may have been carried out."""
 _OLD: Final = "1.0"
 
 
@@ -118,14 +120,12 @@ class About:
     steps: list[StepRecord] = field(default_factory=list)
     """Oldest first; the last may be under way: then it has neither status nor failure."""
     secrets: set[bytes] = field(default_factory=set, repr=False)
-    """What was sent and must not come back into ``steps``."""
+    """What the plans carry and must not come into ``steps``, whoever repeats it."""
     refused_formats: set[int] = field(default_factory=set)
     content_format: int | None = None
-    """The one that the device has taken, None until one was refused."""
+    """The one of the last Write that the device took."""
 
     def begin(self, operation: BootstrapOperation) -> None:
-        if isinstance(operation, BootstrapWrite):
-            self.secrets |= secrets_in(operation.content)
         name, path, summary = _described(operation)
         self.steps.append(StepRecord(self.now_ms(), name, path, summary))
 
@@ -200,7 +200,7 @@ def _session(about: About) -> Conversation:
     except StellwerkError as error:
         return _inconsistent(answer, about, f"it cannot be corrected: {error}")
     if not correction:
-        return _inconsistent(answer, about, "there is nothing to correct")
+        return _inconsistent(answer, about, "; ".join(correction.warnings) or "there is nothing to correct")
     yield from _carry_out(correction, about)
     answer = yield from _finish(about)
     if answer.status == Status.NOT_ACCEPTABLE:
@@ -236,8 +236,8 @@ def _read_servers(about: About) -> Generator[BootstrapOperation, Answer, Content
     if about.version == _OLD:
         return None
     path = Path(SERVER)
-    accept = about.content_format or ContentFormat.TLV
-    answer = yield from _ask_if_able(BootstrapRead(path, accept), about)
+    # What it took it can say; before that, it chooses.
+    answer = yield from _ask_if_able(BootstrapRead(path, about.content_format), about)
     if answer is None:
         return None
     content_format = None if answer.content_format < 0 else answer.content_format
@@ -252,6 +252,8 @@ def _read_servers(about: About) -> Generator[BootstrapOperation, Answer, Content
 
 
 def _carry_out(plan: Plan, about: About) -> Generator[BootstrapOperation, Answer, None]:
+    for write in plan.writes:
+        about.secrets |= secrets_in(write.content)
     if plan.warnings:
         about.note("Plan", "; ".join(plan.warnings))
     for delete in plan.deletes:
@@ -270,18 +272,16 @@ def _delete(delete: BootstrapDelete, about: About) -> Generator[BootstrapOperati
 
 
 def _write(write: BootstrapWrite, about: About) -> Generator[BootstrapOperation, Answer, None]:
-    """In the format of the plan, or of what the device has taken since it refused that one."""
-    first = write.content_format if about.content_format is None else about.content_format
+    """In the format of the plan, or the first other one that the device has not refused in this session."""
     answer: Answer | None = None
-    for content_format in dict.fromkeys((first, *FORMATS)):
+    for content_format in dict.fromkeys((write.content_format, *FORMATS)):
         if content_format in about.refused_formats:
             continue
         answer = yield from _ask(replace(write, content_format=content_format), about)
         if answer.failure or answer.status not in _FORMAT_REFUSED:
             about.end(answer)
             _check(write, answer, about, "write-refused")
-            if about.refused_formats:
-                about.content_format = content_format
+            about.content_format = content_format
             return
         about.refused_formats.add(content_format)
         about.end(answer, f"Content-Format {content_format} is refused")
@@ -347,7 +347,9 @@ def _said(operation: BootstrapOperation, answer: Answer, about: About) -> str:
     name, path, _ = _described(operation, summarized=False)
     step = f"{name} {path}".rstrip()
     if answer.failure:
-        return f"{step}: {_joined(answer.failure, answer.detail)}"
+        perhaps = answer.failure in _UNDECIDED and isinstance(operation, BootstrapFinish)
+        told = _joined(answer.failure, answer.detail)
+        return f"{step}: {told}" + ("; perhaps the device has taken what it was given" if perhaps else "")
     said = heard(answer.payload, about.secrets) if answer.payload else ""
     return f"{step}: the device answered {_joined(dotted(answer.status), said)}"
 

@@ -131,7 +131,7 @@ def test_servers_that_discover_lists_without_their_number_are_read_first():
     reply = answering(BootstrapDiscover, Said(205, b"</0/0>,</0/1>;ssid=123,</1/0>,</1/1>"))
     outcome, asked = play(plans.about(), reply)
     assert outcome.state is BootstrapState.CONFIGURED
-    assert asked[:2] == [BootstrapDiscover(), BootstrapRead(Path(1), ContentFormat.TLV)]
+    assert asked[:2] == [BootstrapDiscover(), BootstrapRead(Path(1))]
     (told,) = plans.told
     assert isinstance(told, Discovered)
     assert [(each.instance_id, each.short_id) for each in told.of(1)] == [(0, 123)]
@@ -200,6 +200,15 @@ def test_silence_and_loss_end_the_session_at_any_step(place: int, answer: Said, 
     last = about.steps[-1]
     assert (last.failure, last.status) == (answer.failure, 0)
     assert outcome.detail.startswith(f"{last.operation} {last.path}".rstrip() + f": {answer.failure}")
+
+
+def test_a_finish_without_an_answer_may_have_been_heard_and_the_history_says_so():
+    outcome, _ = play(Plans().about(), answering(BootstrapFinish, SILENT))
+    assert outcome.detail == (
+        "Bootstrap-Finish: timeout: no acknowledgement; perhaps the device has taken what it was given"
+    )
+    outcome, _ = play(Plans().about(), answering(BootstrapFinish, Said(failure="unconnected", detail="it has ended")))
+    assert outcome.detail == "Bootstrap-Finish: unconnected: it has ended"
 
 
 # -- Delete --
@@ -291,7 +300,7 @@ def test_an_inconsistent_configuration_is_corrected_once():
     about = plans.about()
     outcome, asked = play(about, answering(BootstrapFinish, Said(406, b"no server account")))
     assert outcome == Outcome(BootstrapState.CONFIGURED, detail="after a correction")
-    read = BootstrapRead(Path(1), ContentFormat.TLV)
+    read = BootstrapRead(Path(1), ContentFormat.SENML_CBOR)
     assert asked == [*WHOLE, read, *CORRECTION.deletes, *CORRECTION.writes, BootstrapFinish()]
     assert plans.told[1] == Content((Entry(Path(1, 0, 0), 123),))
     (step,) = [each for each in about.steps if each.operation == "Bootstrap-Read"]
