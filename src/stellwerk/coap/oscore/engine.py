@@ -342,6 +342,8 @@ class ProtectedExchanges(ExchangeEngine):
             return
         old = self._carriers.peers.find(before) if before is not None else None
         self._contexts.move(peer, there.id)
+        # Somebody on the way may have sent it on from elsewhere.
+        there.unproven = not there.verified
         if peer.sent_requests and there.guarded is None:
             there.guarded = {}
         for token in peer.sent_requests:

@@ -327,8 +327,8 @@ class OscoreLayer(MessageLayer):
             return self._unsent(owner, sealed, now)
         if ack_timeout_s is None and peer.parameters is not None:
             ack_timeout_s = peer.parameters.ack_timeout_s
-        # Nobody has proven this address yet: it gets no more than its own bytes pay for.
-        once = once or not carrier.verified
+        # Of an address that was heard and not proven: it gets no more than its own bytes pay for.
+        once = once or carrier.unproven
         return self.base.send_confirmable(
             carrier, sealed.code, token, sealed.options, sealed.payload, owner, now, once, ack_timeout_s
         )
