@@ -247,6 +247,11 @@ class OscoreLayer(MessageLayer):
         cut = self.base.cut_for(carrier)
         return cut_datagrams(size) if not self.ordered and size < cut.size else cut
 
+    def peer_for_request(self, id: PeerId, once: bool, now: float) -> Peer | None:
+        """The context, if it is known where it is."""
+        peer = self.peers.find(id)
+        return peer if peer is not None and self.carrier_of(peer, now) is not None else None
+
     def room_for_answer(self, inbound: Inbound) -> int:
         """Never asked: `answer` keeps the bound of the layer below."""
         raise NotImplementedError
@@ -372,13 +377,13 @@ class OscoreLayer(MessageLayer):
 
     def remember(self, peer: ContextPeer, carrier: Peer, token: bytes, request: SentRequest) -> None:
         """Answers to ``request`` may come with ``token``; what nobody waits for any more makes room."""
-        if carrier.guarded is None:
-            carrier.guarded = {}
         for each in [each for each in peer.sent_requests if each != token and not peer.is_live(each)]:
             self.forget_token(peer, carrier, each)
         known = peer.sent_requests.setdefault(token, [])
         # A cancellation has the token of its observation, of which more may still come.
-        known[:] = [*[each for each in known if each.observes][-1:], request]
+        known[:] = [request] if request.observes else [*[each for each in known if each.observes], request]
+        if carrier.guarded is None:
+            carrier.guarded = {}
         carrier.guarded[token] = peer
 
     def forget_token(self, peer: ContextPeer, carrier: Peer | None, token: bytes) -> None:

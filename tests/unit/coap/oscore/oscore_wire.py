@@ -121,9 +121,7 @@ class Talk:
 
     def adopt(self, rederive: bool = False, **material: Any) -> None:
         """The device learns its context."""
-        self.device.engine.submit(
-            actions.AdoptContext(device_material(**material), self.at_device, rederive), self.now
-        )
+        self.device.engine.submit(actions.AdoptContext(device_material(**material), self.at_device, rederive), self.now)
 
     @property
     def to_server(self) -> PeerId:
@@ -158,7 +156,9 @@ class Talk:
         end = self.now + until
         while True:
             self._settle()
-            times = [each for each in (self.device.engine.deadline(), self.server.engine.deadline()) if each is not None]
+            times = [
+                each for each in (self.device.engine.deadline(), self.server.engine.deadline()) if each is not None
+            ]
             if self._flying:
                 times.append(self._flying[0][0])
             if not times or min(times) > end:
