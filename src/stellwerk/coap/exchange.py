@@ -418,6 +418,7 @@ class Requests:
             outgoing = exchange.peer.outgoing
             if outgoing is not None and outgoing.by_token.get(exchange.token) is exchange:
                 del outgoing.by_token[exchange.token]
+            self._layer.release_token(exchange.peer, exchange.token)
             # The first token may name an observe relation now, so further blocks need their own.
             exchange.token = self._layer.entropy.take(_FETCH_TOKEN_BYTES)
             self._go_on(exchange, now)
@@ -494,6 +495,7 @@ class Requests:
                 outgoing.waiting.remove(exchange)
         if exchange.notification is None:
             self._by_handle.pop(exchange.action.handle, None)
+        layer.release_token(exchange.peer, exchange.token)
 
     def _release(self, exchange: Exchange) -> None:
         if exchange.outstanding:

@@ -204,6 +204,9 @@ class MessageLayer:
         """The address of ``peer`` is proven."""
         raise NotImplementedError
 
+    def release_token(self, peer: Peer, token: bytes) -> None:
+        """A request or an observation with ``token`` is over."""
+
     def binding_of(self, peer: Peer, token: bytes) -> bytes:
         """What notifications with ``token`` are verified with, where anything is needed: see
         `actions.AdoptObservation`."""

@@ -133,6 +133,9 @@ class ProtectedExchanges(ExchangeEngine):
                 self._remove(context, "the context was dropped", now)
         elif isinstance(action, actions.AdoptObservation):
             self._adopt_observation(action, now)
+        elif isinstance(action, actions.SetParameters):
+            super().submit(action, now)
+            self._share_parameters(action.peer)
         elif isinstance(action, actions.RejectToken) and action.exchange in self._strangers:
             self._carriers.reject(self._strangers.pop(action.exchange)[0], now)
         else:
@@ -145,16 +148,15 @@ class ProtectedExchanges(ExchangeEngine):
         """Over a stream there is no RST to the next notification: there the peer is told (RFC 8323 §7)."""
         assert isinstance(peer, ContextPeer)
         relation = (peer.relations or {}).get(token)
-        super()._forget_observation(peer, token, now)
-        if self._layer.ordered and relation is not None and relation.request is not None:
+        request = relation.request if relation is not None and self._layer.ordered else None
+        if request is not None:
             peer.cancelled[token] = None
+        super()._forget_observation(peer, token, now)
+        if request is not None:
             if len(peer.cancelled) > _CANCELLED_REMEMBERED:
                 del peer.cancelled[next(iter(peer.cancelled))]
-            request = relation.request
             options = encode_options(cancellation_options(request))
             self._layer.send_confirmable(peer, request.code, token, options, request.payload, _NOBODY, now)
-        elif not peer.is_live(token):
-            self._layer.forget_token(peer, self._layer.carrier_of(peer, now), token)
 
     def abandon(self, number: int) -> None:
         """The message ``number`` of the layer below needs no decision any more."""
@@ -223,6 +225,17 @@ class ProtectedExchanges(ExchangeEngine):
         carrier = self._carriers.peers.find(peer.carrier) if peer.carrier is not None else None
         for token in list(peer.sent_requests):
             self._layer.forget_token(peer, carrier, token)
+
+    def _share_parameters(self, id: PeerId) -> None:
+        """The message layer below repeats and acknowledges by the parameters of the address."""
+        peer = self._contexts.find(id)
+        carrier = self._layer.carrier_of(peer) if peer is not None else None
+        if peer is not None and carrier is not None:
+            carrier.parameters = peer.parameters
+
+    def _forget(self, action: actions.ForgetObservation | actions.ForgetPeer | actions.LosePeer, now: float) -> None:
+        super()._forget(action, now)
+        self._share_parameters(action.peer)
 
     def lose_carrier(self, id: PeerId, reason: str, detail: str, now: float) -> None:
         """The connection or session ``id`` is no more."""
@@ -295,7 +308,8 @@ class ProtectedExchanges(ExchangeEngine):
         if named is None or named == keys.id_context or decode_bytes(named) == keys.id_context:
             self._receive_under(context, arrival, now)
         else:
-            self._receive_renamed(context, decode_bytes(named), arrival, now)
+            is_known = context.recovery.is_ours(named) or context.recovery.is_offered(named)
+            self._receive_renamed(context, named if is_known else decode_bytes(named), arrival, now)
 
     def _receive_under(self, context: Context, arrival: Arrival, now: float) -> None:
         """Read a request under the keys that the context has."""
@@ -380,6 +394,10 @@ class ProtectedExchanges(ExchangeEngine):
         self._contexts.move(peer, there.id)
         # Somebody on the way may have sent it on from elsewhere.
         there.unproven = not there.verified
+        if peer.parameters is not None:
+            there.parameters = peer.parameters
+            if old is not None:
+                old.parameters = None
         if peer.sent_requests and there.guarded is None:
             there.guarded = {}
         for token in peer.sent_requests:
@@ -549,7 +567,7 @@ class ProtectedExchanges(ExchangeEngine):
             self._settle(outer, now)
             if view.observe is None:
                 del peer.cancelled[token]
-                self._layer.forget_token(peer, self._layer.carrier_of(peer, now), token)
+                self._layer.release_token(peer, token)
             return
         exchange = peer.outgoing.by_token.get(token) if peer.outgoing is not None else None
         if exchange is not None and not self._is_notification(peer, exchange.action.observe, token, view):

@@ -348,9 +348,6 @@ def _observed() -> Talk:
 def test_a_notification_that_nobody_wants_is_reset():
     talk = _observed()
     talk.server.engine.submit(actions.ForgetObservation(talk.to_device, b"observed"), talk.now)
-    # What is forgotten leaves with the next request.
-    talk.device.on_request = lambda event: [actions.Respond(event.exchange, codes.CONTENT)]
-    talk.ask_device(9)
     notification = actions.SendNotification(
         1, talk.to_server, b"observed", codes.CONTENT, 2, payload=b"n", confirmable=True
     )
