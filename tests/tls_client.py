@@ -1,5 +1,6 @@
 """The client's side of TLS in memory: Python's own ssl, or what somebody else may send."""
 
+import contextlib
 import os
 import ssl
 import tempfile
@@ -87,8 +88,6 @@ class TlsClient:
 
     def close(self) -> bytes:
         """A close_notify; what to send."""
-        try:
+        with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.unwrap()
-        except ssl.SSLWantReadError:
-            pass
         return self._out.read()

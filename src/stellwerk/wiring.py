@@ -5,10 +5,10 @@ import contextlib
 import gc
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from fastapi import FastAPI
@@ -30,6 +30,7 @@ from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.handlers.secure_sessions import SecureSessions
+from stellwerk.app.handlers.tls_connections import TlsConnections
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
@@ -76,6 +77,8 @@ if TYPE_CHECKING:
     from stellwerk.console import Console
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SWITCH_INTERVAL_S = 0.0005
 """How often threads hand over the interpreter: the store's writer must not wait 5 ms for a busy loop (design §5)."""
@@ -231,16 +234,13 @@ class Server:
             clock=clock,
             brake=brake,
             meters=meters,
-            streams=StreamSettings(
-                settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s
-            )
-            if settings.coap_tcp and settings.coap_port is not None
-            else None,
+            streams=_stream_settings(settings) if settings.coap_tcp and settings.coap_port is not None else None,
             secure=_secure_settings(settings),
             keys=keys,
             ticket_key=TicketKey(*ticket_secret(settings.data_dir)),
             id_secret=session_id_secret(settings.data_dir),
             ask_echo=settings.echo != "off",
+            tls=_stream_settings(settings) if settings.coap_tls else None,
         )
         link = listeners.links
         profiles = Profiles(
@@ -349,6 +349,7 @@ class Server:
         )
         devices.revoking.withdraw = commands.withdraw_all
         sessions = None
+        gone: list[Callable[[DeviceId], object]] = []
         if listeners.secure is not None and keys is not None:
             sessions = SecureSessions(
                 store=store,
@@ -364,6 +365,22 @@ class Server:
             listeners.secure.peers.connect(sessions)
             registering.superseded = sessions.superseded
             devices.revoking.revoked = sessions.revoked
+            gone.append(sessions.removed)
+            if listeners.tls is not None:
+                behind_tls = TlsConnections(
+                    store=store,
+                    tasks=tasks,
+                    link=listeners.tls.peers,
+                    lines=registering.lines,
+                    meters=meters.tls,
+                    per_tenant=settings.dtls_handshakes_per_tenant,
+                    devices=devices_of_sessions,
+                    failures=sessions.handshakes.failures,
+                )
+                listeners.tls.peers.connect(behind_tls)
+                registering.superseded = _each_of(sessions.superseded, behind_tls.superseded)
+                devices.revoking.revoked = _each_of(sessions.revoked, behind_tls.revoked)
+                gone.append(behind_tls.removed)
             store.marks = listeners.secure.marks
             keys.changed = lambda: _keys_changed(keys, listeners, devices, tasks)
             await devices.revoking.trust(keys.fingerprints())
@@ -376,7 +393,7 @@ class Server:
         if settings.coap_port is not None:
             self.bound.coap = await listeners.listen(settings.coap_host, settings.coap_port)
         if settings.coaps_port is not None:
-            self.bound.coaps = listeners.listen_secure(settings.coap_host, settings.coaps_port)
+            self.bound.coaps = await listeners.listen_secure(settings.coap_host, settings.coaps_port)
         tasks.spawn("monitor", monitor.run())
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
@@ -391,8 +408,8 @@ class Server:
             )
 
         def removed(device: DeviceRecord) -> None:
-            if sessions is not None:
-                sessions.removed(device.device_id)
+            for end in gone:
+                end(device.device_id)
             known = registry.of(device.device_id)
             if known is not None:
                 forget_registration(registry, link, listening, known.registration, clock.instant())
@@ -432,6 +449,7 @@ class Server:
             coap=[f"{host}:{port}" for host, port in self.bound.coap],
             coaps=[f"{host}:{port}" for host, port in self.bound.coaps],
             coap_tcp="on" if settings.coap_tcp else "off",
+            coap_tls="off" if listeners.tls is None else listeners.tls.offers(),
             http=f"{self.bound.http_host}:{self.bound.http_port}" if self._http is not None else "off",
             devices_with_open_commands=open_commands,
         )
@@ -537,7 +555,23 @@ class Server:
 def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, tasks: Tasks) -> None:
     if listeners.secure is not None:
         listeners.secure.replace_identity()
+    if listeners.tls is not None:
+        listeners.tls.replace_identity()
     tasks.spawn("authorities", devices.revoking.trust(keys.fingerprints()))
+
+
+def _each_of(*hearers: Callable[[T], object]) -> Callable[[T], None]:
+    """Tells all of them."""
+
+    def tell(what: T) -> None:
+        for hear in hearers:
+            hear(what)
+
+    return tell
+
+
+def _stream_settings(settings: Settings) -> StreamSettings:
+    return StreamSettings(settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s)
 
 
 def _secure_settings(settings: Settings) -> SecureSettings:

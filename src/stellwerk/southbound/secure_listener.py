@@ -25,7 +25,8 @@ from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
 from stellwerk.net.secure import SecureEvent, SecureStack
 from stellwerk.southbound.link import Link
-from stellwerk.southbound.secure_peers import SecurePeers, TrustAnchors
+from stellwerk.southbound.secure_peers import SecurePeers
+from stellwerk.southbound.trust import TrustAnchors
 
 log = structlog.get_logger(__name__)
 
