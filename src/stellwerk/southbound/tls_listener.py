@@ -15,6 +15,7 @@ from stellwerk.dtls.actions import ReplaceIdentity
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.tcp import StreamDriver
 from stellwerk.net.tls import TlsAction, TlsEvent, TlsLimits, TlsStack
+from stellwerk.southbound.link import Link
 from stellwerk.southbound.secure_listener import MakeLink, Rates, SecureSettings, ServerIdentities
 from stellwerk.southbound.tls_peers import TlsPeers
 
@@ -30,7 +31,7 @@ class TlsListener:
     def __init__(
         self,
         *,
-        link: MakeLink,
+        link: MakeLink[Link],
         streams: StreamLimits,
         settings: SecureSettings,
         keys: ServerIdentities,
