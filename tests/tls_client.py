@@ -5,8 +5,10 @@ import os
 import ssl
 import tempfile
 from functools import cache
-from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from stellwerk.issuing import Issued
 from tests.dtls_keys import Certificate, authority
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -14,20 +16,20 @@ VERSIONS = (V12, V13)
 
 
 @cache
-def pem_file(certificate: Certificate) -> str:
-    """A file with the chain and the key of ``certificate``."""
+def file_with(text: str) -> str:
+    """Its name; Python's ssl takes certificates from nowhere else."""
     descriptor, name = tempfile.mkstemp(suffix=".pem")
     with os.fdopen(descriptor, "w") as file:
-        file.write((certificate.pem or "") + certificate.key_pem)
+        file.write(text)
     return name
 
 
-@cache
-def trust_file() -> str:
-    descriptor, name = tempfile.mkstemp(suffix=".pem")
-    os.close(descriptor)
-    Path(name).write_text(authority().pem)
-    return name
+def pem(own: Certificate | Issued) -> str:
+    """Chain and key."""
+    if isinstance(own, Certificate):
+        return own.pem + own.key_pem
+    key = own.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return (b"".join(each.public_bytes(Encoding.PEM) for each in own.chain) + key).decode()
 
 
 class TlsClient:
@@ -36,7 +38,7 @@ class TlsClient:
     def __init__(
         self,
         version: ssl.TLSVersion = V13,
-        certificate: Certificate | None = None,
+        own: Certificate | Issued | None = None,
         *,
         alpn: tuple[str, ...] = ("coap",),
         suites: str = "",
@@ -45,9 +47,11 @@ class TlsClient:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = context.maximum_version = version
         if trusts:
-            context.load_verify_locations(trust_file())
-        if certificate is not None:
-            context.load_cert_chain(pem_file(certificate))
+            context.load_verify_locations(cadata=authority().pem)
+        else:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if own is not None:
+            context.load_cert_chain(file_with(pem(own)))
         if alpn:
             context.set_alpn_protocols(list(alpn))
         if suites:
