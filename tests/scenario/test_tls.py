@@ -9,13 +9,13 @@ from stellwerk.coap import codes
 from stellwerk.coap.tcp.signalling import ABORT, RELEASE, decode_abort
 from stellwerk.device.record import Credential
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
-from stellwerk.issuing import Issued, Issuer, new_key
+from stellwerk.issuing import Issuer, new_key
 from tests.scenario.stack import Stack, ack, con
 from tests.scenario.test_commands import SENML_MANUFACTURER, path_of, read
 from tests.scenario.test_secure_keys import BAD, ISSUER, KEY, NAME, NOW, SERVER, STRANGER, by_name, der, pinned
 from tests.scenario.test_streams import LINKS, frame
 from tests.scenario.tls_device import TlsDevice
-from tests.tls_client import V12, V13, VERSIONS
+from tests.tls_client import V12, V13, VERSIONS, PskClient
 
 OWN = ISSUER.client(KEY, NAME, now=NOW)
 OTHER = ISSUER.client(new_key(), "urn:dev:os:dev2", now=NOW)
@@ -205,17 +205,63 @@ def test_an_authority_that_is_trusted_no_more_takes_the_connections_along_that_c
     assert stack.registrations() == []
 
 
-def psk_device(stack: Stack) -> Issued:
-    """Unused certificates are no way in for a device that has a pre-shared key."""
-    stack.provision("dev4", credential=Credential("id4", f"psk-hex:{bytes(range(16)).hex()}"))
-    return ISSUER.client(KEY, "urn:dev:os:dev4", now=NOW)
+SECRET = bytes(range(16))
+
+
+@pytest.fixture
+def keyed(stack: Stack) -> Stack:
+    stack.provision("dev4", credential=Credential("id4", f"psk-hex:{SECRET.hex()}"))
+    return stack
 
 
 @pytest.mark.spec("SEC-3")
-def test_a_device_with_a_pre_shared_key_does_not_come_in_with_a_certificate(stack: Stack) -> None:
-    device = TlsDevice(stack, psk_device(stack)).connect()
+def test_a_device_with_a_pre_shared_key_does_not_come_in_with_a_certificate(keyed: Stack) -> None:
+    device = TlsDevice(keyed, ISSUER.client(KEY, "urn:dev:os:dev4", now=NOW)).connect()
     assert device.was_closed
-    assert failure(stack) == "unknown-identity"
+    assert failure(keyed) == "unknown-identity"
+
+
+@pytest.mark.spec("ETS 406", "SEC-3", "RFC 8323 9.1", "RFC 4279 2", "LwM2M-contract 2.2")
+@pytest.mark.parametrize(
+    ("version", "suite"),
+    [(V12, "PSK-AES128-CCM8"), (V12, "PSK-AES128-CCM"), (V12, "PSK-AES128-GCM-SHA256"), (V13, "PSK-AES128-CCM8")],
+)
+def test_a_device_registers_behind_tls_with_its_pre_shared_key(
+    keyed: Stack, version: ssl.TLSVersion, suite: str
+) -> None:
+    device = TlsDevice(keyed, client=PskClient(b"id4", SECRET, version, suite)).connect()
+    assert device.is_connected, device.client.trouble
+    assert register(device, "plain") == codes.BAD_REQUEST
+    assert register(device, "urn:dev:os:dev4") == codes.CREATED
+
+
+@pytest.mark.spec("SEC-3", "LwM2M-contract 2.2")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_behind_tls_a_wrong_key_and_an_unknown_identity_look_the_same_from_outside(
+    keyed: Stack, version: ssl.TLSVersion
+) -> None:
+    wrong = TlsDevice(keyed, client=PskClient(b"id4", bytes(16), version)).connect()
+    assert failure(keyed) == "wrong-key"
+    unknown = TlsDevice(keyed, client=PskClient(b"id9", SECRET, version), port=50_002).connect()
+    assert failure(keyed) == "unknown-identity"
+    assert wrong.was_closed
+    assert unknown.was_closed
+    assert wrong.client.trouble
+    assert wrong.client.trouble == unknown.client.trouble
+
+
+@pytest.mark.spec("SEC-9")
+def test_a_pre_shared_key_that_is_replaced_ends_the_connection_and_the_new_one_opens(keyed: Stack) -> None:
+    device = TlsDevice(keyed, client=PskClient(b"id4", SECRET)).connect()
+    register(device, "urn:dev:os:dev4")
+    assert keyed.store is not None
+    newer = Credential("id4", f"psk-hex:{bytes(16).hex()}")
+    keyed.run(keyed.store.set_credential(record(keyed, "dev4").device_id, newer))  # type: ignore[attr-defined]
+    keyed.run(keyed.devices.revoking.look())
+    device.listen()
+    assert device.was_closed
+    assert TlsDevice(keyed, client=PskClient(b"id4", SECRET), port=50_002).connect().was_closed
+    assert TlsDevice(keyed, client=PskClient(b"id4", bytes(16)), port=50_003).connect().is_connected
 
 
 @pytest.mark.spec("LwM2M-contract 2.2")

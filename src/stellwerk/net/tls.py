@@ -293,7 +293,10 @@ class TlsStack(Generic[E, A]):
         channel.withheld = channel.output()
         chain = channel.chain()
         if not chain:
-            # Without a certificate only a key that was given leads here.
+            if not channel.key or channel.refused is not None:
+                # Without a certificate only a key that was given leads here.
+                self._refuse(channel, "no-client-certificate", "the client has proven nothing")
+                return True
             self._let_in(channel, now)
             return True
         try:

@@ -61,6 +61,8 @@ class TlsContext:
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         # A session ends with its connection: what was proven is proven anew, and nothing outlives a revocation.
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        # A pre-shared key of TLS 1.3 is a session to OpenSSL, and has to be of this context.
+        context.set_session_id(ALPN)
         context.set_options(
             SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE
         )
