@@ -7,19 +7,17 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from tests.scenario.test_streams import LINKS, frame
+from tests.tls_client import file_with, pem
 
-from stellwerk.app.credentials import certificate_credential
 from stellwerk.app.records import NewDevice
 from stellwerk.coap import codes
 from stellwerk.coap.tcp.frames import FrameDecoder, decode_frame
 from stellwerk.config import Settings
-from stellwerk.device.key_material import to_base64
 from stellwerk.device.record import X509, Credential
 from stellwerk.issuing import Issued, Issuer, make_authority, new_key
 from stellwerk.key_files import KeyFolder
 from stellwerk.wiring import Server
-from tests.scenario.test_streams import LINKS, frame
-from tests.tls_client import file_with, pem
 
 CSM = bytes.fromhex("50e12301000020")
 NAME = "urn:dev:os:dev1"
@@ -99,7 +97,7 @@ def test_a_device_registers_over_tls_is_released_at_the_end_and_refused_with_a_c
         strange = make_authority("Nobody")
         stranger = Issuer(strange.key, strange.chain[0]).client(new_key(), NAME)
         refused = Device(server, stranger, folder.certificate_file("ca"))
-        with pytest.raises(ssl.SSLError, match="(?i)unknown.ca"):  # noqa: PT012
+        with pytest.raises(ssl.SSLError, match=r"(?i)unknown.ca"):  # noqa: PT012
             await refused.connect()
             await refused.reader.read(1)
         device.writer.close()
