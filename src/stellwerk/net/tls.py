@@ -378,6 +378,7 @@ class TlsStack(Generic[E, A]):
         self._fresh.append(channel)
         assert channel.identity is not None
         self._tell(events.SessionEstablished(peer, peer, channel.identity, channel.device, 0, False))
+        channel.identity = channel.named = None
         self._inner.submit(cast("A", AdoptConnection(peer)), now)
         channel.hand_on(channel.held)
         channel.held = bytearray()

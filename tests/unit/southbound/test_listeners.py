@@ -204,9 +204,13 @@ def test_tls_has_the_port_number_of_dtls() -> None:
 
 def test_a_port_that_is_taken_for_tls_is_an_error_and_leaves_nothing_bound() -> None:
     async def work(listeners: Listeners, uses: Uses) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            port = taken.getsockname()[1]
+        # A number that is free for datagrams, and taken for connections.
+        with socket.socket() as taken, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+            free.close()
             with pytest.raises(CannotBind, match=f"cannot listen on TCP 127.0.0.1:{port}.*STELLWERK_COAP_TLS"):
                 await listeners.listen_secure("127.0.0.1", port)
         assert await listeners.listen_secure("127.0.0.1", port) == [("127.0.0.1", port)]
