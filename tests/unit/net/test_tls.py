@@ -462,6 +462,24 @@ def test_a_question_that_nobody_answers_ends_the_handshake() -> None:
     assert device.heard == b""
 
 
+def test_after_an_answer_the_time_of_the_handshake_runs_on() -> None:
+    ends = Ends()
+    device = PskClient(b"id", bytes(16))
+    ends.begin()
+    flight = device.take()
+    ends.stack.feed(flight, peer=FAR, now=0.0)
+    flight = device.take(b"".join(data for _, data in ends.look()))
+    # The identity, and not yet what shows that the key is the same.
+    key_exchange = flight[: 5 + int.from_bytes(flight[3:5], "big")]
+    ends.stack.feed(key_exchange, peer=FAR, now=0.0)
+    ends.look()
+    assert len(ends.questions) == 1
+    ends.later(29.0)
+    assert ends.failures == []
+    ends.later(1.1)
+    assert ends.failures == ["timeout"]
+
+
 def test_handshakes_under_way_are_bounded_by_address_and_in_all() -> None:
     ends = Ends(limits=TlsLimits(half_open=3, half_open_per_address=2))
     ports = [FAR._replace(remote_port=number) for number in range(1, 4)]
