@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from fastapi import FastAPI
@@ -31,6 +31,7 @@ from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
 from stellwerk.app.handlers.secure_sessions import SecureSessions
+from stellwerk.app.handlers.tls_connections import TlsConnections
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Revoked: TypeAlias = Callable[[DeviceRecord], object]
+T = TypeVar("T")
 
 SWITCH_INTERVAL_S = 0.0005
 """How often threads hand over the interpreter: the store's writer must not wait 5 ms for a busy loop (design §5)."""
@@ -239,16 +240,13 @@ class Server:
             clock=clock,
             brake=brake,
             meters=meters,
-            streams=StreamSettings(
-                settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s
-            )
-            if settings.coap_tcp and settings.coap_port is not None
-            else None,
+            streams=_stream_settings(settings) if settings.coap_tcp and settings.coap_port is not None else None,
             secure=_secure_settings(settings),
             keys=keys,
             ticket_key=TicketKey(*ticket_secret(settings.data_dir)),
             id_secret=session_id_secret(settings.data_dir),
             ask_echo=settings.echo != "off",
+            tls=_stream_settings(settings) if settings.coap_tls else None,
         )
         link = listeners.links
         profiles = Profiles(
@@ -357,6 +355,7 @@ class Server:
         )
         devices.revoking.withdraw = commands.withdraw_all
         sessions = None
+        gone: list[Callable[[DeviceId], object]] = []
         if listeners.secure is not None and keys is not None:
             sessions = SecureSessions(
                 store=store,
@@ -374,6 +373,22 @@ class Server:
             devices.revoking.revoked = sessions.revoked
             sessions.promoted = devices.revoking.promoted
             registering.speaking.settled = sessions.promoting.settled
+            gone.append(sessions.removed)
+            if listeners.tls is not None:
+                behind_tls = TlsConnections(
+                    store=store,
+                    tasks=tasks,
+                    link=listeners.tls.peers,
+                    lines=registering.lines,
+                    meters=meters.tls,
+                    per_tenant=settings.dtls_handshakes_per_tenant,
+                    devices=devices_of_sessions,
+                    failures=sessions.handshakes.failures,
+                )
+                listeners.tls.peers.connect(behind_tls)
+                registering.superseded = _each_of(sessions.superseded, behind_tls.superseded)
+                devices.revoking.revoked = _each_of(sessions.revoked, behind_tls.revoked)
+                gone.append(behind_tls.removed)
             store.marks = listeners.secure.marks
             keys.changed = lambda: _keys_changed(keys, listeners, devices, tasks)
             await devices.revoking.trust(keys.fingerprints())
@@ -391,7 +406,7 @@ class Server:
             issue=FreshKeys(KeyFolder(settings.data_dir).certify),
         )
         if bootstrap is not None:
-            devices.revoking.revoked = _both(devices.revoking.revoked, bootstrap.revoked)
+            devices.revoking.revoked = _each_of(devices.revoking.revoked, bootstrap.revoked)
         # Who lost its credentials while nobody listened is not let in by a session from before.
         await devices.revoking.look()
 
@@ -399,7 +414,7 @@ class Server:
         if settings.coap_port is not None:
             self.bound.coap = await listeners.listen(settings.coap_host, settings.coap_port)
         if settings.coaps_port is not None:
-            self.bound.coaps = listeners.listen_secure(settings.coap_host, settings.coaps_port)
+            self.bound.coaps = await listeners.listen_secure(settings.coap_host, settings.coaps_port)
         if bootstrap is not None:
             bootstrap.listen()
             self.bound.bootstrap_coap, self.bound.bootstrap_coaps = bootstrap.bound, bootstrap.bound_secure
@@ -417,8 +432,8 @@ class Server:
             )
 
         def removed(device: DeviceRecord) -> None:
-            if sessions is not None:
-                sessions.removed(device.device_id)
+            for end in gone:
+                end(device.device_id)
             if bootstrap is not None:
                 bootstrap.removed(device.device_id)
             known = registry.of(device.device_id)
@@ -462,6 +477,7 @@ class Server:
             bootstrap_coap=[f"{host}:{port}" for host, port in self.bound.bootstrap_coap],
             bootstrap_coaps=[f"{host}:{port}" for host, port in self.bound.bootstrap_coaps],
             coap_tcp="on" if settings.coap_tcp else "off",
+            coap_tls="off" if listeners.tls is None else listeners.tls.offers(),
             http=f"{self.bound.http_host}:{self.bound.http_port}" if self._http is not None else "off",
             devices_with_open_commands=open_commands,
         )
@@ -578,18 +594,26 @@ class Server:
         return missing
 
 
-def _both(one: Revoked, other: Revoked) -> Revoked:
-    def revoked(device: DeviceRecord) -> None:
-        one(device)
-        other(device)
-
-    return revoked
-
-
 def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, tasks: Tasks) -> None:
     if listeners.secure is not None:
         listeners.secure.replace_identity()
+    if listeners.tls is not None:
+        listeners.tls.replace_identity()
     tasks.spawn("authorities", devices.revoking.trust(keys.fingerprints()))
+
+
+def _each_of(*hearers: Callable[[T], object]) -> Callable[[T], None]:
+    """Tells all of them."""
+
+    def tell(what: T) -> None:
+        for hear in hearers:
+            hear(what)
+
+    return tell
+
+
+def _stream_settings(settings: Settings) -> StreamSettings:
+    return StreamSettings(settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s)
 
 
 def _secure_settings(settings: Settings) -> SecureSettings:

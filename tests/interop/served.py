@@ -53,7 +53,7 @@ class Served:
         self.data_dir = folder / "data"
         self.log_path = folder / "serve.log"
         self.coap_port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
-        self.coaps_port = free_port()
+        self.coaps_port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
         self.bootstrap_coap_port = free_port()
         self.bootstrap_coaps_port = free_port()
         self.http_port = free_port(socket.SOCK_STREAM)

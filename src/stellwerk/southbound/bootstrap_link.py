@@ -199,6 +199,10 @@ class BootstrapLink:
                 | events.NotificationAcked()
                 | events.NotificationRejected()
                 | events.ObservationLost()
+                | events.ContextQuestion()
+                | events.ContextState()
+                | events.ContextMoved()
+                | events.ContextRederived()
             ):
                 pass
             case _:

@@ -24,7 +24,8 @@ from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
 from stellwerk.net.secure import SecureEvent, SecureStack
-from stellwerk.southbound.secure_peers import MessageLink, SecurePeers, TrustAnchors
+from stellwerk.southbound.secure_peers import MessageLink, SecurePeers
+from stellwerk.southbound.trust import TrustAnchors
 
 log = structlog.get_logger(__name__)
 

@@ -87,7 +87,9 @@ class Handshakes:
         lines: RareLines,
         meters: SecureMeters,
         per_tenant: float = 0.0,
+        failures: "deque[FailedHandshake] | None" = None,
     ) -> None:
+        """``failures``: those of another one, to be shown together."""
         self._identities = identities
         self._tasks = tasks
         self._link = link
@@ -100,10 +102,9 @@ class Handshakes:
         self._fresh: OrderedDict[DeviceId, object] = OrderedDict()
         """Those of them that showed a fresh credential."""
         self._unsaid = 0
-        self._failed = 0
         self.revisions = 0
         """How often anybody's credentials have changed: who was looked up before is looked up again."""
-        self.failures: deque[FailedHandshake] = deque(maxlen=RECENT_FAILURES)
+        self.failures: deque[FailedHandshake] = deque(maxlen=RECENT_FAILURES) if failures is None else failures
         """The newest last."""
 
     # -- who is it? --
@@ -230,8 +231,8 @@ class Handshakes:
                 record = await self._identities.named(identity)
         finally:
             whose = ("", "", 0) if record is None else (record.tenant, record.name, int(record.device_id))
-            self._failed += 1
-            self.failures.append(FailedHandshake(self._failed, at.wall_ms, str(address), named, reason, detail, *whose))
+            number = self.failures[-1].number + 1 if self.failures else 1
+            self.failures.append(FailedHandshake(number, at.wall_ms, str(address), named, reason, detail, *whose))
         if record is not None:
             text = f"from {address} as {named}: {reason}, {detail}"
             self._lines.write(record.device_id, "handshake-failed", text, at)
