@@ -399,7 +399,7 @@ def _facts(registration: Registration) -> RegistrationFacts:
     )
     return RegistrationFacts(
         registration.endpoint_name,
-        str(peer) if peer.is_session else f"{peer.remote_host}:{peer.remote_port}",
+        str(peer) if peer.is_session or peer.is_context else f"{peer.remote_host}:{peer.remote_port}",
         registration.version,
         registration.lifetime_s,
         registration.binding,

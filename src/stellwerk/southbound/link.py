@@ -134,9 +134,10 @@ class Link:
         token: bytes | None = None,
         ack_timeout_s: float | None = None,
     ) -> None:
-        if registration.peer.is_session and not self.reaches(registration.peer):
+        peer = registration.peer
+        if (peer.is_session or peer.is_context) and not self.reaches(peer):
             # What is stored of it may be resumed; nothing that we send is to wake it.
-            asyncio.get_running_loop().call_soon(self._refuse_unsent, handle)
+            asyncio.get_running_loop().call_soon(self._refuse_unsent, handle, peer)
             return
         about = Circumstances(registration, self._memory, self._now_s)
         talk = converse(operation, about)
@@ -220,8 +221,9 @@ class Link:
             request.patience_s = NO_COMPOSITE_PATIENCE_S
         self._submit(request)
 
-    def _refuse_unsent(self, handle: int) -> None:
-        answer = DeviceAnswer(handle, failure="unconnected", detail="the secure session has ended")
+    def _refuse_unsent(self, handle: int, peer: PeerId) -> None:
+        detail = "the device was not heard yet" if peer.is_context else "the secure session has ended"
+        answer = DeviceAnswer(handle, failure="unconnected", detail=detail)
         self._finished(answer, Instant(self._clock.now(), self._clock.wall_ms()))
 
     def _end_unsent(self, handle: int, final: DeviceAnswer) -> None:

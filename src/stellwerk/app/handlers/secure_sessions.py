@@ -15,7 +15,8 @@ import structlog
 
 from stellwerk.app.changes import Commit, DropSession, PutSession
 from stellwerk.app.committing import log_not_stored
-from stellwerk.app.handlers.handshakes import LONGEST_IDENTITY, FailedHandshake, Handshakes
+from stellwerk.app.failures import LONGEST_IDENTITY, FailedHandshake, Failures
+from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.identities import Identities
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Clock, DecidingStore, SecureLink
@@ -72,8 +73,10 @@ class SecureSessions:
         meters: Meters,
         per_tenant: float = 0.0,
         devices: dict[PeerId, DeviceId] | None = None,
+        failures: Failures | None = None,
     ) -> None:
-        """``devices``: the table of whose each session is, for those who look only."""
+        """``devices``: the table of whose each session is, for those who look only. ``failures``: where handshakes that
+        came to nothing are kept, one of its own for None."""
         self._store = store
         self._tasks = tasks
         self._clock = clock
@@ -86,6 +89,7 @@ class SecureSessions:
             lines=lines,
             meters=self._meters,
             per_tenant=per_tenant,
+            failures=failures,
         )
         self._look_ups: TokenBuckets[bool] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices
