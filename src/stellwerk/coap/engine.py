@@ -103,6 +103,16 @@ class ExchangeEngine:
             self._requests.hold(action.handle)
         elif isinstance(action, actions.RepeatRequest):
             self._requests.repeat(action.handle, now)
+        elif isinstance(
+            action,
+            actions.GiveContext
+            | actions.NoContext
+            | actions.ContextStored
+            | actions.AdoptContext
+            | actions.DropContext,
+        ):
+            # Nobody here asks for contexts.
+            pass
         else:
             self._submit_about_peer(action, now)
 
