@@ -71,6 +71,7 @@ class Settings:
     dtls_handshakes_per_tenant: float = 2_000.0
     dtls_handshakes_with_certificates: float = 400.0
     node_id: int = 0
+    oscore: bool = True
     tenant: str = "default"
     admin_password: str = field(default="", repr=False)
     master_key: str = field(default="", repr=False)
@@ -172,7 +173,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _count(name, value, 1, 1_000_000)
         case "api_auth" | "allow_nosec" | "auto_read_messages" | "uplinks_extend_lifetime" | "coap_tcp":
             return _switch(name, value)
-        case "dtls_cid" | "dtls_cbc" | "dtls_clockless":
+        case "dtls_cid" | "dtls_cbc" | "dtls_clockless" | "oscore":
             return _switch(name, value)
         case "naming":
             return _one_of(name, value, ("published", "short", "full"))

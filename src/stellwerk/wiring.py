@@ -5,7 +5,7 @@ import contextlib
 import gc
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from stellwerk.app.brake import Bounds, Brake
 from stellwerk.app.device_operations import DeviceOperations
+from stellwerk.app.failures import Failures, Security
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
@@ -25,6 +26,7 @@ from stellwerk.app.handlers.gateway_sends import GatewaySends
 from stellwerk.app.handlers.gateways import Gateways, read_after_register
 from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
@@ -348,7 +350,25 @@ class Server:
             relabel=commands.delivery.relabel,
         )
         devices.revoking.withdraw = commands.withdraw_all
+        failures = Failures(tasks=tasks, lines=registering.lines)
+        contexts = None
+        if settings.oscore:
+            contexts = OscoreContexts(
+                store=store, tasks=tasks, failures=failures, meters=meters.oscore, devices=devices_of_sessions
+            )
+            contexts.connect(connections.lost)
+            contexts.promoted = devices.revoking.replaced
+            registering.speaking.settled = contexts.settled
+            link.speak_oscore(contexts)
         sessions = None
+
+        def revoked(device: DeviceRecord) -> None:
+            if sessions is not None:
+                sessions.revoked(device)
+            if contexts is not None:
+                contexts.revoked(device)
+
+        devices.revoking.revoked = revoked
         if listeners.secure is not None and keys is not None:
             sessions = SecureSessions(
                 store=store,
@@ -359,11 +379,11 @@ class Server:
                 meters=meters,
                 per_tenant=settings.dtls_handshakes_per_tenant,
                 devices=devices_of_sessions,
+                failures=failures,
             )
             sessions.connect(uplinks.take_over, connections.lost)
             listeners.secure.peers.connect(sessions)
             registering.superseded = sessions.superseded
-            devices.revoking.revoked = sessions.revoked
             store.marks = listeners.secure.marks
             keys.changed = lambda: _keys_changed(keys, listeners, devices, tasks)
             await devices.revoking.trust(keys.fingerprints())
@@ -393,6 +413,8 @@ class Server:
         def removed(device: DeviceRecord) -> None:
             if sessions is not None:
                 sessions.removed(device.device_id)
+            if contexts is not None:
+                contexts.removed(device.device_id)
             known = registry.of(device.device_id)
             if known is not None:
                 forget_registration(registry, link, listening, known.registration, clock.instant())
@@ -420,8 +442,13 @@ class Server:
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
+        security: Callable[[str | None], Security] | None = None
+        if sessions is not None:
+            security = sessions.summary
+        elif contexts is not None:
+            security = failures.summary
         await self._listen_http(
-            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, sessions
+            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, security
         )
         # What lives as long as the process need not be looked at again.
         gc.collect()
@@ -448,7 +475,7 @@ class Server:
         entropy: SystemEntropy,
         limits: Limits,
         sources: Sources,
-        sessions: SecureSessions | None,
+        security: Callable[[str | None], Security] | None,
     ) -> None:
         settings = self._settings
         if settings.http_port is None:
@@ -477,7 +504,7 @@ class Server:
             tenant=settings.tenant,
         )
         app = build_http(services, sources=sources)
-        await self._attach_console(app, store, library, commands, profiles, accounts, key, sessions)
+        await self._attach_console(app, store, library, commands, profiles, accounts, key, security)
         server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
@@ -491,7 +518,7 @@ class Server:
         profiles: Profiles,
         accounts: Accounts,
         key: bytes,
-        sessions: SecureSessions | None,
+        security: Callable[[str | None], Security] | None,
     ) -> None:
         settings = self._settings
         assert self._monitor is not None
@@ -506,7 +533,7 @@ class Server:
             clock=self._clock,
             tasks=self._tasks,
             profiles=profiles,
-            security=None if sessions is None else sessions.summary,
+            security=security,
         )
         services = console.ConsoleServices(
             deciding=store,

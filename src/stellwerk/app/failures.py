@@ -42,6 +42,15 @@ class FailedHandshake:
     device_id: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What people see of it: ``sessions`` in memory (of all tenants, so None for people of one), recent ``failures``,
+    the newest first."""
+
+    sessions: int | None
+    failures: tuple[FailedHandshake, ...]
+
+
 class Failures:
     """The newest `RECENT_FAILURES` of all that make handshakes or hold contexts; at most `TROUBLES_LOGGED_PER_S` are
     written down, of more only how many there were."""
@@ -105,3 +114,7 @@ class Failures:
     def recent(self, tenant: str | None) -> list[FailedHandshake]:
         """The newest first: those that name a device of ``tenant``, all for None."""
         return [each for each in reversed(self.newest) if tenant is None or each.tenant == tenant]
+
+    def summary(self, tenant: str | None) -> Security:
+        """What somebody of ``tenant`` may see, None for all, where there are no secure sessions."""
+        return Security(None, tuple(self.recent(tenant)))

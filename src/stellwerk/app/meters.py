@@ -76,6 +76,16 @@ class SecureMeters:
         """Sessions that were loaded from the store."""
 
 
+class OscoreMeters:
+    """Of OSCORE contexts."""
+
+    def __init__(self) -> None:
+        self.contexts: dict[str, int] = defaultdict(int)
+        """By what happened: ``given`` (to an engine that asked), ``heard`` (verified and fresh), ``moved`` (heard from
+        another address), ``rederived``, ``refused`` (unknown, over the wrong layers, not verified), ``limited`` (asked
+        too often)."""
+
+
 class Meters:
     """``now``: monotonic seconds."""
 
@@ -88,6 +98,7 @@ class Meters:
         self.identities_refused: dict[str, int] = defaultdict(int)
         """By what was said in the name of a device by whoever has not proven to be it."""
         self.secure = SecureMeters()
+        self.oscore = OscoreMeters()
         self.commands: dict[str, Histogram] = defaultdict(_long)
         """Seconds from post to end, by the last step's word (`device.command.Step`)."""
         self.http: dict[tuple[str, int], int] = defaultdict(int)

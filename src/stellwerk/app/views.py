@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from stellwerk.app.handlers.secure_sessions import Security
+from stellwerk.app.failures import Security
 from stellwerk.app.ports import Clock, DecidingStore, DeviceDirectory, ProjectedStore
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import DeviceState, LogLine, MessageRecord, StoredValue
@@ -100,7 +100,7 @@ class RegistrationFacts:
     queue_mode: bool
     objects: tuple[str, ...]
     secure: bool = False
-    """Whether it came over a secure session; ``address`` names that then."""
+    """Whether it came over a secure session or with an OSCORE context; ``address`` names that then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +405,7 @@ def _facts(registration: Registration) -> RegistrationFacts:
         registration.binding,
         registration.queue_mode,
         objects,
-        peer.is_session,
+        peer.is_session or peer.is_context,
     )
 
 

@@ -41,6 +41,7 @@ _KINDS: Final[dict[type[Uplink], str]] = {
 }
 
 Event = events.Event
+ContextEvent = events.ContextQuestion | events.ContextState | events.ContextMoved | events.ContextRederived
 Submit = Callable[[actions.Action], None]
 
 
@@ -54,6 +55,23 @@ class Finished(Protocol):
 
 class ConnectionLost(Protocol):
     def __call__(self, peer: PeerId, why: str, at: Instant) -> None: ...
+
+
+class ContextEvents(Protocol):
+    """Who hears of an engine's OSCORE contexts."""
+
+    def take(self, event: ContextEvent, at: Instant) -> None: ...
+    def refused(self, event: events.Refused, at: Instant) -> None:
+        """Something in the name of a context led to nothing."""
+        ...
+
+    def carrier_lost(self, carrier: PeerId, why: str, at: Instant) -> None:
+        """A connection or session is no more, that contexts may have been heard over."""
+        ...
+
+    def may_reach(self, peer: PeerId) -> bool:
+        """Whether it is known where the device of a context is."""
+        ...
 
 
 @dataclass(slots=True)
@@ -85,7 +103,7 @@ class Link:
         reaches: Callable[[PeerId], bool] | None = None,
     ) -> None:
         """``reaches``: whether the engine has a connection to a peer; None where it needs none."""
-        self._submit = submit
+        self.submit = self._submit = submit
         self._is_connected = reaches
         self._brake = brake
         self._meters = meters
@@ -101,6 +119,8 @@ class Link:
         self._finished: Finished
         self._reacted: Reacted
         self._connection_lost: ConnectionLost = _nobody
+        self.oscore: ContextEvents | None = None
+        """What the engine tells of OSCORE contexts; None where it speaks none."""
         self.refused: dict[str, int] = {}
         """Datagrams that led to nothing, by reason."""
 
@@ -159,6 +179,8 @@ class Link:
         self._submit(actions.VerifyPeer(peer))
 
     def reaches(self, peer: PeerId) -> bool:
+        if peer.is_context:
+            return self.oscore is not None and self.oscore.may_reach(peer)
         return self._is_connected is None or self._is_connected(peer)
 
     def move_peer(self, old: PeerId, new: PeerId) -> None:
@@ -288,14 +310,18 @@ class Link:
             case events.ConnectionLost():
                 log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
                 self._connection_lost(event.peer, event.detail, at)
+                if self.oscore is not None:
+                    self.oscore.carrier_lost(event.peer, event.detail, at)
             case events.Refused():
                 self._count(event.reason)
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
+                if self.oscore is not None and event.peer.is_context:
+                    self.oscore.refused(event, at)
             case events.NotificationAcked() | events.NotificationRejected() | events.PeerProbed():
                 pass
             case events.ContextQuestion() | events.ContextState() | events.ContextMoved() | events.ContextRederived():
-                # No engine speaks OSCORE unless it is told to.
-                pass
+                if self.oscore is not None:
+                    self.oscore.take(event, at)
             case _:
                 assert_never(event)
 

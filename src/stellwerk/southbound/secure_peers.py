@@ -146,7 +146,10 @@ class SecurePeers:
             case events.SessionEnded():
                 self._doubted.discard(event.peer)
                 if event.reason != "evicted":
-                    self._link.lose_peer(event.peer, f"the secure session ended: {event.detail or event.reason}")
+                    why = f"the secure session ended: {event.detail or event.reason}"
+                    self._link.lose_peer(event.peer, why)
+                    if self._link.oscore is not None:
+                        self._link.oscore.carrier_lost(event.peer, why, at)
                 sessions.ended(event.peer, event.reason, event.detail, at)
             case events.HandshakeFailed():
                 sessions.handshakes.failed(event.address, event.reason, event.detail, event.identity, at)

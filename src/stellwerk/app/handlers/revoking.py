@@ -113,6 +113,14 @@ class Revoking:
         self.revoked(device)
         log.info("device.credentials_revoked", tenant=device.tenant, device=device.name, security=device.security)
 
+    async def replaced(self, device: DeviceRecord) -> None:
+        """The device has used its fresh credential: what came in with the former ends (`DecidingStore.
+        promote_fresh_credential`), and it has to register again."""
+        known = self._registry.of(device.device_id)
+        if known is not None:
+            known.record = device
+        await self._end(device)
+
     async def _end(self, device: DeviceRecord) -> None:
         at = Instant(self._clock.now(), self._clock.wall_ms())
         detail = _TAKEN if device.security == NOSEC else _GIVEN

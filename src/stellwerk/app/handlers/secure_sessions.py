@@ -8,14 +8,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 
 from stellwerk.app.changes import Commit, DropSession, PutSession
 from stellwerk.app.committing import log_not_stored
-from stellwerk.app.failures import LONGEST_IDENTITY, FailedHandshake, Failures
+from stellwerk.app.failures import LONGEST_IDENTITY, Failures, Security
 from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.identities import Identities
 from stellwerk.app.meters import Meters
@@ -43,15 +42,6 @@ _KEPT: Final = frozenset({"close-notify", "evicted"})
 _ENDED_KEPT: Final = 4_096
 """Sessions that ended lately: more than end while a Register is being stored."""
 _NOT_KEPT: Final = "the session is not kept any more"
-
-
-@dataclass(frozen=True, slots=True)
-class Security:
-    """What people see of it: ``sessions`` in memory (of all tenants, so None for people of one), recent ``failures``,
-    the newest first."""
-
-    sessions: int | None
-    failures: tuple[FailedHandshake, ...]
 
 
 class TakeOver(Protocol):
