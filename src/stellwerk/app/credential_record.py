@@ -22,9 +22,11 @@ from stellwerk.app.credentials import (
 )
 from stellwerk.device.key_material import (
     BadMaterial,
+    certificate_key_id,
     der_of,
     key_of,
     pkcs8_of,
+    raw_key_id,
     read_certificate,
     read_private_key,
     read_public_key,
@@ -45,6 +47,7 @@ _MODE_OF_CLIENT: Final = "securityConfigClientMode"
 _MODE_OF_SERVER: Final = "securityMode"
 _PUBLIC: Final = "clientPublicKeyOrId"
 _SECRET: Final = "clientSecretKey"
+_ONE_TIME: Final = "oneTime"
 _HEX: Final = re.compile(r"[0-9a-fA-F]*")
 _KEY_STEP, _KEY_MOST = 32, 128
 _NAMES: Final = {kind: mode for mode, kind in MODES.items()}
@@ -209,6 +212,29 @@ def _server(block: "_Members") -> dict[str, str]:
 
 
 _NO_BOOTSTRAP: Final = json.dumps(dict.fromkeys(_SERVERS, _NO_SEC_BLOCK))
+
+
+def bootstrap_id(bootstrap: str) -> str:
+    """How the bootstrap server finds the device with this `Credential.bootstrap`: as the store's `bootstrap_credential`
+    takes it, empty where the device proves nothing to it."""
+    try:
+        block = json.loads(bootstrap)["bootstrapServer"] if bootstrap else _NO_SEC_BLOCK
+        match block[_MODE_OF_SERVER]:
+            case "PSK":
+                return f"psk:{block[_PUBLIC]}"
+            case "RPK":
+                return raw_key_id(read_public_key(block[_PUBLIC]))
+            case "X509":
+                return certificate_key_id(der_of(read_certificate(block[_PUBLIC])))
+    except (ValueError, KeyError, TypeError, BadMaterial):
+        # Kept from before it was checked.
+        pass
+    return ""
+
+
+def is_one_time(bootstrap: str) -> bool:
+    """Whether the device with this `Credential.bootstrap` is bootstrapped once with it."""
+    return bool(bootstrap and json.loads(bootstrap).get(_ONE_TIME))
 
 
 # -- JSON --
