@@ -360,7 +360,7 @@ class Server:
             contexts.promoted = devices.revoking.replaced
             registering.speaking.settled = contexts.settled
             link.speak_oscore(contexts)
-        sessions = None
+        sessions: SecureSessions | None = None
 
         def revoked(device: DeviceRecord) -> None:
             if sessions is not None:

@@ -1,4 +1,4 @@
-"""A device on aiocoap that speaks OSCORE: one context in both roles, kept in a folder as aiocoap keeps it (RFC 8613)."""
+"""A device on aiocoap that speaks OSCORE: one context in both roles, kept in a folder as aiocoap does (RFC 8613)."""
 
 import json
 from dataclasses import dataclass

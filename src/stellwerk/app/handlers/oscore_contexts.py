@@ -106,7 +106,7 @@ class OscoreContexts:
         """How often anybody's contexts have changed: what was looked up before is looked up again."""
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self._unknown: TokenBuckets[str] = TokenBuckets(_UNKNOWN_PER_S, _UNKNOWN_BURST)
-        self._promoting: dict[DeviceId, list[Callable[[], None]]] = {}
+        self._promoting: dict[DeviceId, list[asyncio.Future[None]]] = {}
         self.promoted: Callable[[DeviceRecord], Awaitable[object]] = _nobody
         """Hears of a device that has used its fresh credential, to end what came in with the former."""
         self._lost: Callable[[PeerId, str, Instant], None] = lambda peer, why, at: None
@@ -291,18 +291,18 @@ class OscoreContexts:
         self._meters.contexts["moved" if before is not None else "heard"] += 1
         log.info("oscore.heard", peer=str(peer), device_id=held.device_id, address=str(carrier), old=str(before or ""))
         if held.is_fresh and held.device_id not in self._promoting:
-            waiting: list[Callable[[], None]] = []
+            waiting: list[asyncio.Future[None]] = []
             self._promoting[held.device_id] = waiting
             if not self._tasks.start("oscore promotion", work := self._promote(number, held, waiting)):
                 work.close()
                 del self._promoting[held.device_id]
 
-    def refused(self, peer: PeerId, carrier: PeerId, reason: str, detail: str, at: Instant) -> None:
+    def refused(self, peer: PeerId, reason: str, detail: str, at: Instant) -> None:
         """Something came in the name of a context that does not verify, or came before."""
         held = self._held.get(int(peer.remote_host))
         self._meters.contexts["refused"] += 1
         if held is not None:
-            self._note_failure(held, carrier, reason, detail, at)
+            self._note_failure(held, held.carriers.get(peer, peer), reason, detail, at)
 
     def _note_failure(self, held: _Held, carrier: PeerId, reason: str, detail: str, at: Instant) -> None:
         async def named() -> DeviceRecord | None:
@@ -330,11 +330,11 @@ class OscoreContexts:
         """Return when the device's fresh context, where it has just shown one, is the one that holds."""
         waiting = self._promoting.get(device_id)
         if waiting is not None:
-            done = asyncio.get_running_loop().create_future()
-            waiting.append(lambda: done.done() or done.set_result(None))
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            waiting.append(done)
             await done
 
-    async def _promote(self, number: int, held: _Held, waiting: list[Callable[[], None]]) -> None:
+    async def _promote(self, number: int, held: _Held, waiting: list[asyncio.Future[None]]) -> None:
         try:
             record = await self._store.promote_fresh_credential(held.device_id)
             held.is_fresh = False
@@ -346,7 +346,8 @@ class OscoreContexts:
         finally:
             del self._promoting[held.device_id]
             for each in waiting:
-                each()
+                if not each.done():
+                    each.set_result(None)
 
     # -- revocation (SEC-9) --
 
