@@ -1,5 +1,6 @@
 """A device on aiocoap that speaks OSCORE: one context in both roles, kept in a folder as aiocoap does (RFC 8613)."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,13 @@ from aiocoap.oscore import FilesystemSecurityContext
 from aiocoap.oscore_sitewrapper import OscoreSiteWrapper
 from aiocoap.transports.oscore import OSCOREAddress
 from aiocoap_device import AiocoapDevice
+from served import TENANT, Served
+
+from stellwerk.access import open_store
+from stellwerk.app.oscore import OscoreContext, render_oscore
+from stellwerk.config import load_settings
+from stellwerk.core.ids import DeviceId
+from stellwerk.device.record import OSCORE, PSK, Credential
 
 
 @dataclass(frozen=True)
@@ -98,3 +106,29 @@ class OscoreDevice(AiocoapDevice):
         lock, self.security.lockfile = self.security.lockfile, None
         self.close()
         lock.release()
+
+
+def give_context(server: Served, name: str, keys: Keys, kind: str = OSCORE) -> None:
+    """Says on the running ``server`` that the device ``name`` protects its messages with ``keys``, beside a secure
+    session with its pre-shared key where ``kind`` is `PSK`."""
+    context = OscoreContext(
+        0,
+        DeviceId(0),
+        keys.sender_id,
+        keys.recipient_id,
+        keys.master_secret,
+        keys.master_salt,
+        keys.id_context or b"",
+    )
+    secret = f"psk-hex:{keys.master_secret.hex()}" if kind == PSK else ""
+
+    async def give() -> None:
+        async with open_store(load_settings(environment=server.environment())) as store:
+            tenant_id = await store.tenant(TENANT)
+            assert tenant_id is not None
+            device = await store.device_by_name(tenant_id, name)
+            assert device is not None
+            wanted = Credential(name, secret, kind=kind, endpoint=name, oscore=render_oscore(context))
+            await store.set_credential(device.device_id, wanted)
+
+    asyncio.run(give())
