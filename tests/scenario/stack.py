@@ -14,6 +14,7 @@ from cryptography.x509 import Certificate
 from stellwerk.app.brake import Brake
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.app.device_operations import DeviceOperations
+from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.devices import Devices
@@ -21,6 +22,7 @@ from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.gateway_sends import GatewaySends
 from stellwerk.app.handlers.gateways import Gateways, read_after_register
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
@@ -198,6 +200,8 @@ class Stack:
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.stream_out: list[tuple[PeerId, Message | None]] = []
         """What was sent over connections; None closes one."""
+        self.stream_bytes: list[tuple[PeerId, bytes]] = []
+        """The same as bytes."""
         self.secure_out: list[tuple[PeerId, bytes]] = []
         """What was sent from the secure port."""
         self.run(self._build())
@@ -358,6 +362,20 @@ class Stack:
             relabel=self.commands.delivery.relabel,
         )
         self.devices.revoking.withdraw = self.commands.withdraw_all
+        failures = Failures(tasks=self.tasks, lines=self.registering.lines)
+        self.failures = failures
+        self.contexts = OscoreContexts(
+            store=store,
+            tasks=self.tasks,
+            failures=failures,
+            meters=self.meters.oscore,
+            devices=devices_of_sessions,
+        )
+        self.contexts.connect(self.connections.lost)
+        self.contexts.promoted = self.devices.revoking.replaced
+        self.registering.speaking.settled = self.contexts.settled
+        self.links.speak_oscore(self.contexts)
+        self.devices.revoking.revoked = self.contexts.revoked
         if self.secure is not None:
             self.sessions = SecureSessions(
                 store=store,
@@ -367,11 +385,15 @@ class Stack:
                 lines=self.registering.lines,
                 meters=self.meters,
                 devices=devices_of_sessions,
+                failures=failures,
             )
             self.sessions.connect(self.uplinks.take_over, self.connections.lost)
             self.secure_peers.connect(self.sessions)
             self.registering.superseded = self.sessions.superseded
-            self.devices.revoking.revoked = self.sessions.revoked
+            self.devices.revoking.revoked = lambda device: (
+                self.sessions.revoked(device),
+                self.contexts.revoked(device),
+            )
             store.marks = self.dtls.take_marks
 
     def _build_secure(self, by_transport: dict[str, Link]) -> None:
@@ -566,6 +588,7 @@ class Stack:
                 self.stream_link.handle(found, self.clock.instant())
             for peer, data in self.streams.take_datagrams():
                 self.stream_out.append((peer, decode_frame(data) if data else None))
+                self.stream_bytes.append((peer, data))
                 events = events or [None]  # type: ignore[list-item]
             events = events or found
             if self.secure is not None:
