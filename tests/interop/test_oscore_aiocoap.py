@@ -60,7 +60,7 @@ def setting(server: Served, tmp_path: Path) -> Iterator[Setting]:
     made.close()
 
 
-@pytest.mark.spec("LwM2M-contract 2.6", "ETS 406", "RFC 8613 B.1.2")
+@pytest.mark.spec("LwM2M-contract 2.6", "ETS 405", "RFC 8613 B.1.2")
 def test_aiocoap_registers_with_oscore_after_an_echo_and_nothing_is_readable_on_the_way(setting: Setting) -> None:
     device = setting.registered()
     assert device.location.startswith("/rd/")
@@ -71,7 +71,7 @@ def test_aiocoap_registers_with_oscore_after_an_echo_and_nothing_is_readable_on_
     assert len([each for each in said if each.type != ACK and each.code]) == 2
 
 
-@pytest.mark.spec("LwM2M-contract 2.6", "ETS 406")
+@pytest.mark.spec("LwM2M-contract 2.6", "ETS 405")
 def test_aiocoap_is_read_written_and_executed_under_the_same_context(setting: Setting) -> None:
     device = setting.registered()
     api, name = setting.server.api, setting.name

@@ -68,7 +68,7 @@ def pivs(datagrams: list[bytes]) -> list[bytes]:
 # -- registration --
 
 
-@pytest.mark.spec("ETS 406", "LwM2M-contract 2.6", "READ-15", "RFC 8613 B.1.2")
+@pytest.mark.spec("ETS 405", "LwM2M-contract 2.6", "READ-15", "RFC 8613 B.1.2")
 def test_a_device_registers_after_an_echo_under_its_sender_id(stack: Stack) -> None:
     device = OscoreDevice(stack)
     assert device.register("/rd?ep=dev1&lt=300&lwm2m=1.1&b=U") == codes.CREATED
@@ -153,7 +153,7 @@ def test_only_the_device_itself_updates_and_ends_its_registration(stack: Stack) 
 # -- what is asked and told --
 
 
-@pytest.mark.spec("ETS 406", "D-1")
+@pytest.mark.spec("ETS 405", "D-1")
 def test_commands_reach_the_device_and_its_answers_are_values(stack: Stack) -> None:
     device = OscoreDevice(stack)
     device.resources["/3/0/0"] = (112, SENML_MANUFACTURER)
@@ -454,7 +454,7 @@ def test_when_the_session_ends_commands_wait_for_the_next_one(stack: Stack) -> N
 # -- over TCP --
 
 
-@pytest.mark.spec("LwM2M-contract 2.6", "ETS 406", "BIN-4")
+@pytest.mark.spec("LwM2M-contract 2.6", "ETS 405", "BIN-4")
 def test_a_device_speaks_oscore_over_tcp_and_its_connection_is_its_presence(stack: Stack) -> None:
     device = OscoreDevice(stack, tcp=True)
     device.resources["/3/0/0"] = (112, SENML_MANUFACTURER)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from stellwerk.app.oscore import read_oscore
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId
@@ -14,7 +15,8 @@ from stellwerk.device.record import NOSEC, X509, Credential
 class SecurityFacts:
     """``kind``: as in `Credential`; ``endpoint``: the name it is for, empty for any that means the device;
     ``fingerprint``: SHA-256 of a public key or a certificate in hex; ``subject`` and ``until_ms`` (UTC milliseconds, 0:
-    not known) of a certificate; ``trouble``: why nothing can be said."""
+    not known) of a certificate; ``trouble``: why nothing can be said.
+    ``sender_id``: of the OSCORE context that it has alone or besides, in hex."""
 
     kind: str = NOSEC
     identity: str = ""
@@ -24,6 +26,7 @@ class SecurityFacts:
     until_ms: int = 0
     changed_ms: int = 0
     trouble: str = ""
+    sender_id: str = ""
 
 
 NOTHING: Final = SecurityFacts()
@@ -39,8 +42,16 @@ async def read_security(store: DecidingStore, device_id: DeviceId, before: Secur
     if credential is None or credential.kind == NOSEC:
         return NOTHING
     fingerprint = credential.key_id.partition(":")[2]
-    same = (credential.kind, credential.identity, credential.endpoint, fingerprint, credential.modified_ms)
-    if same == (before.kind, before.identity, before.endpoint, before.fingerprint, before.changed_ms):
+    sender_id = read_oscore(credential.oscore, device_id).sender_id.hex() if credential.oscore else ""
+    same = (credential.kind, credential.identity, credential.endpoint, fingerprint, credential.modified_ms, sender_id)
+    if same == (
+        before.kind,
+        before.identity,
+        before.endpoint,
+        before.fingerprint,
+        before.changed_ms,
+        before.sender_id,
+    ):
         return before
     subject, until_ms = _certificate(credential)
     return SecurityFacts(
@@ -51,6 +62,7 @@ async def read_security(store: DecidingStore, device_id: DeviceId, before: Secur
         subject,
         until_ms,
         credential.modified_ms,
+        sender_id=sender_id,
     )
 
 

@@ -100,7 +100,9 @@ class RegistrationFacts:
     queue_mode: bool
     objects: tuple[str, ...]
     secure: bool = False
-    """Whether it came over a secure session or with an OSCORE context; ``address`` names that then."""
+    """Whether it came over a secure session; ``address`` names that then."""
+    oscore: bool = False
+    """Whether it protects its messages with OSCORE; ``address`` names the context then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +407,8 @@ def _facts(registration: Registration) -> RegistrationFacts:
         registration.binding,
         registration.queue_mode,
         objects,
-        peer.is_session or peer.is_context,
+        peer.carrier in ("dtls", "tls"),
+        peer.is_context,
     )
 
 

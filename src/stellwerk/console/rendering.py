@@ -48,7 +48,11 @@ def security_rows(record: DeviceRecord, detail: DeviceDetail | None) -> list[Row
     facts = _proof(record, NOTHING if detail is None else detail.security)
     registration = None if detail is None else detail.registration
     if registration is not None and not isinstance(record, EndDeviceRecord):
-        facts.append(("Speaks now", "over a secure session" if registration.secure else "without security"))
+        within = "secure session" if registration.secure else ""
+        if registration.oscore:
+            facts.append(("Speaks now", f"with OSCORE{within and f' within a {within}'}"))
+        else:
+            facts.append(("Speaks now", f"over a {within}" if within else "without security"))
     return [{"id": name, "what": name, "says": says} for name, says in facts if says]
 
 
@@ -58,7 +62,10 @@ def _proof(record: DeviceRecord, security: SecurityFacts) -> list[tuple[str, str
     if security.trouble:
         return [("Proves itself by", "not known"), ("Why", security.trouble)]
     endpoint = security.endpoint or "any that means this device"
+    oscore = [("OSCORE sender ID", security.sender_id)] if security.sender_id else []
     match security.kind:
+        case "oscore":
+            facts = [("Proves itself by", "an OSCORE context")]
         case "psk":
             facts = [("Proves itself by", "a pre-shared key"), ("PSK identity", security.identity)]
         case "rpk":
@@ -76,7 +83,9 @@ def _proof(record: DeviceRecord, security: SecurityFacts) -> list[tuple[str, str
         case _:
             return [("Proves itself by", "nothing: it comes without security (NoSec)")]
     changed = _time(str(security.changed_ms)) if security.changed_ms else ""
-    return [*facts, ("Endpoint name", endpoint), ("Set", changed)]
+    if oscore and security.kind != "oscore":
+        facts.append(("Besides", "an OSCORE context, within the secure session"))
+    return [*facts, *oscore, ("Endpoint name", endpoint), ("Set", changed)]
 
 
 def value_rows(detail: DeviceDetail | None) -> list[Row]:

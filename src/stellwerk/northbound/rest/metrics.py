@@ -233,6 +233,13 @@ class StellwerkCollector(Collector):
             _by_word(transport.records_dropped),
         )
 
+        yield _counter(
+            "stellwerk_oscore_contexts",
+            "What happened to OSCORE contexts",
+            ("event",),
+            _by_word(self._sources.meters.oscore.contexts),
+        )
+
     def _store(self) -> Iterator[Metric]:
         meters, condition = self._sources.meters, self._sources.condition()
         yield _counter(
