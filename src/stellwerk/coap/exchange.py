@@ -240,16 +240,9 @@ class Requests:
             sending = exchange.sending
             if not isinstance(sending, Transmission):
                 continue
-            if old.sent is not None:
-                old.sent.pop(sending.mid, None)
-            if new.sent is None:
-                new.sent = {}
-            new.sent.setdefault(sending.mid, sending)
-            sending.peer = new
+            sending.redirect(new)
             # If it is the device, it listens at its new address at this very moment.
             self._layer.send_paid(sending, now)
-        if not old.sent:
-            old.sent = None
         for exchange in clashing:
             exchange.outstanding = False
             self.fail(exchange, "refused", "the token is in use", now)
@@ -332,6 +325,18 @@ class Requests:
         """The peer answered a part; send the next."""
         self._tell_reaction(exchange, complete=False)
         self._send(exchange, now)
+
+    def again(self, exchange: Exchange, now: float) -> None:
+        """The peer asks for the same part once more, otherwise protected."""
+        if exchange.sending is not None:
+            self._layer.stop(exchange.sending)
+            exchange.sending = None
+        self._layer.timers.cancel(exchange)
+        self._go_on(exchange, now)
+
+    def knows(self, handle: int) -> bool:
+        """Whether the request ``handle`` is one of these, waiting or under way."""
+        return handle in self._by_handle
 
     def _tell_reaction(self, exchange: Exchange, *, complete: bool) -> None:
         if exchange.notification is None:
@@ -451,6 +456,7 @@ class Requests:
                     message.options,
                     payload,
                     exchange.observe,
+                    b"" if exchange.observe is None else self._layer.binding_of(exchange.peer, exchange.action.token),
                 )
             )
         self._start_next(exchange.peer, now)

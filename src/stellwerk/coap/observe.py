@@ -174,7 +174,7 @@ class Observing:
             layer.refuse(peer.id, "malformed", view.unknown or "a block size that is reserved")
             return
         if view.observe is not None:
-            if not layer.ordered and not relation.is_fresh(view.observe, now):
+            if not layer.sorts_notifications and not relation.is_fresh(view.observe, now):
                 self._settle(inbound, now)
                 layer.refuse(peer.id, "stale", f"notification {view.observe} after {relation.seen}")
                 return
