@@ -15,8 +15,7 @@ from stellwerk.device.record import NOSEC, X509, Credential
 class SecurityFacts:
     """``kind``: as in `Credential`; ``endpoint``: the name it is for, empty for any that means the device;
     ``fingerprint``: SHA-256 of a public key or a certificate in hex; ``subject`` and ``until_ms`` (UTC milliseconds, 0:
-    not known) of a certificate; ``trouble``: why nothing can be said.
-    ``sender_id``: of the OSCORE context that it has alone or besides, in hex."""
+    not known) of a certificate; ``trouble``: why nothing can be said."""
 
     kind: str = NOSEC
     identity: str = ""
@@ -26,7 +25,8 @@ class SecurityFacts:
     until_ms: int = 0
     changed_ms: int = 0
     trouble: str = ""
-    sender_id: str = ""
+    oscore: str = ""
+    """The OSCORE sender ID in hex, ``(empty)`` for one of no bytes; empty where OSCORE is not wanted."""
 
 
 NOTHING: Final = SecurityFacts()
@@ -42,16 +42,8 @@ async def read_security(store: DecidingStore, device_id: DeviceId, before: Secur
     if credential is None or credential.kind == NOSEC:
         return NOTHING
     fingerprint = credential.key_id.partition(":")[2]
-    sender_id = read_oscore(credential.oscore, device_id).sender_id.hex() if credential.oscore else ""
-    same = (credential.kind, credential.identity, credential.endpoint, fingerprint, credential.modified_ms, sender_id)
-    if same == (
-        before.kind,
-        before.identity,
-        before.endpoint,
-        before.fingerprint,
-        before.changed_ms,
-        before.sender_id,
-    ):
+    same = (credential.kind, credential.identity, credential.endpoint, fingerprint, credential.modified_ms)
+    if same == (before.kind, before.identity, before.endpoint, before.fingerprint, before.changed_ms):
         return before
     subject, until_ms = _certificate(credential)
     return SecurityFacts(
@@ -62,8 +54,14 @@ async def read_security(store: DecidingStore, device_id: DeviceId, before: Secur
         subject,
         until_ms,
         credential.modified_ms,
-        sender_id=sender_id,
+        oscore=_sender_id(credential),
     )
+
+
+def _sender_id(credential: Credential) -> str:
+    if not credential.oscore:
+        return ""
+    return read_oscore(credential.oscore, DeviceId(0)).sender_id.hex() or "(empty)"
 
 
 def _certificate(credential: Credential) -> tuple[str, int]:

@@ -62,10 +62,7 @@ def _proof(record: DeviceRecord, security: SecurityFacts) -> list[tuple[str, str
     if security.trouble:
         return [("Proves itself by", "not known"), ("Why", security.trouble)]
     endpoint = security.endpoint or "any that means this device"
-    oscore = [("OSCORE sender ID", security.sender_id)] if security.sender_id else []
     match security.kind:
-        case "oscore":
-            facts = [("Proves itself by", "an OSCORE context")]
         case "psk":
             facts = [("Proves itself by", "a pre-shared key"), ("PSK identity", security.identity)]
         case "rpk":
@@ -80,12 +77,12 @@ def _proof(record: DeviceRecord, security: SecurityFacts) -> list[tuple[str, str
         case "x509":
             facts = [("Proves itself by", "a certificate of a trusted authority")]
             endpoint = f"{security.identity}, which the certificate names"
+        case "oscore":
+            facts = [("Proves itself by", "OSCORE, with nothing below it")]
         case _:
             return [("Proves itself by", "nothing: it comes without security (NoSec)")]
     changed = _time(str(security.changed_ms)) if security.changed_ms else ""
-    if oscore and security.kind != "oscore":
-        facts.append(("Besides", "an OSCORE context, within the secure session"))
-    return [*facts, *oscore, ("Endpoint name", endpoint), ("Set", changed)]
+    return [*facts, ("OSCORE sender ID", security.oscore), ("Endpoint name", endpoint), ("Set", changed)]
 
 
 def value_rows(detail: DeviceDetail | None) -> list[Row]:
