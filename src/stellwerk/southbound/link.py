@@ -65,8 +65,8 @@ class ContextEvents(Protocol):
         """Something in the name of a context led to nothing."""
         ...
 
-    def carrier_lost(self, carrier: PeerId, why: str, at: Instant) -> None:
-        """A connection or session is no more, that contexts may have been heard over."""
+    def lost(self, peer: PeerId, why: str, at: Instant) -> None:
+        """A connection or session is no more, that contexts may have been heard over, or a context is nowhere."""
         ...
 
     def may_reach(self, peer: PeerId) -> bool:
@@ -294,6 +294,8 @@ class Link:
                 if pending is not None:
                     # It may have moved since; what is asked instead goes there.
                     pending.peer = event.peer
+                if event.reason == "unconnected" and event.peer.is_context and self.oscore is not None:
+                    self.oscore.lost(event.peer, event.detail, at)
                 answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail, acknowledged=silent)
                 self._answered(answer, at)
             case events.PeerReacted():
@@ -309,9 +311,10 @@ class Link:
                 self._observations.lost(event.token, event.reason, at)
             case events.ConnectionLost():
                 log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
-                self._connection_lost(event.peer, event.detail, at)
                 if self.oscore is not None:
-                    self.oscore.carrier_lost(event.peer, event.detail, at)
+                    self.oscore.lost(event.peer, event.detail, at)
+                if not event.peer.is_context:
+                    self._connection_lost(event.peer, event.detail, at)
             case events.Refused():
                 self._count(event.reason)
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)

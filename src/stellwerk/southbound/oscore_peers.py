@@ -41,8 +41,11 @@ class OscorePeers:
     def refused(self, event: events.Refused, at: Instant) -> None:
         self._contexts.refused(event.peer, event.reason, event.detail, at)
 
-    def carrier_lost(self, carrier: PeerId, why: str, at: Instant) -> None:
-        self._contexts.carrier_lost(carrier, why, at)
+    def lost(self, peer: PeerId, why: str, at: Instant) -> None:
+        if peer.is_context:
+            self._contexts.lost(peer, why, at)
+        else:
+            self._contexts.carrier_lost(peer, why, at)
 
     # -- down: the ContextLink port --
 

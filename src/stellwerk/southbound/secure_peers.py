@@ -149,7 +149,7 @@ class SecurePeers:
                     why = f"the secure session ended: {event.detail or event.reason}"
                     self._link.lose_peer(event.peer, why)
                     if self._link.oscore is not None:
-                        self._link.oscore.carrier_lost(event.peer, why, at)
+                        self._link.oscore.lost(event.peer, why, at)
                 sessions.ended(event.peer, event.reason, event.detail, at)
             case events.HandshakeFailed():
                 sessions.handshakes.failed(event.address, event.reason, event.detail, event.identity, at)

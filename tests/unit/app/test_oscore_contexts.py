@@ -157,6 +157,20 @@ def test_two_engines_with_one_context_never_have_the_same_numbers() -> None:
     run(work)
 
 
+@pytest.mark.spec("RFC 8613 B.1.1")
+def test_an_engine_that_asks_twice_and_goes_on_with_its_first_numbers_gets_those_behind_them() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.device()
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        bench.contexts.asked(bench.udp, 2, AWAY, NAME, NOW)
+        bench.contexts.wants_numbers(bench.udp, bench.number(), 2 * NUMBERS_AT_FIRST)
+        assert bench.udp.told[-1] == ("stored", 2 * NUMBERS_AT_FIRST)
+        bench.contexts.asked(bench.tcp, 3, LINE, NAME, NOW)
+        assert bench.tcp.told == [("give", 3, KID, 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)]
+
+    run(work)
+
+
 def test_numbers_that_the_store_does_not_take_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(number: int, ceiling: int) -> bool:
         raise StoreOverloaded

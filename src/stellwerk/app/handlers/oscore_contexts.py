@@ -56,15 +56,17 @@ class ContextLink(Protocol):
 
 @dataclass(slots=True)
 class _Held:
-    """A context that engines hold. ``top``: numbers below it were given to one of them, as ``ceilings`` says;
-    ``peers``: those it is bound to a device as; ``carriers``: where it was heard last, by its peer."""
+    """A context that engines hold. ``top``: numbers below it were given to one of them; ``given``: to each, below which;
+    ``lows``: below which each may use numbers for certain, of those that hold the context. ``peers``: those it is bound
+    to a device as; ``carriers``: where it was heard last, by its peer."""
 
     device_id: DeviceId
     device: str
     sender_id: bytes
     is_fresh: bool
     top: int
-    ceilings: dict[ContextLink, int] = field(default_factory=dict)
+    given: dict[ContextLink, int] = field(default_factory=dict)
+    lows: dict[ContextLink, int] = field(default_factory=dict)
     peers: set[PeerId] = field(default_factory=set)
     carriers: dict[PeerId, PeerId] = field(default_factory=dict)
 
@@ -179,7 +181,9 @@ class OscoreContexts:
             if not await self._store.raise_oscore_ceiling(context.number, ceiling):
                 continue
             if before == self._revisions:
-                held.ceilings[link] = ceiling
+                held.given[link] = ceiling
+                # One that has the context already, and asked twice, goes on with the numbers that it had.
+                held.lows.setdefault(link, ceiling)
                 self._bind(held, context_peer(context.number, carrier.transport))
                 self._meters.contexts["given"] += 1
                 link.give(question, context, unused, ceiling)
@@ -238,11 +242,12 @@ class OscoreContexts:
     def wants_numbers(self, link: ContextLink, number: int, ceiling: int) -> None:
         """The engine wants to use numbers below ``ceiling`` next."""
         held = self._held.get(number)
-        if held is None or held.ceilings.get(link) != held.top or ceiling <= held.top:
+        low = None if held is None else held.lows.get(link)
+        if held is None or low is None or any(high > low for each, high in held.given.items() if each is not link):
             # Those that follow its own were given to another engine. It asks anew when the device is heard.
             self._leave(link, number)
             return
-        held.top = ceiling
+        held.top = held.given[link] = max(held.top, ceiling)
         if not self._tasks.start("oscore numbers", work := self._raise(link, number, ceiling)):
             work.close()
             self._leave(link, number)
@@ -255,8 +260,8 @@ class OscoreContexts:
             log.warning("oscore.numbers_not_stored", number=number, detail=str(error))
         finally:
             held = self._held.get(number)
-            if stored and held is not None and link in held.ceilings:
-                held.ceilings[link] = ceiling
+            if stored and held is not None and link in held.lows:
+                held.lows[link] = ceiling
                 link.stored(number, ceiling)
             else:
                 self._leave(link, number)
@@ -265,7 +270,7 @@ class OscoreContexts:
         """``link`` has no numbers of the context any more: it asks for it anew when the device is heard."""
         held = self._held.get(number)
         if held is not None:
-            held.ceilings.pop(link, None)
+            held.lows.pop(link, None)
         link.drop(number)
 
     # -- what happens to contexts --
@@ -317,12 +322,18 @@ class OscoreContexts:
         log.info("oscore.rederived", peer=str(peer), device_id=self.devices.get(peer))
         self._lost(peer, "the device has derived its OSCORE context anew", at)
 
+    def lost(self, peer: PeerId, why: str, at: Instant) -> None:
+        """The device of the context is not where it was heard last any more."""
+        held = self._held.get(int(peer.remote_host))
+        carrier = None if held is None else held.carriers.pop(peer, None)
+        if carrier is not None:
+            self._part(peer, carrier)
+            self._lost(peer, why, at)
+
     def carrier_lost(self, carrier: PeerId, why: str, at: Instant) -> None:
         """A connection or session is no more; what was heard over it is to be heard again."""
-        for peer in self._over.pop(carrier, ()):
-            held = self._held.get(int(peer.remote_host))
-            if held is not None and held.carriers.pop(peer, None) is not None:
-                self._lost(peer, why, at)
+        for peer in tuple(self._over.get(carrier, ())):
+            self.lost(peer, why, at)
 
     # -- a fresh credential is used (contract device platform §12) --
 
@@ -377,7 +388,7 @@ class OscoreContexts:
             numbers.discard(number)
             if not numbers:
                 del self._of[held.device_id]
-        for link in held.ceilings:
+        for link in held.lows:
             link.drop(number)
         for peer in held.peers:
             self.devices.pop(peer, None)
