@@ -56,9 +56,9 @@ class ContextLink(Protocol):
 
 @dataclass(slots=True)
 class _Held:
-    """A context that engines hold. ``top``: numbers below it were given to one of them; ``given``: to each, below which;
-    ``lows``: below which each may use numbers for certain, of those that hold the context. ``peers``: those it is bound
-    to a device as; ``carriers``: where it was heard last, by its peer."""
+    """A context that engines hold. ``top``: numbers below it were given to one of them; ``given``: to each, below
+    which; ``lows``: below which each may use numbers for certain, of those that hold the context. ``peers``: those it
+    is bound to a device as; ``carriers``: where it was heard last, by its peer."""
 
     device_id: DeviceId
     device: str
