@@ -372,13 +372,13 @@ class OscoreLayer(MessageLayer):
 
     def remember(self, peer: ContextPeer, carrier: Peer, token: bytes, request: SentRequest) -> None:
         """Answers to ``request`` may come with ``token``; what nobody waits for any more makes room."""
-        if carrier.guarded is None:
-            carrier.guarded = {}
         for each in [each for each in peer.sent_requests if each != token and not peer.is_live(each)]:
             self.forget_token(peer, carrier, each)
         known = peer.sent_requests.setdefault(token, [])
         # A cancellation has the token of its observation, of which more may still come.
         known[:] = [*[each for each in known if each.observes][-1:], request]
+        if carrier.guarded is None:
+            carrier.guarded = {}
         carrier.guarded[token] = peer
 
     def forget_token(self, peer: ContextPeer, carrier: Peer | None, token: bytes) -> None:
