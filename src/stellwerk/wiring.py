@@ -243,6 +243,7 @@ class Server:
             ticket_key=TicketKey(*ticket_secret(settings.data_dir)),
             id_secret=session_id_secret(settings.data_dir),
             ask_echo=settings.echo != "off",
+            oscore=settings.oscore,
         )
         link = listeners.links
         profiles = Profiles(

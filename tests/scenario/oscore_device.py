@@ -90,6 +90,8 @@ class OscoreDevice:
             unused=unused,
             ceiling=unused,
         )
+        if not tcp:
+            self.engine.submit(actions.VerifyPeer(self.server), self.now)
         self.engine.submit(actions.AdoptContext(material, self.server, rederive), self.now)
         self.pump()
 

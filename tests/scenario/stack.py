@@ -217,7 +217,8 @@ class Stack:
         self.registry = Registry(store)
         prolonging = Prolonging(store=store, clock=clock, grace_s=self.grace_s) if self.uplinks_extend else None
         self.listening = Listening(self.tasks, prolonging)
-        self.engine = Endpoint(self.entropy, ask_until=None if self.ask_for_s is None else clock.now() + self.ask_for_s)
+        ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
+        self.engine = Endpoint(self.entropy, ask_until=ask_until, oscore=True)
         self.brake = Brake(self.entropy)
         self.meters = Meters(clock.now)
         self.link = Link(
@@ -229,7 +230,7 @@ class Stack:
             brake=self.brake,
             meters=self.meters,
         )
-        self.streams = StreamEndpoint(self.entropy)
+        self.streams = StreamEndpoint(self.entropy, oscore=True)
         self.stream_link = Link(
             submit=lambda action: self.streams.submit(action, clock.now()),
             store=store,
@@ -408,7 +409,7 @@ class Stack:
             admission=None if self.rates is None else Rates(self.rates, self.meters.secure),
         )
         ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
-        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True, room=self.dtls.room)
+        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True, room=self.dtls.room, oscore=True)
         self.secure_stack: SecureStack[Event, Action] = SecureStack(self.dtls, inner)
         self.secure_link = Link(
             submit=lambda action: self.secure_stack.submit(action, clock.now()),

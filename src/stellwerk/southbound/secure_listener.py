@@ -106,6 +106,7 @@ class SecureListener:
         id_secret: bytes | None,
         ask_until: float | None,
         bodies: Mapping[tuple[str, ...], int],
+        oscore: bool = False,
     ) -> None:
         self._keys = keys
         self._dtls = DtlsEndpoint(
@@ -132,6 +133,7 @@ class SecureListener:
             body_bytes_by_path=bodies,
             verified=True,
             room=self._dtls.room,
+            oscore=oscore,
         )
         stack: SecureStack[Event, CoapAction] = SecureStack(self._dtls, self._coap)
         self.link = link(lambda action: self.driver.submit(action), lambda peer: self.peers.may_reach(peer))
