@@ -240,8 +240,10 @@ class ProtectedExchanges(ExchangeEngine):
             return False
         return True
 
-    def _refuse(self, outer: Inbound, code: int, text: str, reason: str, now: float) -> None:
-        self._plain.refuse_protected(outer, code, text, reason, now)
+    def _refuse(
+        self, outer: Inbound, code: int, text: str, reason: str, now: float, context: Context | None = None
+    ) -> None:
+        self._plain.refuse_protected(outer, code, text, reason, now, 0 if context is None else context.number)
 
     def _refuse_unknown(self, arrival: Arrival, now: float) -> None:
         if arrival.outer.message is not None and self._carriers.answers.holds(arrival.outer):
@@ -269,7 +271,7 @@ class ProtectedExchanges(ExchangeEngine):
         is_replay = window is not None and not window.is_new(number)
         # What an earlier answer is stored of may be answered from there, though its number came.
         if is_replay and not self._carriers.may_be_old(outer, now):
-            self._refuse(outer, codes.UNAUTHORIZED, "Replay detected", "oscore_replay", now)
+            self._refuse(outer, codes.UNAUTHORIZED, "Replay detected", "oscore_replay", now, context)
             return
         inbound = self._open(context, context.keys, arrival, now)
         if inbound is None:
@@ -311,7 +313,7 @@ class ProtectedExchanges(ExchangeEngine):
         try:
             opened, binding = open_request(keys, arrival.option, outer.message.options, arrival.payload)
         except Unverified:
-            self._refuse(outer, codes.BAD_REQUEST, "Decryption failed", "oscore_decryption", now)
+            self._refuse(outer, codes.BAD_REQUEST, "Decryption failed", "oscore_decryption", now, context)
             return None
         peer = self._contexts.peer_of(context, outer.peer.id.transport, now)
         message = OpenedMessage(
@@ -384,7 +386,7 @@ class ProtectedExchanges(ExchangeEngine):
         is_offered = recovery.is_offered(named)
         if not is_offered and recovery.is_ours(named) and context.window is not None:
             # It was agreed on before what we have now.
-            self._refuse(outer, codes.UNAUTHORIZED, "Replay detected", "oscore_replay", now)
+            self._refuse(outer, codes.UNAUTHORIZED, "Replay detected", "oscore_replay", now, context)
             return
         keys = Keys(context.material, named)
         inbound = self._open(context, keys, arrival, now)
