@@ -155,7 +155,7 @@ def test_an_unknown_sender_id_and_a_wrong_key_come_to_nothing(setting: Setting, 
     assert codes == ["4.01", "4.00"]
     assert setting.server.api.latest(setting.name) is None
     lines = [each for each in setting.server.log_lines() if each["event"] == "oscore.refused"]
-    assert [each["reason"] for each in lines][-2:] == ["unknown-context", "oscore-protection"]
+    assert [each["reason"] for each in lines][-2:] == ["unknown-context", "oscore-decryption"]
 
 
 @pytest.mark.spec("LwM2M-contract 2.6", "RFC 8613 B.1.1", "RFC 8613 B.1.2")

@@ -9,6 +9,7 @@ import pytest
 from stellwerk.coap import codes, events
 from stellwerk.coap.message import decode_message
 from stellwerk.coap.options import ECHO, OSCORE
+from stellwerk.core.ids import PeerId
 from stellwerk.dtls.parameters import ServerParameters
 from tests.scenario.oscore_device import LINKS, Keys, OscoreDevice
 from tests.scenario.secure_device import SecureDevice
@@ -123,7 +124,7 @@ def test_what_comes_without_oscore_is_refused_with_a_plain_text(stack: Stack, na
     ("keys", "code", "reason"),
     [
         (Keys(b"who?"), codes.UNAUTHORIZED, ("unknown-context", "")),
-        (Keys(secret=bytes(16)), codes.BAD_REQUEST, ("oscore-protection", "dev1")),
+        (Keys(secret=bytes(16)), codes.BAD_REQUEST, ("oscore-decryption", "dev1")),
     ],
 )
 def test_an_unknown_sender_id_and_a_wrong_key_are_refused_and_shown_to_people(
@@ -261,20 +262,21 @@ def test_a_server_that_restarts_uses_no_number_twice_and_believes_nobody_without
     device.register()
     stack.post(record(stack), read("/3/0/0"))
     device.pump()
-    old = device.up[-1]
+    old = next(each for each in device.up[::-1] if decode_message(each).code == codes.POST)
     later = restarted(stack)
     try:
         again(device, later)
-        stack.post(record(stack), read("/3/0/0"))
-        # Whatever was said before the restart is not taken for news.
-        assert device.replay(device.up[0]).code == codes.UNAUTHORIZED
-        assert old
+        # What was said before the restart is not taken for news, whoever says it; the Echo is for the device alone.
+        answer = device.replay(old)
+        assert [number for number, _ in answer.options] == [OSCORE]
+        assert not later.contexts.may_reach(PeerId("oscore+udp", "1", 0))
         assert device.ask(codes.POST, "/dp", PAIR, 110) == codes.CHANGED
         later.post(record(later), read("/3/0/0"))
         device.pump()
         used = pivs(device.down)
         assert len(used) == len(set(used)) >= 4
         assert later.values(record(later), SENSOR) == ["21.5"]
+        assert device.replay(old, port=6667).code == codes.UNAUTHORIZED
     finally:
         later.close()
 

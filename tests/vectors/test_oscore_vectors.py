@@ -130,7 +130,9 @@ def test_a_request_is_protected_and_read_as_in_the_standard(name: str):
     received = decode_message(bytes.fromhex(protected))
     value = read_options(received.options).oscore
     assert value is not None
-    opened, bound = open_request(Keys(server_of(context_name)), decode_option(value), received.options, received.payload)
+    opened, bound = open_request(
+        Keys(server_of(context_name)), decode_option(value), received.options, received.payload
+    )
     assert opened == (message.code, message.options, message.payload)
     assert bound == binding
 

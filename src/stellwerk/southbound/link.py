@@ -318,7 +318,7 @@ class Link:
             case events.Refused():
                 self._count(event.reason)
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
-                if self.oscore is not None and event.peer.is_context:
+                if self.oscore is not None and event.context:
                     self.oscore.refused(event, at)
             case events.NotificationAcked() | events.NotificationRejected() | events.PeerProbed():
                 pass

@@ -39,7 +39,7 @@ class OscorePeers:
                 assert_never(event)
 
     def refused(self, event: events.Refused, at: Instant) -> None:
-        self._contexts.refused(event.peer, event.reason, event.detail, at)
+        self._contexts.refused(event.context, event.peer, event.reason, event.detail, at)
 
     def lost(self, peer: PeerId, why: str, at: Instant) -> None:
         if peer.is_context:

@@ -35,6 +35,11 @@ _UNKNOWN_PER_S: Final = 20.0
 _UNKNOWN_BURST: Final = 200.0
 """Of sender IDs that nobody has, from one address."""
 _TRIES: Final = 3
+_MEANINGS: Final = {
+    "oscore_decryption": "the device has another key, salt or ID than the server, or somebody changed the message",
+    "oscore_replay": "the message came before, or the device has lost track of its numbers",
+}
+"""What people should know of what an engine refuses, by its reason."""
 
 
 class ContextLink(Protocol):
@@ -302,12 +307,13 @@ class OscoreContexts:
                 work.close()
                 del self._promoting[held.device_id]
 
-    def refused(self, peer: PeerId, reason: str, detail: str, at: Instant) -> None:
+    def refused(self, number: int, carrier: PeerId, reason: str, detail: str, at: Instant) -> None:
         """Something came in the name of a context that does not verify, or came before."""
-        held = self._held.get(int(peer.remote_host))
+        held = self._held.get(number)
         self._meters.contexts["refused"] += 1
         if held is not None:
-            self._note_failure(held, held.carriers.get(peer, peer), reason, detail, at)
+            text = f"{detail}; {_MEANINGS[reason]}" if reason in _MEANINGS else detail
+            self._note_failure(held, carrier, reason.replace("_", "-"), text, at)
 
     def _note_failure(self, held: _Held, carrier: PeerId, reason: str, detail: str, at: Instant) -> None:
         async def named() -> DeviceRecord | None:

@@ -54,7 +54,20 @@ def test_any_value_is_read_or_refused(value: bytes):
 @pytest.mark.spec("RFC 8613 6.1")
 @pytest.mark.parametrize(
     "value",
-    ["00", "0000", "2914", "4914", "8914", "06010203040506", "0701020304050607", "02aa", "10", "1005aa", "0114ff", "19"],
+    [
+        "00",
+        "0000",
+        "2914",
+        "4914",
+        "8914",
+        "06010203040506",
+        "0701020304050607",
+        "02aa",
+        "10",
+        "1005aa",
+        "0114ff",
+        "19",
+    ],
 )
 def test_a_value_that_breaks_the_rules_is_refused(value: str):
     with pytest.raises(BrokenOption):
@@ -81,7 +94,10 @@ def test_a_byte_string_is_unwrapped_and_nothing_else(value: bytes):
 
 @pytest.mark.spec("RFC 8613 4.1", "RFC 8613 8.1", "RFC 8613 8.2")
 @given(
-    number=st.integers(0, (1 << 40) - 1), code=st.integers(1, 7), options=MESSAGE_OPTIONS, payload=st.binary(max_size=40)
+    number=st.integers(0, (1 << 40) - 1),
+    code=st.integers(1, 7),
+    options=MESSAGE_OPTIONS,
+    payload=st.binary(max_size=40),
 )
 def test_a_request_says_to_the_other_end_what_it_said_before(number: int, code: int, options: Options, payload: bytes):
     sealed, binding = seal_request(CLIENT, number, code, options, payload, None)
