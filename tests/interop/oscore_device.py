@@ -13,7 +13,7 @@ from aiocoap.oscore import FilesystemSecurityContext
 from aiocoap.oscore_sitewrapper import OscoreSiteWrapper
 from aiocoap.transports.oscore import OSCOREAddress
 from aiocoap_device import AiocoapDevice
-from served import TENANT, Served
+from served import TENANT, Served, wait_until
 
 from stellwerk.access import open_store
 from stellwerk.app.oscore import OscoreContext, render_oscore
@@ -132,3 +132,8 @@ def give_context(server: Served, name: str, keys: Keys, kind: str = OSCORE) -> N
             await store.set_credential(device.device_id, wanted)
 
     asyncio.run(give())
+    # The server ends what came in with the former one, and it looks every second.
+    changes = "SELECT count(*) FROM credential_change"
+    wait_until(
+        lambda: server.query("stellwerk.db", changes) == [(0,)], within_s=10, what="the change is taken notice of"
+    )

@@ -9,8 +9,11 @@ import aiocoap
 import pytest
 from aiocoap_device import SENML_CBOR
 from oscore_device import Keys, OscoreDevice, give_context
+from oscore_engine import Engine
 from raw_coap import ACK, RawSocket, Relay, decode
 from served import Served, wait_until
+
+from stellwerk.coap import codes, events
 
 _numbers = itertools.count(1)
 SECRET = bytes(range(16))
@@ -151,8 +154,8 @@ def _refused(setting: Setting, keys: Keys, folder: Path) -> Any:
 def test_an_unknown_sender_id_and_a_wrong_key_come_to_nothing(setting: Setting, tmp_path: Path) -> None:
     _refused(setting, Keys(SECRET, b"who?", b"us", b"salty"), tmp_path / "unknown")
     _refused(setting, Keys(bytes(16), setting.keys.sender_id, b"us", b"salty"), tmp_path / "wrong")
-    codes = [decode(each).dotted for each in setting.relay.down]
-    assert codes == ["4.01", "4.00"]
+    said = [decode(each).dotted for each in setting.relay.down]
+    assert said == ["4.01", "4.00"]
     assert setting.server.api.latest(setting.name) is None
     lines = [each for each in setting.server.log_lines() if each["event"] == "oscore.refused"]
     assert [each["reason"] for each in lines][-2:] == ["unknown-context", "oscore-decryption"]
@@ -213,3 +216,66 @@ def test_a_context_that_was_replaced_is_refused_and_the_new_one_registers(settin
         device.update()
     assert setting.relay.down
     setting.device(newer.write(tmp_path / "newer")).register(setting.name)
+
+
+# -- our engine as the client, aiocoap as the server --
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[OscoreDevice, Keys, int]]:
+    """An aiocoap that serves, the keys of its other end, and its port."""
+    keys = Keys(SECRET, b"device", b"us", b"salty", id_context=b"there")
+    device = OscoreDevice(1, keys.write(tmp_path / "served"))
+    yield device, keys.mirrored(), device.port
+    device.close()
+
+
+@pytest.mark.spec("RFC 8613 8.1", "RFC 8613 8.4", "RFC 8613 4.1.3.5")
+def test_our_engine_reads_writes_and_observes_an_aiocoap_server(served: tuple[OscoreDevice, Keys, int]) -> None:
+    device, keys, port = served
+    engine = Engine(keys, port)
+    answer = engine.ask(codes.GET, "/3/0/0")
+    assert (answer.code, answer.payload) == (codes.CONTENT, b"aiocoap")
+    assert engine.ask(codes.PUT, "/3/0/15", b"UTC").code == codes.CHANGED
+    assert engine.ask(codes.GET, "/9").code == codes.NOT_FOUND
+    large = b"x" * 5000
+    assert engine.ask(codes.PUT, "/3/0/15", large).code == codes.CHANGED
+    assert device.timezone.writes[-1] == (None, large)
+    assert engine.ask(codes.GET, "/3/0/15").payload == large
+    assert engine.ask(codes.GET, "/3303/0/5700", observe=0).observe is not None
+    device.soon(device.temperature.change, 30.5)
+    told = engine.wait(lambda event: isinstance(event, events.NotificationReceived))
+    assert told.payload == b"30.5"
+    assert device.guard.unprotected == 0
+    engine.close()
+
+
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 B.1.2")
+def test_an_aiocoap_server_that_lost_its_window_asks_our_engine_for_an_echo(
+    served: tuple[OscoreDevice, Keys, int], tmp_path: Path
+) -> None:
+    device, keys, port = served
+    engine = Engine(keys, port)
+    assert engine.ask(codes.GET, "/3/0/0").code == codes.CONTENT
+    engine.close()
+    device.forget()
+    again = OscoreDevice(1, tmp_path / "served")
+    try:
+        engine = Engine(keys, again.port, unused=1000)
+        assert engine.ask(codes.GET, "/3/0/0").payload == b"aiocoap"
+        engine.close()
+    finally:
+        again.close()
+
+
+@pytest.mark.spec("RFC 8613 7.4")
+def test_an_aiocoap_server_refuses_our_engine_with_numbers_it_has_used(served: tuple[OscoreDevice, Keys, int]) -> None:
+    _, keys, port = served
+    engine = Engine(keys, port)
+    assert engine.ask(codes.GET, "/3/0/0").code == codes.CONTENT
+    engine.close()
+    engine = Engine(keys, port)
+    refused = engine.ask(codes.GET, "/3/0/0")
+    assert isinstance(refused, events.RequestFailed)
+    assert (refused.reason, refused.detail[:4]) == ("unprotected", "4.01")
+    engine.close()
