@@ -5,12 +5,12 @@ from typing import NamedTuple
 import pytest
 
 from stellwerk.coap.message import CON, decode_message, encode_parts
+from stellwerk.coap.options import OSCORE, read_options
 from stellwerk.coap.oscore import context
 from stellwerk.coap.oscore.context import Keys, derive, info_of
 from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.coap.oscore.option import decode_option
 from stellwerk.coap.oscore.protection import bind, open_request, open_response, seal_request, seal_response
-from stellwerk.coap.options import OSCORE, read_options
 
 SECRET = bytes.fromhex("0102030405060708090a0b0c0d0e0f10")
 SALT = bytes.fromhex("9e7ca92223786340")

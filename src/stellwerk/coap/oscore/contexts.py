@@ -62,7 +62,7 @@ class SentRequest:
 class ContextPeer(Peer):
     """A context over one transport, as a peer of the exchange layer."""
 
-    __slots__ = ("carrier", "context", "observers", "sent_requests")
+    __slots__ = ("cancelled", "carrier", "context", "observers", "sent_requests")
 
     def __init__(self, id: PeerId, context: "Context", now: float) -> None:
         # Addresses are proven to the message layer, and bounds for those that are not are kept there.
@@ -74,9 +74,13 @@ class ContextPeer(Peer):
         """By token, newest last; an observation and its cancellation share one."""
         self.observers: dict[bytes, tuple[Keys, Binding]] = {}
         """By token, the requests of theirs that observe us."""
+        self.cancelled: dict[bytes, None] = {}
+        """Tokens of observations that we cancelled over a stream: what still comes with them is passed over."""
 
     def is_live(self, token: bytes) -> bool:
         """Whether anything may still come with ``token``."""
+        if token in self.cancelled:
+            return True
         if self.relations is not None and token in self.relations:
             return True
         return self.outgoing is not None and token in self.outgoing.by_token

@@ -22,6 +22,7 @@ from stellwerk.coap.events import (
 )
 from stellwerk.coap.layer import MessageLayer
 from stellwerk.coap.message import Message, encode_options
+from stellwerk.coap.observe import cancellation_options
 from stellwerk.coap.options import ECHO, OptionView
 from stellwerk.coap.oscore.context import Keys, Unverified, decode_bytes, encode_bytes, refusal_of
 from stellwerk.coap.oscore.contexts import Context, ContextPeer, SentRequest
@@ -39,6 +40,7 @@ from stellwerk.core.ids import PeerId
 
 _CANDIDATES: Final = 4
 """Contexts whose other ends have the same ID, of which one message may try the keys."""
+_CANCELLED_REMEMBERED: Final = 64
 _BY_EXCHANGE: Final = (
     actions.Respond,
     actions.AcceptNotification,
@@ -56,6 +58,25 @@ _ABOUT_CONTEXTS: Final = (
     actions.AdoptContext,
     actions.DropContext,
 )
+
+
+class _Nobody:
+    """The owner of a cancellation: whatever becomes of it, the observation is forgotten."""
+
+    def acknowledged(self, now: float) -> None:
+        """It arrived."""
+
+    def reset(self, now: float) -> None:
+        """There is no such observation."""
+
+    def unacknowledged(self, now: float) -> None:
+        """Its connection will end."""
+
+    def refused(self, bound: str, now: float) -> None:
+        """What still comes is passed over."""
+
+
+_NOBODY: Final = _Nobody()
 
 
 class ProtectedExchanges(ExchangeEngine):
@@ -119,6 +140,21 @@ class ProtectedExchanges(ExchangeEngine):
 
     def _move(self, action: actions.MovePeer, now: float) -> None:
         """A context moves by being heard."""
+
+    def _forget_observation(self, peer: Peer, token: bytes, now: float) -> None:
+        """Over a stream there is no RST to the next notification: there the peer is told (RFC 8323 §7)."""
+        assert isinstance(peer, ContextPeer)
+        relation = (peer.relations or {}).get(token)
+        super()._forget_observation(peer, token, now)
+        if self._layer.ordered and relation is not None and relation.request is not None:
+            peer.cancelled[token] = None
+            if len(peer.cancelled) > _CANCELLED_REMEMBERED:
+                del peer.cancelled[next(iter(peer.cancelled))]
+            request = relation.request
+            options = encode_options(cancellation_options(request))
+            self._layer.send_confirmable(peer, request.code, token, options, request.payload, _NOBODY, now)
+        elif not peer.is_live(token):
+            self._layer.forget_token(peer, self._layer.carrier_of(peer, now), token)
 
     def abandon(self, number: int) -> None:
         """The message ``number`` of the layer below needs no decision any more."""
@@ -344,6 +380,8 @@ class ProtectedExchanges(ExchangeEngine):
             return
         old = self._carriers.peers.find(before) if before is not None else None
         self._contexts.move(peer, there.id)
+        # Somebody on the way may have sent it on from elsewhere.
+        there.unproven = not there.verified
         if peer.sent_requests and there.guarded is None:
             there.guarded = {}
         for token in peer.sent_requests:
@@ -509,6 +547,12 @@ class ProtectedExchanges(ExchangeEngine):
         token = message.token
         inner = OpenedMessage(message.type, opened.code, message.mid, token, opened.options, opened.payload)
         view = self._layer.read_options(inner.options, False)
+        if token in peer.cancelled:
+            self._settle(outer, now)
+            if view.observe is None:
+                del peer.cancelled[token]
+                self._layer.forget_token(peer, self._layer.carrier_of(peer, now), token)
+            return
         exchange = peer.outgoing.by_token.get(token) if peer.outgoing is not None else None
         if exchange is not None and not self._is_notification(peer, exchange.action.observe, token, view):
             self._settle(outer, now)

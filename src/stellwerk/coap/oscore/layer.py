@@ -247,6 +247,11 @@ class OscoreLayer(MessageLayer):
         cut = self.base.cut_for(carrier)
         return cut_datagrams(size) if not self.ordered and size < cut.size else cut
 
+    def peer_for_request(self, id: PeerId, once: bool, now: float) -> Peer | None:
+        """The context, if it is known where it is."""
+        peer = self.peers.find(id)
+        return peer if peer is not None and self.carrier_of(peer, now) is not None else None
+
     def room_for_answer(self, inbound: Inbound) -> int:
         """Never asked: `answer` keeps the bound of the layer below."""
         raise NotImplementedError
@@ -327,8 +332,8 @@ class OscoreLayer(MessageLayer):
             return self._unsent(owner, sealed, now)
         if ack_timeout_s is None and peer.parameters is not None:
             ack_timeout_s = peer.parameters.ack_timeout_s
-        # Nobody has proven this address yet: it gets no more than its own bytes pay for.
-        once = once or not carrier.verified
+        # Of an address that was heard and not proven: it gets no more than its own bytes pay for.
+        once = once or carrier.unproven
         return self.base.send_confirmable(
             carrier, sealed.code, token, sealed.options, sealed.payload, owner, now, once, ack_timeout_s
         )
@@ -376,7 +381,7 @@ class OscoreLayer(MessageLayer):
             self.forget_token(peer, carrier, each)
         known = peer.sent_requests.setdefault(token, [])
         # A cancellation has the token of its observation, of which more may still come.
-        known[:] = [*[each for each in known if each.observes][-1:], request]
+        known[:] = [request] if request.observes else [*[each for each in known if each.observes], request]
         if carrier.guarded is None:
             carrier.guarded = {}
         carrier.guarded[token] = peer

@@ -10,23 +10,15 @@ event.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from stellwerk.coap import actions, codes
 from stellwerk.coap.engine import ExchangeEngine
 from stellwerk.coap.events import ConnectionLost, RequestFailed
 from stellwerk.coap.message import Message, encode_options
-from stellwerk.coap.options import (
-    ACCEPT,
-    CONTENT_FORMAT,
-    OBSERVE,
-    OSCORE,
-    URI_PATH,
-    encode_uint,
-    sort_options,
-    text_options,
-)
+from stellwerk.coap.observe import cancellation_options
+from stellwerk.coap.options import OBSERVE, OSCORE
 from stellwerk.coap.oscore.engine import ProtectedExchanges
 from stellwerk.coap.parameters import Limits, Parameters
 from stellwerk.coap.peers import Peer
@@ -385,13 +377,9 @@ class StreamEndpoint(ExchangeEngine):
         if relation is None or relation.request is None or not isinstance(peer, Connection):
             return
         peer.remember_cancelled(token)
-        request = replace(relation.request, observe=1)
-        parts = [*text_options(URI_PATH, request.path), (OBSERVE, encode_uint(1))]
-        if request.accept is not None:
-            parts.append((ACCEPT, encode_uint(request.accept)))
-        if request.content_format is not None:
-            parts.append((CONTENT_FORMAT, encode_uint(request.content_format)))
-        self._layer.send(peer, request.code, token, encode_options(sort_options(parts)), request.payload)
+        request = relation.request
+        options = encode_options(cancellation_options(request))
+        self._layer.send(peer, request.code, token, options, request.payload)
 
     def _move(self, action: actions.MovePeer, now: float) -> None:
         """What hangs on a connection cannot move: it ends for the device that speaks from elsewhere."""

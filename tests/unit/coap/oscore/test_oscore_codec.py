@@ -10,8 +10,8 @@ from stellwerk.coap.options import MAX_AGE, OBSERVE, URI_HOST, URI_PATH
 from stellwerk.coap.oscore.context import (
     AEADS,
     Keys,
-    Unverified,
     UnusableMaterial,
+    Unverified,
     decode_bytes,
     encode_bytes,
     refusal_of,
