@@ -108,6 +108,16 @@ class OscoreDevice(AiocoapDevice):
         lock.release()
 
 
+class OscoreStreamDevice(OscoreDevice):
+    """The same over one TCP connection of its own."""
+
+    async def _start(self) -> aiocoap.Context:
+        self.server = self.server.replace("coap://", "coap+tcp://")
+        context = await aiocoap.Context.create_server_context(self._site(), transports=["oscore", "tcpclient"])
+        context.client_credentials[f"{self.server}/*"] = self.security
+        return context
+
+
 def give_context(server: Served, name: str, keys: Keys, kind: str = OSCORE) -> None:
     """Says on the running ``server`` that the device ``name`` protects its messages with ``keys``, beside a secure
     session with its pre-shared key where ``kind`` is `PSK`."""

@@ -8,7 +8,7 @@ from typing import Any
 import aiocoap
 import pytest
 from aiocoap_device import SENML_CBOR
-from oscore_device import Keys, OscoreDevice, give_context
+from oscore_device import Keys, OscoreDevice, OscoreStreamDevice, give_context
 from oscore_engine import Engine
 from raw_coap import ACK, RawSocket, Relay, decode
 from served import Served, wait_until
@@ -216,6 +216,23 @@ def test_a_context_that_was_replaced_is_refused_and_the_new_one_registers(settin
         device.update()
     assert setting.relay.down
     setting.device(newer.write(tmp_path / "newer")).register(setting.name)
+
+
+@pytest.mark.spec("LwM2M-contract 2.6", "ETS 405", "RFC 8613 4.1.3.5")
+def test_aiocoap_registers_and_is_read_and_observed_with_oscore_over_tcp(setting: Setting) -> None:
+    device = OscoreStreamDevice(setting.server.coap_port, setting.folder)
+    api, name = setting.server.api, setting.name
+    try:
+        device.register(name)
+        api.wait_type(name, "registration")
+        assert api.run(name, "READ /3/0/0")["content"]["data"] == {"3/0/0": "aiocoap"}
+        assert api.run(name, "OBSERVE /3303/0/5700")["content"]["data"] == {"3303/0/5700": 21.5}
+        device.soon(device.temperature.change, 22.25)
+        api.wait_latest(name, lambda each: each["content"].get("dataValue") == 22.25)
+        assert device.ask(aiocoap.POST, "/dp", PACK, SENML_CBOR).code == aiocoap.CHANGED
+        assert device.guard.unprotected == 0
+    finally:
+        device.close()
 
 
 # -- our engine as the client, aiocoap as the server --
