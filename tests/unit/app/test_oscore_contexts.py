@@ -316,6 +316,54 @@ def test_a_context_that_is_revoked_while_it_is_looked_up_is_not_given() -> None:
     run(work)
 
 
+@pytest.mark.spec("RFC 8613 B.1.1")
+def test_engines_that_ask_while_numbers_are_being_stored_get_numbers_of_their_own() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.device()
+        gate = asyncio.Event()
+        store_it = bench.store.raise_oscore_ceiling
+
+        async def slow(number: int, ceiling: int) -> bool:
+            await gate.wait()
+            return await store_it(number, ceiling)
+
+        bench.store.raise_oscore_ceiling = slow  # type: ignore[method-assign]
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
+        assert not bench.udp.told
+        gate.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert bench.udp.told == [("give", 1, KID, 0, NUMBERS_AT_FIRST)]
+        assert bench.tcp.told == [("give", 2, KID, NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST)]
+
+    run(work)
+
+
+@pytest.mark.spec("SEC-9")
+def test_a_context_that_is_revoked_while_its_numbers_are_stored_is_not_given() -> None:
+    async def work(bench: Bench) -> None:
+        record = await bench.device()
+        gate = asyncio.Event()
+
+        async def slow(number: int, ceiling: int) -> bool:
+            await gate.wait()
+            return True
+
+        bench.store.raise_oscore_ceiling = slow  # type: ignore[method-assign]
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        await bench.store.set_credential(record.device_id, None)
+        bench.contexts.revoked(record)
+        gate.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert bench.udp.told == [("none", 1)]
+        assert bench.devices == {}
+        assert len(bench.contexts) == 0
+
+    run(work)
+
+
 @pytest.mark.spec("RFC 8613 B.2")
 def test_after_a_backup_was_put_back_nothing_is_protected_with_a_context_that_was_used() -> None:
     async def work(bench: Bench) -> None:
