@@ -14,7 +14,9 @@ import structlog
 from fastapi import FastAPI
 
 from stellwerk.app.brake import Bounds, Brake
+from stellwerk.app.channels import SecureChannels
 from stellwerk.app.device_operations import DeviceOperations
+from stellwerk.app.failures import Security
 from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.applications import Applications
@@ -30,8 +32,6 @@ from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
-from stellwerk.app.handlers.secure_sessions import SecureSessions
-from stellwerk.app.handlers.tls_connections import TlsConnections
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
@@ -247,6 +247,7 @@ class Server:
             id_secret=session_id_secret(settings.data_dir),
             ask_echo=settings.echo != "off",
             tls=_stream_settings(settings) if settings.coap_tls else None,
+            oscore=settings.oscore,
         )
         link = listeners.links
         profiles = Profiles(
@@ -354,45 +355,25 @@ class Server:
             relabel=commands.delivery.relabel,
         )
         devices.revoking.withdraw = commands.withdraw_all
-        sessions = None
-        gone: list[Callable[[DeviceId], object]] = []
-        if listeners.secure is not None and keys is not None:
-            sessions = SecureSessions(
-                store=store,
-                tasks=tasks,
-                clock=clock,
-                link=listeners.secure.peers,
-                lines=registering.lines,
-                meters=meters,
-                per_tenant=settings.dtls_handshakes_per_tenant,
-                devices=devices_of_sessions,
-            )
-            sessions.connect(uplinks.take_over, connections.lost)
-            listeners.secure.peers.connect(sessions)
-            registering.superseded = sessions.superseded
-            devices.revoking.revoked = sessions.revoked
-            sessions.promoted = devices.revoking.promoted
-            registering.speaking.settled = sessions.promoting.settled
-            gone.append(sessions.removed)
-            if listeners.tls is not None:
-                behind_tls = TlsConnections(
-                    store=store,
-                    tasks=tasks,
-                    link=listeners.tls.peers,
-                    lines=registering.lines,
-                    meters=meters.tls,
-                    per_tenant=settings.dtls_handshakes_per_tenant,
-                    devices=devices_of_sessions,
-                    failures=sessions.handshakes.failures,
-                )
-                listeners.tls.peers.connect(behind_tls)
-                registering.superseded = _each_of(sessions.superseded, behind_tls.superseded)
-                devices.revoking.revoked = _each_of(sessions.revoked, behind_tls.revoked)
-                gone.append(behind_tls.removed)
+        channels = SecureChannels(
+            store=store,
+            tasks=tasks,
+            clock=clock,
+            lines=registering.lines,
+            meters=meters,
+            devices=devices_of_sessions,
+            dtls=None if listeners.secure is None else listeners.secure.peers,
+            tls=None if listeners.tls is None else listeners.tls.peers,
+            oscore=settings.oscore,
+            per_tenant=settings.dtls_handshakes_per_tenant,
+        )
+        channels.connect(uplinks.take_over, connections.lost, registering, devices.revoking)
+        listeners.connect_channels(channels)
+        if listeners.secure is not None and keys is not None and channels.sessions is not None:
             store.marks = listeners.secure.marks
             keys.changed = lambda: _keys_changed(keys, listeners, devices, tasks)
             await devices.revoking.trust(keys.fingerprints())
-            tasks.spawn("secure sessions", sessions.run())
+            tasks.spawn("secure sessions", channels.sessions.run())
             tasks.spawn("server keys", keys.run())
         bootstrap = self._bootstrap = await BootstrapServer.build(
             settings,
@@ -432,8 +413,7 @@ class Server:
             )
 
         def removed(device: DeviceRecord) -> None:
-            for end in gone:
-                end(device.device_id)
+            channels.removed(device.device_id)
             if bootstrap is not None:
                 bootstrap.removed(device.device_id)
             known = registry.of(device.device_id)
@@ -463,8 +443,9 @@ class Server:
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
+        security = channels.summary if settings.oscore or channels.sessions is not None else None
         await self._listen_http(
-            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, sessions
+            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, security
         )
         # What lives as long as the process need not be looked at again.
         gc.collect()
@@ -494,7 +475,7 @@ class Server:
         entropy: SystemEntropy,
         limits: Limits,
         sources: Sources,
-        sessions: SecureSessions | None,
+        security: Callable[[str | None], Security] | None,
     ) -> None:
         settings = self._settings
         if settings.http_port is None:
@@ -523,7 +504,7 @@ class Server:
             tenant=settings.tenant,
         )
         app = build_http(services, sources=sources)
-        await self._attach_console(app, store, library, commands, profiles, accounts, key, sessions)
+        await self._attach_console(app, store, library, commands, profiles, accounts, key, security)
         server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
@@ -537,7 +518,7 @@ class Server:
         profiles: Profiles,
         accounts: Accounts,
         key: bytes,
-        sessions: SecureSessions | None,
+        security: Callable[[str | None], Security] | None,
     ) -> None:
         settings = self._settings
         assert self._monitor is not None
@@ -552,7 +533,7 @@ class Server:
             clock=self._clock,
             tasks=self._tasks,
             profiles=profiles,
-            security=None if sessions is None else sessions.summary,
+            security=security,
         )
         services = console.ConsoleServices(
             deciding=store,

@@ -12,6 +12,7 @@ from typing import Any
 from cryptography.x509 import Certificate
 
 from stellwerk.app.brake import Brake
+from stellwerk.app.channels import SecureChannels
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.app.device_operations import DeviceOperations
 from stellwerk.app.handlers.commands import Commands
@@ -24,7 +25,6 @@ from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
-from stellwerk.app.handlers.secure_sessions import SecureSessions
 from stellwerk.app.handlers.tls_connections import TlsConnections
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
@@ -196,21 +196,6 @@ class BehindTls:
         self.connections: TlsConnections
         self.out: list[tuple[PeerId, bytes]] = []
 
-    def connect(self, devices: dict[PeerId, DeviceId]) -> None:
-        whole = self._whole
-        assert whole.store is not None
-        self.connections = TlsConnections(
-            store=whole.store,
-            tasks=whole.tasks,
-            link=self.peers,
-            lines=whole.registering.lines,
-            meters=whole.meters.tls,
-            devices=devices,
-        )
-        self.peers.connect(self.connections)
-        whole.registering.superseded = self.connections.superseded
-        whole.devices.revoking.revoked = self.connections.revoked
-
     def go_on(self) -> bool:
         told = self.stack.take_events()
         if told:
@@ -277,6 +262,8 @@ class Stack:
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.stream_out: list[tuple[PeerId, Message | None]] = []
         """What was sent over connections; None closes one."""
+        self.stream_bytes: list[tuple[PeerId, bytes]] = []
+        """The same as bytes."""
         self.secure_out: list[tuple[PeerId, bytes]] = []
         """What was sent from the secure port."""
         self.bootstrap: Any = None
@@ -294,7 +281,8 @@ class Stack:
         self.registry = Registry(store)
         prolonging = Prolonging(store=store, clock=clock, grace_s=self.grace_s) if self.uplinks_extend else None
         self.listening = Listening(self.tasks, prolonging)
-        self.engine = Endpoint(self.entropy, ask_until=None if self.ask_for_s is None else clock.now() + self.ask_for_s)
+        ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
+        self.engine = Endpoint(self.entropy, ask_until=ask_until, oscore=True)
         self.brake = Brake(self.entropy)
         self.meters = Meters(clock.now)
         self.link = Link(
@@ -306,7 +294,7 @@ class Stack:
             brake=self.brake,
             meters=self.meters,
         )
-        self.streams = StreamEndpoint(self.entropy)
+        self.streams = StreamEndpoint(self.entropy, oscore=True)
         self.stream_link = Link(
             submit=lambda action: self.streams.submit(action, clock.now()),
             store=store,
@@ -442,23 +430,29 @@ class Stack:
             relabel=self.commands.delivery.relabel,
         )
         self.devices.revoking.withdraw = self.commands.withdraw_all
-        if self.secure is not None:
-            self.sessions = SecureSessions(
-                store=store,
-                tasks=self.tasks,
-                clock=clock,
-                link=self.secure_peers,
-                lines=self.registering.lines,
-                meters=self.meters,
-                devices=devices_of_sessions,
-            )
-            self.sessions.connect(self.uplinks.take_over, self.connections.lost)
+        behind_tls = self.behind_tls
+        self.channels = SecureChannels(
+            store=store,
+            tasks=self.tasks,
+            clock=clock,
+            lines=self.registering.lines,
+            meters=self.meters,
+            devices=devices_of_sessions,
+            dtls=None if self.secure is None else self.secure_peers,
+            tls=None if behind_tls is None else behind_tls.peers,
+        )
+        self.channels.connect(self.uplinks.take_over, self.connections.lost, self.registering, self.devices.revoking)
+        self.failures = self.channels.failures
+        assert self.channels.contexts is not None
+        self.contexts = self.channels.contexts
+        self.links.speak_oscore(self.contexts)
+        if self.channels.sessions is not None:
+            self.sessions = self.channels.sessions
             self.secure_peers.connect(self.sessions)
-            self.registering.superseded = self.sessions.superseded
-            self.devices.revoking.revoked = self.sessions.revoked
             store.marks = self.dtls.take_marks
-        if self.behind_tls is not None:
-            self.behind_tls.connect(devices_of_sessions)
+        if behind_tls is not None and self.channels.connections is not None:
+            behind_tls.connections = self.channels.connections
+            behind_tls.peers.connect(behind_tls.connections)
 
     def _build_secure(self, by_transport: dict[str, Link]) -> None:
         assert self.store is not None
@@ -472,7 +466,7 @@ class Stack:
             admission=None if self.rates is None else Rates(self.rates, self.meters.secure),
         )
         ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
-        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True, room=self.dtls.room)
+        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True, room=self.dtls.room, oscore=True)
         self.secure_stack: SecureStack[Event, Action] = SecureStack(self.dtls, inner)
         self.secure_link = Link(
             submit=lambda action: self.secure_stack.submit(action, clock.now()),
@@ -652,6 +646,7 @@ class Stack:
                 self.stream_link.handle(found, self.clock.instant())
             for peer, data in self.streams.take_datagrams():
                 self.stream_out.append((peer, decode_frame(data) if data else None))
+                self.stream_bytes.append((peer, data))
                 events = events or [None]  # type: ignore[list-item]
             events = events or found
             if self.secure is not None:

@@ -91,6 +91,16 @@ class BootstrapMeters:
         """Requests that led to nothing, by reason."""
 
 
+class OscoreMeters:
+    """Of OSCORE contexts."""
+
+    def __init__(self) -> None:
+        self.contexts: dict[str, int] = defaultdict(int)
+        """By what happened: ``given`` (to an engine that asked), ``heard`` (verified and fresh), ``moved`` (heard from
+        another address), ``rederived``, ``refused`` (unknown, over the wrong layers, not verified), ``limited`` (asked
+        too often)."""
+
+
 class Meters:
     """``now``: monotonic seconds."""
 
@@ -106,6 +116,7 @@ class Meters:
         self.tls = SecureMeters()
         """Of connections behind TLS."""
         self.bootstrap = BootstrapMeters()
+        self.oscore = OscoreMeters()
         self.commands: dict[str, Histogram] = defaultdict(_long)
         """Seconds from post to end, by the last step's word (`device.command.Step`)."""
         self.http: dict[tuple[str, int], int] = defaultdict(int)

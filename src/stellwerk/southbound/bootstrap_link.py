@@ -134,6 +134,10 @@ class BootstrapLink:
         self._submit(actions.LosePeer(peer, detail, unsent))
         self._bootstrapping.lost(peer, detail, self._now())
 
+    def session_lost(self, peer: PeerId, detail: str, at: Instant) -> None:
+        """The same; nothing but messages hangs on it here."""
+        self.lose_peer(peer, detail)
+
     def _close_peer(self, peer: PeerId) -> None:
         del self._closing[peer]
         if self._close is not None:

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from stellwerk.app.brake import Brake
+from stellwerk.app.channels import SecureChannels
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.meters import Meters, Transport
 from stellwerk.app.ports import DecidingStore
@@ -71,17 +72,20 @@ class Listeners:
         id_secret: bytes | None = None,
         ask_echo: bool = True,
         tls: StreamSettings | None = None,
+        oscore: bool = True,
     ) -> None:
         """``remembers``: there is a recent past to ask about. ``secure``: None for no DTLS, else with the server's
         ``keys``, that of its tickets, and the secret of its session ids. ``ask_echo``: of unproven addresses
         (RFC 9175). ``tls``: bounds of connections behind TLS, None for none; it has the keys and the bounds of
-        handshakes that DTLS has."""
+        handshakes that DTLS has. ``oscore``: messages may be protected with it; who knows the contexts hears so by
+        `links`."""
         ask_until = clock.now() + EXCHANGE_LIFETIME_S if remembers else None
         self._engine = Endpoint(
             entropy,
             Limits(ask_echo=ask_echo),
             ask_until=ask_until,
             body_bytes_by_path=_BODIES,
+            oscore=oscore,
         )
 
         def link(submit: Callable[[Action], None], reaches: Callable[[PeerId], bool] | None = None) -> Link:
@@ -112,7 +116,7 @@ class Listeners:
             )
         if streams is not None:
             limits = _stream_limits(streams, allowed // len(wanted))
-            engine = StreamEndpoint(entropy, streams=limits, body_bytes_by_path=_BODIES)
+            engine = StreamEndpoint(entropy, streams=limits, body_bytes_by_path=_BODIES, oscore=oscore)
             stream_link = link(lambda action: driver.submit(action), engine.is_connected)
             driver: StreamDriver[Event, StreamAction] = StreamDriver(
                 engine, stream_link.handle, clock=clock, adopt=_adopt, is_full=engine.is_full
@@ -132,6 +136,7 @@ class Listeners:
                 id_secret=id_secret,
                 ask_until=ask_until,
                 bodies=_BODIES,
+                oscore=oscore,
             )
             by_transport["dtls"] = self.secure.link
         self.tls: TlsListener | None = None
@@ -145,6 +150,7 @@ class Listeners:
                 clock=clock,
                 meters=meters.tls,
                 bodies=_BODIES,
+                oscore=oscore,
             )
             by_transport["tls"] = self.tls.link
         self.links = Links(by_transport, clock=clock)
@@ -159,6 +165,15 @@ class Listeners:
     ) -> None:
         """Who gets what comes up."""
         self.links.connect(uplinks, observations, finished, reacted, connection_lost)
+
+    def connect_channels(self, channels: SecureChannels) -> None:
+        """Who says whose secure sessions, connections and OSCORE contexts are."""
+        if self.secure is not None and channels.sessions is not None:
+            self.secure.peers.connect(channels.sessions)
+        if self.tls is not None and channels.connections is not None:
+            self.tls.peers.connect(channels.connections)
+        if channels.contexts is not None:
+            self.links.speak_oscore(channels.contexts)
 
     async def listen(self, host: str, port: int) -> list[tuple[str, int]]:
         """Bind ``port`` of ``host``, where it is empty of all addresses, for every transport alike; where that became.

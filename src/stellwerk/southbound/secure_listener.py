@@ -111,6 +111,7 @@ class SecureListener(Generic[L]):
         id_secret: bytes | None,
         ask_until: float | None,
         bodies: Mapping[tuple[str, ...], int],
+        oscore: bool = False,
     ) -> None:
         self._keys = keys
         limits = Limits(sessions=settings.sessions, half_open=settings.half_open)
@@ -140,6 +141,7 @@ class SecureListener(Generic[L]):
             body_bytes_by_path=bodies,
             verified=True,
             room=self._dtls.room,
+            oscore=oscore,
         )
         stack: SecureStack[Event, CoapAction] = SecureStack(self._dtls, self._coap)
         self.link = link(lambda action: self.driver.submit(action), lambda peer: self.peers.may_reach(peer))

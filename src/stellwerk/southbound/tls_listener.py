@@ -39,9 +39,10 @@ class TlsListener:
         clock: SystemClock,
         meters: SecureMeters,
         bodies: Mapping[tuple[str, ...], int],
+        oscore: bool = False,
     ) -> None:
         self._keys = keys
-        self._coap = StreamEndpoint(entropy, streams=streams, body_bytes_by_path=bodies)
+        self._coap = StreamEndpoint(entropy, streams=streams, body_bytes_by_path=bodies, oscore=oscore)
         half_open = min(settings.half_open, streams.connections_total)
         self.stack: TlsStack[Event, StreamAction] = TlsStack(
             self._coap,

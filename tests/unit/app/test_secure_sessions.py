@@ -609,7 +609,7 @@ def test_a_flood_of_failures_is_counted_whole_and_written_down_in_part() -> None
             bench.sessions.handshakes.failed(FAR, "timeout", "it fell silent", None, NOW)
         await bench.settle()
         assert bench.meters.secure.handshakes["failed", "timeout"] == 1000
-        assert len(bench.sessions.handshakes.failures) == 50
+        assert len(bench.sessions.handshakes.recent_failures(None)) == 50
 
     tell(story)
 

@@ -4,12 +4,13 @@ The same rules as for secure sessions of DTLS say who may come in. A connection 
 with its stream, and its device makes another one.
 """
 
-from collections import deque
 from typing import Final, Protocol
 
 import structlog
 
-from stellwerk.app.handlers.handshakes import LONGEST_IDENTITY, FailedHandshake, HandshakeLink, Handshakes
+from stellwerk.app.failures import LONGEST_IDENTITY, Failures
+from stellwerk.app.handlers.handshakes import HandshakeLink, Handshakes
+from stellwerk.app.handlers.promoting import Promoting, by_handshake
 from stellwerk.app.identities import Identities
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.ports import DecidingStore
@@ -55,10 +56,11 @@ class TlsConnections:
         meters: SecureMeters,
         per_tenant: float = 0.0,
         devices: dict[PeerId, DeviceId] | None = None,
-        failures: deque[FailedHandshake] | None = None,
+        failures: Failures | None = None,
+        promoting: Promoting | None = None,
     ) -> None:
         """``devices``: the table of whose each peer is, for those who look only; others may have theirs in it, too.
-        ``failures``: as for `Handshakes`."""
+        ``failures``: as for `Handshakes`; ``promoting``: as for `SecureSessions`."""
         self._link = link
         self._meters = meters
         self.handshakes = Handshakes(
@@ -73,11 +75,13 @@ class TlsConnections:
         self._devices: dict[PeerId, DeviceId] = {} if devices is None else devices
         self._live: dict[DeviceId, tuple[PeerId, ...]] = {}
         """Connections by device, oldest first."""
+        self.promoting = Promoting(store, tasks) if promoting is None else promoting
+        self.promoting.hearers.append(self._promoted)
 
     def established(self, peer: PeerId, identity: SecureIdentity, device_id: DeviceId, at: Instant) -> None:
         """A handshake is complete; the connection is that device's. Its registration moves there with what it says."""
         self._meters.handshakes["full", ""] += 1
-        self.handshakes.completed(device_id, at)
+        shows_fresh = self.handshakes.completed(device_id, at)
         log.info(
             "connection.secured", device_id=device_id, identity=str(identity)[:LONGEST_IDENTITY], address=str(peer)
         )
@@ -86,6 +90,8 @@ class TlsConnections:
         self._live[device_id] = (*live, peer)
         if len(live) >= LIVE_PER_DEVICE:
             self._link.close(live[0], TOO_MANY)
+        if shows_fresh:
+            self.promoting.used(peer, device_id, by_handshake(identity))
 
     def ended(self, peer: PeerId, reason: str, detail: str) -> None:
         """The connection is no more."""
@@ -114,6 +120,14 @@ class TlsConnections:
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone with all that was stored of it."""
         self._end_all(device_id, TAKEN)
+
+    async def _promoted(self, device: DeviceRecord, peer: PeerId) -> None:
+        """Of the device's connections only ``peer`` stays, and no handshake goes on that was begun with what it had."""
+        self.handshakes.revisions += 1
+        self._link.forget_handshakes(device.device_id)
+        for other in self._live.get(device.device_id, ()):
+            if other != peer:
+                self._link.close(other, REPLACED)
 
     def _end_all(self, device_id: DeviceId, why: str) -> None:
         self.handshakes.revisions += 1

@@ -301,6 +301,12 @@ class StellwerkCollector(Collector):
             ("reason",),
             _by_word(bootstrap.refused),
         )
+        yield _counter(
+            "stellwerk_oscore_contexts",
+            "What happened to OSCORE contexts",
+            ("event",),
+            _by_word(self._sources.meters.oscore.contexts),
+        )
 
     def _store(self) -> Iterator[Metric]:
         meters, condition = self._sources.meters, self._sources.condition()
