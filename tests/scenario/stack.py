@@ -22,7 +22,7 @@ from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.gateway_sends import GatewaySends
 from stellwerk.app.handlers.gateways import Gateways, read_after_register
 from stellwerk.app.handlers.observations import Observations
-from stellwerk.app.handlers.oscore_contexts import OscoreContexts
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts, share_promotions
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
@@ -204,6 +204,8 @@ class Stack:
         """The same as bytes."""
         self.secure_out: list[tuple[PeerId, bytes]] = []
         """What was sent from the secure port."""
+        self.bootstrap: Any = None
+        """A `tests.scenario.bootstrap_port.BootstrapPort` that was made beside."""
         self.run(self._build())
 
     async def _build(self) -> None:
@@ -373,8 +375,6 @@ class Stack:
             devices=devices_of_sessions,
         )
         self.contexts.connect(self.connections.lost)
-        self.contexts.promoted = self.devices.revoking.replaced
-        self.registering.speaking.settled = self.contexts.settled
         self.links.speak_oscore(self.contexts)
         self.devices.revoking.revoked = self.contexts.revoked
         if self.secure is not None:
@@ -388,7 +388,7 @@ class Stack:
                 devices=devices_of_sessions,
                 failures=failures,
             )
-            self.sessions.connect(self.uplinks.take_over, self.connections.lost)
+            self.sessions.connect(self.uplinks.take_over, self.contexts.session_lost)
             self.secure_peers.connect(self.sessions)
             self.registering.superseded = self.sessions.superseded
             self.devices.revoking.revoked = lambda device: (
@@ -396,6 +396,9 @@ class Stack:
                 self.contexts.revoked(device),
             )
             store.marks = self.dtls.take_marks
+        self.registering.speaking.settled = share_promotions(
+            self.contexts, self.sessions if self.secure is not None else None, self.devices.revoking.promoted
+        )
 
     def _build_secure(self, by_transport: dict[str, Link]) -> None:
         assert self.store is not None
@@ -603,6 +606,8 @@ class Stack:
             for peer, datagram in self.engine.take_datagrams():
                 self.out.append((peer, decode_message(datagram)))
                 events = events or [None]  # type: ignore[list-item]
+            if self.bootstrap is not None and self.bootstrap.pump():
+                events = events or [None]  # type: ignore[list-item]
             await asyncio.sleep(0)
             waited = waited + 1 if len(self.tasks) and not events else 0
             quiet = 0 if events or waited else quiet + 1
@@ -616,6 +621,8 @@ class Stack:
         if self.secure is not None:
             engines.append(self.secure_stack)
         due += [each for each in (engine.deadline() for engine in engines) if each is not None]
+        if self.bootstrap is not None:
+            due += self.bootstrap.deadlines()
         return min(due, default=None)
 
     def _tick(self, now: float) -> None:
@@ -623,6 +630,8 @@ class Stack:
         self.streams.tick(now)
         if self.secure is not None:
             self.secure_stack.tick(now)
+        if self.bootstrap is not None:
+            self.bootstrap.tick(now)
 
     async def _wait(self, seconds: float) -> None:
         end = self.clock.at + seconds

@@ -507,13 +507,16 @@ class DeviceAnswer:
 @dataclass(slots=True)
 class Acknowledgement:
     """Our answer to an uplink, handed to southbound by the use case after the commit. ``max_age_s`` goes with 5.03.
-    ``prove``: with 4.01, the device has to show that it receives at its address before we believe it is there."""
+    ``prove``: with 4.01, the device has to show that it receives at its address before we believe it is there.
+    ``payload`` in ``content_format``: what was asked for, with 2.05."""
 
     status: int
     location: str = ""
     detail: str = ""
     max_age_s: int = 0
     prove: bool = False
+    payload: bytes = b""
+    content_format: int = -1
 
 
 class DeviceLink(Protocol):

@@ -125,6 +125,7 @@ class Requests:
         self.observing: Observing | None = None
         self.silence = "no answer" if layer.ordered else "no acknowledgement"
         """What a peer that does not react leaves out."""
+        layer.answer_ended = self._start_next
 
     # --- from outside --------------------------------------------------------------------------------------------
 
@@ -255,12 +256,15 @@ class Requests:
         outgoing = peer.outgoing
         if outgoing is None:
             outgoing = peer.outgoing = Outgoing()
-        if outgoing.running < self._layer.parameters_of(peer).nstart:
+        if outgoing.running < self._layer.parameters_of(peer).nstart and self._may_start(exchange):
             self._start(exchange, now)
         elif exchange.notification is not None:
             outgoing.waiting.appendleft(exchange)
         else:
             outgoing.waiting.append(exchange)
+
+    def _may_start(self, exchange: Exchange) -> bool:
+        return not (exchange.action.after_answers and self._layer.has_answers_under_way(exchange.peer))
 
     def _start(self, exchange: Exchange, now: float) -> None:
         body = exchange.action.payload
@@ -418,6 +422,7 @@ class Requests:
             outgoing = exchange.peer.outgoing
             if outgoing is not None and outgoing.by_token.get(exchange.token) is exchange:
                 del outgoing.by_token[exchange.token]
+            self._layer.release_token(exchange.peer, exchange.token)
             # The first token may name an observe relation now, so further blocks need their own.
             exchange.token = self._layer.entropy.take(_FETCH_TOKEN_BYTES)
             self._go_on(exchange, now)
@@ -494,6 +499,7 @@ class Requests:
                 outgoing.waiting.remove(exchange)
         if exchange.notification is None:
             self._by_handle.pop(exchange.action.handle, None)
+        layer.release_token(exchange.peer, exchange.token)
 
     def _release(self, exchange: Exchange) -> None:
         if exchange.outstanding:
@@ -506,7 +512,7 @@ class Requests:
         if outgoing is None:
             return
         nstart = self._layer.parameters_of(peer).nstart
-        while outgoing.waiting and outgoing.running < nstart:
+        while outgoing.waiting and outgoing.running < nstart and self._may_start(outgoing.waiting[0]):
             self._start(outgoing.waiting.popleft(), now)
         if not outgoing:
             peer.outgoing = None

@@ -119,6 +119,8 @@ class MessageLayer:
         self.retransmissions = 0
         """Messages of ours that were sent again."""
         self.read_options: Callable[[Options, bool], OptionView] = read_options
+        self.answer_ended: Callable[[Peer, float], None] = lambda peer, now: None
+        """Told once a separate answer has arrived or is given up."""
 
     def parameters_of(self, peer: Peer) -> Parameters:
         """The transmission parameters that hold for ``peer``."""
@@ -164,6 +166,10 @@ class MessageLayer:
         """Whom a request of ours goes to; None when there cannot be one. ``once``: the address is not proven."""
         return self.peers.find_or_add(id, now)
 
+    def has_answers_under_way(self, peer: Peer) -> bool:
+        """Whether a separate answer to ``peer`` may not have arrived yet, and what is sent now could overtake it."""
+        return False
+
     def room_for_answer(self, inbound: Inbound) -> int:
         """The largest answer, in bytes, that an unverified peer may get."""
         raise NotImplementedError
@@ -203,6 +209,9 @@ class MessageLayer:
     def verify(self, peer: Peer) -> None:
         """The address of ``peer`` is proven."""
         raise NotImplementedError
+
+    def release_token(self, peer: Peer, token: bytes) -> None:
+        """A request or an observation with ``token`` is over."""
 
     def binding_of(self, peer: Peer, token: bytes) -> bytes:
         """What notifications with ``token`` are verified with, where anything is needed: see

@@ -155,6 +155,7 @@ class Observing:
         relation = peer.relations.pop(token, None)
         if not peer.relations:
             peer.relations = None
+        self._layer.release_token(peer, token)
         return relation
 
     def _lost(self, peer: Peer, relation: Relation, reason: str) -> None:

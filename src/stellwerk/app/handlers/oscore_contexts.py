@@ -6,7 +6,6 @@ given numbers of its own. A context is bound to its device as a secure session i
 (`app.speaking`).
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -15,8 +14,10 @@ from typing import Any, Final, Protocol
 import structlog
 
 from stellwerk.app.failures import Failures
+from stellwerk.app.handlers.promoting import Promoting
+from stellwerk.app.handlers.secure_sessions import SecureSessions
 from stellwerk.app.meters import OscoreMeters
-from stellwerk.app.oscore import UNKNOWN, OscoreContext
+from stellwerk.app.oscore import UNKNOWN, ContextName, OscoreContext
 from stellwerk.app.ports import DecidingStore, StoreTrouble
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import UserError
@@ -76,18 +77,6 @@ class _Held:
     carriers: dict[PeerId, PeerId] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ContextName:
-    """What a message names its context by; nothing of it is proven."""
-
-    kid: bytes
-    kid_context: bytes | None = None
-
-    def __str__(self) -> str:
-        text = f"OSCORE sender ID {self.kid.hex() or '(empty)'}"
-        return f"{text} in ID context {self.kid_context.hex()}" if self.kid_context else text
-
-
 class OscoreContexts:
     """``devices``: the table of whose each session and context is, which `app.speaking.Speaking` goes by."""
 
@@ -113,9 +102,9 @@ class OscoreContexts:
         """How often anybody's contexts have changed: what was looked up before is looked up again."""
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self._unknown: TokenBuckets[str] = TokenBuckets(_UNKNOWN_PER_S, _UNKNOWN_BURST)
-        self._promoting: dict[DeviceId, list[asyncio.Future[None]]] = {}
-        self.promoted: Callable[[DeviceRecord], Awaitable[object]] = _nobody
-        """Hears of a device that has used its fresh credential, to end what came in with the former."""
+        self.promoting = Promoting(store, tasks, self._promoted)
+        self.promoted: Callable[[DeviceRecord, PeerId], Awaitable[object]] = _nobody
+        """Hears of a device that has used its fresh context, and over what, once its former contexts have ended."""
         self._lost: Callable[[PeerId, str, Instant], None] = lambda peer, why, at: None
 
     def connect(self, lost: Callable[[PeerId, str, Instant], None]) -> None:
@@ -300,12 +289,8 @@ class OscoreContexts:
         self._bind(held, peer)
         self._meters.contexts["moved" if before is not None else "heard"] += 1
         log.info("oscore.heard", peer=str(peer), device_id=held.device_id, address=str(carrier), old=str(before or ""))
-        if held.is_fresh and held.device_id not in self._promoting:
-            waiting: list[asyncio.Future[None]] = []
-            self._promoting[held.device_id] = waiting
-            if not self._tasks.start("oscore promotion", work := self._promote(number, held, waiting)):
-                work.close()
-                del self._promoting[held.device_id]
+        if held.is_fresh:
+            self.promoting.used(peer, ContextName(held.sender_id), held.device_id)
 
     def refused(self, number: int, carrier: PeerId, reason: str, detail: str, at: Instant) -> None:
         """Something came in the name of a context that does not verify, or came before."""
@@ -336,6 +321,11 @@ class OscoreContexts:
             self._part(peer, carrier)
             self._lost(peer, why, at)
 
+    def session_lost(self, session: PeerId, why: str, at: Instant) -> None:
+        """A secure session is no more, and who was registered over it, or with a context within it, is offline."""
+        self._lost(session, why, at)
+        self.carrier_lost(session, why, at)
+
     def carrier_lost(self, carrier: PeerId, why: str, at: Instant) -> None:
         """A connection or session is no more; what was heard over it is to be heard again."""
         for peer in tuple(self._over.get(carrier, ())):
@@ -343,28 +333,20 @@ class OscoreContexts:
 
     # -- a fresh credential is used (contract device platform §12) --
 
-    async def settled(self, device_id: DeviceId) -> None:
-        """Return when the device's fresh context, where it has just shown one, is the one that holds."""
-        waiting = self._promoting.get(device_id)
-        if waiting is not None:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            waiting.append(done)
-            await done
+    async def _promoted(self, device: DeviceRecord, peer: PeerId) -> None:
+        held = self._held.get(int(peer.remote_host))
+        carrier = peer if held is None else held.carriers.get(peer, peer)
+        self.end_former(device.device_id)
+        await self.promoted(device, carrier)
 
-    async def _promote(self, number: int, held: _Held, waiting: list[asyncio.Future[None]]) -> None:
-        try:
-            record = await self._store.promote_fresh_credential(held.device_id)
-            held.is_fresh = False
-            if record is not None:
-                for other in self._of[held.device_id] - {number}:
-                    self._forget(other)
-                log.info("oscore.promoted", device_id=held.device_id, device=record.name)
-                await self.promoted(record)
-        finally:
-            del self._promoting[held.device_id]
-            for each in waiting:
-                if not each.done():
-                    each.set_result(None)
+    def end_former(self, device_id: DeviceId) -> None:
+        """The device's fresh credential is the one that holds: what it had before is not taken any more."""
+        self._revisions += 1
+        for number in tuple(self._of.get(device_id, ())):
+            if self._held[number].is_fresh:
+                self._held[number].is_fresh = False
+            else:
+                self._forget(number)
 
     # -- revocation (SEC-9) --
 
@@ -415,5 +397,33 @@ class OscoreContexts:
                 del self._over[carrier]
 
 
-async def _nobody(record: DeviceRecord) -> None:
+async def _nobody(device: DeviceRecord, peer: PeerId) -> None:
     pass
+
+
+def share_promotions(
+    contexts: OscoreContexts,
+    sessions: SecureSessions | None,
+    moves: Callable[[DeviceRecord, PeerId], Awaitable[object]],
+) -> Callable[[DeviceId], Awaitable[None]]:
+    """A fresh credential that is used in one way ends what came in by the former in any. ``moves``: what becomes of the
+    device's registration. Returns what waits until the fresh credential that a device has just shown holds."""
+
+    async def over_session(device: DeviceRecord, peer: PeerId) -> None:
+        contexts.end_former(device.device_id)
+        await moves(device, peer)
+
+    async def with_context(device: DeviceRecord, carrier: PeerId) -> None:
+        if sessions is not None:
+            await sessions.end_others(device.device_id, carrier)
+        await moves(device, carrier)
+
+    async def settled(device_id: DeviceId) -> None:
+        if sessions is not None:
+            await sessions.promoting.settled(device_id)
+        await contexts.promoting.settled(device_id)
+
+    contexts.promoted = with_context
+    if sessions is not None:
+        sessions.promoted = over_session
+    return settled

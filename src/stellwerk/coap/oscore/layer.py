@@ -19,7 +19,7 @@ from stellwerk.coap.oscore.contexts import NUMBERS_AHEAD, Context, ContextPeer, 
 from stellwerk.coap.oscore.protection import Binding, Sealed, read_section, seal_request, seal_response
 from stellwerk.coap.parameters import Parameters
 from stellwerk.coap.peers import Peer
-from stellwerk.core.ids import PeerId
+from stellwerk.core.ids import PeerId, context_peer
 
 _OBSERVERS_PER_PEER: Final = 64
 
@@ -200,7 +200,7 @@ class OscoreLayer(MessageLayer):
             if context.asked > context.ceiling:
                 return
             context.asked = wanted
-            peer = next((each.id for each in context.peers.values()), PeerId("oscore+", str(context.number), 0))
+            peer = next((each.id for each in context.peers.values()), context_peer(context.number, "udp"))
             self.events.append(ContextState(context.number, peer, wanted))
 
     # --- receiving -----------------------------------------------------------------------------------------------
@@ -358,11 +358,9 @@ class OscoreLayer(MessageLayer):
         return sealed
 
     def named(self, context: Context) -> bytes | None:
-        """The kid context of our requests: the ID Context that we were given, or the one that was agreed on."""
+        """The kid context of our requests: the ID Context; as long as the two ends agree on one, as App. B.2 has it."""
         id_context = context.keys.id_context
-        if id_context == context.material.id_context:
-            return id_context or None
-        return encode_bytes(id_context)
+        return encode_bytes(id_context) if context.recovery.starts else id_context or None
 
     def _seal_notification(
         self, peer: ContextPeer, code: int, token: bytes, options: bytes, payload: bytes
@@ -376,15 +374,20 @@ class OscoreLayer(MessageLayer):
         return seal_response(observer[0], observer[1], number, code, read_section(options), payload)
 
     def remember(self, peer: ContextPeer, carrier: Peer, token: bytes, request: SentRequest) -> None:
-        """Answers to ``request`` may come with ``token``; what nobody waits for any more makes room."""
-        for each in [each for each in peer.sent_requests if each != token and not peer.is_live(each)]:
-            self.forget_token(peer, carrier, each)
+        """Answers to ``request`` may come with ``token``."""
         known = peer.sent_requests.setdefault(token, [])
         # A cancellation has the token of its observation, of which more may still come.
         known[:] = [request] if request.observes else [*[each for each in known if each.observes], request]
         if carrier.guarded is None:
             carrier.guarded = {}
         carrier.guarded[token] = peer
+
+    def release_token(self, peer: Peer, token: bytes) -> None:
+        """Unless a request or an observation of ours has it still, nothing is expected with ``token``."""
+        assert isinstance(peer, ContextPeer)
+        if token in peer.sent_requests and not peer.is_live(token):
+            carrier = self.base.peers.find(peer.carrier) if peer.carrier is not None else None
+            self.forget_token(peer, carrier, token)
 
     def forget_token(self, peer: ContextPeer, carrier: Peer | None, token: bytes) -> None:
         """Nothing is expected with ``token``."""

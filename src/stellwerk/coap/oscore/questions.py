@@ -13,6 +13,8 @@ from stellwerk.core.timers import Timed, Timers
 
 _ARRIVALS_PER_QUESTION: Final = 8
 _ANSWERED_WITHIN_S: Final = 30.0
+_HELD_BYTES: Final = 8 * 1024 * 1024
+"""Of all messages that wait."""
 
 
 class Arrival(NamedTuple):
@@ -51,6 +53,7 @@ class ContextQuestions:
         self._by_number: dict[int, Question] = {}
         self._by_key: dict[tuple[object, ...], Question] = {}
         self._last = 0
+        self._held = 0
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -58,18 +61,23 @@ class ContextQuestions:
     def ask(self, arrival: Arrival, carrier: PeerId, now: float) -> tuple[int, bool] | None:
         """Let ``arrival`` wait: the number of its question, and whether that is to be asked now. None: there is no
         room."""
+        size = len(arrival.payload)
+        if self._held + size > _HELD_BYTES:
+            return None
         key = (arrival.option.kid, arrival.option.kid_context, carrier)
         question = self._by_key.get(key)
         if question is not None:
             if len(question.arrivals) >= _ARRIVALS_PER_QUESTION:
                 return None
             question.arrivals.append(arrival)
+            self._held += size
             return question.number, False
         if len(self._by_number) >= self._limit:
             return None
         self._last += 1
         question = Question(self._last, key, self._expire)
         question.arrivals.append(arrival)
+        self._held += size
         self._by_number[question.number] = self._by_key[key] = question
         self._timers.arm(question, now + _ANSWERED_WITHIN_S)
         return question.number, True
@@ -81,6 +89,7 @@ class ContextQuestions:
             return []
         del self._by_key[question.key]
         self._timers.cancel(question)
+        self._held -= sum(len(arrival.payload) for arrival in question.arrivals)
         return question.arrivals
 
     def _expire(self, question: Question) -> None:
