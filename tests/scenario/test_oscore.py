@@ -393,18 +393,41 @@ def test_a_register_waits_until_its_fresh_context_is_the_one_that_holds(stack: S
     assert renewed.ask(codes.POST, renewed.location) == codes.CHANGED
 
 
-@pytest.mark.spec("Platform 12.1")
-def test_the_registration_made_with_the_former_context_ends_with_it(stack: Stack) -> None:
+@pytest.mark.spec("Platform 12.1", "SEC-5")
+def test_a_registration_made_with_the_former_context_goes_on_with_the_fresh_one(stack: Stack) -> None:
     assert stack.store is not None
     device = OscoreDevice(stack)
     device.register()
     newer = Keys(b"newer")
     stack.run(stack.store.put_fresh_credential(record(stack).device_id, newer.credential("dev1")))
     renewed = OscoreDevice(stack, newer, port=42_005)
-    # What was said while that was being stored has its answer; the next Update tells.
-    renewed.ask(codes.POST, device.location)
-    assert stack.registrations() == []
-    assert renewed.ask(codes.POST, device.location) == codes.NOT_FOUND
+    assert renewed.ask(codes.POST, device.location) == codes.CHANGED
+    assert isinstance(device.request(codes.POST, device.location), events.RequestFailed)
+
+
+@pytest.mark.spec("Platform 12.1")
+def test_a_fresh_context_ends_the_session_of_the_key_before_it(stack: Stack) -> None:
+    assert stack.store is not None
+    session = SecureDevice(stack, b"id1", KEY).connect()
+    assert session.register() == codes.CREATED
+    newer = Keys(b"newer")
+    stack.run(stack.store.put_fresh_credential(record(stack, "tls-only").device_id, newer.credential("tls-only")))
+    assert OscoreDevice(stack, newer).register() == codes.CREATED
+    session.pump()
+    assert session.ended is not None
+    assert SecureDevice(stack, b"id1", KEY, port=40_500).connect().session is None
+
+
+@pytest.mark.spec("Platform 12.1")
+def test_a_fresh_key_that_is_shown_ends_the_context_of_before_it(stack: Stack) -> None:
+    assert stack.store is not None
+    device = OscoreDevice(stack)
+    device.register()
+    stack.run(stack.store.put_fresh_credential(record(stack).device_id, psk("fresh")))
+    session = SecureDevice(stack, b"fresh", KEY).connect()
+    assert session.register() == codes.CREATED
+    assert isinstance(device.request(codes.POST, device.location), events.RequestFailed)
+    assert record(stack).security == "psk"
 
 
 @pytest.mark.spec("Platform 12.1")

@@ -103,7 +103,7 @@ class SecureChannels:
     ) -> None:
         """Close the circle: ``take_over`` moves a registration, ``lost`` hears of channels that are no more."""
         if self.sessions is not None:
-            self.sessions.connect(take_over, lost)
+            self.sessions.connect(take_over, lost if self.contexts is None else self.contexts.session_lost)
         if self.contexts is not None:
             self.contexts.connect(lost)
         self.promoting.hearers.append(revoking.promoted)

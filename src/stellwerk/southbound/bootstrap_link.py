@@ -134,10 +134,6 @@ class BootstrapLink:
         self._submit(actions.LosePeer(peer, detail, unsent))
         self._bootstrapping.lost(peer, detail, self._now())
 
-    def session_lost(self, peer: PeerId, detail: str, at: Instant) -> None:
-        """The same; nothing but messages hangs on it here."""
-        self.lose_peer(peer, detail)
-
     def _close_peer(self, peer: PeerId) -> None:
         del self._closing[peer]
         if self._close is not None:
@@ -203,6 +199,7 @@ class BootstrapLink:
                 | events.NotificationAcked()
                 | events.NotificationRejected()
                 | events.ObservationLost()
+                # Its engines speak no OSCORE.
                 | events.ContextQuestion()
                 | events.ContextState()
                 | events.ContextMoved()

@@ -193,12 +193,6 @@ class Link:
         """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
         self._submit(actions.LosePeer(peer, detail, unsent))
 
-    def session_lost(self, peer: PeerId, detail: str, at: Instant) -> None:
-        """The session is no more, and no way to an OSCORE context that was heard over it."""
-        self.lose_peer(peer, detail)
-        if self.oscore is not None:
-            self.oscore.lost(peer, detail, at)
-
     def forget_observation(self, peer: PeerId, token: bytes) -> None:
         self._submit(actions.ForgetObservation(peer, token))
 

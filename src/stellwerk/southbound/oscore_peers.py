@@ -2,8 +2,8 @@
 
 from typing import assert_never
 
-from stellwerk.app.handlers.oscore_contexts import ContextName, OscoreContexts
-from stellwerk.app.oscore import OscoreContext
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts
+from stellwerk.app.oscore import ContextName, OscoreContext
 from stellwerk.coap import actions, events
 from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.core.ids import PeerId

@@ -38,10 +38,6 @@ class MessageLink(Protocol):
         """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
         ...
 
-    def session_lost(self, peer: PeerId, detail: str, at: Instant) -> None:
-        """The same, and whatever it carried is told."""
-        ...
-
 
 class SessionKeeper(Protocol):
     """Whose each session is, and which are kept: `app.handlers.secure_sessions` of device management,
@@ -205,8 +201,7 @@ class SecurePeers:
             case events.SessionEnded():
                 self._doubted.discard(event.peer)
                 if event.reason != "evicted":
-                    why = f"the secure session ended: {event.detail or event.reason}"
-                    self._link.session_lost(event.peer, why, at)
+                    self._link.lose_peer(event.peer, f"the secure session ended: {event.detail or event.reason}")
                 sessions.ended(event.peer, event.reason, event.detail, at)
             case events.HandshakeFailed():
                 sessions.handshakes.failed(event.address, event.reason, event.detail, event.identity, at)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from stellwerk.app.failures import Failures
-from stellwerk.app.handlers.oscore_contexts import NUMBERS_AT_FIRST, ContextName, OscoreContexts
+from stellwerk.app.handlers.oscore_contexts import NUMBERS_AT_FIRST, OscoreContexts
+from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.meters import Meters
-from stellwerk.app.oscore import UNKNOWN, OscoreContext, render_oscore
+from stellwerk.app.oscore import UNKNOWN, ContextName, OscoreContext, render_oscore
 from stellwerk.app.ports import StoreOverloaded
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.records import NewDevice
@@ -59,12 +60,14 @@ class Bench:
         self.meters = Meters(lambda: NOW.now)
         self.failures = Failures(tasks=self.tasks, lines=RareLines(self.store))
         self.devices: dict[PeerId, DeviceId] = {}
+        self.promoting = Promoting(self.store, self.tasks)
         self.contexts = OscoreContexts(
             store=self.store,
             tasks=self.tasks,
             failures=self.failures,
             meters=self.meters.oscore,
             devices=self.devices,
+            promoting=self.promoting,
         )
         self.lost: list[PeerId] = []
         self.contexts.connect(lambda peer, why, at: self.lost.append(peer))
@@ -419,17 +422,18 @@ def test_a_fresh_context_that_is_heard_becomes_the_one_that_holds() -> None:
         await bench.store.put_fresh_credential(record.device_id, fresh)
         told: list[DeviceRecord] = []
 
-        async def promoted(device: DeviceRecord) -> None:
+        async def promoted(device: DeviceRecord, carrier: PeerId) -> None:
             told.append(device)
+            assert carrier == FAR
 
-        bench.contexts.promoted = promoted
+        bench.promoting.hearers.append(promoted)
         bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
         old = bench.number()
         bench.contexts.asked(bench.udp, 2, FAR, ContextName(b"new"), NOW)
         [number] = set(bench.contexts._held) - {old}
         assert await bench.store.fresh_credential(record.device_id) is not None
         bench.contexts.heard(number, context_peer(number, "udp"), FAR, NOW)
-        await bench.contexts.settled(record.device_id)
+        await bench.promoting.settled(record.device_id)
         assert await bench.store.fresh_credential(record.device_id) is None
         assert [each.device_id for each in told] == [record.device_id]
         assert bench.udp.told[-1] == ("drop",)

@@ -644,7 +644,7 @@ def test_a_handshake_with_the_fresh_key_ends_what_came_in_with_the_former() -> N
         async def promoted(record: DeviceRecord, peer: PeerId) -> None:
             heard.append((record, peer))
 
-        bench.sessions.promoted = promoted
+        bench.sessions.promoting.hearers.append(promoted)
         for number, identity in ((1, b"meter-1"), (2, b"meter-1#fresh")):
             bench.sessions.handshakes.asked_for_key(number, identity, NOW)
             await bench.settle()

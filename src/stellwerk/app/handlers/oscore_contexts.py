@@ -16,14 +16,14 @@ import structlog
 from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.meters import OscoreMeters
-from stellwerk.app.oscore import UNKNOWN, OscoreContext, read_oscore
+from stellwerk.app.oscore import UNKNOWN, ContextName, OscoreContext
 from stellwerk.app.ports import DecidingStore, StoreTrouble
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId, context_peer
 from stellwerk.core.instant import Instant
 from stellwerk.core.rates import TokenBuckets
-from stellwerk.device.record import NOSEC, Credential, DeviceRecord, security_of, transport_security, wants_oscore
+from stellwerk.device.record import NOSEC, DeviceRecord, security_of, transport_security, wants_oscore
 
 log = structlog.get_logger(__name__)
 
@@ -76,18 +76,6 @@ class _Held:
     carriers: dict[PeerId, PeerId] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ContextName:
-    """What a message names its context by; nothing of it is proven."""
-
-    kid: bytes
-    kid_context: bytes | None = None
-
-    def __str__(self) -> str:
-        text = f"OSCORE sender ID {self.kid.hex() or '(empty)'}"
-        return f"{text} in ID context {self.kid_context.hex()}" if self.kid_context else text
-
-
 class OscoreContexts:
     """``devices``: the table of whose each session and context is, which `app.speaking.Speaking` goes by."""
 
@@ -116,7 +104,6 @@ class OscoreContexts:
         self._unknown: TokenBuckets[str] = TokenBuckets(_UNKNOWN_PER_S, _UNKNOWN_BURST)
         self._promoting = promoting
         promoting.hearers.append(self._promoted)
-        """Hears of a device that has used its fresh credential, to end what came in with the former."""
         self._lost: Callable[[PeerId, str, Instant], None] = lambda peer, why, at: None
 
     def connect(self, lost: Callable[[PeerId, str, Instant], None]) -> None:
@@ -302,7 +289,8 @@ class OscoreContexts:
         self._meters.contexts["moved" if before is not None else "heard"] += 1
         log.info("oscore.heard", peer=str(peer), device_id=held.device_id, address=str(carrier), old=str(before or ""))
         if held.is_fresh:
-            self._promoting.used(peer, held.device_id, lambda fresh: _is_of(fresh, held.sender_id))
+            shown_over = carrier if carrier.is_proven else peer
+            self._promoting.used(shown_over, ContextName(held.sender_id), held.device_id)
 
     def refused(self, number: int, carrier: PeerId, reason: str, detail: str, at: Instant) -> None:
         """Something came in the name of a context that does not verify, or came before."""
@@ -333,6 +321,11 @@ class OscoreContexts:
             self._part(peer, carrier)
             self._lost(peer, why, at)
 
+    def session_lost(self, session: PeerId, why: str, at: Instant) -> None:
+        """A secure session is no more, and who was registered over it, or with a context within it, is offline."""
+        self._lost(session, why, at)
+        self.carrier_lost(session, why, at)
+
     def carrier_lost(self, carrier: PeerId, why: str, at: Instant) -> None:
         """A connection or session is no more; what was heard over it is to be heard again."""
         for peer in tuple(self._over.get(carrier, ())):
@@ -342,7 +335,8 @@ class OscoreContexts:
 
     async def _promoted(self, device: DeviceRecord, peer: PeerId) -> None:
         """Of the device's contexts only that of its fresh credential stays, as the one that holds."""
-        for number in tuple(self._of[device.device_id]):
+        self._revisions += 1
+        for number in tuple(self._of.get(device.device_id, ())):
             held = self._held.get(number)
             if held is not None and held.is_fresh:
                 held.is_fresh = False
@@ -396,7 +390,3 @@ class OscoreContexts:
             peers.discard(peer)
             if not peers:
                 del self._over[carrier]
-
-
-def _is_of(credential: Credential, sender_id: bytes) -> bool:
-    return bool(credential.oscore) and read_oscore(credential.oscore, DeviceId(0)).sender_id == sender_id

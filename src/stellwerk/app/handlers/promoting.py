@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from stellwerk.app.oscore import ContextName, read_oscore
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
@@ -33,12 +34,13 @@ class Promoting:
         in otherwise ends."""
         self._waiting: dict[DeviceId, list[asyncio.Future[None]]] = {}
 
-    def used(self, peer: PeerId, device_id: DeviceId, shown: Callable[[Credential], bool]) -> None:
-        """``peer`` has shown the device's fresh credential; ``shown``: whether that is a certain one."""
+    def used(self, peer: PeerId, identity: SecureIdentity | ContextName, device_id: DeviceId) -> None:
+        """A handshake in which ``identity`` was that of the fresh credential is complete, or the context that it names
+        was heard."""
         if device_id in self._waiting:
             return
         waiting = self._waiting[device_id] = []
-        if not self._tasks.start("fresh credential", work := self._promote(peer, device_id, shown, waiting)):
+        if not self._tasks.start("fresh credential", work := self._promote(peer, identity, device_id, waiting)):
             # The next handshake tells it again.
             work.close()
             del self._waiting[device_id]
@@ -54,14 +56,14 @@ class Promoting:
     async def _promote(
         self,
         peer: PeerId,
+        identity: SecureIdentity | ContextName,
         device_id: DeviceId,
-        shown: Callable[[Credential], bool],
         waiting: list[asyncio.Future[None]],
     ) -> None:
         try:
             fresh = await self._store.fresh_credential(device_id)
             # Another one may have taken its place since.
-            if fresh is not None and shown(fresh):
+            if fresh is not None and is_shown(fresh, identity):
                 record = await self._store.promote_fresh_credential(device_id)
                 if record is not None:
                     log.info("credential.promoted", tenant=record.tenant, device=record.name, security=record.security)
@@ -74,16 +76,15 @@ class Promoting:
                     each.set_result(None)
 
 
-def by_handshake(identity: SecureIdentity) -> Callable[[Credential], bool]:
-    """Whether a handshake with ``identity`` has shown a credential."""
-
-    def shown(credential: Credential) -> bool:
-        match identity:
-            case PskIdentity():
-                return credential.kind == PSK and credential.identity.encode() == identity.identity
-            case RawKeyIdentity():
-                return credential.key_id == raw_key_id(identity.spki)
-            case CertificateIdentity():
-                return credential.key_id == certificate_key_id(identity.chain[0])
-
-    return shown
+def is_shown(credential: Credential, identity: SecureIdentity | ContextName) -> bool:
+    """Whether a handshake with ``identity``, or a context of that name, has shown that credential."""
+    match identity:
+        case PskIdentity():
+            return credential.kind == PSK and credential.identity.encode() == identity.identity
+        case RawKeyIdentity():
+            return credential.key_id == raw_key_id(identity.spki)
+        case CertificateIdentity():
+            return credential.key_id == certificate_key_id(identity.chain[0])
+        case ContextName():
+            known = credential.oscore and read_oscore(credential.oscore, DeviceId(0)).sender_id
+            return known == identity.kid

@@ -16,7 +16,7 @@ from stellwerk.app.changes import Commit, DropSession, PutSession
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.failures import LONGEST_IDENTITY, Failures, Security
 from stellwerk.app.handlers.handshakes import Handshakes
-from stellwerk.app.handlers.promoting import Promoting, by_handshake
+from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.identities import Identities
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Clock, DecidingStore, SecureLink
@@ -232,7 +232,7 @@ class SecureSessions:
         )
         self._bind(peer, device_id)
         if shows_fresh and resumed is None:
-            self.promoting.used(peer, device_id, by_handshake(identity))
+            self.promoting.used(peer, identity, device_id)
         if resumed is not None:
             if resumed in self.devices:
                 self._continued.add(resumed)

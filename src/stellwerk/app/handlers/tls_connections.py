@@ -10,7 +10,7 @@ import structlog
 
 from stellwerk.app.failures import LONGEST_IDENTITY, Failures
 from stellwerk.app.handlers.handshakes import HandshakeLink, Handshakes
-from stellwerk.app.handlers.promoting import Promoting, by_handshake
+from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.identities import Identities
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.ports import DecidingStore
@@ -91,7 +91,7 @@ class TlsConnections:
         if len(live) >= LIVE_PER_DEVICE:
             self._link.close(live[0], TOO_MANY)
         if shows_fresh:
-            self.promoting.used(peer, device_id, by_handshake(identity))
+            self.promoting.used(peer, identity, device_id)
 
     def ended(self, peer: PeerId, reason: str, detail: str) -> None:
         """The connection is no more."""
