@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import structlog
 from fastapi import FastAPI
 
 from stellwerk.app.brake import Bounds, Brake
 from stellwerk.app.device_operations import DeviceOperations
+from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
@@ -52,7 +53,7 @@ from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.tickets import TicketKey
-from stellwerk.key_files import ServerKeys
+from stellwerk.key_files import KeyFolder, ServerKeys
 from stellwerk.lwm2m.registration_parameters import Tolerances
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.clock import SystemClock, SystemEntropy
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+Revoked: TypeAlias = Callable[[DeviceRecord], object]
 
 SWITCH_INTERVAL_S = 0.0005
 """How often threads hand over the interpreter: the store's writer must not wait 5 ms for a busy loop (design §5)."""
@@ -370,6 +372,8 @@ class Server:
             listeners.secure.peers.connect(sessions)
             registering.superseded = sessions.superseded
             devices.revoking.revoked = sessions.revoked
+            sessions.promoted = devices.revoking.promoted
+            registering.speaking.settled = sessions.promoting.settled
             gone.append(sessions.removed)
             if listeners.tls is not None:
                 behind_tls = TlsConnections(
@@ -381,6 +385,7 @@ class Server:
                     per_tenant=settings.dtls_handshakes_per_tenant,
                     devices=devices_of_sessions,
                     failures=sessions.handshakes.failures,
+                    shown=sessions.promoting.used,
                 )
                 listeners.tls.peers.connect(behind_tls)
                 registering.superseded = _each_of(sessions.superseded, behind_tls.superseded)
@@ -400,8 +405,10 @@ class Server:
             meters=meters,
             secure=_secure_settings(settings),
             server_keys=keys,
-            issue=None,
+            issue=FreshKeys(KeyFolder(settings.data_dir).certify),
         )
+        if bootstrap is not None:
+            devices.revoking.revoked = _both(devices.revoking.revoked, bootstrap.revoked)
         # Who lost its credentials while nobody listened is not let in by a session from before.
         await devices.revoking.look()
 
@@ -430,7 +437,7 @@ class Server:
             for end in gone:
                 end(device.device_id)
             if bootstrap is not None:
-                bootstrap.ended(device.device_id)
+                bootstrap.removed(device.device_id)
             known = registry.of(device.device_id)
             if known is not None:
                 forget_registration(registry, link, listening, known.registration, clock.instant())
@@ -587,6 +594,14 @@ class Server:
         if self._projector is None or not self._projector.alive:
             missing.append("the projector does not run")
         return missing
+
+
+def _both(one: Revoked, other: Revoked) -> Revoked:
+    def revoked(device: DeviceRecord) -> None:
+        one(device)
+        other(device)
+
+    return revoked
 
 
 def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, tasks: Tasks) -> None:

@@ -206,10 +206,12 @@ class BehindTls:
             lines=whole.registering.lines,
             meters=whole.meters.tls,
             devices=devices,
+            shown=whole.sessions.promoting.used,
         )
         self.peers.connect(self.connections)
         whole.registering.superseded = self.connections.superseded
         whole.devices.revoking.revoked = self.connections.revoked
+        whole.sessions.promoted_too = self.connections.promoted
 
     def go_on(self) -> bool:
         told = self.stack.take_events()
@@ -279,6 +281,8 @@ class Stack:
         """What was sent over connections; None closes one."""
         self.secure_out: list[tuple[PeerId, bytes]] = []
         """What was sent from the secure port."""
+        self.bootstrap: Any = None
+        """A `tests.scenario.bootstrap_port.BootstrapPort` that was made beside."""
         self.run(self._build())
 
     async def _build(self) -> None:
@@ -665,6 +669,8 @@ class Stack:
             for peer, datagram in self.engine.take_datagrams():
                 self.out.append((peer, decode_message(datagram)))
                 events = events or [None]  # type: ignore[list-item]
+            if self.bootstrap is not None and self.bootstrap.pump():
+                events = events or [None]  # type: ignore[list-item]
             await asyncio.sleep(0)
             waited = waited + 1 if len(self.tasks) and not events else 0
             quiet = 0 if events or waited else quiet + 1
@@ -680,6 +686,8 @@ class Stack:
         if self.behind_tls is not None:
             engines.append(self.behind_tls.stack)
         due += [each for each in (engine.deadline() for engine in engines) if each is not None]
+        if self.bootstrap is not None:
+            due += self.bootstrap.deadlines()
         return min(due, default=None)
 
     def _tick(self, now: float) -> None:
@@ -689,6 +697,8 @@ class Stack:
             self.secure_stack.tick(now)
         if self.behind_tls is not None:
             self.behind_tls.stack.tick(now)
+        if self.bootstrap is not None:
+            self.bootstrap.tick(now)
 
     async def _wait(self, seconds: float) -> None:
         end = self.clock.at + seconds

@@ -9,6 +9,14 @@ from stellwerk.core.ids import DeviceId
 
 AES_CCM_16_64_128: Final = 10
 HKDF_SHA_256: Final = -10
+AEAD_NONCES: Final = {
+    **dict.fromkeys((10, 11, 30, 31), 13),
+    **dict.fromkeys((12, 13, 32, 33), 7),
+    **dict.fromkeys((1, 2, 3, 24), 12),
+}
+"""AEAD algorithms by their COSE numbers, with the bytes of a nonce: AES-CCM, AES-GCM, ChaCha20/Poly1305."""
+HKDFS: Final = {HKDF_SHA_256: HKDF_SHA_256, -11: -11, 5: HKDF_SHA_256, 7: -11}
+"""HKDF with SHA-256 and SHA-512 by their COSE numbers; object 21 names them by their HMAC (5, 7) too."""
 UNKNOWN: Final = -1
 """As a ceiling: nobody knows which of our numbers were used (a backup was put back). Nothing may be protected with such
 a context; the two ends have to agree on another first (RFC 8613 App. B.2), or the device is given other keys."""

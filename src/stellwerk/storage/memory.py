@@ -59,6 +59,7 @@ from stellwerk.storage.memory_projection import MemoryProjection
 
 Scheduler = Callable[[Callable[[], None]], None]
 _ABSENT: Final = object()
+_NOBODY: Final = DeviceId(0)
 _SENT: Final = "sent-msg"
 _OUTGOING: Final = "outgoing-msg"
 
@@ -180,6 +181,7 @@ class MemoryStore(MemoryCredentials):
             raise AlreadyExists("resource name", device.name)
         if device.credential is not None:
             self._refuse_taken(None, device.credential)
+            self._refuse_sender(_NOBODY, device.credential, keeps_own=True)
         self._last_device_id += 1
         device_id = DeviceId(self._last_device_id)
         fields = (

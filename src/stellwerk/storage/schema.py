@@ -183,7 +183,7 @@ bootstrap_session = Table(
     _text("detail"),
     _text("steps"),
     Index("bootstrap_session_of_device", "device_id", "id"),
-    Index("bootstrap_session_running", "id", sqlite_where=text(RUNNING), postgresql_where=text(RUNNING)),
+    Index("bootstrap_session_running", "state", sqlite_where=text(RUNNING), postgresql_where=text(RUNNING)),
     sqlite_autoincrement=True,
 )
 

@@ -5,14 +5,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from tests.scenario.stack import HOME, After, ManualClock, SeededEntropy, Step, ack, after, con
+from tests.scenario.stack import HOME, After, ManualClock, SeededEntropy, Step, ack, after, con, rst
 
 from stellwerk.app.ports import Acknowledgement, DeviceAnswer
 from stellwerk.coap import codes
 from stellwerk.coap.endpoint import Endpoint
-from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message
+from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message, encode_options
 from stellwerk.coap.options import read_options
+from stellwerk.coap.tcp.endpoint import AdoptConnection, StreamEndpoint
+from stellwerk.coap.tcp.frames import encode_frame
+from stellwerk.coap.tcp.signalling import Capabilities, encode_csm
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.lwm2m.bootstrap import (
@@ -172,6 +177,39 @@ def test_an_answer_that_takes_long_comes_separately():
     bench.uses.waiting[0](Acknowledgement(Status.CHANGED))
     answer = bench.one()
     assert (answer.type, answer.code, answer.token) == (CON, codes.CHANGED, b"t")
+
+
+@pytest.mark.spec("B-1", "RFC 7252 4.7")
+@pytest.mark.parametrize("end", ["acknowledged", "reset", "given up"])
+def test_no_step_overtakes_an_answer_that_comes_separately(end: str):
+    bench = Bench(verified=True)
+    bench.uses.acknowledgement = None
+    bench << con(codes.POST, "/bs?ep=dev1", mid=1, token=b"t", peer=SESSION) << after(1.5)
+    bench.sent()
+    bench.uses.waiting[0](Acknowledgement(Status.CHANGED))
+    bench.link.send(5, SESSION, BootstrapDiscover())
+    answer = bench.one()
+    assert answer.code == codes.CHANGED
+    bench << after(5)
+    assert {each.code for each in bench.sent()} == {codes.CHANGED}
+    if end == "given up":
+        bench << after(93)
+    else:
+        bench << (ack if end == "acknowledged" else rst)(mid=answer.mid, peer=SESSION)
+    assert [each.code for each in bench.sent() if each.code != codes.CHANGED][:1] == [codes.GET]
+    assert bench.uses.answers == []
+
+
+def test_a_step_that_waits_for_an_answer_can_be_given_up():
+    bench = Bench(verified=True)
+    bench.uses.acknowledgement = None
+    bench << con(codes.POST, "/bs?ep=dev1", mid=1, token=b"t", peer=SESSION) << after(1.5)
+    bench.uses.waiting[0](Acknowledgement(Status.CHANGED))
+    bench.link.send(5, SESSION, BootstrapDiscover())
+    bench.link.cancel(5)
+    bench << ack(mid=bench.sent()[-1].mid, peer=SESSION)
+    assert [each.failure for each in bench.uses.answers] == ["cancelled"]
+    assert bench.sent() == []
 
 
 def test_a_repeated_request_gets_the_same_answer_and_runs_once():
@@ -412,6 +450,61 @@ def test_nothing_is_asked_of_a_session_that_has_ended():
     bench = asyncio.run(main())
     assert [(each.handle, each.failure) for each in bench.uses.answers] == [(5, "unconnected")]
     assert bench.sent() == []
+
+
+@pytest.mark.spec("LwM2M-contract 1.8")
+def test_over_a_connection_the_whole_session_hangs_on_it():
+    peer = PeerId("tcp", "192.0.2.1", 40000, "192.0.2.100", 5685)
+    clock, uses = ManualClock(), Uses()
+    engine = StreamEndpoint(SeededEntropy())
+    link = BootstrapLink(
+        submit=lambda action: engine.submit(action, clock.now()),
+        entropy=SeededEntropy(7),
+        clock=clock,
+        reaches=engine.is_connected,
+    )
+    link.connect(uses)
+    uses.acknowledgement = Acknowledgement(Status.CONTENT, payload=bytes(2000), content_format=112)
+    engine.submit(AdoptConnection(peer), clock.now())
+    request = Message(CON, codes.GET, 0, b"t", ((11, b"bspack"), (15, b"ep=dev1"), (17, b"\x70")))
+    engine.feed(encode_csm(Capabilities(65_536, True)), peer=peer, now=clock.now())
+    engine.feed(encode_frame(request.code, request.token, encode_options(request.options), b""), peer=peer, now=0.0)
+    link.handle(engine.take_events(), clock.instant())
+    assert uses.requests == [(BootstrapPackRequest(("ep=dev1",), 112), peer, True)]
+    assert sum(len(data) for _, data in engine.take_datagrams()) > 2000
+    link.send(5, peer, BootstrapFinish())
+    engine.feed(b"", peer=peer, now=clock.now())
+    link.handle(engine.take_events(), clock.instant())
+    assert [(each.handle, each.failure) for each in uses.answers] == [(5, "lost")]
+    assert [each for each, _ in uses.ended] == [peer]
+
+
+_TARGETS = st.sampled_from(["/bs", "/bspack", "/", "/bs/1", "/rd"])
+_QUERY = st.lists(st.sampled_from(["ep=dev1", "pct=112", "pct=x", "acc=</0/0>", "&", "%"]), max_size=3)
+_OPTIONS = st.lists(
+    st.tuples(st.sampled_from([6, 14, 17, 23, 27, 60, 252]), st.binary(max_size=3)),
+    max_size=3,
+    unique_by=lambda each: each[0],
+)
+
+
+@pytest.mark.spec("Design 7")
+@given(st.integers(1, 7), _TARGETS, _QUERY, _OPTIONS, st.binary(max_size=30), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_any_request_gets_one_answer_and_raises_nothing(
+    code: int, target: str, query: list[str], extra: list[tuple[int, bytes]], payload: bytes, proven: bool
+):
+    bench, peer = Bench(verified=proven), SESSION if proven else HOME
+    bench.uses.acknowledgement = Acknowledgement(Status.CONTENT, payload=bytes(100), content_format=112)
+    target = f"{target}?{'&'.join(query)}"
+    with capture_logs() as lines:
+        bench << con(code, target, mid=7, token=b"t", payload=payload, extra=extra, peer=peer)
+    answer = bench.one()
+    assert (answer.mid, answer.token) == (7, b"t")
+    assert answer.code >> 5 in (2, 4)
+    assert not [each for each in lines if each["log_level"] == "error"]
+    if answer.code == codes.CONTENT:
+        assert target.startswith(("/bs?", "/bspack?"))
 
 
 class Later:

@@ -5,6 +5,7 @@ with its stream, and its device makes another one.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
@@ -42,6 +43,10 @@ class TlsLink(HandshakeLink, Protocol):
         ...
 
 
+def _nobody(peer: PeerId, identity: SecureIdentity, device_id: DeviceId) -> None:
+    pass
+
+
 class TlsConnections:
     """``link`` reaches the engine. ``per_tenant``: complete handshakes a second, 0 for no bound."""
 
@@ -56,10 +61,13 @@ class TlsConnections:
         per_tenant: float = 0.0,
         devices: dict[PeerId, DeviceId] | None = None,
         failures: deque[FailedHandshake] | None = None,
+        shown: Callable[[PeerId, SecureIdentity, DeviceId], None] = _nobody,
     ) -> None:
         """``devices``: the table of whose each peer is, for those who look only; others may have theirs in it, too.
-        ``failures``: as for `Handshakes`."""
+        ``failures``: as for `Handshakes`. ``shown``: hears of a handshake with a fresh credential
+        (`promoting.Promoting.used`)."""
         self._link = link
+        self._shown = shown
         self._meters = meters
         self.handshakes = Handshakes(
             identities=Identities(store),
@@ -77,7 +85,7 @@ class TlsConnections:
     def established(self, peer: PeerId, identity: SecureIdentity, device_id: DeviceId, at: Instant) -> None:
         """A handshake is complete; the connection is that device's. Its registration moves there with what it says."""
         self._meters.handshakes["full", ""] += 1
-        self.handshakes.completed(device_id, at)
+        shows_fresh = self.handshakes.completed(device_id, at)
         log.info(
             "connection.secured", device_id=device_id, identity=str(identity)[:LONGEST_IDENTITY], address=str(peer)
         )
@@ -86,6 +94,8 @@ class TlsConnections:
         self._live[device_id] = (*live, peer)
         if len(live) >= LIVE_PER_DEVICE:
             self._link.close(live[0], TOO_MANY)
+        if shows_fresh:
+            self._shown(peer, identity, device_id)
 
     def ended(self, peer: PeerId, reason: str, detail: str) -> None:
         """The connection is no more."""
@@ -111,12 +121,17 @@ class TlsConnections:
         """The device's credentials changed: nobody who came in with what they were stays."""
         self._end_all(device.device_id, TAKEN if device.security == NOSEC else REPLACED)
 
+    def promoted(self, device: DeviceRecord, peer: PeerId) -> None:
+        """The device has used its fresh credential, over ``peer``: no connection stays that came in with the former."""
+        self._end_all(device.device_id, REPLACED, but=peer)
+
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone with all that was stored of it."""
         self._end_all(device_id, TAKEN)
 
-    def _end_all(self, device_id: DeviceId, why: str) -> None:
+    def _end_all(self, device_id: DeviceId, why: str, but: PeerId | None = None) -> None:
         self.handshakes.revisions += 1
         self._link.forget_handshakes(device_id)
         for peer in self._live.get(device_id, ()):
-            self._link.close(peer, why, is_abort=True)
+            if peer != but:
+                self._link.close(peer, why, is_abort=True)

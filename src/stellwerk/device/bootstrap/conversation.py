@@ -16,9 +16,9 @@ from typing import Final, Protocol, TypeAlias, assert_never
 
 from stellwerk.core.errors import PeerError, StellwerkError
 from stellwerk.device.bootstrap.discovered import Discovered, decode_discovered
-from stellwerk.device.bootstrap.history import BootstrapState, StepRecord
+from stellwerk.device.bootstrap.history import MAX_STEPS, MAX_TEXT, BootstrapState, StepRecord
 from stellwerk.device.bootstrap.plan import Plan
-from stellwerk.device.bootstrap.summaries import heard, secrets_in, summarize
+from stellwerk.device.bootstrap.summaries import heard, repeats, secrets_in, summarize
 from stellwerk.lwm2m.bootstrap import (
     SERVER,
     BootstrapDelete,
@@ -48,6 +48,8 @@ _FORMAT_REFUSED: Final = frozenset({Status.UNSUPPORTED_CONTENT_FORMAT, Status.NO
 _NOTHING_DELETED: Final = frozenset({Status.NOT_FOUND, Status.METHOD_NOT_ALLOWED})
 _GONE: Final = frozenset({"lost", "unconnected", "cancelled"})
 _SILENCE: Final = "timeout"
+_UNDECIDED: Final = frozenset({"timeout", "lost", "malformed", "oversized"})
+"""How a request fails that may have been carried out."""
 _OLD: Final = "1.0"
 
 
@@ -116,18 +118,18 @@ class About:
     version: str | None = None
     on_step: Callable[[StepRecord], None] | None = None
     steps: list[StepRecord] = field(default_factory=list)
-    """Oldest first; the last may be under way: then it has neither status nor failure."""
+    """Oldest first, at most `MAX_STEPS`; the last may be under way: then it has neither status nor failure."""
+    left_out: int = 0
+    """Steps that are not kept; a line called ``...`` stands in their place."""
     secrets: set[bytes] = field(default_factory=set, repr=False)
-    """What was sent and must not come back into ``steps``."""
+    """What the plans carry and must not come into ``steps``, whoever repeats it."""
     refused_formats: set[int] = field(default_factory=set)
     content_format: int | None = None
-    """The one that the device has taken, None until one was refused."""
+    """The one of the last Write that the device took."""
 
     def begin(self, operation: BootstrapOperation) -> None:
-        if isinstance(operation, BootstrapWrite):
-            self.secrets |= secrets_in(operation.content)
         name, path, summary = _described(operation)
-        self.steps.append(StepRecord(self.now_ms(), name, path, summary))
+        self._add(StepRecord(self.now_ms(), name, path, summary))
 
     def end(self, answer: Answer, note: str = "") -> None:
         """The step has its answer."""
@@ -149,15 +151,29 @@ class About:
 
     def note(self, name: str, text: str) -> None:
         """Something that is no operation."""
-        self.steps.append(StepRecord(self.now_ms(), name, "", text))
+        self._add(StepRecord(self.now_ms(), name, "", text[:MAX_TEXT]))
         if self.on_step is not None:
             self.on_step(self.steps[-1])
+
+    def quoted(self, answer: Answer, text: str) -> str:
+        """``text`` about the payload of ``answer``, of which parts may stand in it."""
+        return heard(answer.payload, self.secrets) if repeats(answer.payload, self.secrets) else text
 
     def describe(self, summary: str) -> None:
         """What the answer to the last step said."""
         self.steps[-1] = replace(self.steps[-1], summary=summary)
 
+    def _add(self, step: StepRecord) -> None:
+        if len(self.steps) >= MAX_STEPS:
+            middle = MAX_STEPS // 2
+            # The line that says so takes a place too.
+            self.left_out += 1 if self.left_out else 2
+            del self.steps[middle + 1]
+            self.steps[middle] = StepRecord(step.at_ms, "...", "", f"{self.left_out} steps are not kept")
+        self.steps.append(step)
+
     def _finish(self, step: StepRecord) -> None:
+        step = replace(step, detail=step.detail[:MAX_TEXT])
         self.steps[-1] = step
         if self.on_step is not None:
             self.on_step(step)
@@ -166,9 +182,10 @@ class About:
 def converse(about: About) -> Conversation:
     """Start the conversation. Raises nothing of its own."""
     try:
-        return (yield from _session(about))
+        outcome = yield from _session(about)
     except _Ended as ended:
-        return ended.outcome
+        outcome = ended.outcome
+    return replace(outcome, detail=outcome.detail[:MAX_TEXT])
 
 
 def stop(talk: Conversation, outcome: Outcome) -> Outcome:
@@ -200,7 +217,7 @@ def _session(about: About) -> Conversation:
     except StellwerkError as error:
         return _inconsistent(answer, about, f"it cannot be corrected: {error}")
     if not correction:
-        return _inconsistent(answer, about, "there is nothing to correct")
+        return _inconsistent(answer, about, "; ".join(correction.warnings) or "there is nothing to correct")
     yield from _carry_out(correction, about)
     answer = yield from _finish(about)
     if answer.status == Status.NOT_ACCEPTABLE:
@@ -226,7 +243,7 @@ def _discover(about: About) -> Generator[BootstrapOperation, Answer, Discovered 
     try:
         found = decode_discovered(answer.payload)
     except PeerError as error:
-        about.end(answer, f"taken as if it had not answered: {error}")
+        about.end(answer, f"taken as if it had not answered: {about.quoted(answer, str(error))}")
         return None
     about.end(answer)
     return found
@@ -236,22 +253,24 @@ def _read_servers(about: About) -> Generator[BootstrapOperation, Answer, Content
     if about.version == _OLD:
         return None
     path = Path(SERVER)
-    accept = about.content_format or ContentFormat.TLV
-    answer = yield from _ask_if_able(BootstrapRead(path, accept), about)
+    # What it took it can say; before that, it chooses.
+    answer = yield from _ask_if_able(BootstrapRead(path, about.content_format), about)
     if answer is None:
         return None
     content_format = None if answer.content_format < 0 else answer.content_format
     try:
         found = decode_content(content_format, answer.payload, path, bootstrap_types(Content()))
     except PeerError as error:
-        about.end(answer, f"taken as if it had not answered: {error}")
+        about.end(answer, f"taken as if it had not answered: {about.quoted(answer, str(error))}")
         return None
-    about.describe(summarize(found, path))
+    about.describe(about.quoted(answer, summarize(found, path)))
     about.end(answer)
     return found
 
 
 def _carry_out(plan: Plan, about: About) -> Generator[BootstrapOperation, Answer, None]:
+    for write in plan.writes:
+        about.secrets |= secrets_in(write.content)
     if plan.warnings:
         about.note("Plan", "; ".join(plan.warnings))
     for delete in plan.deletes:
@@ -270,18 +289,16 @@ def _delete(delete: BootstrapDelete, about: About) -> Generator[BootstrapOperati
 
 
 def _write(write: BootstrapWrite, about: About) -> Generator[BootstrapOperation, Answer, None]:
-    """In the format of the plan, or of what the device has taken since it refused that one."""
-    first = write.content_format if about.content_format is None else about.content_format
+    """In the format of the plan, or the first other one that the device has not refused in this session."""
     answer: Answer | None = None
-    for content_format in dict.fromkeys((first, *FORMATS)):
+    for content_format in dict.fromkeys((write.content_format, *FORMATS)):
         if content_format in about.refused_formats:
             continue
         answer = yield from _ask(replace(write, content_format=content_format), about)
         if answer.failure or answer.status not in _FORMAT_REFUSED:
             about.end(answer)
             _check(write, answer, about, "write-refused")
-            if about.refused_formats:
-                about.content_format = content_format
+            about.content_format = content_format
             return
         about.refused_formats.add(content_format)
         about.end(answer, f"Content-Format {content_format} is refused")
@@ -347,7 +364,9 @@ def _said(operation: BootstrapOperation, answer: Answer, about: About) -> str:
     name, path, _ = _described(operation, summarized=False)
     step = f"{name} {path}".rstrip()
     if answer.failure:
-        return f"{step}: {_joined(answer.failure, answer.detail)}"
+        perhaps = answer.failure in _UNDECIDED and isinstance(operation, BootstrapFinish)
+        told = _joined(answer.failure, answer.detail)
+        return f"{step}: {told}" + ("; perhaps the device has taken what it was given" if perhaps else "")
     said = heard(answer.payload, about.secrets) if answer.payload else ""
     return f"{step}: the device answered {_joined(dotted(answer.status), said)}"
 

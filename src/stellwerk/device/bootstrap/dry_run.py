@@ -12,15 +12,13 @@ from stellwerk.device.bootstrap.account import Account, OscoreKeys
 from stellwerk.device.bootstrap.configuration import FRESH_KEYS, BootstrapConfiguration
 from stellwerk.device.bootstrap.pack import Pack
 from stellwerk.device.bootstrap.plan import Plan
+from stellwerk.device.bootstrap.summaries import SECRETS
 from stellwerk.device.key_material import BadMaterial, certificate_key_id, raw_key_id, read_certificate
 from stellwerk.device.record import NOSEC, PSK, RPK, X509, BadKey, Credential
-from stellwerk.lwm2m.bootstrap import OSCORE, SECURITY, BootstrapDelete, bootstrap_types
+from stellwerk.lwm2m.bootstrap import OSCORE, BootstrapDelete, bootstrap_types
 from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.value import Value
-
-SECRET_RESOURCES: Final = frozenset({(SECURITY, 5), (OSCORE, 0), (OSCORE, 5)})
-"""Of object and resource: what nobody is shown."""
 
 _LONGEST_TEXT: Final = 200
 
@@ -100,7 +98,7 @@ def show_content(content: Content) -> tuple[ShownValue, ...]:
 
 def show_value(path: Path, value: Value) -> str:
     """A value that a bootstrap server writes; of a secret its length alone, of other bytes their text or a digest."""
-    if (path[0], path[2]) in SECRET_RESOURCES:
+    if (path[0], path[2]) in SECRETS:
         count = len(value) if isinstance(value, bytes) else len(str(value)) // 2
         return f"{count} bytes, withheld"
     if isinstance(value, bool):

@@ -24,7 +24,7 @@ _AUTHORITIES: Final = "trusted_authorities"
 """Row of ``meta``: their fingerprints, a line each."""
 _NAMED: Final = "bootstrap_ids"
 """Row of ``meta``: up to which device `name_bootstrap_credentials` has come."""
-_SLICE: Final = 200
+_SLICE: Final = 500
 _decode = msgspec.json.Decoder(Credential).decode
 
 

@@ -6,7 +6,7 @@ from bootstrap_client import SILENT, Said, agrees, play
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.conversation import FORMATS, About, Outcome, converse, stop
 from stellwerk.device.bootstrap.discovered import Discovered
-from stellwerk.device.bootstrap.history import BootstrapState, StepRecord
+from stellwerk.device.bootstrap.history import MAX_STEPS, MAX_TEXT, BootstrapState, StepRecord
 from stellwerk.device.bootstrap.plan import Plan
 from stellwerk.lwm2m.bootstrap import (
     BootstrapDelete,
@@ -131,10 +131,23 @@ def test_servers_that_discover_lists_without_their_number_are_read_first():
     reply = answering(BootstrapDiscover, Said(205, b"</0/0>,</0/1>;ssid=123,</1/0>,</1/1>"))
     outcome, asked = play(plans.about(), reply)
     assert outcome.state is BootstrapState.CONFIGURED
-    assert asked[:2] == [BootstrapDiscover(), BootstrapRead(Path(1), ContentFormat.TLV)]
+    assert asked[:2] == [BootstrapDiscover(), BootstrapRead(Path(1))]
     (told,) = plans.told
     assert isinstance(told, Discovered)
     assert [(each.instance_id, each.short_id) for each in told.of(1)] == [(0, 123)]
+
+
+def test_of_too_many_steps_the_first_and_the_last_stay_in_the_history():
+    writes = tuple(BootstrapWrite(Path(1, each), Content(), ContentFormat.TLV) for each in range(150))
+    about = Plans(Plan((), writes, ("w" * 9000,))).about()
+    outcome, asked = play(about)
+    assert (outcome.state, len(asked)) == (BootstrapState.CONFIGURED, 152)
+    assert len(about.steps) == MAX_STEPS
+    assert [each.operation for each in about.steps[:3]] == ["Bootstrap-Discover", "Plan", "Bootstrap-Write"]
+    assert [each.path for each in about.steps[-3:]] == ["/1/148", "/1/149", ""]
+    (gap,) = [each.summary for each in about.steps if each.operation == "..."]
+    assert gap == f"{153 - MAX_STEPS + 1} steps are not kept"
+    assert max(len(each.summary) for each in about.steps) <= MAX_TEXT
 
 
 # -- Discover --
@@ -200,6 +213,15 @@ def test_silence_and_loss_end_the_session_at_any_step(place: int, answer: Said, 
     last = about.steps[-1]
     assert (last.failure, last.status) == (answer.failure, 0)
     assert outcome.detail.startswith(f"{last.operation} {last.path}".rstrip() + f": {answer.failure}")
+
+
+def test_a_finish_without_an_answer_may_have_been_heard_and_the_history_says_so():
+    outcome, _ = play(Plans().about(), answering(BootstrapFinish, SILENT))
+    assert outcome.detail == (
+        "Bootstrap-Finish: timeout: no acknowledgement; perhaps the device has taken what it was given"
+    )
+    outcome, _ = play(Plans().about(), answering(BootstrapFinish, Said(failure="unconnected", detail="it has ended")))
+    assert outcome.detail == "Bootstrap-Finish: unconnected: it has ended"
 
 
 # -- Delete --
@@ -291,7 +313,7 @@ def test_an_inconsistent_configuration_is_corrected_once():
     about = plans.about()
     outcome, asked = play(about, answering(BootstrapFinish, Said(406, b"no server account")))
     assert outcome == Outcome(BootstrapState.CONFIGURED, detail="after a correction")
-    read = BootstrapRead(Path(1), ContentFormat.TLV)
+    read = BootstrapRead(Path(1), ContentFormat.SENML_CBOR)
     assert asked == [*WHOLE, read, *CORRECTION.deletes, *CORRECTION.writes, BootstrapFinish()]
     assert plans.told[1] == Content((Entry(Path(1, 0, 0), 123),))
     (step,) = [each for each in about.steps if each.operation == "Bootstrap-Read"]

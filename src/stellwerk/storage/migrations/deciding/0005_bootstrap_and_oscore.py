@@ -73,7 +73,7 @@ def upgrade() -> None:
     op.create_index(
         "bootstrap_session_running",
         "bootstrap_session",
-        ["id"],
+        ["state"],
         sqlite_where=sa.text(RUNNING),
         postgresql_where=sa.text(RUNNING),
     )
