@@ -264,6 +264,20 @@ def test_a_pre_shared_key_that_is_replaced_ends_the_connection_and_the_new_one_o
     assert TlsDevice(keyed, client=PskClient(b"id4", bytes(16)), port=50_003).connect().is_connected
 
 
+@pytest.mark.spec("SEC-9", "Platform 12.1")
+def test_a_fresh_key_is_taken_beside_the_old_one_until_it_is_used(keyed: Stack) -> None:
+    fresh = Credential("id4-fresh", f"psk-hex:{bytes(16).hex()}", is_fresh=True)
+    assert keyed.store is not None
+    keyed.run(keyed.store.put_fresh_credential(record(keyed, "dev4").device_id, fresh))  # type: ignore[attr-defined]
+    old = TlsDevice(keyed, client=PskClient(b"id4", SECRET)).connect()
+    assert register(old, "urn:dev:os:dev4") == codes.CREATED
+    new = TlsDevice(keyed, client=PskClient(b"id4-fresh", bytes(16)), port=50_002).connect()
+    old.listen()
+    assert old.was_closed
+    assert register(new, "urn:dev:os:dev4") == codes.CREATED
+    assert TlsDevice(keyed, client=PskClient(b"id4", SECRET), port=50_003).connect().was_closed
+
+
 @pytest.mark.spec("LwM2M-contract 2.2")
 def test_a_device_has_four_connections_behind_tls_and_with_a_fifth_the_oldest_ends(stack: Stack) -> None:
     devices = [TlsDevice(stack, OWN, port=51_000 + number).connect() for number in range(5)]
