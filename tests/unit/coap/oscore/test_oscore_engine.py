@@ -24,8 +24,8 @@ from stellwerk.coap.options import ECHO, MAX_AGE, OBSERVE, OSCORE, REQUEST_TAG, 
 from stellwerk.coap.oscore.context import Keys
 from stellwerk.coap.oscore.option import OscoreOption, decode_option, encode_option
 from stellwerk.coap.oscore.protection import bind, open_request, open_response, seal_request
-from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, Limits
-from stellwerk.core.ids import PeerId
+from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, Limits, Parameters
+from stellwerk.core.ids import PeerId, session_peer
 
 BODY = bytes(range(256)) * 20
 
@@ -125,13 +125,13 @@ def test_a_replayed_request_is_answered_with_unauthorized_and_has_no_effect():
     assert server.reasons() == ["oscore_replay"] * 4
 
 
-def _echo_in(answer: Message, request: bytes) -> bytes:
+def _echo_in(answer: Message, request: bytes, *, numbered: bool = True) -> bytes:
     """The Echo in a protected 4.01."""
     keys, message = Keys(device_material()), decode_message(request)
     piv = decode_option(dict(message.options)[OSCORE]).piv
     assert piv is not None
     option = decode_option(dict(answer.options)[OSCORE])
-    assert option.piv is not None, "a replayed request would be answered twice with one nonce"
+    assert (option.piv is not None) == numbered, "a replayed request would be answered twice with one nonce"
     opened = open_response(keys, bind(keys, b"dev1", piv), option, (), answer.payload)
     assert opened.code == codes.UNAUTHORIZED
     return dict(opened.options)[ECHO]
@@ -499,3 +499,76 @@ def test_any_flipped_bit_of_a_datagram_is_survived_and_serves_nothing(at: int, b
     assert not any(event.peer.is_context for event in server.of(events.RequestReceived))
     feed(server, good, EXCHANGE_LIFETIME_S / 10)
     assert [event.peer.is_context for event in server.of(events.RequestReceived)][-1]
+
+
+@pytest.mark.spec("RFC 7252 5.2.2", "LwM2M-contract 1.3")
+def test_a_late_answer_comes_separately_and_protected():
+    talk = Talk()
+    talk.ask_server()
+    held: list[int] = []
+    talk.server.on_request = lambda event: held.append(event.exchange) or []
+    talk.ask_server(2, until=1.5)
+    assert decode_message(talk.sent_by_server[-1]).code == codes.EMPTY
+    talk.server.engine.submit(actions.Respond(held[0], codes.CHANGED), talk.now)
+    talk.run(10.0)
+    assert talk.device.of(events.ResponseReceived)[-1].code == codes.CHANGED
+    separate = decode_message(talk.sent_by_server[-1])
+    assert (separate.type, separate.code) == (CON, codes.CHANGED)
+    assert OSCORE in dict(separate.options)
+
+
+@pytest.mark.spec("LwM2M-contract 1.7", "LwM2M-contract 15")
+def test_a_large_answer_goes_only_to_an_address_that_has_repeated_an_echo():
+    server = alone()
+    server.on_request = lambda event: [actions.Respond(event.exchange, codes.CONTENT, payload=b"x" * 900)]
+    (challenge,) = feed(server, protected(5, 1))
+    feed(server, protected(6, 2, echo=_echo_in(challenge, protected(5, 1))))
+    thief = PeerId("udp", "203.0.113.1", 999, "192.0.2.1", 5683)
+    (answer,) = feed(server, protected(7, 3), peer=thief)
+    assert len(answer.payload) < 40
+    echo = _echo_in(answer, protected(7, 3), numbered=False)
+    (answer,) = feed(server, protected(8, 4, echo=echo), peer=thief)
+    assert len(answer.payload) > 900
+
+
+@pytest.mark.spec("LwM2M-contract 2.6")
+def test_a_context_inside_a_secure_session_is_unreachable_when_that_ends():
+    session = session_peer(b"sessions")
+    server = alone(verified=True)
+    (challenge,) = feed(server, protected(5, 1), peer=session)
+    feed(server, protected(6, 2, echo=_echo_in(challenge, protected(5, 1))), peer=session)
+    context = server.only(events.RequestReceived).peer
+    assert (context.carrier, context.is_session) == ("dtls", False)
+    asked = actions.SendRequest(1, context, codes.GET, b"tokn", ("3",))
+    server.engine.submit(asked, 0.0)
+    server.engine.submit(actions.LosePeer(session, "closed"), 0.0)
+    server.engine.submit(replace(asked, handle=2), 0.0)
+    settle(server, 0.0)
+    assert [event.reason for event in server.of(events.RequestFailed)] == ["lost", "unconnected"]
+
+
+def test_parameters_of_a_context_hold_where_it_is_and_where_it_moves():
+    talk = Talk()
+    talk.ask_server()
+    slow = Parameters(ack_timeout_s=10.0, ack_random_factor=1.0, block_size=64)
+    talk.server.engine.submit(actions.SetParameters(talk.to_device, slow), talk.now)
+    talk.at_server = MOVED
+    talk.ask_server(2)
+    talk.loss = 1.0
+    sent = len(talk.sent_by_server)
+    talk.ask_device(3, until=9.0, code=codes.PUT, payload=b"x" * 100)
+    assert len(talk.sent_by_server) == sent + 1
+    assert len(talk.sent_by_server[-1]) < 64 + 60
+
+
+def test_nothing_is_left_of_tokens_whose_requests_are_over():
+    talk = _observed()
+    talk.device.on_request = lambda event: []
+    for handle in (10, 11):
+        talk.ask_device(handle, until=300.0)
+    assert {event.handle for event in talk.server.of(events.RequestFailed)} == {10, 11}
+    carrier = talk.server.engine._base.peers.find(DEVICE_UDP)
+    assert carrier is not None
+    assert list(carrier.guarded or ()) == [b"observed"]
+    talk.server.engine.submit(actions.ForgetPeer(talk.to_device), talk.now)
+    assert carrier.guarded is None
