@@ -559,6 +559,11 @@ def test_parameters_of_a_context_hold_where_it_is_and_where_it_moves():
     talk.ask_device(3, until=9.0, code=codes.PUT, payload=b"x" * 100)
     assert len(talk.sent_by_server) == sent + 1
     assert len(talk.sent_by_server[-1]) < 64 + 60
+    talk.loss = 0.0
+    talk.run(60.0)
+    whole = talk.device.only(events.RequestReceived)
+    assert whole.payload == b"x" * 100
+    assert REQUEST_TAG in dict(whole.options)
 
 
 def test_nothing_is_left_of_tokens_whose_requests_are_over():
@@ -572,3 +577,42 @@ def test_nothing_is_left_of_tokens_whose_requests_are_over():
     assert list(carrier.guarded or ()) == [b"observed"]
     talk.server.engine.submit(actions.ForgetPeer(talk.to_device), talk.now)
     assert carrier.guarded is None
+
+
+@pytest.mark.spec("RFC 8613 7.4")
+def test_a_message_that_was_overtaken_is_served_and_moves_nothing():
+    server = alone()
+    (challenge,) = feed(server, protected(5, 1))
+    feed(server, protected(6, 2, echo=_echo_in(challenge, protected(5, 1))))
+    feed(server, protected(9, 3), peer=MOVED)
+    assert len(feed(server, protected(8, 4))) == 1
+    assert [event.carrier for event in server.of(events.ContextMoved)] == [DEVICE_UDP, MOVED]
+    assert len(server.of(events.RequestReceived)) == 3
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_an_address_where_a_context_was_heard_gets_no_more_unasked_than_its_bytes_pay_for():
+    server = alone()
+    (challenge,) = feed(server, protected(5, 1))
+    feed(server, protected(6, 2, echo=_echo_in(challenge, protected(5, 1))))
+    request = protected(7, 3)
+    feed(server, request, peer=MOVED)
+    context = server.of(events.RequestReceived)[0].peer
+    server.engine.submit(actions.SendRequest(1, context, codes.PUT, b"tokn", ("5", "0", "0"), payload=b"x" * 900), 0.0)
+    sent = settle(server, 0.0)
+    while (due := server.engine.deadline()) is not None and due < 100.0:
+        server.engine.tick(due)
+        sent += settle(server, due)
+    assert sum(len(encode_message(message)) for message in sent) <= 3 * len(request)
+    assert server.only(events.RequestFailed).reason == "timeout"
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_no_more_than_a_few_requests_wait_for_one_context():
+    server = alone()
+    server.answers_questions = False
+    for mid in range(12):
+        feed(server, protected(mid, mid))
+    assert server.reasons() == ["questions_total"] * 4
+    server.engine.submit(actions.NoContext(server.only(events.ContextQuestion).question), 1.0)
+    assert len(settle(server, 1.0)) == 8
