@@ -5,16 +5,18 @@ import contextlib
 import gc
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 from fastapi import FastAPI
 
 from stellwerk.app.brake import Bounds, Brake
 from stellwerk.app.device_operations import DeviceOperations
+from stellwerk.app.failures import Failures, Security
+from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
@@ -25,6 +27,7 @@ from stellwerk.app.handlers.gateway_sends import GatewaySends
 from stellwerk.app.handlers.gateways import Gateways, read_after_register
 from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts, share_promotions
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
@@ -33,7 +36,7 @@ from stellwerk.app.handlers.secure_sessions import SecureSessions
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
-from stellwerk.app.meters import Meters
+from stellwerk.app.meters import Meters, Transport
 from stellwerk.app.monitoring import Monitor
 from stellwerk.app.ports import Limits, StoreFailing
 from stellwerk.app.posting import Posting
@@ -45,12 +48,13 @@ from stellwerk.app.speaking import Speaking
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks, forget_registration
 from stellwerk.app.views import Views
+from stellwerk.bootstrap_server import BootstrapServer
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.tickets import TicketKey
-from stellwerk.key_files import ServerKeys
+from stellwerk.key_files import KeyFolder, ServerKeys
 from stellwerk.lwm2m.registration_parameters import Tolerances
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.clock import SystemClock, SystemEntropy
@@ -60,6 +64,7 @@ from stellwerk.northbound.onem2m.commands import parse_commands
 from stellwerk.northbound.rest.metrics import Sources, counted
 from stellwerk.northbound.server import HttpServer
 from stellwerk.northbound.services import Services
+from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
 from stellwerk.southbound.listeners import Listeners, StreamSettings
 from stellwerk.southbound.secure_listener import SecureSettings
 from stellwerk.storage.lock import DataDirUnusable, DirectoryLock
@@ -76,6 +81,8 @@ if TYPE_CHECKING:
     from stellwerk.console import Console
 
 log = structlog.get_logger(__name__)
+
+Revoked: TypeAlias = Callable[[DeviceRecord], object]
 
 SWITCH_INTERVAL_S = 0.0005
 """How often threads hand over the interpreter: the store's writer must not wait 5 ms for a busy loop (design §5)."""
@@ -99,6 +106,8 @@ class Bound:
 
     coap: list[tuple[str, int]] = field(default_factory=list)
     coaps: list[tuple[str, int]] = field(default_factory=list)
+    bootstrap_coap: list[tuple[str, int]] = field(default_factory=list)
+    bootstrap_coaps: list[tuple[str, int]] = field(default_factory=list)
     http_host: str = ""
     http_port: int = 0
 
@@ -119,6 +128,7 @@ class Server:
         self._meters = Meters(self._clock.now)
         self._monitor: Monitor | None = None
         self._listeners: Listeners | None = None
+        self._bootstrap: BootstrapServer | None = None
         self._lock: DirectoryLock | None = None
         self._store: SqliteStore | None = None
         self._projector: ProjectorProcess | None = None
@@ -154,8 +164,8 @@ class Server:
         if self._operations is not None:
             self._operations.close()
             self._operations = None
-        if self._listeners is not None:
-            self._listeners.stop_reading()
+        for listeners in self._all_listeners():
+            listeners.stop_reading()
         if self._http is not None:
             await self._http.stop()
         if self._console is not None:
@@ -166,9 +176,9 @@ class Server:
         # What closing commits is still answered: the sockets go last.
         if self._store is not None:
             await self._store.close()
-        if self._listeners is not None:
-            await asyncio.sleep(0)
-            self._listeners.close()
+        await asyncio.sleep(0)
+        for listeners in self._all_listeners():
+            listeners.close()
         if self._projector is not None:
             await self._projector.stop()
         if self._lock is not None:
@@ -241,6 +251,7 @@ class Server:
             ticket_key=TicketKey(*ticket_secret(settings.data_dir)),
             id_secret=session_id_secret(settings.data_dir),
             ask_echo=settings.echo != "off",
+            oscore=settings.oscore,
         )
         link = listeners.links
         profiles = Profiles(
@@ -348,7 +359,15 @@ class Server:
             relabel=commands.delivery.relabel,
         )
         devices.revoking.withdraw = commands.withdraw_all
-        sessions = None
+        failures = Failures(tasks=tasks, lines=registering.lines)
+        contexts = None
+        if settings.oscore:
+            contexts = OscoreContexts(
+                store=store, tasks=tasks, failures=failures, meters=meters.oscore, devices=devices_of_sessions
+            )
+            contexts.connect(connections.lost)
+            link.speak_oscore(contexts)
+        sessions: SecureSessions | None = None
         if listeners.secure is not None and keys is not None:
             sessions = SecureSessions(
                 store=store,
@@ -359,16 +378,35 @@ class Server:
                 meters=meters,
                 per_tenant=settings.dtls_handshakes_per_tenant,
                 devices=devices_of_sessions,
+                failures=failures,
             )
-            sessions.connect(uplinks.take_over, connections.lost)
+            sessions.connect(uplinks.take_over, connections.lost if contexts is None else contexts.session_lost)
             listeners.secure.peers.connect(sessions)
             registering.superseded = sessions.superseded
             devices.revoking.revoked = sessions.revoked
+            sessions.promoted = devices.revoking.promoted
+            registering.speaking.settled = sessions.promoting.settled
             store.marks = listeners.secure.marks
             keys.changed = lambda: _keys_changed(keys, listeners, devices, tasks)
             await devices.revoking.trust(keys.fingerprints())
             tasks.spawn("secure sessions", sessions.run())
             tasks.spawn("server keys", keys.run())
+        bootstrap = self._bootstrap = await BootstrapServer.build(
+            settings,
+            store=store,
+            tasks=tasks,
+            clock=clock,
+            entropy=entropy,
+            meters=meters,
+            secure=_secure_settings(settings),
+            server_keys=keys,
+            issue=FreshKeys(KeyFolder(settings.data_dir).certify),
+        )
+        if contexts is not None:
+            devices.revoking.revoked = _both(devices.revoking.revoked, contexts.revoked)
+            registering.speaking.settled = share_promotions(contexts, sessions, devices.revoking.promoted)
+        if bootstrap is not None:
+            devices.revoking.revoked = _both(devices.revoking.revoked, bootstrap.revoked)
         # Who lost its credentials while nobody listened is not let in by a session from before.
         await devices.revoking.look()
 
@@ -377,6 +415,9 @@ class Server:
             self.bound.coap = await listeners.listen(settings.coap_host, settings.coap_port)
         if settings.coaps_port is not None:
             self.bound.coaps = listeners.listen_secure(settings.coap_host, settings.coaps_port)
+        if bootstrap is not None:
+            bootstrap.listen()
+            self.bound.bootstrap_coap, self.bound.bootstrap_coaps = bootstrap.bound, bootstrap.bound_secure
         tasks.spawn("monitor", monitor.run())
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
@@ -393,6 +434,10 @@ class Server:
         def removed(device: DeviceRecord) -> None:
             if sessions is not None:
                 sessions.removed(device.device_id)
+            if contexts is not None:
+                contexts.removed(device.device_id)
+            if bootstrap is not None:
+                bootstrap.removed(device.device_id)
             known = registry.of(device.device_id)
             if known is not None:
                 forget_registration(registry, link, listening, known.registration, clock.instant())
@@ -415,13 +460,18 @@ class Server:
             meters=meters,
             monitor=monitor,
             condition=store.condition,
-            transport=listeners.transport,
+            transport=self._transport,
             registrations=lambda: len(registry),
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
+        security: Callable[[str | None], Security] | None = None
+        if sessions is not None:
+            security = sessions.summary
+        elif contexts is not None:
+            security = failures.summary
         await self._listen_http(
-            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, sessions
+            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, security
         )
         # What lives as long as the process need not be looked at again.
         gc.collect()
@@ -431,6 +481,8 @@ class Server:
             "server.ready",
             coap=[f"{host}:{port}" for host, port in self.bound.coap],
             coaps=[f"{host}:{port}" for host, port in self.bound.coaps],
+            bootstrap_coap=[f"{host}:{port}" for host, port in self.bound.bootstrap_coap],
+            bootstrap_coaps=[f"{host}:{port}" for host, port in self.bound.bootstrap_coaps],
             coap_tcp="on" if settings.coap_tcp else "off",
             http=f"{self.bound.http_host}:{self.bound.http_port}" if self._http is not None else "off",
             devices_with_open_commands=open_commands,
@@ -448,7 +500,7 @@ class Server:
         entropy: SystemEntropy,
         limits: Limits,
         sources: Sources,
-        sessions: SecureSessions | None,
+        security: Callable[[str | None], Security] | None,
     ) -> None:
         settings = self._settings
         if settings.http_port is None:
@@ -477,7 +529,7 @@ class Server:
             tenant=settings.tenant,
         )
         app = build_http(services, sources=sources)
-        await self._attach_console(app, store, library, commands, profiles, accounts, key, sessions)
+        await self._attach_console(app, store, library, commands, profiles, accounts, key, security)
         server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
@@ -491,7 +543,7 @@ class Server:
         profiles: Profiles,
         accounts: Accounts,
         key: bytes,
-        sessions: SecureSessions | None,
+        security: Callable[[str | None], Security] | None,
     ) -> None:
         settings = self._settings
         assert self._monitor is not None
@@ -506,7 +558,7 @@ class Server:
             clock=self._clock,
             tasks=self._tasks,
             profiles=profiles,
-            security=None if sessions is None else sessions.summary,
+            security=security,
         )
         services = console.ConsoleServices(
             deciding=store,
@@ -521,17 +573,39 @@ class Server:
         self._console = console.attach_console(app, services)
         await self._console.start()
 
+    def _all_listeners(self) -> list[Listeners | BootstrapListeners]:
+        found: list[Listeners | BootstrapListeners] = []
+        if self._listeners is not None:
+            found.append(self._listeners)
+        if self._bootstrap is not None:
+            found.append(self._bootstrap.listeners)
+        return found
+
+    def _transport(self) -> Transport:
+        figures = Transport()
+        for listeners in self._all_listeners():
+            figures.add(listeners.transport())
+        return figures
+
     async def _missing(self) -> list[str]:
         missing = []
         if not self._ready:
             missing.append("listeners are not bound yet")
-        elif self._listeners is not None:
-            missing += self._listeners.missing()
+        for listeners in self._all_listeners() if self._ready else ():
+            missing += listeners.missing()
         if self._monitor is not None:
             missing += self._monitor.missing()
         if self._projector is None or not self._projector.alive:
             missing.append("the projector does not run")
         return missing
+
+
+def _both(one: Revoked, other: Revoked) -> Revoked:
+    def revoked(device: DeviceRecord) -> None:
+        one(device)
+        other(device)
+
+    return revoked
 
 
 def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, tasks: Tasks) -> None:

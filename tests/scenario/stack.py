@@ -14,6 +14,7 @@ from cryptography.x509 import Certificate
 from stellwerk.app.brake import Brake
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.app.device_operations import DeviceOperations
+from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.devices import Devices
@@ -21,6 +22,7 @@ from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.gateway_sends import GatewaySends
 from stellwerk.app.handlers.gateways import Gateways, read_after_register
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts, share_promotions
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
@@ -198,8 +200,12 @@ class Stack:
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.stream_out: list[tuple[PeerId, Message | None]] = []
         """What was sent over connections; None closes one."""
+        self.stream_bytes: list[tuple[PeerId, bytes]] = []
+        """The same as bytes."""
         self.secure_out: list[tuple[PeerId, bytes]] = []
         """What was sent from the secure port."""
+        self.bootstrap: Any = None
+        """A `tests.scenario.bootstrap_port.BootstrapPort` that was made beside."""
         self.run(self._build())
 
     async def _build(self) -> None:
@@ -213,7 +219,8 @@ class Stack:
         self.registry = Registry(store)
         prolonging = Prolonging(store=store, clock=clock, grace_s=self.grace_s) if self.uplinks_extend else None
         self.listening = Listening(self.tasks, prolonging)
-        self.engine = Endpoint(self.entropy, ask_until=None if self.ask_for_s is None else clock.now() + self.ask_for_s)
+        ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
+        self.engine = Endpoint(self.entropy, ask_until=ask_until, oscore=True)
         self.brake = Brake(self.entropy)
         self.meters = Meters(clock.now)
         self.link = Link(
@@ -225,7 +232,7 @@ class Stack:
             brake=self.brake,
             meters=self.meters,
         )
-        self.streams = StreamEndpoint(self.entropy)
+        self.streams = StreamEndpoint(self.entropy, oscore=True)
         self.stream_link = Link(
             submit=lambda action: self.streams.submit(action, clock.now()),
             store=store,
@@ -358,6 +365,18 @@ class Stack:
             relabel=self.commands.delivery.relabel,
         )
         self.devices.revoking.withdraw = self.commands.withdraw_all
+        failures = Failures(tasks=self.tasks, lines=self.registering.lines)
+        self.failures = failures
+        self.contexts = OscoreContexts(
+            store=store,
+            tasks=self.tasks,
+            failures=failures,
+            meters=self.meters.oscore,
+            devices=devices_of_sessions,
+        )
+        self.contexts.connect(self.connections.lost)
+        self.links.speak_oscore(self.contexts)
+        self.devices.revoking.revoked = self.contexts.revoked
         if self.secure is not None:
             self.sessions = SecureSessions(
                 store=store,
@@ -367,12 +386,19 @@ class Stack:
                 lines=self.registering.lines,
                 meters=self.meters,
                 devices=devices_of_sessions,
+                failures=failures,
             )
-            self.sessions.connect(self.uplinks.take_over, self.connections.lost)
+            self.sessions.connect(self.uplinks.take_over, self.contexts.session_lost)
             self.secure_peers.connect(self.sessions)
             self.registering.superseded = self.sessions.superseded
-            self.devices.revoking.revoked = self.sessions.revoked
+            self.devices.revoking.revoked = lambda device: (
+                self.sessions.revoked(device),
+                self.contexts.revoked(device),
+            )
             store.marks = self.dtls.take_marks
+        self.registering.speaking.settled = share_promotions(
+            self.contexts, self.sessions if self.secure is not None else None, self.devices.revoking.promoted
+        )
 
     def _build_secure(self, by_transport: dict[str, Link]) -> None:
         assert self.store is not None
@@ -386,7 +412,7 @@ class Stack:
             admission=None if self.rates is None else Rates(self.rates, self.meters.secure),
         )
         ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
-        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True, room=self.dtls.room)
+        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True, room=self.dtls.room, oscore=True)
         self.secure_stack: SecureStack[Event, Action] = SecureStack(self.dtls, inner)
         self.secure_link = Link(
             submit=lambda action: self.secure_stack.submit(action, clock.now()),
@@ -566,6 +592,7 @@ class Stack:
                 self.stream_link.handle(found, self.clock.instant())
             for peer, data in self.streams.take_datagrams():
                 self.stream_out.append((peer, decode_frame(data) if data else None))
+                self.stream_bytes.append((peer, data))
                 events = events or [None]  # type: ignore[list-item]
             events = events or found
             if self.secure is not None:
@@ -578,6 +605,8 @@ class Stack:
                     events = events or [None]  # type: ignore[list-item]
             for peer, datagram in self.engine.take_datagrams():
                 self.out.append((peer, decode_message(datagram)))
+                events = events or [None]  # type: ignore[list-item]
+            if self.bootstrap is not None and self.bootstrap.pump():
                 events = events or [None]  # type: ignore[list-item]
             await asyncio.sleep(0)
             waited = waited + 1 if len(self.tasks) and not events else 0
@@ -592,6 +621,8 @@ class Stack:
         if self.secure is not None:
             engines.append(self.secure_stack)
         due += [each for each in (engine.deadline() for engine in engines) if each is not None]
+        if self.bootstrap is not None:
+            due += self.bootstrap.deadlines()
         return min(due, default=None)
 
     def _tick(self, now: float) -> None:
@@ -599,6 +630,8 @@ class Stack:
         self.streams.tick(now)
         if self.secure is not None:
             self.secure_stack.tick(now)
+        if self.bootstrap is not None:
+            self.bootstrap.tick(now)
 
     async def _wait(self, seconds: float) -> None:
         end = self.clock.at + seconds

@@ -48,7 +48,11 @@ def security_rows(record: DeviceRecord, detail: DeviceDetail | None) -> list[Row
     facts = _proof(record, NOTHING if detail is None else detail.security)
     registration = None if detail is None else detail.registration
     if registration is not None and not isinstance(record, EndDeviceRecord):
-        facts.append(("Speaks now", "over a secure session" if registration.secure else "without security"))
+        within = "secure session" if registration.secure else ""
+        if registration.oscore:
+            facts.append(("Speaks now", f"with OSCORE{within and f' within a {within}'}"))
+        else:
+            facts.append(("Speaks now", f"over a {within}" if within else "without security"))
     return [{"id": name, "what": name, "says": says} for name, says in facts if says]
 
 
@@ -73,10 +77,12 @@ def _proof(record: DeviceRecord, security: SecurityFacts) -> list[tuple[str, str
         case "x509":
             facts = [("Proves itself by", "a certificate of a trusted authority")]
             endpoint = f"{security.identity}, which the certificate names"
+        case "oscore":
+            facts = [("Proves itself by", "OSCORE, with nothing below it")]
         case _:
             return [("Proves itself by", "nothing: it comes without security (NoSec)")]
     changed = _time(str(security.changed_ms)) if security.changed_ms else ""
-    return [*facts, ("Endpoint name", endpoint), ("Set", changed)]
+    return [*facts, ("OSCORE sender ID", security.oscore), ("Endpoint name", endpoint), ("Set", changed)]
 
 
 def value_rows(detail: DeviceDetail | None) -> list[Row]:

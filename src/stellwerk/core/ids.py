@@ -57,8 +57,9 @@ class PeerId(NamedTuple):
 
     @property
     def is_channel(self) -> bool:
-        """Whether what is asked over it, and observed, ends with it: a connection or a secure session."""
-        return self.carrier != "udp"
+        """Whether what is asked over it, and observed, ends with it: a connection, a secure session, or an OSCORE
+        context, whose device is known to be somewhere only once it was heard."""
+        return self.transport != "udp"
 
     @property
     def has_ended(self) -> bool:

@@ -69,16 +69,18 @@ class Listeners:
         ticket_key: TicketKey | None = None,
         id_secret: bytes | None = None,
         ask_echo: bool = True,
+        oscore: bool = True,
     ) -> None:
         """``remembers``: there is a recent past to ask about. ``secure``: None for no DTLS, else with the server's
         ``keys``, that of its tickets, and the secret of its session ids. ``ask_echo``: of unproven addresses
-        (RFC 9175)."""
+        (RFC 9175). ``oscore``: messages may be protected with it; who knows the contexts hears so by `links`."""
         ask_until = clock.now() + EXCHANGE_LIFETIME_S if remembers else None
         self._engine = Endpoint(
             entropy,
             Limits(ask_echo=ask_echo),
             ask_until=ask_until,
             body_bytes_by_path=_BODIES,
+            oscore=oscore,
         )
 
         def link(submit: Callable[[Action], None], reaches: Callable[[PeerId], bool] | None = None) -> Link:
@@ -111,14 +113,14 @@ class Listeners:
                 connections_per_address=streams.per_address,
                 ping_after_s=streams.ping_after_s or None,
             )
-            engine = StreamEndpoint(entropy, streams=limits, body_bytes_by_path=_BODIES)
+            engine = StreamEndpoint(entropy, streams=limits, body_bytes_by_path=_BODIES, oscore=oscore)
             stream_link = link(lambda action: driver.submit(action), engine.is_connected)
             driver: StreamDriver[Event, StreamAction] = StreamDriver(
                 engine, stream_link.handle, clock=clock, adopt=_adopt, is_full=engine.is_full
             )
             self._streams = engine, driver, stream_link
             by_transport["tcp"] = stream_link
-        self.secure: SecureListener | None = None
+        self.secure: SecureListener[Link] | None = None
         if secure is not None and keys is not None and ticket_key is not None:
             self.secure = SecureListener(
                 link=link,
@@ -131,6 +133,7 @@ class Listeners:
                 id_secret=id_secret,
                 ask_until=ask_until,
                 bodies=_BODIES,
+                oscore=oscore,
             )
             by_transport["dtls"] = self.secure.link
         self.links = Links(by_transport, clock=clock)

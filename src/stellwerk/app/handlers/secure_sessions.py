@@ -8,14 +8,15 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 
 from stellwerk.app.changes import Commit, DropSession, PutSession
 from stellwerk.app.committing import log_not_stored
-from stellwerk.app.handlers.handshakes import LONGEST_IDENTITY, FailedHandshake, Handshakes
+from stellwerk.app.failures import LONGEST_IDENTITY, Failures, Security
+from stellwerk.app.handlers.handshakes import Handshakes
+from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.identities import Identities
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Clock, DecidingStore, SecureLink
@@ -44,15 +45,6 @@ _ENDED_KEPT: Final = 4_096
 _NOT_KEPT: Final = "the session is not kept any more"
 
 
-@dataclass(frozen=True, slots=True)
-class Security:
-    """What people see of it: ``sessions`` in memory (of all tenants, so None for people of one), recent ``failures``,
-    the newest first."""
-
-    sessions: int | None
-    failures: tuple[FailedHandshake, ...]
-
-
 class TakeOver(Protocol):
     def __call__(self, peer: PeerId, at: Instant, *, followed: bool = False) -> Awaitable[Known | None]: ...
 
@@ -72,8 +64,10 @@ class SecureSessions:
         meters: Meters,
         per_tenant: float = 0.0,
         devices: dict[PeerId, DeviceId] | None = None,
+        failures: Failures | None = None,
     ) -> None:
-        """``devices``: the table of whose each session is, for those who look only."""
+        """``devices``: the table of whose each session is, for those who look only. ``failures``: where handshakes that
+        came to nothing are kept, one of its own for None."""
         self._store = store
         self._tasks = tasks
         self._clock = clock
@@ -86,6 +80,7 @@ class SecureSessions:
             lines=lines,
             meters=self._meters,
             per_tenant=per_tenant,
+            failures=failures,
         )
         self._look_ups: TokenBuckets[bool] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices
@@ -101,6 +96,10 @@ class SecureSessions:
         """States that the store did not take, as their number and the state; tried again by `retry`."""
         self._states = 0
         """How many were told: a state is tried again only while no later one of the session is stored."""
+        self.promoting = Promoting(store, tasks, self._promoted)
+        self.promoted: Callable[[DeviceRecord, PeerId], Awaitable[object]] = _nobody
+        """Hears of a device that has used its fresh credential over a session, once its other sessions are told to end.
+        """
         self._take_over: TakeOver
         self._lost: Callable[[PeerId, str, Instant], None]
 
@@ -223,7 +222,7 @@ class SecureSessions:
         does with the first uplink."""
         how = "full" if resumed is None else "resumed"
         self._meters.handshakes[how, ""] += 1
-        self.handshakes.completed(device_id, at)
+        shows_fresh = self.handshakes.completed(device_id, at)
         log.info(
             "session.established",
             device_id=device_id,
@@ -233,6 +232,8 @@ class SecureSessions:
             handshake=how,
         )
         self._bind(peer, device_id)
+        if shows_fresh and resumed is None:
+            self.promoting.used(peer, identity, device_id)
         if resumed is not None:
             if resumed in self.devices:
                 self._continued.add(resumed)
@@ -284,6 +285,24 @@ class SecureSessions:
         """The device is gone with all that was stored of it."""
         self._end_all(device_id, True)
 
+    async def _promoted(self, device: DeviceRecord, peer: PeerId) -> None:
+        await self.end_others(device.device_id, peer)
+        await self.promoted(device, peer)
+
+    async def end_others(self, device_id: DeviceId, peer: PeerId) -> None:
+        """Of the device's sessions only ``peer`` stays, and no handshake goes on that was begun with what it had."""
+        self.handshakes.revisions += 1
+        self._link.forget_handshakes(device_id)
+        for other in self._live.get(device_id, ()):
+            if other != peer:
+                self._link.close(other)
+        for session in [each for _, each in self._unstored.values() if each.device_id == device_id]:
+            if session_peer(session.session_id) != peer:
+                del self._unstored[session.session_id]
+        for session in await self._store.sessions_of(device_id):
+            if session_peer(session.session_id) != peer:
+                self._drop(session.session_id)
+
     def _end_all(self, device_id: DeviceId, revoked: bool) -> None:
         self.handshakes.revisions += 1
         self._link.forget_handshakes(device_id)
@@ -311,6 +330,10 @@ class SecureSessions:
             self._live[device_id] = rest
         else:
             self._live.pop(device_id, None)
+
+
+async def _nobody(device: DeviceRecord, peer: PeerId) -> None:
+    pass
 
 
 def _log_failure(error: Exception | None) -> None:

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from stellwerk.core.ids import DeviceId
+
+MAX_STEPS: Final = 100
+"""Steps of one session that are kept: of more the first and the last."""
+MAX_TEXT: Final = 1_100
+"""Characters of one text in a step."""
 
 
 class BootstrapState(Enum):
