@@ -616,3 +616,23 @@ def test_no_more_than_a_few_requests_wait_for_one_context():
     assert server.reasons() == ["questions_total"] * 4
     server.engine.submit(actions.NoContext(server.only(events.ContextQuestion).question), 1.0)
     assert len(settle(server, 1.0)) == 8
+
+
+@pytest.mark.spec("LwM2M-contract 4")
+def test_a_request_that_waits_for_our_answers_follows_a_separate_protected_one():
+    talk = Talk()
+    talk.ask_server()
+    held: list[int] = []
+    talk.server.on_request = lambda event: held.append(event.exchange) or []
+    talk.ask_server(2, until=1.5)
+    talk.loss = 1.0
+    talk.server.engine.submit(actions.Respond(held[0], codes.CHANGED), talk.now)
+    asked = actions.SendRequest(3, talk.to_device, codes.GET, b"tokn", ("3",), after_answers=True)
+    talk.server.engine.submit(asked, talk.now)
+    sent = len(talk.sent_by_server)
+    talk.run(0.1)
+    assert len(talk.sent_by_server) == sent + 1
+    talk.loss = 0.0
+    talk.run(10.0)
+    assert talk.device.of(events.ResponseReceived)[-1].handle == 2
+    assert talk.server.only(events.ResponseReceived).handle == 3
