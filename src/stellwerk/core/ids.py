@@ -75,7 +75,7 @@ class PeerId(NamedTuple):
         if self.is_session:
             return f"dtls session {self.remote_host}"
         if self.is_context:
-            return f"oscore context {self.remote_host} over {self.carrier}"
+            return f"oscore context {self.remote_host} over {self.carrier}{', not heard' if self.has_ended else ''}"
         host = f"[{self.remote_host}]" if ":" in self.remote_host else self.remote_host
         return f"{self.transport}://{host}:{self.remote_port}"
 

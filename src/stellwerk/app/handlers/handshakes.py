@@ -4,7 +4,7 @@ Whatever makes handshakes (DTLS, TLS, the bootstrap server's) asks here, and tel
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from stellwerk.app.failures import FailedHandshake, Failures
@@ -76,6 +76,11 @@ class Handshakes:
         """Those of them that showed a fresh credential."""
         self.revisions = 0
         """How often anybody's credentials have changed: who was looked up before is looked up again."""
+
+    @property
+    def failures(self) -> Sequence[FailedHandshake]:
+        """The newest last."""
+        return self._failures.newest
 
     # -- who is it? --
 
