@@ -4,7 +4,7 @@ bootstrapping, and whoever comes again proves itself anew."""
 import structlog
 
 from stellwerk.app.bootstrap_identities import BootstrapIdentities
-from stellwerk.app.failures import LONGEST_IDENTITY
+from stellwerk.app.failures import LONGEST_IDENTITY, Failures
 from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.ports import DecidingStore, SecureLink
@@ -34,6 +34,8 @@ class BootstrapSessions:
     ) -> None:
         self._link = link
         self._meters = meters
+        self.failures = Failures(tasks=tasks, lines=lines)
+        """Handshakes that came to nothing."""
         self.handshakes = Handshakes(
             identities=BootstrapIdentities(store),
             tasks=tasks,
@@ -41,6 +43,7 @@ class BootstrapSessions:
             lines=lines,
             meters=meters,
             per_tenant=per_tenant,
+            failures=self.failures,
         )
         self.devices: dict[PeerId, DeviceId] = {}
         """Whose each session in memory is."""
