@@ -11,13 +11,14 @@ from stellwerk.logs import configure_logs
 from stellwerk.lwm2m.formats import ContentFormat
 from stellwerk.signals import run_until_signal
 from stellwerk.sim.bootstrap.faults import StepFaultKind
-from stellwerk.sim.bootstrap.options import Mode
+from stellwerk.sim.bootstrap.fleet import Commissioning
+from stellwerk.sim.bootstrap.options import BootstrapOptions, Mode
 from stellwerk.sim.bootstrap.written import parse_commissioning
 from stellwerk.sim.faults import Fault, FaultKind, InvalidFault
 from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
 from stellwerk.sim.gateway import VERSIONS as GATEWAY_VERSIONS
 from stellwerk.sim.impairment import Conditions
-from stellwerk.sim.key_files import Sources, read_certificates, read_public_key
+from stellwerk.sim.key_files import Sources, context_keyring, read_certificates, read_public_key
 from stellwerk.sim.options import Composites, DeviceOptions
 from stellwerk.sim.release import RELEASES
 from stellwerk.sim.security import LONGEST_CID, AfterHandshake, Resume, Security, parse_suites
@@ -123,6 +124,17 @@ def sim(
         Path | None, typer.Option(help="Secure: authority that issues a certificate to each device, with --issuer-key.")
     ] = None,
     issuer_key: Annotated[Path | None, typer.Option(help="The private key that goes with --issuer.")] = None,
+    oscore: Annotated[
+        str,
+        typer.Option(
+            help="OSCORE: SENDER:RECIPIENT:SECRET[:SALT] in hex, from the device's view; {endpoint} or {n} in both IDs "
+            "for several devices."
+        ),
+    ] = "",
+    oscore_file: Annotated[
+        Path | None,
+        typer.Option(help="OSCORE: lines of ENDPOINT SENDER RECIPIENT SECRET [SALT [IDCONTEXT]], one for each device."),
+    ] = None,
     server_key: Annotated[
         Path | None, typer.Option(help="The server's public key; another one is refused. Else any is taken.")
     ] = None,
@@ -184,7 +196,11 @@ def sim(
         ),
     ] = None,
     state: Annotated[
-        Path | None, typer.Option(help="Folder where devices keep what they were given.", rich_help_panel=_BOOTSTRAP)
+        Path | None,
+        typer.Option(
+            help="Folder where devices keep what they were given; and with --oscore, which numbers they used.",
+            rich_help_panel=_BOOTSTRAP,
+        ),
     ] = None,
     loss: Annotated[str, typer.Option(help="Share of datagrams lost each way, like 5%.")] = "0%",
     duplicates: Annotated[str, typer.Option(help="Share of datagrams that come twice, each way, like 5%.")] = "0%",
@@ -212,6 +228,11 @@ def sim(
             after_handshake=after_handshake,
             handshake_s=handshake_timeout,
         )
+    contexts = context_keyring(oscore, oscore_file, count=count)
+    if (bootstrap or contexts is not None) and (resume is not None or after_handshake is not AfterHandshake.REGISTER):
+        raise typer.BadParameter(
+            "devices that bootstrap or have OSCORE resume no session, and register in each new one"
+        )
     release = RELEASES[lwm2m_version]
     profile, covered = parse_profile(pid)
     commissioning = None
@@ -228,6 +249,8 @@ def sim(
             faults=bootstrap_fault or (),
             state=state,
         )
+    elif contexts is not None:
+        commissioning = Commissioning(BootstrapOptions("", is_bootstrap=False), state)
     template = DeviceOptions(
         "",
         other_server_uris=tuple(second_server or ()),
@@ -262,6 +285,7 @@ def sim(
         faults=tuple(faults),
         security=security,
         bootstrap=commissioning,
+        oscore=contexts,
         conditions=Conditions(loss=_share(loss), duplication=_share(duplicates)),
         seed=seed,
     )

@@ -57,11 +57,15 @@ class World:
         await self.server.provision([NewDevice(name, f"urn:dev:os:{name}", profile=profile, credential=credential)])
 
     async def run(self, count: int, *, security: Security | None = None, **changes: Any) -> Fleet:
+        """Devices that bootstrap; with ``bootstrap`` None such as register themselves."""
         bound = self.server.bound
-        scheme, (host, port) = (
-            ("coap", bound.bootstrap_coap[0]) if security is None else ("coaps", bound.bootstrap_coaps[0])
-        )
         options = {"prefix": "dev-", "parameters": EAGER, "bootstrap": Commissioning(), **changes}
+        commissioning = options["bootstrap"]
+        if commissioning is not None and commissioning.template.is_bootstrap:
+            open_port, secure_port = bound.bootstrap_coap, bound.bootstrap_coaps
+        else:
+            open_port, secure_port = bound.coap, bound.coaps
+        scheme, (host, port) = ("coap", open_port[0]) if security is None else ("coaps", secure_port[0])
         fleet = Fleet(
             FleetOptions(server=f"{scheme}://{host}:{port}", count=count, security=security, **options),
             self.happened.append,
