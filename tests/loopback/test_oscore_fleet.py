@@ -115,7 +115,7 @@ async def goes_on_after_restarts(world: World, tmp_path: Path, options: dict[str
 
 
 @pytest.mark.slow
-@pytest.mark.spec("RFC 8613 B.1", "B-10", "ETS 0", "Platform 12.1")
+@pytest.mark.spec("RFC 8613 B.1.1", "B-10", "ETS 0", "Platform 12.1")
 @pytest.mark.parametrize("mode", [NOSEC, PSK])
 def test_a_device_gets_a_context_from_the_bootstrap_server_and_goes_on_with_it_after_restarts(
     world, tmp_path: Path, mode: str
@@ -137,7 +137,7 @@ def test_a_device_gets_a_context_from_the_bootstrap_server_and_goes_on_with_it_a
 
 
 @pytest.mark.slow
-@pytest.mark.spec("RFC 8613 B.1", "RFC 8613 B.2")
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 B.2")
 @pytest.mark.parametrize("keeps", [True, False])
 @pytest.mark.parametrize("mode", [NOSEC, PSK])
 def test_a_device_has_a_context_of_its_own_and_goes_on_with_it_after_restarts(
