@@ -118,6 +118,11 @@ class TlsStack(Generic[E, A]):
         return self._context.has_psk
 
     @property
+    def has_short_tags(self) -> bool:
+        """Whether suites with tags of 8 bytes are offered."""
+        return self._context.has_short_tags
+
+    @property
     def has_certificate(self) -> bool:
         """Whether clients may come with certificates."""
         return self._context.has_certificate

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from OpenSSL import crypto
+from OpenSSL import SSL, crypto
 from tests import dtls_keys
 from tests.tls_client import V12, V13, VERSIONS, OpenSslClient, PskClient, TlsClient
 
@@ -259,6 +259,42 @@ def test_a_server_without_a_certificate_takes_pre_shared_keys_only() -> None:
     assert ends.connect(PskClient(b"id", bytes(16))).heard == GREETING
     assert not ends.connect(client(V12), FAR._replace(remote_port=2)).is_ready
     assert ends.failures == ["no-common-suite"]
+
+
+class Without:
+    """The library's bindings, less some."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.names:
+            raise AttributeError(name)
+        return getattr(BINDINGS, name)
+
+
+BINDINGS: Any = vars(SSL)["_lib"]
+
+
+def test_where_the_library_offers_no_pre_shared_keys_certificates_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SSL, "_lib", Without("SSL_CTX_set_psk_server_callback"))
+    ends = Ends()
+    monkeypatch.undo()
+    assert (ends.stack.has_psk, ends.stack.has_certificate, ends.stack.has_short_tags) == (False, True, True)
+    assert ends.connect(client(V12)).heard == GREETING
+    assert not ends.connect(PskClient(b"id", bytes(16)), FAR._replace(remote_port=2)).is_ready
+    assert ends.failures == ["no-common-suite"]
+
+
+def test_where_weak_signatures_cannot_be_barred_the_suites_that_would_let_them_in_are_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SSL, "_lib", Without("SSL_CTX_set1_sigalgs_list"))
+    ends = Ends()
+    monkeypatch.undo()
+    assert (ends.stack.has_psk, ends.stack.has_short_tags) == (True, False)
+    assert ends.connect(PskClient(b"id", bytes(16), suites="PSK-AES128-GCM-SHA256")).heard == GREETING
+    assert not ends.connect(PskClient(b"id", bytes(16)), FAR._replace(remote_port=2)).is_ready
 
 
 @pytest.mark.spec("RFC 4279 5.1")
