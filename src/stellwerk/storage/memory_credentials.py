@@ -220,7 +220,7 @@ class MemoryCredentials(MemorySessions):
             self._replace_context(replace(context, is_fresh=credential.is_fresh))
 
     def _replace_context(self, context: OscoreContext) -> OscoreContext:
-        known = self._credentials.get(context.device_id)
+        known = (self._fresh_credentials if context.is_fresh else self._credentials).get(context.device_id)
         base = read_oscore(known.oscore, context.device_id).fingerprint(self._salt) if known and known.oscore else None
         self._drop_context(context.device_id, context.is_fresh, base)
         self._last_context += 1

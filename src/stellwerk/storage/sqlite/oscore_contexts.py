@@ -70,12 +70,8 @@ def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: Osco
     taken = "SELECT 1 FROM oscore_context WHERE sender_id=? AND NOT (device_id=? AND is_fresh=?)"
     if connection.execute(taken, (context.sender_id, context.device_id, int(context.is_fresh))).fetchall():
         raise AlreadyExists("OSCORE sender ID", context.sender_id.hex())
-    query = "SELECT oscore FROM credential WHERE device_id=?"
-    given = connection.execute(query, (context.device_id,)).fetchall()
-    base = None
-    if given and given[0][0] is not None:
-        text = vault.open(given[0][0], rows.oscore_context(context.device_id)).decode()
-        base = read_oscore(text, context.device_id).fingerprint(salt)
+    given = _given(connection, vault, context.device_id, context.is_fresh)
+    base = read_oscore(given, context.device_id).fingerprint(salt) if given else None
     # What two ends agreed on (App. B.2) has random parts and never comes again: no trace of it has to stay.
     drop(connection, context.device_id, context.is_fresh, only=base)
     fingerprint = context.fingerprint(salt)
@@ -97,6 +93,17 @@ def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: Osco
     )
     assert cursor.lastrowid is not None
     return replace(context, number=cursor.lastrowid, ceiling=ceiling)
+
+
+def _given(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, is_fresh: bool) -> str:
+    """The context as the device's credential, or its fresh one, has it; empty where it has none."""
+    if is_fresh:
+        found = connection.execute("SELECT sealed FROM fresh_credential WHERE device_id=?", (device_id,)).fetchall()
+        return rows.fresh_from(found[0][0], vault, device_id).oscore if found else ""
+    found = connection.execute("SELECT oscore FROM credential WHERE device_id=?", (device_id,)).fetchall()
+    if not found or found[0][0] is None:
+        return ""
+    return vault.open(found[0][0], rows.oscore_context(device_id)).decode()
 
 
 def drop(
