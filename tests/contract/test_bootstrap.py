@@ -78,15 +78,20 @@ async def test_a_one_time_credential_is_spent_once_and_others_never(store: Decid
     meter = (await make_device(store, "meter", credential=once)).device_id
     often = (await make_device(store, "often", credential=replace(KEY, identity="o", bootstrap=blocks("o")))).device_id
     for device_id in (meter, often, DeviceId(99)):
-        await store.spend_bootstrap_credential(device_id, NOW_MS)
         await store.spend_bootstrap_credential(device_id, NOW_MS + 1)
+        await store.spend_bootstrap_credential(device_id, NOW_MS + 2)
     found = await store.bootstrap_credential("psk:meter@bs")
     assert found is not None
-    assert found[1] == replace(once, spent_ms=NOW_MS)
+    assert found[1] == replace(once, spent_ms=NOW_MS + 1)
     assert await store.credential_of(often) == replace(KEY, identity="o", bootstrap=blocks("o"))
     # Whoever sets it anew arms it again.
     await store.set_credential(meter, once)
     assert await store.credential_of(meter) == once
+    # What was used up before that was another one.
+    anew = replace(once, modified_ms=NOW_MS + 5)
+    await store.set_credential(meter, anew)
+    await store.spend_bootstrap_credential(meter, NOW_MS + 4)
+    assert await store.credential_of(meter) == anew
 
 
 # -- fresh credentials --

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,13 +18,14 @@ from stellwerk.coap.codes import (
     NOT_ACCEPTABLE,
     NOT_FOUND,
     NOT_IMPLEMENTED,
+    SERVICE_UNAVAILABLE,
     UNAUTHORIZED,
 )
 from stellwerk.coap.options import BLOCK2, encode_uint
 from stellwerk.device.bootstrap.account import ClientKeys, ServerMaterial
 from stellwerk.device.bootstrap.configuration import ServerEntry
 from stellwerk.device.key_material import pkcs8_of, spki_of, to_base64
-from stellwerk.device.record import PSK, RPK, X509, Credential, DeviceRecord
+from stellwerk.device.record import OSCORE, PSK, RPK, X509, Credential, DeviceRecord
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
 from stellwerk.issuing import Issuer, new_key
 from stellwerk.lwm2m.formats import ContentFormat, decode_content
@@ -58,7 +60,7 @@ MATERIAL = ServerMaterial(spki_of(SERVER.key.public_key()), der(SERVER)[0])
 def issue(record: DeviceRecord, entry: ServerEntry, now_ms: int) -> tuple[ClientKeys, Credential]:
     """The same fresh key each time."""
     assert entry.mode == PSK
-    credential = Credential("dev1-fresh", f"psk-hex:{FRESH.hex()}", created_ms=now_ms, endpoint=NAME)
+    credential = Credential("dev1-fresh", f"psk-hex:{FRESH.hex()}", created_ms=now_ms)
     return ClientKeys(PSK, b"dev1-fresh", FRESH), credential
 
 
@@ -255,6 +257,16 @@ class TestFreshKeys:
         assert registering.register() == 0x41
         assert port.stack.registrations() == [NAME]
 
+    @pytest.mark.spec("SEC-3", "B-15")
+    def test_and_keeps_the_endpoint_name_that_its_record_gives_it(self, port: BootstrapPort) -> None:
+        own = Credential("dm-dev1", f"psk-hex:{FOR_SERVER.hex()}", endpoint="dev1-dm")
+        port.stack.provision("dev1", credential=with_bootstrap(psk_block("bs-dev1", KEY), credential=own))
+        port.profile(WITH_FRESH)
+        SecureClient(port, b"bs-dev1", KEY).connect().bootstrap()
+        registering = SecureDevice(port.stack, b"dev1-fresh", FRESH).connect()
+        assert registering.register("/rd?ep=dev1-dm&lt=300&lwm2m=1.1&b=U") == 0x41
+        assert port.stack.registrations() == ["dev1-dm"]
+
     def test_one_key_for_all_servers_that_want_fresh_ones(self, port: BootstrapPort) -> None:
         _, client = self.given(port)
         port.profile(WITH_FRESH, ServerEntry(short_id=7, mode=PSK, host="seven.example", port=5684, keys="fresh"))
@@ -291,6 +303,20 @@ class TestFreshKeys:
         assert "secure session" in session.detail
 
 
+@pytest.mark.spec("SEC-7", "LwM2M-contract 2.6")
+def test_what_a_device_proves_itself_with_here_is_told_to_nobody_in_the_open(port: BootstrapPort) -> None:
+    context = {"masterSecret": FRESH.hex(), "senderId": "01", "recipientId": "02"}
+    own = Credential("dev1", "", kind=OSCORE, oscore=json.dumps(context))
+    device = port.stack.provision("dev1", credential=own)
+    port.profile(ServerEntry(short_id=123, host="dm.example", oscore=True))
+    client = Client(port)
+    assert client.ask().code == BAD_REQUEST
+    assert client.hears_nothing()
+    (session,) = port.sessions_of(device)
+    assert (session.state.value, session.reason) == ("refused", "configuration")
+    assert "lwm2mServer.oscore" in session.detail
+
+
 class TestOneTime:
     @pytest.fixture
     def device(self, port: BootstrapPort) -> Any:
@@ -320,6 +346,25 @@ class TestOneTime:
         monkeypatch.setattr(port.stack.store, "spend_bootstrap_credential", fails)
         client = SecureClient(port, b"bs-dev1", KEY).connect()
         client.bootstrap(f"/bs?ep={NAME}")
+        assert client.ask(f"/bs?ep={NAME}").code == SERVICE_UNAVAILABLE
+        assert client.hears_nothing()
+
+    def test_whoever_gives_it_anew_may_do_so_after_that_too(
+        self, port: BootstrapPort, device: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fails(*_: Any) -> None:
+            raise StoreFailing("disk full")
+
+        store = port.stack.store
+        assert store is not None
+        client = SecureClient(port, b"bs-dev1", KEY).connect()
+        with monkeypatch.context() as failing:
+            failing.setattr(store, "spend_bootstrap_credential", fails)
+            client.bootstrap(f"/bs?ep={NAME}")
+        port.stack.clock.at += 1
+        anew = replace(with_bootstrap(psk_block("bs-dev1", KEY), oneTime=True), modified_ms=port.stack.clock.wall_ms())
+        port.stack.run(store.set_credential(device.device_id, anew))
+        assert client.bootstrap(f"/bs?ep={NAME}")[-1] == "POST /bs"
         assert client.ask(f"/bs?ep={NAME}").code == BAD_REQUEST
 
     def test_no_pack_is_given_for_it(self, port: BootstrapPort, device: Any) -> None:

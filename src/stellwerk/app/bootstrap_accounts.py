@@ -35,7 +35,7 @@ OwnMaterial = Callable[[bool], ServerMaterial]
 
 
 class OpenKeys(UserError):
-    """A fresh key would be told to whoever says the device's name."""
+    """Keys would be told to whoever says the device's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class BootstrapAccounts:
                     )
                 keys = issued[1]
             else:
-                keys = _device_keys(admitted, entry)
+                keys = _device_keys(admitted, entry, is_secure)
             account = Account(entry, keys, self._own(entry.is_bootstrap))
             check_account(account)
             accounts.append(account)
@@ -102,13 +102,19 @@ class BootstrapAccounts:
         return self._issue(record, entry, now_ms)
 
 
-def _device_keys(admitted: Admitted, entry: ServerEntry) -> ClientKeys:
+def _device_keys(admitted: Admitted, entry: ServerEntry, is_secure: bool) -> ClientKeys:
     block = admitted.blocks.of_server(entry.short_id or 0)
     keys = keys_of(block)
     if not entry.oscore:
         return replace(keys, oscore=None)
     if keys.oscore is None and admitted.credential is not None and admitted.credential.oscore:
-        # What it has at our own server.
+        # What it proves itself with at our own server; in the open anybody could ask for it in its name.
+        if not is_secure:
+            raise OpenKeys(
+                f"server {entry.short_id}: the OSCORE context of device {admitted.record.name!r} is told only over a "
+                "secure session with the bootstrap server; give it keys for that (bootstrap.bootstrapServer), or a "
+                "context that may be told in the open (bootstrap.lwm2mServer.oscore)"
+            )
         keys = replace(keys, oscore=_oscore(json.loads(admitted.credential.oscore)))
     return keys
 

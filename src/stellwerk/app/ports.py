@@ -356,8 +356,8 @@ class DecidingStore(Protocol):
         ...
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
-        """A one-time bootstrap credential was used up (`Credential.spent_ms`); nothing where it is not one-time, or was
-        spent before. It can be used again once somebody sets it anew."""
+        """A one-time bootstrap credential was used up at that time (`Credential.spent_ms`); nothing where it is not
+        one-time, was spent before, or was set after that. It can be used again once somebody sets it anew."""
         ...
 
     async def put_bootstrap_session(self, session: BootstrapSession) -> int:

@@ -126,6 +126,7 @@ def promoted(before: Credential | None, fresh: Credential) -> Credential:
         description=before.description,
         envelope=before.envelope,
         created_ms=before.created_ms,
+        endpoint=before.endpoint or fresh.endpoint,
         bootstrap=before.bootstrap,
         spent_ms=before.spent_ms,
     )

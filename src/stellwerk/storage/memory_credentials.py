@@ -71,7 +71,9 @@ class MemoryCredentials(MemorySessions):
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
         known = self._credentials.get(device_id)
-        if known is not None and is_one_time(known.bootstrap) and not known.spent_ms:
+        if known is None or known.modified_ms > now_ms:
+            return
+        if is_one_time(known.bootstrap) and not known.spent_ms:
             self._credentials[device_id] = replace(known, spent_ms=now_ms)
 
     async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:

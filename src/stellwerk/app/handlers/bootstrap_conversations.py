@@ -74,15 +74,21 @@ class BootstrapConversations:
         self._by_device: dict[DeviceId, Session] = {}
         self._by_handle: dict[int, Session] = {}
         self._by_peer: dict[PeerId, Session] = {}
-        self._spent: set[DeviceId] = set()
-        """Whose one-time credential was used up, which the store could not be told."""
+        self._spent: dict[DeviceId, int] = {}
+        """Whose one-time credential was used up, and when, which the store does not know yet."""
 
     def __len__(self) -> int:
         return len(self._by_device)
 
-    def has_spent(self, device_id: DeviceId) -> bool:
-        """Whether the device used up its one-time credential, and the store does not know."""
-        return device_id in self._spent
+    async def settle_spent(self, device_id: DeviceId) -> bool:
+        """Tell the store of the device's one-time credential that was used up and it does not know of; whether there
+        was one. Raises `StoreTrouble`."""
+        ended_ms = self._spent.get(device_id)
+        if ended_ms is None:
+            return False
+        await self._store.spend_bootstrap_credential(device_id, ended_ms)
+        self._spent.pop(device_id, None)
+        return True
 
     # -- what happens --
 
@@ -107,6 +113,7 @@ class BootstrapConversations:
 
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone, and its history with it."""
+        self._spent.pop(device_id, None)
         session = self._by_device.get(device_id)
         if session is not None:
             session.is_stored = False
@@ -261,15 +268,13 @@ class BootstrapConversations:
 
     def _tell_end(self, session: Session) -> None:
         self._history.ended(session.kept)
+        if session.one_time and session.kept.state is BootstrapState.CONFIGURED:
+            self._spent[session.record.device_id] = session.kept.ended_ms
         if not self._tasks.start("bootstrap ended", self._store_end(session)):
             log.warning("bootstrap.history_lost", device_id=session.record.device_id, why="too much is going on")
 
     async def _store_end(self, session: Session) -> None:
-        device_id = session.record.device_id
-        if session.one_time and session.kept.state is BootstrapState.CONFIGURED:
-            self._spent.add(device_id)
-            await self._store.spend_bootstrap_credential(device_id, session.kept.ended_ms)
-            self._spent.discard(device_id)
+        await self.settle_spent(session.record.device_id)
         await self._store.put_bootstrap_session(session.kept)
 
 

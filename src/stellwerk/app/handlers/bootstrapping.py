@@ -218,14 +218,13 @@ class Bootstrapping:
     ) -> Admitted | None:
         try:
             admitted = await self._admission.admit(name, peer)
+            if isinstance(admitted, Admitted) and await self.conversations.settle_spent(admitted.record.device_id):
+                admitted = await self._admission.admit(name, peer)
         except UserError as error:
             # A credential that does not open with this master key: the text says what to do, and names no secret.
             log.error("bootstrap.not_readable", endpoint=name, detail=str(error))
             answer(_come_again("the server cannot read its credentials now"))
             return None
-        if isinstance(admitted, Admitted) and self.conversations.has_spent(admitted.record.device_id):
-            text = f"the bootstrap credential of device {admitted.record.name!r} was for one time and was used up"
-            admitted = Refusal("spent", Status.BAD_REQUEST, text, admitted.record)
         if isinstance(admitted, Refusal):
             await self._refuse(admitted, name, peer, trigger, at, answer)
             return None

@@ -207,7 +207,7 @@ def _refuse_taken(connection: sqlite3.Connection, device_id: DeviceId, credentia
 
 def _spend(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, now_ms: int) -> None:
     known = credential_of(connection, vault, device_id)
-    if known is not None and is_one_time(known.bootstrap):
+    if known is not None and known.modified_ms <= now_ms and is_one_time(known.bootstrap):
         connection.execute("UPDATE credential SET spent_ms=? WHERE device_id=? AND spent_ms=0", (now_ms, device_id))
 
 
