@@ -7,12 +7,12 @@ import pytest
 
 from stellwerk.app.oscore import render_oscore
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT, DecidingStore
-from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.configuration import Acl, BootstrapConfiguration, ServerEntry
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger, StepRecord
 from stellwerk.device.profile import Profile, ProfileRecord
-from stellwerk.device.record import NOSEC, PSK, RPK, Credential
+from stellwerk.device.record import NOSEC, PSK, RPK, Credential, basis_of
 
 from .builders import NOW_MS, make_device
 from .conftest import Stores
@@ -178,6 +178,32 @@ async def test_whoever_changes_the_credentials_of_a_device_takes_the_fresh_ones_
     await store.remove_device(meter)
     assert await store.credential_by_identity(given.identity) is None
     assert await store.oscore_context(context().sender_id, None) is None
+
+
+@pytest.mark.spec("LwM2M-contract SEC-9")
+async def test_nothing_fresh_is_put_beside_another_credential_than_it_was_made_for(store: DecidingStore) -> None:
+    meter = (await make_device(store, "meter", credential=KEY)).device_id
+    bare = (await make_device(store, "bare")).device_id
+    given = replace(KEY, bootstrap=blocks("meter@bs"))
+    for device_id, before, after in ((meter, KEY, given), (meter, given, None), (bare, None, fresh("own"))):
+        await store.put_fresh_credential(device_id, fresh(), basis=basis_of(before))
+        await store.put_fresh_credential(device_id, None)
+        await store.set_credential(device_id, after)
+        with pytest.raises(CredentialChanged):
+            await store.put_fresh_credential(device_id, fresh(), basis=basis_of(before))
+        assert await store.fresh_credential(device_id) is None
+
+
+async def test_a_fresh_credential_that_took_the_place_of_the_one_that_was_used_does_not_hold(
+    store: DecidingStore,
+) -> None:
+    meter = (await make_device(store, "meter", credential=KEY)).device_id
+    await store.put_fresh_credential(meter, fresh())
+    used = await store.fresh_credential(meter)
+    await store.put_fresh_credential(meter, fresh("newer@psk"))
+    assert await store.promote_fresh_credential(meter, used) is None
+    assert await store.credential_of(meter) == KEY
+    assert await store.promote_fresh_credential(meter, await store.fresh_credential(meter)) is not None
 
 
 # -- sessions --

@@ -232,9 +232,9 @@ class TestFreshKeys:
         device, client = self.given(port)
         put, puts = port.stack.store.put_fresh_credential, []
 
-        async def counted(*stored: Any) -> None:
+        async def counted(*stored: Any, **more: Any) -> None:
             puts.append(stored)
-            await put(*stored)
+            await put(*stored, **more)
 
         monkeypatch.setattr(port.stack.store, "put_fresh_credential", counted)
         assert client.ask(f"/bs?ep={NAME}").code == CHANGED
@@ -279,12 +279,39 @@ class TestFreshKeys:
     ) -> None:
         device, client = self.given(port)
 
-        async def fails(*_: Any) -> None:
+        async def fails(*_: Any, **__: Any) -> None:
             raise StoreFailing("disk full")
 
         monkeypatch.setattr(port.stack.store, "put_fresh_credential", fails)
         assert client.bootstrap(f"/bs?ep={NAME}") == ["GET /"]
         assert port.ends_of(device) == [("step failed", "not-stored")]
+
+    @pytest.mark.spec("SEC-9")
+    def test_and_not_beside_a_credential_that_was_given_since_by_somebody_who_has_not_told_yet(
+        self, port: BootstrapPort
+    ) -> None:
+        device, client = self.given(port)
+        client.ask(f"/bs?ep={NAME}")
+        anew = with_bootstrap(psk_block("bs-anew", FOR_SERVER))
+        port.stack.run(port.stack.store.set_credential(device.device_id, anew))  # type: ignore[union-attr]
+        client.run()
+        assert client.steps == ["GET /"]
+        assert self.fresh(port, device) is None
+        assert port.ends_of(device) == [("lost", "revoked")]
+
+    @pytest.mark.spec("SEC-9")
+    def test_nor_in_a_pack(self, port: BootstrapPort, monkeypatch: pytest.MonkeyPatch) -> None:
+        device, client = self.given(port)
+        put = port.stack.store.put_fresh_credential  # type: ignore[union-attr]
+
+        async def late(*stored: Any, **more: Any) -> None:
+            await port.stack.store.set_credential(device.device_id, with_bootstrap())  # type: ignore[union-attr]
+            await put(*stored, **more)
+
+        monkeypatch.setattr(port.stack.store, "put_fresh_credential", late)
+        assert client.ask(f"/bspack?ep={NAME}&acc=</0/0>", GET, accept=112).code == BAD_REQUEST
+        assert self.fresh(port, device) is None
+        assert port.ends_of(device) == [("refused", "revoked")]
 
     @pytest.mark.spec("SEC-7", "B-10")
     def test_a_device_from_nothing_gets_them_in_the_open_and_one_that_has_some_does_not(

@@ -25,7 +25,7 @@ from stellwerk.device.bootstrap.configuration import (
     BootstrapConfiguration,
     ServerEntry,
 )
-from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord
+from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, basis_of
 
 Issue = Callable[[DeviceRecord, ServerEntry, int], tuple[ClientKeys, Credential]]
 """Makes fresh keys for a device at that server, at that time (UTC milliseconds since 1970): what the device is given,
@@ -41,11 +41,13 @@ class OpenKeys(UserError):
 @dataclass(frozen=True, slots=True)
 class Given:
     """``accounts``: one for each server of ``configuration``, in their order. ``fresh``: the credential that goes with
-    keys that were made for it, to be stored before they leave; None where none were."""
+    keys that were made for it, to be stored before they leave, beside the credential that ``basis`` is `basis_of`; None
+    where none were."""
 
     configuration: BootstrapConfiguration = NO_BOOTSTRAP
     accounts: tuple[Account, ...] = ()
     fresh: Credential | None = field(default=None, repr=False)
+    basis: tuple[str, ...] = field(default=(), repr=False)
 
 
 class BootstrapAccounts:
@@ -86,7 +88,8 @@ class BootstrapAccounts:
             account = Account(entry, keys, self._own(entry.is_bootstrap))
             check_account(account)
             accounts.append(account)
-        return Given(replace(configuration, servers=servers), tuple(accounts), None if issued is None else issued[2])
+        fresh = None if issued is None else issued[2]
+        return Given(replace(configuration, servers=servers), tuple(accounts), fresh, basis_of(admitted.credential))
 
     def _make(
         self, admitted: Admitted, entry: ServerEntry, is_secure: bool, now_ms: int

@@ -342,17 +342,23 @@ class DecidingStore(Protocol):
         `credential_by_key` find the device by it too, and give it as `Credential.is_fresh`."""
         ...
 
-    async def put_fresh_credential(self, device_id: DeviceId, credential: Credential | None) -> None:
+    async def put_fresh_credential(
+        self, device_id: DeviceId, credential: Credential | None, *, basis: tuple[str, ...] | None = None
+    ) -> None:
         """Keep it beside the one that holds, in the place of an earlier fresh one, with its OSCORE context; None:
         forget it. ``bootstrap`` of it is not kept. Raises `AlreadyExists` for an identity, a key or an OSCORE sender ID
-        that another device has, and where it cannot be told from the one that holds; `DeviceGone`. It is forgotten too
-        when `set_credential` changes what the device proves itself with."""
+        that another device has, and where it cannot be told from the one that holds; `DeviceGone`; `CredentialChanged`
+        where ``basis`` is not `basis_of` the credential that holds, None: whatever that is. It is forgotten too when
+        `set_credential` changes what the device proves itself with."""
         ...
 
-    async def promote_fresh_credential(self, device_id: DeviceId) -> DeviceRecord | None:
+    async def promote_fresh_credential(
+        self, device_id: DeviceId, used: Credential | None = None
+    ) -> DeviceRecord | None:
         """The device has used its fresh credential: it is the one that holds from now on, its OSCORE context keeps its
-        number, and the former are forgotten; ``bootstrap`` stays. None where there was none. `credential_changes` does
-        not name the device: whoever calls this ends what came in with the former."""
+        number, and the former are forgotten; ``bootstrap`` stays. None where there was none, or it is another than
+        ``used`` by now. `credential_changes` does not name the device: whoever calls this ends what came in with the
+        former."""
         ...
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:

@@ -7,10 +7,10 @@ from itertools import islice
 from stellwerk.app.credential_record import bootstrap_id, is_one_time
 from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
-from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState
-from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, promoted, proof_of, security_of
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
 from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once
 from stellwerk.storage.memory_sessions import MemorySessions
 
@@ -98,12 +98,16 @@ class MemoryCredentials(MemorySessions):
     async def fresh_credential(self, device_id: DeviceId) -> Credential | None:
         return self._fresh_credentials.get(device_id)
 
-    async def put_fresh_credential(self, device_id: DeviceId, credential: Credential | None) -> None:
+    async def put_fresh_credential(
+        self, device_id: DeviceId, credential: Credential | None, *, basis: tuple[str, ...] | None = None
+    ) -> None:
         if credential is None:
             self._forget_fresh(device_id)
             return
         if device_id not in self._devices:
             raise DeviceGone
+        if basis not in (None, basis_of(self._credentials.get(device_id))):
+            raise CredentialChanged
         credential = replace(credential, is_fresh=True, bootstrap="")
         self._refuse_taken(device_id, credential)
         own = self._credentials.get(device_id)
@@ -114,10 +118,13 @@ class MemoryCredentials(MemorySessions):
         self._fresh_credentials[device_id] = credential
         self._put_context(device_id, credential)
 
-    async def promote_fresh_credential(self, device_id: DeviceId) -> DeviceRecord | None:
-        fresh = self._fresh_credentials.pop(device_id, None)
-        if fresh is None:
+    async def promote_fresh_credential(
+        self, device_id: DeviceId, used: Credential | None = None
+    ) -> DeviceRecord | None:
+        fresh = self._fresh_credentials.get(device_id)
+        if fresh is None or used not in (None, fresh):
             return None
+        del self._fresh_credentials[device_id]
         credential = self._credentials[device_id] = promoted(self._credentials.get(device_id), fresh)
         self._drop_context(device_id, False)
         context = self._contexts.pop((device_id, True), None)

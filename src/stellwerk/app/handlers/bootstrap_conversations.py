@@ -16,7 +16,7 @@ from stellwerk.app.bootstrap_admission import Admitted
 from stellwerk.app.bootstrap_history import BootstrapHistory
 from stellwerk.app.handlers.turns import Later, on_the_loop
 from stellwerk.app.ports import BootstrapLink, Clock, DecidingStore, DeviceAnswer, StoreTrouble
-from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
@@ -223,7 +223,12 @@ class BootstrapConversations:
     async def _store_fresh(self, session: Session, operation: BootstrapOperation) -> None:
         """Before anything changes: the device may use its new key as soon as it has it."""
         try:
-            await self._store.put_fresh_credential(session.record.device_id, session.given.fresh)
+            given = session.given
+            await self._store.put_fresh_credential(session.record.device_id, given.fresh, basis=given.basis)
+        except CredentialChanged as error:
+            # Whoever did it has not told yet.
+            self._end(session, Outcome(BootstrapState.LOST, "revoked", str(error)))
+            return
         except Exception as error:
             text = f"the fresh keys could not be stored: {error}"
             self._end(session, Outcome(BootstrapState.STEP_FAILED, "not-stored", text))

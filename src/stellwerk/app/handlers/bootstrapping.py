@@ -18,7 +18,7 @@ from stellwerk.app.committing import log_not_stored
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.meters import BootstrapMeters
 from stellwerk.app.ports import Acknowledgement, BootstrapLink, Clock, DecidingStore, DeviceAnswer, StoreTrouble
-from stellwerk.app.records import DeviceGone
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.app.speaking import Refusal
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError, StellwerkError, UserError
@@ -194,7 +194,13 @@ class Bootstrapping:
             await self._refuse(refusal, admitted.endpoint, peer, trigger, at, answer)
             return
         if given.fresh is not None:
-            await self._store.put_fresh_credential(record.device_id, given.fresh)
+            try:
+                await self._store.put_fresh_credential(record.device_id, given.fresh, basis=given.basis)
+            except (AlreadyExists, CredentialChanged) as error:
+                reason = "revoked" if isinstance(error, CredentialChanged) else "not-stored"
+                refusal = Refusal(reason, Status.BAD_REQUEST, str(error), record)
+                await self._refuse(refusal, admitted.endpoint, peer, trigger, at, answer)
+                return
         self.conversations.replace(record.device_id, peer)
         step = StepRecord(at.wall_ms, "Bootstrap-Pack", "", summarize(pack.content, ROOT), int(Status.CONTENT))
         session = self.conversations.make(admitted, given, peer, trigger, at)

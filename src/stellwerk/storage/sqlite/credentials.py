@@ -10,9 +10,9 @@ import structlog
 
 from stellwerk.app.credential_record import bootstrap_id, is_one_time
 from stellwerk.app.oscore import OscoreContext, read_oscore
-from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
-from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, promoted, proof_of, security_of
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
 from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once
 from stellwerk.storage.sqlite import oscore_contexts, rows
 from stellwerk.storage.sqlite.sessions import SqliteSessions
@@ -68,11 +68,15 @@ class SqliteCredentials(SqliteSessions):
     async def fresh_credential(self, device_id: DeviceId) -> Credential | None:
         return _fresh_of(self._reader, self._vault, device_id)
 
-    async def put_fresh_credential(self, device_id: DeviceId, credential: Credential | None) -> None:
-        await self._task(_put_fresh, self._vault, self._salt, device_id, credential)
+    async def put_fresh_credential(
+        self, device_id: DeviceId, credential: Credential | None, *, basis: tuple[str, ...] | None = None
+    ) -> None:
+        await self._task(_put_fresh, self._vault, self._salt, device_id, credential, basis)
 
-    async def promote_fresh_credential(self, device_id: DeviceId) -> DeviceRecord | None:
-        return await self._task(_promote, self._vault, device_id)
+    async def promote_fresh_credential(
+        self, device_id: DeviceId, used: Credential | None = None
+    ) -> DeviceRecord | None:
+        return await self._task(_promote, self._vault, device_id, used)
 
     # -- OSCORE --
 
@@ -217,13 +221,21 @@ def _fresh_of(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId)
 
 
 def _put_fresh(
-    connection: sqlite3.Connection, vault: Vault, salt: bytes, device_id: DeviceId, credential: Credential | None
+    connection: sqlite3.Connection,
+    vault: Vault,
+    salt: bytes,
+    device_id: DeviceId,
+    credential: Credential | None,
+    basis: tuple[str, ...] | None,
 ) -> None:
-    _forget_fresh(connection, device_id)
     if credential is None:
+        _forget_fresh(connection, device_id)
         return
     if rows.read_device(connection, device_id) is None:
         raise DeviceGone
+    if basis is not None and basis != basis_of(credential_of(connection, vault, device_id)):
+        raise CredentialChanged
+    _forget_fresh(connection, device_id)
     credential = replace(credential, is_fresh=True, bootstrap="")
     _refuse_taken(connection, device_id, credential)
     own = "SELECT 1 FROM credential WHERE device_id=? AND identity=? AND kind=?"
@@ -248,9 +260,11 @@ def _forget_fresh(connection: sqlite3.Connection, device_id: DeviceId) -> None:
     oscore_contexts.drop(connection, device_id, True)
 
 
-def _promote(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId) -> DeviceRecord | None:
+def _promote(
+    connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, used: Credential | None
+) -> DeviceRecord | None:
     fresh = _fresh_of(connection, vault, device_id)
-    if fresh is None:
+    if fresh is None or used not in (None, fresh):
         return None
     credential = promoted(credential_of(connection, vault, device_id), fresh)
     connection.execute("DELETE FROM fresh_credential WHERE device_id=?", (device_id,))
