@@ -100,7 +100,7 @@ async def test_a_credential_brings_its_context_which_stays_while_nothing_changes
     assert await store.oscore_context_of(device.device_id) == replace(made, ceiling=500)
     other = credential(context(id_context=b"other"))
     await store.set_credential(device.device_id, other)
-    assert [device_id for device_id, _ in await store.credential_changes(9)] == [device.device_id]
+    assert [each.device_id for each in await store.credential_changes(9)] == [device.device_id]
     changed = await store.oscore_context_of(device.device_id)
     assert changed is not None
     assert (changed.id_context, changed.ceiling) == (b"other", 0)

@@ -201,6 +201,11 @@ class BootstrapPort:
         """Its credentials changed."""
         self._tell(self.bootstrapping.conversations.revoked, device)
 
+    def revoked_now(self, device: Any) -> None:
+        """The same, where the loop runs, and of its secure sessions too (as `BootstrapServer.revoked`)."""
+        self.sessions.removed(device.device_id)
+        self.bootstrapping.conversations.revoked(device.device_id)
+
     def _tell(self, hears: Callable[[Any], None], device: Any) -> None:
         async def tell() -> None:
             hears(device.device_id)

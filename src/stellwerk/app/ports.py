@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.journal import JournalEntry
@@ -61,6 +61,15 @@ class StoreCondition:
     last_seq: int = 0
     journalled_bytes: int = 0
     failing: str = ""
+
+
+class CredentialChange(NamedTuple):
+    """``number``: of the device's latest change. ``only_bootstrap``: all that changed since it was last forgotten is
+    what the bootstrap server goes by."""
+
+    device_id: DeviceId
+    number: int
+    only_bootstrap: bool = False
 
 
 class DecidingStore(Protocol):
@@ -124,13 +133,12 @@ class DecidingStore(Protocol):
     async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
         """Give the device a credential, or take it away; ``security`` follows. None where there is no such device.
         Raises `AlreadyExists` for an identity or a key that another device has. Sessions stay, and so does the
-        registration, but where the device proves itself otherwise from now on (`proof_of`) `credential_changes` names
-        it."""
+        registration, but where the device proves itself otherwise from now on (`proof_of`), or the bootstrap server
+        goes by something else, `credential_changes` names it."""
         ...
 
-    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
-        """Devices whose credentials changed, longest ago first, each with the number of its latest change, until that
-        is forgotten."""
+    async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
+        """Devices whose credentials changed, longest ago first, until that is forgotten."""
         ...
 
     async def trust_authorities(self, fingerprints: Collection[str]) -> int:

@@ -6,7 +6,7 @@ from itertools import islice
 
 from stellwerk.app.credential_record import bootstrap_id, is_one_time
 from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
-from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
+from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT, CredentialChange
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState
@@ -24,7 +24,7 @@ class MemoryCredentials(MemorySessions):
         self._devices: dict[DeviceId, DeviceRecord] = {}
         self._credentials: dict[DeviceId, Credential] = {}
         self._fresh_credentials: dict[DeviceId, Credential] = {}
-        self._credential_changes: dict[DeviceId, int] = {}
+        self._credential_changes: dict[DeviceId, CredentialChange] = {}
         self._last_credential_change = 0
         self._authorities: frozenset[str] = frozenset()
         self._contexts: dict[tuple[DeviceId, bool], OscoreContext] = {}
@@ -57,8 +57,9 @@ class MemoryCredentials(MemorySessions):
         if credential is not None:
             self._refuse_taken(device_id, credential)
             self._refuse_sender(device_id, credential, proof_of(before) == proof_of(credential))
+        if basis_of(before) != basis_of(credential):
+            self._note_credential(device_id, only_bootstrap=proof_of(before) == proof_of(credential))
         if proof_of(before) != proof_of(credential):
-            self._note_credential(device_id)
             self._forget_fresh(device_id)
             self._drop_context(device_id, False)
             if credential is not None:
@@ -76,8 +77,8 @@ class MemoryCredentials(MemorySessions):
         if is_one_time(known.bootstrap) and not known.spent_ms:
             self._credentials[device_id] = replace(known, spent_ms=now_ms)
 
-    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
-        return list(islice(self._credential_changes.items(), limit))
+    async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
+        return list(islice(self._credential_changes.values(), limit))
 
     async def trust_authorities(self, fingerprints: Collection[str]) -> int:
         before, self._authorities = self._authorities, frozenset(fingerprints)
@@ -90,7 +91,7 @@ class MemoryCredentials(MemorySessions):
 
     async def forget_credential_change(self, number: int) -> None:
         for device_id, each in list(self._credential_changes.items()):
-            if each == number:
+            if each.number == number:
                 del self._credential_changes[device_id]
 
     # -- fresh --
@@ -196,10 +197,11 @@ class MemoryCredentials(MemorySessions):
         changed = self._devices[device_id] = replace(self._devices[device_id], security=security_of(credential))
         return changed
 
-    def _note_credential(self, device_id: DeviceId) -> None:
+    def _note_credential(self, device_id: DeviceId, only_bootstrap: bool = False) -> None:
         self._last_credential_change += 1
-        self._credential_changes.pop(device_id, None)
-        self._credential_changes[device_id] = self._last_credential_change
+        before = self._credential_changes.pop(device_id, None)
+        only_bootstrap = only_bootstrap and (before is None or before.only_bootstrap)
+        self._credential_changes[device_id] = CredentialChange(device_id, self._last_credential_change, only_bootstrap)
 
     def _refuse_taken(self, device_id: DeviceId | None, credential: Credential) -> None:
         for column, value, what in taken_once(credential):

@@ -10,6 +10,7 @@ import structlog
 
 from stellwerk.app.credential_record import bootstrap_id, is_one_time
 from stellwerk.app.oscore import OscoreContext, read_oscore
+from stellwerk.app.ports import CredentialChange
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
@@ -25,6 +26,10 @@ _AUTHORITIES: Final = "trusted_authorities"
 _NAMED: Final = "bootstrap_ids"
 """Row of ``meta``: up to which device `name_bootstrap_credentials` has come."""
 _SLICE: Final = 500
+_NOTE: Final = (
+    "INSERT OR REPLACE INTO credential_change(device_id,only_bootstrap) VALUES "
+    "(?1,?2 AND NOT EXISTS (SELECT 1 FROM credential_change WHERE device_id=?1 AND NOT only_bootstrap))"
+)
 _decode = msgspec.json.Decoder(Credential).decode
 
 
@@ -53,9 +58,9 @@ class SqliteCredentials(SqliteSessions):
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
         await self._task(_spend, self._vault, device_id, now_ms)
 
-    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
-        found = self._rows("SELECT device_id,id FROM credential_change ORDER BY id LIMIT ?", limit)
-        return [(DeviceId(device_id), number) for device_id, number in found]
+    async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
+        found = self._rows("SELECT device_id,id,only_bootstrap FROM credential_change ORDER BY id LIMIT ?", limit)
+        return [CredentialChange(DeviceId(device_id), number, bool(only)) for device_id, number, only in found]
 
     async def trust_authorities(self, fingerprints: Collection[str]) -> int:
         return await self._task(_trust_authorities, fingerprints)
@@ -163,12 +168,14 @@ def set_credential(
     if rows.read_device(connection, device_id) is None:
         return None
     try:
-        changed = proof_of(credential_of(connection, vault, device_id)) != proof_of(credential)
+        before = credential_of(connection, vault, device_id)
+        changed, is_noted = proof_of(before) != proof_of(credential), basis_of(before) != basis_of(credential)
     except SecretUnreadable:
         # Whatever it was: that one can be replaced, or taken away.
-        changed = True
+        changed = is_noted = True
+    if is_noted:
+        connection.execute(_NOTE, (device_id, not changed))
     if changed:
-        connection.execute("INSERT OR REPLACE INTO credential_change(device_id) VALUES (?)", (device_id,))
         _forget_fresh(connection, device_id)
         oscore_contexts.drop(connection, device_id, False)
     if credential is None:
