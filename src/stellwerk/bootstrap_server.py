@@ -97,6 +97,7 @@ class BootstrapServer:
             sessions = BootstrapSessions(
                 store=store,
                 tasks=tasks,
+                clock=clock,
                 link=listeners.secure.peers,
                 lines=lines,
                 meters=meters.secure,
@@ -105,6 +106,7 @@ class BootstrapServer:
             listeners.secure.peers.connect(sessions)
             keys.changed = listeners.secure.replace_identity
             tasks.spawn("bootstrap server keys", keys.run())
+            tasks.spawn("bootstrap sessions", sessions.run())
         history = BootstrapHistory(store, lines, meters.bootstrap)
         bootstrapping = Bootstrapping(
             store=store,
@@ -124,6 +126,8 @@ class BootstrapServer:
             packs=settings.bootstrap_packs,
         )
         listeners.connect(bootstrapping)
+        if sessions is not None:
+            sessions.is_used = bootstrapping.conversations.runs_with
         return cls(settings, listeners, bootstrapping, sessions)
 
     def listen(self) -> None:

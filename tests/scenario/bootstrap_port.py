@@ -117,7 +117,12 @@ class BootstrapPort:
                 check_dates=True,
             )
             self.sessions = BootstrapSessions(
-                store=store, tasks=stack.tasks, link=self.secure_peers, lines=lines, meters=stack.meters.secure
+                store=store,
+                tasks=stack.tasks,
+                clock=clock,
+                link=self.secure_peers,
+                lines=lines,
+                meters=stack.meters.secure,
             )
             self.secure_peers.connect(self.sessions)
             admission = BootstrapAdmission(store, self.sessions.devices, self.sessions.identities)
@@ -141,6 +146,8 @@ class BootstrapPort:
         )
         self.bootstrapping.listens_at = HOME.local_host, HOME.local_port
         links.connect(self.bootstrapping)
+        if self.secure is not None:
+            self.sessions.is_used = self.bootstrapping.conversations.runs_with
 
     # -- as `Stack` runs it --
 
@@ -211,6 +218,15 @@ class BootstrapPort:
             hears(device.device_id)
 
         self.stack.run(tell())
+        self.settle()
+
+    def look(self) -> None:
+        """What `BootstrapSessions.run` does now and then."""
+
+        async def now() -> None:
+            self.sessions.look()
+
+        self.stack.run(now())
         self.settle()
 
     # -- looking inside --

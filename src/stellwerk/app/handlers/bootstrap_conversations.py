@@ -7,6 +7,7 @@ its own by CoAP.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Final
 
 import structlog
@@ -42,6 +43,7 @@ class Session:
     given: Given
     about: About
     one_time: bool = False
+    deadline: float = 0.0
     talk: Conversation | None = None
     handle: int = 0
     fresh_is_stored: bool = False
@@ -74,11 +76,17 @@ class BootstrapConversations:
         self._by_device: dict[DeviceId, Session] = {}
         self._by_handle: dict[int, Session] = {}
         self._by_peer: dict[PeerId, Session] = {}
+        self._looks = False
+        """Whether `_look` is to run."""
         self._spent: dict[DeviceId, int] = {}
         """Whose one-time credential was used up, and when, which the store does not know yet."""
 
     def __len__(self) -> int:
         return len(self._by_device)
+
+    def runs_with(self, peer: PeerId) -> bool:
+        """Whether one is under way with that peer."""
+        return peer in self._by_peer
 
     async def settle_spent(self, device_id: DeviceId) -> bool:
         """Tell the store of the device's one-time credential that was used up and it does not know of; whether there
@@ -157,11 +165,12 @@ class BootstrapConversations:
             BootstrapState.RUNNING,
             at.wall_ms,
         )
-        return Session(admitted.record, peer, kept, given, about, admitted.blocks.one_time)
+        return Session(admitted.record, peer, kept, given, about, admitted.blocks.one_time, at.now + self._session_s)
 
-    async def open(self, session: Session, answer: Callable[[], None], at: Instant) -> None:
-        """Begin, and call ``answer`` in between: once it is stored, before the first step. Raises `StoreTrouble`; then
-        there is no session."""
+    async def open(self, session: Session, answer: Callable[[], None]) -> bool:
+        """Begin, and call ``answer`` in between: once it is stored, before the first step. False, and nothing is
+        called, where it was ended by then and no other took its place. Raises `StoreTrouble`; then there is no
+        session."""
         device_id = session.record.device_id
         for before in (self._by_device.get(device_id), self._by_peer.get(session.peer)):
             if before is not None:
@@ -175,22 +184,33 @@ class BootstrapConversations:
         session.kept = replace(session.kept, number=number)
         session.is_stored = True
         self._history.began(session.kept)
-        answer()
         if session.has_ended:
-            # Another request was quicker.
             self._tell_end(session)
-            return
-        deadline_s = self._session_s - (self._clock.now() - at.now)
-        # Whoever waits that long keeps no keys.
-        self._later(deadline_s, lambda: self._overtime(device_id, number))
+            if session.kept.state is not BootstrapState.REPLACED:
+                return False
+            # Another request was quicker, perhaps the same once more: what the device hears is the same too.
+            answer()
+            return True
+        answer()
         session.talk = converse(session.about)
+        self._look_later()
         self._go_on(session, None)
+        return True
 
-    def _overtime(self, device_id: DeviceId, number: int) -> None:
-        session = self._by_device.get(device_id)
-        if session is not None and session.kept.number == number:
-            text = f"{self._session_s:g} s after its request the device was about to give up"
+    def _look_later(self) -> None:
+        if not self._looks and self._by_device:
+            self._looks = True
+            first = next(iter(self._by_device.values()))
+            self._later(max(0.0, first.deadline - self._clock.now()), self._look)
+
+    def _look(self) -> None:
+        """End those whose time is over: they stand in the order in which they began."""
+        self._looks = False
+        now = self._clock.now()
+        text = f"{self._session_s:g} s after its request the device was about to give up"
+        for session in list(takewhile(lambda each: each.deadline <= now, self._by_device.values())):
             self._end(session, Outcome(BootstrapState.OVERTIME, "time", text))
+        self._look_later()
 
     def _go_on(self, session: Session, answer: DeviceAnswer | None) -> None:
         """The next step, given the answer to the one before."""

@@ -1,5 +1,10 @@
-"""Secure sessions with the bootstrap server: whose each is. None is stored or resumed: each lives for one
-bootstrapping, and whoever comes again proves itself anew."""
+"""Secure sessions with the bootstrap server: whose each is. None is stored or resumed: each lives for as long as it is
+of use, and whoever comes again later proves itself anew."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import takewhile
+from typing import Final
 
 import structlog
 
@@ -7,7 +12,7 @@ from stellwerk.app.bootstrap_identities import BootstrapIdentities
 from stellwerk.app.failures import LONGEST_IDENTITY
 from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.meters import SecureMeters
-from stellwerk.app.ports import DecidingStore, SecureLink
+from stellwerk.app.ports import Clock, DecidingStore, SecureLink
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.session import SecureSession
 from stellwerk.app.tasks import Tasks
@@ -17,23 +22,32 @@ from stellwerk.core.instant import Instant
 
 log = structlog.get_logger(__name__)
 
+IDLE_S: Final = 600.0
+"""How long a session may be that nothing goes on with: a device of LwM2M 1.0 may wait in it for the server to begin."""
+LOOK_EVERY_S: Final = 30.0
+
 
 class BootstrapSessions:
     """Implements `southbound.secure_peers.SessionKeeper`. ``link`` reaches the engine; ``per_tenant``: complete
-    handshakes a second, 0 for no bound."""
+    handshakes a second, 0 for no bound. ``is_used`` is set once there is who knows: whether a bootstrapping goes on."""
 
     def __init__(
         self,
         *,
         store: DecidingStore,
         tasks: Tasks,
+        clock: Clock,
         link: SecureLink,
         lines: RareLines,
         meters: SecureMeters,
         per_tenant: float = 0.0,
     ) -> None:
         self._link = link
+        self._clock = clock
         self._meters = meters
+        self.is_used: Callable[[PeerId], bool] = lambda peer: False
+        self._since: dict[PeerId, float] = {}
+        """When each session was made, or was last seen to be of use, longest ago first."""
         self.handshakes = Handshakes(
             identities=BootstrapIdentities(store),
             tasks=tasks,
@@ -49,6 +63,22 @@ class BootstrapSessions:
 
     def __len__(self) -> int:
         return len(self.devices)
+
+    async def run(self) -> None:
+        """`look` now and then, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self.look()
+
+    def look(self) -> None:
+        """Close the sessions that are of no use any more."""
+        now = self._clock.now()
+        for peer, _ in list(takewhile(lambda each: each[1] <= now - IDLE_S, self._since.items())):
+            del self._since[peer]
+            if self.is_used(peer):
+                self._since[peer] = now
+            else:
+                self._link.close(peer)
 
     def may_reach(self, peer: PeerId) -> bool:
         """Whether what is sent to the session may arrive."""
@@ -82,6 +112,7 @@ class BootstrapSessions:
         self._meters.handshakes["full", ""] += 1
         self.handshakes.completed(device_id, at)
         self.devices[peer], self.identities[peer] = device_id, identity
+        self._since[peer] = at.now
         log.info(
             "bootstrap_session.established",
             device_id=device_id,
@@ -100,6 +131,7 @@ class BootstrapSessions:
         self._meters.ended[reason] += 1
         self.devices.pop(peer, None)
         self.identities.pop(peer, None)
+        self._since.pop(peer, None)
         if reason == "evicted":
             # It is stored nowhere, so there is no other end but this.
             self._link.lose(peer, "the secure session had to make room for others")

@@ -162,7 +162,8 @@ class Bootstrapping:
         registration = await self._store.registration_of(admitted.record.device_id)
         version = None if registration is None else registration.version
         session = self.conversations.make(admitted, given, peer, trigger, at, pct=pct, version=version)
-        await self.conversations.open(session, lambda: answer(Acknowledgement(Status.CHANGED)), at)
+        if not await self.conversations.open(session, lambda: answer(Acknowledgement(Status.CHANGED))):
+            answer(_come_again(session.kept.detail))
 
     async def _pack(self, request: BootstrapPackRequest, peer: PeerId, at: Instant, answer: Answer) -> None:
         trigger = BootstrapTrigger.PACK
@@ -290,7 +291,8 @@ class Bootstrapping:
             raise CannotBegin(admitted.detail)
         given = await self._accounts.gather(admitted, is_secure=peer.is_proven, now_ms=at.wall_ms)
         session = self.conversations.make(admitted, given, peer, BootstrapTrigger.SERVER, at, version="1.0")
-        await self.conversations.open(session, lambda: None, at)
+        if not await self.conversations.open(session, lambda: None):
+            raise CannotBegin(session.kept.detail)
 
 
 class CannotBegin(UserError):
