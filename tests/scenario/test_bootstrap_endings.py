@@ -370,10 +370,13 @@ def test_who_is_revoked_while_its_session_is_stored_is_told_to_come_again(
 @pytest.mark.spec("SEC-8")
 def test_secure_sessions_that_are_of_no_use_any_more_are_closed(port: BootstrapPort) -> None:
     stack = port.stack
-    device = stack.provision("dev1", credential=with_bootstrap(psk_block("bs-dev1", KEY)))
-    idle, client = (SecureClient(port, b"bs-dev1", KEY, port=each).connect() for each in (40_001, 40_002))
+    one, two = (
+        stack.provision(f"dev{each}", credential=with_bootstrap(psk_block(f"bs-dev{each}", KEY))) for each in (1, 2)
+    )
+    idle = SecureClient(port, b"bs-dev1", KEY, port=40_001).connect()
+    client = SecureClient(port, b"bs-dev2", KEY, port=40_002).connect()
     # Refused after it had been bootstrapped: its session would have been closed soon.
-    client.bootstrap()
+    client.bootstrap("/bs")
     assert client.ask("/bs?ep=never-heard").code == BAD_REQUEST
     stack.clock.at += IDLE_S - 1
     port.look()
@@ -381,7 +384,8 @@ def test_secure_sessions_that_are_of_no_use_any_more_are_closed(port: BootstrapP
     request = until(idle, "PUT /0/1")
     stack.clock.at += 2
     port.look()
-    assert list(port.sessions.devices.values()) == [device.device_id]
+    assert list(port.sessions.devices.values()) == [one.device_id]
     idle.react(request)
     idle.run()
-    assert port.ends_of(device)[0] == ("configured", "")
+    assert port.ends_of(one) == [("configured", "")]
+    assert port.ends_of(two) == [("refused", "wrong-identity"), ("configured", "")]

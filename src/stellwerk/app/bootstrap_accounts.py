@@ -75,6 +75,7 @@ class BootstrapAccounts:
         for entry in servers:
             if entry.is_bootstrap:
                 keys = keys_of(admitted.blocks.bootstrap_server)
+                keys = keys if entry.oscore else replace(keys, oscore=None)
             elif entry.keys == FRESH_KEYS:
                 if issued is None:
                     issued = entry, *self._make(admitted, entry, is_secure, now_ms)

@@ -84,9 +84,9 @@ class BootstrapConversations:
     def __len__(self) -> int:
         return len(self._by_device)
 
-    def runs_with(self, peer: PeerId) -> bool:
-        """Whether one is under way with that peer."""
-        return peer in self._by_peer
+    def runs_for(self, device_id: DeviceId) -> bool:
+        """Whether one of that device is under way."""
+        return device_id in self._by_device
 
     async def settle_spent(self, device_id: DeviceId) -> bool:
         """Tell the store of the device's one-time credential that was used up and it does not know of; whether there

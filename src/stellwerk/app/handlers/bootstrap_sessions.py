@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from stellwerk.app.bootstrap_identities import BootstrapIdentities
-from stellwerk.app.failures import LONGEST_IDENTITY
+from stellwerk.app.failures import LONGEST_IDENTITY, Failures
 from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.ports import Clock, DecidingStore, SecureLink
@@ -29,7 +29,8 @@ LOOK_EVERY_S: Final = 30.0
 
 class BootstrapSessions:
     """Implements `southbound.secure_peers.SessionKeeper`. ``link`` reaches the engine; ``per_tenant``: complete
-    handshakes a second, 0 for no bound. ``is_used`` is set once there is who knows: whether a bootstrapping goes on."""
+    handshakes a second, 0 for no bound. ``is_used`` is set once there is who knows: whether a device is being
+    bootstrapped."""
 
     def __init__(
         self,
@@ -45,9 +46,11 @@ class BootstrapSessions:
         self._link = link
         self._clock = clock
         self._meters = meters
-        self.is_used: Callable[[PeerId], bool] = lambda peer: False
+        self.is_used: Callable[[DeviceId], bool] = lambda device_id: False
         self._since: dict[PeerId, float] = {}
         """When each session was made, or was last seen to be of use, longest ago first."""
+        self.failures = Failures(tasks=tasks, lines=lines)
+        """Handshakes that came to nothing."""
         self.handshakes = Handshakes(
             identities=BootstrapIdentities(store),
             tasks=tasks,
@@ -55,6 +58,7 @@ class BootstrapSessions:
             lines=lines,
             meters=meters,
             per_tenant=per_tenant,
+            failures=self.failures,
         )
         self.devices: dict[PeerId, DeviceId] = {}
         """Whose each session in memory is."""
@@ -75,7 +79,7 @@ class BootstrapSessions:
         now = self._clock.now()
         for peer, _ in list(takewhile(lambda each: each[1] <= now - IDLE_S, self._since.items())):
             del self._since[peer]
-            if self.is_used(peer):
+            if self.is_used(self.devices[peer]):
                 self._since[peer] = now
             else:
                 self._link.close(peer)
@@ -140,5 +144,5 @@ class BootstrapSessions:
         """The device is gone, or its credentials changed: nobody stays who came in with them."""
         self.handshakes.revisions += 1
         self._link.forget_handshakes(device_id)
-        for peer in [each for each, owner in self.devices.items() if owner == device_id]:
+        for peer in [each for each in self.identities if self.devices[each] == device_id]:
             self._link.close(peer)
