@@ -246,11 +246,11 @@ class BootstrapPort:
         self.stack.run(tell())
         self.settle()
 
-    def look(self) -> None:
-        """What `BootstrapSessions.run` does now and then."""
+    def calls(self, what: Callable[[], object]) -> None:
+        """``what`` is called where the loop runs."""
 
         async def now() -> None:
-            self.sessions.look()
+            what()
 
         self.stack.run(now())
         self.settle()

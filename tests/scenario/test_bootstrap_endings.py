@@ -379,11 +379,11 @@ def test_secure_sessions_that_are_of_no_use_any_more_are_closed(port: BootstrapP
     client.bootstrap("/bs")
     assert client.ask("/bs?ep=never-heard").code == BAD_REQUEST
     stack.clock.at += IDLE_S - 1
-    port.look()
+    port.calls(port.sessions.look)
     assert len(port.sessions) == 2
     request = until(idle, "PUT /0/1")
     stack.clock.at += 2
-    port.look()
+    port.calls(port.sessions.look)
     assert list(port.sessions.devices.values()) == [one.device_id]
     idle.react(request)
     idle.run()

@@ -164,6 +164,19 @@ def test_a_certificate_of_an_authority_that_nobody_trusts_opens_nothing(port: Bo
     assert (failed.reason, failed.device) == ("untrusted-certificate", "dev1")
 
 
+@pytest.mark.spec("Platform 5", "SEC-9")
+def test_who_came_with_a_certificate_shows_it_anew_once_other_authorities_are_trusted(port: BootstrapPort) -> None:
+    device = port.stack.provision("dev1", credential=with_bootstrap({"securityMode": "X509"}))
+    port.stack.provision("dev2", credential=with_bootstrap(psk_block("bs-dev2", KEY)))
+    client = SecureClient(port, own_key=OWN_KEY, chain=der(TRUSTED), port=40_001).connect()
+    by_psk = SecureClient(port, b"bs-dev2", KEY, port=40_002).connect()
+    client.ask()
+    port.calls(port.sessions.keys_changed)
+    assert port.ends_of(device) == [("lost", "lost")]
+    assert len(port.sessions) == 1
+    assert by_psk.bootstrap("/bs")[-1] == "POST /bs"
+
+
 @pytest.mark.spec("Platform 4", "Platform 16.9")
 def test_a_server_may_have_keys_of_its_own(port: BootstrapPort) -> None:
     single = {"7": psk_block("dev1-at-7", FRESH)}

@@ -16,7 +16,7 @@ from stellwerk.app.ports import Clock, DecidingStore, SecureLink
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.session import SecureSession
 from stellwerk.app.tasks import Tasks
-from stellwerk.core.identity import SecureIdentity
+from stellwerk.core.identity import CertificateIdentity, SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 
@@ -83,6 +83,11 @@ class BootstrapSessions:
                 self._since[peer] = now
             else:
                 self._link.close(peer)
+
+    def keys_changed(self) -> None:
+        """Perhaps an authority is trusted no more: who came with a certificate has to show it anew."""
+        for peer in [each for each, shown in self.identities.items() if isinstance(shown, CertificateIdentity)]:
+            self._link.close(peer)
 
     def may_reach(self, peer: PeerId) -> bool:
         """Whether what is sent to the session may arrive."""
