@@ -168,7 +168,7 @@ async def test_whoever_changes_the_credentials_of_a_device_takes_the_fresh_ones_
     await store.put_fresh_credential(meter, given)
     await store.set_credential(meter, replace(KEY, description="the same key"))
     assert await store.fresh_credential(meter) is not None
-    for changed in (replace(KEY, secret="psk-text:another"), None):
+    for changed in (replace(KEY, secret="psk-text:another"), replace(KEY, bootstrap=blocks("meter@bs")), None):
         await store.put_fresh_credential(meter, given)
         await store.set_credential(meter, changed)
         assert await store.fresh_credential(meter) is None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stellwerk.app.credential_record import parse_record
+from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.ports import StoreFailing
 from stellwerk.coap.codes import (
     BAD_REQUEST,
@@ -298,6 +299,50 @@ class TestFreshKeys:
         monkeypatch.setattr(port.stack.store, "put_fresh_credential", fails)
         assert client.bootstrap(f"/bs?ep={NAME}") == ["GET /"]
         assert port.ends_of(device) == [("step failed", "not-stored")]
+
+    @pytest.mark.spec("B-1", "SEC-9")
+    @pytest.mark.parametrize("entry", [WITH_FRESH, ServerEntry(short_id=123, host="dm", oscore=True, keys="fresh")])
+    def test_what_a_device_was_given_over_a_session_and_has_not_used_yet_it_is_given_again(
+        self, stack: Stack, entry: ServerEntry
+    ) -> None:
+        port = BootstrapPort(stack, secure=ServerParameters(), issue=FreshKeys())
+        device, client = self.given(port)
+        port.profile(entry)
+        client.bootstrap()
+        stored = self.fresh(port, device)
+        # It has what it was given; of the next session it hears nothing.
+        client.answers["PUT /0/1"] = [BAD_REQUEST]
+        written = dict(client.written)
+        client.bootstrap()
+        assert port.ends_of(device)[0] == ("step failed", "write-refused")
+        assert self.fresh(port, device) == stored
+        client.bootstrap()
+        assert client.written == written
+        if entry.oscore:
+            context = stack.run(stack.store.oscore_context(value(client, "/21/1/1"), None))  # type: ignore[union-attr]
+            assert context.ceiling == 0
+
+    def test_of_another_kind_it_is_not(self, port: BootstrapPort) -> None:
+        device, client = self.given(port)
+        client.bootstrap()
+        context = {"masterSecret": KEY.hex(), "senderId": "01", "recipientId": "02"}
+        other = Credential("x", "", kind=OSCORE, oscore=json.dumps(context))
+        port.stack.run(port.stack.store.put_fresh_credential(device.device_id, other))  # type: ignore[union-attr]
+        client.bootstrap()
+        assert value(client, "/0/1/5") == FRESH
+        assert port.ends_of(device)[0] == ("configured", "")
+
+    @pytest.mark.spec("SEC-7")
+    def test_in_the_open_it_is_not(self, stack: Stack) -> None:
+        port = BootstrapPort(stack, issue=FreshKeys())
+        stack.provision("dev1")
+        port.profile(WITH_FRESH)
+        client = Client(port)
+        keys = []
+        for _ in range(2):
+            client.bootstrap()
+            keys.append(value(client, "/0/1/5"))
+        assert keys[0] != keys[1]
 
     @pytest.mark.spec("SEC-9")
     def test_and_not_beside_a_credential_that_was_given_since_by_somebody_who_has_not_told_yet(

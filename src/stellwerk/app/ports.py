@@ -357,7 +357,8 @@ class DecidingStore(Protocol):
         forget it. ``bootstrap`` of it is not kept. Raises `AlreadyExists` for an identity, a key or an OSCORE sender ID
         that another device has, and where it cannot be told from the one that holds; `DeviceGone`; `CredentialChanged`
         where ``basis`` is not `basis_of` the credential that holds, None: whatever that is. It is forgotten too when
-        `set_credential` changes what the device proves itself with."""
+        `set_credential` changes what the device proves itself with, or what the bootstrap server goes by. Nothing
+        changes where it is kept already."""
         ...
 
     async def promote_fresh_credential(

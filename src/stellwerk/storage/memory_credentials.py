@@ -59,15 +59,16 @@ class MemoryCredentials(MemorySessions):
             return None
         before = self._credentials.get(device_id)
         changed, changed_there = proof_of(before) != proof_of(credential), _there(before) != _there(credential)
-        going = {(device_id, is_fresh, False) for is_fresh in (False, True) if changed}
+        is_noted = basis_of(before) != basis_of(credential)
+        going = {(device_id, False, False)} if changed else set()
+        going |= {(device_id, True, False)} if is_noted else set()
         going |= {(device_id, False, True)} if changed_there else set()
         contexts = self._contexts_of(device_id, credential)
         if credential is not None:
             self._refuse_taken(device_id, credential)
             self._refuse_contexts(contexts, going)
-        if basis_of(before) != basis_of(credential):
+        if is_noted:
             self._note_credential(device_id, only_bootstrap=not changed)
-        if changed:
             self._forget_fresh(device_id)
         for slot in going:
             self._drop_context(slot)
@@ -120,6 +121,8 @@ class MemoryCredentials(MemorySessions):
         if basis not in (None, basis_of(self._credentials.get(device_id))):
             raise CredentialChanged
         credential = replace(credential, is_fresh=True, bootstrap="")
+        if self._fresh_credentials.get(device_id) == credential:
+            return
         self._refuse_taken(device_id, credential)
         own = self._credentials.get(device_id)
         if own is not None and credential.kind == own.kind == PSK and own.identity == credential.identity:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -178,8 +179,8 @@ def set_credential(
         changed, is_noted, is_known_there = True, True, False
     if is_noted:
         connection.execute(_NOTE, (device_id, not changed))
-    if changed:
         _forget_fresh(connection, device_id)
+    if changed:
         oscore_contexts.drop(connection, device_id, oscore_contexts.HELD)
     if not is_known_there:
         oscore_contexts.drop(connection, device_id, oscore_contexts.BOOTSTRAP)
@@ -261,8 +262,11 @@ def _put_fresh(
         raise DeviceGone
     if basis is not None and basis != basis_of(credential_of(connection, vault, device_id)):
         raise CredentialChanged
-    _forget_fresh(connection, device_id)
     credential = replace(credential, is_fresh=True, bootstrap="")
+    with suppress(SecretUnreadable):
+        if _fresh_of(connection, vault, device_id) == credential:
+            return
+    _forget_fresh(connection, device_id)
     _refuse_taken(connection, device_id, credential)
     own = "SELECT 1 FROM credential WHERE device_id=? AND identity=? AND kind=?"
     if credential.kind == PSK and connection.execute(own, (device_id, credential.identity, PSK)).fetchall():
