@@ -9,6 +9,7 @@ import structlog
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.brake import Brake
 from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
@@ -66,6 +67,7 @@ class BootstrapServer:
         secure: SecureSettings,
         server_keys: ServerKeys | None,
         issue: Issue | None,
+        brake: Brake,
     ) -> "BootstrapServer | None":
         """None where both ports are off. ``server_keys``: those of device management, None where it has no secure
         port. Raises `KeyFileUnusable`, `StoreTrouble`."""
@@ -142,6 +144,8 @@ class BootstrapServer:
             meters=meters.bootstrap,
             most=settings.bootstrap_sessions,
             packs=settings.bootstrap_packs,
+            brake=brake,
+            prove_moves=settings.echo == "moves",
         )
         listeners.connect(bootstrapping)
         if sessions is not None:

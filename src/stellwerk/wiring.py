@@ -383,6 +383,7 @@ class Server:
             secure=_secure_settings(settings),
             server_keys=keys,
             issue=FreshKeys(KeyFolder(settings.data_dir).certify),
+            brake=brake,
         )
         if bootstrap is not None:
             devices.revoking.bootstrap_revoked = bootstrap.revoked

@@ -76,6 +76,7 @@ class BootstrapPort:
     most: int = 100
     packs: bool = True
     sessions_kept: int = 1_000
+    prove_moves: bool = False
 
     def __post_init__(self) -> None:
         self.clock = self.stack.clock
@@ -158,6 +159,8 @@ class BootstrapPort:
             meters=stack.meters.bootstrap,
             most=self.most,
             packs=self.packs,
+            brake=stack.brake,
+            prove_moves=self.prove_moves,
         )
         self.bootstrapping.listens_at = HOME.local_host, HOME.local_port
         links.connect(self.bootstrapping)

@@ -98,6 +98,11 @@ class BootstrapConversations:
         self._spent.pop(device_id, None)
         return True
 
+    def peer_of(self, device_id: DeviceId) -> PeerId | None:
+        """With whom the one of that device goes on, None: none does."""
+        session = self._by_device.get(device_id)
+        return None if session is None else session.peer
+
     # -- what happens --
 
     def answered(self, answer: DeviceAnswer) -> None:
