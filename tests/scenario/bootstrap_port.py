@@ -122,7 +122,12 @@ class BootstrapPort:
                 check_dates=True,
             )
             self.sessions = BootstrapSessions(
-                store=store, tasks=stack.tasks, link=self.secure_peers, lines=lines, meters=stack.meters.secure
+                store=store,
+                tasks=stack.tasks,
+                clock=clock,
+                link=self.secure_peers,
+                lines=lines,
+                meters=stack.meters.secure,
             )
             self.secure_peers.connect(self.sessions)
             devices, identities = self.sessions.devices, self.sessions.identities
@@ -156,6 +161,8 @@ class BootstrapPort:
         )
         self.bootstrapping.listens_at = HOME.local_host, HOME.local_port
         links.connect(self.bootstrapping)
+        if self.secure is not None:
+            self.sessions.is_used = self.bootstrapping.conversations.runs_for
         self.contexts.connect(self.bootstrapping.lost)
 
     # -- as `Stack` runs it --
@@ -226,11 +233,26 @@ class BootstrapPort:
         self._tell(self.contexts.removed, device)
         self._tell(self.bootstrapping.conversations.revoked, device)
 
+    def revoked_now(self, device: Any) -> None:
+        """The same, where the loop runs, and of its secure sessions too (as `BootstrapServer.revoked`)."""
+        self.sessions.removed(device.device_id)
+        self.contexts.removed(device.device_id)
+        self.bootstrapping.conversations.revoked(device.device_id)
+
     def _tell(self, hears: Callable[[Any], None], device: Any) -> None:
         async def tell() -> None:
             hears(device.device_id)
 
         self.stack.run(tell())
+        self.settle()
+
+    def calls(self, what: Callable[[], object]) -> None:
+        """``what`` is called where the loop runs."""
+
+        async def now() -> None:
+            what()
+
+        self.stack.run(now())
         self.settle()
 
     # -- looking inside --
