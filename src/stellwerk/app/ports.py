@@ -387,7 +387,8 @@ class DecidingStore(Protocol):
     async def put_oscore_context(self, context: OscoreContext) -> OscoreContext:
         """Make it, or replace the one that the device had (the fresh one with one that ``is_fresh``); the context with
         its number, another than before. ``ceiling`` is higher, or `UNKNOWN`, where the same keys were used before and
-        were gone meanwhile. Raises `AlreadyExists` for a ``sender_id`` that another context has, `DeviceGone`."""
+        were gone meanwhile. Raises `AlreadyExists` for a ``sender_id`` that another context has, or for keys of ours
+        that another has (`app.oscore.SAME_KEY`), `DeviceGone`."""
         ...
 
     async def raise_oscore_ceiling(self, number: int, ceiling: int) -> bool:

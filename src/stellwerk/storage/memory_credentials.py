@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import islice
 
 from stellwerk.app.credential_record import bootstrap_id, is_one_time
-from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
+from stellwerk.app.oscore import SAME_KEY, UNKNOWN, OscoreContext, later, read_oscore
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
 from stellwerk.app.records import AlreadyExists, DeviceGone
 from stellwerk.core.ids import DeviceId
@@ -208,6 +208,8 @@ class MemoryCredentials(MemorySessions):
             own = owner == context.device_id and (is_fresh == context.is_fresh or not keeps_own)
             if each.sender_id == context.sender_id and not own:
                 raise AlreadyExists("OSCORE sender ID", context.sender_id.hex())
+            if each.fingerprint(self._salt) == context.fingerprint(self._salt) and not own:
+                raise AlreadyExists(SAME_KEY, context.recipient_id.hex())
 
     def _put_credential(self, device_id: DeviceId, credential: Credential) -> None:
         """Of a device that had none."""

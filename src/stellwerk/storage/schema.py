@@ -142,7 +142,7 @@ fresh_credential = Table(
 
 # OSCORE security contexts, of a device the one that holds and the one of its fresh credential. Numbers are never used
 # again: a context's number is its peer's. ``ceiling``: -1 where nobody knows which numbers were used. ``fingerprint``
-# stands for all that the keys are made of.
+# stands for all that our key is made of, which no two contexts share.
 oscore_context = Table(
     "oscore_context",
     deciding,
@@ -152,7 +152,7 @@ oscore_context = Table(
     Column("sender_id", LargeBinary, unique=True, nullable=False),
     _blob("id_context"),
     _blob("sealed"),
-    _blob("fingerprint"),
+    Column("fingerprint", LargeBinary, unique=True, nullable=False),
     _number("ceiling"),
     _number("created_ms"),
     UniqueConstraint("device_id", "is_fresh"),

@@ -31,7 +31,7 @@ NAME = ContextName(KID)
 
 
 def oscore(kid: bytes = KID, id_context: bytes = b"") -> str:
-    return render_oscore(OscoreContext(0, DeviceId(0), kid, b"us", bytes(16), id_context=id_context))
+    return render_oscore(OscoreContext(0, DeviceId(0), kid, b"us", kid.ljust(16, b"-"), id_context=id_context))
 
 
 @dataclass(eq=False)

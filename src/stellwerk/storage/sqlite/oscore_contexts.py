@@ -5,12 +5,12 @@ with the numbers that are used up, and whoever brings the same keys again goes o
 """
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 
-from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
+from stellwerk.app.oscore import SAME_KEY, UNKNOWN, OscoreContext, later, read_oscore
 from stellwerk.app.records import AlreadyExists, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.storage.sqlite import rows
@@ -33,8 +33,8 @@ _DROP: Final = "DELETE FROM oscore_context WHERE device_id=? AND is_fresh>=? AND
 @dataclass(frozen=True, slots=True)
 class _Sealed:
     recipient_id: bytes
-    master_secret: bytes
-    master_salt: bytes
+    master_secret: bytes = field(repr=False)
+    master_salt: bytes = field(repr=False)
     aead: int
     hkdf: int
 
@@ -67,9 +67,14 @@ def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: Osco
     `AlreadyExists`, `DeviceGone`."""
     if rows.read_device(connection, context.device_id) is None:
         raise DeviceGone
-    taken = "SELECT 1 FROM oscore_context WHERE sender_id=? AND NOT (device_id=? AND is_fresh=?)"
-    if connection.execute(taken, (context.sender_id, context.device_id, int(context.is_fresh))).fetchall():
-        raise AlreadyExists("OSCORE sender ID", context.sender_id.hex())
+    fingerprint = context.fingerprint(salt)
+    for column, value, taken in (
+        ("sender_id", context.sender_id, AlreadyExists("OSCORE sender ID", context.sender_id.hex())),
+        ("fingerprint", fingerprint, AlreadyExists(SAME_KEY, context.recipient_id.hex())),
+    ):
+        query = f"SELECT 1 FROM oscore_context WHERE {column}=? AND NOT (device_id=? AND is_fresh=?)"
+        if connection.execute(query, (value, context.device_id, int(context.is_fresh))).fetchall():
+            raise taken
     query = "SELECT oscore FROM credential WHERE device_id=?"
     given = connection.execute(query, (context.device_id,)).fetchall()
     base = None
@@ -78,7 +83,6 @@ def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: Osco
         base = read_oscore(text, context.device_id).fingerprint(salt)
     # What two ends agreed on (App. B.2) has random parts and never comes again: no trace of it has to stay.
     drop(connection, context.device_id, context.is_fresh, only=base)
-    fingerprint = context.fingerprint(salt)
     spent = connection.execute("SELECT ceiling FROM oscore_spent WHERE fingerprint=?", (fingerprint,)).fetchall()
     ceiling = later(context.ceiling, spent[0][0]) if spent else context.ceiling
     opened = _Sealed(context.recipient_id, context.master_secret, context.master_salt, context.aead, context.hkdf)

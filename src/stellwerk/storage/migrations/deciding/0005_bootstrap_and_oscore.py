@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["device_id"], ["device.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("sender_id"),
+        sa.UniqueConstraint("fingerprint"),
         sa.UniqueConstraint("device_id", "is_fresh"),
         sqlite_autoincrement=True,
     )
