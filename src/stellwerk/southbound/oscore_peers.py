@@ -32,7 +32,7 @@ class OscorePeers:
             case events.ContextState():
                 contexts.wants_numbers(self, event.number, event.ceiling)
             case events.ContextMoved():
-                contexts.heard(event.number, event.peer, event.carrier, at)
+                contexts.heard(self, event.number, event.peer, event.carrier, at)
             case events.ContextRederived():
                 contexts.rederived(event.peer, at)
             case _:

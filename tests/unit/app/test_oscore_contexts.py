@@ -107,7 +107,7 @@ def test_a_known_sender_id_gets_its_context_and_speaks_for_its_device() -> None:
         peer = context_peer(bench.number(), "udp")
         assert bench.devices == {peer: record.device_id}
         assert not bench.contexts.may_reach(peer)
-        bench.contexts.heard(bench.number(), peer, FAR, NOW)
+        bench.contexts.heard(bench.udp, bench.number(), peer, FAR, NOW)
         assert bench.contexts.may_reach(peer)
 
     run(work)
@@ -156,6 +156,57 @@ def test_two_engines_with_one_context_never_have_the_same_numbers() -> None:
         assert bench.udp.told[-1] == ("drop",)
         bench.contexts.asked(bench.udp, 3, FAR, NAME, NOW)
         assert bench.udp.told[-1] == ("give", 3, KID, 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)
+
+    run(work)
+
+
+@pytest.mark.spec("RFC 8613 7.4", "RFC 8613 7.2")
+def test_a_context_that_is_heard_over_one_engine_ends_in_the_others() -> None:
+    """Each knows only which numbers came to itself: what came to one could be said again to another."""
+
+    async def work(bench: Bench) -> None:
+        await bench.device()
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        number = bench.number()
+        near, far = context_peer(number, "tcp"), context_peer(number, "udp")
+        bench.contexts.heard(bench.udp, number, far, FAR, NOW)
+        bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
+        # Whoever knows a sender ID may ask; only the device is heard.
+        assert bench.udp.told[-1][0] == "give"
+        bench.contexts.heard(bench.tcp, number, near, LINE, NOW)
+        assert bench.udp.told[-1] == ("drop",)
+        assert bench.lost == [far]
+        assert (bench.contexts.may_reach(far), bench.contexts.may_reach(near)) == (False, True)
+        bench.contexts.asked(bench.udp, 3, FAR, NAME, NOW)
+        bench.contexts.heard(bench.udp, number, far, FAR, NOW)
+        assert bench.tcp.told[-1] == ("drop",)
+        assert bench.lost == [far, near]
+        # With numbers of its own, as after any question.
+        assert bench.udp.told[-1] == ("give", 3, KID, 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)
+
+    run(work)
+
+
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 7.2")
+def test_an_engine_that_wants_more_while_another_is_being_given_some_gets_none_of_those() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.device()
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        gate = asyncio.Event()
+        store_it = bench.store.raise_oscore_ceiling
+
+        async def slow(number: int, ceiling: int) -> bool:
+            await gate.wait()
+            return await store_it(number, ceiling)
+
+        bench.store.raise_oscore_ceiling = slow  # type: ignore[method-assign]
+        bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
+        bench.contexts.wants_numbers(bench.udp, bench.number(), 2 * NUMBERS_AT_FIRST)
+        gate.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert bench.tcp.told == [("give", 2, KID, NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST)]
+        assert bench.udp.told[1:] == [("drop",)]
 
     run(work)
 
@@ -262,8 +313,8 @@ def test_a_context_heard_within_another_devices_session_ends() -> None:
         bench.contexts.asked(bench.udp, 1, SESSION, NAME, NOW)
         number = bench.number()
         peer = context_peer(number, "dtls")
-        bench.contexts.heard(number, peer, SESSION, NOW)
-        bench.contexts.heard(number, peer, FOREIGN, NOW)
+        bench.contexts.heard(bench.udp, number, peer, SESSION, NOW)
+        bench.contexts.heard(bench.udp, number, peer, FOREIGN, NOW)
         assert bench.udp.told[-1] == ("drop",)
         assert peer not in bench.devices
         assert bench.lost == [peer]
@@ -281,7 +332,7 @@ def test_revoked_credentials_end_the_context_in_every_engine() -> None:
             bench.contexts.asked(link, question, carrier, NAME, NOW)
         number = bench.number()
         bench.contexts.asked(bench.udp, 9, AWAY, ContextName(b"dev2"), NOW)
-        bench.contexts.heard(number, context_peer(number, "udp"), FAR, NOW)
+        bench.contexts.heard(bench.udp, number, context_peer(number, "udp"), FAR, NOW)
         bench.contexts.revoked(record)
         assert bench.udp.told[-1] == bench.tcp.told[-1] == ("drop",)
         assert list(bench.devices.values()) == [other.device_id]
@@ -386,12 +437,12 @@ def test_a_lost_connection_takes_what_was_heard_over_it_along() -> None:
         await bench.device()
         bench.contexts.asked(bench.tcp, 1, LINE, NAME, NOW)
         peer = context_peer(bench.number(), "tcp")
-        bench.contexts.heard(bench.number(), peer, LINE, NOW)
+        bench.contexts.heard(bench.tcp, bench.number(), peer, LINE, NOW)
         bench.contexts.carrier_lost(LINE, "it ended", NOW)
         assert bench.lost == [peer]
         assert not bench.contexts.may_reach(peer)
         bench.contexts.carrier_lost(LINE, "it ended", NOW)
-        bench.contexts.heard(bench.number(), peer, replace_port(LINE, 5), NOW)
+        bench.contexts.heard(bench.tcp, bench.number(), peer, replace_port(LINE, 5), NOW)
         assert bench.contexts.may_reach(peer)
         assert bench.lost == [peer]
 
@@ -408,7 +459,7 @@ def test_the_newest_address_is_where_the_context_is() -> None:
         bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
         peer = context_peer(bench.number(), "udp")
         for carrier in (FAR, AWAY, AWAY):
-            bench.contexts.heard(bench.number(), peer, carrier, NOW)
+            bench.contexts.heard(bench.udp, bench.number(), peer, carrier, NOW)
         assert dict(bench.meters.oscore.contexts) == {"given": 1, "heard": 1, "moved": 1}
 
     run(work)
@@ -432,7 +483,7 @@ def test_a_fresh_context_that_is_heard_becomes_the_one_that_holds() -> None:
         bench.contexts.asked(bench.udp, 2, FAR, ContextName(b"new"), NOW)
         [number] = set(bench.contexts._held) - {old}
         assert await bench.store.fresh_credential(record.device_id) is not None
-        bench.contexts.heard(number, context_peer(number, "udp"), FAR, NOW)
+        bench.contexts.heard(bench.udp, number, context_peer(number, "udp"), FAR, NOW)
         await bench.promoting.settled(record.device_id)
         assert await bench.store.fresh_credential(record.device_id) is None
         assert [each.device_id for each in told] == [record.device_id]

@@ -2,8 +2,8 @@
 
 An engine asks for the context of a sender ID; it is given it with numbers that are stored as used before one of them is
 (App. B.1.1). Several engines may hold one context, since a device may come over UDP today and TCP tomorrow: each is
-given numbers of its own. A context is bound to its device as a secure session is, and speaks for it by the same rule
-(`app.speaking`).
+given numbers of its own, and once the device is heard by one the others forget it. A context is bound to its device as
+a secure session is, and speaks for it by the same rule (`app.speaking`).
 """
 
 from collections import defaultdict
@@ -62,8 +62,8 @@ class ContextLink(Protocol):
 @dataclass(slots=True)
 class _Held:
     """A context that engines hold. ``top``: numbers below it were given to one of them; ``given``: to each, below
-    which; ``lows``: below which each may use numbers for certain, of those that hold the context. ``peers``: those it
-    is bound to a device as; ``carriers``: where it was heard last, by its peer."""
+    which, or they are being stored for it; ``lows``: below which each may use numbers for certain, of those that hold
+    the context. ``peers``: those it is bound to a device as; ``carriers``: where it was heard last, by its peer."""
 
     device_id: DeviceId
     device: str
@@ -171,10 +171,10 @@ class OscoreContexts:
             ceiling = unused + NUMBERS_AT_FIRST
             # Nobody else is given these meanwhile.
             held = self._hold(context, record, ceiling)
+            held.given[link] = ceiling
             if not await self._store.raise_oscore_ceiling(context.number, ceiling):
                 continue
             if before == self._revisions:
-                held.given[link] = ceiling
                 # One that has the context already, and asked twice, goes on with the numbers that it had.
                 held.lows.setdefault(link, ceiling)
                 self._bind(held, context_peer(context.number, carrier.transport))
@@ -268,8 +268,10 @@ class OscoreContexts:
 
     # -- what happens to contexts --
 
-    def heard(self, number: int, peer: PeerId, carrier: PeerId, at: Instant) -> None:
-        """The context was heard, verified and fresh, from ``carrier`` for the first time or from there anew."""
+    def heard(self, link: ContextLink, number: int, peer: PeerId, carrier: PeerId, at: Instant) -> None:
+        """The context was heard by ``link``, verified and fresh, from ``carrier`` for the first time or from there
+        anew. In all other engines it ends: none knows which numbers came to another, so what came here could be said
+        again there (RFC 8613 §7.4)."""
         held = self._held.get(number)
         if held is None:
             return
@@ -278,6 +280,12 @@ class OscoreContexts:
             self._note_failure(held, carrier, "wrong-layers", text, at)
             self._end(number, text, at)
             return
+        for other in tuple(held.lows):
+            if other is not link:
+                self._leave(other, number)
+        for other_peer in tuple(held.carriers):
+            if other_peer != peer:
+                self.lost(other_peer, f"the device speaks over {carrier.transport} now", at)
         before = held.carriers.get(peer)
         if before == carrier:
             return
