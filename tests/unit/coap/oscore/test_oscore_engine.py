@@ -373,6 +373,33 @@ def test_after_a_restart_a_notification_is_verified_with_the_binding_that_was_st
     assert (found.payload, found.handle, found.peer) == (b"n", 5, talk.to_device)
 
 
+@pytest.mark.spec("RFC 8613 7.5", "RFC 8613 B.1.3")
+def test_after_a_restart_no_notification_of_before_is_taken_again():
+    talk = _observed()
+    binding = talk.server.only(events.ResponseReceived).binding
+
+    def notify(count: int) -> bytes:
+        notification = actions.SendNotification(
+            count, talk.to_server, b"observed", codes.CONTENT, count, payload=b"n%d" % count, confirmable=True
+        )
+        talk.device.engine.submit(notification, talk.now)
+        talk.run(5.0)
+        return next(data for data in reversed(talk.recorded) if decode_message(data).code == codes.CONTENT)
+
+    old = notify(1)
+    talk.restart_server()
+    talk.ask_server(2)
+    request = actions.SendRequest(5, talk.to_device, codes.GET, b"observed", ("3", "0"), observe=0)
+    talk.server.handle = _adopting(talk, request, binding)  # type: ignore[method-assign]
+    for _ in range(2):
+        talk.feed(True, old)
+        talk.run(1.0)
+    assert talk.server.of(events.NotificationReceived) == []
+    assert "stale" in talk.server.reasons()
+    notify(2)
+    assert talk.server.only(events.NotificationReceived).payload == b"n2"
+
+
 def _adopting(talk: Talk, request: actions.SendRequest, binding: bytes):  # type: ignore[no-untyped-def]
     handle, end = talk.server.handle, talk.server
 
