@@ -374,21 +374,24 @@ class DecidingStore(Protocol):
         """At start: what is still running was interrupted; how many."""
         ...
 
-    async def oscore_context(self, sender_id: bytes, id_context: bytes | None) -> OscoreContext | None:
-        """The context of the device that sends as ``sender_id``, also one that is fresh; ``id_context`` None: whatever
-        it is. No two contexts have the same ``sender_id``."""
+    async def oscore_context(
+        self, sender_id: bytes, id_context: bytes | None, *, is_bootstrap: bool = False
+    ) -> OscoreContext | None:
+        """The context of the device that sends as ``sender_id`` to the bootstrap server or to that of device
+        management, there also one that is fresh; ``id_context`` None: whatever it is. At one server no two contexts
+        have the same ``sender_id``."""
         ...
 
-    async def oscore_context_of(self, device_id: DeviceId) -> OscoreContext | None:
-        """The one that holds. `set_credential` makes it of `Credential.oscore`, and leaves it alone where the device
-        proves itself as before."""
+    async def oscore_context_of(self, device_id: DeviceId, *, is_bootstrap: bool = False) -> OscoreContext | None:
+        """The one that holds. `set_credential` makes it of `Credential.oscore`, that with the bootstrap server of what
+        `Credential.bootstrap` says, and leaves each alone where the device proves itself as before."""
         ...
 
     async def put_oscore_context(self, context: OscoreContext) -> OscoreContext:
         """Make it, or replace the one that the device had (the fresh one with one that ``is_fresh``); the context with
         its number, another than before. ``ceiling`` is higher, or `UNKNOWN`, where the same keys were used before and
-        were gone meanwhile. Raises `AlreadyExists` for a ``sender_id`` that another context has, or for keys of ours
-        that another has (`app.oscore.SAME_KEY`), `DeviceGone`."""
+        were gone meanwhile. Raises `AlreadyExists` for a ``sender_id`` that another context has at that server, and for
+        a key of ours that another one has, wherever (`app.oscore.SAME_KEY`); `DeviceGone`."""
         ...
 
     async def raise_oscore_ceiling(self, number: int, ceiling: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from stellwerk.app.credential_record import bootstrap_id, is_one_time
+from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
 from stellwerk.app.oscore import OscoreContext, read_oscore
 from stellwerk.app.records import AlreadyExists, DeviceGone
 from stellwerk.core.ids import DeviceId
@@ -76,14 +76,15 @@ class SqliteCredentials(SqliteSessions):
 
     # -- OSCORE --
 
-    async def oscore_context(self, sender_id: bytes, id_context: bytes | None) -> OscoreContext | None:
-        find = oscore_contexts.find
-        return find(
-            self._reader, self._vault, "sender_id=?1 AND coalesce(?2,id_context)=id_context", sender_id, id_context
-        )
+    async def oscore_context(
+        self, sender_id: bytes, id_context: bytes | None, *, is_bootstrap: bool = False
+    ) -> OscoreContext | None:
+        condition = "sender_id=?1 AND coalesce(?2,id_context)=id_context AND is_bootstrap=?3"
+        return oscore_contexts.find(self._reader, self._vault, condition, sender_id, id_context, is_bootstrap)
 
-    async def oscore_context_of(self, device_id: DeviceId) -> OscoreContext | None:
-        return oscore_contexts.find(self._reader, self._vault, "device_id=? AND is_fresh=0", device_id)
+    async def oscore_context_of(self, device_id: DeviceId, *, is_bootstrap: bool = False) -> OscoreContext | None:
+        condition = "device_id=? AND is_fresh=0 AND is_bootstrap=?"
+        return oscore_contexts.find(self._reader, self._vault, condition, device_id, is_bootstrap)
 
     async def put_oscore_context(self, context: OscoreContext) -> OscoreContext:
         return await self._task(oscore_contexts.put, self._vault, self._salt, context)
@@ -147,9 +148,10 @@ def credential_of(connection: sqlite3.Connection, vault: Vault, device_id: Devic
 
 
 def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, device_id: DeviceId, credential: Credential) -> None:
-    """Of a device that had none, with its OSCORE context. Raises `AlreadyExists`."""
+    """Of a device that had none, with its OSCORE contexts. Raises `AlreadyExists`."""
     _put(connection, vault, device_id, credential)
     _put_context(connection, vault, salt, device_id, credential)
+    _put_bootstrap_context(connection, vault, salt, device_id, credential)
 
 
 def set_credential(
@@ -159,20 +161,26 @@ def set_credential(
     if rows.read_device(connection, device_id) is None:
         return None
     try:
-        changed = proof_of(credential_of(connection, vault, device_id)) != proof_of(credential)
+        before = credential_of(connection, vault, device_id)
+        changed = proof_of(before) != proof_of(credential)
+        is_known_there = _for_bootstrap(before) == _for_bootstrap(credential)
     except SecretUnreadable:
         # Whatever it was: that one can be replaced, or taken away.
-        changed = True
+        changed, is_known_there = True, False
     if changed:
         connection.execute("INSERT OR REPLACE INTO credential_change(device_id) VALUES (?)", (device_id,))
         _forget_fresh(connection, device_id)
-        oscore_contexts.drop(connection, device_id, False)
+        oscore_contexts.drop(connection, device_id, oscore_contexts.HELD)
+    if not is_known_there:
+        oscore_contexts.drop(connection, device_id, oscore_contexts.BOOTSTRAP)
     if credential is None:
         connection.execute("DELETE FROM credential WHERE device_id=?", (device_id,))
     else:
         _put(connection, vault, device_id, credential)
     if changed and credential is not None:
         _put_context(connection, vault, salt, device_id, credential)
+    if not is_known_there and credential is not None:
+        _put_bootstrap_context(connection, vault, salt, device_id, credential)
     return _secured(connection, device_id, credential)
 
 
@@ -195,6 +203,18 @@ def _put_context(
     if credential.oscore:
         context = read_oscore(credential.oscore, device_id, credential.modified_ms or credential.created_ms)
         oscore_contexts.put(connection, vault, salt, replace(context, is_fresh=credential.is_fresh))
+
+
+def _for_bootstrap(credential: Credential | None) -> str:
+    return "" if credential is None else bootstrap_oscore(credential.bootstrap)
+
+
+def _put_bootstrap_context(
+    connection: sqlite3.Connection, vault: Vault, salt: bytes, device_id: DeviceId, credential: Credential
+) -> None:
+    if text := _for_bootstrap(credential):
+        context = read_oscore(text, device_id, credential.modified_ms or credential.created_ms)
+        oscore_contexts.put(connection, vault, salt, replace(context, is_bootstrap=True))
 
 
 def _refuse_taken(connection: sqlite3.Connection, device_id: DeviceId, credential: Credential) -> None:
@@ -245,7 +265,7 @@ def _put_fresh(
 
 def _forget_fresh(connection: sqlite3.Connection, device_id: DeviceId) -> None:
     connection.execute("DELETE FROM fresh_credential WHERE device_id=?", (device_id,))
-    oscore_contexts.drop(connection, device_id, True)
+    oscore_contexts.drop(connection, device_id, oscore_contexts.FRESH)
 
 
 def _promote(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId) -> DeviceRecord | None:

@@ -486,6 +486,20 @@ def test_a_context_that_is_dropped_is_asked_for_again_and_its_requests_are_lost(
     assert len(talk.server.of(events.RequestReceived)) == 1
 
 
+@pytest.mark.spec("SEC-9")
+def test_what_was_asked_under_a_context_that_is_dropped_is_not_answered():
+    talk = Talk()
+    talk.ask_server()
+    held: list[int] = []
+    talk.server.on_request = lambda event: held.append(event.exchange) or []
+    talk.ask_server(2, until=1.5)
+    sent = len(talk.sent_by_server)
+    talk.server.engine.submit(actions.DropContext(NUMBER), talk.now)
+    talk.server.engine.submit(actions.Respond(held[0], codes.CONTENT, payload=b"secret"), talk.now)
+    talk.run(5.0)
+    assert len(talk.sent_by_server) == sent
+
+
 def test_plain_and_protected_requests_of_one_address_do_not_meet():
     talk = Talk()
     talk.ask_server()

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("id", KEY, nullable=False),
         sa.Column("device_id", sa.BigInteger(), nullable=False),
         sa.Column("is_fresh", sa.BigInteger(), nullable=False),
+        sa.Column("is_bootstrap", sa.BigInteger(), nullable=False),
         sa.Column("sender_id", sa.LargeBinary(), nullable=False),
         sa.Column("id_context", sa.LargeBinary(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
@@ -41,9 +42,9 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["device_id"], ["device.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("sender_id"),
         sa.UniqueConstraint("fingerprint"),
-        sa.UniqueConstraint("device_id", "is_fresh"),
+        sa.UniqueConstraint("sender_id", "is_bootstrap"),
+        sa.UniqueConstraint("device_id", "is_fresh", "is_bootstrap"),
         sqlite_autoincrement=True,
     )
     op.create_table(
