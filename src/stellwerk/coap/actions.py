@@ -224,10 +224,13 @@ class NoContext:
 
 @dataclass(slots=True)
 class ContextStored:
-    """Answers `events.ContextState`: numbers below ``ceiling`` may be used."""
+    """Answers `events.ContextState`: numbers below ``ceiling`` may be used. ``unused``: those from there on, and none
+    between the ceiling of before and it, which somebody else was given. 0 and 0: nothing was stored, it is to be asked
+    again when a number is wanted."""
 
     number: int
     ceiling: int
+    unused: int = 0
 
 
 @dataclass(slots=True)

@@ -68,8 +68,8 @@ class OscorePeers:
     def no_context(self, question: int) -> None:
         self._submit(actions.NoContext(question))
 
-    def stored(self, number: int, ceiling: int) -> None:
-        self._submit(actions.ContextStored(number, ceiling))
+    def stored(self, number: int, unused: int, ceiling: int) -> None:
+        self._submit(actions.ContextStored(number, ceiling, unused))
 
     def drop(self, number: int) -> None:
         self._submit(actions.DropContext(number))

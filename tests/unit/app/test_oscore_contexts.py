@@ -46,8 +46,8 @@ class Wire:
     def no_context(self, question: int) -> None:
         self.told.append(("none", question))
 
-    def stored(self, number: int, ceiling: int) -> None:
-        self.told.append(("stored", ceiling))
+    def stored(self, number: int, unused: int, ceiling: int) -> None:
+        self.told.append(("stored", unused, ceiling))
 
     def drop(self, number: int) -> None:
         self.told.append(("drop",))
@@ -125,7 +125,7 @@ def test_numbers_are_stored_as_used_before_they_are_given() -> None:
         stored = await bench.store.oscore_context(KID, None)
         assert stored is not None
         assert stored.ceiling == 1000
-        assert bench.udp.told[-1] == ("stored", 1000)
+        assert bench.udp.told[-1] == ("stored", NUMBERS_AT_FIRST, 1000)
 
     run(work)
 
@@ -151,11 +151,11 @@ def test_two_engines_with_one_context_never_have_the_same_numbers() -> None:
         bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
         bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
         assert bench.tcp.told == [("give", 2, KID, NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST)]
-        # What would follow its own is the other engine's: it has to ask anew.
-        bench.contexts.wants_numbers(bench.udp, bench.number(), 400)
-        assert bench.udp.told[-1] == ("drop",)
-        bench.contexts.asked(bench.udp, 3, FAR, NAME, NOW)
-        assert bench.udp.told[-1] == ("give", 3, KID, 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)
+        # What would follow its own is the other engine's.
+        bench.contexts.wants_numbers(bench.udp, bench.number(), NUMBERS_AT_FIRST + 100)
+        assert bench.udp.told[-1] == ("stored", 2 * NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST + 100)
+        bench.contexts.wants_numbers(bench.tcp, bench.number(), 2 * NUMBERS_AT_FIRST + 50)
+        assert bench.tcp.told[-1] == ("stored", 2 * NUMBERS_AT_FIRST + 100, 2 * NUMBERS_AT_FIRST + 150)
 
     run(work)
 
@@ -206,21 +206,21 @@ def test_an_engine_that_wants_more_while_another_is_being_given_some_gets_none_o
         for _ in range(3):
             await asyncio.sleep(0)
         assert bench.tcp.told == [("give", 2, KID, NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST)]
-        assert bench.udp.told[1:] == [("drop",)]
+        assert bench.udp.told[1:] == [("stored", 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)]
 
     run(work)
 
 
 @pytest.mark.spec("RFC 8613 B.1.1")
-def test_an_engine_that_asks_twice_and_goes_on_with_its_first_numbers_gets_those_behind_them() -> None:
+def test_an_engine_that_asks_twice_and_goes_on_with_its_first_numbers_gets_others_of_its_own() -> None:
     async def work(bench: Bench) -> None:
         await bench.device()
         bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
         bench.contexts.asked(bench.udp, 2, AWAY, NAME, NOW)
         bench.contexts.wants_numbers(bench.udp, bench.number(), 2 * NUMBERS_AT_FIRST)
-        assert bench.udp.told[-1] == ("stored", 2 * NUMBERS_AT_FIRST)
+        assert bench.udp.told[-1] == ("stored", 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)
         bench.contexts.asked(bench.tcp, 3, LINE, NAME, NOW)
-        assert bench.tcp.told == [("give", 3, KID, 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)]
+        assert bench.tcp.told == [("give", 3, KID, 3 * NUMBERS_AT_FIRST, 4 * NUMBERS_AT_FIRST)]
 
     run(work)
 
@@ -235,7 +235,7 @@ def test_numbers_that_the_store_does_not_take_are_not_given(monkeypatch: pytest.
         monkeypatch.setattr(bench.store, "raise_oscore_ceiling", full)
         bench.contexts.wants_numbers(bench.udp, bench.number(), 1000)
         bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
-        assert bench.udp.told[1:] == [("drop",)]
+        assert bench.udp.told[1:] == [("stored", 0, 0)]
         assert bench.tcp.told == [("none", 2)]
 
     run(work)

@@ -50,8 +50,9 @@ class ContextLink(Protocol):
         ...
 
     def no_context(self, question: int) -> None: ...
-    def stored(self, number: int, ceiling: int) -> None:
-        """Numbers below ``ceiling`` may be used."""
+    def stored(self, number: int, unused: int, ceiling: int) -> None:
+        """Numbers below ``ceiling`` may be used, of those above the ones of before only from ``unused`` on. 0 and 0:
+        none could be stored, it may ask again."""
         ...
 
     def drop(self, number: int) -> None:
@@ -61,16 +62,15 @@ class ContextLink(Protocol):
 
 @dataclass(slots=True)
 class _Held:
-    """A context that engines hold. ``top``: numbers below it were given to one of them; ``given``: to each, below
-    which, or they are being stored for it; ``lows``: below which each may use numbers for certain, of those that hold
-    the context. ``peers``: those it is bound to a device as; ``carriers``: where it was heard last, by its peer."""
+    """A context that engines hold. ``top``: numbers below it were given to one of them, or are being stored for it;
+    ``lows``: below which each may use numbers, of those that hold the context. ``peers``: those it is bound to a
+    device as; ``carriers``: where it was heard last, by its peer."""
 
     device_id: DeviceId
     device: str
     sender_id: bytes
     is_fresh: bool
     top: int
-    given: dict[ContextLink, int] = field(default_factory=dict)
     lows: dict[ContextLink, int] = field(default_factory=dict)
     peers: set[PeerId] = field(default_factory=set)
     carriers: dict[PeerId, PeerId] = field(default_factory=dict)
@@ -171,7 +171,6 @@ class OscoreContexts:
             ceiling = unused + NUMBERS_AT_FIRST
             # Nobody else is given these meanwhile.
             held = self._hold(context, record, ceiling)
-            held.given[link] = ceiling
             if not await self._store.raise_oscore_ceiling(context.number, ceiling):
                 continue
             if before == self._revisions:
@@ -236,28 +235,30 @@ class OscoreContexts:
         """The engine wants to use numbers below ``ceiling`` next."""
         held = self._held.get(number)
         low = None if held is None else held.lows.get(link)
-        if held is None or low is None or any(high > low for each, high in held.given.items() if each is not link):
-            # Those that follow its own were given to another engine. It asks anew when the device is heard.
+        if held is None or low is None or ceiling <= low:
             self._leave(link, number)
             return
-        held.top = held.given[link] = max(held.top, ceiling)
-        if not self._tasks.start("oscore numbers", work := self._raise(link, number, ceiling)):
+        # Those that follow its own may have been given to another engine, or be on their way there.
+        unused = max(held.top, low)
+        held.top = unused + ceiling - low
+        if not self._tasks.start("oscore numbers", work := self._raise(link, number, unused, held.top)):
             work.close()
-            self._leave(link, number)
+            link.stored(number, 0, 0)
 
-    async def _raise(self, link: ContextLink, number: int, ceiling: int) -> None:
-        stored = False
+    async def _raise(self, link: ContextLink, number: int, unused: int, ceiling: int) -> None:
         try:
             stored = await self._store.raise_oscore_ceiling(number, ceiling)
         except StoreTrouble as error:
+            # What it has left may last until the store is well again.
             log.warning("oscore.numbers_not_stored", number=number, detail=str(error))
-        finally:
-            held = self._held.get(number)
-            if stored and held is not None and link in held.lows:
-                held.lows[link] = ceiling
-                link.stored(number, ceiling)
-            else:
-                self._leave(link, number)
+            link.stored(number, 0, 0)
+            return
+        held = self._held.get(number)
+        if stored and held is not None and link in held.lows:
+            held.lows[link] = ceiling
+            link.stored(number, unused, ceiling)
+        else:
+            self._leave(link, number)
 
     def _leave(self, link: ContextLink, number: int) -> None:
         """``link`` has no numbers of the context any more: it asks for it anew when the device is heard."""

@@ -109,7 +109,7 @@ class ProtectedExchanges(ExchangeEngine):
         elif isinstance(action, actions.ContextStored):
             context = self._contexts.by_number(action.number)
             if context is not None:
-                context.ceiling = max(context.ceiling, action.ceiling)
+                context.raise_ceiling(action.unused, action.ceiling)
         elif isinstance(action, actions.AdoptContext):
             self._adopt(action, now)
         elif isinstance(action, actions.DropContext):

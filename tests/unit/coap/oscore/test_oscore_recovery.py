@@ -112,6 +112,26 @@ def test_numbers_are_stored_before_they_are_used():
     assert max(numbers_of(talk.recorded)) == 2
 
 
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 7.2")
+def test_numbers_that_somebody_else_was_given_are_passed_over():
+    talk = Talk(ceiling=2)
+    talk.device.engine.take_events()
+    talk.device.engine.submit(actions.ContextStored(1, 900, 600), talk.now)
+    talk.ask_server(until=10.0)
+    assert numbers_of(talk.recorded) == [600, 601]
+
+
+@pytest.mark.spec("RFC 8613 B.1.1")
+def test_numbers_that_could_not_be_stored_are_asked_for_again_when_one_is_wanted():
+    talk = Talk(ceiling=2)
+    talk.device.engine.take_events()
+    talk.device.engine.submit(actions.ContextStored(1, 0), talk.now)
+    assert talk.device.engine.take_events() == []
+    talk.ask_server(until=10.0)
+    assert talk.device.only(events.ContextState).ceiling == 2 + NUMBERS_AHEAD
+    assert numbers_of(talk.recorded) == [0, 1]
+
+
 @pytest.mark.spec("RFC 8613 7.2.1")
 def test_the_last_number_is_the_last():
     talk = Talk(unused=LAST_NUMBER - 1, ceiling=LAST_NUMBER + 1)
