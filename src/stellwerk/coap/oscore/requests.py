@@ -259,7 +259,7 @@ class RequestReader:
             return
         if is_offered:
             # Nothing under our new random value is old.
-            recovery.offered = None
+            recovery.use()
             self._agree(context, keys, -1, inbound, now)
         elif recovery.is_ours(named):
             # Agreed on before a restart of ours: only that this is fresh is still to be shown.
