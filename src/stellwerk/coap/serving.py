@@ -23,11 +23,14 @@ from stellwerk.coap.layer import USUAL_ANSWER, MessageLayer
 from stellwerk.coap.message import Message, Options, encode_options
 from stellwerk.coap.options import (
     BLOCK1,
+    BLOCK2,
     CONTENT_FORMAT,
     ECHO,
     LOCATION_PATH,
     MAX_AGE,
     OBSERVE,
+    OSCORE,
+    OUTSIDE,
     encode_block,
     encode_uint,
     sort_options,
@@ -40,6 +43,8 @@ _NOTIFIED_PER_PEER = 16
 # Header, token and options up to here are worth remembering: they repeat (a Register does not), and cannot fill the
 # memory.
 _SHORT_BYTES = 48
+_AROUND = OUTSIDE | {OSCORE, BLOCK1, BLOCK2}
+"""Options that mean something around a protected message."""
 
 Resume = Callable[[Inbound, float], None]
 
@@ -129,8 +134,8 @@ class Serving:
         if view.refusal is not None:
             # Nothing that is not protected passes here: it costs the others nothing.
             if view.oscore is not None and self.guard is not None:
-                if view.around is not None:
-                    self._refuse_options(inbound, view.around, now)
+                if view.around is not None and (refusal := self._refusal_around(message.options)) is not None:
+                    self._refuse_options(inbound, refusal, now)
                 elif (payload := self._collect(inbound, now)) is not None:
                     self.guard.receive_request(inbound, payload, now)
             else:
@@ -205,6 +210,10 @@ class Serving:
         else:
             self._refuse(inbound, outcome.code, outcome.text, now, outcome.options)
         return None
+
+    def _refusal_around(self, options: Options) -> tuple[int, str] | None:
+        """RFC 8613 §8.2: around what is protected, options that belong inside say nothing, unknown ones too."""
+        return self._layer.read_options(tuple(each for each in options if each[0] in _AROUND), False).around
 
     def _refuse_options(self, inbound: Inbound, refusal: tuple[int, str], now: float) -> None:
         code, text = refusal

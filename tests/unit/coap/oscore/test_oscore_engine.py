@@ -486,6 +486,29 @@ def test_a_context_that_is_dropped_is_asked_for_again_and_its_requests_are_lost(
     assert len(talk.server.of(events.RequestReceived)) == 1
 
 
+@pytest.mark.spec("RFC 8613 8.2", "RFC 8613 4.1")
+@pytest.mark.parametrize(
+    ("around", "code"),
+    [
+        ((1, b"etag"), None),
+        ((17, b"\1\2\3"), None),
+        ((65_001, b"nobody knows"), None),
+        ((35, b"coap://elsewhere"), codes.PROXYING_NOT_SUPPORTED),
+        ((OSCORE, b"twice"), codes.BAD_OPTION),
+    ],
+)
+def test_what_belongs_inside_is_passed_over_outside(around: tuple[int, bytes], code: int | None):
+    server = alone()
+    message = decode_message(protected(5, 1))
+    options = tuple(sorted((*message.options, around), key=lambda option: option[0]))
+    (answer,) = feed(server, encode_message(replace(message, options=options)))
+    if code is None:
+        # The Echo of a first contact, protected.
+        assert [number for number, _ in answer.options] == [OSCORE]
+    else:
+        assert answer.code == code
+
+
 @pytest.mark.spec("SEC-9")
 def test_what_was_asked_under_a_context_that_is_dropped_is_not_answered():
     talk = Talk()
