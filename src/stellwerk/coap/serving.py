@@ -29,8 +29,8 @@ from stellwerk.coap.options import (
     LOCATION_PATH,
     MAX_AGE,
     OBSERVE,
-    OSCORE,
     OUTSIDE,
+    RULES,
     encode_block,
     encode_uint,
     sort_options,
@@ -43,8 +43,8 @@ _NOTIFIED_PER_PEER = 16
 # Header, token and options up to here are worth remembering: they repeat (a Register does not), and cannot fill the
 # memory.
 _SHORT_BYTES = 48
-_AROUND = OUTSIDE | {OSCORE, BLOCK1, BLOCK2}
-"""Options that mean something around a protected message."""
+_INSIDE = RULES.keys() - OUTSIDE - {BLOCK1, BLOCK2}
+"""Options that mean nothing around a protected message."""
 
 Resume = Callable[[Inbound, float], None]
 
@@ -212,8 +212,8 @@ class Serving:
         return None
 
     def _refusal_around(self, options: Options) -> tuple[int, str] | None:
-        """RFC 8613 §8.2: around what is protected, options that belong inside say nothing, unknown ones too."""
-        return self._layer.read_options(tuple(each for each in options if each[0] in _AROUND), False).around
+        """RFC 8613 §8.2: around what is protected, options that belong inside say nothing."""
+        return self._layer.read_options(tuple(each for each in options if each[0] not in _INSIDE), False).around
 
     def _refuse_options(self, inbound: Inbound, refusal: tuple[int, str], now: float) -> None:
         code, text = refusal

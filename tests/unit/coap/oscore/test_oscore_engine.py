@@ -492,7 +492,6 @@ def test_a_context_that_is_dropped_is_asked_for_again_and_its_requests_are_lost(
     [
         ((1, b"etag"), None),
         ((17, b"\1\2\3"), None),
-        ((65_001, b"nobody knows"), None),
         ((35, b"coap://elsewhere"), codes.PROXYING_NOT_SUPPORTED),
         ((OSCORE, b"twice"), codes.BAD_OPTION),
     ],
