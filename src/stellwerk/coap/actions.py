@@ -217,9 +217,11 @@ class GiveContext:
 
 @dataclass(slots=True)
 class NoContext:
-    """Answers `events.ContextQuestion`: there is none. A CON gets 4.01."""
+    """Answers `events.ContextQuestion`: there is none. A CON gets 4.01; 5.03 with ``is_busy``, where nobody could look:
+    who is told that its context is gone may well give it up."""
 
     question: int
+    is_busy: bool = False
 
 
 @dataclass(slots=True)

@@ -229,14 +229,14 @@ class Serving:
         self._answer(inbound, code, options, text.encode(), now)
 
     def refuse_protected(
-        self, inbound: Inbound, code: int, text: str, reason: str, now: float, context: int = 0
+        self, inbound: Inbound, code: int, text: str, reason: str, now: float, context: int = 0, max_age_s: int = 0
     ) -> None:
         """A protected request cannot be read: say so unprotected, and to nobody who did not want an answer (RFC 8613
-        §8.2). ``context``: the number of the one that it names."""
+        §8.2). ``context``: the number of the one that it names; ``max_age_s``: when it may come again."""
         self._layer.events.append(Refused(inbound.peer.id, reason, text, context))
         if inbound.confirmable:
             # The same request may be served once its sender knows better.
-            self._answer(inbound, code, ((MAX_AGE, b""),), text.encode(), now)
+            self._answer(inbound, code, ((MAX_AGE, encode_uint(max_age_s)),), text.encode(), now)
         else:
             self._layer.reject(inbound, now)
 

@@ -65,8 +65,8 @@ class OscorePeers:
         )
         self._submit(actions.GiveContext(question, material))
 
-    def no_context(self, question: int) -> None:
-        self._submit(actions.NoContext(question))
+    def no_context(self, question: int, *, is_busy: bool = False) -> None:
+        self._submit(actions.NoContext(question, is_busy))
 
     def stored(self, number: int, unused: int, ceiling: int) -> None:
         self._submit(actions.ContextStored(number, ceiling, unused))

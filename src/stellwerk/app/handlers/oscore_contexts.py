@@ -49,7 +49,10 @@ class ContextLink(Protocol):
         """That is the context asked for; numbers from ``unused`` up to below ``ceiling`` may be used."""
         ...
 
-    def no_context(self, question: int) -> None: ...
+    def no_context(self, question: int, *, is_busy: bool = False) -> None:
+        """There is none; ``is_busy``: or nobody could look."""
+        ...
+
     def stored(self, number: int, unused: int, ceiling: int) -> None:
         """Numbers below ``ceiling`` may be used, of those above the ones of before only from ``unused`` on. 0 and 0:
         none could be stored, it may ask again."""
@@ -124,24 +127,27 @@ class OscoreContexts:
         """What is the context of ``name``, from which something came by ``carrier``?"""
         if not self._look_ups.take(None, at.now) or not self._unknown.has(carrier.remote_host, at.now):
             self._meters.contexts["limited"] += 1
-            link.no_context(question)
+            link.no_context(question, is_busy=True)
             return
         work = self._answered(link, question, self._answer(link, question, carrier, name, at))
         if not self._tasks.start("oscore context", work):
             work.close()
             self._meters.contexts["limited"] += 1
-            link.no_context(question)
+            link.no_context(question, is_busy=True)
 
     async def _answered(self, link: ContextLink, question: int, work: Coroutine[Any, Any, bool]) -> None:
-        given = False
+        given, is_busy = False, False
         try:
             given = await work
-        except (UserError, StoreTrouble) as error:
+        except UserError as error:
             # A secret that does not open with this master key: the text says what to do, and names none.
+            log.warning("oscore.not_answered", detail=str(error))
+        except StoreTrouble as error:
+            is_busy = True
             log.warning("oscore.not_answered", detail=str(error))
         finally:
             if not given:
-                link.no_context(question)
+                link.no_context(question, is_busy=is_busy)
 
     async def _answer(self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant) -> bool:
         for _ in range(_TRIES):

@@ -105,7 +105,10 @@ class ProtectedExchanges(ExchangeEngine):
             self._give(action, now)
         elif isinstance(action, actions.NoContext):
             for arrival in self._reader.take(action.question):
-                self._reader.refuse_unknown(arrival, now)
+                if action.is_busy:
+                    self._reader.put_off(arrival, now)
+                else:
+                    self._reader.refuse_unknown(arrival, now)
         elif isinstance(action, actions.ContextStored):
             context = self._contexts.by_number(action.number)
             if context is not None:

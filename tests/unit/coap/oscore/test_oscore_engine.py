@@ -681,6 +681,19 @@ def test_no_more_than_a_few_requests_wait_for_one_context():
     assert len(settle(server, 1.0)) == 8
 
 
+@pytest.mark.spec("MSG-14", "RFC 8613 B.2.1")
+def test_while_nobody_can_look_for_a_context_a_request_is_put_off():
+    server = alone()
+    server.answers_questions = False
+    feed(server, protected(1, 1))
+    server.engine.submit(actions.NoContext(server.only(events.ContextQuestion).question, is_busy=True), 1.0)
+    (answer,) = settle(server, 1.0)
+    assert (answer.code, dict(answer.options)[MAX_AGE]) == (codes.SERVICE_UNAVAILABLE, b"\5")
+    server.answers_questions = True
+    (challenge,) = feed(server, protected(2, 2), now=6.0)
+    assert OSCORE in dict(challenge.options)
+
+
 @pytest.mark.spec("LwM2M-contract 4")
 def test_a_request_that_waits_for_our_answers_follows_a_separate_protected_one():
     talk = Talk()
