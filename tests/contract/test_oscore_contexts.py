@@ -179,11 +179,11 @@ async def test_the_context_at_the_bootstrap_server_is_apart_from_that_at_the_oth
 
 @pytest.mark.spec("RFC 8613 3.3")
 async def test_no_two_servers_have_one_context(store: DecidingStore) -> None:
-    with pytest.raises(AlreadyExists, match="OSCORE key"):
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID"):
         await make_device(store, credential=at_bootstrap(context()))
     first = (await make_device(store, credential=at_bootstrap(context(), oscore="", kind=NOSEC))).device_id
     second = (await make_device(store, "dev-2")).device_id
-    with pytest.raises(AlreadyExists, match="OSCORE key"):
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID"):
         await store.set_credential(second, credential(identity="urn:imei:dev-2"))
     other = at_bootstrap(context(master_secret=b"o" * 16), identity="urn:imei:dev-2", oscore="", kind=NOSEC)
     with pytest.raises(AlreadyExists, match="OSCORE sender ID"):
