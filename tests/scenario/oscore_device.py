@@ -27,9 +27,14 @@ class Keys:
 
     sender_id: bytes = b"dev1"
     recipient_id: bytes = b"us"
-    secret: bytes = bytes(range(16))
+    secret: bytes = b""
+    """Another one for each ``sender_id`` unless given."""
     salt: bytes = b"salt"
     id_context: bytes = b""
+
+    def __post_init__(self) -> None:
+        if not self.secret:
+            object.__setattr__(self, "secret", self.sender_id.ljust(16, b"-"))
 
     def credential(self, name: str, kind: str = OSCORE, secret: str = "") -> Credential:
         """What the server keeps of it, beside what ``kind`` and ``secret`` say."""
@@ -227,6 +232,8 @@ class OscoreDevice:
         found = self.resources.get("/" + "/".join(request.path))
         if request.code in (codes.PUT, codes.POST):
             answer = actions.Respond(request.exchange, codes.CHANGED)
+        elif request.code == codes.DELETE:
+            answer = actions.Respond(request.exchange, codes.DELETED)
         elif found is None:
             answer = actions.Respond(request.exchange, codes.NOT_FOUND)
         else:

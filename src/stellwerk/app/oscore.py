@@ -27,7 +27,8 @@ class OscoreContext:
     """``number`` is the store's, 0 before it has one. Names are those of object 21, so from the device's view: it sends
     as ``sender_id``, and so do we find its context. ``aead`` and ``hkdf`` are COSE algorithm numbers. ``ceiling``:
     numbers of ours below it may have been used (RFC 8613 App. B.1.1), 0: none was, `UNKNOWN`. ``is_fresh``: it goes
-    with the device's fresh credential (`DecidingStore.fresh_credential`)."""
+    with the device's fresh credential (`DecidingStore.fresh_credential`). ``is_bootstrap``: it is good at the
+    bootstrap server and nowhere else."""
 
     number: int
     device_id: DeviceId
@@ -41,10 +42,12 @@ class OscoreContext:
     ceiling: int = 0
     created_ms: int = 0
     is_fresh: bool = False
+    is_bootstrap: bool = False
 
     def fingerprint(self, key: bytes) -> bytes:
-        """16 bytes that stand for all that the keys are made of; ``key`` is an installation's own."""
-        parts = (self.sender_id, self.recipient_id, self.master_secret, self.master_salt, self.id_context)
+        """16 bytes that stand for all that the key is made of with which we protect; ``key`` is an installation's own.
+        What the device sends as has no part in it (RFC 8613 §3.2.1): with another one our numbers go on."""
+        parts = (self.recipient_id, self.master_secret, self.master_salt, self.id_context)
         text = json.dumps([each.hex() for each in parts] + [self.aead, self.hkdf])
         return blake2b(text.encode(), key=key, digest_size=16).digest()
 
@@ -82,6 +85,10 @@ def read_oscore(text: str, device_id: DeviceId, created_ms: int = 0) -> OscoreCo
         created_ms=created_ms,
     )
     return replace(read, aead=members.get("aead", read.aead), hkdf=members.get("hkdf", read.hkdf))
+
+
+SAME_KEY: Final = "OSCORE recipient ID with this master secret, salt and ID context"
+"""What no two contexts have: we would protect with one key, and each counts its numbers for itself (RFC 8613 §3.3)."""
 
 
 def later(one: int, other: int) -> int:

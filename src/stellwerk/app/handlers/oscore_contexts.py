@@ -2,8 +2,8 @@
 
 An engine asks for the context of a sender ID; it is given it with numbers that are stored as used before one of them is
 (App. B.1.1). Several engines may hold one context, since a device may come over UDP today and TCP tomorrow: each is
-given numbers of its own. A context is bound to its device as a secure session is, and speaks for it by the same rule
-(`app.speaking`).
+given numbers of its own, and once the device is heard by one the others forget it. A context is bound to its device as
+a secure session is, and speaks for it by the same rule (`app.speaking`).
 """
 
 from collections import defaultdict
@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from stellwerk.app.bootstrap_blocks import read_blocks
 from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.meters import OscoreMeters
@@ -49,9 +50,13 @@ class ContextLink(Protocol):
         """That is the context asked for; numbers from ``unused`` up to below ``ceiling`` may be used."""
         ...
 
-    def no_context(self, question: int) -> None: ...
-    def stored(self, number: int, ceiling: int) -> None:
-        """Numbers below ``ceiling`` may be used."""
+    def no_context(self, question: int, *, is_busy: bool = False) -> None:
+        """There is none; ``is_busy``: or nobody could look."""
+        ...
+
+    def stored(self, number: int, unused: int, ceiling: int) -> None:
+        """Numbers below ``ceiling`` may be used, of those above the ones of before only from ``unused`` on. 0 and 0:
+        none could be stored, it may ask again."""
         ...
 
     def drop(self, number: int) -> None:
@@ -61,23 +66,24 @@ class ContextLink(Protocol):
 
 @dataclass(slots=True)
 class _Held:
-    """A context that engines hold. ``top``: numbers below it were given to one of them; ``given``: to each, below
-    which; ``lows``: below which each may use numbers for certain, of those that hold the context. ``peers``: those it
-    is bound to a device as; ``carriers``: where it was heard last, by its peer."""
+    """A context that engines hold. ``top``: numbers below it were given to one of them, or are being stored for it;
+    ``lows``: below which each may use numbers, of those that hold the context. ``peers``: those it is bound to a
+    device as; ``carriers``: where it was heard last, by its peer."""
 
     device_id: DeviceId
     device: str
     sender_id: bytes
     is_fresh: bool
     top: int
-    given: dict[ContextLink, int] = field(default_factory=dict)
     lows: dict[ContextLink, int] = field(default_factory=dict)
     peers: set[PeerId] = field(default_factory=set)
     carriers: dict[PeerId, PeerId] = field(default_factory=dict)
 
 
 class OscoreContexts:
-    """``devices``: the table of whose each session and context is, which `app.speaking.Speaking` goes by."""
+    """Of one server: that of device management, or with ``is_bootstrap`` the bootstrap server, each with contexts of
+    its own. ``devices``: the table of whose each session and context is there, which `app.speaking.Speaking` and
+    `app.bootstrap_admission` go by. ``promoting`` None: no context is fresh."""
 
     def __init__(
         self,
@@ -87,7 +93,8 @@ class OscoreContexts:
         failures: Failures,
         meters: OscoreMeters,
         devices: dict[PeerId, DeviceId],
-        promoting: Promoting,
+        promoting: Promoting | None,
+        is_bootstrap: bool = False,
     ) -> None:
         self._store = store
         self._tasks = tasks
@@ -102,8 +109,10 @@ class OscoreContexts:
         """How often anybody's contexts have changed: what was looked up before is looked up again."""
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self._unknown: TokenBuckets[str] = TokenBuckets(_UNKNOWN_PER_S, _UNKNOWN_BURST)
+        self._is_bootstrap = is_bootstrap
         self._promoting = promoting
-        promoting.hearers.append(self._promoted)
+        if promoting is not None:
+            promoting.hearers.append(self._promoted)
         self._lost: Callable[[PeerId, str, Instant], None] = lambda peer, why, at: None
 
     def connect(self, lost: Callable[[PeerId, str, Instant], None]) -> None:
@@ -118,30 +127,38 @@ class OscoreContexts:
         held = None if peer.has_ended else self._held.get(int(peer.remote_host))
         return held is not None and peer in held.carriers
 
+    def carrier_of(self, peer: PeerId) -> PeerId | None:
+        """Where the device of the context was heard last."""
+        held = None if peer.has_ended else self._held.get(int(peer.remote_host))
+        return None if held is None else held.carriers.get(peer)
+
     # -- which is it? --
 
     def asked(self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant) -> None:
         """What is the context of ``name``, from which something came by ``carrier``?"""
         if not self._look_ups.take(None, at.now) or not self._unknown.has(carrier.remote_host, at.now):
             self._meters.contexts["limited"] += 1
-            link.no_context(question)
+            link.no_context(question, is_busy=True)
             return
         work = self._answered(link, question, self._answer(link, question, carrier, name, at))
         if not self._tasks.start("oscore context", work):
             work.close()
             self._meters.contexts["limited"] += 1
-            link.no_context(question)
+            link.no_context(question, is_busy=True)
 
     async def _answered(self, link: ContextLink, question: int, work: Coroutine[Any, Any, bool]) -> None:
-        given = False
+        given, is_busy = False, False
         try:
             given = await work
-        except (UserError, StoreTrouble) as error:
+        except UserError as error:
             # A secret that does not open with this master key: the text says what to do, and names none.
+            log.warning("oscore.not_answered", detail=str(error))
+        except StoreTrouble as error:
+            is_busy = True
             log.warning("oscore.not_answered", detail=str(error))
         finally:
             if not given:
-                link.no_context(question)
+                link.no_context(question, is_busy=is_busy)
 
     async def _answer(self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant) -> bool:
         for _ in range(_TRIES):
@@ -150,7 +167,8 @@ class OscoreContexts:
             record = None if context is None else await self._store.device(context.device_id)
             if context is None or record is None:
                 self._unknown.take(carrier.remote_host, at.now)
-                text = f"no device has the {name}; give it one, or correct it on the device"
+                where = " for the bootstrap server" if self._is_bootstrap else ""
+                text = f"no device has the {name}{where}; give it one, or correct it on the device"
                 self._refuse(carrier, name, "unknown-context", text, None, at)
                 return False
             # A fresh credential may want other layers than the one that holds.
@@ -174,7 +192,6 @@ class OscoreContexts:
             if not await self._store.raise_oscore_ceiling(context.number, ceiling):
                 continue
             if before == self._revisions:
-                held.given[link] = ceiling
                 # One that has the context already, and asked twice, goes on with the numbers that it had.
                 held.lows.setdefault(link, ceiling)
                 self._bind(held, context_peer(context.number, carrier.transport))
@@ -185,13 +202,15 @@ class OscoreContexts:
 
     async def _look_up(self, name: ContextName) -> OscoreContext | None:
         if name.kid_context is not None:
-            found = await self._store.oscore_context(name.kid, name.kid_context)
+            found = await self._store.oscore_context(name.kid, name.kid_context, is_bootstrap=self._is_bootstrap)
             if found is not None:
                 return found
         # One that nobody knows may be the first word about another one (App. B.2).
-        return await self._store.oscore_context(name.kid, None)
+        return await self._store.oscore_context(name.kid, None, is_bootstrap=self._is_bootstrap)
 
     async def _security(self, record: DeviceRecord, context: OscoreContext) -> str:
+        if self._is_bootstrap:
+            return read_blocks(await self._store.credential_of(record.device_id)).bootstrap_server.security
         if not context.is_fresh:
             return record.security
         fresh = await self._store.fresh_credential(record.device_id)
@@ -236,28 +255,30 @@ class OscoreContexts:
         """The engine wants to use numbers below ``ceiling`` next."""
         held = self._held.get(number)
         low = None if held is None else held.lows.get(link)
-        if held is None or low is None or any(high > low for each, high in held.given.items() if each is not link):
-            # Those that follow its own were given to another engine. It asks anew when the device is heard.
+        if held is None or low is None or ceiling <= low:
             self._leave(link, number)
             return
-        held.top = held.given[link] = max(held.top, ceiling)
-        if not self._tasks.start("oscore numbers", work := self._raise(link, number, ceiling)):
+        # Those that follow its own may have been given to another engine, or be on their way there.
+        unused = max(held.top, low)
+        held.top = unused + ceiling - low
+        if not self._tasks.start("oscore numbers", work := self._raise(link, number, unused, held.top)):
             work.close()
-            self._leave(link, number)
+            link.stored(number, 0, 0)
 
-    async def _raise(self, link: ContextLink, number: int, ceiling: int) -> None:
-        stored = False
+    async def _raise(self, link: ContextLink, number: int, unused: int, ceiling: int) -> None:
         try:
             stored = await self._store.raise_oscore_ceiling(number, ceiling)
         except StoreTrouble as error:
+            # What it has left may last until the store is well again.
             log.warning("oscore.numbers_not_stored", number=number, detail=str(error))
-        finally:
-            held = self._held.get(number)
-            if stored and held is not None and link in held.lows:
-                held.lows[link] = ceiling
-                link.stored(number, ceiling)
-            else:
-                self._leave(link, number)
+            link.stored(number, 0, 0)
+            return
+        held = self._held.get(number)
+        if stored and held is not None and link in held.lows:
+            held.lows[link] = ceiling
+            link.stored(number, unused, ceiling)
+        else:
+            self._leave(link, number)
 
     def _leave(self, link: ContextLink, number: int) -> None:
         """``link`` has no numbers of the context any more: it asks for it anew when the device is heard."""
@@ -268,8 +289,10 @@ class OscoreContexts:
 
     # -- what happens to contexts --
 
-    def heard(self, number: int, peer: PeerId, carrier: PeerId, at: Instant) -> None:
-        """The context was heard, verified and fresh, from ``carrier`` for the first time or from there anew."""
+    def heard(self, link: ContextLink, number: int, peer: PeerId, carrier: PeerId, at: Instant) -> None:
+        """The context was heard by ``link``, verified and fresh, from ``carrier`` for the first time or from there
+        anew. In all other engines it ends: none knows which numbers came to another, so what came here could be said
+        again there (RFC 8613 §7.4)."""
         held = self._held.get(number)
         if held is None:
             return
@@ -278,6 +301,12 @@ class OscoreContexts:
             self._note_failure(held, carrier, "wrong-layers", text, at)
             self._end(number, text, at)
             return
+        for other in tuple(held.lows):
+            if other is not link:
+                self._leave(other, number)
+        for other_peer in tuple(held.carriers):
+            if other_peer != peer:
+                self.lost(other_peer, f"the device speaks over {carrier.transport} now", at)
         before = held.carriers.get(peer)
         if before == carrier:
             return
@@ -288,7 +317,7 @@ class OscoreContexts:
         self._bind(held, peer)
         self._meters.contexts["moved" if before is not None else "heard"] += 1
         log.info("oscore.heard", peer=str(peer), device_id=held.device_id, address=str(carrier), old=str(before or ""))
-        if held.is_fresh:
+        if held.is_fresh and self._promoting is not None:
             shown_over = carrier if carrier.is_proven else peer
             self._promoting.used(shown_over, ContextName(held.sender_id), held.device_id)
 
@@ -299,6 +328,14 @@ class OscoreContexts:
         if held is not None:
             text = f"{detail}; {_MEANINGS[reason]}" if reason in _MEANINGS else detail
             self._note_failure(held, carrier, reason.replace("_", "-"), text, at)
+            if reason in _MEANINGS and self._look_ups.take(None, at.now):
+                self._tasks.start("oscore context", self._look_again(number, held, at))
+
+    async def _look_again(self, number: int, held: _Held, at: Instant) -> None:
+        """A device that was given another context under the same sender ID is known by it with its next message."""
+        found = await self._store.oscore_context(held.sender_id, None, is_bootstrap=self._is_bootstrap)
+        if (found is None or found.number != number) and self._held.get(number) is held:
+            self._end(number, "the device has another OSCORE context now", at)
 
     def _note_failure(self, held: _Held, carrier: PeerId, reason: str, detail: str, at: Instant) -> None:
         async def named() -> DeviceRecord | None:

@@ -5,36 +5,41 @@ with the numbers that are used up, and whoever brings the same keys again goes o
 """
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 
-from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
+from stellwerk.app.credential_record import bootstrap_oscore
+from stellwerk.app.oscore import SAME_KEY, UNKNOWN, OscoreContext, later, read_oscore
 from stellwerk.app.records import AlreadyExists, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.storage.sqlite import rows
 from stellwerk.storage.vault import Vault
 
-_CONTEXT: Final = "id,device_id,is_fresh,sender_id,id_context,sealed,ceiling,created_ms FROM oscore_context"
-_PUT: Final = (
-    "INSERT INTO oscore_context(device_id,is_fresh,sender_id,id_context,sealed,fingerprint,ceiling,created_ms) "
-    "VALUES (?,?,?,?,?,?,?,?)"
+_CONTEXT: Final = (
+    "id,device_id,is_fresh,is_bootstrap,sender_id,id_context,sealed,ceiling,created_ms FROM oscore_context"
 )
+_PUT: Final = (
+    "INSERT INTO oscore_context"
+    "(device_id,is_fresh,is_bootstrap,sender_id,id_context,sealed,fingerprint,ceiling,created_ms) "
+    "VALUES (?,?,?,?,?,?,?,?,?)"
+)
+_WHICH: Final = "device_id=? AND is_fresh=? AND is_bootstrap=?"
 _BURY: Final = (
     "INSERT INTO oscore_spent(fingerprint,ceiling) SELECT fingerprint,ceiling FROM oscore_context "
-    "WHERE device_id=? AND is_fresh>=? AND is_fresh<=? AND ceiling<>0 AND coalesce(?,fingerprint)=fingerprint "
+    f"WHERE {_WHICH} AND ceiling<>0 AND coalesce(?,fingerprint)=fingerprint "
     "ON CONFLICT(fingerprint) DO UPDATE SET ceiling="
     f"CASE WHEN {UNKNOWN} IN (ceiling,excluded.ceiling) THEN {UNKNOWN} ELSE max(ceiling,excluded.ceiling) END"
 )
-_DROP: Final = "DELETE FROM oscore_context WHERE device_id=? AND is_fresh>=? AND is_fresh<=?"
+_DROP: Final = f"DELETE FROM oscore_context WHERE {_WHICH}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Sealed:
     recipient_id: bytes
-    master_secret: bytes
-    master_salt: bytes
+    master_secret: bytes = field(repr=False)
+    master_salt: bytes = field(repr=False)
     aead: int
     hkdf: int
 
@@ -44,7 +49,7 @@ def find(connection: sqlite3.Connection, vault: Vault, condition: str, *paramete
     found = connection.execute(f"SELECT {_CONTEXT} WHERE {condition}", parameters).fetchall()
     if not found:
         return None
-    number, device_id, is_fresh, sender_id, id_context, sealed, ceiling, created_ms = found[0]
+    number, device_id, is_fresh, is_bootstrap, sender_id, id_context, sealed, ceiling, created_ms = found[0]
     opened = msgspec.msgpack.decode(vault.open(sealed, sealed_as(device_id)), type=_Sealed)
     return OscoreContext(
         number,
@@ -59,30 +64,33 @@ def find(connection: sqlite3.Connection, vault: Vault, condition: str, *paramete
         ceiling,
         created_ms,
         bool(is_fresh),
+        bool(is_bootstrap),
     )
 
 
 def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: OscoreContext) -> OscoreContext:
-    """In the place of the one that the device has, fresh or not as ``context`` is; as it is kept then. Raises
-    `AlreadyExists`, `DeviceGone`."""
+    """In the place of the one that the device has at that server, fresh or not as ``context`` is; as it is kept then.
+    Raises `AlreadyExists`, `DeviceGone`."""
     if rows.read_device(connection, context.device_id) is None:
         raise DeviceGone
-    taken = "SELECT 1 FROM oscore_context WHERE sender_id=? AND NOT (device_id=? AND is_fresh=?)"
-    if connection.execute(taken, (context.sender_id, context.device_id, int(context.is_fresh))).fetchall():
+    whose = (context.device_id, int(context.is_fresh), int(context.is_bootstrap))
+    taken = "SELECT 1 FROM oscore_context WHERE sender_id=?1 AND is_bootstrap=?4 AND NOT (device_id=?2 AND is_fresh=?3)"
+    if connection.execute(taken, (context.sender_id, *whose)).fetchall():
         raise AlreadyExists("OSCORE sender ID", context.sender_id.hex())
-    given = _given(connection, vault, context.device_id, context.is_fresh)
-    base = read_oscore(given, context.device_id).fingerprint(salt) if given else None
+    base = _given(connection, vault, salt, context)
     # What two ends agreed on (App. B.2) has random parts and never comes again: no trace of it has to stay.
-    drop(connection, context.device_id, context.is_fresh, only=base)
+    drop(connection, context.device_id, whose[1:], only=base)
     fingerprint = context.fingerprint(salt)
+    if connection.execute("SELECT 1 FROM oscore_context WHERE fingerprint=?", (fingerprint,)).fetchall():
+        # Two ends that do not know of each other would use the same nonces.
+        raise AlreadyExists(SAME_KEY, context.recipient_id.hex())
     spent = connection.execute("SELECT ceiling FROM oscore_spent WHERE fingerprint=?", (fingerprint,)).fetchall()
     ceiling = later(context.ceiling, spent[0][0]) if spent else context.ceiling
     opened = _Sealed(context.recipient_id, context.master_secret, context.master_salt, context.aead, context.hkdf)
     cursor = connection.execute(
         _PUT,
         (
-            context.device_id,
-            int(context.is_fresh),
+            *whose,
             context.sender_id,
             context.id_context,
             vault.seal(msgspec.msgpack.encode(opened), sealed_as(context.device_id)),
@@ -95,29 +103,44 @@ def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: Osco
     return replace(context, number=cursor.lastrowid, ceiling=ceiling)
 
 
-def _given(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, is_fresh: bool) -> str:
-    """The context as the device's credential, or its fresh one, has it; empty where it has none."""
-    if is_fresh:
-        found = connection.execute("SELECT sealed FROM fresh_credential WHERE device_id=?", (device_id,)).fetchall()
-        return rows.fresh_from(found[0][0], vault, device_id).oscore if found else ""
-    found = connection.execute("SELECT oscore FROM credential WHERE device_id=?", (device_id,)).fetchall()
-    if not found or found[0][0] is None:
-        return ""
-    return vault.open(found[0][0], rows.oscore_context(device_id)).decode()
+def _given(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: OscoreContext) -> bytes | None:
+    """The fingerprint of the context that the device was given for that server (with its fresh credential, if fresh)."""
+    if context.is_fresh:
+        found = connection.execute("SELECT sealed FROM fresh_credential WHERE device_id=?", (context.device_id,))
+        sealed = found.fetchall()
+        text = rows.fresh_from(sealed[0][0], vault, context.device_id).oscore if sealed else ""
+        return read_oscore(text, context.device_id).fingerprint(salt) if text else None
+    column, sealed_as = (
+        ("bootstrap", rows.bootstrap_context) if context.is_bootstrap else ("oscore", rows.oscore_context)
+    )
+    query = f"SELECT {column} FROM credential WHERE device_id=?"
+    given = connection.execute(query, (context.device_id,)).fetchall()
+    if not given or given[0][0] is None:
+        return None
+    text = vault.open(given[0][0], sealed_as(context.device_id)).decode()
+    text = bootstrap_oscore(text) if context.is_bootstrap else text
+    return read_oscore(text, context.device_id).fingerprint(salt) if text else None
+
+
+HELD: Final = (0, 0)
+FRESH: Final = (1, 0)
+BOOTSTRAP: Final = (0, 1)
+"""Which of a device's contexts: whether it is fresh, whether it is for the bootstrap server."""
+ALL: Final = (HELD, FRESH, BOOTSTRAP)
 
 
 def drop(
-    connection: sqlite3.Connection, device_id: DeviceId, is_fresh: bool | None = None, only: bytes | None = None
+    connection: sqlite3.Connection, device_id: DeviceId, *which: tuple[int, int], only: bytes | None = None
 ) -> None:
-    """The device's; ``is_fresh`` None: both. ``only``: with this fingerprint alone something has to stay."""
-    which = (0, 1) if is_fresh is None else (int(is_fresh), int(is_fresh))
-    connection.execute(_BURY, (device_id, *which, only))
-    connection.execute(_DROP, (device_id, *which))
+    """The device's. ``only``: with this fingerprint alone something has to stay."""
+    for each in which:
+        connection.execute(_BURY, (device_id, *each, only))
+        connection.execute(_DROP, (device_id, *each))
 
 
 def promote(connection: sqlite3.Connection, device_id: DeviceId) -> None:
     """The fresh one is the one that holds, and the former is dropped, also where there is no fresh one."""
-    drop(connection, device_id, False)
+    drop(connection, device_id, HELD)
     connection.execute("UPDATE oscore_context SET is_fresh=0 WHERE device_id=? AND is_fresh=1", (device_id,))
 
 
