@@ -104,7 +104,8 @@ def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: Osco
 
 
 def _given(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: OscoreContext) -> bytes | None:
-    """The fingerprint of the context that the device was given for that server (with its fresh credential, if fresh)."""
+    """The fingerprint of the context that the device was given for that server, of a fresh one in its fresh
+    credential."""
     if context.is_fresh:
         found = connection.execute("SELECT sealed FROM fresh_credential WHERE device_id=?", (context.device_id,))
         sealed = found.fetchall()
