@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.brake import Brake
 from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
@@ -26,8 +28,9 @@ from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.parameters import ServerIdentity
 from stellwerk.key_files import BOOTSTRAP, SERVER, KeyFolder, ServerKeys
 from stellwerk.net.clock import SystemClock
+from stellwerk.southbound.bootstrap_link import BootstrapLink
 from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
-from stellwerk.southbound.secure_listener import SecureSettings
+from stellwerk.southbound.secure_listener import SecureListener, SecureSettings
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +67,7 @@ class BootstrapServer:
         secure: SecureSettings,
         server_keys: ServerKeys | None,
         issue: Issue | None,
+        brake: Brake,
     ) -> "BootstrapServer | None":
         """None where both ports are off. ``server_keys``: those of device management, None where it has no secure
         port. Raises `KeyFileUnusable`, `StoreTrouble`."""
@@ -102,14 +106,16 @@ class BootstrapServer:
             sessions = BootstrapSessions(
                 store=store,
                 tasks=tasks,
+                clock=clock,
                 link=listeners.secure.peers,
                 lines=lines,
                 meters=meters.secure,
                 per_tenant=settings.dtls_handshakes_per_tenant,
             )
             listeners.secure.peers.connect(sessions)
-            keys.changed = listeners.secure.replace_identity
+            keys.changed = partial(_keys_changed, listeners.secure, sessions)
             tasks.spawn("bootstrap server keys", keys.run())
+            tasks.spawn("bootstrap sessions", sessions.run())
         devices = {} if sessions is None else sessions.devices
         contexts = None
         if settings.oscore:
@@ -138,8 +144,12 @@ class BootstrapServer:
             meters=meters.bootstrap,
             most=settings.bootstrap_sessions,
             packs=settings.bootstrap_packs,
+            brake=brake,
+            prove_moves=settings.echo == "moves",
         )
         listeners.connect(bootstrapping)
+        if sessions is not None:
+            sessions.is_used = bootstrapping.conversations.runs_for
         if contexts is not None:
             contexts.connect(bootstrapping.lost)
         return cls(settings, listeners, bootstrapping, sessions, contexts)
@@ -191,6 +201,11 @@ def own_material(
         return ServerMaterial(spki_of(issued.key.public_key()), der_of(issued.chain[0]) if issued.chain else b"")
 
     return own
+
+
+def _keys_changed(secure: SecureListener[BootstrapLink], sessions: BootstrapSessions) -> None:
+    secure.replace_identity()
+    sessions.keys_changed()
 
 
 def _material(identity: ServerIdentity) -> ServerMaterial:

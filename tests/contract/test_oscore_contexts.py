@@ -101,7 +101,7 @@ async def test_a_credential_brings_its_context_which_stays_while_nothing_changes
     assert await store.oscore_context_of(device.device_id) == replace(made, ceiling=500)
     other = credential(context(id_context=b"other"))
     await store.set_credential(device.device_id, other)
-    assert [device_id for device_id, _ in await store.credential_changes(9)] == [device.device_id]
+    assert [each.device_id for each in await store.credential_changes(9)] == [device.device_id]
     changed = await store.oscore_context_of(device.device_id)
     assert changed is not None
     assert (changed.id_context, changed.ceiling) == (b"other", 0)
@@ -156,9 +156,9 @@ async def test_the_context_at_the_bootstrap_server_is_apart_from_that_at_the_oth
     assert await store.oscore_context(b"\x01\xff", None) == held
     assert await store.oscore_context(b"\x01\xff", b"", is_bootstrap=True) == known
     await store.raise_oscore_ceiling(known.number, 90)
-    # Each stays while the other changes, and nobody has to come again for that at the bootstrap server.
+    # Each stays while the other changes.
     await store.set_credential(device_id, at_bootstrap(context(master_secret=b"u" * 16)))
-    assert await store.credential_changes(9) == []
+    assert [each.only_bootstrap for each in await store.credential_changes(9)] == [True]
     assert await store.oscore_context_of(device_id) == held
     known = await store.oscore_context_of(device_id, is_bootstrap=True)
     assert known is not None
@@ -179,11 +179,11 @@ async def test_the_context_at_the_bootstrap_server_is_apart_from_that_at_the_oth
 
 @pytest.mark.spec("RFC 8613 3.3")
 async def test_no_two_servers_have_one_context(store: DecidingStore) -> None:
-    with pytest.raises(AlreadyExists, match="OSCORE key"):
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID"):
         await make_device(store, credential=at_bootstrap(context()))
     first = (await make_device(store, credential=at_bootstrap(context(), oscore="", kind=NOSEC))).device_id
     second = (await make_device(store, "dev-2")).device_id
-    with pytest.raises(AlreadyExists, match="OSCORE key"):
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID"):
         await store.set_credential(second, credential(identity="urn:imei:dev-2"))
     other = at_bootstrap(context(master_secret=b"o" * 16), identity="urn:imei:dev-2", oscore="", kind=NOSEC)
     with pytest.raises(AlreadyExists, match="OSCORE sender ID"):
@@ -196,7 +196,7 @@ async def test_no_two_servers_have_one_context(store: DecidingStore) -> None:
 async def test_a_fresh_context_is_there_beside_the_other_until_it_is_used(store: DecidingStore) -> None:
     device_id = (await make_device(store, credential=credential())).device_id
     old = await store.oscore_context_of(device_id)
-    given = credential(context(sender_id=b"\x02"), identity="fresh")
+    given = credential(context(sender_id=b"\x02", master_secret=b"n" * 16), identity="fresh")
     await store.put_fresh_credential(device_id, given)
     new = await store.oscore_context(b"\x02", None)
     assert old is not None
@@ -212,6 +212,23 @@ async def test_a_fresh_context_is_there_beside_the_other_until_it_is_used(store:
     await store.promote_fresh_credential(device_id)
     assert await store.oscore_context_of(device_id) == replace(new, is_fresh=False, ceiling=40)
     assert await store.oscore_context(old.sender_id, None) is None
+
+
+@pytest.mark.spec("RFC 8613 B.1.1")
+async def test_a_fresh_context_that_was_used_and_derived_anew_goes_on_where_it_was(store: DecidingStore) -> None:
+    device_id = (await make_device(store, credential=credential())).device_id
+    given = credential(context(sender_id=b"\x02", master_secret=b"f" * 16), identity="fresh")
+    await store.put_fresh_credential(device_id, given)
+    new = await store.oscore_context(b"\x02", None)
+    assert new is not None
+    await store.raise_oscore_ceiling(new.number, 40)
+    await store.put_oscore_context(replace(new, id_context=b"derived", ceiling=0))
+    await store.promote_fresh_credential(device_id)
+    await store.set_credential(device_id, credential())
+    await store.set_credential(device_id, given)
+    again = await store.oscore_context_of(device_id)
+    assert again is not None
+    assert (again.id_context, again.ceiling) == (b"", 40)
 
 
 @pytest.mark.spec("LwM2M-contract 15", "RFC 8613 B.2")
@@ -247,3 +264,29 @@ def test_after_a_backup_was_put_back_nothing_is_protected_with_a_former_context(
     # Nor when the same keys are given again; others begin at the beginning.
     assert asyncio.run(give_again(restored)) == [UNKNOWN, 0, UNKNOWN, 0]
     assert asyncio.run(use(data_dir, 300))
+
+
+@pytest.mark.spec("RFC 8613 3.3")
+async def test_no_two_contexts_protect_with_one_key_of_ours(store: DecidingStore) -> None:
+    """What the device sends as has no part in our key: two devices with one secret would have the same nonces."""
+    first = (await make_device(store, credential=credential())).device_id
+    second = (await make_device(store, "dev-2")).device_id
+    shared = credential(context(sender_id=b"\x02"), identity="urn:imei:dev-2")
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID with this master secret"):
+        await store.set_credential(second, shared)
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID with this master secret"):
+        await store.put_fresh_credential(first, credential(context(sender_id=b"\x02"), identity="fresh"))
+    for own in (context(second, b"\x02", recipient_id=b"\x09"), context(second, b"\x02", id_context=b"own")):
+        await store.put_oscore_context(own)
+
+
+@pytest.mark.spec("RFC 8613 3.3", "RFC 8613 B.1.1")
+async def test_numbers_go_on_where_only_what_the_device_sends_as_has_changed(store: DecidingStore) -> None:
+    device_id = (await make_device(store, credential=credential())).device_id
+    made = await store.oscore_context_of(device_id)
+    assert made is not None
+    await store.raise_oscore_ceiling(made.number, 500)
+    await store.set_credential(device_id, credential(context(sender_id=b"\x02")))
+    changed = await store.oscore_context_of(device_id)
+    assert changed is not None
+    assert (changed.sender_id, changed.ceiling) == (b"\x02", 500)

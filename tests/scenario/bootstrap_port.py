@@ -76,6 +76,7 @@ class BootstrapPort:
     most: int = 100
     packs: bool = True
     sessions_kept: int = 1_000
+    prove_moves: bool = False
 
     def __post_init__(self) -> None:
         self.clock = self.stack.clock
@@ -122,7 +123,12 @@ class BootstrapPort:
                 check_dates=True,
             )
             self.sessions = BootstrapSessions(
-                store=store, tasks=stack.tasks, link=self.secure_peers, lines=lines, meters=stack.meters.secure
+                store=store,
+                tasks=stack.tasks,
+                clock=clock,
+                link=self.secure_peers,
+                lines=lines,
+                meters=stack.meters.secure,
             )
             self.secure_peers.connect(self.sessions)
             devices, identities = self.sessions.devices, self.sessions.identities
@@ -153,9 +159,13 @@ class BootstrapPort:
             meters=stack.meters.bootstrap,
             most=self.most,
             packs=self.packs,
+            brake=stack.brake,
+            prove_moves=self.prove_moves,
         )
         self.bootstrapping.listens_at = HOME.local_host, HOME.local_port
         links.connect(self.bootstrapping)
+        if self.secure is not None:
+            self.sessions.is_used = self.bootstrapping.conversations.runs_for
         self.contexts.connect(self.bootstrapping.lost)
 
     # -- as `Stack` runs it --
@@ -226,11 +236,26 @@ class BootstrapPort:
         self._tell(self.contexts.removed, device)
         self._tell(self.bootstrapping.conversations.revoked, device)
 
+    def revoked_now(self, device: Any) -> None:
+        """The same, where the loop runs, and of its secure sessions too (as `BootstrapServer.revoked`)."""
+        self.sessions.removed(device.device_id)
+        self.contexts.removed(device.device_id)
+        self.bootstrapping.conversations.revoked(device.device_id)
+
     def _tell(self, hears: Callable[[Any], None], device: Any) -> None:
         async def tell() -> None:
             hears(device.device_id)
 
         self.stack.run(tell())
+        self.settle()
+
+    def calls(self, what: Callable[[], object]) -> None:
+        """``what`` is called where the loop runs."""
+
+        async def now() -> None:
+            what()
+
+        self.stack.run(now())
         self.settle()
 
     # -- looking inside --

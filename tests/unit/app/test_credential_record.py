@@ -466,3 +466,32 @@ def test_the_bootstrap_server_shares_its_master_secret_with_no_other(client: Any
         parse_record(record(client, servers(bootstrapServer={**PSK_SERVER, "oscore": AT_BOOTSTRAP}, **others)), 0)
     assert refused.value.field == "bootstrap.bootstrapServer.oscore.masterSecret"
     assert AT_BOOTSTRAP["masterSecret"] not in str(refused.value)
+
+
+@pytest.mark.spec("Platform 5", "Platform 12.1", "SEC-8")
+def test_of_its_keys_for_the_bootstrap_server_the_platform_need_not_have_the_private_one() -> None:
+    at_server = {"securityMode": "NO_SEC"}
+    for block, known in (
+        (without(RPK_SERVER, "clientSecretKey"), raw_key_id(spki())),
+        (without(X509_SERVER, "clientSecretKey"), certificate_key_id(der(MINE))),
+        # Whatever a trusted authority made out to the device's name.
+        ({"securityMode": "X509"}, ""),
+    ):
+        text = record(NO_SEC, servers(bootstrapServer=block, lwm2mServer=at_server))
+        kept = parse_record(text, 0).bootstrap
+        assert json.loads(kept)["bootstrapServer"] == block
+        assert bootstrap_id(kept) == known
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "field"),
+    [
+        (servers(bootstrapServer=without(X509_SERVER, "clientPublicKeyOrId")), "bootstrap.bootstrapServer"),
+        (servers(bootstrapServer={"securityMode": "RPK"}), "bootstrap.bootstrapServer"),
+        (servers(lwm2mServer={"securityMode": "X509"}), "bootstrap.lwm2mServer"),
+        (servers(lwm2mServer=without(X509_SERVER, "clientSecretKey")), "bootstrap.lwm2mServer"),
+    ],
+)
+def test_what_a_device_is_given_has_both_and_a_private_key_is_of_something(bootstrap: Any, field: str) -> None:
+    with pytest.raises(BadField, match=field):
+        parse_record(record(NO_SEC, bootstrap), 0)
