@@ -387,10 +387,13 @@ class TlsStack(Generic[E, A]):
         assert channel.identity is not None
         self._tell(events.SessionEstablished(peer, peer, channel.identity, channel.device, 0, False))
         channel.identity = channel.named = None
-        self._inner.submit(cast("A", AdoptConnection(peer)), now)
+        self._inner.submit(self._make_adoption(peer), now)
         channel.hand_on(channel.held)
         channel.held = bytearray()
         self._read(channel, now)
+
+    def _make_adoption(self, peer: PeerId) -> A:
+        return cast("A", AdoptConnection(peer))
 
     def _refuse(self, channel: Channel, reason: str, detail: str) -> None:
         """The client hears why, where it can be told."""
