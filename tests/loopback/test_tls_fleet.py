@@ -55,6 +55,7 @@ async def run(world: World, security: Security, count: int = 1, **options: Any) 
     return fleet
 
 
+@pytest.mark.slow
 @pytest.mark.spec("RFC 8323 9.1", "LwM2M-contract 2.4")
 def test_devices_with_pre_shared_keys_register_are_read_and_take_leave(world):
     async def story(world: World) -> None:
@@ -109,7 +110,7 @@ def test_after_a_restart_of_the_server_it_makes_another_handshake_and_goes_on(wo
 
 
 @pytest.mark.slow
-def test_a_handshake_that_fails_says_why_and_is_made_again(world):
+def test_a_handshake_that_fails_says_why(world):
     async def story(world: World) -> None:
         await provision_psk(world, "dev-1")
         other = Issuer(*_authority()).client(new_key(), "dev-1")
