@@ -7,7 +7,7 @@ import pytest
 
 from stellwerk.coap import codes
 from stellwerk.coap.actions import SendRequest
-from stellwerk.coap.events import ResponseReceived
+from stellwerk.coap.events import ContextRederived, ResponseReceived
 from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.sim.bootstrap.options import OscoreValues
 from stellwerk.sim.faults import Fault
@@ -23,12 +23,27 @@ CONTEXT = OscoreValues(SECRET, b"dev-1", b"srv", master_salt=b"salt")
 SERVERS_CONTEXT = ContextMaterial(7, b"srv", b"dev-1", SECRET, b"salt", ceiling=256)
 
 
+class Server(Peer):
+    """Notes when it has agreed with a device on another ID Context."""
+
+    agreed = 0
+
+    def hear(self, event: Any, now: float) -> None:
+        self.agreed += isinstance(event, ContextRederived)
+        super().hear(event, now)
+
+
+def agreed(bench: BootstrapBench) -> int:
+    assert isinstance(bench.server, Server)
+    return bench.server.agreed
+
+
 def bench_of(keys: dict[bytes, bytes] | None = None, **options: Any) -> BootstrapBench:
     """A device whose own account is that of the server."""
     bench = BootstrapBench(is_bootstrap=False, oscore=CONTEXT, **options)
     scheme = "coap" if keys is None else "coaps"
     bench.options = replace(bench.options, server_uri=f"{scheme}://{SERVER[0]}:{SERVER[1]}")
-    bench.server = Peer(bench.network, SERVER, keys, context=SERVERS_CONTEXT)
+    bench.server = Server(bench.network, SERVER, keys, context=SERVERS_CONTEXT)
     return bench
 
 
@@ -79,7 +94,7 @@ def test_who_keeps_no_count_agrees_on_other_keys_in_each_life():
         device = bench.start()
         assert device.is_registered
         bench.devices.submit(Leave(device))
-    assert len(bench.server.asked("rd")) == 3
+    assert len(bench.server.asked("rd")) == agreed(bench) == 3
     assert bench.of(RegistrationRefused) == []
 
 
@@ -92,6 +107,7 @@ def test_who_lost_what_it_kept_is_refused_once_and_agrees_on_other_keys():
     device = bench.start(20, local=elsewhere)
     assert [each.reason for each in bench.of(RegistrationRefused)] == ["unprotected: 4.01 Replay detected"]
     assert device.is_registered
+    assert agreed(bench) == 1
     assert read(bench) == "2.05"
 
 
@@ -100,6 +116,7 @@ def test_who_kept_its_count_is_not_refused():
     bench = bench_of()
     again = bench.restart(bench.start())
     assert again.is_registered
+    assert agreed(bench) == 0
     assert bench.of(RegistrationRefused) == []
 
 
