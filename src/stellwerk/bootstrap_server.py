@@ -8,6 +8,7 @@ import structlog
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.bootstrap_sight import BootstrapSight
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
 from stellwerk.app.meters import Meters, Transport
@@ -37,11 +38,13 @@ class BootstrapServer:
         listeners: BootstrapListeners,
         bootstrapping: Bootstrapping,
         sessions: BootstrapSessions | None,
+        sight: BootstrapSight,
     ) -> None:
         self._settings = settings
         self.listeners = listeners
         self.bootstrapping = bootstrapping
         self.sessions = sessions
+        self.sight = sight
         self.bound: list[tuple[str, int]] = []
         self.bound_secure: list[tuple[str, int]] = []
 
@@ -94,6 +97,7 @@ class BootstrapServer:
             listeners.secure.peers.connect(sessions)
             keys.changed = listeners.secure.replace_identity
             tasks.spawn("bootstrap server keys", keys.run())
+        accounts = BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue)
         bootstrapping = Bootstrapping(
             store=store,
             tasks=tasks,
@@ -102,14 +106,21 @@ class BootstrapServer:
             admission=BootstrapAdmission(store)
             if sessions is None
             else BootstrapAdmission(store, sessions.devices, sessions.identities),
-            accounts=BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue),
+            accounts=accounts,
             history=BootstrapHistory(store, lines, meters.bootstrap),
             meters=meters.bootstrap,
             most=settings.bootstrap_sessions,
             packs=settings.bootstrap_packs,
         )
         listeners.connect(bootstrapping)
-        return cls(settings, listeners, bootstrapping, sessions)
+        sight = BootstrapSight(
+            store=store,
+            accounts=accounts,
+            under_way=bootstrapping.under_way,
+            requests=bootstrapping.history.refusals,
+            handshakes=_none if sessions is None else sessions.handshakes.recent_failures,
+        )
+        return cls(settings, listeners, bootstrapping, sessions, sight)
 
     def listen(self) -> None:
         """Raises `CannotBind`."""
@@ -128,6 +139,10 @@ class BootstrapServer:
         if self.sessions is not None:
             self.sessions.removed(device_id)
         self.bootstrapping.device_gone(device_id)
+
+
+def _none(_: str | None) -> tuple[()]:
+    return ()
 
 
 def own_material(

@@ -524,6 +524,7 @@ class Server:
         # A second of imports, in which devices are answered already.
         console = await asyncio.to_thread(import_module, "stellwerk.console")
         directory = self._directory = SqliteDirectory(settings.data_dir)
+        sight = None if self._bootstrap is None else self._bootstrap.sight
         views = Views(
             store=store,
             projected=store.projection,
@@ -533,6 +534,7 @@ class Server:
             tasks=self._tasks,
             profiles=profiles,
             security=None if sessions is None else sessions.summary,
+            bootstrap=sight,
         )
         services = console.ConsoleServices(
             deciding=store,
@@ -543,6 +545,7 @@ class Server:
             clock=self._clock,
             key=key,
             banner=self._monitor.notice,
+            bootstrap=sight,
         )
         self._console = console.attach_console(app, services)
         await self._console.start()
