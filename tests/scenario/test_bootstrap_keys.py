@@ -330,7 +330,7 @@ class TestPacks:
         (session,) = port.sessions_of(device)
         assert (session.state.value, session.trigger.value) == ("configured", "pack")
         assert FOR_SERVER.hex() not in everything(port, device)
-        assert len(port.bootstrapping) == 0
+        assert len(port.bootstrapping.conversations) == 0
 
     @pytest.mark.spec("B-6")
     def test_where_it_could_overwrite_the_bootstrap_account_it_is_refused(
