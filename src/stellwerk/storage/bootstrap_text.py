@@ -1,31 +1,32 @@
-"""What is stored of bootstrapping as JSON text: configurations of profiles, steps of sessions."""
+"""What is stored of a profile's bootstrap configuration: JSON as people write it (`render_bootstrap`)."""
 
-from collections.abc import Sequence
+import json
 
-import msgspec
+import structlog
 
-from stellwerk.device.bootstrap.configuration import NO_BOOTSTRAP, BootstrapConfiguration
-from stellwerk.device.bootstrap.history import StepRecord
+from stellwerk.device.bootstrap.configuration import (
+    NO_BOOTSTRAP,
+    BadBootstrap,
+    BootstrapConfiguration,
+    parse_bootstrap,
+    render_bootstrap,
+)
 
-_encode = msgspec.json.Encoder().encode
-_decode_configuration = msgspec.json.Decoder(BootstrapConfiguration).decode
-_decode_steps = msgspec.json.Decoder(tuple[StepRecord, ...]).decode
+log = structlog.get_logger(__name__)
 
 
 def encode_bootstrap(configuration: BootstrapConfiguration) -> str:
     """Empty for one that says nothing."""
-    return "" if configuration == NO_BOOTSTRAP else _encode(configuration).decode()
+    return "" if configuration == NO_BOOTSTRAP else json.dumps(render_bootstrap(configuration))
 
 
 def decode_bootstrap(text: str) -> BootstrapConfiguration:
-    """The inverse of `encode_bootstrap`."""
-    return _decode_configuration(text) if text else NO_BOOTSTRAP
-
-
-def encode_steps(steps: Sequence[StepRecord]) -> str:
-    return _encode(steps).decode()
-
-
-def decode_steps(text: str) -> tuple[StepRecord, ...]:
-    """The inverse of `encode_steps`."""
-    return _decode_steps(text)
+    """The inverse of `encode_bootstrap`. What another version wrote, and this one does not take, gives nobody anything:
+    the rest of the profile stays of use."""
+    if not text:
+        return NO_BOOTSTRAP
+    try:
+        return parse_bootstrap(json.loads(text))
+    except (BadBootstrap, ValueError) as error:
+        log.error("profile.bootstrap_unusable", detail=str(error), meaning="its devices are not bootstrapped")
+        return NO_BOOTSTRAP
