@@ -210,8 +210,15 @@ class TestFreshKeys:
         return port.stack.run(port.stack.store.fresh_credential(device.device_id))  # type: ignore[no-any-return]
 
     @pytest.mark.spec("SEC-9", "B-10")
-    def test_before_anything_is_changed_and_not_before_that(self, port: BootstrapPort) -> None:
+    def test_before_anything_is_changed_and_once(self, port: BootstrapPort, monkeypatch: pytest.MonkeyPatch) -> None:
         device, client = self.given(port)
+        put, puts = port.stack.store.put_fresh_credential, []
+
+        async def counted(*stored: Any) -> None:
+            puts.append(stored)
+            await put(*stored)
+
+        monkeypatch.setattr(port.stack.store, "put_fresh_credential", counted)
         assert client.ask(f"/bs?ep={NAME}").code == CHANGED
         assert self.fresh(port, device) is None
         client.run(1)
@@ -220,6 +227,7 @@ class TestFreshKeys:
         assert stored.identity == "dev1-fresh"
         client.run()
         assert (value(client, "/0/1/3"), value(client, "/0/1/5")) == (b"dev1-fresh", FRESH)
+        assert len(puts) == 1
         assert port.ends_of(device) == [("configured", "")]
         assert FRESH.hex() not in everything(port, device)
 

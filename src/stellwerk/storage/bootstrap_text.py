@@ -1,7 +1,10 @@
-"""What is stored of a profile's bootstrap configuration: JSON as people write it (`render_bootstrap`)."""
+"""What is stored of bootstrapping as JSON text: configurations of profiles as people write them (`render_bootstrap`),
+steps of sessions."""
 
 import json
+from collections.abc import Sequence
 
+import msgspec
 import structlog
 
 from stellwerk.device.bootstrap.configuration import (
@@ -11,8 +14,12 @@ from stellwerk.device.bootstrap.configuration import (
     parse_bootstrap,
     render_bootstrap,
 )
+from stellwerk.device.bootstrap.history import StepRecord
 
 log = structlog.get_logger(__name__)
+
+_encode_steps = msgspec.json.Encoder().encode
+_decode_steps = msgspec.json.Decoder(tuple[StepRecord, ...]).decode
 
 
 def encode_bootstrap(configuration: BootstrapConfiguration) -> str:
@@ -30,3 +37,13 @@ def decode_bootstrap(text: str) -> BootstrapConfiguration:
     except (BadBootstrap, ValueError) as error:
         log.error("profile.bootstrap_unusable", detail=str(error), meaning="its devices are not bootstrapped")
         return NO_BOOTSTRAP
+
+
+def encode_steps(steps: Sequence[StepRecord]) -> str:
+    """How many there are, and how long, whoever made them has bounded."""
+    return _encode_steps(steps).decode()
+
+
+def decode_steps(text: str) -> tuple[StepRecord, ...]:
+    """The inverse of `encode_steps`."""
+    return _decode_steps(text)

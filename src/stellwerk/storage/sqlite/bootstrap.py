@@ -11,9 +11,8 @@ from stellwerk.device.bootstrap.history import (
     BootstrapSession,
     BootstrapState,
     BootstrapTrigger,
-    decode_steps,
-    encode_steps,
 )
+from stellwerk.storage.bootstrap_text import decode_steps, encode_steps
 from stellwerk.storage.schema import RUNNING
 from stellwerk.storage.sqlite import rows
 from stellwerk.storage.sqlite.credentials import SqliteCredentials
