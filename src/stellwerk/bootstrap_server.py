@@ -76,6 +76,15 @@ class BootstrapServer:
         if over_dtls:
             # Its key pair is not that of device management (SEC-8).
             keys = await asyncio.to_thread(ServerKeys.open, settings.data_dir, BOOTSTRAP, [settings.coap_host])
+            if (
+                server_keys is not None
+                and _material(keys.identity).public_key == _material(server_keys.identity).public_key
+            ):
+                log.error(
+                    "keys.not_apart",
+                    meaning="the bootstrap server has the key pair of the server of devices; "
+                    "make it another: stellwerk keys make --bootstrap --force",
+                )
         listeners = BootstrapListeners(
             entropy=entropy,
             clock=clock,

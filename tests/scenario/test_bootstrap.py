@@ -97,7 +97,7 @@ def test_one_request_at_a_time_each_with_a_message_id_of_its_own(port: Bootstrap
     assert len(seen) == 4
 
 
-@pytest.mark.spec("Platform 12.1", "Platform 12.3", "B-5", "B-6")
+@pytest.mark.spec("ETS 4", "Platform 12.1", "Platform 12.3", "B-5", "B-6")
 def test_a_server_that_is_rewritten_keeps_its_instances_and_the_bootstrap_account_is_not_touched(
     port: BootstrapPort,
 ) -> None:
@@ -212,7 +212,7 @@ def test_a_device_that_refuses_discover_keeps_its_bootstrap_account(port: Bootst
     assert port.ends_of(device) == [("configured", "")]
 
 
-@pytest.mark.spec("ETS 9", "B-7")
+@pytest.mark.spec("ETS 9", "ETS 8", "B-7")
 def test_a_refused_finish_is_corrected_once(port: BootstrapPort) -> None:
     stack, client = port.stack, Client(port)
     device = stack.provision("dev1")
