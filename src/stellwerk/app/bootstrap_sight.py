@@ -59,7 +59,8 @@ async def preview(
     version: str | None = None,
 ) -> DryRun:
     """What would be written to the device; nothing is sent or stored, fresh keys are made for the look alone. ``held``:
-    what it has, None: as if it could not be asked. Raises `UserError` for what people have to mend, `StoreTrouble`."""
+    what it has, None: as if it could not be asked. Raises `UserError` for what people have to mend (the device would be
+    refused with it), `PctUnsupported`, `StoreTrouble`."""
     credential = await store.credential_of(record.device_id)
     blocks = read_blocks(credential)
     admitted = Admitted(record, credential, blocks, blocks.endpoint or record.node_id)

@@ -76,7 +76,7 @@ def _step(step: StepRecord) -> str:
     head = f"{_clock(step.at_ms)}  {' '.join(each for each in (step.operation, step.path) if each)}  {said}"
     # A summary has its parts in a row, as it stands in logs.
     parts = [part for text in (step.detail, step.summary) for part in text.split("; ") if part]
-    return "\n".join([head, *(f"          {part}" for part in parts)])
+    return "\n".join([head, *(f"    {part}" for part in parts)])
 
 
 def _clock(ms: int) -> str:
@@ -84,7 +84,7 @@ def _clock(ms: int) -> str:
 
 
 def _seconds(session: BootstrapSession) -> str:
-    return f"{max(session.ended_ms - session.started_ms, 0) / 1000:.1f} s"
+    return f"{max(session.ended_ms - session.started_ms, 0) / 1000:.2f} s"
 
 
 def _cut(text: str) -> str:

@@ -26,7 +26,7 @@ class BootstrapSection:
     def __init__(self, page: Page, record: DeviceRecord, sessions: Sequence[BootstrapSession]) -> None:
         self._page = page
         self._record = record
-        with ui.element("div").classes("scroll"):
+        with ui.element("div").classes("scroll tall"):
             self._table = LiveTable(
                 _SESSIONS,
                 session_rows(sessions),
