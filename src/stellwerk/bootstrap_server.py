@@ -109,7 +109,7 @@ class BootstrapServer:
             keys.changed = listeners.secure.replace_identity
             tasks.spawn("bootstrap server keys", keys.run())
         accounts = BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue)
-        history = BootstrapHistory(store, lines, meters.bootstrap)
+        history = BootstrapHistory(store, lines, meters.bootstrap, str if sessions is None else sessions.whence)
         bootstrapping = Bootstrapping(
             store=store,
             tasks=tasks,

@@ -150,7 +150,7 @@ class BootstrapConversations:
             0,
             admitted.record.device_id,
             admitted.endpoint,
-            str(peer),
+            self._history.whence(peer),
             trigger,
             BootstrapState.RUNNING,
             at.wall_ms,
