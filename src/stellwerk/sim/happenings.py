@@ -150,6 +150,13 @@ class Forgot:
     endpoint_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The device has more to keep across restarts, before anything else leaves: numbers of an OSCORE context."""
+
+    endpoint_name: str
+
+
 Happening: TypeAlias = (
     Registered
     | Updated
@@ -170,4 +177,5 @@ Happening: TypeAlias = (
     | Bootstrapped
     | BootstrapFailed
     | Forgot
+    | Remembered
 )

@@ -291,6 +291,9 @@ class Link:
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
             case events.NotificationAcked() | events.NotificationRejected() | events.PeerProbed():
                 pass
+            case events.ContextQuestion() | events.ContextState() | events.ContextMoved() | events.ContextRederived():
+                # No engine speaks OSCORE unless it is told to.
+                pass
             case _:
                 assert_never(event)
 

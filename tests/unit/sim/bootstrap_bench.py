@@ -8,9 +8,10 @@ from typing import Any, Final, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from stellwerk.coap import codes
-from stellwerk.coap.actions import Drop, Respond, SendRequest
+from stellwerk.coap.actions import ContextStored, Drop, GiveContext, NoContext, Respond, SendRequest
 from stellwerk.coap.endpoint import Endpoint
-from stellwerk.coap.events import RequestFailed, RequestReceived, ResponseReceived
+from stellwerk.coap.events import ContextQuestion, ContextState, RequestFailed, RequestReceived, ResponseReceived
+from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.coap.parameters import Limits, Parameters
 from stellwerk.core.identity import PskIdentity
 from stellwerk.core.ids import PeerId
@@ -114,7 +115,10 @@ class Peer:
         keys: dict[bytes, bytes] | None = None,
         key: EllipticCurvePrivateKey = SERVER_KEY,
         chain: tuple[bytes, ...] = (),
+        context: ContextMaterial | None = None,
     ) -> None:
+        """``keys``: pre-shared keys by identity, None: no security; ``context``: what it speaks OSCORE with."""
+        self.context = context
         self.requests: list[RequestReceived] = []
         self.established: list[events.SessionEstablished] = []
         self.failed: list[events.HandshakeFailed] = []
@@ -123,7 +127,9 @@ class Peer:
         self.secure = keys is not None
         self.decide: Callable[[RequestReceived], Respond | Drop | None] = lambda request: None
         self._locations = count(1)
-        self.engine: Any = Endpoint(SeededEntropy(address[1]), Limits(peers_total=4000), verified=True)
+        self.engine: Any = Endpoint(
+            SeededEntropy(address[1]), Limits(peers_total=4000), verified=True, oscore=context is not None
+        )
         if self.secure:
             dtls = DtlsEndpoint(
                 SeededEntropy(77), server=ServerParameters(identity=ServerIdentity(key, chain), cbc=True)
@@ -143,6 +149,14 @@ class Peer:
         if isinstance(event, RequestReceived):
             self.requests.append(event)
             self.engine.submit(self.decide(event) or self._accept(event), now)
+        elif isinstance(event, ContextQuestion):
+            known = self.context is not None and event.kid == self.context.recipient_id
+            self.engine.submit(
+                GiveContext(event.question, self.context) if known else NoContext(event.question),  # type: ignore[arg-type]
+                now,
+            )
+        elif isinstance(event, ContextState):
+            self.engine.submit(ContextStored(event.number, event.ceiling), now)
 
     def _accept(self, request: RequestReceived) -> Respond:
         if request.path == ("rd",):
@@ -246,7 +260,7 @@ class BootstrapBench:
         self.offset_s = self.network.instant().wall_ms / 1000 - self.network.now
         nothing = Security(one_for_all(None))  # type: ignore[arg-type]
         self.ways = Ways(
-            Endpoint(SeededEntropy(2), limits, Parameters(), verified=True),
+            Endpoint(SeededEntropy(2), limits, Parameters(), verified=True, oscore=True),
             client_endpoint(nothing, 2000, SeededEntropy(4)),
             entropy=SeededEntropy(5),
             utc_offset_s=self.offset_s,

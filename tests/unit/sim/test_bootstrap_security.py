@@ -6,6 +6,8 @@ import pytest
 
 from stellwerk.coap import codes
 from stellwerk.coap.actions import SendRequest
+from stellwerk.coap.events import ResponseReceived
+from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.core.identity import CertificateIdentity, RawKeyIdentity
 from stellwerk.device.key_material import der_of, pkcs8_of, spki_of
 from stellwerk.dtls.actions import CloseSession
@@ -18,6 +20,7 @@ from stellwerk.sim.happenings import (
     HandshakeFailed,
     Registered,
     RegistrationRefused,
+    Remembered,
     SessionLost,
 )
 from stellwerk.sim.population import Start
@@ -228,12 +231,84 @@ def test_a_bootstrap_server_may_change_the_keys_of_its_own_account():
     assert bench.bootstrap.identities == [b"bs-1", b"bs-2"]
 
 
-def test_an_account_with_oscore_alone_is_none_that_it_can_use_yet():
-    context = write("/21/0", {"/21/0/0": "aabb", "/21/0/1": "01", "/21/0/2": "02"})
-    bench = BootstrapBench([DELETE, context, *account(r17=ObjectLink(21, 0)), FINISH])
-    bench.start()
-    assert bench.bootstrap.codes == ["2.02"] + 4 * ["2.04"]
-    assert bench.failures == ["unreachable"]
+# -- OSCORE --
+
+SECRET = b"sixteen secret b"
+SERVERS_CONTEXT = ContextMaterial(7, b"srv", b"dev-1", SECRET, b"salt", ceiling=256)
+
+
+def with_oscore(uri: str = f"coap://{SERVER[0]}:{SERVER[1]}", version: str = "1.2", **more: Any) -> list[Step]:
+    values: list[Any] = [SECRET, b"dev-1", b"srv", 10, -10, b"salt"]
+    if version == "1.1":
+        # Before version 2.0 object 21 has texts of hexadecimal digits.
+        values = [each.hex() if isinstance(each, bytes) else each for each in values]
+    context = {f"/21/4/{number}": value for number, value in enumerate(values)}
+    steps = account(uri=uri, release=version, r17=ObjectLink(21, 4), **more)
+    return [DELETE, write("/21/4", context, release=version), *steps, FINISH]
+
+
+def oscore_bench(script: list[Step], keys: dict[bytes, bytes] | None = None, **options: Any) -> BootstrapBench:
+    bench = BootstrapBench(script, **options)
+    bench.server = Peer(bench.network, SERVER, keys, context=SERVERS_CONTEXT)
+    return bench
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_with_an_oscore_context(version: str):
+    bench = oscore_bench(with_oscore(version=version))
+    device = bench.start(lwm2m_version=version)
+    assert bench.is_configured
+    (asked,) = bench.server.asked("rd")
+    assert asked.peer.is_context
+    answers: list[Any] = []
+    bench.server.hear = lambda event, now: answers.append(event)  # type: ignore[method-assign]
+    bench.server.station.submit(SendRequest(5, asked.peer, codes.GET, b"read", ("3", "0", "0"), accept=0))
+    bench.network.run_for(1)
+    heard = [each for each in answers if isinstance(each, ResponseReceived)]
+    assert [(codes.dotted(each.code), each.payload) for each in heard] == [("2.05", b"Stellwerk")]
+    assert device.is_registered
+
+
+def test_with_an_oscore_context_in_a_session():
+    script = with_oscore(SECURE, mode=0, r3=b"dm-1", r5=KEY)
+    bench = oscore_bench(script, {b"dm-1": KEY})
+    bench.start(lwm2m_version="1.2")
+    assert bench.is_configured
+    assert bench.server.identities == [b"dm-1"]
+    assert bench.server.asked("rd")[0].peer.is_context
+
+
+def test_after_a_restart_it_uses_no_number_twice():
+    bench = oscore_bench(with_oscore())
+    device = bench.start(lwm2m_version="1.2")
+    first = device.memory()["oscore"]
+    assert first[0]["ceiling"] > 0
+    assert bench.of(Remembered)
+    again = bench.restart(device, lwm2m_version="1.2")
+    assert again.is_registered
+    assert again.memory()["oscore"][0]["ceiling"] > first[0]["ceiling"]
+    # The same engine of the server, and its window, have seen both lives.
+    assert len(bench.server.asked("rd")) == 2
+
+
+def test_it_may_speak_from_another_port_with_the_same_context():
+    bench = oscore_bench(with_oscore())
+    device = bench.start(lwm2m_version="1.2", update_every_s=20.0, faults=(Fault.parse("move:30s"),))
+    bench.network.run_for(120)
+    updates = [each for each in bench.server.requests if each.path[:1] == ("rd",) and len(each.path) > 1]
+    assert len(updates) >= 4
+    assert device.is_registered
+
+
+def test_an_oscore_context_that_cannot_be_is_refused_at_the_finish():
+    script = with_oscore()
+    script[1] = write("/21/4", {"/21/4/0": SECRET, "/21/4/1": b"same", "/21/4/2": b"same"}, release="1.2")
+    bench = oscore_bench(script)
+    bench.start(lwm2m_version="1.2")
+    refusal = bench.bootstrap.answers[-1]
+    assert refusal is not None
+    assert codes.dotted(refusal.code) == "4.06"
+    assert refusal.payload == b"/21/4: both ends have the same ID"
 
 
 def test_many_at_once_over_a_bad_network_with_a_session_each():

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from stellwerk.coap.oscore.context import refusal_of
+from stellwerk.coap.oscore.material import AES_CCM_16_64_128, HKDF_SHA_256, ContextMaterial
 from stellwerk.device import key_material
 from stellwerk.device.key_material import BadMaterial, spki_of
 from stellwerk.lwm2m.value import ObjectLink
@@ -64,8 +66,8 @@ class OscoreValues:
     master_secret: bytes = field(repr=False)
     sender_id: bytes
     recipient_id: bytes
-    aead: int | None = None
-    hkdf: int | None = None
+    aead: int = AES_CCM_16_64_128
+    hkdf: int = HKDF_SHA_256
     master_salt: bytes = field(default=b"", repr=False)
     id_context: bytes = b""
 
@@ -233,17 +235,13 @@ def _oscore(tree: ObjectTree, where: str, cells: Mapping[int, object]) -> Oscore
     if found is None:
         raise Inconsistent(f"{where}/17 is a link to {link}, which is not there")
     secret, ids = _bytes(found, 0), (_bytes(found, 1), _bytes(found, 2))
-    if not secret or ids[0] == ids[1]:
-        raise Inconsistent(f"/21/{link.instance_id} has no master secret, or the same sender and recipient ID")
-    aead, hkdf = found.get(3), found.get(4)
-    return OscoreValues(
-        secret,
-        *ids,
-        aead if isinstance(aead, int) else None,
-        hkdf if isinstance(hkdf, int) else None,
-        _bytes(found, 5),
-        _bytes(found, 6),
-    )
+    aead, hkdf = found.get(3, AES_CCM_16_64_128), found.get(4, HKDF_SHA_256)
+    assert isinstance(aead, int)
+    assert isinstance(hkdf, int)
+    refusal = refusal_of(ContextMaterial(1, *ids, secret, aead=aead, hkdf=hkdf))
+    if refusal is not None:
+        raise Inconsistent(f"/21/{link.instance_id}: {refusal}")
+    return OscoreValues(secret, *ids, aead, hkdf, _bytes(found, 5), _bytes(found, 6))
 
 
 def _bytes(cells: Mapping[int, object], resource_id: int) -> bytes:

@@ -23,6 +23,7 @@ from stellwerk.sim.bootstrap.accounts import (
     SHORT_ID,
     URI,
     Inconsistent,
+    OscoreValues,
     ServerAccount,
     bootstrap_account,
     bootstrap_instance,
@@ -37,6 +38,8 @@ from stellwerk.sim.bootstrap.ways import (
     DropWay,
     MoveWays,
     OpenWay,
+    ProtectWay,
+    WayCounted,
     WayEvent,
     WayFailed,
     WayLost,
@@ -53,6 +56,7 @@ from stellwerk.sim.happenings import (
     HandshakeDone,
     HandshakeFailed,
     RegistrationRefused,
+    Remembered,
     SessionLost,
 )
 from stellwerk.sim.options import DeviceOptions
@@ -82,6 +86,7 @@ class BootstrapDevice(Device):
 
     __slots__ = (
         "_bootstrap",
+        "_ceilings",
         "_client",
         "_close_at",
         "_expires_at",
@@ -90,6 +95,7 @@ class BootstrapDevice(Device):
         "_known",
         "_on",
         "_orders",
+        "_protected",
         "_resolve",
     )
 
@@ -112,6 +118,9 @@ class BootstrapDevice(Device):
         self._client = BootstrapClient(self._body, bootstrap, server)
         self._orders: list[WayOrder] = []
         self._known: Instance = {}
+        self._ceilings: dict[OscoreValues, int] = {}
+        """Numbers below these may have been used; another context with the same keys must not use them again."""
+        self._protected: dict[tuple[str, int], OscoreValues] = {}
         self._failed = 0
         self._on = False
         self._expires_at: float | None = None
@@ -146,7 +155,8 @@ class BootstrapDevice(Device):
 
     def memory(self) -> Memory:
         """What it keeps across restarts."""
-        return memory_of(self.tree, self.options.endpoint_name)
+        ceilings = [(each.sender_id, each.recipient_id, ceiling) for each, ceiling in self._ceilings.items()]
+        return memory_of(self.tree, self.options.endpoint_name, ceilings)
 
     @property
     def server(self) -> PeerId:
@@ -223,7 +233,9 @@ class BootstrapDevice(Device):
 
     def handle(self, event: Event | WayEvent, now: float) -> None:
         """React to an event of the ways that concerns the bootstrap server or one of the others."""
-        if isinstance(event, WayUp | WayFailed | WayLost):
+        if isinstance(event, WayCounted):
+            self._count(event)
+        elif isinstance(event, WayUp | WayFailed | WayLost):
             self._hear_of_way(event, now)
         elif self._is_home(event.peer):
             self._conclude(self._client.handle(event, now), now)
@@ -240,9 +252,9 @@ class BootstrapDevice(Device):
                 self._actions.append(Proceed(event.exchange))
         else:
             super().handle(event, now)
-            if isinstance(event, RequestFailed) and event.reason == _TIMED_OUT and event.peer.transport == "dtls":
+            if isinstance(event, RequestFailed) and event.reason == _TIMED_OUT and event.peer.carrier == "dtls":
                 # The server may have lost the session, or the way back to here.
-                self._orders.append(DropWay(event.peer))
+                self._orders.append(DropWay(_carrier_of(event.peer)))
         self._follow_failures(now)
 
     def _account_of(self, peer: PeerId) -> Account | None:
@@ -255,7 +267,13 @@ class BootstrapDevice(Device):
         # The same address may be both servers; then it is the other one's unless the device bootstraps.
         return self._client.is_on or self._account_of(peer) is None
 
-    def _hear_of_way(self, event: WayEvent, now: float) -> None:
+    def _count(self, event: WayCounted) -> None:
+        values = self._protected.get((event.peer.remote_host, event.peer.remote_port))
+        if values is not None:
+            self._ceilings[values] = event.ceiling
+            self._body.tell(Remembered(self.options.endpoint_name))
+
+    def _hear_of_way(self, event: WayUp | WayFailed | WayLost, now: float) -> None:
         name = self.options.endpoint_name
         home, account = self._is_home(event.peer), self._account_of(event.peer)
         if isinstance(event, WayUp):
@@ -366,23 +384,28 @@ class BootstrapDevice(Device):
         """Speak with no server any more but the bootstrap server; none of them is told."""
         for each in self.accounts:
             self._actions.append(ForgetPeer(each.server))
-            if each.server.transport == "dtls":
+            if each.server.transport != "udp":
                 self._orders.append(CloseWay(each.server))
         self.accounts = ()
 
     def _peer_of(self, account: ServerAccount) -> PeerId | None:
-        """An account with OSCORE needs a context in the CoAP engine; without one there is no way to its server."""
         transport = _SCHEMES.get(account.scheme)
-        if transport is None or account.oscore is not None:
+        if transport is None:
             return None
+        if account.oscore is not None:
+            transport = f"oscore+{transport}"
         address = self._resolve(account.host, account.port)
         return None if address is None else PeerId(transport, *address, self._home.local_host, self._home.local_port)
 
     def _open(self, account: ServerAccount, peer: PeerId) -> None:
         security = account.security(self._bootstrap)
         if security is not None and account.credentials is not None:
-            name = self.options.endpoint_name
-            self._orders.append(OpenWay(peer, name, account.credentials, security, self.strike_handshake))
+            name, carrier = self.options.endpoint_name, _carrier_of(peer)
+            self._orders.append(OpenWay(carrier, name, account.credentials, security, self.strike_handshake))
+        if account.oscore is not None:
+            ceiling = self._ceilings.setdefault(account.oscore, 0)
+            self._orders.append(ProtectWay(peer, account.oscore, ceiling))
+            self._protected[peer.remote_host, peer.remote_port] = account.oscore
 
     def _open_home(self) -> None:
         account = bootstrap_account(self.tree, self._bootstrap)
@@ -421,13 +444,19 @@ class BootstrapDevice(Device):
 
     def _recall(self, memory: Memory) -> None:
         where = f"the state of {self.options.endpoint_name}"
-        instances = remember(memory, where)
+        instances, ceilings = remember(memory, where)
         for object_id in GIVEN:
             for number in [*self.tree.instances(object_id)]:
                 self.tree.remove(Path(object_id, number))
         executables = server_cells(self._body.release, muted=self.options.muted)
         for path, cells in instances.items():
             self.tree.add(path, {**executables, **cells} if path[0] == objects.SERVER else cells)
+        for account in self._found():
+            if account.oscore is not None:
+                ids = account.oscore.sender_id, account.oscore.recipient_id
+                self._ceilings[account.oscore] = max(
+                    (ceiling for sender, recipient, ceiling in ceilings if (sender, recipient) == ids), default=0
+                )
 
     def _hold_off_s(self) -> float:
         return self._seconds_of_account(HOLD_OFF)
@@ -478,8 +507,13 @@ class BootstrapDevice(Device):
         super()._reboot(now)
         # The sessions are gone with the device's memory, and its servers hear nothing of that.
         for peer in (self._home, *(each.server for each in self.accounts)):
-            if peer.transport == "dtls":
-                self._orders.append(DropWay(peer))
+            if peer.carrier == "dtls":
+                self._orders.append(DropWay(_carrier_of(peer)))
         self._actions.append(ForgetPeer(self._home))
         if bootstrapping and not self.accounts:
             self._begin(self._down_until or now, now)
+
+
+def _carrier_of(peer: PeerId) -> PeerId:
+    """The way that an OSCORE context is carried by, else itself."""
+    return peer._replace(transport=peer.carrier)

@@ -15,7 +15,7 @@ from stellwerk.sim.bootstrap.memory import MemoryFolder
 from stellwerk.sim.bootstrap.options import BootstrapOptions
 from stellwerk.sim.bootstrap.ways import Ways
 from stellwerk.sim.device import Device
-from stellwerk.sim.happenings import Bootstrapped, Forgot, Happening
+from stellwerk.sim.happenings import Bootstrapped, Forgot, Happening, Remembered
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Population
 from stellwerk.sim.security import Credentials, Security
@@ -56,7 +56,7 @@ class BootstrapFleet:
         security = self._security or Security(_nobody)
         dtls = client_endpoint(security, 2 * self._count, SystemEntropy())
         limits = replace(limits, peers_total=4 * limits.peers_total)
-        coap = Endpoint(SystemEntropy(), limits, parameters, verified=True)
+        coap = Endpoint(SystemEntropy(), limits, parameters, verified=True, oscore=True)
         ways = Ways(coap, dtls, entropy=SystemEntropy(), utc_offset_s=utc_offset_s)
         return Population(ways)  # type: ignore[arg-type]
 
@@ -90,7 +90,7 @@ class BootstrapFleet:
 
     def note(self, happening: Happening, device: Device) -> None:
         """Keep what ``device`` has from now on, if ``happening`` changed that. Raises `BadMemory`."""
-        if self._folder is not None and isinstance(happening, Bootstrapped | Forgot):
+        if self._folder is not None and isinstance(happening, Bootstrapped | Forgot | Remembered):
             assert isinstance(device, BootstrapDevice)
             self._folder.store(device.memory())
 

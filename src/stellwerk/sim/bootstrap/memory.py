@@ -6,7 +6,7 @@ The file holds keys. It is readable by its owner alone, and replaced as a whole 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path as FilePath
 from typing import Any, Final
@@ -33,8 +33,12 @@ class BadMemory(UserError):
         super().__init__(f"{where}: {reason}")
 
 
-def memory_of(tree: ObjectTree, endpoint_name: str) -> Memory:
-    """What there is of the objects that a bootstrap server gives."""
+Ceilings = Sequence[tuple[bytes, bytes, int]]
+"""Of OSCORE contexts: sender ID, recipient ID, and the first number that was never used."""
+
+
+def memory_of(tree: ObjectTree, endpoint_name: str, ceilings: Ceilings = ()) -> Memory:
+    """What there is of the objects that a bootstrap server gives, and how far numbers were used."""
     objects: dict[str, Any] = {}
     for object_id in sorted(GIVEN):
         instances = tree.instances(object_id)
@@ -42,11 +46,14 @@ def memory_of(tree: ObjectTree, endpoint_name: str) -> Memory:
             str(number): {str(each): _encode(cell) for each, cell in given_cells(cells).items()}
             for number, cells in instances.items()
         }
-    return {"version": VERSION, "endpoint": endpoint_name, "objects": objects}
+    used = [
+        {"sender": sender.hex(), "recipient": other.hex(), "ceiling": ceiling} for sender, other, ceiling in ceilings
+    ]
+    return {"version": VERSION, "endpoint": endpoint_name, "objects": objects, "oscore": used}
 
 
-def remember(memory: Memory, where: str) -> dict[Path, Instance]:
-    """The instances in ``memory``. Raises `BadMemory`."""
+def remember(memory: Memory, where: str) -> tuple[dict[Path, Instance], Ceilings]:
+    """The instances in ``memory``, and how far numbers were used. Raises `BadMemory`."""
     if memory.get("version") != VERSION or not isinstance(memory.get("objects"), dict):
         raise BadMemory(where, "this is no state of a simulated device; delete it, and the device bootstraps anew")
     found: dict[Path, Instance] = {}
@@ -54,11 +61,15 @@ def remember(memory: Memory, where: str) -> dict[Path, Instance]:
         for object_id, instances in memory["objects"].items():
             for number, cells in instances.items():
                 found[Path(int(object_id), int(number))] = {int(each): _decode(cell) for each, cell in cells.items()}
+        ceilings = [
+            (bytes.fromhex(each["sender"]), bytes.fromhex(each["recipient"]), int(each["ceiling"]))
+            for each in memory.get("oscore", ())
+        ]
     except (ValueError, TypeError, AttributeError, KeyError):
         raise BadMemory(where, "it is damaged; delete it, and the device bootstraps anew") from None
     if not {path[0] for path in found} <= GIVEN:
         raise BadMemory(where, "it is damaged; delete it, and the device bootstraps anew")
-    return found
+    return found, ceilings
 
 
 class MemoryFolder:

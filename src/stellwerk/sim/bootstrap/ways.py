@@ -3,23 +3,28 @@
 An engine of six verbs. What a peer with the transport ``dtls`` is sent goes through the session of its way, which is
 opened when there is something to say; a peer with ``udp`` is sent datagrams. Peers stay what they are when another
 session takes the place of one that ended, so whoever speaks over a way is told: `WayUp`, `WayFailed`, `WayLost`.
+
+With OSCORE a peer has the transport ``oscore+udp`` or ``oscore+dtls``, and the addresses of what carries it: the engine
+below knows it by the number of its context instead.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, TypeAlias, cast
 
-from stellwerk.coap.actions import Action, ForgetPeer
-from stellwerk.coap.events import Event
+from stellwerk.coap.actions import Action, AdoptContext, ContextStored, DropContext, ForgetPeer
+from stellwerk.coap.events import ContextState, Event
+from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.core.entropy import Entropy
-from stellwerk.core.ids import PeerId
+from stellwerk.core.ids import PeerId, context_of, context_peer
 from stellwerk.dtls import events
 from stellwerk.dtls.actions import AcceptPeer, CloseSession, Connect, MoveSession, NoSession, RefusePeer, SendData
 from stellwerk.dtls.actions import Action as DtlsAction
 from stellwerk.dtls.suites import suite_name
 from stellwerk.net.driver import Engine
 from stellwerk.net.secure import DtlsEvent, SecureEvent
+from stellwerk.sim.bootstrap.accounts import OscoreValues
 from stellwerk.sim.faults import FaultKind
 from stellwerk.sim.security import Credentials, Security, client_parameters
 from stellwerk.sim.trust import judge_server
@@ -45,6 +50,16 @@ class OpenWay:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtectWay:
+    """From now on ``peer`` (``oscore+...``) is spoken to with a context of ``values``, over the way that carries it.
+    ``ceiling``: numbers below it may have been used."""
+
+    peer: PeerId
+    values: OscoreValues
+    ceiling: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DropWay:
     """The session with ``peer`` is gone, and the next thing to say opens another. ``tells``: the server hears of it."""
 
@@ -67,8 +82,8 @@ class MoveWays:
     new: tuple[str, int]
 
 
-WayOrder: TypeAlias = OpenWay | DropWay | CloseWay | MoveWays
-_ORDERS: Final = (OpenWay, DropWay, CloseWay, MoveWays)
+WayOrder: TypeAlias = OpenWay | ProtectWay | DropWay | CloseWay | MoveWays
+_ORDERS: Final = (OpenWay, ProtectWay, DropWay, CloseWay, MoveWays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +113,16 @@ class WayLost:
     detail: str
 
 
-WayEvent: TypeAlias = WayUp | WayFailed | WayLost
+@dataclass(frozen=True, slots=True)
+class WayCounted:
+    """Numbers of ours below ``ceiling`` are used with ``peer`` from now on: keep that before anything leaves (RFC 8613
+    App. B.1.1)."""
+
+    peer: PeerId
+    ceiling: int
+
+
+WayEvent: TypeAlias = WayUp | WayFailed | WayLost | WayCounted
 
 
 class _Way:
@@ -135,6 +159,11 @@ class Ways:
         self._utc_offset_s = utc_offset_s
         self._ways: dict[Route, _Way] = {}
         self._by_session: dict[PeerId, _Way] = {}
+        self._contexts: dict[PeerId, ProtectWay] = {}
+        """By what the engine below calls them."""
+        self._numbers: dict[PeerId, int] = {}
+        """Of contexts, by what those above call them."""
+        self._last_number = 0
         self._events: list[Event | WayEvent] = []
         self._out: list[tuple[PeerId, bytes]] = []
         self._now = 0.0
@@ -158,15 +187,18 @@ class Ways:
     def submit(self, action: Action | WayOrder, now: float) -> None:
         self._now = now
         if not isinstance(action, _ORDERS):
-            self._coap.submit(action, now)
+            self._submit(action, now)
         elif isinstance(action, OpenWay):
             self._close(action.peer)
             way = self._ways[_route(action.peer)] = _Way(action)
             if action.at_once:
                 self._connect(way)
+        elif isinstance(action, ProtectWay):
+            self._protect(action)
         elif isinstance(action, MoveWays):
             self._move(action)
         elif isinstance(action, CloseWay):
+            self._unprotect(action.peer)
             self._close(action.peer)
         elif (dropped := self._ways.get(_route(action.peer))) is not None:
             self._end(dropped, tells=action.tells)
@@ -220,6 +252,9 @@ class Ways:
             self._end(way, tells=True)
 
     def _move(self, order: MoveWays) -> None:
+        for each in [*self._contexts.values()]:
+            if (each.peer.local_host, each.peer.local_port) == order.old:
+                self._move_context(each, order.new)
         for route in [each for each in self._ways if each[2:] == order.old]:
             way = self._ways.pop(route)
             way.peer = way.peer._replace(local_host=order.new[0], local_port=order.new[1])
@@ -229,6 +264,65 @@ class Ways:
             elif way.connecting:
                 # The answers go to the old address.
                 self._connect(way)
+
+    # -- contexts --
+
+    def _submit(self, action: Action, now: float) -> None:
+        peer = getattr(action, "peer", None)
+        if isinstance(peer, PeerId) and peer.is_context:
+            number = self._numbers.get(peer)
+            if number is None:
+                return
+            action.peer = context_peer(number, peer.carrier)  # type: ignore[union-attr]
+        self._coap.submit(action, now)
+
+    def _protect(self, order: ProtectWay) -> None:
+        self._unprotect(order.peer)
+        self._last_number += 1
+        values, peer = order.values, order.peer
+        material = ContextMaterial(
+            self._last_number,
+            values.sender_id,
+            values.recipient_id,
+            values.master_secret,
+            values.master_salt,
+            values.id_context,
+            values.aead,
+            values.hkdf,
+            order.ceiling,
+            order.ceiling,
+        )
+        self._numbers[peer] = self._last_number
+        self._contexts[context_peer(self._last_number, peer.carrier)] = order
+        self._coap.submit(AdoptContext(material, peer._replace(transport=peer.carrier)), self._now)
+
+    def _unprotect(self, peer: PeerId) -> None:
+        number = self._numbers.pop(peer, None)
+        if number is not None:
+            self._contexts.pop(context_peer(number, peer.carrier), None)
+            self._coap.submit(DropContext(number), self._now)
+
+    def _move_context(self, order: ProtectWay, new: tuple[str, int]) -> None:
+        """The engine knows where a context's other end is, and so from where it is spoken to."""
+        peer = order.peer._replace(local_host=new[0], local_port=new[1])
+        self._unprotect(order.peer)
+        self._protect(ProtectWay(peer, order.values, order.ceiling))
+
+    def _tell(self, event: Event) -> None:
+        peer = event.peer
+        if isinstance(event, ContextState):
+            order = self._contexts.get(peer)
+            if order is not None:
+                self._contexts[peer] = replace(order, ceiling=event.ceiling)
+                self._events.append(WayCounted(order.peer, event.ceiling))
+                self._coap.submit(ContextStored(event.number, event.ceiling), self._now)
+            return
+        if peer.is_context:
+            order = self._contexts.get(peer)
+            if order is None or context_of(peer) != self._numbers.get(order.peer):
+                return
+            event.peer = order.peer
+        self._events.append(event)
 
     # -- inside --
 
@@ -245,7 +339,9 @@ class Ways:
                         self._coap.feed(event.data, peer=way.peer, now=self._now)
                 else:
                     self._hear(cast(SecureEvent, event))
-            self._events += self._coap.take_events()
+            for told in self._coap.take_events():
+                busy = True
+                self._tell(told)
             for peer, message in self._coap.take_datagrams():
                 if peer.transport == "udp":
                     self._out.append((peer, message))
