@@ -132,6 +132,7 @@ class BootstrapServer:
             store=store,
             accounts=accounts,
             under_way=bootstrapping.conversations.under_way,
+            begin=lambda record: bootstrapping.begin(record, None, clock.instant()),
             requests=history.refusals,
             handshakes=_none if sessions is None else sessions.handshakes.recent_failures,
         )

@@ -1,6 +1,6 @@
 """What people see of the bootstrap server: sessions of a device, what it would be given, who was refused."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -78,8 +78,8 @@ async def preview(
 
 
 class BootstrapSight:
-    """``under_way``: the session of a device that runs; ``requests`` and ``handshakes``: those that were refused, of a
-    tenant, None for all."""
+    """``under_way``: the session of a device that runs; ``begin``: bootstrap a device that did not ask; ``requests``
+    and ``handshakes``: those that were refused, of a tenant, None for all."""
 
     def __init__(
         self,
@@ -87,12 +87,14 @@ class BootstrapSight:
         store: DecidingStore,
         accounts: BootstrapAccounts,
         under_way: Callable[[DeviceId], BootstrapSession | None],
+        begin: Callable[[DeviceRecord], Awaitable[None]],
         requests: Callable[[str | None], Iterable[RefusedRequest]],
         handshakes: Callable[[str | None], Iterable[FailedHandshake]],
     ) -> None:
         self._store = store
         self._accounts = accounts
         self.under_way = under_way
+        self._begin = begin
         self._requests = requests
         self._handshakes = handshakes
 
@@ -101,6 +103,15 @@ class BootstrapSight:
         registration = await self._store.registration_of(record.device_id)
         version = None if registration is None else registration.version
         return await preview(self._store, self._accounts, record, version=version)
+
+    async def may_begin(self, record: DeviceRecord) -> bool:
+        """Whether the device's profile lets the server begin. Raises `StoreTrouble`."""
+        return (await self._accounts.configuration_of(record)).server_initiated
+
+    async def begin(self, record: DeviceRecord) -> None:
+        """Bootstrap the device where it is heard, though it did not ask. Raises `UserError` where that cannot be,
+        `StoreTrouble`."""
+        await self._begin(record)
 
     def refused(self, tenant: str | None) -> tuple[RefusedPeer, ...]:
         """Who was refused of late, the newest first."""

@@ -5,7 +5,6 @@ from typing import Final
 
 from nicegui import ui
 
-from stellwerk.app.ports import StoreTrouble
 from stellwerk.console.bootstrap_rendering import session_rows
 from stellwerk.console.frame import Page
 from stellwerk.console.live_table import Column, LiveTable
@@ -21,9 +20,11 @@ _SESSIONS: Final = (
 
 
 class BootstrapSection:
-    """Built into the section that is open; `show` what changed."""
+    """Built into the section that is open; `show` what changed. ``may_begin``: also a device that did not ask."""
 
-    def __init__(self, page: Page, record: DeviceRecord, sessions: Sequence[BootstrapSession]) -> None:
+    def __init__(
+        self, page: Page, record: DeviceRecord, sessions: Sequence[BootstrapSession], *, may_begin: bool
+    ) -> None:
         self._page = page
         self._record = record
         with ui.element("div").classes("scroll tall"):
@@ -38,6 +39,8 @@ class BootstrapSection:
             return
         with ui.element("div").classes("foot"):
             ui.button("What would it be given?", on_click=self._preview).props("dense flat no-caps")
+            if may_begin:
+                ui.button("Bootstrap it now", on_click=self._begin).props("dense flat no-caps")
         with ui.dialog() as self._dialog, ui.element("div").classes("card").props("role=document"):
             ui.label(f"What {record.name} would be given").props('role=heading aria-level="2"')
             ui.label("As if it could not be asked what it holds. Nothing is sent, secrets are withheld.").classes(
@@ -57,7 +60,16 @@ class BootstrapSection:
             return
         try:
             self._text.text = str(await sight.preview(self._record))
-        except (StellwerkError, StoreTrouble) as error:
+        except StellwerkError as error:
             # What people have to mend: the device would be refused with it.
             self._text.text = f"Nothing: {error}"
         self._dialog.open()
+
+    async def _begin(self) -> None:
+        sight = self._page.services.bootstrap
+        if sight is None or not self._page.may:
+            return
+        try:
+            await sight.begin(self._record)
+        except StellwerkError as error:
+            ui.notify(f"Not begun: {error}", type="negative", timeout=8000, close_button="Close", multi_line=True)

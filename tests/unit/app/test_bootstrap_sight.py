@@ -13,6 +13,7 @@ from stellwerk.app.bootstrap_history import RefusedRequest
 from stellwerk.app.bootstrap_sight import SESSIONS, BootstrapSight, recent_sessions
 from stellwerk.app.credential_record import parse_record
 from stellwerk.app.fresh_keys import FreshKeys
+from stellwerk.app.handlers.bootstrapping import CannotBegin
 from stellwerk.app.handlers.handshakes import FailedHandshake
 from stellwerk.app.records import NewDevice
 from stellwerk.core.ids import DeviceId
@@ -37,6 +38,10 @@ def credential(bootstrap_server: Any, **more: Any) -> Credential:
     return parse_record(json.dumps({"client": CLIENT, "bootstrap": bootstrap}), NOW_MS)
 
 
+async def nobody_begins(record: DeviceRecord) -> None:
+    raise CannotBegin(f"device {record.name} is nowhere")
+
+
 def look(
     known: Credential | None, entry: ServerEntry, work: Callable[[BootstrapSight, DeviceRecord], Awaitable[Any]]
 ) -> tuple[Any, MemoryStore]:
@@ -49,6 +54,7 @@ def look(
             store=store,
             accounts=BootstrapAccounts(store, lambda _: ServerMaterial(), FreshKeys()),
             under_way=lambda _: None,
+            begin=nobody_begins,
             requests=lambda _: (),
             handshakes=lambda _: (),
         )
@@ -138,6 +144,7 @@ def test_requests_and_handshakes_that_were_refused_stand_in_one_list() -> None:
         store=MemoryStore(library=Library.builtin()),
         accounts=None,  # type: ignore[arg-type]
         under_way=lambda _: None,
+        begin=nobody_begins,
         requests=of(request),
         handshakes=of(handshake),
     )
@@ -146,3 +153,16 @@ def test_requests_and_handshakes_that_were_refused_stand_in_one_list() -> None:
     assert (first.said, first.address, first.reason) == ("PSK identity 'x'", "udp://h:2", "wrong-key")
     assert (second.said, second.device, second.device_id) == ("endpoint 'meter'", "meter", 7)
     assert first.key != second.key
+
+
+@pytest.mark.spec("B-11")
+def test_the_server_begins_only_where_the_profile_says_so() -> None:
+    async def story(sight: BootstrapSight, record: DeviceRecord) -> Any:
+        before = await sight.may_begin(record)
+        wanted = BootstrapConfiguration((ENTRY,), server_initiated=True)
+        await sight._store.put_profile(ProfileRecord(record.tenant_id, "meters", DEFAULT, 0, 0, wanted))
+        return before, await sight.may_begin(record)
+
+    assert look(None, ENTRY, story)[0] == (False, True)
+    with pytest.raises(CannotBegin, match="meter is nowhere"):
+        look(None, ENTRY, lambda sight, record: sight.begin(record))

@@ -68,6 +68,8 @@ class _DevicePage:
     async def build(self) -> None:
         page, record = self._page, self._record
         detail = await self._view.now()
+        bootstrap = page.services.bootstrap
+        may_begin = bootstrap is not None and await bootstrap.may_begin(record)
         now_ms = page.now_ms()
         with page.body:
             with ui.element("div").classes("bar"):
@@ -117,7 +119,9 @@ class _DevicePage:
                         ).classes("facts")
                     if self._may_bootstrap(detail):
                         with _section("Bootstrap"):
-                            self._bootstrap = BootstrapSection(page, record, detail.bootstraps if detail else ())
+                            self._bootstrap = BootstrapSection(
+                                page, record, detail.bootstraps if detail else (), may_begin=may_begin
+                            )
                     with _section("Messages"):
                         self._messages = _scrolled(
                             _MESSAGES,
