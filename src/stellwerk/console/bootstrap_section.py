@@ -5,6 +5,7 @@ from typing import Final
 
 from nicegui import ui
 
+from stellwerk.app.ports import StoreTrouble
 from stellwerk.console.bootstrap_rendering import session_rows
 from stellwerk.console.frame import Page
 from stellwerk.console.live_table import Column, LiveTable
@@ -60,7 +61,7 @@ class BootstrapSection:
             return
         try:
             self._text.text = str(await sight.preview(self._record))
-        except StellwerkError as error:
+        except (StellwerkError, StoreTrouble) as error:
             # What people have to mend: the device would be refused with it.
             self._text.text = f"Nothing: {error}"
         self._dialog.open()
@@ -71,5 +72,5 @@ class BootstrapSection:
             return
         try:
             await sight.begin(self._record)
-        except StellwerkError as error:
+        except (StellwerkError, StoreTrouble) as error:
             ui.notify(f"Not begun: {error}", type="negative", timeout=8000, close_button="Close", multi_line=True)
