@@ -96,7 +96,8 @@ class AiocoapDevice:
         self._thread.start()
         self._context = self.wait(self._start())
 
-    async def _start(self) -> aiocoap.Context:
+    def _site(self) -> Any:
+        """What it serves."""
         site = resource.Site()
         site.add_resource(["3"], Fixed(DEVICE_JSON, SENML_JSON))
         site.add_resource(["3", "0", "0"], Fixed(b"aiocoap", TEXT))
@@ -105,10 +106,15 @@ class AiocoapDevice:
         site.add_resource(["6"], Fixed(LOCATION_TLV, TLV))
         site.add_resource(["3303", "0"], Fixed(SENSOR_CBOR, SENML_CBOR))
         site.add_resource(["3303", "0", "5700"], self.temperature)
+        return site
+
+    async def _start(self) -> aiocoap.Context:
+        site = self._site()
         while True:
             # A port that was free a moment ago may be taken by now.
             with contextlib.suppress(OSError):
-                return await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", free_port()))
+                self.port = free_port()
+                return await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", self.port))
 
     def wait(self, work: Coroutine[Any, Any, T], within_s: float = 15) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)

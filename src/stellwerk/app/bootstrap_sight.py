@@ -8,7 +8,7 @@ from stellwerk.app.bootstrap_accounts import BootstrapAccounts
 from stellwerk.app.bootstrap_admission import Admitted
 from stellwerk.app.bootstrap_blocks import read_blocks
 from stellwerk.app.bootstrap_history import RefusedRequest
-from stellwerk.app.handlers.handshakes import FailedHandshake
+from stellwerk.app.failures import FailedHandshake
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.discovered import Discovered

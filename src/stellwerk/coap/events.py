@@ -178,11 +178,13 @@ class PeerProbed:
 
 @dataclass(slots=True)
 class Refused:
-    """A message was refused or dropped. ``reason`` is a stable word for counting, ``detail`` is for people."""
+    """A message was refused or dropped. ``reason`` is a stable word for counting, ``detail`` is for people.
+    ``context``: the number of the OSCORE context in whose name it came, 0: of none."""
 
     peer: PeerId
     reason: str
     detail: str
+    context: int = 0
 
 
 @dataclass(slots=True)

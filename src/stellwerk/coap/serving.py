@@ -14,6 +14,7 @@ from stellwerk.coap.duplicates import Inbound
 from stellwerk.coap.events import (
     NotificationAcked,
     NotificationRejected,
+    Refused,
     RequestQuestion,
     RequestReceived,
 )
@@ -218,10 +219,12 @@ class Serving:
         self._layer.refuse(inbound.peer.id, codes.dotted(code), text)
         self._answer(inbound, code, options, text.encode(), now)
 
-    def refuse_protected(self, inbound: Inbound, code: int, text: str, reason: str, now: float) -> None:
+    def refuse_protected(
+        self, inbound: Inbound, code: int, text: str, reason: str, now: float, context: int = 0
+    ) -> None:
         """A protected request cannot be read: say so unprotected, and to nobody who did not want an answer (RFC 8613
-        §8.2)."""
-        self._layer.refuse(inbound.peer.id, reason, text)
+        §8.2). ``context``: the number of the one that it names."""
+        self._layer.events.append(Refused(inbound.peer.id, reason, text, context))
         if inbound.confirmable:
             # The same request may be served once its sender knows better.
             self._answer(inbound, code, ((MAX_AGE, b""),), text.encode(), now)

@@ -72,8 +72,11 @@ def _about(session: BootstrapSession) -> str:
 
 def _step(step: StepRecord) -> str:
     """The operation and its answer, then what it carried, a line for each part."""
-    said = dotted(step.status) if step.status else step.failure or "no answer yet"
-    head = f"{_clock(step.at_ms)}  {' '.join(each for each in (step.operation, step.path) if each)}  {said}"
+    said = dotted(step.status) if step.status else step.failure
+    if not said and step.operation.startswith("Bootstrap-"):
+        # Others are remarks: of a plan, of steps that are not kept.
+        said = "no answer yet"
+    head = f"{_clock(step.at_ms)}  {' '.join(each for each in (step.operation, step.path) if each)}  {said}".rstrip()
     # A summary has its parts in a row, as it stands in logs.
     parts = [part for text in (step.detail, step.summary) for part in text.split("; ") if part]
     return "\n".join([head, *(f"    {part}" for part in parts)])

@@ -12,9 +12,9 @@ from stellwerk.app.bootstrap_accounts import BootstrapAccounts, OpenKeys
 from stellwerk.app.bootstrap_history import RefusedRequest
 from stellwerk.app.bootstrap_sight import SESSIONS, BootstrapSight, recent_sessions
 from stellwerk.app.credential_record import parse_record
+from stellwerk.app.failures import FailedHandshake
 from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.handlers.bootstrapping import CannotBegin
-from stellwerk.app.handlers.handshakes import FailedHandshake
 from stellwerk.app.records import NewDevice
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.account import ServerMaterial

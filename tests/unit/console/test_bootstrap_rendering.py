@@ -78,6 +78,12 @@ def test_every_state_of_a_session_but_the_unremarkable_has_a_colour() -> None:
         assert (f".chip.is-{state.value.replace(' ', '-')}" in style) == (state not in plain)
 
 
+def test_a_remark_has_no_answer_to_wait_for() -> None:
+    remark = StepRecord(1_790_000_000_000, "Plan", "", "the device does not say what it has")
+    (row,) = session_rows([replace(SESSION, steps=(remark,))])
+    assert row["full"].endswith("14:13:20  Plan\n    the device does not say what it has")
+
+
 def test_who_was_refused_leads_to_the_device_that_it_concerns() -> None:
     peer = RefusedPeer("r1", 5, "endpoint 'meter'", "udp://h:1", "wrong-identity", "another device's", "meter", 9)
     (row,) = refused_rows([peer])

@@ -82,6 +82,8 @@ class ProtectedExchanges(ExchangeEngine):
         self._carriers = base
         self._reader = RequestReader(layer, plain, self._serving, self._questions, self._start_anew)
         self._responses = ResponseReader(layer, self._requests, self._observing)
+        self._answer_ended_below = base.answer_ended
+        base.answer_ended = self._answer_ended
 
     # --- wishes --------------------------------------------------------------------------------------------------
 
@@ -234,6 +236,11 @@ class ProtectedExchanges(ExchangeEngine):
             self._contexts.move(peer, None)
             if self._layer.ordered:
                 self._layer.events.append(ConnectionLost(peer.id, reason, detail))
+
+    def _answer_ended(self, carrier: Peer, now: float) -> None:
+        self._answer_ended_below(carrier, now)
+        for peer in self._contexts.at(carrier.id):
+            self._layer.answer_ended(peer, now)
 
     # --- bytes in ------------------------------------------------------------------------------------------------
 

@@ -247,6 +247,11 @@ class OscoreLayer(MessageLayer):
         cut = self.base.cut_for(carrier)
         return cut_datagrams(size) if not self.ordered and size < cut.size else cut
 
+    def has_answers_under_way(self, peer: Peer) -> bool:
+        """Whether one to where the context is may not have arrived."""
+        carrier = self.carrier_of(peer)
+        return carrier is not None and self.base.has_answers_under_way(carrier)
+
     def peer_for_request(self, id: PeerId, once: bool, now: float) -> Peer | None:
         """The context, if it is known where it is."""
         peer = self.peers.find(id)

@@ -98,8 +98,10 @@ class RequestReader:
             return False
         return True
 
-    def _refuse(self, outer: Inbound, code: int, text: str, reason: str, now: float) -> None:
-        self._plain.refuse_protected(outer, code, text, reason, now)
+    def _refuse(
+        self, outer: Inbound, code: int, text: str, reason: str, now: float, context: Context | None = None
+    ) -> None:
+        self._plain.refuse_protected(outer, code, text, reason, now, 0 if context is None else context.number)
 
     def refuse_unknown(self, arrival: Arrival, now: float) -> None:
         """Say that there is no such context."""
@@ -128,7 +130,7 @@ class RequestReader:
         is_replay = window is not None and not window.is_new(number)
         # What an earlier answer is stored of may be answered from there, though its number came.
         if is_replay and not self._carriers.may_be_old(outer, now):
-            self._refuse(outer, codes.UNAUTHORIZED, "Replay detected", "oscore_replay", now)
+            self._refuse(outer, codes.UNAUTHORIZED, "Replay detected", "oscore_replay", now, context)
             return
         inbound = self._open(context, context.keys, arrival, now)
         if inbound is None:
@@ -170,7 +172,7 @@ class RequestReader:
         try:
             opened, binding = open_request(keys, arrival.option, outer.message.options, arrival.payload)
         except Unverified:
-            self._refuse(outer, codes.BAD_REQUEST, "Decryption failed", "oscore_decryption", now)
+            self._refuse(outer, codes.BAD_REQUEST, "Decryption failed", "oscore_decryption", now, context)
             return None
         peer = self._contexts.peer_of(context, outer.peer.id.transport, now)
         message = OpenedMessage(
@@ -249,7 +251,7 @@ class RequestReader:
         is_offered = recovery.is_offered(named)
         if not is_offered and recovery.is_ours(named) and context.window is not None:
             # It was agreed on before what we have now.
-            self._refuse(outer, codes.UNAUTHORIZED, "Replay detected", "oscore_replay", now)
+            self._refuse(outer, codes.UNAUTHORIZED, "Replay detected", "oscore_replay", now, context)
             return
         keys = Keys(context.material, named)
         inbound = self._open(context, keys, arrival, now)

@@ -48,7 +48,16 @@ class ReleaseConnections:
     hold_off_s: int = 0
 
 
-StreamAction = actions.Action | AdoptConnection | ReleaseConnections
+@dataclass(slots=True)
+class CloseConnection:
+    """End the connection with ``peer``, which is told ``why`` by an Abort, or by a Release where it did no wrong."""
+
+    peer: PeerId
+    why: str
+    is_abort: bool = False
+
+
+StreamAction = actions.Action | AdoptConnection | ReleaseConnections | CloseConnection
 
 
 class StreamEndpoint(ExchangeEngine):
@@ -330,6 +339,8 @@ class StreamEndpoint(ExchangeEngine):
             self._adopt(action, now)
         elif isinstance(action, ReleaseConnections):
             self._release_all(ReleaseNotice((), action.hold_off_s), now)
+        elif isinstance(action, CloseConnection):
+            self._close_one(action, now)
         elif isinstance(action, actions.SendRequest) and not action.peer.is_context:
             self._request(action, now)
         else:
@@ -358,6 +369,16 @@ class StreamEndpoint(ExchangeEngine):
         for connection in self._layer.peers:
             self._layer.write(connection, signalling.encode_release(notice))
             self._close(connection, "released", "by us", now)
+
+    def _close_one(self, action: CloseConnection, now: float) -> None:
+        connection = self._layer.peers.find(action.peer)
+        if connection is None:
+            return
+        if action.is_abort:
+            self._abort(connection, "closed-by-us", action.why, now)
+        else:
+            self._layer.write(connection, signalling.encode_release(ReleaseNotice()))
+            self._close(connection, "released", action.why, now)
 
     def _request(self, action: actions.SendRequest, now: float) -> None:
         connection = self._layer.peers.find(action.peer)

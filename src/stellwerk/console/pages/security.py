@@ -6,7 +6,7 @@ from typing import Final
 from fastapi import Request
 from nicegui import ui
 
-from stellwerk.app.handlers.secure_sessions import Security
+from stellwerk.app.failures import Security
 from stellwerk.app.views import Doors, View
 from stellwerk.console.bootstrap_rendering import refused_rows
 from stellwerk.console.frame import Page
@@ -30,8 +30,8 @@ async def security(request: Request) -> None:
     content = await view.now() or Doors(None, None)
     if content.secure is None and content.bootstrap is None:
         page.say(
-            "Nothing to show: the secure port and the bootstrap server are off (STELLWERK_COAPS_PORT, "
-            "STELLWERK_BOOTSTRAP_COAP_PORT, STELLWERK_BOOTSTRAP_COAPS_PORT)."
+            "Nothing to show: everything that is secure and the bootstrap server are off (STELLWERK_COAPS_PORT, "
+            "STELLWERK_OSCORE, STELLWERK_BOOTSTRAP_COAP_PORT, STELLWERK_BOOTSTRAP_COAPS_PORT)."
         )
         return
     _Security(page, view, content)

@@ -24,8 +24,8 @@ from stellwerk.coap.options import ECHO, MAX_AGE, OBSERVE, OSCORE, REQUEST_TAG, 
 from stellwerk.coap.oscore.context import Keys
 from stellwerk.coap.oscore.option import OscoreOption, decode_option, encode_option
 from stellwerk.coap.oscore.protection import bind, open_request, open_response, seal_request
-from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, Limits
-from stellwerk.core.ids import PeerId
+from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, Limits, Parameters
+from stellwerk.core.ids import PeerId, session_peer
 
 BODY = bytes(range(256)) * 20
 
@@ -125,13 +125,13 @@ def test_a_replayed_request_is_answered_with_unauthorized_and_has_no_effect():
     assert server.reasons() == ["oscore_replay"] * 4
 
 
-def _echo_in(answer: Message, request: bytes) -> bytes:
+def _echo_in(answer: Message, request: bytes, *, numbered: bool = True) -> bytes:
     """The Echo in a protected 4.01."""
     keys, message = Keys(device_material()), decode_message(request)
     piv = decode_option(dict(message.options)[OSCORE]).piv
     assert piv is not None
     option = decode_option(dict(answer.options)[OSCORE])
-    assert option.piv is not None, "a replayed request would be answered twice with one nonce"
+    assert (option.piv is not None) == numbered, "a replayed request would be answered twice with one nonce"
     opened = open_response(keys, bind(keys, b"dev1", piv), option, (), answer.payload)
     assert opened.code == codes.UNAUTHORIZED
     return dict(opened.options)[ECHO]
@@ -499,3 +499,140 @@ def test_any_flipped_bit_of_a_datagram_is_survived_and_serves_nothing(at: int, b
     assert not any(event.peer.is_context for event in server.of(events.RequestReceived))
     feed(server, good, EXCHANGE_LIFETIME_S / 10)
     assert [event.peer.is_context for event in server.of(events.RequestReceived)][-1]
+
+
+@pytest.mark.spec("RFC 7252 5.2.2", "LwM2M-contract 1.3")
+def test_a_late_answer_comes_separately_and_protected():
+    talk = Talk()
+    talk.ask_server()
+    held: list[int] = []
+    talk.server.on_request = lambda event: held.append(event.exchange) or []
+    talk.ask_server(2, until=1.5)
+    assert decode_message(talk.sent_by_server[-1]).code == codes.EMPTY
+    talk.server.engine.submit(actions.Respond(held[0], codes.CHANGED), talk.now)
+    talk.run(10.0)
+    assert talk.device.of(events.ResponseReceived)[-1].code == codes.CHANGED
+    separate = decode_message(talk.sent_by_server[-1])
+    assert (separate.type, separate.code) == (CON, codes.CHANGED)
+    assert OSCORE in dict(separate.options)
+
+
+@pytest.mark.spec("LwM2M-contract 1.7", "LwM2M-contract 15")
+def test_a_large_answer_goes_only_to_an_address_that_has_repeated_an_echo():
+    server = alone()
+    server.on_request = lambda event: [actions.Respond(event.exchange, codes.CONTENT, payload=b"x" * 900)]
+    (challenge,) = feed(server, protected(5, 1))
+    feed(server, protected(6, 2, echo=_echo_in(challenge, protected(5, 1))))
+    thief = PeerId("udp", "203.0.113.1", 999, "192.0.2.1", 5683)
+    (answer,) = feed(server, protected(7, 3), peer=thief)
+    assert len(answer.payload) < 40
+    echo = _echo_in(answer, protected(7, 3), numbered=False)
+    (answer,) = feed(server, protected(8, 4, echo=echo), peer=thief)
+    assert len(answer.payload) > 900
+
+
+@pytest.mark.spec("LwM2M-contract 2.6")
+def test_a_context_inside_a_secure_session_is_unreachable_when_that_ends():
+    session = session_peer(b"sessions")
+    server = alone(verified=True)
+    (challenge,) = feed(server, protected(5, 1), peer=session)
+    feed(server, protected(6, 2, echo=_echo_in(challenge, protected(5, 1))), peer=session)
+    context = server.only(events.RequestReceived).peer
+    assert (context.carrier, context.is_session) == ("dtls", False)
+    asked = actions.SendRequest(1, context, codes.GET, b"tokn", ("3",))
+    server.engine.submit(asked, 0.0)
+    server.engine.submit(actions.LosePeer(session, "closed"), 0.0)
+    server.engine.submit(replace(asked, handle=2), 0.0)
+    settle(server, 0.0)
+    assert [event.reason for event in server.of(events.RequestFailed)] == ["lost", "unconnected"]
+
+
+def test_parameters_of_a_context_hold_where_it_is_and_where_it_moves():
+    talk = Talk()
+    talk.ask_server()
+    slow = Parameters(ack_timeout_s=10.0, ack_random_factor=1.0, block_size=64)
+    talk.server.engine.submit(actions.SetParameters(talk.to_device, slow), talk.now)
+    talk.at_server = MOVED
+    talk.ask_server(2)
+    talk.loss = 1.0
+    sent = len(talk.sent_by_server)
+    talk.ask_device(3, until=9.0, code=codes.PUT, payload=b"x" * 100)
+    assert len(talk.sent_by_server) == sent + 1
+    assert len(talk.sent_by_server[-1]) < 64 + 60
+    talk.loss = 0.0
+    talk.run(60.0)
+    whole = talk.device.only(events.RequestReceived)
+    assert whole.payload == b"x" * 100
+    assert REQUEST_TAG in dict(whole.options)
+
+
+def test_nothing_is_left_of_tokens_whose_requests_are_over():
+    talk = _observed()
+    talk.device.on_request = lambda event: []
+    for handle in (10, 11):
+        talk.ask_device(handle, until=300.0)
+    assert {event.handle for event in talk.server.of(events.RequestFailed)} == {10, 11}
+    carrier = talk.server.engine._base.peers.find(DEVICE_UDP)
+    assert carrier is not None
+    assert list(carrier.guarded or ()) == [b"observed"]
+    talk.server.engine.submit(actions.ForgetPeer(talk.to_device), talk.now)
+    assert carrier.guarded is None
+
+
+@pytest.mark.spec("RFC 8613 7.4")
+def test_a_message_that_was_overtaken_is_served_and_moves_nothing():
+    server = alone()
+    (challenge,) = feed(server, protected(5, 1))
+    feed(server, protected(6, 2, echo=_echo_in(challenge, protected(5, 1))))
+    feed(server, protected(9, 3), peer=MOVED)
+    assert len(feed(server, protected(8, 4))) == 1
+    assert [event.carrier for event in server.of(events.ContextMoved)] == [DEVICE_UDP, MOVED]
+    assert len(server.of(events.RequestReceived)) == 3
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_an_address_where_a_context_was_heard_gets_no_more_unasked_than_its_bytes_pay_for():
+    server = alone()
+    (challenge,) = feed(server, protected(5, 1))
+    feed(server, protected(6, 2, echo=_echo_in(challenge, protected(5, 1))))
+    request = protected(7, 3)
+    feed(server, request, peer=MOVED)
+    context = server.of(events.RequestReceived)[0].peer
+    server.engine.submit(actions.SendRequest(1, context, codes.PUT, b"tokn", ("5", "0", "0"), payload=b"x" * 900), 0.0)
+    sent = settle(server, 0.0)
+    while (due := server.engine.deadline()) is not None and due < 100.0:
+        server.engine.tick(due)
+        sent += settle(server, due)
+    assert sum(len(encode_message(message)) for message in sent) <= 3 * len(request)
+    assert server.only(events.RequestFailed).reason == "timeout"
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_no_more_than_a_few_requests_wait_for_one_context():
+    server = alone()
+    server.answers_questions = False
+    for mid in range(12):
+        feed(server, protected(mid, mid))
+    assert server.reasons() == ["questions_total"] * 4
+    server.engine.submit(actions.NoContext(server.only(events.ContextQuestion).question), 1.0)
+    assert len(settle(server, 1.0)) == 8
+
+
+@pytest.mark.spec("LwM2M-contract 4")
+def test_a_request_that_waits_for_our_answers_follows_a_separate_protected_one():
+    talk = Talk()
+    talk.ask_server()
+    held: list[int] = []
+    talk.server.on_request = lambda event: held.append(event.exchange) or []
+    talk.ask_server(2, until=1.5)
+    talk.loss = 1.0
+    talk.server.engine.submit(actions.Respond(held[0], codes.CHANGED), talk.now)
+    asked = actions.SendRequest(3, talk.to_device, codes.GET, b"tokn", ("3",), after_answers=True)
+    talk.server.engine.submit(asked, talk.now)
+    sent = len(talk.sent_by_server)
+    talk.run(0.1)
+    assert len(talk.sent_by_server) == sent + 1
+    talk.loss = 0.0
+    talk.run(10.0)
+    assert talk.device.of(events.ResponseReceived)[-1].handle == 2
+    assert talk.server.only(events.ResponseReceived).handle == 3
