@@ -8,6 +8,7 @@ import structlog
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.bootstrap_sight import BootstrapSight
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
@@ -39,11 +40,13 @@ class BootstrapServer:
         listeners: BootstrapListeners,
         bootstrapping: Bootstrapping,
         sessions: BootstrapSessions | None,
+        sight: BootstrapSight,
     ) -> None:
         self._settings = settings
         self.listeners = listeners
         self.bootstrapping = bootstrapping
         self.sessions = sessions
+        self.sight = sight
         self.bound: list[tuple[str, int]] = []
         self.bound_secure: list[tuple[str, int]] = []
 
@@ -105,7 +108,8 @@ class BootstrapServer:
             listeners.secure.peers.connect(sessions)
             keys.changed = listeners.secure.replace_identity
             tasks.spawn("bootstrap server keys", keys.run())
-        history = BootstrapHistory(store, lines, meters.bootstrap)
+        accounts = BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue)
+        history = BootstrapHistory(store, lines, meters.bootstrap, str if sessions is None else sessions.whence)
         bootstrapping = Bootstrapping(
             store=store,
             tasks=tasks,
@@ -114,7 +118,7 @@ class BootstrapServer:
             admission=BootstrapAdmission(store)
             if sessions is None
             else BootstrapAdmission(store, sessions.devices, sessions.identities),
-            accounts=BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue),
+            accounts=accounts,
             history=history,
             conversations=BootstrapConversations(
                 store=store, tasks=tasks, clock=clock, link=listeners.links, history=history
@@ -124,7 +128,15 @@ class BootstrapServer:
             packs=settings.bootstrap_packs,
         )
         listeners.connect(bootstrapping)
-        return cls(settings, listeners, bootstrapping, sessions)
+        sight = BootstrapSight(
+            store=store,
+            accounts=accounts,
+            under_way=bootstrapping.conversations.under_way,
+            begin=lambda record: bootstrapping.begin(record, None, clock.instant()),
+            requests=history.refusals,
+            handshakes=_none if sessions is None else sessions.handshakes.recent_failures,
+        )
+        return cls(settings, listeners, bootstrapping, sessions, sight)
 
     def listen(self) -> None:
         """Raises `CannotBind`."""
@@ -150,6 +162,10 @@ class BootstrapServer:
         self.bootstrapping.conversations.removed(device_id)
         if self.sessions is not None:
             self.sessions.removed(device_id)
+
+
+def _none(_: str | None) -> tuple[()]:
+    return ()
 
 
 def own_material(

@@ -80,6 +80,11 @@ class BootstrapConversations:
     def __len__(self) -> int:
         return len(self._by_device)
 
+    def under_way(self, device_id: DeviceId) -> BootstrapSession | None:
+        """The device's session that runs, with its steps so far."""
+        session = self._by_device.get(device_id)
+        return None if session is None else replace(session.kept, steps=tuple(session.about.steps))
+
     def has_spent(self, device_id: DeviceId) -> bool:
         """Whether the device used up its one-time credential, and the store does not know."""
         return device_id in self._spent
@@ -145,7 +150,7 @@ class BootstrapConversations:
             0,
             admitted.record.device_id,
             admitted.endpoint,
-            str(peer),
+            self._history.whence(peer),
             trigger,
             BootstrapState.RUNNING,
             at.wall_ms,
