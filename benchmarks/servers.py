@@ -73,6 +73,8 @@ def start(data_dir: Path, port: int, http_port: int, secure_port: int = 0) -> su
         "STELLWERK_COAP_HOST": "127.0.0.1",
         "STELLWERK_COAP_PORT": str(port),
         "STELLWERK_COAPS_PORT": str(secure_port) if secure_port else "off",
+        "STELLWERK_BOOTSTRAP_COAP_PORT": "off",
+        "STELLWERK_BOOTSTRAP_COAPS_PORT": "off",
         # The whole fleet is one address and one tenant here.
         "STELLWERK_DTLS_HANDSHAKES_PER_ADDRESS": "0",
         "STELLWERK_DTLS_HANDSHAKES_PER_TENANT": "0",

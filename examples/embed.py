@@ -17,7 +17,15 @@ from stellwerk.sim.fleet import Fleet, FleetOptions
 async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stellwerk-embed-") as scratch:
         # Port 0 is a free one; no HTTP, so neither the other faces nor the console are there.
-        settings = Settings(data_dir=Path(scratch), coap_host="127.0.0.1", coap_port=0, coaps_port=None, http_port=None)
+        settings = Settings(
+            data_dir=Path(scratch),
+            coap_host="127.0.0.1",
+            coap_port=0,
+            coaps_port=None,
+            bootstrap_coap_port=None,
+            bootstrap_coaps_port=None,
+            http_port=None,
+        )
         server = Server(settings)
         await server.start()
         try:

@@ -26,8 +26,6 @@ _MASTER_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
 LATER: Final = frozenset(
     {
         "STELLWERK_NATS_URL",
-        "STELLWERK_BOOTSTRAP_COAP_PORT",
-        "STELLWERK_BOOTSTRAP_COAPS_PORT",
         "STELLWERK_WEBHOOK_ALLOW",
     }
 )
@@ -70,6 +68,11 @@ class Settings:
     """Handshakes a second; 0: as many as come. The same for the next two."""
     dtls_handshakes_per_tenant: float = 2_000.0
     dtls_handshakes_with_certificates: float = 400.0
+    bootstrap_coap_port: int | None = 5687
+    bootstrap_coaps_port: int | None = 5688
+    bootstrap_sessions: int = 10_000
+    """How many devices are bootstrapped at once."""
+    bootstrap_packs: bool = True
     node_id: int = 0
     tenant: str = "default"
     admin_password: str = field(default="", repr=False)
@@ -133,7 +136,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
             if not text:
                 raise BadSetting(name, value, "a directory; '.' for the current one")
             return Path(text)
-        case "http_port" | "coap_port" | "coaps_port":
+        case "http_port" | "coap_port" | "coaps_port" | "bootstrap_coap_port" | "bootstrap_coaps_port":
             return _port(name, value)
         case "auto_provision":
             parts = value if isinstance(value, list) else _text(name, value).split(",")
@@ -156,7 +159,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _code_points(name, value)
         case "node_id":
             return _count(name, value, 0, 255)
-        case "dtls_sessions" | "dtls_half_open":
+        case "dtls_sessions" | "dtls_half_open" | "bootstrap_sessions":
             return _count(name, value, 1, 10_000_000)
         case "auto_read":
             return _objects(name, value)
@@ -172,7 +175,7 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _count(name, value, 1, 1_000_000)
         case "api_auth" | "allow_nosec" | "auto_read_messages" | "uplinks_extend_lifetime" | "coap_tcp":
             return _switch(name, value)
-        case "dtls_cid" | "dtls_cbc" | "dtls_clockless":
+        case "dtls_cid" | "dtls_cbc" | "dtls_clockless" | "bootstrap_packs":
             return _switch(name, value)
         case "naming":
             return _one_of(name, value, ("published", "short", "full"))

@@ -29,11 +29,13 @@ from stellwerk.app.credentials import (
     raw_key_credential,
     written_credential,
 )
+from stellwerk.app.oscore import read_oscore
 from stellwerk.app.ports import StoreTrouble
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
+from stellwerk.core.ids import DeviceId
 from stellwerk.device.key_material import BadMaterial, key_of, read_certificate, spki_of, to_base64
-from stellwerk.device.record import NOSEC, X509, Credential, DeviceRecord
+from stellwerk.device.record import NOSEC, OSCORE, X509, Credential, DeviceRecord
 from stellwerk.key_files import AUTHORITY, BOOTSTRAP, SERVER, KeyFileUnusable, KeyFolder
 from stellwerk.logs import configure_logs
 from stellwerk.net.clock import SystemClock
@@ -125,6 +127,12 @@ def describe(credential: Credential | None) -> str:
     """One line without secrets."""
     if credential is None:
         return "no credentials: it comes without security"
+    if credential.oscore and credential.kind != OSCORE:
+        return f"{_described(credential)}; and {_context(credential)} within"
+    return _described(credential)
+
+
+def _described(credential: Credential) -> str:
     match credential.kind:
         case "psk":
             return f"pre-shared key, identity {credential.identity!r}"
@@ -134,7 +142,14 @@ def describe(credential: Credential | None) -> str:
             return f"certificate, SHA-256 {credential.key_id.removeprefix('x509:')}"
         case "x509":
             return f"any trusted certificate of {credential.identity!r}"
+        case "oscore":
+            return f"{_context(credential)}, with nothing below it"
     return "no credentials: it comes without security; a bootstrap server has some for it"
+
+
+def _context(credential: Credential) -> str:
+    sender_id = read_oscore(credential.oscore, DeviceId(0)).sender_id.hex()
+    return f"OSCORE context, sender ID {sender_id or '(empty)'}"
 
 
 # -- parts --
@@ -152,10 +167,9 @@ async def _set(
         # Where the old one cannot be read, this may not be the master key of the server: it can only be taken away.
         before = None if credential is None else await store.credential_of(device.device_id)
         if credential is not None and before is not None:
-            bootstrap = before.bootstrap if keep else credential.bootstrap
-            credential = replace(
-                credential, created_ms=before.created_ms, description=before.description, bootstrap=bootstrap
-            )
+            credential = replace(credential, created_ms=before.created_ms, description=before.description)
+            if keep:
+                credential = replace(credential, bootstrap=before.bootstrap, spent_ms=before.spent_ms)
         try:
             changed = await place_credential(store, device, credential, SystemClock().wall_ms())
         except StoreTrouble as error:

@@ -59,6 +59,8 @@ async def run_demo(
             coap_host=LOOPBACK,
             coap_port=coap_port,
             coaps_port=coaps_port,
+            bootstrap_coap_port=None,
+            bootstrap_coaps_port=None,
             admin_password=PASSWORD,
             awake_s=AWAKE_S,
             queue_s=QUEUE_S,

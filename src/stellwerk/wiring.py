@@ -33,7 +33,7 @@ from stellwerk.app.handlers.secure_sessions import SecureSessions
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
-from stellwerk.app.meters import Meters
+from stellwerk.app.meters import Meters, Transport
 from stellwerk.app.monitoring import Monitor
 from stellwerk.app.ports import Limits, StoreFailing
 from stellwerk.app.posting import Posting
@@ -45,6 +45,7 @@ from stellwerk.app.speaking import Speaking
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks, forget_registration
 from stellwerk.app.views import Views
+from stellwerk.bootstrap_server import BootstrapServer
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId
@@ -60,6 +61,7 @@ from stellwerk.northbound.onem2m.commands import parse_commands
 from stellwerk.northbound.rest.metrics import Sources, counted
 from stellwerk.northbound.server import HttpServer
 from stellwerk.northbound.services import Services
+from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
 from stellwerk.southbound.listeners import Listeners, StreamSettings
 from stellwerk.southbound.secure_listener import SecureSettings
 from stellwerk.storage.lock import DataDirUnusable, DirectoryLock
@@ -99,6 +101,8 @@ class Bound:
 
     coap: list[tuple[str, int]] = field(default_factory=list)
     coaps: list[tuple[str, int]] = field(default_factory=list)
+    bootstrap_coap: list[tuple[str, int]] = field(default_factory=list)
+    bootstrap_coaps: list[tuple[str, int]] = field(default_factory=list)
     http_host: str = ""
     http_port: int = 0
 
@@ -119,6 +123,7 @@ class Server:
         self._meters = Meters(self._clock.now)
         self._monitor: Monitor | None = None
         self._listeners: Listeners | None = None
+        self._bootstrap: BootstrapServer | None = None
         self._lock: DirectoryLock | None = None
         self._store: SqliteStore | None = None
         self._projector: ProjectorProcess | None = None
@@ -154,8 +159,8 @@ class Server:
         if self._operations is not None:
             self._operations.close()
             self._operations = None
-        if self._listeners is not None:
-            self._listeners.stop_reading()
+        for listeners in self._all_listeners():
+            listeners.stop_reading()
         if self._http is not None:
             await self._http.stop()
         if self._console is not None:
@@ -166,9 +171,9 @@ class Server:
         # What closing commits is still answered: the sockets go last.
         if self._store is not None:
             await self._store.close()
-        if self._listeners is not None:
-            await asyncio.sleep(0)
-            self._listeners.close()
+        await asyncio.sleep(0)
+        for listeners in self._all_listeners():
+            listeners.close()
         if self._projector is not None:
             await self._projector.stop()
         if self._lock is not None:
@@ -369,6 +374,17 @@ class Server:
             await devices.revoking.trust(keys.fingerprints())
             tasks.spawn("secure sessions", sessions.run())
             tasks.spawn("server keys", keys.run())
+        bootstrap = self._bootstrap = await BootstrapServer.build(
+            settings,
+            store=store,
+            tasks=tasks,
+            clock=clock,
+            entropy=entropy,
+            meters=meters,
+            secure=_secure_settings(settings),
+            server_keys=keys,
+            issue=None,
+        )
         # Who lost its credentials while nobody listened is not let in by a session from before.
         await devices.revoking.look()
 
@@ -377,6 +393,9 @@ class Server:
             self.bound.coap = await listeners.listen(settings.coap_host, settings.coap_port)
         if settings.coaps_port is not None:
             self.bound.coaps = listeners.listen_secure(settings.coap_host, settings.coaps_port)
+        if bootstrap is not None:
+            bootstrap.listen()
+            self.bound.bootstrap_coap, self.bound.bootstrap_coaps = bootstrap.bound, bootstrap.bound_secure
         tasks.spawn("monitor", monitor.run())
         open_commands = await commands.recover()
         tasks.spawn("expiry", expiry.run())
@@ -393,6 +412,8 @@ class Server:
         def removed(device: DeviceRecord) -> None:
             if sessions is not None:
                 sessions.removed(device.device_id)
+            if bootstrap is not None:
+                bootstrap.ended(device.device_id)
             known = registry.of(device.device_id)
             if known is not None:
                 forget_registration(registry, link, listening, known.registration, clock.instant())
@@ -415,7 +436,7 @@ class Server:
             meters=meters,
             monitor=monitor,
             condition=store.condition,
-            transport=listeners.transport,
+            transport=self._transport,
             registrations=lambda: len(registry),
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
@@ -431,6 +452,8 @@ class Server:
             "server.ready",
             coap=[f"{host}:{port}" for host, port in self.bound.coap],
             coaps=[f"{host}:{port}" for host, port in self.bound.coaps],
+            bootstrap_coap=[f"{host}:{port}" for host, port in self.bound.bootstrap_coap],
+            bootstrap_coaps=[f"{host}:{port}" for host, port in self.bound.bootstrap_coaps],
             coap_tcp="on" if settings.coap_tcp else "off",
             http=f"{self.bound.http_host}:{self.bound.http_port}" if self._http is not None else "off",
             devices_with_open_commands=open_commands,
@@ -521,12 +544,26 @@ class Server:
         self._console = console.attach_console(app, services)
         await self._console.start()
 
+    def _all_listeners(self) -> list[Listeners | BootstrapListeners]:
+        found: list[Listeners | BootstrapListeners] = []
+        if self._listeners is not None:
+            found.append(self._listeners)
+        if self._bootstrap is not None:
+            found.append(self._bootstrap.listeners)
+        return found
+
+    def _transport(self) -> Transport:
+        figures = Transport()
+        for listeners in self._all_listeners():
+            figures.add(listeners.transport())
+        return figures
+
     async def _missing(self) -> list[str]:
         missing = []
         if not self._ready:
             missing.append("listeners are not bound yet")
-        elif self._listeners is not None:
-            missing += self._listeners.missing()
+        for listeners in self._all_listeners() if self._ready else ():
+            missing += listeners.missing()
         if self._monitor is not None:
             missing += self._monitor.missing()
         if self._projector is None or not self._projector.alive:

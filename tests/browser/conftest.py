@@ -60,6 +60,8 @@ class Served:
             "COAP_HOST": "127.0.0.1",
             "COAP_PORT": str(self.coap_port),
             "COAPS_PORT": str(self.coaps_port),
+            "BOOTSTRAP_COAP_PORT": "off",
+            "BOOTSTRAP_COAPS_PORT": "off",
             "API_TOKEN": TOKEN,
             "ADMIN_PASSWORD": PASSWORD,
             "AUTO_PROVISION": "sim-*,hand-*",

@@ -54,6 +54,8 @@ class Served:
         self.log_path = folder / "serve.log"
         self.coap_port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
         self.coaps_port = free_port()
+        self.bootstrap_coap_port = free_port()
+        self.bootstrap_coaps_port = free_port()
         self.http_port = free_port(socket.SOCK_STREAM)
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = settings
@@ -96,6 +98,8 @@ class Served:
             "STELLWERK_COAP_HOST": "127.0.0.1",
             "STELLWERK_COAP_PORT": str(self.coap_port),
             "STELLWERK_COAPS_PORT": str(self.coaps_port),
+            "STELLWERK_BOOTSTRAP_COAP_PORT": str(self.bootstrap_coap_port),
+            "STELLWERK_BOOTSTRAP_COAPS_PORT": str(self.bootstrap_coaps_port),
             "STELLWERK_API_TOKEN": TOKEN,
             "STELLWERK_LOG_FORMAT": "json",
         }

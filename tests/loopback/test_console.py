@@ -78,6 +78,8 @@ class Served:
             coap_host="127.0.0.1",
             coap_port=0,
             coaps_port=None,
+            bootstrap_coap_port=None,
+            bootstrap_coaps_port=None,
             admin_password=PASSWORD,
             api_token="token",
         )

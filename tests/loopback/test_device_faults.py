@@ -73,6 +73,8 @@ def test_every_cause_has_its_status(tmp_path: Path):
             coap_host="127.0.0.1",
             coap_port=0,
             coaps_port=None,
+            bootstrap_coap_port=None,
+            bootstrap_coaps_port=None,
             tenant="acme",
             api_token="token-of-the-test",
             auto_provision=("sim-*",),

@@ -46,7 +46,14 @@ def test_a_server_that_was_not_started_has_no_operations(tmp_path: Path) -> None
 
 def test_a_wait_ends_with_its_server_and_the_command_is_there_with_the_next(tmp_path: Path) -> None:
     async def story() -> None:
-        settings = Settings(data_dir=tmp_path, http_port=None, coap_port=None, coaps_port=None)
+        settings = Settings(
+            data_dir=tmp_path,
+            http_port=None,
+            coap_port=None,
+            coaps_port=None,
+            bootstrap_coap_port=None,
+            bootstrap_coaps_port=None,
+        )
         server = Server(settings)
         await server.start()
         await server.provision([NewDevice("pump-1", "urn:dev:os:pump-1")])

@@ -59,6 +59,8 @@ async def running(data_dir: Path, wire: Wire, port: int = 0) -> AsyncIterator[ht
             coap_host="127.0.0.1",
             coap_port=port,
             coaps_port=None,
+            bootstrap_coap_port=None,
+            bootstrap_coaps_port=None,
             api_token="t",
             expiry_grace_s=0.0,
         )

@@ -117,6 +117,8 @@ def test_a_device_is_provisioned_registers_and_answers_a_command(tmp_path: Path)
             coap_host="127.0.0.1",
             coap_port=0,
             coaps_port=None,
+            bootstrap_coap_port=None,
+            bootstrap_coaps_port=None,
             tenant="acme",
             api_token="token-of-the-test",
         )

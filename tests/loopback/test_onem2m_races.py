@@ -19,7 +19,16 @@ class World:
     def __init__(self, data_dir: Path) -> None:
         self.runner = asyncio.Runner()
         self.server = Server(
-            Settings(data_dir=data_dir, http_port=0, coap_port=None, coaps_port=None, tenant="acme", api_token="token")
+            Settings(
+                data_dir=data_dir,
+                http_port=0,
+                coap_port=None,
+                coaps_port=None,
+                bootstrap_coap_port=None,
+                bootstrap_coaps_port=None,
+                tenant="acme",
+                api_token="token",
+            )
         )
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:

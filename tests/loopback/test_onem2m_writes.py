@@ -154,6 +154,8 @@ def test_an_application_writes_and_reads_back_what_it_wrote(tmp_path: Path):
             coap_host="127.0.0.1",
             coap_port=0,
             coaps_port=None,
+            bootstrap_coap_port=None,
+            bootstrap_coaps_port=None,
             tenant="acme",
             auto_read=(),
         )

@@ -46,7 +46,14 @@ def test_an_open_command_leaves_at_once_and_not_with_its_first_repetition(tmp_pa
             device.bind(("127.0.0.1", 0))
             device.setblocking(False)
             settings = Settings(
-                data_dir=tmp_path, auto_read=(), http_port=0, coap_host="127.0.0.1", coap_port=0, coaps_port=None
+                data_dir=tmp_path,
+                auto_read=(),
+                http_port=0,
+                coap_host="127.0.0.1",
+                coap_port=0,
+                coaps_port=None,
+                bootstrap_coap_port=None,
+                bootstrap_coaps_port=None,
             )
             server = Server(settings)
             await server.start()
@@ -58,7 +65,14 @@ def test_an_open_command_leaves_at_once_and_not_with_its_first_repetition(tmp_pa
             await queue_a_read(tmp_path)
             again = Server(
                 Settings(
-                    data_dir=tmp_path, auto_read=(), http_port=0, coap_host="127.0.0.1", coap_port=port, coaps_port=None
+                    data_dir=tmp_path,
+                    auto_read=(),
+                    http_port=0,
+                    coap_host="127.0.0.1",
+                    coap_port=port,
+                    coaps_port=None,
+                    bootstrap_coap_port=None,
+                    bootstrap_coaps_port=None,
                 )
             )
             await again.start()

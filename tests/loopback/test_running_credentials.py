@@ -44,6 +44,8 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]
         "STELLWERK_COAP_HOST": "127.0.0.1",
         "STELLWERK_COAP_PORT": "0",
         "STELLWERK_COAPS_PORT": "0",
+        "STELLWERK_BOOTSTRAP_COAP_PORT": "0",
+        "STELLWERK_BOOTSTRAP_COAPS_PORT": "0",
         "STELLWERK_LOG_FORMAT": "json",
         "STELLWERK_AUTO_PROVISION": "meter-*",
         "STELLWERK_AUTO_READ": "",

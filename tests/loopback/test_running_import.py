@@ -47,6 +47,8 @@ def test_a_running_server_takes_up_what_the_command_imported(tmp_path: Path) -> 
         "STELLWERK_COAP_HOST": "127.0.0.1",
         "STELLWERK_COAP_PORT": "0",
         "STELLWERK_COAPS_PORT": "0",
+        "STELLWERK_BOOTSTRAP_COAP_PORT": "0",
+        "STELLWERK_BOOTSTRAP_COAPS_PORT": "0",
         "STELLWERK_LOG_FORMAT": "json",
         "STELLWERK_AUTO_PROVISION": "tank",
     }

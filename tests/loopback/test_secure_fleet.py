@@ -87,7 +87,14 @@ def served(tmp_path):
     def play(story: Callable[[Served], Awaitable[None]]) -> None:
         async def work() -> None:
             settings = Settings(
-                data_dir=tmp_path, http_port=None, coap_host="127.0.0.1", coap_port=None, coaps_port=0, auto_read=()
+                data_dir=tmp_path,
+                http_port=None,
+                coap_host="127.0.0.1",
+                coap_port=None,
+                coaps_port=0,
+                bootstrap_coap_port=None,
+                bootstrap_coaps_port=None,
+                auto_read=(),
             )
             server = Server(settings, {})
             await server.start()

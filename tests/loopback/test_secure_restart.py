@@ -72,7 +72,16 @@ class Device:
 def test_a_secure_session_goes_on_after_a_restart_without_a_handshake(tmp_path: Path) -> None:
     def server(port: int) -> Server:
         return Server(
-            Settings(data_dir=tmp_path, auto_read=(), http_port=None, coap_host=HOST, coap_port=None, coaps_port=port)
+            Settings(
+                data_dir=tmp_path,
+                auto_read=(),
+                http_port=None,
+                coap_host=HOST,
+                coap_port=None,
+                coaps_port=port,
+                bootstrap_coap_port=None,
+                bootstrap_coaps_port=None,
+            )
         )
 
     async def story() -> None:

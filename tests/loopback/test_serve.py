@@ -55,6 +55,8 @@ def environment(data_dir: Path, **settings: str) -> dict[str, str]:
         "STELLWERK_COAP_HOST": "127.0.0.1",
         "STELLWERK_COAP_PORT": "0",
         "STELLWERK_COAPS_PORT": "0",
+        "STELLWERK_BOOTSTRAP_COAP_PORT": "0",
+        "STELLWERK_BOOTSTRAP_COAPS_PORT": "0",
         "STELLWERK_API_TOKEN": TOKEN,
         "STELLWERK_LOG_FORMAT": "json",
         **settings,

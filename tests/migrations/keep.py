@@ -12,6 +12,7 @@ from stellwerk.app.changes import ChangeCommand, CommandSent, PutObservation, Pu
 from stellwerk.app.records import SecureSession
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Step
+from stellwerk.device.profile import Profile, ProfileRecord
 from stellwerk.device.record import Credential
 from stellwerk.storage.migrations import DECIDING_FILE, HEADS, PROJECTED_FILE, migrate
 from stellwerk.storage.projector import Projector
@@ -37,6 +38,15 @@ VAULT = Vault(b"kept databases, not a secret key")
 SESSION = SecureSession(b"\x01session", DeviceId(0), peer(), b"kept", 1 << 48, NOW_MS)
 """Since 0004."""
 KEY = Credential("meter-1@psk", "psk-text:kept", "cred", "m2m:crds", NOW_MS, NOW_MS)
+_BLOCK = '{"securityMode": "PSK", "clientPublicKeyOrId": "%s", "clientSecretKey": "00112233445566778899aabbccddeeff"}'
+COMMISSIONED = Credential(
+    "meter-2@psk",
+    "psk-text:kept",
+    created_ms=NOW_MS,
+    modified_ms=NOW_MS,
+    bootstrap=f'{{"bootstrapServer": {_BLOCK % "meter-2@bs"}, "lwm2mServer": {_BLOCK % "meter-2@psk"}}}',
+)
+"""Since 0004-0002."""
 
 
 async def fill(data_dir: Path) -> None:
@@ -47,6 +57,8 @@ async def fill(data_dir: Path) -> None:
     await store.set_credential(device_id, KEY)
     gone = await make_device(store, "gone")
     await store.remove_device(gone.device_id)
+    await make_device(store, "meter-2", credential=COMMISSIONED)
+    await store.put_profile(ProfileRecord(device.tenant_id, "meters", Profile(awake_s=10.0), NOW_MS, NOW_MS))
     await write(store, [register(device_id, 1)], [PutRegistration(registration(device_id), NOW_MS + 300_000)])
     await write(store, [send(device_id, 2, labels=("Room:1",)), update(DeviceId(device_id), NOW_MS + 3, 3)])
     await write(store, [], [PutObservation(observation(device_id))])

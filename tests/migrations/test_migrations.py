@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, MetaData, create_engine
 
 from stellwerk.core.ids import DeviceId
+from stellwerk.device.bootstrap.configuration import NO_BOOTSTRAP
 from stellwerk.storage import schema
 from stellwerk.storage.migrations import (
     DECIDING_FILE,
@@ -28,7 +29,7 @@ from stellwerk.storage.projector import Projector
 from stellwerk.storage.sqlite.store import SqliteStore
 from tests.contract.builders import NOW_MS, receipt, send, write
 
-from .keep import DATABASES, KEY, VAULT
+from .keep import COMMISSIONED, DATABASES, KEY, SESSION, VAULT
 
 LINES = {
     "deciding": (DECIDING_FILE, schema.deciding),
@@ -128,7 +129,16 @@ async def look_around(data_dir: Path) -> None:
     assert credential in (None, KEY)
     if credential is not None:
         assert await store.credential_by_identity(KEY.identity) == (device, KEY)
-    assert await store.sessions_of(device.device_id) == []
+    assert [each.session_id for each in await store.sessions_of(device.device_id)] in ([], [SESSION.session_id])
+    commissioned = await store.device_by_endpoint("meter-2")
+    if commissioned is not None:
+        assert await store.bootstrap_credential("psk:meter-2@bs") is None
+    assert await store.name_bootstrap_credentials() == (0 if credential is None else 1 if commissioned is None else 2)
+    assert await store.name_bootstrap_credentials() == 0
+    if commissioned is not None:
+        assert await store.bootstrap_credential("psk:meter-2@bs") == (commissioned, COMMISSIONED)
+        (profile,) = await store.profiles()
+        assert (profile.profile.awake_s, profile.bootstrap) == (10.0, NO_BOOTSTRAP)
     await write(store, [send(DeviceId(device.device_id), 7)])
     projector = Projector(data_dir)
     assert projector.run_all() == 2

@@ -200,6 +200,8 @@ class Stack:
         """What was sent over connections; None closes one."""
         self.secure_out: list[tuple[PeerId, bytes]] = []
         """What was sent from the secure port."""
+        self.bootstrap: Any = None
+        """A `tests.scenario.bootstrap_port.BootstrapPort` that was made beside."""
         self.run(self._build())
 
     async def _build(self) -> None:
@@ -579,6 +581,8 @@ class Stack:
             for peer, datagram in self.engine.take_datagrams():
                 self.out.append((peer, decode_message(datagram)))
                 events = events or [None]  # type: ignore[list-item]
+            if self.bootstrap is not None and self.bootstrap.pump():
+                events = events or [None]  # type: ignore[list-item]
             await asyncio.sleep(0)
             waited = waited + 1 if len(self.tasks) and not events else 0
             quiet = 0 if events or waited else quiet + 1
@@ -592,6 +596,8 @@ class Stack:
         if self.secure is not None:
             engines.append(self.secure_stack)
         due += [each for each in (engine.deadline() for engine in engines) if each is not None]
+        if self.bootstrap is not None:
+            due += self.bootstrap.deadlines()
         return min(due, default=None)
 
     def _tick(self, now: float) -> None:
@@ -599,6 +605,8 @@ class Stack:
         self.streams.tick(now)
         if self.secure is not None:
             self.secure_stack.tick(now)
+        if self.bootstrap is not None:
+            self.bootstrap.tick(now)
 
     async def _wait(self, seconds: float) -> None:
         end = self.clock.at + seconds

@@ -4,6 +4,17 @@ and what a bootstrap server gives it (``bootstrap``).
 A record is taken whole or refused with the first field that is wrong and the rule it breaks, as
 ``client.key: a key has 32, 64, 96 or 128 hex digits, this one has 31``; the text never holds a key. Certificates and
 keys may be PEM where the contract says base64 of DER.
+
+Beyond the contract, all of it optional:
+
+- ``client.oscore``: the OSCORE context of the device, ``{"masterSecret", "senderId", "recipientId", "masterSalt",
+  "idContext", "aead", "hkdf"}``; bytes are hex, names those of object 21 (the device sends as ``senderId``), algorithms
+  COSE numbers (10 and -10 unless given). With mode ``NO_SEC`` nothing lies below OSCORE, else both layers are wanted
+  (contract LwM2M §2.6).
+- ``bootstrap.lwm2mServer.oscore``: the one that a bootstrap server gives the device with its keys.
+- ``bootstrap.servers``: ``{"<short server ID>": {...}}``, keys of single servers in the place of ``lwm2mServer``.
+- ``bootstrap.oneTime``: whether the device is bootstrapped once with this; whoever sets the record arms it again.
+- ``bootstrap.endpoint``: the endpoint name that the device has at the bootstrap server (contract LwM2M B-15).
 """
 
 import json
@@ -20,18 +31,24 @@ from stellwerk.app.credentials import (
     check_identity,
     raw_key_credential,
 )
+from stellwerk.app.members import BadField as BadField
+from stellwerk.app.members import Members, Twice, once, shown
+from stellwerk.app.oscore import AEAD_NONCES, AES_CCM_16_64_128, HKDF_SHA_256, HKDFS, OscoreContext, render_oscore
+from stellwerk.core.ids import DeviceId
 from stellwerk.device.key_material import (
     BadMaterial,
+    certificate_key_id,
     der_of,
     key_of,
     pkcs8_of,
+    raw_key_id,
     read_certificate,
     read_private_key,
     read_public_key,
     spki_of,
     to_base64,
 )
-from stellwerk.device.record import NOSEC, PSK, RPK, X509, Credential
+from stellwerk.device.record import NOSEC, OSCORE, PSK, RPK, X509, Credential
 
 MODES: Final = {NO_SEC: NOSEC, "PSK": PSK, "RPK": RPK, "X509": X509}
 """Names of security modes in records, each with the ``kind`` of its credential."""
@@ -45,17 +62,18 @@ _MODE_OF_CLIENT: Final = "securityConfigClientMode"
 _MODE_OF_SERVER: Final = "securityMode"
 _PUBLIC: Final = "clientPublicKeyOrId"
 _SECRET: Final = "clientSecretKey"
+_ONE_TIME: Final = "oneTime"
+_OF_SERVERS: Final = "servers"
+_ENDPOINT: Final = "endpoint"
 _HEX: Final = re.compile(r"[0-9a-fA-F]*")
 _KEY_STEP, _KEY_MOST = 32, 128
-_NAMES: Final = {kind: mode for mode, kind in MODES.items()}
-
-
-class BadField(BadCredential):
-    """``field`` (``client.key``) of a record breaks ``rule``."""
-
-    def __init__(self, field: str, rule: str) -> None:
-        self.field, self.rule = field, rule
-        super().__init__(f"{field}: {rule}")
+_NAMES: Final = {**{kind: mode for mode, kind in MODES.items()}, OSCORE: NO_SEC}
+_OSCORE: Final = "oscore"
+_SHORT_IDS: Final = range(1, 65535)
+_LEAST_SECRET, _MOST_SECRET = 16, 64
+"""Bytes of an OSCORE Master Secret (contract B-10)."""
+_MOST_SALT: Final = 64
+_MOST_ID_CONTEXT: Final = 32
 
 
 def parse_record(text: str, now_ms: int) -> Credential:
@@ -63,8 +81,8 @@ def parse_record(text: str, now_ms: int) -> Credential:
     if len(text) > LONGEST:
         raise BadField("record", f"it has {len(text)} characters, {LONGEST} are the most")
     try:
-        value = json.loads(text, object_pairs_hook=_once)
-    except _Twice as error:
+        value = json.loads(text, object_pairs_hook=once)
+    except Twice as error:
         raise BadField(error.name, "it is given twice") from None
     except RecursionError:
         raise BadField("record", "it is nested too deeply") from None
@@ -72,16 +90,21 @@ def parse_record(text: str, now_ms: int) -> Credential:
         # Of a decoder's words only the place: the rest may quote.
         place = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise BadField("record", f"it is no JSON{place}") from None
-    record = _Members("", value)
+    record = Members("", value)
     record.check({"client", "bootstrap"})
-    credential = _client(_Members("client", record.need("client")), now_ms)
-    bootstrap = _bootstrap(_Members("bootstrap", record.need("bootstrap")))
+    client = Members("client", record.need("client"))
+    credential = _client(client, now_ms)
+    oscore = _oscore(client)
+    if oscore:
+        kind = OSCORE if credential.kind == NOSEC else credential.kind
+        credential = replace(credential, kind=kind, oscore=json.dumps(oscore))
+    bootstrap = _bootstrap(Members("bootstrap", record.need("bootstrap")))
     return replace(credential, bootstrap=bootstrap)
 
 
 def pre_shared_credential(identity: str, key: str, now_ms: int) -> Credential:
     """By the rules of a record: ``key`` in hex. Raises `BadField`."""
-    return _pre_shared(_Members("client", {"identity": identity, "key": key}), now_ms, "")
+    return _pre_shared(Members("client", {"identity": identity, "key": key}), now_ms, "")
 
 
 def render_record(credential: Credential | None, endpoint: str) -> dict[str, Any]:
@@ -98,33 +121,35 @@ def render_record(credential: Credential | None, endpoint: str) -> dict[str, Any
             client |= {"key": credential.secret}
         case "x509" if credential.secret:
             client |= {"cert": credential.secret}
+    if credential.oscore:
+        client |= {_OSCORE: json.loads(credential.oscore)}
     return {"client": client, "bootstrap": json.loads(credential.bootstrap or _NO_BOOTSTRAP)}
 
 
 def without_secrets(record: dict[str, Any]) -> dict[str, Any]:
     """What everybody may see of a record that `render_record` made: identities, public keys and certificates."""
-    client = dict(record["client"])
-    if client[_MODE_OF_CLIENT] == "PSK":
-        client["key"] = WITHHELD
-    servers = {
-        name: {member: WITHHELD if member == _SECRET else value for member, value in block.items()}
-        for name, block in record["bootstrap"].items()
-    }
-    return {"client": client, "bootstrap": servers}
+    hidden = {_SECRET, "masterSecret", "key" if record["client"][_MODE_OF_CLIENT] == "PSK" else ""}
+    masked = _masked(record, hidden)
+    assert isinstance(masked, dict)
+    return masked
+
+
+def _masked(value: Any, hidden: Collection[str]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: WITHHELD if name in hidden else _masked(each, hidden) for name, each in value.items()}
 
 
 # -- the device --
 
 
-def _client(client: "_Members", now_ms: int) -> Credential:
-    mode = client.mode(_MODE_OF_CLIENT)
-    client.check({_MODE_OF_CLIENT, "endpoint", *_CLIENT_MEMBERS[mode]}, spare={"identity", "key", "cert"}, mode=mode)
+def _client(client: Members, now_ms: int) -> Credential:
+    mode = client.one_of(_MODE_OF_CLIENT, MODES)
+    client.check(
+        {_MODE_OF_CLIENT, "endpoint", _OSCORE, *_CLIENT_MEMBERS[mode]}, spare={"identity", "key", "cert"}, mode=mode
+    )
     endpoint = client.text("endpoint")
-    if not endpoint.isprintable() or endpoint != endpoint.strip() or len(endpoint) > LONGEST_ENDPOINT:
-        raise client.bad(
-            "endpoint",
-            f"an endpoint name has at most {LONGEST_ENDPOINT} printable characters, no blank before or after",
-        )
+    _check_endpoint(client, endpoint)
     match mode:
         case "PSK":
             return _pre_shared(client, now_ms, endpoint)
@@ -145,21 +170,55 @@ def _client(client: "_Members", now_ms: int) -> Credential:
     return Credential(endpoint, "", created_ms=now_ms, modified_ms=now_ms, kind=NOSEC, endpoint=endpoint)
 
 
-def _pre_shared(client: "_Members", now_ms: int, endpoint: str) -> Credential:
+def _check_endpoint(members: Members, endpoint: str) -> None:
+    if not endpoint.isprintable() or endpoint != endpoint.strip() or len(endpoint) > LONGEST_ENDPOINT:
+        raise members.bad(
+            _ENDPOINT, f"an endpoint name has at most {LONGEST_ENDPOINT} printable characters, no blank before or after"
+        )
+
+
+def _oscore(members: Members) -> dict[str, Any] | None:
+    """Canonical; None where there is none."""
+    given = members.inner(_OSCORE)
+    if given is None:
+        return None
+    given.check({"masterSecret", "senderId", "recipientId", "masterSalt", "idContext", "aead", "hkdf"})
+    aead = given.number("aead", AEAD_NONCES, AES_CCM_16_64_128)
+    # RFC 8613 §3.3.
+    longest = AEAD_NONCES[aead] - 6
+    context = OscoreContext(
+        0,
+        DeviceId(0),
+        given.hex("senderId", 0, longest),
+        given.hex("recipientId", 0, longest),
+        given.hex("masterSecret", _LEAST_SECRET, _MOST_SECRET),
+        given.hex("masterSalt", 0, _MOST_SALT, optional=True),
+        given.hex("idContext", 0, _MOST_ID_CONTEXT, optional=True),
+        aead,
+        HKDFS[given.number("hkdf", HKDFS, HKDF_SHA_256)],
+    )
+    if context.sender_id == context.recipient_id:
+        raise given.bad("recipientId", "both ends have the same ID; each has one of its own (RFC 8613 §3.3)")
+    rendered = json.loads(render_oscore(context))
+    assert isinstance(rendered, dict)
+    return rendered
+
+
+def _pre_shared(client: Members, now_ms: int, endpoint: str) -> Credential:
     identity = client.text("identity")
     _check_identity(client, "identity", identity)
     key = f"psk-hex:{_hex_key(client, 'key')}"
     return Credential(identity, key, created_ms=now_ms, modified_ms=now_ms, endpoint=endpoint)
 
 
-def _check_identity(members: "_Members", name: str, identity: str) -> None:
+def _check_identity(members: Members, name: str, identity: str) -> None:
     try:
         check_identity(identity)
     except BadCredential as error:
         raise members.bad(name, str(error)) from None
 
 
-def _hex_key(members: "_Members", name: str) -> str:
+def _hex_key(members: Members, name: str) -> str:
     key = members.text(name)
     if not _HEX.fullmatch(key):
         raise members.bad(name, "a key is hex digits")
@@ -173,18 +232,39 @@ def _hex_key(members: "_Members", name: str) -> str:
 _NO_SEC_BLOCK: Final = {_MODE_OF_SERVER: NO_SEC}
 
 
-def _bootstrap(bootstrap: "_Members") -> str:
+def _bootstrap(bootstrap: Members) -> str:
     """Canonical JSON; empty where both servers are NO_SEC, as of a device that is not bootstrapped."""
-    bootstrap.check(set(_SERVERS))
-    blocks = {each: _server(_Members(f"bootstrap.{each}", bootstrap.need(each))) for each in _SERVERS}
+    bootstrap.check({*_SERVERS, _OF_SERVERS, _ONE_TIME, _ENDPOINT})
+    blocks: dict[str, Any] = {}
+    for name in _SERVERS:
+        blocks[name] = _server(Members(f"bootstrap.{name}", bootstrap.need(name)), has_oscore=name != "bootstrapServer")
+    single = bootstrap.inner(_OF_SERVERS) or Members("", {})
+    servers = {}
+    for short_id in single.names():
+        if not short_id.isdecimal() or str(int(short_id[:9])) != short_id or int(short_id) not in _SHORT_IDS:
+            raise single.bad(shown(short_id), "it is a short server ID, 1 to 65534")
+        servers[short_id] = _server(Members(f"bootstrap.{_OF_SERVERS}.{short_id}", single.need(short_id)))
+    if servers:
+        blocks[_OF_SERVERS] = servers
+    if bootstrap.flag(_ONE_TIME):
+        blocks[_ONE_TIME] = True
+    if endpoint := bootstrap.optional(_ENDPOINT):
+        _check_endpoint(bootstrap, endpoint)
+        blocks[_ENDPOINT] = endpoint
     text = json.dumps(blocks)
     return "" if text == _NO_BOOTSTRAP else text
 
 
-def _server(block: "_Members") -> dict[str, str]:
-    mode = block.mode(_MODE_OF_SERVER)
+def _server(block: Members, has_oscore: bool = True) -> dict[str, Any]:
+    found: dict[str, Any] = _keys(block, {_OSCORE} if has_oscore else set())
+    oscore = _oscore(block) if has_oscore else None
+    return found if oscore is None else {**found, _OSCORE: oscore}
+
+
+def _keys(block: Members, besides: set[str]) -> dict[str, str]:
+    mode = block.one_of(_MODE_OF_SERVER, MODES)
     wanted = set() if mode == NO_SEC else {_PUBLIC, _SECRET}
-    block.check({_MODE_OF_SERVER, *wanted}, spare={_PUBLIC, _SECRET}, mode=mode)
+    block.check({_MODE_OF_SERVER, *wanted, *besides}, spare={_PUBLIC, _SECRET}, mode=mode)
     if mode == NO_SEC:
         return dict(_NO_SEC_BLOCK)
     public, secret = block.text(_PUBLIC), block.text(_SECRET)
@@ -211,73 +291,24 @@ def _server(block: "_Members") -> dict[str, str]:
 _NO_BOOTSTRAP: Final = json.dumps(dict.fromkeys(_SERVERS, _NO_SEC_BLOCK))
 
 
-# -- JSON --
+def bootstrap_id(bootstrap: str) -> str:
+    """How the bootstrap server finds the device with this `Credential.bootstrap`: as the store's `bootstrap_credential`
+    takes it, empty where the device proves nothing to it."""
+    try:
+        block = json.loads(bootstrap)["bootstrapServer"] if bootstrap else _NO_SEC_BLOCK
+        match block[_MODE_OF_SERVER]:
+            case "PSK":
+                return f"psk:{block[_PUBLIC]}"
+            case "RPK":
+                return raw_key_id(read_public_key(block[_PUBLIC]))
+            case "X509":
+                return certificate_key_id(der_of(read_certificate(block[_PUBLIC])))
+    except (ValueError, KeyError, TypeError, BadMaterial):
+        # Kept from before it was checked.
+        pass
+    return ""
 
 
-class _Twice(ValueError):
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__()
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Twice(_shown(next(each for each in names if names.count(each) > 1)))
-    return members
-
-
-class _Members:
-    """An object of the record; ``path`` stands before the names of its members in errors."""
-
-    def __init__(self, path: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise BadField(path or "record", "it is a JSON object")
-        self._path = path
-        self._members: dict[str, Any] = value
-
-    def bad(self, name: str, rule: str) -> BadField:
-        return BadField(f"{self._path}.{name}" if self._path else name, rule)
-
-    def check(self, known: Collection[str], spare: Collection[str] = (), mode: str = "") -> None:
-        """Other members are refused, since they are slips of the pen; those of ``spare`` may be there, but empty."""
-        for name, value in self._members.items():
-            if name in known or (name in spare and value in (None, "")):
-                continue
-            if name in spare:
-                raise self.bad(name, f"mode {mode} has none")
-            raise self.bad(_shown(name), f"there is no such member; the members are {', '.join(sorted(known))}")
-
-    def need(self, name: str) -> Any:
-        if self._members.get(name) is None:
-            raise self.bad(name, "it is missing")
-        return self._members[name]
-
-    def text(self, name: str) -> str:
-        """Not blank."""
-        value = self.need(name)
-        if not isinstance(value, str):
-            raise self.bad(name, "it is a text")
-        if not value.strip():
-            raise self.bad(name, "it is not blank")
-        return value
-
-    def optional(self, name: str) -> str:
-        """Empty where it is missing, null or blank."""
-        value = self._members.get(name)
-        if value is not None and not isinstance(value, str):
-            raise self.bad(name, "it is a text")
-        return (value or "").strip()
-
-    def mode(self, name: str) -> str:
-        mode = self.text(name)
-        if mode not in MODES:
-            raise self.bad(name, f"it is one of {', '.join(MODES)}")
-        return mode
-
-
-def _shown(name: str) -> str:
-    """What may be repeated of a name that is none."""
-    is_key = len(name) >= _KEY_STEP // 2 and _HEX.fullmatch(name)
-    return name[:40] if name.isidentifier() and not is_key else WITHHELD
+def is_one_time(bootstrap: str) -> bool:
+    """Whether the device with this `Credential.bootstrap` is bootstrapped once with it."""
+    return bool(bootstrap and json.loads(bootstrap).get(_ONE_TIME))

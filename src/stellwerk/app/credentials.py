@@ -25,7 +25,18 @@ from stellwerk.device.key_material import (
     read_public_key,
     to_base64,
 )
-from stellwerk.device.record import NOSEC, PSK, RPK, X509, BadKey, Credential, DeviceRecord, endpoint_aliases, key_bytes
+from stellwerk.device.record import (
+    NOSEC,
+    OSCORE,
+    PSK,
+    RPK,
+    X509,
+    BadKey,
+    Credential,
+    DeviceRecord,
+    endpoint_aliases,
+    key_bytes,
+)
 
 IDENTITY: Final = "psk-id:"
 KEYS: Final = ("psk:", "psk-hex:", "psk-text:")
@@ -33,6 +44,7 @@ RAW_KEY: Final = "rpk:"
 CERTIFICATE: Final = "x509:"
 COMMON_NAME: Final = "x509-cn:"
 _PUBLIC: Final = (RAW_KEY, CERTIFICATE, COMMON_NAME)
+_CONTEXT: Final = "oscore:"
 _SECRETS: Final = (*KEYS, *_PUBLIC)
 
 LONGEST_IDENTITY: Final = 128
@@ -83,6 +95,8 @@ def written_credential(
 ) -> Credential:
     """``secret`` with one of the prefixes (none: ``psk:``). ``identity``: the credentialsId, which a pre-shared key
     needs; the others have their own. ``where`` stands in errors. Raises `BadCredential`."""
+    if secret.startswith(_CONTEXT):
+        raise BadCredential(f"{where}: an OSCORE context is set with a credential record (client.oscore)")
     if secret.startswith(COMMON_NAME):
         name = secret.removeprefix(COMMON_NAME) or identity or names[0]
         _check_given(identity, name)
@@ -139,7 +153,9 @@ def certificate_credential(material: str | bytes, now_ms: int, endpoint: str = "
 
 
 def written_secret(credential: Credential) -> str:
-    """``secret`` as `written_credential` takes it."""
+    """``secret`` as `written_credential` takes it; an OSCORE context is not for lists, and is only named."""
+    if credential.kind == OSCORE:
+        return _CONTEXT + WITHHELD
     if credential.kind == RPK:
         return RAW_KEY + credential.secret
     if credential.kind == X509:
@@ -179,7 +195,7 @@ def kind_of(written: str) -> str:
 
 def is_named_by_endpoint(credential: Credential) -> bool:
     """Whether its identity is the endpoint name."""
-    return credential.kind in (NOSEC, RPK) or (credential.kind == X509 and not credential.secret)
+    return credential.kind in (NOSEC, OSCORE, RPK) or (credential.kind == X509 and not credential.secret)
 
 
 def check_credential(credential: Credential, device: DeviceRecord) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
 from stellwerk.device.key_material import certificate_key_id, raw_key_id
-from stellwerk.device.record import PSK, RPK, X509, Credential, DeviceRecord
+from stellwerk.device.record import PSK, RPK, X509, Credential, DeviceRecord, transport_security
 
 Found = tuple[DeviceRecord, Credential]
 
@@ -48,7 +48,7 @@ class Identities:
             return None
         for name in (identity.common_name, *identity.names):
             record = await self._store.device_by_endpoint(name) if name else None
-            if record is None or record.security != X509:
+            if record is None or transport_security(record.security) != X509:
                 continue
             credential = await self._store.credential_of(record.device_id)
             # A certificate that is on record is the only one that will do.

@@ -6,7 +6,7 @@ reads.
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 from stellwerk.app.histogram import LONG_SECONDS, SECONDS, SIZES, Histogram
@@ -76,6 +76,21 @@ class SecureMeters:
         """Sessions that were loaded from the store."""
 
 
+class BootstrapMeters:
+    """Of the bootstrap server."""
+
+    def __init__(self) -> None:
+        self.running: Callable[[], int] = lambda: 0
+        """Sessions under way."""
+        self.sessions: dict[str, int] = defaultdict(int)
+        """Those that ended, by state (`device.bootstrap.history.BootstrapState`)."""
+        self.steps: dict[tuple[str, str], int] = defaultdict(int)
+        """By operation (``Bootstrap-Write``) and what came of it: the device's code (``2.04``), or the word of a
+        failure."""
+        self.refused: dict[str, int] = defaultdict(int)
+        """Requests that led to nothing, by reason."""
+
+
 class Meters:
     """``now``: monotonic seconds."""
 
@@ -88,6 +103,7 @@ class Meters:
         self.identities_refused: dict[str, int] = defaultdict(int)
         """By what was said in the name of a device by whoever has not proven to be it."""
         self.secure = SecureMeters()
+        self.bootstrap = BootstrapMeters()
         self.commands: dict[str, Histogram] = defaultdict(_long)
         """Seconds from post to end, by the last step's word (`device.command.Step`)."""
         self.http: dict[tuple[str, int], int] = defaultdict(int)
@@ -135,6 +151,16 @@ class Transport:
     """Handshakes under way."""
     records_dropped: dict[str, int] = field(default_factory=dict)
     """Records of DTLS that led to nothing, by reason."""
+
+    def add(self, other: "Transport") -> None:
+        """Count what ``other`` counted besides."""
+        for each in fields(self):
+            ours, theirs = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(ours, dict):
+                for word, count in theirs.items():
+                    ours[word] = ours.get(word, 0) + count
+            else:
+                setattr(self, each.name, ours + theirs)
 
 
 def _long() -> Histogram:

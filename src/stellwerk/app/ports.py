@@ -343,23 +343,27 @@ class DecidingStore(Protocol):
         ...
 
     async def put_fresh_credential(self, device_id: DeviceId, credential: Credential | None) -> None:
-        """Keep it beside the one that holds, in the place of an earlier fresh one; None: forget it. Raises
-        `AlreadyExists` for an identity or a key that another device has."""
+        """Keep it beside the one that holds, in the place of an earlier fresh one, with its OSCORE context; None:
+        forget it. ``bootstrap`` of it is not kept. Raises `AlreadyExists` for an identity, a key or an OSCORE sender ID
+        that another device has, and where it cannot be told from the one that holds; `DeviceGone`. It is forgotten too
+        when `set_credential` changes what the device proves itself with."""
         ...
 
     async def promote_fresh_credential(self, device_id: DeviceId) -> DeviceRecord | None:
-        """The device has used its fresh credential: it is the one that holds from now on, and the former is forgotten.
-        None where there was none. `credential_changes` does not name the device: whoever calls this ends what came in
-        with the former."""
+        """The device has used its fresh credential: it is the one that holds from now on, its OSCORE context keeps its
+        number, and the former are forgotten; ``bootstrap`` stays. None where there was none. `credential_changes` does
+        not name the device: whoever calls this ends what came in with the former."""
         ...
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
-        """A one-time bootstrap credential was used up (`Credential.spent_ms`); nothing where it is not one-time."""
+        """A one-time bootstrap credential was used up (`Credential.spent_ms`); nothing where it is not one-time, or was
+        spent before. It can be used again once somebody sets it anew."""
         ...
 
     async def put_bootstrap_session(self, session: BootstrapSession) -> int:
-        """Make it, or replace the one of its number; its number. The newest `BOOTSTRAP_SESSIONS_KEPT` of a device stay,
-        and they go with the device. ``device_id`` is not None."""
+        """Make it, or replace the one of its number, where that is still kept; its number. The newest
+        `BOOTSTRAP_SESSIONS_KEPT` of a device stay, and they go with the device. ``device_id`` is not None. Raises
+        `DeviceGone`."""
         ...
 
     async def bootstrap_sessions(self, device_id: DeviceId, limit: int) -> Sequence[BootstrapSession]:
@@ -371,18 +375,24 @@ class DecidingStore(Protocol):
         ...
 
     async def oscore_context(self, sender_id: bytes, id_context: bytes | None) -> OscoreContext | None:
-        """The context of the device that sends as ``sender_id``; ``id_context`` None: whatever it is. No two devices
-        have the same."""
+        """The context of the device that sends as ``sender_id``, also one that is fresh; ``id_context`` None: whatever
+        it is. No two contexts have the same ``sender_id``."""
         ...
 
-    async def oscore_context_of(self, device_id: DeviceId) -> OscoreContext | None: ...
+    async def oscore_context_of(self, device_id: DeviceId) -> OscoreContext | None:
+        """The one that holds. `set_credential` makes it of `Credential.oscore`, and leaves it alone where the device
+        proves itself as before."""
+        ...
+
     async def put_oscore_context(self, context: OscoreContext) -> OscoreContext:
-        """Make it, or replace what the device had; the context with its number, another than before. Raises
-        `AlreadyExists` for a ``sender_id`` that another device has."""
+        """Make it, or replace the one that the device had (the fresh one with one that ``is_fresh``); the context with
+        its number, another than before. ``ceiling`` is higher, or `UNKNOWN`, where the same keys were used before and
+        were gone meanwhile. Raises `AlreadyExists` for a ``sender_id`` that another context has, `DeviceGone`."""
         ...
 
     async def raise_oscore_ceiling(self, number: int, ceiling: int) -> bool:
-        """Numbers below ``ceiling`` may be used from now on; never lowered. False where there is no such context."""
+        """Numbers below ``ceiling`` may be used from now on; never lowered. False where there is no such context, or
+        its ceiling is `UNKNOWN`: then nothing may be protected with it."""
         ...
 
     def may_recall(self, receipt: bytes) -> bool:
@@ -497,13 +507,16 @@ class DeviceAnswer:
 @dataclass(slots=True)
 class Acknowledgement:
     """Our answer to an uplink, handed to southbound by the use case after the commit. ``max_age_s`` goes with 5.03.
-    ``prove``: with 4.01, the device has to show that it receives at its address before we believe it is there."""
+    ``prove``: with 4.01, the device has to show that it receives at its address before we believe it is there.
+    ``payload`` in ``content_format``: what was asked for, with 2.05."""
 
     status: int
     location: str = ""
     detail: str = ""
     max_age_s: int = 0
     prove: bool = False
+    payload: bytes = b""
+    content_format: int = -1
 
 
 class DeviceLink(Protocol):

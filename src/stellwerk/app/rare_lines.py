@@ -24,17 +24,19 @@ class RareLines:
         self._store = store
         self._written: dict[tuple[DeviceId, str], float] = {}
 
-    def write(self, device_id: DeviceId, event: str, detail: str, at: Instant) -> None:
-        """``event``: a stable word; ``detail``: for people."""
-        key = device_id, event
+    def write(self, device_id: DeviceId, event: str, detail: str, at: Instant, *, also: str = "") -> bool:
+        """``event``: a stable word; ``detail``: for people; ``also``: what makes it another kind of event. Whether it
+        is written."""
+        key = device_id, f"{event} {also}" if also else event
         if at.now - self._written.get(key, float("-inf")) < EVERY_S:
-            return
+            return False
         self._written.pop(key, None)
         self._written[key] = at.now
         if len(self._written) > _REMEMBERED:
             del self._written[next(iter(self._written))]
         row = JournalEntry(Kind.LOG, device_id, at.wall_ms, reason=event, detail=detail)
         self._store.submit(Commit((row,), (), _log_failure))
+        return True
 
 
 def _log_failure(error: Exception | None) -> None:

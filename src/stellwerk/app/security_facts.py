@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from stellwerk.app.oscore import read_oscore
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId
@@ -24,6 +25,8 @@ class SecurityFacts:
     until_ms: int = 0
     changed_ms: int = 0
     trouble: str = ""
+    oscore: str = ""
+    """The OSCORE sender ID in hex, ``(empty)`` for one of no bytes; empty where OSCORE is not wanted."""
 
 
 NOTHING: Final = SecurityFacts()
@@ -51,7 +54,14 @@ async def read_security(store: DecidingStore, device_id: DeviceId, before: Secur
         subject,
         until_ms,
         credential.modified_ms,
+        oscore=_sender_id(credential),
     )
+
+
+def _sender_id(credential: Credential) -> str:
+    if not credential.oscore:
+        return ""
+    return read_oscore(credential.oscore, DeviceId(0)).sender_id.hex() or "(empty)"
 
 
 def _certificate(credential: Credential) -> tuple[str, int]:

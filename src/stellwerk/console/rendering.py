@@ -73,10 +73,12 @@ def _proof(record: DeviceRecord, security: SecurityFacts) -> list[tuple[str, str
         case "x509":
             facts = [("Proves itself by", "a certificate of a trusted authority")]
             endpoint = f"{security.identity}, which the certificate names"
+        case "oscore":
+            facts = [("Proves itself by", "OSCORE, with nothing below it")]
         case _:
             return [("Proves itself by", "nothing: it comes without security (NoSec)")]
     changed = _time(str(security.changed_ms)) if security.changed_ms else ""
-    return [*facts, ("Endpoint name", endpoint), ("Set", changed)]
+    return [*facts, ("OSCORE sender ID", security.oscore), ("Endpoint name", endpoint), ("Set", changed)]
 
 
 def value_rows(detail: DeviceDetail | None) -> list[Row]:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from stellwerk.core.errors import UserError
@@ -16,6 +16,8 @@ X509: Final = "x509"
 OSCORE: Final = "oscore"
 """What a device has to prove itself with: nothing, a pre-shared key, a raw public key, a certificate, an OSCORE context
 and nothing below it."""
+BESIDES_OSCORE: Final = "+oscore"
+"""Behind another of these in `DeviceRecord.security`: an OSCORE context besides (``psk+oscore``)."""
 
 UPLINK_PROPERTY_PREFIXES: Final = ("d2c-uplink-property_", "UplinkProperty_")
 """Node labels ``<prefix><key>:<value>`` are copied to received messages as ``<key>:<value>`` (§8)."""
@@ -28,7 +30,8 @@ SERVER_LABELS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """``name`` is the node's resource name, ``node_id`` its oneM2M nodeID, ``labels`` as provisioned, in order."""
+    """``name`` is the node's resource name, ``node_id`` its oneM2M nodeID, ``labels`` as provisioned, in order.
+    ``security``: what it has to come with (`security_of`)."""
 
     device_id: DeviceId
     tenant_id: TenantId
@@ -91,7 +94,41 @@ def proof_of(credential: Credential | None) -> tuple[str, ...]:
     """What decides whether a device may come in. Where it is another than before, the device has to come again."""
     if credential is None or credential.kind == NOSEC:
         return ()
-    return (credential.kind, credential.identity, credential.secret, credential.endpoint)
+    return (credential.kind, credential.identity, credential.secret, credential.endpoint, credential.oscore)
+
+
+def security_of(credential: Credential | None) -> str:
+    """What a device with this credential has to come with: its kind, with `BESIDES_OSCORE` where both layers are
+    wanted."""
+    if credential is None:
+        return NOSEC
+    both = credential.oscore and credential.kind not in (NOSEC, OSCORE)
+    return credential.kind + BESIDES_OSCORE if both else credential.kind
+
+
+def wants_oscore(security: str) -> bool:
+    """Whether a device of that ``security`` has to protect its messages with OSCORE."""
+    return security == OSCORE or security.endswith(BESIDES_OSCORE)
+
+
+def transport_security(security: str) -> str:
+    """What a device of that ``security`` has to prove to the transport: `NOSEC`, `PSK`, `RPK` or `X509`."""
+    return NOSEC if security == OSCORE else security.removesuffix(BESIDES_OSCORE)
+
+
+def promoted(before: Credential | None, fresh: Credential) -> Credential:
+    """The credential that holds once ``fresh`` was used in the place of ``before``: what is no proof stays."""
+    if before is None:
+        return replace(fresh, is_fresh=False)
+    return replace(
+        fresh,
+        is_fresh=False,
+        description=before.description,
+        envelope=before.envelope,
+        created_ms=before.created_ms,
+        bootstrap=before.bootstrap,
+        spent_ms=before.spent_ms,
+    )
 
 
 class BadKey(UserError):

@@ -66,10 +66,11 @@ class Resumptions:
         """A session ended in peace: its client may come back."""
         ended = self._ended
         ended.pop(root, None)
+        if not self._limit:
+            return
         if len(ended) >= self._limit:
             del ended[next(iter(ended))]
-        if self._limit:
-            ended[root] = secrets
+        ended[root] = secrets
 
     def forget(self, root: bytes) -> None:
         """It must not be resumed."""

@@ -52,7 +52,7 @@ class ParameterError(PeerError):
 
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
-        super().__init__(f"registration parameter {name[:60]!r}: {reason}")
+        super().__init__(f"parameter {name[:60]!r}: {reason}")
 
 
 class DuplicateParameter(ParameterError):
@@ -128,7 +128,7 @@ def decode_registration(
 
     Raises `VersionUnsupported` (4.12), `DuplicateParameter`, `MissingParameter`, `InvalidParameter` (4.00).
     """
-    given = _split(query)
+    given = split_query(query)
     if "lwm2m" in given:
         version = given.pop("lwm2m")
         if version not in VERSIONS:
@@ -161,7 +161,7 @@ def decode_update(query: tuple[str, ...], version: str = "1.2", *, lenient_queue
     """
     if not query:
         return _NOTHING
-    given = _split(query)
+    given = split_query(query)
     lifetime_s = _lifetime(given.pop("lt")) if "lt" in given else None
     binding: str | None = None
     queue_mode: bool | None = None
@@ -210,7 +210,9 @@ def check_endpoint_name(name: str | None) -> str:
     return name
 
 
-def _split(query: tuple[str, ...]) -> dict[str, str | None]:
+def split_query(query: tuple[str, ...]) -> dict[str, str | None]:
+    """The parameters by name, value None where there is no ``=``; valid ``%XX`` are decoded. Raises
+    `DuplicateParameter`."""
     given: dict[str, str | None] = {}
     for each in query:
         if not each:

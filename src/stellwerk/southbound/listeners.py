@@ -118,7 +118,7 @@ class Listeners:
             )
             self._streams = engine, driver, stream_link
             by_transport["tcp"] = stream_link
-        self.secure: SecureListener | None = None
+        self.secure: SecureListener[Link] | None = None
         if secure is not None and keys is not None and ticket_key is not None:
             self.secure = SecureListener(
                 link=link,

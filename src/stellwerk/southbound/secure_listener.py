@@ -1,8 +1,8 @@
 """CoAP over DTLS: both engines as one, their driver, and the two links to `app` (messages, and whose they are)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -24,12 +24,12 @@ from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
 from stellwerk.net.secure import SecureEvent, SecureStack
-from stellwerk.southbound.link import Link
-from stellwerk.southbound.secure_peers import SecurePeers, TrustAnchors
+from stellwerk.southbound.secure_peers import MessageLink, SecurePeers, TrustAnchors
 
 log = structlog.get_logger(__name__)
 
 _DAY_S: Final = 86_400.0
+_NEVER_S: Final = -1.0
 _BURST_S: Final = 10.0
 _SHARE: Final = 0.25
 """Of all handshakes with public keys, that one address may have in the long run."""
@@ -60,10 +60,14 @@ class ServerIdentities(TrustAnchors, Protocol):
         ...
 
 
-class MakeLink(Protocol):
+L = TypeVar("L", bound=MessageLink)
+L_co = TypeVar("L_co", bound=MessageLink, covariant=True)
+
+
+class MakeLink(Protocol[L_co]):
     def __call__(
         self, submit: Callable[[CoapAction], None], reaches: Callable[[PeerId], bool] | None = None
-    ) -> Link: ...
+    ) -> L_co: ...
 
 
 class Rates(Admission):
@@ -90,24 +94,25 @@ class Rates(Admission):
         return admitted
 
 
-class SecureListener:
-    """``link`` makes the way from messages to `app`."""
+class SecureListener(Generic[L]):
+    """``link`` makes the way from messages to `app`. ``ticket_key`` None: no session is resumed."""
 
     def __init__(
         self,
         *,
-        link: MakeLink,
+        link: MakeLink[L],
         settings: SecureSettings,
         keys: ServerIdentities,
         entropy: Entropy,
         clock: SystemClock,
         meters: SecureMeters,
-        ticket_key: TicketKey,
+        ticket_key: TicketKey | None,
         id_secret: bytes | None,
         ask_until: float | None,
         bodies: Mapping[tuple[str, ...], int],
     ) -> None:
         self._keys = keys
+        limits = Limits(sessions=settings.sessions, half_open=settings.half_open)
         self._dtls = DtlsEndpoint(
             entropy,
             ServerParameters(
@@ -116,10 +121,12 @@ class SecureListener:
                 cids=settings.cid,
                 cid_code_points=settings.cid_code_points,
                 node_id=settings.node_id,
-                session_lifetime_s=settings.session_days * _DAY_S,
+                tickets=ticket_key is not None,
+                # No session is as young as that: a client makes a full handshake each time.
+                session_lifetime_s=_NEVER_S if ticket_key is None else settings.session_days * _DAY_S,
             ),
-            Limits(sessions=settings.sessions, half_open=settings.half_open),
-            ticket_keys=(ticket_key,),
+            limits if ticket_key is not None else replace(limits, resumable=0),
+            ticket_keys=() if ticket_key is None else (ticket_key,),
             id_secret=id_secret,
             wall_offset_s=clock.wall_ms() / 1000 - clock.now(),
             admission=Rates(settings, meters),

@@ -1,25 +1,24 @@
-"""What the DTLS engine tells becomes calls of `app.handlers.secure_sessions`, and its answers become actions."""
+"""What the DTLS engine tells becomes calls of whoever keeps its sessions, and the answers become actions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol, TypeAlias, assert_never, cast
 
 import structlog
 from cryptography.x509 import Certificate
 
-from stellwerk.app.handlers.secure_sessions import SecureSessions
+from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.identities import Trust
 from stellwerk.app.records import SecureSession
 from stellwerk.coap import actions as coap_actions
 from stellwerk.coap.events import Event, PeerProbed
-from stellwerk.core.identity import CertificateIdentity, RawKeyIdentity
+from stellwerk.core.identity import CertificateIdentity, RawKeyIdentity, SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId, session_peer
 from stellwerk.core.instant import Instant
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.alerts import AlertDescription
 from stellwerk.dtls.certificates import CertificateRefused, read_certificate, verify_chain
 from stellwerk.net.secure import SECURE_EVENTS, SecureEvent
-from stellwerk.southbound.link import Link
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +37,75 @@ class TrustAnchors(Protocol):
         ...
 
 
+class MessageLink(Protocol):
+    """What becomes of the events of the inner engine, whose messages the sessions carry."""
+
+    refused: dict[str, int]
+    """Datagrams that led to nothing, by reason."""
+
+    def handle(self, batch: list[Event], at: Instant) -> None:
+        """Take the events of one round of the driver, in order."""
+        ...
+
+    def lose_peer(self, peer: PeerId, detail: str, *, unsent: bool = False) -> None:
+        """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
+        ...
+
+
+class SessionKeeper(Protocol):
+    """Whose each session is, and which are kept: `app.handlers.secure_sessions` of device management,
+    `app.handlers.bootstrap_sessions` of bootstrapping. It answers questions through `app.ports.SecureLink`."""
+
+    @property
+    def handshakes(self) -> Handshakes:
+        """Who makes a handshake."""
+        ...
+
+    @property
+    def devices(self) -> Container[PeerId]:
+        """The sessions in memory."""
+        ...
+
+    def may_reach(self, peer: PeerId) -> bool:
+        """Whether what is sent to the session may arrive."""
+        ...
+
+    def keep(self, session: SecureSession) -> None:
+        """The session is, or has become, this."""
+        ...
+
+    def asked_to_resume(
+        self, handshake: int, identity: SecureIdentity, device_id: DeviceId, session_id: bytes, at: Instant
+    ) -> None:
+        """May ``identity`` go on from the session that it had?"""
+        ...
+
+    def asked_for_session(self, question: int, session_id: bytes | None, address: PeerId | None, at: Instant) -> None:
+        """Is there a stored session of this ID, or last heard from ``address``?"""
+        ...
+
+    def established(
+        self,
+        peer: PeerId,
+        address: PeerId,
+        identity: SecureIdentity,
+        device_id: DeviceId,
+        at: Instant,
+        *,
+        resumed: PeerId | None = None,
+    ) -> None:
+        """A handshake is complete."""
+        ...
+
+    def moved(self, peer: PeerId, old: PeerId, new: PeerId) -> None:
+        """The session is heard from another address."""
+        ...
+
+    def ended(self, peer: PeerId, reason: str, detail: str, at: Instant) -> None:
+        """The session is not in memory any more."""
+        ...
+
+
 class SecurePeers:
     """Implements `app.ports.SecureLink`. ``submit`` reaches the engines (`net.secure.SecureStack`), ``link`` gets what
     the inner one tells. ``check_dates``: whether dates of certificates are looked at."""
@@ -46,7 +114,7 @@ class SecurePeers:
         self,
         *,
         submit: Submit,
-        link: Link,
+        link: MessageLink,
         is_live: Callable[[PeerId], bool],
         trust: TrustAnchors,
         check_dates: bool,
@@ -57,13 +125,13 @@ class SecurePeers:
         self._link = link
         self._trust = trust
         self._check_dates = check_dates
-        self._sessions: SecureSessions
+        self._sessions: SessionKeeper
         self._doubted: set[PeerId] = set()
         """Sessions that moved and did not react to the probe; the next message is another occasion."""
         self.dropped: dict[str, int] = {}
         """Datagrams and records that led to nothing, by reason."""
 
-    def connect(self, sessions: SecureSessions) -> None:
+    def connect(self, sessions: SessionKeeper) -> None:
         """Close the circle with `app`."""
         self._sessions = sessions
 

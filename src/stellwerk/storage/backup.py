@@ -4,7 +4,8 @@ their checksums.
 It is made beside a running server. Each database is copied from one snapshot, that of ``projected.db`` taken first, so
 that the projection is never ahead of the journal. The copy pauses as long as it works and lets the disk catch up every
 few megabytes, so that no acknowledgement waits for it. Secure sessions are left out: a copy of one that goes on here
-would number its records there as it did here, and AES-GCM and CCM forbid that under one key.
+would number its records there as it did here, and AES-GCM and CCM forbid that under one key. For the same reason OSCORE
+contexts are copied as such whose numbers nobody knows.
 """
 
 import json

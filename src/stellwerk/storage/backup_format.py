@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from stellwerk.app.oscore import UNKNOWN
 from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE
 from stellwerk.storage.token_key import TOKEN_KEY_FILE
 from stellwerk.storage.vault import KEY_FILE
@@ -44,9 +45,9 @@ class Contents:
 
 
 def drop_sessions(connection: sqlite3.Connection) -> int:
-    """Forget every secure session, every read mark and what tickets are sealed with; how many sessions there were. Of a
-    schema without sessions: none."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name='secure_session'").fetchall():
+    """Forget every secure session, every read mark and what tickets are sealed with, and which numbers OSCORE contexts
+    have used (`app.oscore.UNKNOWN`); how many sessions there were. Of a schema without sessions: none."""
+    if not _has(connection, "secure_session"):
         return 0
     connection.execute("PRAGMA secure_delete=ON")
     connection.execute("BEGIN IMMEDIATE")
@@ -54,8 +55,17 @@ def drop_sessions(connection: sqlite3.Connection) -> int:
     connection.execute("DELETE FROM session_mark")
     dropped = connection.execute("DELETE FROM secure_session").rowcount
     connection.execute("DELETE FROM meta WHERE name LIKE 'ticket%'")
+    if _has(connection, "oscore_context"):
+        # Numbers that are used after the copy, here or there, are in neither: a context goes on as itself nowhere but
+        # where it is.
+        for table in ("oscore_context", "oscore_spent"):
+            connection.execute(f"UPDATE {table} SET ceiling=?", (UNKNOWN,))
     connection.execute("COMMIT")
     return dropped
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name=?", (table,)).fetchall())
 
 
 @contextmanager

@@ -4,6 +4,7 @@ of a credential there is once."""
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from stellwerk.app.credential_record import bootstrap_id
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.record import PSK, RPK, X509, Credential
 
@@ -50,12 +51,17 @@ def sent_ids(salt: bytes, command_id: int) -> MessageIds:
     return _derive(salt, b"sent", command_id)
 
 
+BOOTSTRAP_ID: Final = "bootstrap_id"
+
+
 def taken_once(credential: Credential) -> list[tuple[str, str, str]]:
     """What no two devices may share of a credential: the column, its value and how people call it."""
     key_name = {RPK: "public key", X509: "certificate"}.get(credential.kind, "")
     found = [("identity", credential.identity, "PSK identity" if credential.kind == PSK else "credentials ID")]
     if credential.key_id:
         found.append(("key_id", credential.key_id, key_name))
+    if known := bootstrap_id(credential.bootstrap):
+        found.append((BOOTSTRAP_ID, known, "identity for the bootstrap server"))
     return found
 
 

@@ -3,9 +3,8 @@ tests as the databases."""
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any, Final, assert_never
 
 from stellwerk.app.changes import (
@@ -46,7 +45,7 @@ from stellwerk.device.command import FINAL, Command, Step
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, end_device_aliases
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.queue import in_order
-from stellwerk.device.record import NOSEC, X509, Credential, DeviceRecord, endpoint_aliases, proof_of
+from stellwerk.device.record import DeviceRecord, endpoint_aliases, security_of
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.content import Types
 from stellwerk.lwm2m.link_format import decode_object_list
@@ -54,12 +53,13 @@ from stellwerk.lwm2m.paths import Target
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.storage.content import content_size
 from stellwerk.storage.eviction import kept
-from stellwerk.storage.identifiers import SALT_BYTES, sent_ids, taken_once
+from stellwerk.storage.identifiers import SALT_BYTES, sent_ids
+from stellwerk.storage.memory_credentials import MemoryCredentials
 from stellwerk.storage.memory_projection import MemoryProjection
-from stellwerk.storage.memory_sessions import MemorySessions
 
 Scheduler = Callable[[Callable[[], None]], None]
 _ABSENT: Final = object()
+_NOBODY: Final = DeviceId(0)
 _SENT: Final = "sent-msg"
 _OUTGOING: Final = "outgoing-msg"
 
@@ -68,7 +68,7 @@ class Broken(Exception):
     """A change that the tables would not take: a location or token that is taken, a device that is not there."""
 
 
-class MemoryStore(MemorySessions):
+class MemoryStore(MemoryCredentials):
     """Implements `DecidingStore` and, as ``projection``, `ProjectedStore`; projects at commit.
 
     ``schedule`` runs a commit's callback a little later (default: the running loop's ``call_soon``).
@@ -83,26 +83,21 @@ class MemoryStore(MemorySessions):
         queue_limit: int = 20_000,
         salt: bytes | None = None,
     ) -> None:
-        super().__init__()
+        salt = os.urandom(SALT_BYTES) if salt is None else salt
+        super().__init__(salt)
         self.on_commit: Callable[[int], None] = _ignore
         self.limits = limits or Limits()
         self._library = library or Library.builtin()
         self._schedule = schedule or _call_soon
         self._queue_limit = queue_limit
-        self._salt = os.urandom(SALT_BYTES) if salt is None else salt
         self._waiting = 0
         self._undo: list[Callable[[], None]] = []
         self._tenants: dict[str, TenantId] = {}
-        self._devices: dict[DeviceId, DeviceRecord] = {}
         self._by_name: dict[tuple[TenantId, str], DeviceId] = {}
         self._node_ids: set[str] = set()
         self._aliases: dict[str, set[tuple[int, DeviceId]]] = {}
         """By endpoint name: the devices it may mean, each with its rank."""
         self._last_device_id = 0
-        self._credentials: dict[DeviceId, Credential] = {}
-        self._credential_changes: dict[DeviceId, int] = {}
-        self._last_credential_change = 0
-        self._authorities: frozenset[str] = frozenset()
         self._registrations: dict[DeviceId, tuple[Registration, int]] = {}
         self._observations: dict[tuple[DeviceId, Target], WantedObservation] = {}
         self._commands: dict[int, Command] = {}
@@ -185,7 +180,8 @@ class MemoryStore(MemorySessions):
         if await self.resource(tenant_id, tenant, device.name) is not None:
             raise AlreadyExists("resource name", device.name)
         if device.credential is not None:
-            self._refuse_known_identity(device.credential, None)
+            self._refuse_taken(None, device.credential)
+            self._refuse_sender(_NOBODY, device.credential, keeps_own=True)
         self._last_device_id += 1
         device_id = DeviceId(self._last_device_id)
         fields = (
@@ -198,7 +194,7 @@ class MemoryStore(MemorySessions):
             device.profile,
             device.created_ms,
             device.created_ms,
-            NOSEC if device.credential is None else device.credential.kind,
+            security_of(device.credential),
             device.device_info,
         )
         if gateway is None:
@@ -211,7 +207,7 @@ class MemoryStore(MemorySessions):
         for alias, rank in aliases:
             self._aliases.setdefault(alias, set()).add((rank, device_id))
         if device.credential is not None:
-            self._credentials[device_id] = device.credential
+            self._put_credential(device_id, device.credential)
         self.projection.names[device_id] = device.name
         self.projection.tenants[device_id] = tenant
         return record
@@ -287,58 +283,6 @@ class MemoryStore(MemorySessions):
         self._drop_profile(tenant_id, name)
         return True
 
-    async def credential_of(self, device_id: DeviceId) -> Credential | None:
-        return self._credentials.get(device_id)
-
-    async def credential_by_identity(self, credentials_id: str) -> tuple[DeviceRecord, Credential] | None:
-        return self._credential(lambda each: each.identity == credentials_id)
-
-    async def credential_by_key(self, key_id: str) -> tuple[DeviceRecord, Credential] | None:
-        return self._credential(lambda each: each.key_id == key_id) if key_id else None
-
-    def _credential(self, fits: Callable[[Credential], bool]) -> tuple[DeviceRecord, Credential] | None:
-        for device_id, credential in self._credentials.items():
-            if fits(credential):
-                return self._devices[device_id], credential
-        return None
-
-    async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
-        known = self._devices.get(device_id)
-        if known is None:
-            return None
-        before = self._credentials.get(device_id)
-        if credential is None:
-            self._credentials.pop(device_id, None)
-        else:
-            self._refuse_known_identity(credential, device_id)
-            self._credentials[device_id] = credential
-        if proof_of(before) != proof_of(credential):
-            self._note_credential(device_id)
-        changed = self._devices[device_id] = replace(known, security=NOSEC if credential is None else credential.kind)
-        return changed
-
-    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
-        return list(islice(self._credential_changes.items(), limit))
-
-    async def trust_authorities(self, fingerprints: Collection[str]) -> int:
-        before, self._authorities = self._authorities, frozenset(fingerprints)
-        if before <= self._authorities:
-            return 0
-        found = [key for key, each in self._credentials.items() if each.kind == X509 and not each.key_id]
-        for device_id in found:
-            self._note_credential(device_id)
-        return len(found)
-
-    def _note_credential(self, device_id: DeviceId) -> None:
-        self._last_credential_change += 1
-        self._credential_changes.pop(device_id, None)
-        self._credential_changes[device_id] = self._last_credential_change
-
-    async def forget_credential_change(self, number: int) -> None:
-        for device_id, each in list(self._credential_changes.items()):
-            if each == number:
-                del self._credential_changes[device_id]
-
     async def remove_device(self, device_id: DeviceId) -> bool:
         record = self._devices.pop(device_id, None)
         if record is None:
@@ -352,8 +296,7 @@ class MemoryStore(MemorySessions):
             self._aliases[alias].discard((rank, device_id))
         key = _key_of(record)
         self._remove_below(record.tenant_id, lambda parent: parent.startswith(key))
-        self._credentials.pop(device_id, None)
-        self._credential_changes.pop(device_id, None)
+        self._drop_credentials(device_id)
         self._registrations.pop(device_id, None)
         self._updates.pop(device_id, None)
         self._object_lists.pop(device_id, None)
@@ -687,12 +630,6 @@ class MemoryStore(MemorySessions):
             table.pop(key, None)
         else:
             table[key] = value
-
-    def _refuse_known_identity(self, credential: Credential, device_id: DeviceId | None) -> None:
-        for column, value, what in taken_once(credential):
-            for owner, each in self._credentials.items():
-                if owner != device_id and getattr(each, column) == value:
-                    raise AlreadyExists(what, value)
 
     def _messages_in(self, device_id: DeviceId, container: str) -> list[MessageRecord]:
         """Newest first."""

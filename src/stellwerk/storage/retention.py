@@ -20,11 +20,12 @@ RETENTION_EVERY_S: Final = 600.0
 
 async def let_go(store: SqliteStore, now_ms: int, sessions_keep_s: float = SESSIONS_KEEP_S) -> int:
     """Delete a slice of what is kept long enough: journal entries that are projected and older than `JOURNAL_KEEP_S`,
-    commands that ended more than `COMMANDS_KEEP_S` ago, sessions unheard for ``sessions_keep_s``. Returns 0 when there
-    is nothing left to do for now."""
+    commands that ended more than `COMMANDS_KEEP_S` ago, sessions unheard for ``sessions_keep_s``; and bring a slice of
+    what an earlier version stored up to date. Returns 0 when there is nothing left to do for now."""
+    named = await store.name_bootstrap_credentials()
     entries = await store.trim_journal(now_ms - JOURNAL_KEEP_S * 1000)
     commands = await store.trim_commands(now_ms - COMMANDS_KEEP_S * 1000)
-    return entries + commands + await store.trim_sessions(now_ms - int(sessions_keep_s * 1000))
+    return named + entries + commands + await store.trim_sessions(now_ms - int(sessions_keep_s * 1000))
 
 
 async def retain(store: SqliteStore, clock: Clock, sessions_days: float = 0.0) -> None:

@@ -1,7 +1,8 @@
 """The schema of both databases as SQLAlchemy tables: what migrations lead to (a test compares) and other stores share.
 
 Times are UTC milliseconds since 1970. Columns named ``labels``, ``attributes``, ``extra``, ``device_info``,
-``tenants`` and ``content_formats`` hold JSON text. Hot paths use plain statements (`sqlite`), not these objects.
+``tenants``, ``content_formats`` and ``steps`` hold JSON text. Hot paths use plain statements (`sqlite`), not these
+objects.
 """
 
 from typing import Any
@@ -26,6 +27,7 @@ _Key = BigInteger().with_variant(Integer(), "sqlite")
 OPEN_STEPS = "step IN ('queued','sent','delivered')"
 BEHIND = "gateway_id > 0"
 BY_ADDRESS = "address_key IS NOT NULL"
+RUNNING = "state='running'"
 
 deciding = MetaData()
 projected = MetaData()
@@ -118,7 +120,71 @@ credential = Table(
     Column("bootstrap", LargeBinary),
     # NULL of a pre-shared key.
     Column("key_id", Text),
+    # How the bootstrap server finds the device (`app.credential_record.bootstrap_id`), NULL where it does not by a key.
+    Column("bootstrap_id", Text),
+    # Sealed like the secret; NULL where there is none.
+    Column("oscore", LargeBinary),
+    Column("spent_ms", BigInteger, nullable=False, server_default="0"),
     Index("credential_by_key", "key_id", unique=True),
+    Index("credential_by_bootstrap", "bootstrap_id", unique=True),
+)
+
+# What a device was given and has not used yet, whole in ``sealed``.
+fresh_credential = Table(
+    "fresh_credential",
+    deciding,
+    Column("device_id", _Key, ForeignKey("device.id", ondelete="CASCADE"), primary_key=True),
+    Column("identity", Text, unique=True, nullable=False),
+    Column("key_id", Text, unique=True),
+    _blob("sealed"),
+    _number("created_ms"),
+)
+
+# OSCORE security contexts, of a device the one that holds and the one of its fresh credential. Numbers are never used
+# again: a context's number is its peer's. ``ceiling``: -1 where nobody knows which numbers were used. ``fingerprint``
+# stands for all that the keys are made of.
+oscore_context = Table(
+    "oscore_context",
+    deciding,
+    _identity("id", _Key),
+    _device(),
+    _number("is_fresh"),
+    Column("sender_id", LargeBinary, unique=True, nullable=False),
+    _blob("id_context"),
+    _blob("sealed"),
+    _blob("fingerprint"),
+    _number("ceiling"),
+    _number("created_ms"),
+    UniqueConstraint("device_id", "is_fresh"),
+    sqlite_autoincrement=True,
+)
+
+# Contexts that there are no more, and were used: where one comes again, its numbers go on.
+oscore_spent = Table(
+    "oscore_spent",
+    deciding,
+    Column("fingerprint", LargeBinary, primary_key=True),
+    _number("ceiling"),
+    sqlite_with_rowid=False,
+)
+
+bootstrap_session = Table(
+    "bootstrap_session",
+    deciding,
+    _identity("id", _Key),
+    _device(),
+    _number("started_ms"),
+    _number("ended_ms"),
+    _text("endpoint_name"),
+    _text("peer"),
+    _text("started_by"),
+    _text("state"),
+    _text("reason"),
+    _text("detail"),
+    _text("steps"),
+    Index("bootstrap_session_of_device", "device_id", "id"),
+    Index("bootstrap_session_running", "state", sqlite_where=text(RUNNING), postgresql_where=text(RUNNING)),
+    sqlite_autoincrement=True,
 )
 
 # Whose credentials changed and whose sessions and registration have not ended yet. Numbers grow; a device whose
@@ -295,7 +361,8 @@ tree_resource = Table(
     Index("tree_resource_by_id", "tenant_id", "resource_id"),
 )
 
-# What devices of one kind have in common. ``settings`` is JSON text.
+# What devices of one kind have in common. ``settings`` and ``bootstrap`` are JSON text; the latter is empty where
+# nothing is bootstrapped.
 profile = Table(
     "profile",
     deciding,
@@ -304,6 +371,7 @@ profile = Table(
     _text("settings"),
     _number("created_ms"),
     _number("modified_ms"),
+    Column("bootstrap", Text, nullable=False, server_default=""),
     PrimaryKeyConstraint("tenant_id", "name"),
 )
 

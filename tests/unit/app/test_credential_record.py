@@ -21,9 +21,28 @@ from tests.credential_material import (
     spki,
 )
 
-from stellwerk.app.credential_record import BadField, parse_record, render_record, without_secrets
-from stellwerk.device.key_material import read_private_key
-from stellwerk.device.record import NOSEC, PSK, RPK, X509, Credential
+from stellwerk.app.credential_record import (
+    BadField,
+    bootstrap_id,
+    is_one_time,
+    parse_record,
+    render_record,
+    without_secrets,
+)
+from stellwerk.app.oscore import read_oscore
+from stellwerk.core.ids import DeviceId
+from stellwerk.device.key_material import certificate_key_id, raw_key_id, read_private_key
+from stellwerk.device.record import (
+    NOSEC,
+    OSCORE,
+    PSK,
+    RPK,
+    X509,
+    Credential,
+    security_of,
+    transport_security,
+    wants_oscore,
+)
 
 HEX = "0123456789ABCDEF" * 2
 SECRETS = (HEX.lower(), b64(pkcs8()), b64(pkcs8(OTHER)))
@@ -293,3 +312,124 @@ def test_any_json_is_a_record_or_is_refused_with_a_field(value: Any) -> None:
 def test_any_text_is_a_record_or_is_refused(text: str) -> None:
     with pytest.raises(BadField):
         parse_record(text, 0)
+
+
+SECRET_OF_C1 = "0102030405060708090a0b0c0d0e0f10"
+"""RFC 8613 C.1."""
+CONTEXT: dict[str, Any] = {"masterSecret": SECRET_OF_C1, "senderId": "", "recipientId": "01"}
+FULL = {**CONTEXT, "masterSalt": "9e7ca92223786340", "idContext": "37cbf3210017a2d3", "aead": 24, "hkdf": -11}
+
+
+@pytest.mark.spec("LwM2M-contract 2.6")
+@pytest.mark.parametrize(
+    ("client", "kind", "security"),
+    [(NO_SEC, OSCORE, "oscore"), (PSK_CLIENT, PSK, "psk+oscore"), (X509_CLIENT, X509, "x509+oscore")],
+)
+def test_an_oscore_context_alone_or_above_another_layer(client: dict[str, Any], kind: str, security: str) -> None:
+    found = parse_record(record({**client, "oscore": CONTEXT}), 7)
+    assert (found.kind, security_of(found)) == (kind, security)
+    assert wants_oscore(security)
+    assert transport_security(security) == (NOSEC if kind == OSCORE else kind)
+    context = read_oscore(found.oscore, DeviceId(1))
+    assert (context.sender_id, context.recipient_id, context.master_secret.hex()) == (b"", b"\x01", SECRET_OF_C1)
+    shown = render_record(found, "another")
+    assert shown["client"]["oscore"] == CONTEXT
+    assert parse_record(json.dumps(shown), 7) == found
+    assert SECRET_OF_C1 not in json.dumps(without_secrets(shown)) + repr(found) + repr(context)
+
+
+def test_what_wants_no_oscore_is_said_as_before() -> None:
+    assert (wants_oscore(NOSEC), wants_oscore(X509)) == (False, False)
+    assert (transport_security(NOSEC), transport_security(X509)) == (NOSEC, X509)
+    assert (security_of(None), security_of(parse_record(record(PSK_CLIENT), 0))) == (NOSEC, PSK)
+
+
+def oscore(**changed: Any) -> dict[str, Any]:
+    return {**PSK_CLIENT, "oscore": {**CONTEXT, **changed}}
+
+
+@pytest.mark.parametrize(
+    ("client", "field", "rule"),
+    [
+        ({**PSK_CLIENT, "oscore": "x"}, "client.oscore", "JSON object"),
+        ({**PSK_CLIENT, "oscore": without(CONTEXT, "senderId")}, "client.oscore.senderId", "missing"),
+        (oscore(secret="x"), "client.oscore.secret", "no such member"),
+        (oscore(masterSecret=SECRET_OF_C1[:-2]), "client.oscore.masterSecret", "32 to 128 hex digits, this one has 30"),
+        (oscore(masterSecret=SECRET_OF_C1[:-1] + "x"), "client.oscore.masterSecret", "hex digits"),
+        (oscore(masterSecret=SECRET_OF_C1[:-1]), "client.oscore.masterSecret", "even number"),
+        (oscore(senderId=5), "client.oscore.senderId", "a text"),
+        (oscore(senderId="00" * 8), "client.oscore.senderId", "0 to 14 hex digits"),
+        (oscore(senderId="00" * 2, aead=12), "client.oscore.senderId", "0 to 2 hex digits"),
+        (oscore(senderId="01"), "client.oscore.recipientId", "both ends have the same ID"),
+        (oscore(aead=4), "client.oscore.aead", "one of 10, 11"),
+        (oscore(aead=True), "client.oscore.aead", "one of"),
+        (oscore(hkdf="x"), "client.oscore.hkdf", "one of -10, -11, 5, 7"),
+    ],
+)
+def test_an_oscore_context_that_breaks_a_rule_is_told_which(client: dict[str, Any], field: str, rule: str) -> None:
+    with pytest.raises(BadField, match=rule) as refused:
+        parse_record(record(client), 0)
+    assert refused.value.field == field
+    assert SECRET_OF_C1[:-2] not in str(refused.value)
+
+
+def test_algorithms_have_one_name_each() -> None:
+    by_hmac = json.loads(parse_record(record(oscore(hkdf=7, aead=24)), 0).oscore)
+    assert (by_hmac["hkdf"], by_hmac["aead"]) == (-11, 24)
+    assert json.loads(parse_record(record(oscore(hkdf=5, aead=10)), 0).oscore) == CONTEXT
+
+
+def test_servers_have_keys_of_their_own_and_contexts_and_a_device_is_bootstrapped_once() -> None:
+    bootstrap = servers(
+        lwm2mServer={**PSK_SERVER, "oscore": FULL},
+        servers={"7": {**RPK_SERVER, "oscore": None}, "65534": {"securityMode": "NO_SEC", "oscore": CONTEXT}},
+        oneTime=True,
+        endpoint="meter-1@factory",
+    )
+    found = parse_record(record(NO_SEC, bootstrap), 0)
+    kept = json.loads(found.bootstrap)
+    assert kept["servers"] == {"7": kept["servers"]["7"], "65534": bootstrap["servers"]["65534"]}
+    assert kept["servers"]["7"]["clientPublicKeyOrId"] == b64(spki())
+    assert kept["lwm2mServer"]["oscore"] == FULL
+    assert (kept["oneTime"], kept["endpoint"]) == (True, "meter-1@factory")
+    assert is_one_time(found.bootstrap)
+    shown = render_record(found, "x")
+    assert parse_record(json.dumps(shown), 0) == found
+    masked = json.dumps(without_secrets(shown))
+    assert not any(each in masked for each in (*SECRETS, SECRET_OF_C1))
+    assert b64(spki()) in masked
+    assert not is_one_time(parse_record(record(NO_SEC, servers(oneTime=False)), 0).bootstrap)
+    assert parse_record(record(NO_SEC, {**BARE, "servers": {}, "oneTime": False, "endpoint": None}), 0).bootstrap == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "rule"),
+    [
+        ({"servers": []}, "bootstrap.servers", "JSON object"),
+        ({"servers": {"0": PSK_SERVER}}, "bootstrap.servers.***", "1 to 65534"),
+        ({"servers": {"65535": PSK_SERVER}}, "bootstrap.servers.***", "1 to 65534"),
+        ({"servers": {"x": PSK_SERVER}}, "bootstrap.servers.x", "1 to 65534"),
+        ({"servers": {"7": None}}, "bootstrap.servers.7", "missing"),
+        ({"servers": {"7": {}}}, "bootstrap.servers.7.securityMode", "missing"),
+        ({"servers": {"7": {**PSK_SERVER, "oscore": {}}}}, "bootstrap.servers.7.oscore.senderId", "missing"),
+        ({"bootstrapServer": {**PSK_SERVER, "oscore": CONTEXT}}, "bootstrap.bootstrapServer.oscore", "no such member"),
+        ({"oneTime": 1}, "bootstrap.oneTime", "true or false"),
+        ({"endpoint": "x\ny"}, "bootstrap.endpoint", "printable"),
+    ],
+)
+def test_what_else_of_a_bootstrap_part_breaks_a_rule(changed: dict[str, Any], field: str, rule: str) -> None:
+    with pytest.raises(BadField, match=rule) as refused:
+        parse_record(record(NO_SEC, servers(**changed)), 0)
+    assert refused.value.field == field
+
+
+@pytest.mark.spec("Platform 12.1")
+def test_the_bootstrap_server_finds_a_device_by_what_its_block_says() -> None:
+    def found(block: dict[str, Any]) -> str:
+        return bootstrap_id(parse_record(record(NO_SEC, servers(bootstrapServer=block)), 0).bootstrap)
+
+    assert found(PSK_SERVER) == "psk:id2"
+    assert found(RPK_SERVER) == raw_key_id(spki())
+    assert found(X509_SERVER) == certificate_key_id(der(MINE))
+    assert found({"securityMode": "NO_SEC"}) == ""
+    assert [bootstrap_id(each) for each in ("", "{}", "no JSON", '{"bootstrapServer": []}')] == [""] * 4

@@ -126,6 +126,10 @@ def test_every_sealed_column_is_known_to_the_rotation() -> None:
         ("secure_session", "session_id"),
         ("session_mark", "packed"),
         ("session_read", "session_id"),
+        ("oscore_context", "sender_id"),
+        ("oscore_context", "id_context"),
+        ("oscore_context", "fingerprint"),
+        ("oscore_spent", "fingerprint"),
     }
     blobs = {
         (table.name, column.name)

@@ -26,7 +26,7 @@ from stellwerk.app.uplinks import Listener
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.end_device import GATEWAY_LABELS, EndDeviceRecord
-from stellwerk.device.record import NOSEC, PSK, X509, Credential, DeviceRecord, without_server_labels
+from stellwerk.device.record import NOSEC, OSCORE, PSK, X509, Credential, DeviceRecord, without_server_labels
 
 log = structlog.get_logger(__name__)
 
@@ -121,8 +121,9 @@ class Devices:
             known = await self._store.credential_of(device.device_id)
             if known is not None and known.kind != NOSEC:
                 raise AlreadyExists("resource name", "credentials")
-            kept = "" if known is None else known.bootstrap
-            return await self._store_credential(device, replace(credential, bootstrap=credential.bootstrap or kept))
+            if known is not None and not credential.bootstrap:
+                credential = replace(credential, bootstrap=known.bootstrap, spent_ms=known.spent_ms)
+            return await self._store_credential(device, credential)
 
     async def change_credential(
         self,
@@ -162,6 +163,9 @@ class Devices:
             envelope=known.envelope,
             endpoint=named if known.endpoint else "",
             bootstrap=known.bootstrap,
+            spent_ms=known.spent_ms,
+            # The layer above stays; where it was the only one, it gives way.
+            oscore="" if known.kind == OSCORE else known.oscore,
         )
 
     async def remove_credential(self, device: DeviceRecord) -> DeviceRecord:

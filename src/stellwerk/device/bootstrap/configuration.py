@@ -1,15 +1,45 @@
 """What people write about bootstrapping: the ``bootstrap`` list of a profile and its ``acls`` (device platform §3.4,
-§13)."""
+§13).
 
+The JSON is the device platform's, with members of our own: in an entry ``keys``, ``oscore``, ``transport``,
+``defaultMaxPeriod``, ``serverName``, ``certificateUsage`` and ``matchingType``, beside the list ``acls`` and
+``serverInitiated``. It is taken whole or refused with the first member that is wrong and the rule it breaks, as
+``bootstrap[1].shortServerId: another entry has 123; each server has its own``. Members that we do not know are
+overlooked (§3.1).
+"""
+
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from ipaddress import IPv6Address
+from typing import Any, Final
 
-from stellwerk.device.record import NOSEC
+from stellwerk.core.errors import UserError
+from stellwerk.device.key_material import (
+    LONGEST,
+    BadMaterial,
+    der_of,
+    read_certificate,
+    read_public_key,
+    to_base64,
+)
+from stellwerk.device.record import NOSEC, PSK, RPK, X509
 
 DEVICE_KEYS: Final = "device"
 """A server entry gives the client what the device's credential says for that server."""
 FRESH_KEYS: Final = "fresh"
 """It gives the client a new key, made for this session; the device's credential follows once the client has used it."""
+
+MODES: Final = {"NO_SEC": NOSEC, "PSK": PSK, "RPK": RPK, "X509": X509}
+"""Names of security modes in JSON."""
+SHORT_IDS: Final = range(1, 65535)
+DEFAULT_SHORT_ID: Final = 123
+BOOTSTRAP_OWNER: Final = 65535
+"""The owner of an access control instance that no server may change."""
+NO_INSTANCE: Final = 65535
+"""The instance of an access control instance that is about creating instances (contract B-12)."""
+CREATES: Final = 16
+"""The right to create."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +95,337 @@ class BootstrapConfiguration:
     def __bool__(self) -> bool:
         return bool(self.servers)
 
+    @property
+    def given(self) -> tuple[ServerEntry, ...]:
+        """The entries that devices are given: bootstrap servers only where the profile allows to update them."""
+        return tuple(each for each in self.servers if self.updates_bootstrap_server or not each.is_bootstrap)
+
 
 NO_BOOTSTRAP: Final = BootstrapConfiguration()
+
+
+class BadBootstrap(UserError):
+    """``field`` (``bootstrap[1].shortServerId``) of a configuration breaks ``rule``."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        self.field, self.rule = field, rule
+        super().__init__(f"{field}: {rule}")
+
+
+def parse_bootstrap(value: Any) -> BootstrapConfiguration:
+    """The configuration that a profile's JSON says: an object with ``bootstrap``, ``bootstrapServerUpdateEnable``,
+    ``acls`` and ``serverInitiated``, each of which may be missing. Raises `BadBootstrap`."""
+    profile = _Members("", value)
+    updates = profile.flag("bootstrapServerUpdateEnable", False)
+    servers = tuple(
+        _entry(_Members(f"bootstrap[{at}]", each), updates)
+        for at, each in enumerate(profile.list("bootstrap", MOST_SERVERS))
+    )
+    _check_together(servers)
+    short_ids = {each.short_id for each in servers if each.short_id is not None}
+    acls = tuple(
+        _acl(_Members(f"acls[{at}]", each), short_ids) for at, each in enumerate(profile.list("acls", MOST_ACLS))
+    )
+    seen: dict[tuple[int, int], int] = {}
+    for at, acl in enumerate(acls):
+        other = seen.setdefault((acl.object_id, acl.instance_id), at)
+        if other != at:
+            raise BadBootstrap(f"acls[{at}].instanceId", f"acls[{other}] is about the same instance")
+    return BootstrapConfiguration(servers, acls, updates, profile.flag("serverInitiated", False))
+
+
+def render_bootstrap(configuration: BootstrapConfiguration) -> dict[str, Any]:
+    """The JSON that `parse_bootstrap` reads; members of our own only where they say something."""
+    rendered: dict[str, Any] = {
+        "bootstrapServerUpdateEnable": configuration.updates_bootstrap_server,
+        "bootstrap": [_render_entry(each) for each in configuration.servers],
+    }
+    if configuration.acls:
+        rendered["acls"] = [_render_acl(each) for each in configuration.acls]
+    if configuration.server_initiated:
+        rendered["serverInitiated"] = True
+    return rendered
+
+
+MOST_SERVERS: Final = 32
+MOST_ACLS: Final = 256
+LONGEST_HOST: Final = 200
+
+_SECONDS: Final = range(2**32)
+_PORTS: Final = range(1, 65536)
+_CHOICES: Final = range(4)
+_RIGHTS: Final = range(32)
+_TRANSPORTS: Final = ("udp", "tcp")
+_KEYS: Final = (DEVICE_KEYS, FRESH_KEYS)
+_NAMES: Final = {mode: name for name, mode in MODES.items()}
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_BINDING: Final = re.compile(r"(?!.*(.).*\1)(?=.*[^Q])[UMHTSNQ]{1,7}")
+"""U, M, H, T, S, N, UQ, UQS, TQ, TQS, SQ are what editors offer; any transports, each once, are understood (BIN-1)."""
+
+
+def _entry(entry: "_Members", updates: bool) -> ServerEntry:
+    mode = entry.choice("securityMode", MODES)
+    is_bootstrap = entry.flag("bootstrapServerIs", False)
+    if is_bootstrap and not updates:
+        raise entry.bad(
+            "bootstrapServerIs", "a bootstrap server can be listed only where bootstrapServerUpdateEnable is true"
+        )
+    # Editors fill the field of a bootstrap server too; it has no meaning there (§3.4, ours).
+    short_id = None if is_bootstrap else entry.number("shortServerId", SHORT_IDS, DEFAULT_SHORT_ID)
+    transport = entry.choice("transport", dict.fromkeys(_TRANSPORTS), "udp")
+    binding = entry.text("binding", "T" if transport == "tcp" else "U", longest=7)
+    if not _BINDING.fullmatch(binding):
+        raise entry.bad("binding", "it is letters of U, M, H, T, S, N, each once, with Q for queue mode")
+    if transport == "tcp" and "T" not in binding:
+        raise entry.bad("binding", "a server that is reached over tcp needs the letter T in it")
+    server_public_key, server_certificate = _server_keys(entry, mode)
+    return ServerEntry(
+        mode=MODES[mode],
+        is_bootstrap=is_bootstrap,
+        short_id=short_id,
+        host=_host(entry),
+        port=entry.number("port", _PORTS),
+        server_public_key=server_public_key,
+        server_certificate=server_certificate,
+        hold_off_s=entry.number("clientHoldOffTime", _SECONDS, 1),
+        account_timeout_s=entry.number("bootstrapServerAccountTimeout", _SECONDS, 0),
+        lifetime_s=entry.number("lifetime", _SECONDS, 300),
+        default_min_period_s=entry.number("defaultMinPeriod", _SECONDS, 1),
+        default_max_period_s=entry.optional_number("defaultMaxPeriod", _SECONDS),
+        notif_if_disabled=entry.flag("notifIfDisabled", True),
+        binding=binding,
+        transport=transport,
+        keys=entry.choice("keys", dict.fromkeys(_KEYS), DEVICE_KEYS),
+        oscore=entry.flag("oscore", False),
+        server_name=_server_name(entry),
+        certificate_usage=entry.optional_number("certificateUsage", _CHOICES),
+        matching_type=entry.optional_number("matchingType", _CHOICES),
+    )
+
+
+def _host(entry: "_Members") -> str:
+    host = entry.text("host", longest=LONGEST_HOST).strip()
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if ":" in host:
+        try:
+            return str(IPv6Address(host))
+        except ValueError:
+            raise entry.bad("host", "it is a name or an address, without a scheme and a port") from None
+    if not _HOST_NAME.fullmatch(host):
+        raise entry.bad("host", "it is a name or an address, without a scheme and a port")
+    return host
+
+
+def _server_name(entry: "_Members") -> str:
+    name = entry.text("serverName", "", longest=LONGEST_HOST).strip()
+    if name and not _HOST_NAME.fullmatch(name):
+        raise entry.bad("serverName", "it is the name of a host")
+    return name
+
+
+def _server_keys(entry: "_Members", mode: str) -> tuple[str, str]:
+    """``serverPublicKey`` and ``serverCertificate`` as base64 without line breaks; checked where the mode has one.
+
+    Of X509 the first is the certificate, and the second a copy (§3.4). Editors that are filled with both of a server's
+    put its public key into the first, and then the second counts."""
+    key = "".join(entry.text("serverPublicKey", "", longest=LONGEST).split())
+    certificate = "".join(entry.text("serverCertificate", "", longest=LONGEST).split())
+    if mode == "RPK" and key:
+        return _material(entry, "serverPublicKey", read_public_key), certificate
+    if mode != "X509" or not (key or certificate):
+        return key, certificate
+    if key and not (certificate and _is_public_key(key)):
+        return _material(entry, "serverPublicKey", _read_certificate), certificate
+    return key, _material(entry, "serverCertificate", _read_certificate)
+
+
+def _material(entry: "_Members", name: str, read: Callable[[str], bytes]) -> str:
+    """Raises `BadBootstrap`."""
+    try:
+        return to_base64(read(entry.text(name, longest=LONGEST)))
+    except BadMaterial as error:
+        raise entry.bad(name, str(error)) from None
+
+
+def _read_certificate(text: str) -> bytes:
+    return der_of(read_certificate(text))
+
+
+def _is_public_key(text: str) -> bool:
+    try:
+        read_public_key(text)
+    except BadMaterial:
+        return False
+    return True
+
+
+def _check_together(servers: tuple[ServerEntry, ...]) -> None:
+    """Rules between entries. Raises `BadBootstrap`."""
+    short_ids: set[int] = set()
+    addresses: dict[tuple[str, str, int], int] = {}
+    bootstrap: int | None = None
+    for at, each in enumerate(servers):
+        if each.short_id is not None and each.short_id in short_ids:
+            raise BadBootstrap(
+                f"bootstrap[{at}].shortServerId", f"another entry has {each.short_id}; each server has its own"
+            )
+        if each.short_id is not None:
+            short_ids.add(each.short_id)
+        other = addresses.setdefault((each.transport, uri_host(each.host).lower(), each.port), at)
+        if other != at:
+            raise BadBootstrap(f"bootstrap[{at}].port", f"bootstrap[{other}] has the same host, port and transport")
+        if each.is_bootstrap and bootstrap is not None:
+            # Core 1.2.2 §6.1.2: a client has at most one bootstrap account.
+            raise BadBootstrap(
+                f"bootstrap[{at}].bootstrapServerIs", f"bootstrap[{bootstrap}] is one already; a device has one at most"
+            )
+        if each.is_bootstrap:
+            bootstrap = at
+
+
+def uri_host(host: str) -> str:
+    """``host`` as it stands in a URI: IPv6 in brackets, and the address of everywhere is here (§3.4)."""
+    if host == "0.0.0.0":
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+def _acl(acl: "_Members", short_ids: set[int]) -> Acl:
+    object_id = acl.number("objectId", range(1, 65535))
+    instance_id = acl.number("instanceId", range(65536), 0)
+    owner = acl.number("owner", range(1, 65536))
+    if instance_id == NO_INSTANCE and owner != BOOTSTRAP_OWNER:
+        raise acl.bad(
+            "owner", f"instance {NO_INSTANCE} says who may create instances; its owner is {BOOTSTRAP_OWNER} (nobody)"
+        )
+    if owner != BOOTSTRAP_OWNER and short_ids and owner not in short_ids:
+        raise acl.bad("owner", f"it is a shortServerId of the bootstrap list, or {BOOTSTRAP_OWNER} for nobody")
+    rights: list[tuple[int, int]] = []
+    value = acl.need("acl")
+    if not isinstance(value, dict) or len(value) > MOST_SERVERS:
+        raise acl.bad("acl", f"it is an object of at most {MOST_SERVERS} members: short server ID to rights")
+    for name, bits in value.items():
+        if not (isinstance(name, str) and name.isascii() and name.isdigit() and len(name) <= 5 and int(name) < 65535):
+            raise acl.bad("acl", "its names are short server IDs, 1 to 65534, or 0 for all others")
+        member = f"acl.{int(name)}"
+        if not _is_number(bits, _RIGHTS):
+            raise acl.bad(member, "rights are 0 to 31: the sum of 1 read, 2 write, 4 execute, 8 delete, 16 create")
+        if instance_id == NO_INSTANCE and bits & ~CREATES:
+            raise acl.bad(member, f"instance {NO_INSTANCE} knows the right to create only, {CREATES}")
+        if any(int(name) == known for known, _ in rights):
+            raise acl.bad(member, "it is given twice")
+        rights.append((int(name), bits))
+    return Acl(object_id, instance_id, owner, tuple(sorted(rights)))
+
+
+def _render_entry(entry: ServerEntry) -> dict[str, Any]:
+    rendered: dict[str, Any] = {
+        "securityMode": _NAMES[entry.mode],
+        "shortServerId": entry.short_id,
+        "bootstrapServerIs": entry.is_bootstrap,
+        "host": entry.host,
+        "port": entry.port,
+        "serverPublicKey": entry.server_public_key,
+        "serverCertificate": entry.server_certificate,
+        "clientHoldOffTime": entry.hold_off_s,
+        "bootstrapServerAccountTimeout": entry.account_timeout_s,
+        "lifetime": entry.lifetime_s,
+        "defaultMinPeriod": entry.default_min_period_s,
+        "notifIfDisabled": entry.notif_if_disabled,
+        "binding": entry.binding,
+    }
+    ours: dict[str, tuple[Any, Any]] = {
+        "keys": (entry.keys, DEVICE_KEYS),
+        "oscore": (entry.oscore, False),
+        "transport": (entry.transport, "udp"),
+        "defaultMaxPeriod": (entry.default_max_period_s, None),
+        "serverName": (entry.server_name, ""),
+        "certificateUsage": (entry.certificate_usage, None),
+        "matchingType": (entry.matching_type, None),
+    }
+    return rendered | {name: value for name, (value, usual) in ours.items() if value != usual}
+
+
+def _render_acl(acl: Acl) -> dict[str, Any]:
+    return {
+        "objectId": acl.object_id,
+        "instanceId": acl.instance_id,
+        "owner": acl.owner,
+        "acl": {str(server): bits for server, bits in acl.rights},
+    }
+
+
+# -- JSON --
+
+
+def _is_number(value: object, allowed: range) -> bool:
+    return type(value) is int and value in allowed
+
+
+class _Members:
+    """An object of the configuration; ``path`` stands before the names of its members in errors."""
+
+    def __init__(self, path: str, value: Any) -> None:
+        if not isinstance(value, Mapping):
+            raise BadBootstrap(path or "profile", "it is a JSON object")
+        self._path = path
+        self._members: Mapping[str, Any] = value
+
+    def bad(self, name: str, rule: str) -> BadBootstrap:
+        return BadBootstrap(f"{self._path}.{name}" if self._path else name, rule)
+
+    def need(self, name: str) -> Any:
+        if self._members.get(name) is None:
+            raise self.bad(name, "it is missing")
+        return self._members[name]
+
+    def text(self, name: str, usual: str | None = None, *, longest: int) -> str:
+        """``usual`` where it is missing or null; without one it has to be there and not blank."""
+        value = self._members.get(name)
+        if value is None:
+            if usual is None:
+                raise self.bad(name, "it is missing")
+            return usual
+        if not isinstance(value, str):
+            raise self.bad(name, "it is a text")
+        if usual is None and not value.strip():
+            raise self.bad(name, "it is not blank")
+        if len(value) > longest:
+            raise self.bad(name, f"it has {len(value)} characters, {longest} are the most")
+        return value
+
+    def choice(self, name: str, of: Mapping[str, Any], usual: str | None = None) -> str:
+        value = self.text(name, usual, longest=100)
+        if value not in of:
+            raise self.bad(name, f"it is one of {', '.join(of)}")
+        return value
+
+    def flag(self, name: str, usual: bool) -> bool:
+        value = self._members.get(name)
+        if value is None:
+            return usual
+        if not isinstance(value, bool):
+            raise self.bad(name, "it is true or false")
+        return value
+
+    def number(self, name: str, allowed: range, usual: int | None = None) -> int:
+        """``usual`` where it is missing; null is a number that is missing."""
+        value = self._members.get(name, usual)
+        if not _is_number(value, allowed):
+            raise self.bad(name, f"it is a whole number, {allowed[0]} to {allowed[-1]}")
+        return int(value)
+
+    def optional_number(self, name: str, allowed: range) -> int | None:
+        return None if self._members.get(name) is None else self.number(name, allowed)
+
+    def list(self, name: str, most: int) -> list[Any]:
+        """Empty where it is missing or null."""
+        value = self._members.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self.bad(name, "it is a list")
+        if len(value) > most:
+            raise self.bad(name, f"it has {len(value)} entries, {most} are the most")
+        return value

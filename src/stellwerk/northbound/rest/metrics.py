@@ -72,6 +72,7 @@ class StellwerkCollector(Collector):
         yield from self._devices()
         yield from self._transport()
         yield from self._secure()
+        yield from self._bootstrap()
         yield from self._store()
         yield from self._projector()
         yield from self._brake()
@@ -231,6 +232,30 @@ class StellwerkCollector(Collector):
             "Records of DTLS that led to nothing, by reason",
             ("reason",),
             _by_word(transport.records_dropped),
+        )
+
+    def _bootstrap(self) -> Iterator[Metric]:
+        bootstrap = self._sources.meters.bootstrap
+        yield _gauge(
+            "stellwerk_bootstrap_sessions_running", "Bootstrap sessions under way", (), {(): bootstrap.running()}
+        )
+        yield _counter(
+            "stellwerk_bootstrap_sessions",
+            "Bootstrap sessions that ended, by how they did",
+            ("state",),
+            {(state.replace(" ", "-"),): count for state, count in bootstrap.sessions.items()},
+        )
+        yield _counter(
+            "stellwerk_bootstrap_steps",
+            "Steps of bootstrap sessions, by operation and the device's answer",
+            ("operation", "outcome"),
+            bootstrap.steps,
+        )
+        yield _counter(
+            "stellwerk_bootstrap_refused",
+            "Bootstrap-Requests and Bootstrap-Pack-Requests that led to nothing, by reason",
+            ("reason",),
+            _by_word(bootstrap.refused),
         )
 
     def _store(self) -> Iterator[Metric]:

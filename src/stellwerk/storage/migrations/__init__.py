@@ -18,7 +18,7 @@ DECIDING_FILE: Final = "stellwerk.db"
 PROJECTED_FILE: Final = "projected.db"
 UNFINISHED_RESTORE: Final = "restore.unfinished"
 """Lies in a data directory while a backup is put there (`storage.restore`)."""
-HEADS: Final = {"deciding": "0004", "projected": "0002"}
+HEADS: Final = {"deciding": "0005", "projected": "0002"}
 """The newest revision of each line. Known here so that a start with nothing to do needs no migration library."""
 
 _FILES: Final = {"deciding": DECIDING_FILE, "projected": PROJECTED_FILE}

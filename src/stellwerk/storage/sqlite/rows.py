@@ -1,5 +1,6 @@
 """Rows of the deciding tables and what they stand for."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -7,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from stellwerk.app.credential_record import bootstrap_id
 from stellwerk.app.operation_record import decode_operation
 from stellwerk.app.records import MessageRecord, TreeResource
 from stellwerk.core.ids import DeviceId, TenantId, decode_peer, encode_peer
@@ -20,6 +22,7 @@ from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
 from stellwerk.lwm2m.paths import parse_target
 from stellwerk.lwm2m.schema.library import DeviceTypes, Library
+from stellwerk.storage.bootstrap_text import decode_bootstrap
 from stellwerk.storage.vault import Vault
 
 Row = Sequence[Any]
@@ -37,7 +40,8 @@ DEVICE: Final = (
 )
 DEVICE_COLUMNS: Final = 14
 CREDENTIAL: Final = (
-    "device_id,identity,secret,description,envelope,created_ms,modified_ms,kind,endpoint,bootstrap,key_id"
+    "device_id,identity,secret,description,envelope,created_ms,modified_ms,kind,endpoint,bootstrap,key_id,oscore,"
+    "spent_ms,bootstrap_id"
 )
 REGISTRATION: Final = (
     "device_id,location,endpoint_name,peer,version,lifetime_s,binding,queue_mode,body,content_formats,registered_ms,"
@@ -55,7 +59,7 @@ COMMAND: Final = (
     "id,device_id,outgoing_ri,outgoing_rn,request_id,method,operation,content,content_info,step,created_ms,expires_ms,"
     "priority,reason,detail"
 )
-PROFILE: Final = "tenant_id,name,settings,created_ms,modified_ms"
+PROFILE: Final = "tenant_id,name,settings,created_ms,modified_ms,bootstrap"
 MESSAGE: Final = "resource_id,resource_name,state_tag,created_ms,content,content_info,content_size,creator,labels"
 TREE_RESOURCE: Final = (
     "tenant_id,resource_id,resource_name,parent,resource_type,envelope,creator,labels,created_ms,modified_ms,"
@@ -119,9 +123,16 @@ def device_from(row: Row) -> DeviceRecord:
     return EndDeviceRecord(*fields, DeviceId(gateway_id), share(gateway or ""), prefix)
 
 
+def read_device(connection: sqlite3.Connection, device_id: DeviceId) -> DeviceRecord | None:
+    """None where there is none."""
+    query = f"SELECT {DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id WHERE d.id=?"
+    found = connection.execute(query, (device_id,)).fetchall()
+    return device_from(found[0]) if found else None
+
+
 def credential_row(device_id: DeviceId, credential: Credential, vault: Vault) -> tuple[Any, ...]:
     """The columns in `CREDENTIAL`."""
-    bootstrap = credential.bootstrap.encode()
+    bootstrap, oscore = credential.bootstrap.encode(), credential.oscore.encode()
     return (
         device_id,
         credential.identity,
@@ -134,13 +145,16 @@ def credential_row(device_id: DeviceId, credential: Credential, vault: Vault) ->
         credential.endpoint,
         vault.seal(bootstrap, bootstrap_context(device_id)) if bootstrap else None,
         credential.key_id or None,
+        vault.seal(oscore, oscore_context(device_id)) if oscore else None,
+        credential.spent_ms,
+        bootstrap_id(credential.bootstrap) or None,
     )
 
 
 def credential_from(row: Row, vault: Vault) -> Credential:
     """From the columns in `CREDENTIAL`. Raises `SecretUnreadable`."""
     device_id, identity, sealed, description, envelope, created_ms, modified_ms, *others = row
-    kind, endpoint, bootstrap, key_id = others
+    kind, endpoint, bootstrap, key_id, oscore, spent_ms, _ = others
     secret = vault.open(sealed, secret_context(device_id)).decode()
     opened = "" if bootstrap is None else vault.open(bootstrap, bootstrap_context(device_id)).decode()
     return Credential(
@@ -154,6 +168,8 @@ def credential_from(row: Row, vault: Vault) -> Credential:
         endpoint,
         opened,
         key_id or "",
+        "" if oscore is None else vault.open(oscore, oscore_context(device_id)).decode(),
+        spent_ms=spent_ms,
     )
 
 
@@ -165,6 +181,11 @@ def secret_context(device_id: int) -> bytes:
 def bootstrap_context(device_id: int) -> bytes:
     """What its bootstrap part is sealed with."""
     return f"bootstrap of device {device_id}".encode()
+
+
+def oscore_context(device_id: int) -> bytes:
+    """What its OSCORE part is sealed with."""
+    return f"oscore of device {device_id}".encode()
 
 
 def registration_row(registration: Registration, deadline_ms: int) -> tuple[Any, ...]:
@@ -304,10 +325,9 @@ def command_from(row: Row) -> Command:
 
 def profile_from(row: Row) -> ProfileRecord:
     """From the columns in `PROFILE`."""
-    tenant_id, name, settings, created_ms, modified_ms = row
-    return ProfileRecord(
-        TenantId(tenant_id), name, from_settings(msgspec.json.decode(settings)), created_ms, modified_ms
-    )
+    tenant_id, name, settings, created_ms, modified_ms, bootstrap = row
+    profile = from_settings(msgspec.json.decode(settings))
+    return ProfileRecord(TenantId(tenant_id), name, profile, created_ms, modified_ms, decode_bootstrap(bootstrap))
 
 
 def message_from(row: Row) -> MessageRecord:

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
@@ -19,7 +19,7 @@ from stellwerk.device.command import Command
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.profile import ProfileRecord
-from stellwerk.device.record import Credential, DeviceRecord
+from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.storage.identifiers import SALT_BYTES
@@ -27,11 +27,11 @@ from stellwerk.storage.migrations import DECIDING_FILE, PROJECTED_FILE, require
 from stellwerk.storage.receipts import KEEP_MS
 from stellwerk.storage.sqlite import instances, rows, tasks
 from stellwerk.storage.sqlite.backend import SqliteBackend
+from stellwerk.storage.sqlite.bootstrap import SqliteBootstrap
 from stellwerk.storage.sqlite.connection import connect
 from stellwerk.storage.sqlite.journal import JournalTail
 from stellwerk.storage.sqlite.marks import ReadMarks
 from stellwerk.storage.sqlite.projected import SqliteProjection
-from stellwerk.storage.sqlite.sessions import SqliteSessions
 from stellwerk.storage.sqlite.writer import GroupWriter
 from stellwerk.storage.vault import Vault
 
@@ -45,7 +45,7 @@ _SENT: Final = "sent-msg"
 _OUTGOING: Final = "outgoing-msg"
 
 
-class SqliteStore(SqliteSessions):
+class SqliteStore(SqliteBootstrap):
     """Made by `open`; belongs to the event loop that opened it. The projected file's reads are in ``projection``."""
 
     def __init__(
@@ -74,7 +74,8 @@ class SqliteStore(SqliteSessions):
         self._tail.load(reader, projection.seq(), now_ms - KEEP_MS)
         self._marks = ReadMarks()
         self._marks.load(reader)
-        self._backend = SqliteBackend(writer, self._tail, _salt(writer), limits, vault)
+        self._salt = _salt(writer)
+        self._backend = SqliteBackend(writer, self._tail, self._salt, limits, vault)
         self._writer = GroupWriter(self._backend, queue_limit, self._committed, meters=meters, marks=self._marks)
         self._groups = 0
 
@@ -149,7 +150,7 @@ class SqliteStore(SqliteSessions):
         return await self._task(tasks.ensure_tenant, name, now_ms) if known is None else known
 
     async def create_device(self, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
-        return await self._task(tasks.create_device, self._vault, tenant_id, device)
+        return await self._task(tasks.create_device, self._vault, self._salt, tenant_id, device)
 
     async def device(self, device_id: DeviceId) -> DeviceRecord | None:
         return self._device("WHERE d.id=?", device_id)
@@ -180,29 +181,6 @@ class SqliteStore(SqliteSessions):
 
     async def change_device(self, device_id: DeviceId, change: DeviceChange) -> DeviceRecord | None:
         return await self._task(tasks.change_device, device_id, change)
-
-    async def credential_of(self, device_id: DeviceId) -> Credential | None:
-        row = self._row(f"SELECT {rows.CREDENTIAL} FROM credential WHERE device_id=?", device_id)
-        return None if row is None else rows.credential_from(row, self._vault)
-
-    async def credential_by_identity(self, credentials_id: str) -> tuple[DeviceRecord, Credential] | None:
-        return self._credential("c.identity=?", credentials_id)
-
-    async def credential_by_key(self, key_id: str) -> tuple[DeviceRecord, Credential] | None:
-        return self._credential("c.key_id=?", key_id) if key_id else None
-
-    async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
-        return await self._task(tasks.set_credential, self._vault, device_id, credential)
-
-    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
-        found = self._rows("SELECT device_id,id FROM credential_change ORDER BY id LIMIT ?", limit)
-        return [(DeviceId(device_id), number) for device_id, number in found]
-
-    async def trust_authorities(self, fingerprints: Collection[str]) -> int:
-        return await self._task(tasks.trust_authorities, fingerprints)
-
-    async def forget_credential_change(self, number: int) -> None:
-        await self._task(tasks.forget_credential_change, number)
 
     async def remove_device(self, device_id: DeviceId) -> bool:
         return await self._writer.run(lambda: tasks.remove_device(self._connection, device_id, self._tail.next_seq - 1))
@@ -429,23 +407,6 @@ class SqliteStore(SqliteSessions):
         await self._writer.run(_nothing)
 
     # -- reading --
-
-    def _device(self, condition: str, *parameters: Any) -> DeviceRecord | None:
-        row = self._row(
-            f"SELECT {rows.DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id {condition}", *parameters
-        )
-        return None if row is None else rows.device_from(row)
-
-    def _credential(self, condition: str, value: str) -> tuple[DeviceRecord, Credential] | None:
-        row = self._row(
-            f"SELECT {rows.DEVICE},c.* FROM (SELECT {rows.CREDENTIAL} FROM credential c WHERE {condition}) c "
-            "JOIN device d ON d.id=c.device_id JOIN tenant t ON t.id=d.tenant_id",
-            value,
-        )
-        if row is None:
-            return None
-        device, credential = row[: rows.DEVICE_COLUMNS], row[rows.DEVICE_COLUMNS :]
-        return rows.device_from(device), rows.credential_from(credential, self._vault)
 
     def _registration(self, condition: str, *parameters: Any) -> Registration | None:
         row = self._row(f"SELECT {rows.STORED_REGISTRATION} FROM registration WHERE {condition}", *parameters)

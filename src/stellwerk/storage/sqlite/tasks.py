@@ -2,7 +2,7 @@
 transaction its caller opened and rolls back when it raises."""
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from stellwerk.app.operation_record import encode_operation
@@ -23,12 +23,12 @@ from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step
 from stellwerk.device.end_device import end_device_aliases
 from stellwerk.device.profile import ProfileRecord, to_settings
-from stellwerk.device.record import NOSEC, X509, Credential, DeviceRecord, endpoint_aliases, proof_of
-from stellwerk.storage.identifiers import taken_once
+from stellwerk.device.record import DeviceRecord, endpoint_aliases, security_of
+from stellwerk.storage.bootstrap_text import encode_bootstrap
 from stellwerk.storage.schema import OPEN_STEPS
-from stellwerk.storage.sqlite import instances, rows
+from stellwerk.storage.sqlite import credentials, instances, oscore_contexts, rows
 from stellwerk.storage.sqlite.tree import remove_below
-from stellwerk.storage.vault import SecretUnreadable, Vault
+from stellwerk.storage.vault import Vault
 
 OF_GATEWAY: Final = "gateway_id=? AND gateway_id>0"
 """The second term is what lets the partial index be used."""
@@ -40,7 +40,9 @@ def ensure_tenant(connection: sqlite3.Connection, name: str, now_ms: int) -> Ten
     return TenantId(_one(connection, "SELECT id FROM tenant WHERE name=?", (name,)))
 
 
-def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: TenantId, device: NewDevice) -> DeviceRecord:
+def create_device(
+    connection: sqlite3.Connection, vault: Vault, salt: bytes, tenant_id: TenantId, device: NewDevice
+) -> DeviceRecord:
     """Raises `AlreadyExists`."""
     tenant = _one(connection, "SELECT name FROM tenant WHERE id=?", (tenant_id,))
     if _exists(connection, "SELECT 1 FROM device WHERE tenant_id=? AND name=?", (tenant_id, device.name)):
@@ -73,7 +75,7 @@ def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: Tenan
             device.node_id,
             rows.to_json(device.labels),
             device.profile,
-            NOSEC if device.credential is None else device.credential.kind,
+            security_of(device.credential),
             rows.to_json(device.device_info),
             device.created_ms,
             device.created_ms,
@@ -85,12 +87,12 @@ def create_device(connection: sqlite3.Connection, vault: Vault, tenant_id: Tenan
     assert cursor.lastrowid is not None
     device_id = DeviceId(cursor.lastrowid)
     if device.credential is not None:
-        _put_credential(connection, vault, device_id, device.credential)
+        credentials.put(connection, vault, salt, device_id, device.credential)
     connection.executemany(
         "INSERT INTO device_alias(alias,rank,device_id) VALUES (?,?,?)",
         [(alias, rank, device_id) for alias, rank in aliases],
     )
-    record = _device(connection, device_id)
+    record = rows.read_device(connection, device_id)
     assert record is not None
     return record
 
@@ -112,64 +114,7 @@ def change_device(connection: sqlite3.Connection, device_id: DeviceId, change: D
             device_id,
         ),
     )
-    return _device(connection, device_id)
-
-
-def set_credential(
-    connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, credential: Credential | None
-) -> DeviceRecord | None:
-    """The device as it is then. Raises `AlreadyExists`."""
-    if _device(connection, device_id) is None:
-        return None
-    try:
-        changed = proof_of(credential_of(connection, vault, device_id)) != proof_of(credential)
-    except SecretUnreadable:
-        # Whatever it was: that one can be replaced, or taken away.
-        changed = True
-    if changed:
-        connection.execute("INSERT OR REPLACE INTO credential_change(device_id) VALUES (?)", (device_id,))
-    if credential is None:
-        connection.execute("DELETE FROM credential WHERE device_id=?", (device_id,))
-    else:
-        _put_credential(connection, vault, device_id, credential)
-    security = NOSEC if credential is None else credential.kind
-    connection.execute("UPDATE device SET security=? WHERE id=?", (security, device_id))
-    return _device(connection, device_id)
-
-
-def credential_of(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId) -> Credential | None:
-    """Raises `SecretUnreadable`."""
-    query = f"SELECT {rows.CREDENTIAL} FROM credential WHERE device_id=?"
-    found = connection.execute(query, (device_id,)).fetchall()
-    return rows.credential_from(found[0], vault) if found else None
-
-
-_AUTHORITIES: Final = "trusted_authorities"
-"""Row of ``meta``: their fingerprints, a line each."""
-
-
-def trust_authorities(connection: sqlite3.Connection, fingerprints: Collection[str]) -> int:
-    """Of how many devices a change was noted."""
-    found = connection.execute("SELECT value FROM meta WHERE name=?", (_AUTHORITIES,)).fetchall()
-    before = set(bytes(found[0][0]).decode().split()) if found else set()
-    if before == set(fingerprints):
-        # Nothing to write: a start on a full disk goes on.
-        return 0
-    connection.execute(
-        "INSERT OR REPLACE INTO meta(name,value) VALUES (?,?)",
-        (_AUTHORITIES, "\n".join(sorted(fingerprints)).encode()),
-    )
-    if before <= set(fingerprints):
-        return 0
-    return connection.execute(
-        "INSERT OR REPLACE INTO credential_change(device_id) "
-        "SELECT device_id FROM credential WHERE kind=? AND key_id IS NULL",
-        (X509,),
-    ).rowcount
-
-
-def forget_credential_change(connection: sqlite3.Connection, number: int) -> None:
-    connection.execute("DELETE FROM credential_change WHERE id=?", (number,))
+    return rows.read_device(connection, device_id)
 
 
 def remove_device(connection: sqlite3.Connection, device_id: DeviceId, last_seq: int) -> bool:
@@ -177,6 +122,7 @@ def remove_device(connection: sqlite3.Connection, device_id: DeviceId, last_seq:
     ``removed_device``."""
     for (behind,) in connection.execute(f"SELECT id FROM device WHERE {OF_GATEWAY}", (device_id,)).fetchall():
         remove_device(connection, DeviceId(behind), last_seq)
+    oscore_contexts.drop(connection, device_id)
     gone = connection.execute("DELETE FROM device WHERE id=? RETURNING tenant_id,resource_key", (device_id,)).fetchall()
     if not gone:
         return False
@@ -214,14 +160,15 @@ def put_object_list(
 def put_profile(connection: sqlite3.Connection, record: ProfileRecord) -> None:
     """Make it, or replace the one of that name."""
     connection.execute(
-        f"INSERT INTO profile({rows.PROFILE}) VALUES (?,?,?,?,?) ON CONFLICT(tenant_id,name) DO UPDATE SET "
-        "settings=excluded.settings, modified_ms=excluded.modified_ms",
+        f"INSERT INTO profile({rows.PROFILE}) VALUES (?,?,?,?,?,?) ON CONFLICT(tenant_id,name) DO UPDATE SET "
+        "settings=excluded.settings, modified_ms=excluded.modified_ms, bootstrap=excluded.bootstrap",
         (
             record.tenant_id,
             record.name,
             rows.to_json(to_settings(record.profile)),
             record.created_ms,
             record.modified_ms,
+            encode_bootstrap(record.bootstrap),
         ),
     )
     _count_profile_change(connection)
@@ -252,7 +199,7 @@ def _count_profile_change(connection: sqlite3.Connection) -> None:
 
 
 def _assign_profile(connection: sqlite3.Connection, device_id: DeviceId, profile: str) -> None:
-    before = _device(connection, device_id)
+    before = rows.read_device(connection, device_id)
     if before is None:
         return
     labels = tuple(f"profile:{profile}" if each.startswith("profile:") else each for each in before.labels)
@@ -324,22 +271,6 @@ def remove_sent_message(connection: sqlite3.Connection, device_id: DeviceId, res
     """False where there is none."""
     removed, _ = instances.remove(connection, "sent_message", device_id, resource_id, limits)
     return removed
-
-
-def _put_credential(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, credential: Credential) -> None:
-    for column, value, what in taken_once(credential):
-        if _exists(connection, f"SELECT 1 FROM credential WHERE {column}=? AND device_id<>?", (value, device_id)):
-            raise AlreadyExists(what, value)
-    connection.execute(
-        f"INSERT OR REPLACE INTO credential({rows.CREDENTIAL}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-        rows.credential_row(device_id, credential, vault),
-    )
-
-
-def _device(connection: sqlite3.Connection, device_id: DeviceId) -> DeviceRecord | None:
-    query = f"SELECT {rows.DEVICE} FROM device d JOIN tenant t ON t.id=d.tenant_id WHERE d.id=?"
-    found = connection.execute(query, (device_id,)).fetchall()
-    return rows.device_from(found[0]) if found else None
 
 
 def _insert_command(connection: sqlite3.Connection, outgoing: NewOutgoing, index: int) -> Command:

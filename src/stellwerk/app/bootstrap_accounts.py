@@ -1,0 +1,134 @@
+"""What a bootstrap server gives one device: its profile's list with the keys of its credential record, or with fresh
+ones (device platform §4 and §12.1 step 2; contract B-7, B-10)."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from stellwerk.app.bootstrap_admission import Admitted
+from stellwerk.app.bootstrap_blocks import KeyBlock
+from stellwerk.app.ports import DecidingStore
+from stellwerk.core.errors import UserError
+from stellwerk.device.bootstrap.account import (
+    Account,
+    BadAccount,
+    ClientKeys,
+    OscoreKeys,
+    ServerMaterial,
+    check_account,
+)
+from stellwerk.device.bootstrap.configuration import (
+    FRESH_KEYS,
+    NO_BOOTSTRAP,
+    BootstrapConfiguration,
+    ServerEntry,
+)
+from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord
+
+Issue = Callable[[DeviceRecord, ServerEntry, int], tuple[ClientKeys, Credential]]
+"""Makes fresh keys for a device at that server, at that time (UTC milliseconds since 1970): what the device is given,
+and what is known of it then. Raises `UserError`."""
+OwnMaterial = Callable[[bool], ServerMaterial]
+"""What this platform's servers show: True the bootstrap server, False that of device management."""
+
+
+class OpenKeys(UserError):
+    """A fresh key would be told to whoever says the device's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """``accounts``: one for each server of ``configuration``, in their order. ``fresh``: the credential that goes with
+    keys that were made for it, to be stored before they leave; None where none were."""
+
+    configuration: BootstrapConfiguration = NO_BOOTSTRAP
+    accounts: tuple[Account, ...] = ()
+    fresh: Credential | None = field(default=None, repr=False)
+
+
+class BootstrapAccounts:
+    """``issue`` None: nobody makes fresh keys here."""
+
+    def __init__(self, store: DecidingStore, own: OwnMaterial, issue: Issue | None = None) -> None:
+        self._store = store
+        self._own = own
+        self._issue = issue
+
+    async def configuration_of(self, record: DeviceRecord) -> BootstrapConfiguration:
+        """What the device's profile says. Raises `StoreTrouble`."""
+        profile = await self._store.profile(record.tenant_id, record.profile)
+        return NO_BOOTSTRAP if profile is None else profile.bootstrap
+
+    async def gather(self, admitted: Admitted, *, is_secure: bool, now_ms: int) -> Given:
+        """What the device gets. ``is_secure``: only it will hear it. Raises `BadAccount`, `OpenKeys` and other
+        `UserError` for what people have to mend, `StoreTrouble`."""
+        configuration = await self.configuration_of(admitted.record)
+        servers = tuple(
+            each for each in configuration.servers if configuration.updates_bootstrap_server or not each.is_bootstrap
+        )
+        accounts = []
+        issued: tuple[ServerEntry, ClientKeys, Credential] | None = None
+        for entry in servers:
+            if entry.is_bootstrap:
+                keys = keys_of(admitted.blocks.bootstrap_server)
+            elif entry.keys == FRESH_KEYS:
+                if issued is None:
+                    issued = entry, *self._make(admitted, entry, is_secure, now_ms)
+                elif (entry.mode, entry.oscore) != (issued[0].mode, issued[0].oscore):
+                    raise BadAccount(
+                        f"server {entry.short_id}", "all servers that give a device fresh keys give it one of a kind"
+                    )
+                keys = issued[1]
+            else:
+                keys = _device_keys(admitted, entry)
+            account = Account(entry, keys, self._own(entry.is_bootstrap))
+            check_account(account)
+            accounts.append(account)
+        return Given(replace(configuration, servers=servers), tuple(accounts), None if issued is None else issued[2])
+
+    def _make(
+        self, admitted: Admitted, entry: ServerEntry, is_secure: bool, now_ms: int
+    ) -> tuple[ClientKeys, Credential]:
+        record = admitted.record
+        if not is_secure and record.security != NOSEC:
+            raise OpenKeys(
+                f"device {record.name!r} has credentials, and gets fresh ones only over a secure session with the "
+                "bootstrap server; give it keys for that (bootstrap.bootstrapServer), or take its credentials away"
+            )
+        if self._issue is None:
+            raise BadAccount(f"server {entry.short_id}", "this server makes no fresh keys; the record has to have them")
+        return self._issue(record, entry, now_ms)
+
+
+def _device_keys(admitted: Admitted, entry: ServerEntry) -> ClientKeys:
+    block = admitted.blocks.of_server(entry.short_id or 0)
+    keys = keys_of(block)
+    if not entry.oscore:
+        return replace(keys, oscore=None)
+    if keys.oscore is None and admitted.credential is not None and admitted.credential.oscore:
+        # What it has at our own server.
+        keys = replace(keys, oscore=_oscore(json.loads(admitted.credential.oscore)))
+    return keys
+
+
+def keys_of(block: KeyBlock) -> ClientKeys:
+    """What a device is given that has ``block`` in its record."""
+    oscore = None if block.oscore is None else _oscore(block.oscore)
+    if block.kind == NOSEC:
+        return ClientKeys(oscore=oscore)
+    if block.kind == PSK:
+        return ClientKeys(PSK, block.public.encode(), bytes.fromhex(block.secret), oscore)
+    return ClientKeys(block.kind, base64.b64decode(block.public), base64.b64decode(block.secret), oscore)
+
+
+def _oscore(members: dict[str, Any]) -> OscoreKeys:
+    keys = OscoreKeys(
+        bytes.fromhex(members["senderId"]),
+        bytes.fromhex(members["recipientId"]),
+        bytes.fromhex(members["masterSecret"]),
+        bytes.fromhex(members.get("masterSalt", "")),
+        bytes.fromhex(members.get("idContext", "")),
+    )
+    return replace(keys, aead=members.get("aead", keys.aead), hkdf=members.get("hkdf", keys.hkdf))

@@ -1,0 +1,126 @@
+"""Who asks to be bootstrapped (contract SEC-3, SEC-4, SEC-6, B-15; device platform §5 and §12.1).
+
+A device whose record gives it keys for the bootstrap server comes over a secure session that has proven them, and over
+nothing else; one that has none comes over none. Over a session the name may be any that is the device's: an alias of
+it, the endpoint of its credential, the name that its record gives for the bootstrap server, or what it has proven
+itself. Another name is a mismatch, 4.00: whose it is, is decided by the identity alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stellwerk.app.bootstrap_blocks import BootstrapBlocks, bootstrap_id, read_blocks
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.speaking import Refusal
+from stellwerk.core.identity import CertificateIdentity, PskIdentity, SecureIdentity
+from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.device.end_device import EndDeviceRecord
+from stellwerk.device.key_material import der_of, read_certificate, read_public_key
+from stellwerk.device.record import NOSEC, RPK, X509, Credential, DeviceRecord
+from stellwerk.lwm2m.status import Status
+
+UNKNOWN: Status = Status.BAD_REQUEST
+"""Of whoever may not be bootstrapped (contract SEC-3, §5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """``endpoint``: the name under which it came."""
+
+    record: DeviceRecord
+    credential: Credential | None
+    blocks: BootstrapBlocks
+    endpoint: str
+
+
+class BootstrapAdmission:
+    """``devices`` and ``identities``: whose each secure session with the bootstrap server is, and what it has proven
+    (`app.handlers.bootstrap_sessions`)."""
+
+    def __init__(
+        self,
+        store: DecidingStore,
+        devices: Mapping[PeerId, DeviceId] | None = None,
+        identities: Mapping[PeerId, SecureIdentity] | None = None,
+    ) -> None:
+        self._store = store
+        self._devices: Mapping[PeerId, DeviceId] = {} if devices is None else devices
+        self._identities: Mapping[PeerId, SecureIdentity] = {} if identities is None else identities
+
+    async def admit(self, name: str | None, peer: PeerId) -> Admitted | Refusal:
+        """Raises `StoreTrouble`, and `UserError` for a credential that does not open with this master key."""
+        found = await (self._over_session(name, peer) if peer.is_proven else self._in_the_open(name))
+        if isinstance(found, Admitted) and found.blocks.one_time and found.credential and found.credential.spent_ms:
+            text = f"the bootstrap credential of device {found.record.name!r} was for one time and was used up"
+            return Refusal("spent", UNKNOWN, f"{text}; give it another one", found.record)
+        return found
+
+    async def admit_by_us(self, record: DeviceRecord, peer: PeerId) -> Admitted | Refusal:
+        """The same of a device that did not ask. Raises as `admit`."""
+        if peer.is_proven:
+            return await self._over_session(None, peer)
+        return await self._in_the_open(record.node_id)
+
+    def session_of(self, device_id: DeviceId) -> PeerId | None:
+        """The newest secure session of the device with the bootstrap server."""
+        found = [peer for peer, owner in self._devices.items() if owner == device_id]
+        return found[-1] if found else None
+
+    async def _in_the_open(self, name: str | None) -> Admitted | Refusal:
+        if name is None:
+            return Refusal("no-name", UNKNOWN, "ep is missing and no secure identity stands in for it")
+        record = await self._store.device_by_endpoint(name)
+        if record is None:
+            return Refusal("unknown-endpoint", UNKNOWN, f"no device has the endpoint name {name!r}")
+        if isinstance(record, EndDeviceRecord):
+            text = f"device {record.name!r} is reached through gateway {record.gateway!r} and is not bootstrapped"
+            return Refusal("end-device", UNKNOWN, text)
+        credential = await self._store.credential_of(record.device_id)
+        blocks = read_blocks(credential)
+        if blocks.bootstrap_server.kind != NOSEC:
+            text = f"device {record.name!r} has credentials for the bootstrap server and must use them"
+            return Refusal("has-credentials", UNKNOWN, text, record)
+        return Admitted(record, credential, blocks, name)
+
+    async def _over_session(self, name: str | None, peer: PeerId) -> Admitted | Refusal:
+        device_id, identity = self._devices.get(peer), self._identities.get(peer)
+        record = None if device_id is None else await self._store.device(device_id)
+        if record is None or identity is None:
+            return Refusal("no-device", UNKNOWN, "the device of this secure session is gone")
+        credential = await self._store.credential_of(record.device_id)
+        blocks = read_blocks(credential)
+        if not _still_shows(blocks, identity):
+            text = f"the credential of device {record.name!r} has changed; it has to connect with what it is now"
+            return Refusal("wrong-identity", UNKNOWN, text, record)
+        aliases = _names(identity) | {blocks.endpoint, "" if credential is None else credential.endpoint}
+        if name is None:
+            # SEC-4. Of several names the one that people wrote is the best for a history.
+            endpoint = blocks.endpoint or ("" if credential is None else credential.endpoint) or record.node_id
+            return Admitted(record, credential, blocks, endpoint)
+        if name not in aliases:
+            named = await self._store.device_by_endpoint(name)
+            if named is None or named.device_id != record.device_id:
+                text = (
+                    f"endpoint {name!r} is not that of device {record.name!r}, whose identity this session has proven; "
+                    "where it has another name here, bootstrap.endpoint of its credential record says it"
+                )
+                return Refusal("wrong-identity", UNKNOWN, text, record)
+        return Admitted(record, credential, blocks, name)
+
+
+def _still_shows(blocks: BootstrapBlocks, identity: SecureIdentity) -> bool:
+    """Whether ``identity`` is what the record says now: it may have been changed since the handshake."""
+    block = blocks.bootstrap_server
+    if isinstance(identity, PskIdentity):
+        return block.kind == "psk" and bootstrap_id(identity) == f"psk:{block.public}"
+    if isinstance(identity, CertificateIdentity):
+        return block.kind == X509 and (not block.public or der_of(read_certificate(block.public)) == identity.chain[0])
+    return block.kind == RPK and read_public_key(block.public) == identity.spki
+
+
+def _names(identity: SecureIdentity) -> set[str]:
+    if isinstance(identity, PskIdentity):
+        return {identity.identity.decode("utf-8", "replace")}
+    if isinstance(identity, CertificateIdentity):
+        return {each for each in (identity.common_name, *identity.names) if each}
+    return set()

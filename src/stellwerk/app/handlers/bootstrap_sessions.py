@@ -1,0 +1,111 @@
+"""Secure sessions with the bootstrap server: whose each is. None is stored or resumed: each lives for one
+bootstrapping, and whoever comes again proves itself anew."""
+
+import structlog
+
+from stellwerk.app.bootstrap_identities import BootstrapIdentities
+from stellwerk.app.handlers.handshakes import LONGEST_IDENTITY, Handshakes
+from stellwerk.app.meters import SecureMeters
+from stellwerk.app.ports import DecidingStore, SecureLink
+from stellwerk.app.rare_lines import RareLines
+from stellwerk.app.session import SecureSession
+from stellwerk.app.tasks import Tasks
+from stellwerk.core.identity import SecureIdentity
+from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.instant import Instant
+
+log = structlog.get_logger(__name__)
+
+
+class BootstrapSessions:
+    """Implements `southbound.secure_peers.SessionKeeper`. ``link`` reaches the engine; ``per_tenant``: complete
+    handshakes a second, 0 for no bound."""
+
+    def __init__(
+        self,
+        *,
+        store: DecidingStore,
+        tasks: Tasks,
+        link: SecureLink,
+        lines: RareLines,
+        meters: SecureMeters,
+        per_tenant: float = 0.0,
+    ) -> None:
+        self._link = link
+        self._meters = meters
+        self.handshakes = Handshakes(
+            identities=BootstrapIdentities(store),
+            tasks=tasks,
+            link=link,
+            lines=lines,
+            meters=meters,
+            per_tenant=per_tenant,
+        )
+        self.devices: dict[PeerId, DeviceId] = {}
+        """Whose each session in memory is."""
+        self.identities: dict[PeerId, SecureIdentity] = {}
+        """What it has proven."""
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def may_reach(self, peer: PeerId) -> bool:
+        """Whether what is sent to the session may arrive."""
+        return peer in self.devices
+
+    def keep(self, session: SecureSession) -> None:
+        """Nothing is stored: a restart ends the session, so no number of it is ever used twice."""
+        self._link.stored(session.session_id, session.ceiling)
+
+    def asked_to_resume(
+        self, handshake: int, identity: SecureIdentity, device_id: DeviceId, session_id: bytes, at: Instant
+    ) -> None:
+        """No session is resumed."""
+        self._link.refuse(handshake, "unknown-identity", f"the session of the {identity} is not kept any more")
+
+    def asked_for_session(self, question: int, session_id: bytes | None, address: PeerId | None, at: Instant) -> None:
+        """None is stored."""
+        self._link.no_session(question)
+
+    def established(
+        self,
+        peer: PeerId,
+        address: PeerId,
+        identity: SecureIdentity,
+        device_id: DeviceId,
+        at: Instant,
+        *,
+        resumed: PeerId | None = None,
+    ) -> None:
+        """A handshake is complete."""
+        self._meters.handshakes["full", ""] += 1
+        self.handshakes.completed(device_id, at)
+        self.devices[peer], self.identities[peer] = device_id, identity
+        log.info(
+            "bootstrap_session.established",
+            device_id=device_id,
+            identity=str(identity)[:LONGEST_IDENTITY],
+            peer=str(peer),
+            address=str(address),
+        )
+
+    def moved(self, peer: PeerId, old: PeerId, new: PeerId) -> None:
+        """The session is heard from another address; what is under way goes on there."""
+        self._meters.moved += 1
+        log.info("bootstrap_session.moved", peer=str(peer), old=str(old), new=str(new))
+
+    def ended(self, peer: PeerId, reason: str, detail: str, at: Instant) -> None:
+        """The session is no more."""
+        self._meters.ended[reason] += 1
+        self.devices.pop(peer, None)
+        self.identities.pop(peer, None)
+        if reason == "evicted":
+            # It is stored nowhere, so there is no other end but this.
+            self._link.lose(peer, "the secure session had to make room for others")
+
+    def removed(self, device_id: DeviceId) -> None:
+        """The device is gone, or its credentials changed: nobody stays who came in with them."""
+        self.handshakes.revisions += 1
+        self._link.forget_handshakes(device_id)
+        for peer in [each for each, owner in self.devices.items() if owner == device_id]:
+            self._link.close(peer)

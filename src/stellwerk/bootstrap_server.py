@@ -1,0 +1,152 @@
+"""Builds the bootstrap server beside that of device management: its listeners, its keys, its use case."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
+from stellwerk.app.bootstrap_admission import BootstrapAdmission
+from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
+from stellwerk.app.handlers.bootstrapping import Bootstrapping
+from stellwerk.app.meters import Meters, Transport
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.rare_lines import RareLines
+from stellwerk.app.tasks import Tasks
+from stellwerk.config import Settings
+from stellwerk.core.entropy import Entropy
+from stellwerk.core.ids import DeviceId
+from stellwerk.device.bootstrap.account import ServerMaterial
+from stellwerk.device.key_material import der_of, spki_of
+from stellwerk.dtls.parameters import ServerIdentity
+from stellwerk.key_files import BOOTSTRAP, SERVER, KeyFolder, ServerKeys
+from stellwerk.net.clock import SystemClock
+from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
+from stellwerk.southbound.secure_listener import SecureSettings
+
+log = structlog.get_logger(__name__)
+
+
+class BootstrapServer:
+    """`build` it, then `listen`. ``bound`` and ``bound_secure``: where it listens."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: BootstrapListeners,
+        bootstrapping: Bootstrapping,
+        sessions: BootstrapSessions | None,
+    ) -> None:
+        self._settings = settings
+        self.listeners = listeners
+        self.bootstrapping = bootstrapping
+        self.sessions = sessions
+        self.bound: list[tuple[str, int]] = []
+        self.bound_secure: list[tuple[str, int]] = []
+
+    @classmethod
+    async def build(
+        cls,
+        settings: Settings,
+        *,
+        store: DecidingStore,
+        tasks: Tasks,
+        clock: SystemClock,
+        entropy: Entropy,
+        meters: Meters,
+        secure: SecureSettings,
+        server_keys: ServerKeys | None,
+        issue: Issue | None,
+    ) -> "BootstrapServer | None":
+        """None where both ports are off. ``server_keys``: those of device management, None where it has no secure
+        port. Raises `KeyFileUnusable`, `StoreTrouble`."""
+        plain, over_dtls = settings.bootstrap_coap_port is not None, settings.bootstrap_coaps_port is not None
+        if not plain and not over_dtls:
+            return None
+        interrupted = await store.interrupt_bootstrap_sessions(clock.wall_ms())
+        if interrupted:
+            log.warning("bootstrap.interrupted", sessions=interrupted, meaning="the server stopped in the middle")
+        keys = None
+        if over_dtls:
+            # Its key pair is not that of device management (SEC-8).
+            keys = await asyncio.to_thread(ServerKeys.open, settings.data_dir, BOOTSTRAP, [settings.coap_host])
+        listeners = BootstrapListeners(
+            entropy=entropy,
+            clock=clock,
+            plain=plain,
+            secure=secure if over_dtls else None,
+            keys=keys,
+            meters=meters.secure,
+            ask_echo=settings.echo != "off",
+        )
+        lines = RareLines(store)
+        sessions = None
+        if listeners.secure is not None and keys is not None:
+            sessions = BootstrapSessions(
+                store=store,
+                tasks=tasks,
+                link=listeners.secure.peers,
+                lines=lines,
+                meters=meters.secure,
+                per_tenant=settings.dtls_handshakes_per_tenant,
+            )
+            listeners.secure.peers.connect(sessions)
+            keys.changed = listeners.secure.replace_identity
+            tasks.spawn("bootstrap server keys", keys.run())
+        bootstrapping = Bootstrapping(
+            store=store,
+            tasks=tasks,
+            clock=clock,
+            link=listeners.links,
+            admission=BootstrapAdmission(store)
+            if sessions is None
+            else BootstrapAdmission(store, sessions.devices, sessions.identities),
+            accounts=BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue),
+            history=BootstrapHistory(store, lines, meters.bootstrap),
+            meters=meters.bootstrap,
+            most=settings.bootstrap_sessions,
+            packs=settings.bootstrap_packs,
+        )
+        listeners.connect(bootstrapping)
+        return cls(settings, listeners, bootstrapping, sessions)
+
+    def listen(self) -> None:
+        """Raises `CannotBind`."""
+        host, settings = self._settings.coap_host, self._settings
+        if settings.bootstrap_coap_port is not None:
+            self.bound = self.listeners.listen(host, settings.bootstrap_coap_port)
+        if settings.bootstrap_coaps_port is not None:
+            self.bound_secure = self.listeners.listen_secure(host, settings.bootstrap_coaps_port)
+
+    def transport(self) -> Transport:
+        """What was counted."""
+        return self.listeners.transport()
+
+    def ended(self, device_id: DeviceId) -> None:
+        """The device is gone, or what it proves itself with changed: nothing goes on that was begun before."""
+        if self.sessions is not None:
+            self.sessions.removed(device_id)
+        self.bootstrapping.device_gone(device_id)
+
+
+def own_material(
+    folder: KeyFolder, server: ServerKeys | None, bootstrap: ServerKeys | None
+) -> Callable[[bool], ServerMaterial]:
+    """What this platform's own servers show just now: True the bootstrap server, False that of device management. Of
+    one without a secure port what its files say; empty where there are none."""
+
+    def own(is_bootstrap: bool) -> ServerMaterial:
+        keys, name = (bootstrap, BOOTSTRAP) if is_bootstrap else (server, SERVER)
+        if keys is not None:
+            return _material(keys.identity)
+        if not folder.exists(name):
+            return ServerMaterial()
+        issued = folder.load(name)
+        return ServerMaterial(spki_of(issued.key.public_key()), der_of(issued.chain[0]) if issued.chain else b"")
+
+    return own
+
+
+def _material(identity: ServerIdentity) -> ServerMaterial:
+    return ServerMaterial(spki_of(identity.key.public_key()), identity.chain[0] if identity.chain else b"")

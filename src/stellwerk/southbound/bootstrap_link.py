@@ -1,0 +1,247 @@
+"""One CoAP engine of the bootstrap server: its events become calls of `app`, and `app`'s wishes become its actions."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias, assert_never
+
+import structlog
+
+from stellwerk.app.ports import Acknowledgement, Clock, DeviceAnswer
+from stellwerk.coap import actions, codes, events
+from stellwerk.coap.options import MAX_AGE, encode_uint, read_options
+from stellwerk.core.entropy import Entropy
+from stellwerk.core.errors import StellwerkError
+from stellwerk.core.ids import PeerId
+from stellwerk.core.instant import Instant
+from stellwerk.lwm2m.bootstrap import BootstrapOperation, BootstrapPackRequest, BootstrapUplink
+from stellwerk.southbound.translate_bootstrap import translate_bootstrap_down, translate_bootstrap_up
+from stellwerk.southbound.translate_up import coap_code, status_of
+
+log = structlog.get_logger(__name__)
+
+TOKEN_BYTES: Final = 8
+PATIENCE_S: Final = 60.0
+"""How long a step may take after the device has acknowledged it; a session has 247 s for all of them (B-3)."""
+LINGER_S: Final = 93.0
+"""How long a secure session or a connection stays after `BootstrapLink.end`: for as long the last answer may have to be
+repeated, or a pack is fetched in blocks (RFC 7252 §4.8.2)."""
+
+_REFUSALS: Final = {
+    codes.NOT_FOUND: "path",
+    codes.METHOD_NOT_ALLOWED: "path",
+    codes.NOT_ACCEPTABLE: "accept",
+    codes.REQUEST_ENTITY_INCOMPLETE: "block",
+}
+
+Submit: TypeAlias = Callable[[actions.Action], None]
+
+
+class Bootstrapping(Protocol):
+    """The use case above the link."""
+
+    def requested(
+        self,
+        uplink: BootstrapUplink,
+        peer: PeerId,
+        at: Instant,
+        answer: Callable[[Acknowledgement], None],
+        fresh: bool,
+    ) -> None:
+        """A device asks to be bootstrapped, or for a pack. ``answer`` is called once, now or later: 2.04, 2.05 with
+        ``payload`` and ``content_format``, or an error. ``fresh``: who sent it has shown that it receives at
+        ``peer``, which an answer with ``prove`` asks for; who is not proven and asks for a pack has."""
+        ...
+
+    def answered(self, answer: DeviceAnswer, at: Instant) -> None:
+        """What came of an operation that `BootstrapLink.send` was given; once for each, never within the call of
+        `send` itself."""
+        ...
+
+    def lost(self, peer: PeerId, why: str, at: Instant) -> None:
+        """The connection or secure session ``peer`` has ended. What was asked over it is answered ``lost`` besides,
+        before or after this."""
+        ...
+
+
+class BootstrapLink:
+    """Implements `app.ports.BootstrapLink`. ``submit`` reaches the engine (the driver's, or a test's). `connect` closes
+    the circle with `app`."""
+
+    def __init__(
+        self,
+        *,
+        submit: Submit,
+        entropy: Entropy,
+        clock: Clock,
+        reaches: Callable[[PeerId], bool] | None = None,
+        close: Callable[[PeerId], None] | None = None,
+    ) -> None:
+        """``reaches``: whether a request to a peer could leave; None where it always can. ``close``: end a secure
+        session or a connection; None where there are none."""
+        self._submit = submit
+        self._entropy = entropy
+        self._clock = clock
+        self._reaches = reaches
+        self._close = close
+        self._closing: dict[PeerId, asyncio.TimerHandle] = {}
+        self._bootstrapping: Bootstrapping
+        self.refused: dict[str, int] = {}
+        """Datagrams that led to nothing, by reason."""
+
+    def connect(self, bootstrapping: Bootstrapping) -> None:
+        self._bootstrapping = bootstrapping
+
+    # -- down: the BootstrapLink port --
+
+    def send(self, handle: int, peer: PeerId, operation: BootstrapOperation) -> None:
+        if self._reaches is not None and not self._reaches(peer):
+            self._end_unsent(DeviceAnswer(handle, failure="unconnected", detail=f"{peer} has ended"))
+            return
+        try:
+            down = translate_bootstrap_down(operation)
+        except StellwerkError as error:
+            self._end_unsent(DeviceAnswer(handle, failure="refused", detail=str(error)))
+            return
+        request = actions.SendRequest(
+            handle,
+            peer,
+            down.code,
+            self._entropy.take(TOKEN_BYTES),
+            down.path,
+            down.query,
+            down.content_format,
+            down.accept,
+            payload=down.payload,
+            # Whoever asked in somebody else's name shall get no more than it paid for; the first answer proves it.
+            once=not (peer.is_proven or peer.is_connection),
+            patience_s=PATIENCE_S,
+        )
+        self._submit(request)
+
+    def cancel(self, handle: int) -> None:
+        self._submit(actions.CancelRequest(handle))
+
+    def end(self, peer: PeerId) -> None:
+        self._submit(actions.ForgetPeer(peer))
+        if self._close is not None and peer.is_channel and peer not in self._closing:
+            self._closing[peer] = asyncio.get_running_loop().call_later(LINGER_S, self._close_peer, peer)
+
+    def lose_peer(self, peer: PeerId, detail: str, *, unsent: bool = False) -> None:
+        """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
+        self._stay_open(peer)
+        self._submit(actions.LosePeer(peer, detail, unsent))
+        self._bootstrapping.lost(peer, detail, self._now())
+
+    def _close_peer(self, peer: PeerId) -> None:
+        del self._closing[peer]
+        if self._close is not None:
+            self._close(peer)
+
+    def _stay_open(self, peer: PeerId) -> None:
+        closing = self._closing.pop(peer, None)
+        if closing is not None:
+            closing.cancel()
+
+    def _end_unsent(self, answer: DeviceAnswer) -> None:
+        # Later, like every outcome: whoever called `send` has not returned yet.
+        asyncio.get_running_loop().call_soon(self._tell_unsent, answer)
+
+    def _tell_unsent(self, answer: DeviceAnswer) -> None:
+        self._bootstrapping.answered(answer, self._now())
+
+    def _now(self) -> Instant:
+        return Instant(self._clock.now(), self._clock.wall_ms())
+
+    # -- up: events of the engine --
+
+    def handle(self, batch: list[events.Event], at: Instant) -> None:
+        """Take the events of one round of the driver. A mistake of ours with one of them does not touch the others."""
+        for event in batch:
+            try:
+                self._handle_one(event, at)
+            except Exception:
+                log.exception("event.failed", event_type=type(event).__name__, peer=str(event.peer))
+                if isinstance(event, events.RequestReceived):
+                    self._submit(actions.Respond(event.exchange, codes.INTERNAL_SERVER_ERROR))
+
+    def _handle_one(self, event: events.Event, at: Instant) -> None:
+        match event:
+            case events.RequestReceived():
+                self._request(event, at)
+            case events.ResponseReceived():
+                content_format = -1 if event.content_format is None else event.content_format
+                answer = DeviceAnswer(event.handle, status_of(event.code), content_format, event.payload)
+                self._bootstrapping.answered(answer, at)
+            case events.RequestFailed():
+                silent = event.detail == events.NO_ANSWER
+                answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail, acknowledged=silent)
+                self._bootstrapping.answered(answer, at)
+            case events.RequestQuestion():
+                # Sessions do not outlast this run, and an old request that runs again is a new one.
+                self._submit(actions.Proceed(event.exchange))
+            case events.TokenQuestion():
+                # An answer to a step that was given up, or a notification: nothing is observed here.
+                self._count("token")
+                self._submit(actions.RejectToken(event.exchange))
+            case events.ConnectionLost():
+                log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
+                self._stay_open(event.peer)
+                self._bootstrapping.lost(event.peer, event.detail, at)
+            case events.Refused():
+                self._count(event.reason)
+                log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
+            case (
+                events.PeerReacted()
+                | events.PeerProbed()
+                | events.NotificationReceived()
+                | events.NotificationAcked()
+                | events.NotificationRejected()
+                | events.ObservationLost()
+            ):
+                pass
+            case _:
+                assert_never(event)
+
+    def _count(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def _request(self, event: events.RequestReceived, at: Instant) -> None:
+        exchange, peer = event.exchange, event.peer
+        uplink = translate_bootstrap_up(event)
+        if isinstance(uplink, BootstrapPackRequest):
+            block = read_options(event.options).block2
+            if block is not None and block.number:
+                # Another pack, perhaps with other keys, is no continuation of the one that it has the beginning of.
+                uplink = codes.REQUEST_ENTITY_INCOMPLETE
+        if isinstance(uplink, int):
+            self._count(_REFUSALS[uplink])
+            path = "/" + "/".join(event.path)
+            log.info("bootstrap_request.refused", peer=str(peer), code=codes.dotted(uplink), path=path)
+            self._submit(actions.Respond(exchange, uplink))
+            return
+        if isinstance(uplink, BootstrapPackRequest) and not (event.fresh or peer.is_proven):
+            # A pack is many times its request, and nobody is to be told what nobody may hear (contract §1.7).
+            self._count("unproven")
+            self._submit(actions.Respond(exchange, codes.UNAUTHORIZED, ask_echo=True))
+            return
+        self._stay_open(peer)
+
+        def answer(acknowledgement: Acknowledgement) -> None:
+            self._submit(_respond(exchange, acknowledgement))
+
+        self._bootstrapping.requested(uplink, peer, at, answer, event.fresh)
+
+
+def _respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond:
+    code = coap_code(acknowledgement.status)
+    if codes.is_success(code):
+        content_format = None if acknowledgement.content_format < 0 else acknowledgement.content_format
+        return actions.Respond(exchange, code, content_format=content_format, payload=acknowledgement.payload)
+    options = ((MAX_AGE, encode_uint(acknowledgement.max_age_s)),) if acknowledgement.max_age_s else ()
+    return actions.Respond(
+        exchange,
+        code,
+        options=options,
+        payload=acknowledgement.detail.encode(),
+        ask_echo=acknowledgement.prove,
+    )

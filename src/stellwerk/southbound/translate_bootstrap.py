@@ -1,0 +1,64 @@
+"""Bootstrapping between CoAP and LwM2M, both ways (contract §5)."""
+
+from typing import Final, assert_never
+
+from stellwerk.coap import codes
+from stellwerk.coap.events import RequestReceived
+from stellwerk.lwm2m.bootstrap import (
+    PACK_FORMATS,
+    BootstrapDelete,
+    BootstrapDiscover,
+    BootstrapFinish,
+    BootstrapOperation,
+    BootstrapPackRequest,
+    BootstrapRead,
+    BootstrapRequest,
+    BootstrapUplink,
+    BootstrapWrite,
+    encode_bootstrap_write,
+)
+from stellwerk.lwm2m.formats import ContentFormat
+from stellwerk.lwm2m.path import Path
+from stellwerk.southbound.translate_down import Down
+
+BS: Final = "bs"
+BSPACK: Final = "bspack"
+
+
+def translate_bootstrap_up(request: RequestReceived) -> BootstrapUplink | int:
+    """What a device asks, or the CoAP code to answer with: 4.04 for a path that is not ours, 4.05 for a method that the
+    path does not have, 4.06 for a pack in a format that packs do not have."""
+    match request.path:
+        case (each,) if each == BS:
+            return BootstrapRequest(request.query) if request.code == codes.POST else codes.METHOD_NOT_ALLOWED
+        case (each,) if each == BSPACK:
+            if request.code != codes.GET:
+                return codes.METHOD_NOT_ALLOWED
+            if request.accept is not None and request.accept not in PACK_FORMATS:
+                return codes.NOT_ACCEPTABLE
+            return BootstrapPackRequest(request.query, request.accept)
+        case _:
+            return codes.NOT_FOUND
+
+
+def translate_bootstrap_down(operation: BootstrapOperation) -> Down:
+    """The request for ``operation``. Raises `EncodeError` for a value that its format cannot carry."""
+    match operation:
+        case BootstrapDiscover(path):
+            return Down(codes.GET, _segments(path), accept=ContentFormat.LINK_FORMAT)
+        case BootstrapRead(path, accept):
+            return Down(codes.GET, _segments(path), accept=accept)
+        case BootstrapWrite(path, _, content_format):
+            # B-4: some clients take what comes without a format for text.
+            body = encode_bootstrap_write(operation)
+            return Down(codes.PUT, _segments(path), content_format=content_format, payload=body)
+        case BootstrapDelete(path):
+            return Down(codes.DELETE, _segments(path))
+        case BootstrapFinish():
+            return Down(codes.POST, (BS,))
+        case _:
+            assert_never(operation)
+
+
+def _segments(path: Path) -> tuple[str, ...]:
+    return tuple(map(str, path))

@@ -1,0 +1,256 @@
+"""What devices prove themselves with, OSCORE contexts and bootstrap sessions with plain dicts: a part of `memory`."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from stellwerk.app.credential_record import bootstrap_id, is_one_time
+from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
+from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
+from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.core.ids import DeviceId
+from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, promoted, proof_of, security_of
+from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once
+from stellwerk.storage.memory_sessions import MemorySessions
+
+
+class MemoryCredentials(MemorySessions):
+    """A part of `MemoryStore`."""
+
+    def __init__(self, salt: bytes) -> None:
+        super().__init__()
+        self._salt = salt
+        self._devices: dict[DeviceId, DeviceRecord] = {}
+        self._credentials: dict[DeviceId, Credential] = {}
+        self._fresh_credentials: dict[DeviceId, Credential] = {}
+        self._credential_changes: dict[DeviceId, int] = {}
+        self._last_credential_change = 0
+        self._authorities: frozenset[str] = frozenset()
+        self._contexts: dict[tuple[DeviceId, bool], OscoreContext] = {}
+        """By device, and whether it goes with the fresh credential."""
+        self._last_context = 0
+        self._spent: dict[bytes, int] = {}
+        """Ceilings of contexts that are gone, by fingerprint."""
+        self._bootstrap_sessions: dict[int, BootstrapSession] = {}
+        self._last_bootstrap_session = 0
+
+    # -- credentials --
+
+    async def credential_of(self, device_id: DeviceId) -> Credential | None:
+        return self._credentials.get(device_id)
+
+    async def credential_by_identity(self, credentials_id: str) -> tuple[DeviceRecord, Credential] | None:
+        return self._credential(lambda each: each.identity == credentials_id)
+
+    async def credential_by_key(self, key_id: str) -> tuple[DeviceRecord, Credential] | None:
+        return self._credential(lambda each: each.key_id == key_id) if key_id else None
+
+    async def bootstrap_credential(self, bootstrap_id: str) -> tuple[DeviceRecord, Credential] | None:
+        wanted = bootstrap_id
+        return self._credential(lambda each: _part(each, BOOTSTRAP_ID) == wanted) if wanted else None
+
+    async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
+        if device_id not in self._devices:
+            return None
+        before = self._credentials.get(device_id)
+        if credential is not None:
+            self._refuse_taken(device_id, credential)
+            self._refuse_sender(device_id, credential, proof_of(before) == proof_of(credential))
+        if proof_of(before) != proof_of(credential):
+            self._note_credential(device_id)
+            self._forget_fresh(device_id)
+            self._drop_context(device_id, False)
+            if credential is not None:
+                self._put_context(device_id, credential)
+        if credential is None:
+            self._credentials.pop(device_id, None)
+        else:
+            self._credentials[device_id] = credential
+        return self._secured(device_id, credential)
+
+    async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
+        known = self._credentials.get(device_id)
+        if known is not None and is_one_time(known.bootstrap) and not known.spent_ms:
+            self._credentials[device_id] = replace(known, spent_ms=now_ms)
+
+    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
+        return list(islice(self._credential_changes.items(), limit))
+
+    async def trust_authorities(self, fingerprints: Collection[str]) -> int:
+        before, self._authorities = self._authorities, frozenset(fingerprints)
+        if before <= self._authorities:
+            return 0
+        found = [key for key, each in self._credentials.items() if each.kind == X509 and not each.key_id]
+        for device_id in found:
+            self._note_credential(device_id)
+        return len(found)
+
+    async def forget_credential_change(self, number: int) -> None:
+        for device_id, each in list(self._credential_changes.items()):
+            if each == number:
+                del self._credential_changes[device_id]
+
+    # -- fresh --
+
+    async def fresh_credential(self, device_id: DeviceId) -> Credential | None:
+        return self._fresh_credentials.get(device_id)
+
+    async def put_fresh_credential(self, device_id: DeviceId, credential: Credential | None) -> None:
+        if credential is None:
+            self._forget_fresh(device_id)
+            return
+        if device_id not in self._devices:
+            raise DeviceGone
+        credential = replace(credential, is_fresh=True, bootstrap="")
+        self._refuse_taken(device_id, credential)
+        own = self._credentials.get(device_id)
+        if own is not None and credential.kind == own.kind == PSK and own.identity == credential.identity:
+            raise AlreadyExists("PSK identity", credential.identity)
+        self._refuse_sender(device_id, credential, keeps_own=True)
+        self._forget_fresh(device_id)
+        self._fresh_credentials[device_id] = credential
+        self._put_context(device_id, credential)
+
+    async def promote_fresh_credential(self, device_id: DeviceId) -> DeviceRecord | None:
+        fresh = self._fresh_credentials.pop(device_id, None)
+        if fresh is None:
+            return None
+        credential = self._credentials[device_id] = promoted(self._credentials.get(device_id), fresh)
+        self._drop_context(device_id, False)
+        context = self._contexts.pop((device_id, True), None)
+        if context is not None:
+            self._contexts[device_id, False] = replace(context, is_fresh=False)
+        return self._secured(device_id, credential)
+
+    # -- OSCORE --
+
+    async def oscore_context(self, sender_id: bytes, id_context: bytes | None) -> OscoreContext | None:
+        for each in self._contexts.values():
+            if each.sender_id == sender_id and id_context in (None, each.id_context):
+                return each
+        return None
+
+    async def oscore_context_of(self, device_id: DeviceId) -> OscoreContext | None:
+        return self._contexts.get((device_id, False))
+
+    async def put_oscore_context(self, context: OscoreContext) -> OscoreContext:
+        if context.device_id not in self._devices:
+            raise DeviceGone
+        self._refuse_sender_id(context)
+        return self._replace_context(context)
+
+    async def raise_oscore_ceiling(self, number: int, ceiling: int) -> bool:
+        for key, each in self._contexts.items():
+            if each.number == number and each.ceiling != UNKNOWN:
+                self._contexts[key] = replace(each, ceiling=max(each.ceiling, ceiling))
+                return True
+        return False
+
+    # -- bootstrap sessions --
+
+    async def put_bootstrap_session(self, session: BootstrapSession) -> int:
+        assert session.device_id is not None
+        if session.number:
+            if session.number in self._bootstrap_sessions:
+                self._bootstrap_sessions[session.number] = session
+            return session.number
+        if session.device_id not in self._devices:
+            raise DeviceGone
+        self._last_bootstrap_session += 1
+        number = self._last_bootstrap_session
+        self._bootstrap_sessions[number] = replace(session, number=number)
+        for old in (await self.bootstrap_sessions(session.device_id, number))[BOOTSTRAP_SESSIONS_KEPT:]:
+            del self._bootstrap_sessions[old.number]
+        return number
+
+    async def bootstrap_sessions(self, device_id: DeviceId, limit: int) -> Sequence[BootstrapSession]:
+        found = [each for each in self._bootstrap_sessions.values() if each.device_id == device_id]
+        return found[::-1][:limit]
+
+    async def interrupt_bootstrap_sessions(self, now_ms: int) -> int:
+        running = [each for each in self._bootstrap_sessions.values() if each.state is BootstrapState.RUNNING]
+        for each in running:
+            ended = replace(each, state=BootstrapState.INTERRUPTED, ended_ms=now_ms)
+            self._bootstrap_sessions[each.number] = ended
+        return len(running)
+
+    # -- inside --
+
+    def _credential(self, fits: Callable[[Credential], bool]) -> tuple[DeviceRecord, Credential] | None:
+        for device_id, credential in (*self._credentials.items(), *self._fresh_credentials.items()):
+            if fits(credential):
+                return self._devices[device_id], credential
+        return None
+
+    def _secured(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord:
+        changed = self._devices[device_id] = replace(self._devices[device_id], security=security_of(credential))
+        return changed
+
+    def _note_credential(self, device_id: DeviceId) -> None:
+        self._last_credential_change += 1
+        self._credential_changes.pop(device_id, None)
+        self._credential_changes[device_id] = self._last_credential_change
+
+    def _refuse_taken(self, device_id: DeviceId | None, credential: Credential) -> None:
+        for column, value, what in taken_once(credential):
+            for owner, each in (*self._credentials.items(), *self._fresh_credentials.items()):
+                if owner != device_id and _part(each, column) == value:
+                    raise AlreadyExists(what, value)
+
+    def _refuse_sender(self, device_id: DeviceId, credential: Credential, keeps_own: bool) -> None:
+        if credential.oscore:
+            context = replace(read_oscore(credential.oscore, device_id), is_fresh=credential.is_fresh)
+            self._refuse_sender_id(context, keeps_own)
+
+    def _refuse_sender_id(self, context: OscoreContext, keeps_own: bool = True) -> None:
+        for (owner, is_fresh), each in self._contexts.items():
+            own = owner == context.device_id and (is_fresh == context.is_fresh or not keeps_own)
+            if each.sender_id == context.sender_id and not own:
+                raise AlreadyExists("OSCORE sender ID", context.sender_id.hex())
+
+    def _put_credential(self, device_id: DeviceId, credential: Credential) -> None:
+        """Of a device that had none."""
+        self._credentials[device_id] = credential
+        self._put_context(device_id, credential)
+
+    def _put_context(self, device_id: DeviceId, credential: Credential) -> None:
+        if credential.oscore:
+            context = read_oscore(credential.oscore, device_id, credential.modified_ms or credential.created_ms)
+            self._replace_context(replace(context, is_fresh=credential.is_fresh))
+
+    def _replace_context(self, context: OscoreContext) -> OscoreContext:
+        known = self._credentials.get(context.device_id)
+        base = read_oscore(known.oscore, context.device_id).fingerprint(self._salt) if known and known.oscore else None
+        self._drop_context(context.device_id, context.is_fresh, base)
+        self._last_context += 1
+        spent = self._spent.get(context.fingerprint(self._salt), 0)
+        put = replace(context, number=self._last_context, ceiling=later(context.ceiling, spent))
+        self._contexts[context.device_id, context.is_fresh] = put
+        return put
+
+    def _drop_context(self, device_id: DeviceId, is_fresh: bool, only: bytes | None = None) -> None:
+        gone = self._contexts.pop((device_id, is_fresh), None)
+        if gone is None or not gone.ceiling:
+            return
+        fingerprint = gone.fingerprint(self._salt)
+        if only in (None, fingerprint):
+            self._spent[fingerprint] = later(gone.ceiling, self._spent.get(fingerprint, 0))
+
+    def _forget_fresh(self, device_id: DeviceId) -> None:
+        self._fresh_credentials.pop(device_id, None)
+        self._drop_context(device_id, True)
+
+    def _drop_credentials(self, device_id: DeviceId) -> None:
+        """All that hangs on a device which is removed."""
+        self._forget_fresh(device_id)
+        self._drop_context(device_id, False)
+        self._credentials.pop(device_id, None)
+        self._credential_changes.pop(device_id, None)
+        self._bootstrap_sessions = {
+            key: each for key, each in self._bootstrap_sessions.items() if each.device_id != device_id
+        }
+
+
+def _part(credential: Credential, column: str) -> str:
+    return bootstrap_id(credential.bootstrap) if column == BOOTSTRAP_ID else getattr(credential, column)

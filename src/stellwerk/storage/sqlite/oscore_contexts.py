@@ -1,0 +1,125 @@
+"""OSCORE security contexts in SQLite (RFC 8613). Each function that writes runs in a transaction of its caller's.
+
+What was protected with a context is never protected with it anew: when one that was used goes, its fingerprint stays
+with the numbers that are used up, and whoever brings the same keys again goes on from there.
+"""
+
+import sqlite3
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
+from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.core.ids import DeviceId
+from stellwerk.storage.sqlite import rows
+from stellwerk.storage.vault import Vault
+
+_CONTEXT: Final = "id,device_id,is_fresh,sender_id,id_context,sealed,ceiling,created_ms FROM oscore_context"
+_PUT: Final = (
+    "INSERT INTO oscore_context(device_id,is_fresh,sender_id,id_context,sealed,fingerprint,ceiling,created_ms) "
+    "VALUES (?,?,?,?,?,?,?,?)"
+)
+_BURY: Final = (
+    "INSERT INTO oscore_spent(fingerprint,ceiling) SELECT fingerprint,ceiling FROM oscore_context "
+    "WHERE device_id=? AND is_fresh>=? AND is_fresh<=? AND ceiling<>0 AND coalesce(?,fingerprint)=fingerprint "
+    "ON CONFLICT(fingerprint) DO UPDATE SET ceiling="
+    f"CASE WHEN {UNKNOWN} IN (ceiling,excluded.ceiling) THEN {UNKNOWN} ELSE max(ceiling,excluded.ceiling) END"
+)
+_DROP: Final = "DELETE FROM oscore_context WHERE device_id=? AND is_fresh>=? AND is_fresh<=?"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    recipient_id: bytes
+    master_secret: bytes
+    master_salt: bytes
+    aead: int
+    hkdf: int
+
+
+def find(connection: sqlite3.Connection, vault: Vault, condition: str, *parameters: Any) -> OscoreContext | None:
+    """Raises `SecretUnreadable`."""
+    found = connection.execute(f"SELECT {_CONTEXT} WHERE {condition}", parameters).fetchall()
+    if not found:
+        return None
+    number, device_id, is_fresh, sender_id, id_context, sealed, ceiling, created_ms = found[0]
+    opened = msgspec.msgpack.decode(vault.open(sealed, sealed_as(device_id)), type=_Sealed)
+    return OscoreContext(
+        number,
+        DeviceId(device_id),
+        sender_id,
+        opened.recipient_id,
+        opened.master_secret,
+        opened.master_salt,
+        id_context,
+        opened.aead,
+        opened.hkdf,
+        ceiling,
+        created_ms,
+        bool(is_fresh),
+    )
+
+
+def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: OscoreContext) -> OscoreContext:
+    """In the place of the one that the device has, fresh or not as ``context`` is; as it is kept then. Raises
+    `AlreadyExists`, `DeviceGone`."""
+    if rows.read_device(connection, context.device_id) is None:
+        raise DeviceGone
+    taken = "SELECT 1 FROM oscore_context WHERE sender_id=? AND NOT (device_id=? AND is_fresh=?)"
+    if connection.execute(taken, (context.sender_id, context.device_id, int(context.is_fresh))).fetchall():
+        raise AlreadyExists("OSCORE sender ID", context.sender_id.hex())
+    query = "SELECT oscore FROM credential WHERE device_id=?"
+    given = connection.execute(query, (context.device_id,)).fetchall()
+    base = None
+    if given and given[0][0] is not None:
+        text = vault.open(given[0][0], rows.oscore_context(context.device_id)).decode()
+        base = read_oscore(text, context.device_id).fingerprint(salt)
+    # What two ends agreed on (App. B.2) has random parts and never comes again: no trace of it has to stay.
+    drop(connection, context.device_id, context.is_fresh, only=base)
+    fingerprint = context.fingerprint(salt)
+    spent = connection.execute("SELECT ceiling FROM oscore_spent WHERE fingerprint=?", (fingerprint,)).fetchall()
+    ceiling = later(context.ceiling, spent[0][0]) if spent else context.ceiling
+    opened = _Sealed(context.recipient_id, context.master_secret, context.master_salt, context.aead, context.hkdf)
+    cursor = connection.execute(
+        _PUT,
+        (
+            context.device_id,
+            int(context.is_fresh),
+            context.sender_id,
+            context.id_context,
+            vault.seal(msgspec.msgpack.encode(opened), sealed_as(context.device_id)),
+            fingerprint,
+            ceiling,
+            context.created_ms,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return replace(context, number=cursor.lastrowid, ceiling=ceiling)
+
+
+def drop(
+    connection: sqlite3.Connection, device_id: DeviceId, is_fresh: bool | None = None, only: bytes | None = None
+) -> None:
+    """The device's; ``is_fresh`` None: both. ``only``: with this fingerprint alone something has to stay."""
+    which = (0, 1) if is_fresh is None else (int(is_fresh), int(is_fresh))
+    connection.execute(_BURY, (device_id, *which, only))
+    connection.execute(_DROP, (device_id, *which))
+
+
+def promote(connection: sqlite3.Connection, device_id: DeviceId) -> None:
+    """The fresh one is the one that holds, and the former is dropped, also where there is no fresh one."""
+    drop(connection, device_id, False)
+    connection.execute("UPDATE oscore_context SET is_fresh=0 WHERE device_id=? AND is_fresh=1", (device_id,))
+
+
+def raise_ceiling(connection: sqlite3.Connection, number: int, ceiling: int) -> bool:
+    """False where there is no such context, or its ceiling is `UNKNOWN`."""
+    statement = f"UPDATE oscore_context SET ceiling=max(ceiling,?) WHERE id=? AND ceiling<>{UNKNOWN}"
+    return connection.execute(statement, (ceiling, number)).rowcount > 0
+
+
+def sealed_as(device_id: int) -> bytes:
+    """What a context is sealed with."""
+    return f"oscore context of device {device_id}".encode()
