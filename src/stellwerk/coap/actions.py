@@ -16,7 +16,8 @@ class SendRequest:
     Bodies above the block size go block-wise. Over NSTART it waits its turn; over the bound it fails as ``refused``.
     ``once``: the peer's address is not proven; after the first transmission, repeat only what the peer's own datagrams
     pay for (three times their bytes, decision 0006). ``patience_s``: how long an answer may take after the request was
-    acknowledged. ``ack_timeout_s``: this request's ACK_TIMEOUT, None for the peer's.
+    acknowledged. ``ack_timeout_s``: this request's ACK_TIMEOUT, None for the peer's. ``after_answers``: it leaves once
+    all that we answered separately to this peer has arrived, or is given up: the peer hears things in their order.
     """
 
     handle: int
@@ -32,6 +33,7 @@ class SendRequest:
     once: bool = False
     patience_s: float = EXCHANGE_LIFETIME_S
     ack_timeout_s: float | None = None
+    after_answers: bool = False
 
 
 @dataclass(slots=True)

@@ -125,6 +125,7 @@ class Requests:
         self.observing: Observing | None = None
         self.silence = "no answer" if layer.ordered else "no acknowledgement"
         """What a peer that does not react leaves out."""
+        layer.answer_ended = self._start_next
 
     # --- from outside --------------------------------------------------------------------------------------------
 
@@ -262,12 +263,15 @@ class Requests:
         outgoing = peer.outgoing
         if outgoing is None:
             outgoing = peer.outgoing = Outgoing()
-        if outgoing.running < self._layer.parameters_of(peer).nstart:
+        if outgoing.running < self._layer.parameters_of(peer).nstart and self._may_start(exchange):
             self._start(exchange, now)
         elif exchange.notification is not None:
             outgoing.waiting.appendleft(exchange)
         else:
             outgoing.waiting.append(exchange)
+
+    def _may_start(self, exchange: Exchange) -> bool:
+        return not (exchange.action.after_answers and self._layer.has_answers_under_way(exchange.peer))
 
     def _start(self, exchange: Exchange, now: float) -> None:
         body = exchange.action.payload
@@ -500,7 +504,7 @@ class Requests:
         if outgoing is None:
             return
         nstart = self._layer.parameters_of(peer).nstart
-        while outgoing.waiting and outgoing.running < nstart:
+        while outgoing.waiting and outgoing.running < nstart and self._may_start(outgoing.waiting[0]):
             self._start(outgoing.waiting.popleft(), now)
         if not outgoing:
             peer.outgoing = None

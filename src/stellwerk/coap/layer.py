@@ -117,6 +117,8 @@ class MessageLayer:
         self.retransmissions = 0
         """Messages of ours that were sent again."""
         self.read_options: Callable[[Options, bool], OptionView] = read_options
+        self.answer_ended: Callable[[Peer, float], None] = lambda peer, now: None
+        """Told once a separate answer has arrived or is given up."""
 
     def parameters_of(self, peer: Peer) -> Parameters:
         """The transmission parameters that hold for ``peer``."""
@@ -161,6 +163,10 @@ class MessageLayer:
     def peer_for_request(self, id: PeerId, once: bool, now: float) -> Peer | None:
         """Whom a request of ours goes to; None when there cannot be one. ``once``: the address is not proven."""
         return self.peers.find_or_add(id, now)
+
+    def has_answers_under_way(self, peer: Peer) -> bool:
+        """Whether a separate answer to ``peer`` may not have arrived yet, and what is sent now could overtake it."""
+        return False
 
     def room_for_answer(self, inbound: Inbound) -> int:
         """The largest answer, in bytes, that an unverified peer may get."""

@@ -148,7 +148,7 @@ class _EmptyAck(Timed):
 
 
 class SeparateAnswer:
-    """The owner of a separate CON response: nobody waits for its fate, it is only counted."""
+    """The owner of a separate CON response. Its fate is counted, and requests may wait for its end."""
 
     def __init__(self, layer: "DatagramLayer", peer: Peer) -> None:
         self._layer = layer
@@ -156,14 +156,17 @@ class SeparateAnswer:
 
     def acknowledged(self, now: float) -> None:
         """The answer arrived."""
+        self._layer.answer_ended(self._peer, now)
 
     def reset(self, now: float) -> None:
         """The client has forgotten its request."""
         self._layer.refuse(self._peer.id, "answer_reset", "a separate answer was reset")
+        self._layer.answer_ended(self._peer, now)
 
     def unacknowledged(self, now: float) -> None:
         """The client is gone."""
         self._layer.refuse(self._peer.id, "answer_unacknowledged", "a separate answer was never acknowledged")
+        self._layer.answer_ended(self._peer, now)
 
     def refused(self, bound: str, now: float) -> None:
         """Answers are cut to fit."""
@@ -284,6 +287,10 @@ class DatagramLayer(MessageLayer):
                 # Repeated only as far as the question's bytes pay for it.
                 sending.budget = self.limits.amplification * inbound.size - 4 - len(sending.datagram)
         self.answers.decided(inbound, now)
+
+    def has_answers_under_way(self, peer: Peer) -> bool:
+        """Whether a separate answer to ``peer`` is not acknowledged yet."""
+        return peer.sent is not None and any(isinstance(each.owner, SeparateAnswer) for each in peer.sent.values())
 
     def peer_for_request(self, id: PeerId, once: bool, now: float) -> Peer | None:
         """Whom a request of ours goes to, None when there are too many. ``once``: the address is not proven."""

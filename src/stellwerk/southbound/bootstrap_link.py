@@ -115,6 +115,8 @@ class BootstrapLink:
             # Whoever asked in somebody else's name shall get no more than it paid for; the first answer proves it.
             once=not (peer.is_proven or peer.is_connection),
             patience_s=PATIENCE_S,
+            # B-1: whoever has to hear that it may begin hears it first.
+            after_answers=True,
         )
         self._submit(request)
 

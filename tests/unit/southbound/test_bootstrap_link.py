@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from tests.scenario.stack import HOME, After, ManualClock, SeededEntropy, Step, ack, after, con
+from tests.scenario.stack import HOME, After, ManualClock, SeededEntropy, Step, ack, after, con, rst
 
 from stellwerk.app.ports import Acknowledgement, DeviceAnswer
 from stellwerk.coap import codes
@@ -177,6 +177,39 @@ def test_an_answer_that_takes_long_comes_separately():
     bench.uses.waiting[0](Acknowledgement(Status.CHANGED))
     answer = bench.one()
     assert (answer.type, answer.code, answer.token) == (CON, codes.CHANGED, b"t")
+
+
+@pytest.mark.spec("B-1", "RFC 7252 4.7")
+@pytest.mark.parametrize("end", ["acknowledged", "reset", "given up"])
+def test_no_step_overtakes_an_answer_that_comes_separately(end: str):
+    bench = Bench(verified=True)
+    bench.uses.acknowledgement = None
+    bench << con(codes.POST, "/bs?ep=dev1", mid=1, token=b"t", peer=SESSION) << after(1.5)
+    bench.sent()
+    bench.uses.waiting[0](Acknowledgement(Status.CHANGED))
+    bench.link.send(5, SESSION, BootstrapDiscover())
+    answer = bench.one()
+    assert answer.code == codes.CHANGED
+    bench << after(5)
+    assert {each.code for each in bench.sent()} == {codes.CHANGED}
+    if end == "given up":
+        bench << after(93)
+    else:
+        bench << (ack if end == "acknowledged" else rst)(mid=answer.mid, peer=SESSION)
+    assert [each.code for each in bench.sent() if each.code != codes.CHANGED][:1] == [codes.GET]
+    assert bench.uses.answers == []
+
+
+def test_a_step_that_waits_for_an_answer_can_be_given_up():
+    bench = Bench(verified=True)
+    bench.uses.acknowledgement = None
+    bench << con(codes.POST, "/bs?ep=dev1", mid=1, token=b"t", peer=SESSION) << after(1.5)
+    bench.uses.waiting[0](Acknowledgement(Status.CHANGED))
+    bench.link.send(5, SESSION, BootstrapDiscover())
+    bench.link.cancel(5)
+    bench << ack(mid=bench.sent()[-1].mid, peer=SESSION)
+    assert [each.failure for each in bench.uses.answers] == ["cancelled"]
+    assert bench.sent() == []
 
 
 def test_a_repeated_request_gets_the_same_answer_and_runs_once():

@@ -16,9 +16,9 @@ from typing import Final, Protocol, TypeAlias, assert_never
 
 from stellwerk.core.errors import PeerError, StellwerkError
 from stellwerk.device.bootstrap.discovered import Discovered, decode_discovered
-from stellwerk.device.bootstrap.history import BootstrapState, StepRecord
+from stellwerk.device.bootstrap.history import MAX_STEPS, MAX_TEXT, BootstrapState, StepRecord
 from stellwerk.device.bootstrap.plan import Plan
-from stellwerk.device.bootstrap.summaries import heard, secrets_in, summarize
+from stellwerk.device.bootstrap.summaries import heard, repeats, secrets_in, summarize
 from stellwerk.lwm2m.bootstrap import (
     SERVER,
     BootstrapDelete,
@@ -118,7 +118,9 @@ class About:
     version: str | None = None
     on_step: Callable[[StepRecord], None] | None = None
     steps: list[StepRecord] = field(default_factory=list)
-    """Oldest first; the last may be under way: then it has neither status nor failure."""
+    """Oldest first, at most `MAX_STEPS`; the last may be under way: then it has neither status nor failure."""
+    left_out: int = 0
+    """Steps that are not kept; a line called ``...`` stands in their place."""
     secrets: set[bytes] = field(default_factory=set, repr=False)
     """What the plans carry and must not come into ``steps``, whoever repeats it."""
     refused_formats: set[int] = field(default_factory=set)
@@ -127,7 +129,7 @@ class About:
 
     def begin(self, operation: BootstrapOperation) -> None:
         name, path, summary = _described(operation)
-        self.steps.append(StepRecord(self.now_ms(), name, path, summary))
+        self._add(StepRecord(self.now_ms(), name, path, summary))
 
     def end(self, answer: Answer, note: str = "") -> None:
         """The step has its answer."""
@@ -149,15 +151,29 @@ class About:
 
     def note(self, name: str, text: str) -> None:
         """Something that is no operation."""
-        self.steps.append(StepRecord(self.now_ms(), name, "", text))
+        self._add(StepRecord(self.now_ms(), name, "", text[:MAX_TEXT]))
         if self.on_step is not None:
             self.on_step(self.steps[-1])
+
+    def quoted(self, answer: Answer, text: str) -> str:
+        """``text`` about the payload of ``answer``, of which parts may stand in it."""
+        return heard(answer.payload, self.secrets) if repeats(answer.payload, self.secrets) else text
 
     def describe(self, summary: str) -> None:
         """What the answer to the last step said."""
         self.steps[-1] = replace(self.steps[-1], summary=summary)
 
+    def _add(self, step: StepRecord) -> None:
+        if len(self.steps) >= MAX_STEPS:
+            middle = MAX_STEPS // 2
+            # The line that says so takes a place too.
+            self.left_out += 1 if self.left_out else 2
+            del self.steps[middle + 1]
+            self.steps[middle] = StepRecord(step.at_ms, "...", "", f"{self.left_out} steps are not kept")
+        self.steps.append(step)
+
     def _finish(self, step: StepRecord) -> None:
+        step = replace(step, detail=step.detail[:MAX_TEXT])
         self.steps[-1] = step
         if self.on_step is not None:
             self.on_step(step)
@@ -166,9 +182,10 @@ class About:
 def converse(about: About) -> Conversation:
     """Start the conversation. Raises nothing of its own."""
     try:
-        return (yield from _session(about))
+        outcome = yield from _session(about)
     except _Ended as ended:
-        return ended.outcome
+        outcome = ended.outcome
+    return replace(outcome, detail=outcome.detail[:MAX_TEXT])
 
 
 def stop(talk: Conversation, outcome: Outcome) -> Outcome:
@@ -226,7 +243,7 @@ def _discover(about: About) -> Generator[BootstrapOperation, Answer, Discovered 
     try:
         found = decode_discovered(answer.payload)
     except PeerError as error:
-        about.end(answer, f"taken as if it had not answered: {error}")
+        about.end(answer, f"taken as if it had not answered: {about.quoted(answer, str(error))}")
         return None
     about.end(answer)
     return found
@@ -244,9 +261,9 @@ def _read_servers(about: About) -> Generator[BootstrapOperation, Answer, Content
     try:
         found = decode_content(content_format, answer.payload, path, bootstrap_types(Content()))
     except PeerError as error:
-        about.end(answer, f"taken as if it had not answered: {error}")
+        about.end(answer, f"taken as if it had not answered: {about.quoted(answer, str(error))}")
         return None
-    about.describe(summarize(found, path))
+    about.describe(about.quoted(answer, summarize(found, path)))
     about.end(answer)
     return found
 

@@ -1,19 +1,15 @@
 """What is kept of bootstrap sessions: each step, what came of it, how it ended; secrets never."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 from stellwerk.core.ids import DeviceId
 
-MAX_STEPS: Final = 256
-"""Steps of one session that are kept."""
-MAX_TEXT: Final = 1_200
+MAX_STEPS: Final = 100
+"""Steps of one session that are kept: of more the first and the last."""
+MAX_TEXT: Final = 1_100
 """Characters of one text in a step."""
-MAX_STEPS_TEXT: Final = 65_536
-"""Characters of all steps of one session as `encode_steps` writes them; what is longer loses its texts."""
 
 
 class BootstrapState(Enum):
@@ -78,55 +74,3 @@ class BootstrapSession:
     """A stable word: ``unknown-endpoint``, ``wrong-identity``, ``pct``, ``spent``, ``finish-refused`` ..."""
     detail: str = ""
     steps: tuple[StepRecord, ...] = field(default=())
-
-
-def encode_steps(steps: Sequence[StepRecord]) -> str:
-    """The storable form of ``steps``: JSON of at most `MAX_STEPS_TEXT` characters. Of too many steps the first and the
-    last stay, with a line between them that says so."""
-    kept = list(steps)
-    if len(kept) > MAX_STEPS:
-        half = MAX_STEPS // 2
-        left_out = len(kept) - 2 * half + 1
-        gap = StepRecord(kept[half - 1].at_ms, "...", "", summary=f"{left_out} steps are not kept")
-        kept = [*kept[: half - 1], gap, *kept[-half:]]
-    text = _dump([_fields(each, MAX_TEXT) for each in kept])
-    if len(text) > MAX_STEPS_TEXT:
-        text = _dump([_fields(each, 0) for each in kept])
-    return text
-
-
-def decode_steps(text: str) -> tuple[StepRecord, ...]:
-    """The inverse of `encode_steps`. Raises ValueError on anything else."""
-    try:
-        found = json.loads(text)
-        return tuple(_step(each) for each in found)
-    except (TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"these are no steps of a bootstrap session: {type(error).__name__}: {error}") from error
-
-
-def _fields(step: StepRecord, most: int) -> dict[str, object]:
-    """Without what is empty. ``most``: characters of summary and detail."""
-    found: dict[str, object] = {
-        "at": step.at_ms,
-        "op": step.operation[:32],
-        "path": step.path[:32],
-        "sum": step.summary[:most],
-        "st": step.status,
-        "fail": step.failure[:32],
-        "det": step.detail[:most],
-    }
-    return {name: value for name, value in found.items() if value != "" and (value != 0 or name == "at")}
-
-
-def _dump(steps: list[dict[str, object]]) -> str:
-    return json.dumps(steps, separators=(",", ":"), ensure_ascii=False)
-
-
-def _step(found: dict[str, object]) -> StepRecord:
-    at_ms, status = found["at"], found.get("st", 0)
-    operation, path = found["op"], found.get("path", "")
-    texts = [operation, path, *(found.get(each, "") for each in ("sum", "fail", "det"))]
-    if not isinstance(at_ms, int) or not isinstance(status, int) or not all(isinstance(each, str) for each in texts):
-        raise TypeError("a field has another type")
-    _, _, summary, failure, detail = map(str, texts)
-    return StepRecord(at_ms, str(operation), str(path), summary, status, failure, detail)

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 from stellwerk.lwm2m.content import Content
@@ -35,17 +36,16 @@ def summarize(content: Content, base: Path) -> str:
     """``content`` in at most `MAX_CHARACTERS`, with paths below ``base``: ``0 LWM2M Server URI: coaps://h:5684; ...``.
     Of secrets, and of keys and certificates, no more than the length."""
     psk = {entry.path[:2] for entry in content.entries if _is_mode(entry.path) and entry.value == _PSK}
+    texts = (f"{_named(path, base)}: {_shown(path, value, path[:2] in psk)}" for path, value, _ in content.entries)
     parts: list[str] = []
     room = MAX_CHARACTERS
-    for path, value, _ in content.entries:
-        part = f"{_named(path, base)}: {_shown(path, value, path[:2] in psk)}"
+    for part in chain(texts, (f"{path} empty" for path in content.empty)):
         room -= len(part) + 2
         if room < 0:
             break
         parts.append(part)
-    parts += [f"{path} empty" for path in content.empty[: len(content.entries) + 1 - len(parts)]]
     left = len(content.entries) + len(content.empty) - len(parts)
-    return _cut("; ".join(parts), MAX_CHARACTERS) + (f"; {left} more" if left else "")
+    return "; ".join([*parts, f"{left} more"] if left else parts)
 
 
 def secrets_in(content: Content) -> set[bytes]:
@@ -57,22 +57,27 @@ def secrets_in(content: Content) -> set[bytes]:
 def heard(payload: bytes, secrets: Iterable[bytes] = ()) -> str:
     """What a device said as text, for people: one line of at most a few hundred characters. Where it repeats one of
     ``secrets``, in whatever spelling, nothing of it is shown."""
-    text = payload.decode(errors="replace")
-    if any(_spells(payload, text, each) for each in secrets):
+    if repeats(payload, secrets):
         return f"{len(payload)} bytes that repeat a secret, not shown"
+    text = payload.decode(errors="replace")
     return _cut("".join(each if each.isprintable() else " " for each in text[: _MAX_HEARD + 1]), _MAX_HEARD)
 
 
-def _spells(payload: bytes, text: str, secret: bytes) -> bool:
-    if secret in payload:
-        return True
+def repeats(payload: bytes, secrets: Iterable[bytes]) -> bool:
+    """Whether one of ``secrets`` stands in ``payload``, as it is, in hex or in base64."""
+    text = payload.decode(errors="replace")
     bare = text.replace(" ", "").replace(":", "").replace("-", "").lower()
-    if secret.hex() in bare:
-        return True
+    return any(_is_spelled(each, payload, text, bare) for each in secrets)
+
+
+def _is_spelled(secret: bytes, payload: bytes, text: str, bare: str) -> bool:
     # The last group of base64 depends on what follows.
-    whole = len(secret) // 3 * 3
-    return whole > 0 and (
-        base64.b64encode(secret[:whole]).decode() in text or base64.urlsafe_b64encode(secret[:whole]).decode() in text
+    whole = secret[: len(secret) // 3 * 3]
+    return (
+        secret in payload
+        or secret.hex() in bare
+        or base64.b64encode(whole).decode() in text
+        or base64.urlsafe_b64encode(whole).decode() in text
     )
 
 

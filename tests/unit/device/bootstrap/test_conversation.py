@@ -6,7 +6,7 @@ from bootstrap_client import SILENT, Said, agrees, play
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.conversation import FORMATS, About, Outcome, converse, stop
 from stellwerk.device.bootstrap.discovered import Discovered
-from stellwerk.device.bootstrap.history import BootstrapState, StepRecord
+from stellwerk.device.bootstrap.history import MAX_STEPS, MAX_TEXT, BootstrapState, StepRecord
 from stellwerk.device.bootstrap.plan import Plan
 from stellwerk.lwm2m.bootstrap import (
     BootstrapDelete,
@@ -135,6 +135,19 @@ def test_servers_that_discover_lists_without_their_number_are_read_first():
     (told,) = plans.told
     assert isinstance(told, Discovered)
     assert [(each.instance_id, each.short_id) for each in told.of(1)] == [(0, 123)]
+
+
+def test_of_too_many_steps_the_first_and_the_last_stay_in_the_history():
+    writes = tuple(BootstrapWrite(Path(1, each), Content(), ContentFormat.TLV) for each in range(150))
+    about = Plans(Plan((), writes, ("w" * 9000,))).about()
+    outcome, asked = play(about)
+    assert (outcome.state, len(asked)) == (BootstrapState.CONFIGURED, 152)
+    assert len(about.steps) == MAX_STEPS
+    assert [each.operation for each in about.steps[:3]] == ["Bootstrap-Discover", "Plan", "Bootstrap-Write"]
+    assert [each.path for each in about.steps[-3:]] == ["/1/148", "/1/149", ""]
+    (gap,) = [each.summary for each in about.steps if each.operation == "..."]
+    assert gap == f"{153 - MAX_STEPS + 1} steps are not kept"
+    assert max(len(each.summary) for each in about.steps) <= MAX_TEXT
 
 
 # -- Discover --
