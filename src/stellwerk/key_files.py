@@ -24,6 +24,7 @@ from typing import Final, TypeAlias
 
 import structlog
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from stellwerk.core.errors import UserError
@@ -110,6 +111,10 @@ class KeyFolder:
                 "one there, or make both anew: stellwerk keys make --force",
             )
         return Issued(key, tuple(chain))
+
+    def certify(self, key: EllipticCurvePrivateKey, endpoint: str) -> bytes:
+        """The DER certificate of the platform's authority for a device's key. Raises `KeyFileUnusable`, `NotIssued`."""
+        return der_of(self.issuer().client(key, endpoint).chain[0])
 
     def issuer(self) -> Issuer:
         """The platform's own authority. Raises `KeyFileUnusable`."""

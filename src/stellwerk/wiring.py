@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from stellwerk.app.brake import Bounds, Brake
 from stellwerk.app.device_operations import DeviceOperations
+from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
@@ -51,7 +52,7 @@ from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.tickets import TicketKey
-from stellwerk.key_files import ServerKeys
+from stellwerk.key_files import KeyFolder, ServerKeys
 from stellwerk.lwm2m.registration_parameters import Tolerances
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.clock import SystemClock, SystemEntropy
@@ -369,6 +370,8 @@ class Server:
             listeners.secure.peers.connect(sessions)
             registering.superseded = sessions.superseded
             devices.revoking.revoked = sessions.revoked
+            sessions.promoted = devices.revoking.promoted
+            registering.speaking.settled = sessions.promoting.settled
             store.marks = listeners.secure.marks
             keys.changed = lambda: _keys_changed(keys, listeners, devices, tasks)
             await devices.revoking.trust(keys.fingerprints())
@@ -383,7 +386,7 @@ class Server:
             meters=meters,
             secure=_secure_settings(settings),
             server_keys=keys,
-            issue=None,
+            issue=FreshKeys(KeyFolder(settings.data_dir).certify),
         )
         # Who lost its credentials while nobody listened is not let in by a session from before.
         await devices.revoking.look()

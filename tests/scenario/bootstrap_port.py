@@ -14,11 +14,11 @@ from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.coap.actions import Action
-from stellwerk.coap.codes import CHANGED, CONTENT, DELETE, DELETED, GET, POST, PUT
+from stellwerk.coap.codes import CHANGED, CONTENT, CONTINUE, DELETE, DELETED, GET, POST, PUT
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
 from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message
-from stellwerk.coap.options import read_options
+from stellwerk.coap.options import BLOCK1, read_options
 from stellwerk.core.ids import PeerId
 from stellwerk.device.bootstrap.account import ServerMaterial
 from stellwerk.device.bootstrap.configuration import BootstrapConfiguration, ServerEntry
@@ -253,6 +253,12 @@ class Client:
     def next(self) -> Message:
         """The next request of the server; it is answered with `react`, or not."""
         request = self._take()
+        body = b""
+        while (block := dict(request.options).get(BLOCK1)) and block[-1] & 8:
+            body += request.payload
+            self.reply(request, CONTINUE)
+            request = self._take()
+        request.payload = body + request.payload
         options = read_options(request.options)
         self.requests.append(request)
         step = f"{METHODS[request.code]} /{'/'.join(options.path)}"
@@ -279,7 +285,10 @@ class Client:
             self.reply(request, DELETED if request.code == DELETE else CHANGED)
 
     def reply(self, request: Message, code: int, payload: bytes = b"", content_format: int | None = None) -> None:
-        step = ack(code, mid=request.mid, token=request.token, payload=payload, content_format=content_format)
+        block = [each for each in request.options if each[0] == BLOCK1]
+        step = ack(
+            code, mid=request.mid, token=request.token, payload=payload, content_format=content_format, extra=block
+        )
         self._say(step.message)
 
     def _say(self, message: Message) -> None:

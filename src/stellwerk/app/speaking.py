@@ -4,7 +4,7 @@ A device with credentials speaks over secure sessions that it has proven its ide
 without speaks over none. What a message names (an endpoint, a location, a token) has to be of that very device.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -33,6 +33,8 @@ class Speaking:
     def __init__(self, store: DecidingStore, sessions: Mapping[PeerId, DeviceId] | None = None) -> None:
         self._store = store
         self._sessions: Mapping[PeerId, DeviceId] = {} if sessions is None else sessions
+        self.settled: Callable[[DeviceId], Awaitable[None]] = _at_once
+        """Returns when a fresh credential that the device has just shown is the one that holds."""
 
     def device_of(self, peer: PeerId) -> DeviceId | None:
         """The device that ``peer`` has proven to be; None for an address without security."""
@@ -65,6 +67,8 @@ class Speaking:
 
     async def _over_session(self, name: str | None, peer: PeerId) -> tuple[DeviceRecord | None, str] | Refusal:
         device_id = self._sessions.get(peer)
+        if device_id is not None:
+            await self.settled(device_id)
         own = None if device_id is None else await self._store.device(device_id)
         if own is None:
             return Refusal("no-device", Status.FORBIDDEN, "the device of this secure session is gone")
@@ -83,3 +87,7 @@ class Speaking:
             return own, name
         text = f"endpoint {name!r} is not that of device {own.name!r}, whose identity this session has proven"
         return Refusal("other-identity", Status.BAD_REQUEST, text, own)
+
+
+async def _at_once(device_id: DeviceId) -> None:
+    pass

@@ -16,6 +16,7 @@ from stellwerk.app.meters import Meters
 from stellwerk.app.ports import StoreOverloaded
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.records import NewDevice, SecureSession
+from stellwerk.app.speaking import Speaking
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity
 from stellwerk.core.ids import DeviceId, PeerId, session_peer
@@ -626,5 +627,97 @@ def test_look_ups_by_address_leave_room_for_those_by_connection_id() -> None:
         bench.sessions.asked_for_session(7, session.session_id, FAR, NOW)
         await bench.settle()
         assert bench.wire.told[-1] == ("restore", 7, session.session_id)
+
+    tell(story)
+
+
+# -- fresh credentials --
+
+
+def test_a_handshake_with_the_fresh_key_ends_what_came_in_with_the_former() -> None:
+    async def story(bench: Bench) -> None:
+        meter = await bench.device("meter", psk())
+        fresh = psk("meter-1#fresh", "psk-hex:ffeeddccbbaa99887766554433221100")
+        await bench.store.put_fresh_credential(meter.device_id, fresh)
+        heard: list[tuple[DeviceRecord, PeerId]] = []
+
+        async def promoted(record: DeviceRecord, peer: PeerId) -> None:
+            heard.append((record, peer))
+
+        bench.sessions.promoted = promoted
+        for number, identity in ((1, b"meter-1"), (2, b"meter-1#fresh")):
+            bench.sessions.handshakes.asked_for_key(number, identity, NOW)
+            await bench.settle()
+        # Both are taken until the new one was used.
+        assert [each[0] for each in bench.wire.told] == ["key", "key"]
+        old = bench.establish(1, meter.device_id)
+        stored = bench.session(3, meter.device_id)
+        for session in (bench.session(1, meter.device_id), stored, bench.session(2, meter.device_id)):
+            bench.sessions.keep(session)
+        await bench.settle()
+        assert heard == []
+        bench.wire.told.clear()
+        bench.sessions.handshakes.asked_for_key(2, b"meter-1#fresh", NOW)
+        await bench.settle()
+        new = session_peer(bytes([2] * 8))
+        bench.sessions.established(new, FAR, PskIdentity(b"meter-1#fresh"), meter.device_id, NOW)
+        await bench.sessions.promoting.settled(meter.device_id)
+        await bench.settle()
+        assert heard == [(meter, new)]
+        assert ("close", old, False) in bench.wire.told
+        assert ("close", new, False) not in bench.wire.told
+        assert [each.session_id for each in await bench.store.sessions_of(meter.device_id)] == [bytes([2] * 8)]
+        assert await bench.store.fresh_credential(meter.device_id) is None
+        credential = await bench.store.credential_of(meter.device_id)
+        assert credential is not None
+        assert credential.identity == "meter-1#fresh"
+        bench.wire.told.clear()
+        bench.sessions.handshakes.asked_for_key(9, b"meter-1", NOW)
+        await bench.settle()
+        assert bench.wire.told == [("refuse", 9, "unknown-identity")]
+
+    tell(story)
+
+
+def test_a_handshake_with_the_former_key_promotes_nothing() -> None:
+    async def story(bench: Bench) -> None:
+        meter = await bench.device("meter", psk())
+        await bench.store.put_fresh_credential(meter.device_id, psk("fresh"))
+        # It asked with both, and one handshake came to its end.
+        for number, identity in ((1, b"fresh"), (2, b"meter-1")):
+            bench.sessions.handshakes.asked_for_key(number, identity, NOW)
+            await bench.settle()
+        bench.sessions.established(session_peer(bytes(8)), FAR, PskIdentity(b"meter-1"), meter.device_id, NOW)
+        await bench.settle()
+        assert await bench.store.fresh_credential(meter.device_id) is not None
+        assert not [each for each in bench.wire.told if each[0] == "close"]
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("credential", "identity"),
+    [
+        (Credential("m", "", kind=RPK, key_id=raw_key_id(SPKI)), RawKeyIdentity(SPKI)),
+        (Credential("m", "", kind=X509, key_id=certificate_key_id(DER)), CertificateIdentity((DER,), "m")),
+    ],
+)
+def test_a_device_without_credentials_may_register_as_soon_as_it_has_shown_fresh_ones(
+    credential: Credential, identity: RawKeyIdentity | CertificateIdentity
+) -> None:
+    async def story(bench: Bench) -> None:
+        meter = await bench.device("meter")
+        await bench.store.put_fresh_credential(meter.device_id, credential)
+        if isinstance(identity, RawKeyIdentity):
+            bench.sessions.handshakes.asked_about_raw_key(1, identity, NOW)
+        else:
+            bench.sessions.handshakes.asked_about_certificate(1, identity, UNTRUSTED, NOW)
+        await bench.settle()
+        peer = session_peer(bytes(8))
+        bench.sessions.established(peer, FAR, identity, meter.device_id, NOW)
+        speaking = Speaking(bench.store, bench.sessions.devices)
+        speaking.settled = bench.sessions.promoting.settled
+        found = await speaking.registrant("urn:dev:meter", peer)
+        assert found == (replace(meter, security=credential.kind), "urn:dev:meter")
 
     tell(story)

@@ -32,6 +32,7 @@ _LONGEST_DETAIL: Final = 600
 _BURST_S: Final = 10.0
 _TRIES: Final = 3
 _ADMITTED: Final = 10_000
+_ABSENT: Final = object()
 
 
 class IdentityLookUp(Protocol):
@@ -96,6 +97,8 @@ class Handshakes:
         self._troubles: TokenBuckets[None] = TokenBuckets(TROUBLES_LOGGED_PER_S, TROUBLES_LOGGED_PER_S * _BURST_S)
         self._admitted: OrderedDict[DeviceId, TenantId] = OrderedDict()
         """Whose handshakes are under way, or have failed."""
+        self._fresh: OrderedDict[DeviceId, object] = OrderedDict()
+        """Those of them that showed a fresh credential."""
         self._unsaid = 0
         self._failed = 0
         self.revisions = 0
@@ -151,6 +154,7 @@ class Handshakes:
         record, credential = found
         if not self.admits(handshake, record, at):
             return
+        self._note_fresh(found)
         try:
             key = credential.key
         except BadKey as error:
@@ -170,6 +174,7 @@ class Handshakes:
             self._link.refuse(handshake, *_split(trust.dates))
             return
         if self.admits(handshake, found[0], at):
+            self._note_fresh(found)
             self._link.accept(handshake, found[0].device_id)
 
     def admits(self, handshake: int, record: DeviceRecord, at: Instant) -> bool:
@@ -185,11 +190,19 @@ class Handshakes:
         self._link.refuse(handshake, "rate", text)
         return False
 
-    def completed(self, device_id: DeviceId, at: Instant) -> None:
-        """A handshake that was admitted is complete: it counts."""
+    def completed(self, device_id: DeviceId, at: Instant) -> bool:
+        """A handshake that was admitted is complete: it counts. Returns whether it may have been one with the device's
+        fresh credential (`app.handlers.promoting`)."""
         tenant_id = self._admitted.pop(device_id, None)
         if tenant_id is not None:
             self._tenants.take(tenant_id, at.now)
+        return self._fresh.pop(device_id, _ABSENT) is not _ABSENT
+
+    def _note_fresh(self, found: Found) -> None:
+        if found[1].is_fresh:
+            self._fresh[found[0].device_id] = None
+            if len(self._fresh) > _ADMITTED:
+                self._fresh.popitem(last=False)
 
     # -- what came to nothing --
 

@@ -19,7 +19,7 @@ from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import Clock, DecidingStore, DeviceLink
 from stellwerk.app.registry import Registry
 from stellwerk.app.uplinks import Listener, forget_registration
-from stellwerk.core.ids import DeviceId
+from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.record import NOSEC, DeviceRecord
 
@@ -112,6 +112,13 @@ class Revoking:
             await self._end(device)
         self.revoked(device)
         log.info("device.credentials_revoked", tenant=device.tenant, device=device.name, security=device.security)
+
+    async def promoted(self, device: DeviceRecord, peer: PeerId) -> None:
+        """The device has used its fresh credential, over ``peer``: its registration goes by what it proves itself with
+        from now on, and moves there with the Register that follows."""
+        known = self._registry.of(device.device_id)
+        if known is not None:
+            known.record = device
 
     async def _end(self, device: DeviceRecord) -> None:
         at = Instant(self._clock.now(), self._clock.wall_ms())

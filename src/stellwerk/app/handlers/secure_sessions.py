@@ -16,6 +16,7 @@ import structlog
 from stellwerk.app.changes import Commit, DropSession, PutSession
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.handlers.handshakes import LONGEST_IDENTITY, FailedHandshake, Handshakes
+from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.identities import Identities
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Clock, DecidingStore, SecureLink
@@ -101,6 +102,10 @@ class SecureSessions:
         """States that the store did not take, as their number and the state; tried again by `retry`."""
         self._states = 0
         """How many were told: a state is tried again only while no later one of the session is stored."""
+        self.promoting = Promoting(store, tasks, self._promoted)
+        self.promoted: Callable[[DeviceRecord, PeerId], Awaitable[object]] = _nobody
+        """Hears of a device that has used its fresh credential over a session, once its other sessions are told to end.
+        """
         self._take_over: TakeOver
         self._lost: Callable[[PeerId, str, Instant], None]
 
@@ -223,7 +228,7 @@ class SecureSessions:
         does with the first uplink."""
         how = "full" if resumed is None else "resumed"
         self._meters.handshakes[how, ""] += 1
-        self.handshakes.completed(device_id, at)
+        shows_fresh = self.handshakes.completed(device_id, at)
         log.info(
             "session.established",
             device_id=device_id,
@@ -233,6 +238,8 @@ class SecureSessions:
             handshake=how,
         )
         self._bind(peer, device_id)
+        if shows_fresh and resumed is None:
+            self.promoting.used(peer, identity, device_id)
         if resumed is not None:
             if resumed in self.devices:
                 self._continued.add(resumed)
@@ -284,6 +291,22 @@ class SecureSessions:
         """The device is gone with all that was stored of it."""
         self._end_all(device_id, True)
 
+    async def _promoted(self, device: DeviceRecord, peer: PeerId) -> None:
+        """Of the device's sessions only ``peer`` stays, and no handshake goes on that was begun with what it had."""
+        device_id = device.device_id
+        self.handshakes.revisions += 1
+        self._link.forget_handshakes(device_id)
+        for other in self._live.get(device_id, ()):
+            if other != peer:
+                self._link.close(other)
+        for session in [each for _, each in self._unstored.values() if each.device_id == device_id]:
+            if session_peer(session.session_id) != peer:
+                del self._unstored[session.session_id]
+        for session in await self._store.sessions_of(device_id):
+            if session_peer(session.session_id) != peer:
+                self._drop(session.session_id)
+        await self.promoted(device, peer)
+
     def _end_all(self, device_id: DeviceId, revoked: bool) -> None:
         self.handshakes.revisions += 1
         self._link.forget_handshakes(device_id)
@@ -311,6 +334,10 @@ class SecureSessions:
             self._live[device_id] = rest
         else:
             self._live.pop(device_id, None)
+
+
+async def _nobody(device: DeviceRecord, peer: PeerId) -> None:
+    pass
 
 
 def _log_failure(error: Exception | None) -> None:

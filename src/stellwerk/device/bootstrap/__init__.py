@@ -1,6 +1,6 @@
 """What a bootstrap server gives a device, and how far that got (Core 1.2.2 §6.1; contract §5; device platform §12).
 
 `configuration` is what people wrote, `account` what that means for one device, `discovered` what the device holds
-already, `plan` the difference and `pack` the same in one answer, `dry_run` either for people, `conversation` the session,
-`history` what is kept of it.
+already, `plan` the difference and `pack` the same in one answer, `dry_run` shows either to people; `conversation` is
+the session, `history` what is kept of it.
 """

@@ -1,0 +1,376 @@
+"""Devices with keys at the bootstrap server, the keys that they get there, and packs."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stellwerk.app.credential_record import parse_record
+from stellwerk.app.ports import StoreFailing
+from stellwerk.coap.codes import (
+    BAD_REQUEST,
+    CHANGED,
+    CONTENT,
+    GET,
+    METHOD_NOT_ALLOWED,
+    NOT_ACCEPTABLE,
+    NOT_FOUND,
+    NOT_IMPLEMENTED,
+    UNAUTHORIZED,
+)
+from stellwerk.device.bootstrap.account import ClientKeys, ServerMaterial
+from stellwerk.device.bootstrap.configuration import ServerEntry
+from stellwerk.device.key_material import pkcs8_of, spki_of, to_base64
+from stellwerk.device.record import PSK, RPK, X509, Credential, DeviceRecord
+from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
+from stellwerk.issuing import Issuer, new_key
+from stellwerk.lwm2m.formats import ContentFormat, decode_content
+from stellwerk.lwm2m.path import Path
+from stellwerk.lwm2m.schema.library import Library
+from tests.scenario.bootstrap_port import (
+    NO_SEC,
+    BootstrapPort,
+    Client,
+    SecureClient,
+    psk_block,
+    with_bootstrap,
+)
+from tests.scenario.secure_device import SecureDevice
+from tests.scenario.stack import WALL_MS, Stack
+from tests.scenario.test_secure_keys import AUTHORITY, ISSUER, NOW, SERVER, STRANGER, der
+
+TYPES = Library.builtin().for_device("1.2", {})
+NAME = "urn:dev:os:dev1"
+KEY = bytes.fromhex("8f1c02b7a4d95e36607b2d11c3f4e859")
+FOR_SERVER = bytes.fromhex("d41a90073fc86be25577913e08b2aa64")
+FRESH = bytes.fromhex("5a17c8d3e0f2964b8d7c1e3f90a2b4c6")
+ONE = ServerEntry(short_id=123, host="dm.example")
+BY_PSK = ServerEntry(short_id=123, mode=PSK, host="dm.example", port=5684)
+WITH_FRESH = ServerEntry(short_id=123, mode=PSK, host="dm.example", port=5684, keys="fresh")
+OWN_KEY, SERVER_KEY = new_key(), new_key()
+TRUSTED = ISSUER.client(OWN_KEY, NAME, now=NOW)
+FOREIGN = Issuer(STRANGER.key, STRANGER.chain[0]).client(OWN_KEY, NAME, now=NOW)
+MATERIAL = ServerMaterial(spki_of(SERVER.key.public_key()), der(SERVER)[0])
+
+
+def issue(record: DeviceRecord, entry: ServerEntry, now_ms: int) -> tuple[ClientKeys, Credential]:
+    """The same fresh key each time."""
+    assert entry.mode == PSK
+    credential = Credential("dev1-fresh", f"psk-hex:{FRESH.hex()}", created_ms=now_ms, endpoint=NAME)
+    return ClientKeys(PSK, b"dev1-fresh", FRESH), credential
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    made = Stack(secure=ServerParameters())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def port(stack: Stack) -> BootstrapPort:
+    identity = ServerIdentity(SERVER.key, der(SERVER)[:1])
+    secure = ServerParameters(identity=identity)
+    made = BootstrapPort(stack, secure=secure, trusted=AUTHORITY.chain, own=MATERIAL, issue=issue)
+    made.profile(ONE)
+    return made
+
+
+def key_block(mode: str, public: bytes) -> dict[str, str]:
+    return {
+        "securityMode": mode,
+        "clientPublicKeyOrId": to_base64(public),
+        "clientSecretKey": to_base64(pkcs8_of(OWN_KEY)),
+    }
+
+
+def value(client: Client, path: str) -> Any:
+    """What was last written there, in TLV."""
+    at = Path.parse(path)
+    instance = Path(*at[:2])
+    content = decode_content(ContentFormat.TLV, client.written[str(instance)], instance, TYPES)
+    return next((entry.value for entry in content.entries if entry.path == at), None)
+
+
+def everything(port: BootstrapPort, device: Any) -> str:
+    """All that is told of a device's sessions."""
+    stack = port.stack
+    lines = stack.run(stack.store.projection.device_log(device.device_id, 1000))
+    return f"{port.sessions_of(device)}{lines}{port.history.refusals(None)}"
+
+
+@pytest.mark.spec("ETS 1", "B-10", "Platform 12.1", "B-8")
+def test_a_device_with_a_pre_shared_key_gets_another_for_its_server_and_nobody_else_reads_it(
+    port: BootstrapPort,
+) -> None:
+    credential = with_bootstrap(psk_block("bs-dev1", KEY), psk_block("dm-dev1", FOR_SERVER))
+    device = port.stack.provision("dev1", credential=credential)
+    port.profile(BY_PSK)
+    client = SecureClient(port, b"bs-dev1", KEY).connect()
+    assert client.bootstrap(f"/bs?ep={NAME}")[-1] == "POST /bs"
+    assert value(client, "/0/1/0") == "coaps://dm.example:5684"
+    assert (value(client, "/0/1/3"), value(client, "/0/1/5")) == (b"dm-dev1", FOR_SERVER)
+    assert value(client, "/0/1/4") is None
+    assert FOR_SERVER.hex() not in everything(port, device)
+    assert "dm-dev1" in everything(port, device)
+
+
+@pytest.mark.spec("B-10", "Platform 5")
+def test_a_device_with_a_raw_public_key(port: BootstrapPort) -> None:
+    block = key_block("RPK", spki_of(OWN_KEY.public_key()))
+    device = port.stack.provision("dev1", credential=with_bootstrap(block, block))
+    port.profile(ServerEntry(short_id=1, mode=RPK, host="dm.example", port=5684))
+    client = SecureClient(port, key=b"", own_key=OWN_KEY, raw_keys=True).connect()
+    assert client.bootstrap(f"/bs?ep={NAME}")[-1] == "POST /bs"
+    assert value(client, "/0/1/3") == spki_of(OWN_KEY.public_key())
+    assert value(client, "/0/1/4") == MATERIAL.public_key
+    assert port.ends_of(device) == [("configured", "")]
+
+
+@pytest.mark.spec("ETS 2", "B-10", "Platform 5")
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_device_with_a_certificate(port: BootstrapPort, pinned: bool) -> None:
+    block = key_block("X509", der(TRUSTED)[0])
+    at_bootstrap = block if pinned else {"securityMode": "X509"}
+    device = port.stack.provision("dev1", credential=with_bootstrap(at_bootstrap, block))
+    port.profile(ServerEntry(short_id=1, mode=X509, host="dm.example", port=5684))
+    client = SecureClient(port, own_key=OWN_KEY, chain=der(TRUSTED)).connect()
+    assert client.bootstrap(f"/bs?ep={NAME}")[-1] == "POST /bs"
+    assert value(client, "/0/1/3") == der(TRUSTED)[0]
+    assert value(client, "/0/1/4") == MATERIAL.certificate
+    assert port.ends_of(device) == [("configured", "")]
+
+
+@pytest.mark.spec("Platform 5", "SEC-3")
+def test_beside_a_certificate_on_record_no_other_of_that_name_will_do(port: BootstrapPort) -> None:
+    port.stack.provision("dev1", credential=with_bootstrap(key_block("X509", der(TRUSTED)[0])))
+    another = ISSUER.client(new_key(), NAME, now=NOW)
+    client = SecureClient(port, own_key=another.key, chain=der(another))
+    client.device.connect()
+    assert client.device.session is None
+
+
+@pytest.mark.spec("Platform 5", "SEC-1")
+def test_a_certificate_of_an_authority_that_nobody_trusts_opens_nothing(port: BootstrapPort) -> None:
+    port.stack.provision("dev1", credential=with_bootstrap({"securityMode": "X509"}))
+    client = SecureClient(port, own_key=OWN_KEY, chain=der(FOREIGN))
+    client.device.connect()
+    assert client.device.session is None
+    (failed,) = port.sessions.handshakes.failures
+    assert (failed.reason, failed.device) == ("untrusted-certificate", "dev1")
+
+
+@pytest.mark.spec("Platform 4", "Platform 16")
+def test_a_server_may_have_keys_of_its_own(port: BootstrapPort) -> None:
+    single = {"7": psk_block("dev1-at-7", FRESH)}
+    credential = with_bootstrap(psk_block("bs-dev1", KEY), psk_block("dm-dev1", FOR_SERVER), servers=single)
+    port.stack.provision("dev1", credential=credential)
+    port.profile(BY_PSK, ServerEntry(short_id=7, mode=PSK, host="seven.example", port=5684))
+    client = SecureClient(port, b"bs-dev1", KEY).connect()
+    client.bootstrap(f"/bs?ep={NAME}")
+    assert (value(client, "/0/1/3"), value(client, "/0/1/5")) == (b"dm-dev1", FOR_SERVER)
+    assert (value(client, "/0/2/3"), value(client, "/0/2/5")) == (b"dev1-at-7", FRESH)
+
+
+@pytest.mark.spec("B-10")
+def test_a_weak_key_is_given_to_nobody(port: BootstrapPort) -> None:
+    credential = with_bootstrap(psk_block("bs-dev1", KEY), psk_block("dm-dev1", bytes(16)))
+    device = port.stack.provision("dev1", credential=credential)
+    port.profile(BY_PSK)
+    client = SecureClient(port, b"bs-dev1", KEY).connect()
+    assert client.ask(f"/bs?ep={NAME}").code == BAD_REQUEST
+    assert port.ends_of(device) == [("refused", "configuration")]
+
+
+@pytest.mark.spec("B-15")
+def test_a_record_as_people_write_it_bootstraps_a_device(port: BootstrapPort) -> None:
+    at_server = psk_block("dm-dev1", FOR_SERVER)
+    own = {"securityConfigClientMode": "PSK", "endpoint": "dev1-dm", "identity": "dm-dev1", "key": FOR_SERVER.hex()}
+    bootstrap = {"bootstrapServer": psk_block("bs-dev1", KEY), "lwm2mServer": at_server, "endpoint": "dev1-bs"}
+    record = json.dumps({"client": own, "bootstrap": bootstrap})
+    device = port.stack.provision("dev1", credential=parse_record(record, WALL_MS))
+    port.profile(BY_PSK)
+    client = SecureClient(port, b"bs-dev1", KEY).connect()
+    assert client.bootstrap("/bs?ep=dev1-bs")[-1] == "POST /bs"
+    assert port.sessions_of(device)[0].endpoint_name == "dev1-bs"
+    registering = SecureDevice(port.stack, b"dm-dev1", FOR_SERVER).connect()
+    assert registering.register("/rd?ep=dev1-dm&lt=300&lwm2m=1.1&b=U") == 0x41
+
+
+class TestFreshKeys:
+    """They are stored before the device gets them, beside those that it has."""
+
+    def given(self, port: BootstrapPort) -> tuple[Any, SecureClient]:
+        device = port.stack.provision("dev1", credential=with_bootstrap(psk_block("bs-dev1", KEY)))
+        port.profile(WITH_FRESH)
+        return device, SecureClient(port, b"bs-dev1", KEY).connect()
+
+    def fresh(self, port: BootstrapPort, device: Any) -> Credential | None:
+        return port.stack.run(port.stack.store.fresh_credential(device.device_id))  # type: ignore[no-any-return]
+
+    @pytest.mark.spec("SEC-9", "B-10")
+    def test_before_anything_is_changed_and_not_before_that(self, port: BootstrapPort) -> None:
+        device, client = self.given(port)
+        assert client.ask(f"/bs?ep={NAME}").code == CHANGED
+        assert self.fresh(port, device) is None
+        client.run(1)
+        stored = self.fresh(port, device)
+        assert stored is not None
+        assert stored.identity == "dev1-fresh"
+        client.run()
+        assert (value(client, "/0/1/3"), value(client, "/0/1/5")) == (b"dev1-fresh", FRESH)
+        assert port.ends_of(device) == [("configured", "")]
+        assert FRESH.hex() not in everything(port, device)
+
+    @pytest.mark.spec("SEC-9", "ETS 1")
+    def test_and_the_device_registers_with_them(self, port: BootstrapPort) -> None:
+        _, client = self.given(port)
+        client.bootstrap(f"/bs?ep={NAME}")
+        registering = SecureDevice(port.stack, b"dev1-fresh", FRESH).connect()
+        assert registering.register() == 0x41
+        assert port.stack.registrations() == [NAME]
+
+    def test_one_key_for_all_servers_that_want_fresh_ones(self, port: BootstrapPort) -> None:
+        _, client = self.given(port)
+        port.profile(WITH_FRESH, ServerEntry(short_id=7, mode=PSK, host="seven.example", port=5684, keys="fresh"))
+        client.bootstrap(f"/bs?ep={NAME}")
+        assert value(client, "/0/1/5") == value(client, "/0/2/5") == FRESH
+
+    @pytest.mark.spec("Design 7")
+    def test_where_they_cannot_be_stored_nothing_is_changed(
+        self, port: BootstrapPort, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        device, client = self.given(port)
+
+        async def fails(*_: Any) -> None:
+            raise StoreFailing("disk full")
+
+        monkeypatch.setattr(port.stack.store, "put_fresh_credential", fails)
+        assert client.bootstrap(f"/bs?ep={NAME}") == ["GET /"]
+        assert port.ends_of(device) == [("step failed", "not-stored")]
+
+    @pytest.mark.spec("SEC-7", "B-10")
+    def test_a_device_from_nothing_gets_them_in_the_open_and_one_that_has_some_does_not(
+        self, port: BootstrapPort
+    ) -> None:
+        bare = port.stack.provision("dev1")
+        port.profile(WITH_FRESH)
+        client = Client(port)
+        assert client.bootstrap()[-1] == "POST /bs"
+        assert port.ends_of(bare) == [("configured", "")]
+        own = Credential("dm-dev1", f"psk-hex:{FOR_SERVER.hex()}")
+        port.stack.run(port.stack.store.set_credential(bare.device_id, with_bootstrap(NO_SEC, NO_SEC, own)))
+        assert client.ask().code == BAD_REQUEST
+        session = port.sessions_of(bare)[0]
+        assert (session.state.value, session.reason) == ("refused", "configuration")
+        assert "secure session" in session.detail
+
+
+class TestOneTime:
+    @pytest.fixture
+    def device(self, port: BootstrapPort) -> Any:
+        credential = with_bootstrap(psk_block("bs-dev1", KEY), oneTime=True)
+        return port.stack.provision("dev1", credential=credential)
+
+    @pytest.mark.spec("SEC-9", "B-16")
+    def test_it_is_good_once(self, port: BootstrapPort, device: Any) -> None:
+        client = SecureClient(port, b"bs-dev1", KEY).connect()
+        client.bootstrap(f"/bs?ep={NAME}")
+        assert client.ask(f"/bs?ep={NAME}").code == BAD_REQUEST
+        assert port.ends_of(device) == [("refused", "spent"), ("configured", "")]
+
+    def test_and_not_used_up_by_a_session_that_failed(self, port: BootstrapPort, device: Any) -> None:
+        client = SecureClient(port, b"bs-dev1", KEY).connect()
+        client.answers["PUT /1/0"] = [BAD_REQUEST]
+        client.bootstrap(f"/bs?ep={NAME}")
+        assert client.bootstrap(f"/bs?ep={NAME}")[-1] == "POST /bs"
+        assert port.ends_of(device) == [("configured", ""), ("step failed", "write-refused")]
+
+    def test_a_store_that_cannot_say_so_does_not_give_it_a_second_time(
+        self, port: BootstrapPort, device: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fails(*_: Any) -> None:
+            raise StoreFailing("disk full")
+
+        monkeypatch.setattr(port.stack.store, "spend_bootstrap_credential", fails)
+        client = SecureClient(port, b"bs-dev1", KEY).connect()
+        client.bootstrap(f"/bs?ep={NAME}")
+        assert client.ask(f"/bs?ep={NAME}").code == BAD_REQUEST
+
+    def test_no_pack_is_given_for_it(self, port: BootstrapPort, device: Any) -> None:
+        client = SecureClient(port, b"bs-dev1", KEY).connect()
+        assert client.ask(f"/bspack?ep={NAME}&acc=</0/0>", GET, accept=112).code == METHOD_NOT_ALLOWED
+
+
+class TestPacks:
+    @pytest.fixture
+    def device(self, port: BootstrapPort) -> Any:
+        credential = with_bootstrap(psk_block("bs-dev1", KEY), psk_block("dm-dev1", FOR_SERVER))
+        port.profile(BY_PSK)
+        return port.stack.provision("dev1", credential=credential)
+
+    @pytest.fixture
+    def client(self, port: BootstrapPort, device: Any) -> SecureClient:
+        return SecureClient(port, b"bs-dev1", KEY).connect()
+
+    @pytest.mark.spec("ETS 12", "B-9", "B-6")
+    @pytest.mark.parametrize("accept", [112, 110, 11544])
+    def test_a_pack_has_all_and_ends_the_session(
+        self, port: BootstrapPort, device: Any, client: SecureClient, accept: int
+    ) -> None:
+        answer = client.ask(f"/bspack?ep={NAME}&acc=</0/5>", GET, accept=accept)
+        assert answer.code == CONTENT
+        content = decode_content(accept, answer.payload, Path(), TYPES)
+        written = {str(each.path): each.value for each in content.entries}
+        accounts = {path.split("/")[2] for path in written if path.startswith("/0/")}
+        assert "5" not in accounts
+        assert FOR_SERVER in written.values()
+        assert client.hears_nothing()
+        (session,) = port.sessions_of(device)
+        assert (session.state.value, session.trigger.value) == ("configured", "pack")
+        assert FOR_SERVER.hex() not in everything(port, device)
+        assert len(port.bootstrapping) == 0
+
+    @pytest.mark.spec("B-6")
+    def test_where_it_could_overwrite_the_bootstrap_account_it_is_refused(
+        self, port: BootstrapPort, device: Any, client: SecureClient
+    ) -> None:
+        assert client.ask(f"/bspack?ep={NAME}", GET, accept=112).code == METHOD_NOT_ALLOWED
+        assert port.ends_of(device) == [("refused", "pack-refused")]
+        assert client.bootstrap(f"/bs?ep={NAME}")[-1] == "POST /bs"
+
+    def test_a_format_that_no_pack_has_is_4_06(self, client: SecureClient) -> None:
+        assert client.ask(f"/bspack?ep={NAME}", GET, accept=40).code == NOT_ACCEPTABLE
+
+    def test_a_profile_without_servers_has_none(self, port: BootstrapPort, client: SecureClient) -> None:
+        port.profile()
+        assert client.ask(f"/bspack?ep={NAME}&acc=</0/0>", GET, accept=112).code == NOT_FOUND
+
+    @pytest.mark.spec("SEC-3")
+    def test_nobody_gets_that_of_another(self, port: BootstrapPort, client: SecureClient) -> None:
+        port.stack.provision("dev2")
+        assert client.ask("/bspack?ep=urn:dev:os:dev2&acc=</0/0>", GET, accept=112).code == BAD_REQUEST
+
+    def test_in_the_open_it_takes_proof_of_the_address(self, port: BootstrapPort) -> None:
+        port.stack.provision("dev2")
+        assert Client(port).ask("/bspack?ep=urn:dev:os:dev2&acc=</0/0>", GET, accept=112).code == UNAUTHORIZED
+
+    def test_fresh_keys_in_it_are_stored_before(self, port: BootstrapPort, device: Any, client: SecureClient) -> None:
+        port.profile(WITH_FRESH)
+        assert client.ask(f"/bspack?ep={NAME}&acc=</0/0>", GET, accept=112).code == CONTENT
+        stored = port.stack.run(port.stack.store.fresh_credential(device.device_id))
+        assert stored.identity == "dev1-fresh"
+
+    def test_a_pack_in_the_middle_of_a_session_takes_its_place(
+        self, port: BootstrapPort, device: Any, client: SecureClient
+    ) -> None:
+        client.ask(f"/bs?ep={NAME}")
+        assert client.ask(f"/bspack?ep={NAME}&acc=</0/0>", GET, accept=112).code == CONTENT
+        assert port.ends_of(device) == [("configured", ""), ("replaced", "another-request")]
+
+    def test_where_they_are_switched_off_the_device_is_sent_to_bs(self, stack: Stack) -> None:
+        port = BootstrapPort(stack, secure=ServerParameters(), packs=False)
+        stack.provision("dev1", credential=with_bootstrap(psk_block("bs-dev1", KEY)))
+        client = SecureClient(port, b"bs-dev1", KEY).connect()
+        assert client.ask(f"/bspack?ep={NAME}&acc=</0/0>", GET, accept=112).code == NOT_IMPLEMENTED
