@@ -110,13 +110,15 @@ def show_value(path: Path, value: Value) -> str:
 
 
 def _show_bytes(path: Path, value: bytes) -> str:
+    if not value:
+        return "empty"
     if path[0] == OSCORE:
-        return value.hex() or "empty"
+        return value.hex()
     try:
         text = value.decode()
     except UnicodeDecodeError:
         text = ""
-    if text.isprintable() and text and len(text) <= _LONGEST_TEXT:
+    if text and text.isprintable() and len(text) <= _LONGEST_TEXT:
         return repr(text)
     return f"{len(value)} bytes, SHA-256 {sha256(value).hexdigest()[:16]}..."
 
