@@ -77,7 +77,7 @@ class Served:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*wrapper, sys.executable, "-m", "stellwerk", "serve"],
-                env=self._environment(),
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -85,7 +85,7 @@ class Served:
         wait_until(self._is_ready, within_s=within_s, what="the server is ready")
         return self
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         # Compiled modules are kept, else every start takes seconds.
         environment = {
             name: value
@@ -108,7 +108,7 @@ class Served:
     def run(self, *words: str) -> str:
         """What another ``stellwerk`` command prints, with the same settings."""
         command = [sys.executable, "-m", "stellwerk", *words]
-        environment = self._environment()
+        environment = self.environment()
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
         )

@@ -15,7 +15,7 @@ from test_crash import DEVICES, Load
 def command(server: Served, *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "stellwerk", *words],
-        env=server._environment(),
+        env=server.environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

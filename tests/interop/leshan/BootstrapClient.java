@@ -38,13 +38,14 @@ import org.eclipse.leshan.transport.californium.client.endpoint.coaps.CoapsClien
 
 /**
  * A device on Leshan's client that knows nothing but a bootstrap server: objects 0, 1, 2 and 3. It says on stdout what
- * happens ("bootstrap started", "bootstrapped", "bootstrap refused 4.00 ...", "registered URI /rd/...") and takes
+ * happens ("bootstrap started URI", "bootstrapped", "bootstrap refused 4.00 ...", "registered URI /rd/...") and takes
  * "accounts" (says what stands in objects 0, 1 and 2, keys as their hash), "update", "again" (a restart that keeps what
  * it was given) and "stop" on stdin.
  *
  * <p>Arguments: URL of the bootstrap server, endpoint name, the Content-Format it prefers ("-": it names none), and with a
  * coaps URL "psk", identity and key (hex), or "rpk" or "x509" and a folder with client-key.pem, client-public.pem or
- * client.pem, and server-public.pem or server.pem.
+ * client.pem, and server-public.pem or server.pem. The property "session" says after how many seconds it gives a bootstrap
+ * session up.
  */
 public final class BootstrapClient {
 
@@ -125,7 +126,8 @@ public final class BootstrapClient {
         if (!preferred.equals("-")) {
             engine.setPreferredContentFormat(ContentFormat.fromName(preferred));
         }
-        engine.setRetryWaitingTimeInMs(2_000);
+        engine.setRetryWaitingTimeInMs(1_000);
+        engine.setBootstrapSessionTimeoutInSec(Integer.getInteger("session", 93));
         CaliforniumClientEndpointsProvider.Builder endpoints = new CaliforniumClientEndpointsProvider.Builder(
                 new CoapClientProtocolProvider(), new CoapsClientProtocolProvider());
         Configuration configuration = endpoints.createDefaultConfiguration();
@@ -138,7 +140,7 @@ public final class BootstrapClient {
         client.addObserver(new LwM2mClientObserverAdapter() {
             @Override
             public void onBootstrapStarted(LwM2mServer server, BootstrapRequest request) {
-                say("bootstrap started");
+                say("bootstrap started " + server.getUri());
             }
 
             @Override
@@ -180,7 +182,7 @@ public final class BootstrapClient {
 
             @Override
             public void onUnexpectedError(Throwable error) {
-                say("error " + error);
+                say("error " + error); error.printStackTrace();
             }
         });
         client.start();
