@@ -1,4 +1,5 @@
-"""What the command line does about access: bearer tokens for scripts, and clients of the token endpoint."""
+"""What the command line does about access: bearer tokens for scripts, clients of the token endpoint, the store for
+commands."""
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -9,14 +10,15 @@ from stellwerk.app.records import ApiClient
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
 from stellwerk.core.uuid_text import random_uuid
+from stellwerk.device.record import DeviceRecord
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.northbound.auth import Role, SignedTokens
 from stellwerk.northbound.oauth import secret_hash
 from stellwerk.storage.lock import DataDirInUse, DirectoryLock
-from stellwerk.storage.migrations import migrate
+from stellwerk.storage.migrations import DECIDING_FILE, migrate
 from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.token_key import load_token_key
-from stellwerk.storage.vault import Vault
+from stellwerk.storage.vault import KEY_FILE, KEY_SETTING, Vault
 
 _LONGEST_ID: Final = 128
 
@@ -68,3 +70,28 @@ async def open_store(settings: Settings) -> AsyncIterator[SqliteStore]:
         yield store
     finally:
         await store.close()
+
+
+def check_master_key(settings: Settings) -> None:
+    """What is sealed here with another key than the server's, the server could not open. Raises `UserError`."""
+    known = settings.master_key or (settings.data_dir / KEY_FILE).exists()
+    if not known and (settings.data_dir / DECIDING_FILE).exists():
+        raise UserError(
+            f"the server has its master key from {KEY_SETTING}; set it here too, or no secret can be read or written"
+        )
+
+
+async def device_named(store: SqliteStore, tenant: str, name: str) -> DeviceRecord:
+    """Raises `UserError`."""
+    tenant_id = await store.tenant(tenant)
+    if tenant_id is None:
+        raise UserError(f"there is no tenant {tenant!r}; --tenant names one, and `stellwerk serve` makes the first")
+    device = await store.device_by_name(tenant_id, name)
+    if device is None:
+        raise no_device(tenant, name)
+    return device
+
+
+def no_device(tenant: str, name: str) -> UserError:
+    """To be raised."""
+    return UserError(f"tenant {tenant!r} has no device {name!r}; devices are named as they were provisioned")

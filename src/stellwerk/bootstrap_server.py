@@ -8,6 +8,7 @@ import structlog
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
 from stellwerk.app.meters import Meters, Transport
@@ -19,6 +20,7 @@ from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.account import ServerMaterial
 from stellwerk.device.key_material import der_of, spki_of
+from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.parameters import ServerIdentity
 from stellwerk.key_files import BOOTSTRAP, SERVER, KeyFolder, ServerKeys
 from stellwerk.net.clock import SystemClock
@@ -61,16 +63,25 @@ class BootstrapServer:
     ) -> "BootstrapServer | None":
         """None where both ports are off. ``server_keys``: those of device management, None where it has no secure
         port. Raises `KeyFileUnusable`, `StoreTrouble`."""
-        plain, over_dtls = settings.bootstrap_coap_port is not None, settings.bootstrap_coaps_port is not None
-        if not plain and not over_dtls:
-            return None
         interrupted = await store.interrupt_bootstrap_sessions(clock.wall_ms())
         if interrupted:
             log.warning("bootstrap.interrupted", sessions=interrupted, meaning="the server stopped in the middle")
+        plain, over_dtls = settings.bootstrap_coap_port is not None, settings.bootstrap_coaps_port is not None
+        if not plain and not over_dtls:
+            return None
         keys = None
         if over_dtls:
             # Its key pair is not that of device management (SEC-8).
             keys = await asyncio.to_thread(ServerKeys.open, settings.data_dir, BOOTSTRAP, [settings.coap_host])
+            if (
+                server_keys is not None
+                and _material(keys.identity).public_key == _material(server_keys.identity).public_key
+            ):
+                log.error(
+                    "keys.not_apart",
+                    meaning="the bootstrap server has the key pair of the server of devices; "
+                    "make it another: stellwerk keys make --bootstrap --force",
+                )
         listeners = BootstrapListeners(
             entropy=entropy,
             clock=clock,
@@ -94,6 +105,7 @@ class BootstrapServer:
             listeners.secure.peers.connect(sessions)
             keys.changed = listeners.secure.replace_identity
             tasks.spawn("bootstrap server keys", keys.run())
+        history = BootstrapHistory(store, lines, meters.bootstrap)
         bootstrapping = Bootstrapping(
             store=store,
             tasks=tasks,
@@ -103,7 +115,10 @@ class BootstrapServer:
             if sessions is None
             else BootstrapAdmission(store, sessions.devices, sessions.identities),
             accounts=BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue),
-            history=BootstrapHistory(store, lines, meters.bootstrap),
+            history=history,
+            conversations=BootstrapConversations(
+                store=store, tasks=tasks, clock=clock, link=listeners.links, history=history
+            ),
             meters=meters.bootstrap,
             most=settings.bootstrap_sessions,
             packs=settings.bootstrap_packs,
@@ -116,6 +131,7 @@ class BootstrapServer:
         host, settings = self._settings.coap_host, self._settings
         if settings.bootstrap_coap_port is not None:
             self.bound = self.listeners.listen(host, settings.bootstrap_coap_port)
+            self.bootstrapping.listens_at = host, self.bound[0][1]
         if settings.bootstrap_coaps_port is not None:
             self.bound_secure = self.listeners.listen_secure(host, settings.bootstrap_coaps_port)
 
@@ -123,11 +139,17 @@ class BootstrapServer:
         """What was counted."""
         return self.listeners.transport()
 
-    def ended(self, device_id: DeviceId) -> None:
-        """The device is gone, or what it proves itself with changed: nothing goes on that was begun before."""
+    def revoked(self, device: DeviceRecord) -> None:
+        """What the device proves itself with changed, or was taken away."""
+        if self.sessions is not None:
+            self.sessions.removed(device.device_id)
+        self.bootstrapping.conversations.revoked(device.device_id)
+
+    def removed(self, device_id: DeviceId) -> None:
+        """The device is gone."""
+        self.bootstrapping.conversations.removed(device_id)
         if self.sessions is not None:
             self.sessions.removed(device_id)
-        self.bootstrapping.device_gone(device_id)
 
 
 def own_material(

@@ -14,6 +14,7 @@ from rich.markup import escape
 from stellwerk import __version__
 from stellwerk.access import add_client, issue_token, list_clients, remove_client
 from stellwerk.backup_commands import backup, restore
+from stellwerk.bootstrap_commands import bootstrap, profile_bootstrap
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.credential_commands import credentials
@@ -355,6 +356,7 @@ def client_remove(
 
 app.add_typer(models, name="models")
 app.add_typer(credentials, name="credentials")
+app.add_typer(bootstrap, name="bootstrap")
 app.add_typer(keys, name="keys")
 keys.command("rotate-master")(rotate_master)
 profile = typer.Typer(
@@ -365,6 +367,9 @@ profile = typer.Typer(
 app.add_typer(profile, name="profile")
 _Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")]
 _Tenant = Annotated[str | None, typer.Option(help="Whose; the configured one unless given.")]
+
+
+profile.command("bootstrap")(profile_bootstrap)
 
 
 @profile.command("list")

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from stellwerk.access import open_store
+from stellwerk.access import check_master_key, device_named, no_device, open_store
 from stellwerk.app.credential_record import (
     LONGEST,
     BadField,
@@ -39,9 +39,6 @@ from stellwerk.device.record import NOSEC, OSCORE, X509, Credential, DeviceRecor
 from stellwerk.key_files import AUTHORITY, BOOTSTRAP, SERVER, KeyFileUnusable, KeyFolder
 from stellwerk.logs import configure_logs
 from stellwerk.net.clock import SystemClock
-from stellwerk.storage.migrations import DECIDING_FILE
-from stellwerk.storage.sqlite.store import SqliteStore
-from stellwerk.storage.vault import KEY_FILE, KEY_SETTING
 
 credentials = typer.Typer(
     no_args_is_help=True,
@@ -159,9 +156,9 @@ async def _set(
     settings: Settings, tenant: str, name: str, wanted: Callable[[DeviceRecord], Credential | None], keep: bool
 ) -> tuple[DeviceRecord, Credential | None]:
     """What ``wanted`` says, whatever the device had; ``keep``: what a bootstrap server gives it stays."""
-    _check_master_key(settings)
+    check_master_key(settings)
     async with open_store(settings) as store:
-        device = await _device(store, tenant, name)
+        device = await device_named(store, tenant, name)
         credential = wanted(device)
         _check_allowed(settings, credential)
         # Where the old one cannot be read, this may not be the master key of the server: it can only be taken away.
@@ -175,38 +172,15 @@ async def _set(
         except StoreTrouble as error:
             raise UserError(f"{error}; nothing was changed") from None
         if changed is None:
-            raise _no_device(tenant, name)
+            raise no_device(tenant, name)
         return changed, await store.credential_of(device.device_id)
 
 
 async def _find(settings: Settings, tenant: str, name: str) -> tuple[DeviceRecord, Credential | None]:
-    _check_master_key(settings)
+    check_master_key(settings)
     async with open_store(settings) as store:
-        device = await _device(store, tenant, name)
+        device = await device_named(store, tenant, name)
         return device, await store.credential_of(device.device_id)
-
-
-async def _device(store: SqliteStore, tenant: str, name: str) -> DeviceRecord:
-    tenant_id = await store.tenant(tenant)
-    if tenant_id is None:
-        raise UserError(f"there is no tenant {tenant!r}; --tenant names one, and `stellwerk serve` makes the first")
-    device = await store.device_by_name(tenant_id, name)
-    if device is None:
-        raise _no_device(tenant, name)
-    return device
-
-
-def _no_device(tenant: str, name: str) -> UserError:
-    return UserError(f"tenant {tenant!r} has no device {name!r}; devices are named as they were provisioned")
-
-
-def _check_master_key(settings: Settings) -> None:
-    """What is sealed here with another key than the server's, the server could not open."""
-    known = settings.master_key or (settings.data_dir / KEY_FILE).exists()
-    if not known and (settings.data_dir / DECIDING_FILE).exists():
-        raise UserError(
-            f"the server has its master key from {KEY_SETTING}; set it here too, or no secret can be read or written"
-        )
 
 
 def _check_allowed(settings: Settings, credential: Credential | None) -> None:

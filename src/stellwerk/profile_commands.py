@@ -7,6 +7,7 @@ from stellwerk.app.records import DeviceChange
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import TenantId
+from stellwerk.device.bootstrap.configuration import NO_BOOTSTRAP
 from stellwerk.device.profile import (
     DEFAULT,
     SETTINGS,
@@ -59,7 +60,8 @@ async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequenc
         before = await store.profile(tenant_id, name)
         profile = parse_settings(texts, DEFAULT if before is None else before.profile)
         now_ms = SystemClock().wall_ms()
-        await store.put_profile(ProfileRecord(tenant_id, name, profile, now_ms, now_ms))
+        kept = NO_BOOTSTRAP if before is None else before.bootstrap
+        await store.put_profile(ProfileRecord(tenant_id, name, profile, now_ms, now_ms, kept))
         return await _profile(store, tenant_id, name)
 
 

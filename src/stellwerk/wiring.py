@@ -5,10 +5,10 @@ import contextlib
 import gc
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 from fastapi import FastAPI
@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from stellwerk.console import Console
 
 log = structlog.get_logger(__name__)
+
+Revoked: TypeAlias = Callable[[DeviceRecord], object]
 
 SWITCH_INTERVAL_S = 0.0005
 """How often threads hand over the interpreter: the store's writer must not wait 5 ms for a busy loop (design §5)."""
@@ -388,6 +390,8 @@ class Server:
             server_keys=keys,
             issue=FreshKeys(KeyFolder(settings.data_dir).certify),
         )
+        if bootstrap is not None:
+            devices.revoking.revoked = _both(devices.revoking.revoked, bootstrap.revoked)
         # Who lost its credentials while nobody listened is not let in by a session from before.
         await devices.revoking.look()
 
@@ -416,7 +420,7 @@ class Server:
             if sessions is not None:
                 sessions.removed(device.device_id)
             if bootstrap is not None:
-                bootstrap.ended(device.device_id)
+                bootstrap.removed(device.device_id)
             known = registry.of(device.device_id)
             if known is not None:
                 forget_registration(registry, link, listening, known.registration, clock.instant())
@@ -572,6 +576,14 @@ class Server:
         if self._projector is None or not self._projector.alive:
             missing.append("the projector does not run")
         return missing
+
+
+def _both(one: Revoked, other: Revoked) -> Revoked:
+    def revoked(device: DeviceRecord) -> None:
+        one(device)
+        other(device)
+
+    return revoked
 
 
 def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, tasks: Tasks) -> None:

@@ -37,7 +37,7 @@ def fresh(identity: str = "fresh@psk", **fields: object) -> Credential:
 async def test_a_profile_keeps_what_devices_are_bootstrapped_with(store: DecidingStore) -> None:
     tenant_id = await store.ensure_tenant("default", NOW_MS)
     configuration = BootstrapConfiguration(
-        (ServerEntry(is_bootstrap=True, short_id=None, mode=PSK), ServerEntry(short_id=7, oscore=True)),
+        (ServerEntry(is_bootstrap=True, short_id=None, mode=PSK), ServerEntry(short_id=7, port=5684, oscore=True)),
         (Acl(3, 0, 7, ((0, 1), (9, 3))),),
         updates_bootstrap_server=True,
     )

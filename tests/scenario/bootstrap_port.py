@@ -10,6 +10,7 @@ from cryptography.x509 import Certificate
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
 from stellwerk.app.rare_lines import RareLines
@@ -131,11 +132,14 @@ class BootstrapPort:
             admission=admission,
             accounts=BootstrapAccounts(store, lambda is_bootstrap: self.own, self.issue),
             history=self.history,
+            conversations=BootstrapConversations(
+                store=store, tasks=stack.tasks, clock=clock, link=links, history=self.history, later=stack._later
+            ),
             meters=stack.meters.bootstrap,
             most=self.most,
             packs=self.packs,
-            later=stack._later,
         )
+        self.bootstrapping.listens_at = HOME.local_host, HOME.local_port
         links.connect(self.bootstrapping)
 
     # -- as `Stack` runs it --
@@ -191,9 +195,15 @@ class BootstrapPort:
 
     def gone(self, device: Any) -> None:
         """It was removed."""
+        self._tell(self.bootstrapping.conversations.removed, device)
 
+    def revoked(self, device: Any) -> None:
+        """Its credentials changed."""
+        self._tell(self.bootstrapping.conversations.revoked, device)
+
+    def _tell(self, hears: Callable[[Any], None], device: Any) -> None:
         async def tell() -> None:
-            self.bootstrapping.device_gone(device.device_id)
+            hears(device.device_id)
 
         self.stack.run(tell())
         self.settle()

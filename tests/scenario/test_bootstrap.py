@@ -1,5 +1,7 @@
 """A device without security is bootstrapped: what each profile gives it, in which order, and what is told of it."""
 
+from typing import Any
+
 import pytest
 
 from stellwerk.app.command_request import CommandRequest
@@ -9,7 +11,7 @@ from stellwerk.device.bootstrap.configuration import Acl, ServerEntry
 from stellwerk.lwm2m.formats import ContentFormat, decode_content
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import Library
-from tests.scenario.bootstrap_port import CONFIGURED, EMPTY, BootstrapPort, Client
+from tests.scenario.bootstrap_port import CONFIGURED, EMPTY, BootstrapPort, Client, psk_block, with_bootstrap
 from tests.scenario.stack import Stack, Step, ack, con
 
 TYPES = Library.builtin().for_device("1.2", {})
@@ -24,8 +26,8 @@ def port(stack: Stack) -> BootstrapPort:
     return BootstrapPort(stack)
 
 
-def registers(mid: int) -> Step:
-    target = "/rd?ep=urn:dev:os:dev1&lt=300&lwm2m=1.1&b=U"
+def registers(mid: int, version: str = "1.1") -> Step:
+    target = f"/rd?ep=urn:dev:os:dev1&lt=300&lwm2m={version}&b=U"
     return con(POST, target, mid=mid, payload=b"</1/0>,</3/0>", content_format=40)
 
 
@@ -95,7 +97,7 @@ def test_one_request_at_a_time_each_with_a_message_id_of_its_own(port: Bootstrap
     assert len(seen) == 4
 
 
-@pytest.mark.spec("Platform 12.1", "Platform 12.3", "B-5", "B-6")
+@pytest.mark.spec("ETS 4", "Platform 12.1", "Platform 12.3", "B-5", "B-6")
 def test_a_server_that_is_rewritten_keeps_its_instances_and_the_bootstrap_account_is_not_touched(
     port: BootstrapPort,
 ) -> None:
@@ -210,7 +212,7 @@ def test_a_device_that_refuses_discover_keeps_its_bootstrap_account(port: Bootst
     assert port.ends_of(device) == [("configured", "")]
 
 
-@pytest.mark.spec("ETS 9", "B-7")
+@pytest.mark.spec("ETS 9", "ETS 8", "B-7")
 def test_a_refused_finish_is_corrected_once(port: BootstrapPort) -> None:
     stack, client = port.stack, Client(port)
     device = stack.provision("dev1")
@@ -271,24 +273,34 @@ def test_a_registered_device_that_is_told_to_bootstraps_and_registers_anew(port:
 
 @pytest.mark.spec("B-11")
 class TestTheServerBegins:
-    def begin(self, port: BootstrapPort, device: object, peer: object) -> None:
-        port.stack.run(port.bootstrapping.begin(device, peer, port.clock.instant()))  # type: ignore[arg-type]
+    def begin(self, port: BootstrapPort, device: Any, address: tuple[str, int] | None = None) -> None:
+        port.stack.run(port.bootstrapping.begin(device, address, port.clock.instant()))
         port.settle()
 
-    def test_with_a_device_of_1_0_that_the_profile_allows(self, port: BootstrapPort) -> None:
+    def test_with_a_device_that_never_registered_where_somebody_says_it_is(self, port: BootstrapPort) -> None:
         stack, client = port.stack, Client(port)
         device = stack.provision("dev1")
         port.profile(ONE, server_initiated=True)
-        self.begin(port, device, client.peer)
+        self.begin(port, device, (client.peer.remote_host, client.peer.remote_port))
         client.run()
         assert client.steps == ["PUT /0/1", "PUT /1/1", "POST /bs"]
-        assert port.sessions_of(device)[0].trigger.value == "server"
+        (session,) = port.sessions_of(device)
+        assert (session.state.value, session.trigger.value) == ("configured", "server")
+
+    def test_with_a_device_of_1_0_where_it_is_registered(self, port: BootstrapPort) -> None:
+        stack, client = port.stack, Client(port)
+        device = stack.provision("dev1")
+        port.profile(ONE, server_initiated=True)
+        stack << registers(1, "1.0")
+        self.begin(port, device)
+        client.run()
+        assert client.steps[-1] == "POST /bs"
 
     def test_not_where_the_profile_does_not_allow_it(self, port: BootstrapPort) -> None:
         device = port.stack.provision("dev1")
         port.profile(ONE)
         with pytest.raises(CannotBegin, match="serverInitiated"):
-            self.begin(port, device, Client(port).peer)
+            self.begin(port, device, ("192.0.2.1", 40_000))
 
     def test_not_with_a_device_that_speaks_a_later_version(self, port: BootstrapPort) -> None:
         stack = port.stack
@@ -296,7 +308,19 @@ class TestTheServerBegins:
         port.profile(ONE, server_initiated=True)
         stack << registers(1)
         with pytest.raises(CannotBegin, match="/1/x/9"):
-            self.begin(port, device, Client(port).peer)
+            self.begin(port, device)
+
+    def test_not_where_nobody_knows_where_it_is(self, port: BootstrapPort) -> None:
+        device = port.stack.provision("dev1")
+        port.profile(ONE, server_initiated=True)
+        with pytest.raises(CannotBegin, match="nobody knows"):
+            self.begin(port, device)
+
+    def test_not_in_the_open_with_a_device_that_has_keys(self, port: BootstrapPort) -> None:
+        device = port.stack.provision("dev1", credential=with_bootstrap(psk_block("bs-dev1", bytes(range(16)))))
+        port.profile(ONE, server_initiated=True)
+        with pytest.raises(CannotBegin, match="credentials"):
+            self.begin(port, device, ("192.0.2.1", 40_000))
 
 
 def test_profiles_of_other_devices_do_not_matter(port: BootstrapPort) -> None:

@@ -98,7 +98,7 @@ def test_an_error_at_each_step_has_its_end(port: BootstrapPort, step: str, code:
     assert ("POST /bs" in steps) == (state == "configured" or step == "POST /bs")
     failing = [each for each in port.sessions_of(device)[0].steps if each.status >= 400]
     assert len(failing) == 1
-    assert len(port.bootstrapping) == 0
+    assert len(port.bootstrapping.conversations) == 0
 
 
 @pytest.mark.spec("B-5")
@@ -120,7 +120,7 @@ def test_silence_at_each_step_is_named(port: BootstrapPort, step: str) -> None:
     stack << after(100)
     assert port.ends_of(device) == [("silent", "timeout")]
     assert port.sessions_of(device)[0].steps[-1].failure == "timeout"
-    assert len(port.bootstrapping) == 0
+    assert len(port.bootstrapping.conversations) == 0
     # What is still on its way repeats the step, and nothing follows.
     assert {each.code for _, each in port.out} <= {1, 2, 3, 4}
     port.out.clear()
@@ -225,7 +225,7 @@ def test_a_secure_session_that_ends_in_the_middle_is_named(port: BootstrapPort) 
     until(client, "PUT /0/1")
     client.device.close()
     assert port.ends_of(device) == [("lost", "lost")]
-    assert len(port.bootstrapping) == len(port.sessions) == 0
+    assert len(port.bootstrapping.conversations) == len(port.sessions) == 0
 
 
 @pytest.mark.spec("B-16")
@@ -269,7 +269,7 @@ def test_where_the_store_fails_the_device_is_told_to_come_again(port: BootstrapP
     answer = client.ask()
     assert answer.code in (SERVICE_UNAVAILABLE, INTERNAL_SERVER_ERROR)
     assert client.hears_nothing()
-    assert len(port.bootstrapping) == 0
+    assert len(port.bootstrapping.conversations) == 0
     setattr(stack.store, trouble, False)
     assert client.bootstrap()[-1] == "POST /bs"
     assert port.ends_of(device) == [("configured", "")]
@@ -308,7 +308,19 @@ def test_a_device_that_is_removed_in_the_middle_is_asked_no_more(port: Bootstrap
     port.gone(device)
     client.react(request)
     assert client.hears_nothing()
-    assert len(port.bootstrapping) == 0
+    assert len(port.bootstrapping.conversations) == 0
+
+
+@pytest.mark.spec("SEC-9")
+def test_a_device_whose_credentials_change_in_the_middle_gets_nothing_more(port: BootstrapPort) -> None:
+    stack = port.stack
+    device = stack.provision("dev1")
+    client = Client(port)
+    request = until(client, "PUT /0/1")
+    port.revoked(device)
+    client.react(request)
+    assert client.hears_nothing()
+    assert port.ends_of(device) == [("lost", "revoked")]
 
 
 def test_two_devices_behind_one_address_are_bootstrapped_one_after_the_other(port: BootstrapPort) -> None:

@@ -161,7 +161,7 @@ def test_a_certificate_of_an_authority_that_nobody_trusts_opens_nothing(port: Bo
     assert (failed.reason, failed.device) == ("untrusted-certificate", "dev1")
 
 
-@pytest.mark.spec("Platform 4", "Platform 16")
+@pytest.mark.spec("Platform 4", "Platform 16.9")
 def test_a_server_may_have_keys_of_its_own(port: BootstrapPort) -> None:
     single = {"7": psk_block("dev1-at-7", FRESH)}
     credential = with_bootstrap(psk_block("bs-dev1", KEY), psk_block("dm-dev1", FOR_SERVER), servers=single)
@@ -210,8 +210,15 @@ class TestFreshKeys:
         return port.stack.run(port.stack.store.fresh_credential(device.device_id))  # type: ignore[no-any-return]
 
     @pytest.mark.spec("SEC-9", "B-10")
-    def test_before_anything_is_changed_and_not_before_that(self, port: BootstrapPort) -> None:
+    def test_before_anything_is_changed_and_once(self, port: BootstrapPort, monkeypatch: pytest.MonkeyPatch) -> None:
         device, client = self.given(port)
+        put, puts = port.stack.store.put_fresh_credential, []
+
+        async def counted(*stored: Any) -> None:
+            puts.append(stored)
+            await put(*stored)
+
+        monkeypatch.setattr(port.stack.store, "put_fresh_credential", counted)
         assert client.ask(f"/bs?ep={NAME}").code == CHANGED
         assert self.fresh(port, device) is None
         client.run(1)
@@ -220,6 +227,7 @@ class TestFreshKeys:
         assert stored.identity == "dev1-fresh"
         client.run()
         assert (value(client, "/0/1/3"), value(client, "/0/1/5")) == (b"dev1-fresh", FRESH)
+        assert len(puts) == 1
         assert port.ends_of(device) == [("configured", "")]
         assert FRESH.hex() not in everything(port, device)
 
@@ -330,7 +338,7 @@ class TestPacks:
         (session,) = port.sessions_of(device)
         assert (session.state.value, session.trigger.value) == ("configured", "pack")
         assert FOR_SERVER.hex() not in everything(port, device)
-        assert len(port.bootstrapping) == 0
+        assert len(port.bootstrapping.conversations) == 0
 
     @pytest.mark.spec("B-6")
     def test_where_it_could_overwrite_the_bootstrap_account_it_is_refused(

@@ -13,6 +13,7 @@ from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import BootstrapMeters
 from stellwerk.app.ports import DecidingStore, StoreTrouble
 from stellwerk.app.rare_lines import RareLines
+from stellwerk.app.records import DeviceGone
 from stellwerk.app.speaking import Refusal
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
@@ -98,7 +99,7 @@ class BootstrapHistory:
         )
         try:
             await self._store.put_bootstrap_session(session)
-        except StoreTrouble as error:
+        except (StoreTrouble, DeviceGone) as error:
             log_not_stored(log, "bootstrap.history_lost", error)
 
     def began(self, session: BootstrapSession) -> None:

@@ -1,29 +1,47 @@
-"""What is stored of bootstrapping as JSON text: configurations of profiles, steps of sessions."""
+"""What is stored of bootstrapping as JSON text: configurations of profiles as people write them (`render_bootstrap`),
+steps of sessions."""
 
+import json
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 
-from stellwerk.device.bootstrap.configuration import NO_BOOTSTRAP, BootstrapConfiguration
+from stellwerk.device.bootstrap.configuration import (
+    NO_BOOTSTRAP,
+    BadBootstrap,
+    BootstrapConfiguration,
+    parse_bootstrap,
+    render_bootstrap,
+)
 from stellwerk.device.bootstrap.history import StepRecord
 
-_encode = msgspec.json.Encoder().encode
-_decode_configuration = msgspec.json.Decoder(BootstrapConfiguration).decode
+log = structlog.get_logger(__name__)
+
+_encode_steps = msgspec.json.Encoder().encode
 _decode_steps = msgspec.json.Decoder(tuple[StepRecord, ...]).decode
 
 
 def encode_bootstrap(configuration: BootstrapConfiguration) -> str:
     """Empty for one that says nothing."""
-    return "" if configuration == NO_BOOTSTRAP else _encode(configuration).decode()
+    return "" if configuration == NO_BOOTSTRAP else json.dumps(render_bootstrap(configuration))
 
 
 def decode_bootstrap(text: str) -> BootstrapConfiguration:
-    """The inverse of `encode_bootstrap`."""
-    return _decode_configuration(text) if text else NO_BOOTSTRAP
+    """The inverse of `encode_bootstrap`. What another version wrote, and this one does not take, gives nobody anything:
+    the rest of the profile stays of use."""
+    if not text:
+        return NO_BOOTSTRAP
+    try:
+        return parse_bootstrap(json.loads(text))
+    except (BadBootstrap, ValueError) as error:
+        log.error("profile.bootstrap_unusable", detail=str(error), meaning="its devices are not bootstrapped")
+        return NO_BOOTSTRAP
 
 
 def encode_steps(steps: Sequence[StepRecord]) -> str:
-    return _encode(steps).decode()
+    """How many there are, and how long, whoever made them has bounded."""
+    return _encode_steps(steps).decode()
 
 
 def decode_steps(text: str) -> tuple[StepRecord, ...]:

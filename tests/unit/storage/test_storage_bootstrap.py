@@ -60,6 +60,23 @@ def test_fresh_credentials_and_contexts_are_sealed_and_sealed_anew_with_another_
     assert asyncio.run(kept(data_dir, NEW)) == before
 
 
+def test_contexts_that_two_ends_agreed_on_leave_no_trace(data_dir: Path) -> None:
+    """Else a device that asks for them again and again would fill the disk."""
+
+    async def derive() -> None:
+        store = await SqliteStore.open(data_dir, vault=OLD)
+        for number in range(4):
+            made = await store.put_oscore_context(context(1, id_context=b"derived %d" % number))
+            await store.raise_oscore_ceiling(made.number, 10)
+        await store.close()
+
+    asyncio.run(fill(data_dir))
+    asyncio.run(derive())
+    with closing(sqlite3.connect(data_dir / DECIDING_FILE)) as connection:
+        assert connection.execute("SELECT count(*) FROM oscore_spent").fetchall() == [(0,)]
+        assert connection.execute("SELECT count(*) FROM oscore_context").fetchall() == [(2,)]
+
+
 async def look(store: SqliteStore) -> None:
     await store.bootstrap_credential("psk:x")
     await store.credential_by_identity("nobody")

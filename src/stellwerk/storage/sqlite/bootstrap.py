@@ -7,7 +7,11 @@ from typing import Final
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
 from stellwerk.app.records import DeviceGone
 from stellwerk.core.ids import DeviceId
-from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger
+from stellwerk.device.bootstrap.history import (
+    BootstrapSession,
+    BootstrapState,
+    BootstrapTrigger,
+)
 from stellwerk.storage.bootstrap_text import decode_steps, encode_steps
 from stellwerk.storage.schema import RUNNING
 from stellwerk.storage.sqlite import rows

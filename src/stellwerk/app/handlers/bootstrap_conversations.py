@@ -1,0 +1,277 @@
+"""Bootstrap sessions under way: each step is sent once the one before has its answer, and each session has an end with
+a name (Core 1.2.2 §6.1; contract B-1, B-3, B-16).
+
+One session per device, and one per peer: a new one ends the one before. Time is bounded for the whole; each step has
+its own by CoAP.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from stellwerk.app.bootstrap_accounts import Given
+from stellwerk.app.bootstrap_admission import Admitted
+from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.handlers.turns import Later, on_the_loop
+from stellwerk.app.ports import BootstrapLink, Clock, DecidingStore, DeviceAnswer, StoreTrouble
+from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.app.tasks import Tasks
+from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.instant import Instant
+from stellwerk.device.bootstrap.conversation import About, Conversation, Outcome, converse, stop
+from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger
+from stellwerk.device.bootstrap.plan import make_correction, make_plan
+from stellwerk.device.record import DeviceRecord
+from stellwerk.lwm2m.bootstrap import BootstrapDelete, BootstrapOperation, BootstrapWrite
+
+log = structlog.get_logger(__name__)
+
+SESSION_S: Final = 230.0
+"""A client gives a session up 247 s after its request (B-3); what it hears last should arrive before."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One under way. ``handle``: of the request of ours that is out, 0 for none."""
+
+    record: DeviceRecord
+    peer: PeerId
+    kept: BootstrapSession
+    given: Given
+    about: About
+    one_time: bool = False
+    talk: Conversation | None = None
+    handle: int = 0
+    fresh_is_stored: bool = False
+    is_stored: bool = False
+    has_ended: bool = False
+
+
+class BootstrapConversations:
+    """``link`` is the way down; ``session_s``: how long a session may take in all."""
+
+    def __init__(
+        self,
+        *,
+        store: DecidingStore,
+        tasks: Tasks,
+        clock: Clock,
+        link: BootstrapLink,
+        history: BootstrapHistory,
+        session_s: float = SESSION_S,
+        later: Later = on_the_loop,
+    ) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._clock = clock
+        self._link = link
+        self._history = history
+        self._session_s = session_s
+        self._later = later
+        self._handles = 0
+        self._by_device: dict[DeviceId, Session] = {}
+        self._by_handle: dict[int, Session] = {}
+        self._by_peer: dict[PeerId, Session] = {}
+        self._spent: set[DeviceId] = set()
+        """Whose one-time credential was used up, which the store could not be told."""
+
+    def __len__(self) -> int:
+        return len(self._by_device)
+
+    def has_spent(self, device_id: DeviceId) -> bool:
+        """Whether the device used up its one-time credential, and the store does not know."""
+        return device_id in self._spent
+
+    # -- what happens --
+
+    def answered(self, answer: DeviceAnswer) -> None:
+        """What came of a step."""
+        session = self._by_handle.pop(answer.handle, None)
+        if session is not None:
+            session.handle = 0
+            self._go_on(session, answer)
+
+    def lost(self, peer: PeerId, why: str) -> None:
+        """The connection or secure session has ended."""
+        session = self._by_peer.get(peer)
+        if session is not None:
+            self._end(session, Outcome(BootstrapState.LOST, "lost", why))
+
+    def revoked(self, device_id: DeviceId) -> None:
+        """What the device proves itself with changed, or was taken away: nothing goes on that was begun before."""
+        session = self._by_device.get(device_id)
+        if session is not None:
+            self._end(session, Outcome(BootstrapState.LOST, "revoked", "the credentials of the device changed"))
+
+    def removed(self, device_id: DeviceId) -> None:
+        """The device is gone, and its history with it."""
+        session = self._by_device.get(device_id)
+        if session is not None:
+            session.is_stored = False
+            self._end(session, Outcome(BootstrapState.LOST, "removed", "the device was removed"))
+
+    def replace(self, device_id: DeviceId, peer: PeerId) -> None:
+        """The device asked for something else, from ``peer``."""
+        session = self._by_device.get(device_id)
+        if session is not None:
+            self._end(session, _replaced(peer), keep=peer)
+
+    # -- sessions --
+
+    def make(
+        self,
+        admitted: Admitted,
+        given: Given,
+        peer: PeerId,
+        trigger: BootstrapTrigger,
+        at: Instant,
+        *,
+        pct: int | None = None,
+        version: str | None = None,
+    ) -> Session:
+        configuration, accounts = given.configuration, given.accounts
+        about = About(
+            plan_of=lambda held: make_plan(configuration, accounts, held, pct=pct, version=version),
+            correction_of=lambda held, servers: make_correction(
+                configuration, accounts, held, servers, pct=pct, version=version
+            ),
+            now_ms=self._clock.wall_ms,
+            version=version,
+            on_step=lambda step: self._history.step(admitted.record.device_id, step),
+        )
+        kept = BootstrapSession(
+            0,
+            admitted.record.device_id,
+            admitted.endpoint,
+            str(peer),
+            trigger,
+            BootstrapState.RUNNING,
+            at.wall_ms,
+        )
+        return Session(admitted.record, peer, kept, given, about, admitted.blocks.one_time)
+
+    async def open(self, session: Session, answer: Callable[[], None], at: Instant) -> None:
+        """Begin, and call ``answer`` in between: once it is stored, before the first step. Raises `StoreTrouble`; then
+        there is no session."""
+        device_id = session.record.device_id
+        for before in (self._by_device.get(device_id), self._by_peer.get(session.peer)):
+            if before is not None:
+                self._end(before, _replaced(session.peer), keep=session.peer)
+        self._by_device[device_id] = self._by_peer[session.peer] = session
+        try:
+            number = await self._store.put_bootstrap_session(session.kept)
+        except BaseException:
+            self._forget(session)
+            raise
+        session.kept = replace(session.kept, number=number)
+        session.is_stored = True
+        self._history.began(session.kept)
+        answer()
+        if session.has_ended:
+            # Another request was quicker.
+            self._tell_end(session)
+            return
+        deadline_s = self._session_s - (self._clock.now() - at.now)
+        # Whoever waits that long keeps no keys.
+        self._later(deadline_s, lambda: self._overtime(device_id, number))
+        session.talk = converse(session.about)
+        self._go_on(session, None)
+
+    def _overtime(self, device_id: DeviceId, number: int) -> None:
+        session = self._by_device.get(device_id)
+        if session is not None and session.kept.number == number:
+            text = f"{self._session_s:g} s after its request the device was about to give up"
+            self._end(session, Outcome(BootstrapState.OVERTIME, "time", text))
+
+    def _go_on(self, session: Session, answer: DeviceAnswer | None) -> None:
+        """The next step, given the answer to the one before."""
+        talk = session.talk
+        if talk is None:
+            return
+        try:
+            operation = next(talk) if answer is None else talk.send(answer)
+        except StopIteration as end:
+            session.talk = None
+            self._end(session, end.value)
+            return
+        except Exception as error:
+            session.talk = None
+            log.exception("bootstrap.failed", device_id=session.record.device_id)
+            self._end(session, Outcome(BootstrapState.STEP_FAILED, "internal", type(error).__name__))
+            return
+        changes = isinstance(operation, BootstrapDelete | BootstrapWrite)
+        if changes and session.given.fresh is not None and not session.fresh_is_stored:
+            self._tasks.start("fresh keys", self._store_fresh(session, operation))
+        else:
+            self._send(session, operation)
+
+    def _send(self, session: Session, operation: BootstrapOperation) -> None:
+        self._handles += 1
+        session.handle = self._handles
+        self._by_handle[session.handle] = session
+        self._link.send(session.handle, session.peer, operation)
+
+    async def _store_fresh(self, session: Session, operation: BootstrapOperation) -> None:
+        """Before anything changes: the device may use its new key as soon as it has it."""
+        try:
+            await self._store.put_fresh_credential(session.record.device_id, session.given.fresh)
+        except Exception as error:
+            text = f"the fresh keys could not be stored: {error}"
+            self._end(session, Outcome(BootstrapState.STEP_FAILED, "not-stored", text))
+            if not isinstance(error, StoreTrouble | AlreadyExists | DeviceGone):
+                raise
+            return
+        session.fresh_is_stored = True
+        if not session.has_ended:
+            self._send(session, operation)
+
+    def _forget(self, session: Session) -> None:
+        session.has_ended = True
+        if self._by_device.get(session.record.device_id) is session:
+            del self._by_device[session.record.device_id]
+        if self._by_peer.get(session.peer) is session:
+            del self._by_peer[session.peer]
+        if session.handle:
+            self._by_handle.pop(session.handle, None)
+            self._link.cancel(session.handle)
+            session.handle = 0
+
+    def _end(self, session: Session, outcome: Outcome, keep: PeerId | None = None) -> None:
+        """``keep``: the peer of the session that takes its place."""
+        if session.has_ended:
+            return
+        self._forget(session)
+        if session.talk is not None:
+            talk, session.talk = session.talk, None
+            stop(talk, outcome)
+        session.kept = replace(
+            session.kept,
+            state=outcome.state,
+            ended_ms=self._clock.wall_ms(),
+            reason=outcome.reason,
+            detail=outcome.detail,
+            steps=tuple(session.about.steps),
+        )
+        if session.peer != keep:
+            self._link.end(session.peer)
+        if session.is_stored:
+            self._tell_end(session)
+
+    def _tell_end(self, session: Session) -> None:
+        self._history.ended(session.kept)
+        if not self._tasks.start("bootstrap ended", self._store_end(session)):
+            log.warning("bootstrap.history_lost", device_id=session.record.device_id, why="too much is going on")
+
+    async def _store_end(self, session: Session) -> None:
+        device_id = session.record.device_id
+        if session.one_time and session.kept.state is BootstrapState.CONFIGURED:
+            self._spent.add(device_id)
+            await self._store.spend_bootstrap_credential(device_id, session.kept.ended_ms)
+            self._spent.discard(device_id)
+        await self._store.put_bootstrap_session(session.kept)
+
+
+def _replaced(peer: PeerId) -> Outcome:
+    return Outcome(BootstrapState.REPLACED, "another-request", f"the device asked again, from {peer}")

@@ -1,0 +1,237 @@
+"""`stellwerk bootstrap` and `stellwerk profile bootstrap`: what devices are given when they bootstrap, and how that
+went. Works beside a running server, which takes another configuration up with the next device."""
+
+import asyncio
+import json
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from stellwerk.access import check_master_key, device_named, open_store
+from stellwerk.app.bootstrap_accounts import BootstrapAccounts
+from stellwerk.app.bootstrap_admission import Admitted
+from stellwerk.app.bootstrap_blocks import read_blocks
+from stellwerk.app.fresh_keys import FreshKeys
+from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
+from stellwerk.bootstrap_server import own_material
+from stellwerk.config import Settings, load_settings
+from stellwerk.core.errors import UserError
+from stellwerk.device.bootstrap.configuration import NO_BOOTSTRAP, BootstrapConfiguration, parse_bootstrap
+from stellwerk.device.bootstrap.configuration import render_bootstrap as render
+from stellwerk.device.bootstrap.discovered import Discovered, decode_discovered
+from stellwerk.device.bootstrap.dry_run import show_plan
+from stellwerk.device.bootstrap.history import BootstrapSession, StepRecord
+from stellwerk.device.bootstrap.plan import make_plan
+from stellwerk.device.profile import Profile, ProfileRecord, check_name
+from stellwerk.key_files import KeyFolder
+from stellwerk.logs import configure_logs
+from stellwerk.lwm2m.bootstrap import PctUnsupported
+from stellwerk.lwm2m.link_format import LinkFormatError
+from stellwerk.lwm2m.status import dotted
+from stellwerk.net.clock import SystemClock
+
+LONGEST: Final = 1 << 20
+"""Bytes of a file."""
+
+bootstrap = typer.Typer(
+    no_args_is_help=True,
+    help="What a device is given when it bootstraps, and how it went. What a profile gives is set with `stellwerk "
+    "profile bootstrap`, the keys of a device with `stellwerk credentials set --record`.",
+)
+
+_Device = Annotated[str, typer.Argument(help="The device's name, as it was provisioned.", metavar="DEVICE")]
+_Tenant = Annotated[str | None, typer.Option(help="Whose; the configured one unless given.")]
+_Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")]
+
+
+class BadOption(UserError):
+    """What the command line says cannot be done; the text names the option."""
+
+
+def profile_bootstrap(
+    name: Annotated[str, typer.Argument(help="The profile's name; it is made if there is none.")],
+    file: Annotated[
+        str | None, typer.Option(help="What it says from now on, in JSON; - for standard input.", metavar="FILE")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print what it says, in JSON.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Nothing: its devices are not bootstrapped.")] = False,
+    tenant: _Tenant = None,
+    config: _Config = None,
+) -> None:
+    """Say what a profile's devices are given when they bootstrap: {"bootstrap": [...], "bootstrapServerUpdateEnable":
+    ..., "acls": [...]}."""
+    if (file is not None) + show + clear != 1:
+        raise BadOption("say one of --file, --show or --clear")
+    settings = _settings(config)
+    wanted = None if show else NO_BOOTSTRAP if file is None else _configuration(file)
+    found = asyncio.run(_profile_bootstrap(settings, tenant or settings.tenant, name, wanted))
+    if show:
+        typer.echo(json.dumps(render(found), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"{name}\t{describe(found)}")
+
+
+@bootstrap.command("plan")
+def bootstrap_plan(
+    device: _Device,
+    discovered: Annotated[
+        str | None,
+        typer.Option(
+            help="What the device holds, as it answers Bootstrap-Discover, in link format; - for standard input. "
+            "Unless given, as if it could not be asked.",
+            metavar="FILE",
+        ),
+    ] = None,
+    pct: Annotated[int | None, typer.Option(help="The Content-Format that it prefers, as 11542.")] = None,
+    lwm2m_version: Annotated[str | None, typer.Option(help="Its version of LwM2M, as 1.1.")] = None,
+    tenant: _Tenant = None,
+    config: _Config = None,
+) -> None:
+    """Print what would be written to a device, secrets withheld; nothing is sent or changed."""
+    settings = _settings(config)
+    held = None if discovered is None else _held(discovered)
+    typer.echo(asyncio.run(_plan(settings, tenant or settings.tenant, device, held, pct, lwm2m_version)))
+
+
+@bootstrap.command("history")
+def bootstrap_history(
+    device: _Device,
+    steps: Annotated[bool, typer.Option("--steps", help="With each step of each session.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=BOOTSTRAP_SESSIONS_KEPT, help="How many at most.")] = 10,
+    tenant: _Tenant = None,
+    config: _Config = None,
+) -> None:
+    """Print a device's bootstrap sessions, the newest first."""
+    settings = _settings(config)
+    found = asyncio.run(_history(settings, tenant or settings.tenant, device, limit))
+    if not found:
+        typer.echo(f"device {device!r} has not asked to be bootstrapped")
+    for each in found:
+        typer.echo(session_line(each))
+        for step in each.steps if steps else ():
+            typer.echo(f"  {step_line(step)}")
+
+
+def describe(configuration: BootstrapConfiguration) -> str:
+    """One line."""
+    if not configuration:
+        return "its devices are not bootstrapped"
+    names = ["bootstrap server" if each.is_bootstrap else f"server {each.short_id}" for each in configuration.servers]
+    acls = f"; {len(configuration.acls)} access control instances" if configuration.acls else ""
+    return ", ".join(names) + acls
+
+
+def session_line(session: BootstrapSession) -> str:
+    """When it began, how it stands or ended, who began it, as whom and from where, how many steps it took."""
+    why = ": ".join(filter(None, (session.reason, session.detail)))
+    took = f" after {(session.ended_ms - session.started_ms) / 1000:.1f} s" if session.ended_ms else ""
+    return "\t".join(
+        (
+            _time(session.started_ms),
+            f"{session.state.value}{took}{f' ({why})' if why else ''}",
+            f"{session.trigger.value}, {session.endpoint_name} from {session.peer}",
+            f"{len(session.steps)} steps",
+        )
+    )
+
+
+def step_line(step: StepRecord) -> str:
+    """What was asked and what came of it."""
+    outcome = dotted(step.status) if step.status else step.failure or "no answer"
+    more = "; ".join(filter(None, (step.summary, step.detail)))
+    return f"{_time(step.at_ms)}  {step.operation} {step.path}  {outcome}{f'  {more}' if more else ''}"
+
+
+# -- parts --
+
+
+async def _profile_bootstrap(
+    settings: Settings, tenant: str, name: str, wanted: BootstrapConfiguration | None
+) -> BootstrapConfiguration:
+    """As it is then; ``wanted`` None: as it is."""
+    check_name(name)
+    async with open_store(settings) as store:
+        tenant_id = await store.tenant(tenant)
+        if tenant_id is None:
+            raise UserError(f"there is no tenant {tenant!r}; --tenant names one, and `stellwerk serve` makes the first")
+        record = await store.profile(tenant_id, name)
+        if wanted is None:
+            if record is None:
+                raise UserError(f"there is no profile {name!r}; `stellwerk profile list` names them")
+            return record.bootstrap
+        now_ms = SystemClock().wall_ms()
+        if record is None:
+            record = ProfileRecord(tenant_id, name, Profile(), now_ms, now_ms)
+        await store.put_profile(replace(record, modified_ms=now_ms, bootstrap=wanted))
+        return wanted
+
+
+async def _plan(
+    settings: Settings, tenant: str, name: str, held: Discovered | None, pct: int | None, version: str | None
+) -> str:
+    check_master_key(settings)
+    folder = KeyFolder(settings.data_dir)
+    async with open_store(settings) as store:
+        device = await device_named(store, tenant, name)
+        credential = await store.credential_of(device.device_id)
+        blocks = read_blocks(credential)
+        accounts = BootstrapAccounts(store, own_material(folder, None, None), FreshKeys(folder.certify))
+        admitted = Admitted(device, credential, blocks, blocks.endpoint or device.node_id)
+        given = await accounts.gather(admitted, is_secure=True, now_ms=SystemClock().wall_ms())
+    try:
+        plan = make_plan(given.configuration, given.accounts, held, pct=pct, version=version)
+    except PctUnsupported as error:
+        raise BadOption(f"--pct: {error}") from None
+    elsewhere = {short_id for short_id, _ in blocks.servers}
+    ours = [each for each in given.accounts if each.entry.short_id not in elsewhere]
+    return str(show_plan(plan, given.configuration, ours, given.fresh or credential))
+
+
+async def _history(settings: Settings, tenant: str, name: str, limit: int) -> list[BootstrapSession]:
+    async with open_store(settings) as store:
+        device = await device_named(store, tenant, name)
+        return list(await store.bootstrap_sessions(device.device_id, limit))
+
+
+def _configuration(file: str) -> BootstrapConfiguration:
+    try:
+        value: Any = json.loads(_read(file, "--file"))
+    except (ValueError, RecursionError) as error:
+        place = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise BadOption(f"--file {file}: it is no JSON{place}") from None
+    return parse_bootstrap(value)
+
+
+def _held(file: str) -> Discovered:
+    try:
+        return decode_discovered(_read(file, "--discovered"))
+    except LinkFormatError as error:
+        raise BadOption(f"--discovered {file}: {error}") from None
+
+
+def _read(name: str, option: str) -> bytes:
+    try:
+        if name == "-":
+            content = sys.stdin.buffer.read(LONGEST + 1)
+        else:
+            with Path(name).open("rb") as reading:
+                content = reading.read(LONGEST + 1)
+    except OSError as error:
+        raise BadOption(f"{option} {name}: {error.strerror or error}") from None
+    if len(content) > LONGEST:
+        raise BadOption(f"{option} {name}: it is larger than {LONGEST} bytes")
+    return content
+
+
+def _time(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _settings(config: Path | None) -> Settings:
+    settings = load_settings(config)
+    configure_logs(settings.log_level, settings.log_format)
+    return settings

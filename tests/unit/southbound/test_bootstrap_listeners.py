@@ -1,0 +1,121 @@
+"""The bootstrap server's sockets: what listens where, and what is counted."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from tests.unit.southbound.test_listeners import CLIENT_HELLO
+
+from stellwerk.app.meters import SecureMeters
+from stellwerk.app.ports import Acknowledgement, DeviceAnswer
+from stellwerk.coap.codes import BAD_REQUEST, POST
+from stellwerk.coap.message import CON, Message, decode_message, encode_message
+from stellwerk.core.ids import PeerId, session_peer
+from stellwerk.lwm2m.bootstrap import BootstrapFinish
+from stellwerk.net.clock import SystemClock, SystemEntropy
+from stellwerk.net.udp import CannotBind
+from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
+from stellwerk.southbound.secure_listener import SecureSettings
+
+
+class Keys:
+    identity = None
+    anchors = ()
+
+
+class Uses:
+    """Stands above, refuses who asks, and is the keeper of sessions too."""
+
+    def __init__(self) -> None:
+        self.devices: dict[PeerId, int] = {}
+        self.answers: list[DeviceAnswer] = []
+
+    def requested(
+        self, uplink: Any, peer: PeerId, at: Any, answer: Callable[[Acknowledgement], None], fresh: bool
+    ) -> None:
+        answer(Acknowledgement(400, detail="nobody"))
+
+    def answered(self, answer: DeviceAnswer, at: Any) -> None:
+        self.answers.append(answer)
+
+    def lost(self, peer: PeerId, why: str, at: Any) -> None: ...
+
+    def may_reach(self, peer: PeerId) -> bool:
+        return peer in self.devices
+
+
+def with_listeners(work: Callable[[BootstrapListeners, Uses], Awaitable[None]]) -> None:
+    async def run() -> None:
+        listeners = BootstrapListeners(
+            entropy=SystemEntropy(),
+            clock=SystemClock(),
+            plain=True,
+            secure=SecureSettings(),
+            keys=Keys(),
+            meters=SecureMeters(),
+        )
+        uses = Uses()
+        listeners.connect(uses)
+        assert listeners.secure is not None
+        listeners.secure.peers.connect(uses)  # type: ignore[arg-type]
+        try:
+            await work(listeners, uses)
+        finally:
+            listeners.close()
+
+    asyncio.run(run())
+
+
+async def heard(port: int, *datagrams: bytes) -> bytes:
+    """The first answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+        device.setblocking(False)
+        device.connect(("127.0.0.1", port))
+        for each in datagrams:
+            device.send(each)
+        async with asyncio.timeout(5):
+            return await asyncio.get_running_loop().sock_recv(device, 1000)
+
+
+@pytest.mark.spec("Design 2")
+def test_both_ports_answer_in_their_ways_and_are_counted_together() -> None:
+    async def work(listeners: BootstrapListeners, uses: Uses) -> None:
+        assert len(listeners.missing()) == 2
+        ((_, port),) = listeners.listen("127.0.0.1", 0)
+        assert listeners.missing() == ["the bootstrap server does not listen for DTLS"]
+        ((_, secure_port),) = listeners.listen_secure("127.0.0.1", 0)
+        assert listeners.missing() == []
+        request = encode_message(Message(CON, POST, 7, b"t", ((11, b"bs"), (15, b"ep=x")), b""))
+        answer = decode_message(await heard(port, request))
+        assert (answer.code, answer.mid) == (BAD_REQUEST, 7)
+        hello = await heard(secure_port, request, CLIENT_HELLO)
+        assert (hello[0], hello[13]) == (22, 3)
+        figures = listeners.transport()
+        assert (figures.received, figures.sent, figures.handshakes) == (3, 2, 0)
+        listeners.stop_reading()
+        assert len(listeners.missing()) == 2
+
+    with_listeners(work)
+
+
+def test_what_is_asked_over_a_session_that_is_gone_was_not_sent() -> None:
+    async def work(listeners: BootstrapListeners, uses: Uses) -> None:
+        listeners.links.send(1, session_peer(bytes(8)), BootstrapFinish())
+        await asyncio.sleep(0)
+        assert [(each.handle, each.failure) for each in uses.answers] == [(1, "unconnected")]
+
+    with_listeners(work)
+
+
+@pytest.mark.parametrize(("secure", "setting"), [(False, "BOOTSTRAP_COAP_PORT"), (True, "BOOTSTRAP_COAPS_PORT")])
+def test_a_taken_port_is_an_error_that_names_the_setting(secure: bool, setting: str) -> None:
+    async def work(listeners: BootstrapListeners, uses: Uses) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            with pytest.raises(CannotBind, match=f"{port}.*STELLWERK_{setting}"):
+                (listeners.listen_secure if secure else listeners.listen)("127.0.0.1", port)
+
+    with_listeners(work)
