@@ -1,7 +1,6 @@
 """Devices that are to be bootstrapped: what people give them beforehand, by the commands that people have for it, and
 what is told of their sessions."""
 
-import asyncio
 import itertools
 import json
 import os
@@ -60,19 +59,8 @@ def bs(server: Served, mode: str = "NO_SEC", **more: Any) -> Json:
 
 def set_profile(server: Served, name: str, *entries: Json, **more: Any) -> str:
     """Make the profile ``name`` with that bootstrap list; ``more``: what stands beside it."""
-    # TODO by the command, once it is there.
-    from stellwerk.access import open_store
-    from stellwerk.config import load_settings
-    from stellwerk.device.bootstrap.configuration import parse_bootstrap
-    from stellwerk.device.profile import DEFAULT, ProfileRecord
-
-    async def put() -> None:
-        async with open_store(load_settings(None, server.environment())) as store:
-            tenant_id = await store.tenant("default")
-            configuration = parse_bootstrap({"bootstrap": list(entries), **more})
-            await store.put_profile(ProfileRecord(tenant_id, name, DEFAULT, 1, 1, configuration))
-
-    asyncio.run(put())
+    said = json.dumps({"bootstrap": entries, **more})
+    stellwerk(server, "profile", "bootstrap", name, "--file", "-", given=said)
     return name
 
 
@@ -100,7 +88,16 @@ class Bootstrapped:
         """Arms a one-time credential again, too."""
         blocks = {"bootstrapServer": self.block("bs"), "lwm2mServer": self.block("dm")}
         record = {"client": self._client(), "bootstrap": blocks | bootstrap}
+        before = self._revoked()
         stellwerk(self.server, "credentials", "set", self.name, "--record", "-", given=json.dumps(record))
+        # A running server ends what it has of the device, within a second.
+        wait_until(lambda: self._revoked() > before, within_s=10, what=f"the record of {self.name} is taken up")
+
+    def _revoked(self) -> int:
+        return sum(
+            (line.get("event"), line.get("device")) == ("device.credentials_revoked", self.name)
+            for line in self.server.log_lines()
+        )
 
     def record(self) -> Json:
         """Its credential record, secrets and all."""
@@ -190,6 +187,10 @@ class Bootstrapped:
         told: Json = wait_until(ended, within_s=within_s, what=f"bootstrap session {count} of {self.name} has ended")
         assert len(self.history()) == count, self.history()
         return told
+
+    def told(self) -> str:
+        """What people read of its sessions."""
+        return stellwerk(self.server, "bootstrap", "history", self.name, "--steps")
 
     def log(self) -> list[tuple[str, str]]:
         """Event and detail of each line of its log that is about bootstrapping, oldest first."""
