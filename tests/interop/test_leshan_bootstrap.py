@@ -209,7 +209,7 @@ def test_a_credential_for_one_time_is_refused_the_second_time_until_it_is_given_
     assert (session["state"], session["reason"], session["steps"]) == ("refused", "spent", [])
     assert "was for one time and was used up; give it another one" in session["detail"]
     assert any(event == "bootstrap-refused" and "was used up" in detail for event, detail in one.log())
-    assert one.told().splitlines()[0].count("\trefused\tspent: the bootstrap credential of device") == 1, one.told()
+    assert "(spent: the bootstrap credential of device" in one.told().splitlines()[0]
     one.set_record(oneTime=True)
     client.wait_said("bootstrapped")
     client.wait_said("registered")
@@ -272,7 +272,7 @@ def test_a_server_that_is_killed_in_the_middle_says_so_and_leshan_comes_again(
         server.start()
         (session,) = one.history()
         assert session["state"] == "interrupted"
-        assert "\tinterrupted\t" in one.told(), one.told()
+        assert "\tinterrupted after " in one.told()
         relay.goes_on = relay.passes_up = True
         client.wait_said("bootstrapped", within_s=30)
         client.wait_said(f"registered {one.uri()}")
