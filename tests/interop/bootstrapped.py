@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import sys
+from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from stellwerk.cli import app
 from tests import dtls_keys
+
+from stellwerk.cli import app
 
 _numbers = itertools.count(1)
 NO_SEC: Json = {"securityMode": "NO_SEC"}
@@ -33,8 +35,8 @@ def stellwerk(server: Served, *words: str, given: str | None = None) -> str:
 
 
 def key_of(words: str) -> bytes:
-    """A pre-shared key made out of ``words``."""
-    return sha256(words.encode()).digest()[:16]
+    """A pre-shared key made out of ``words``: characters, since libcoap's programs take nothing else."""
+    return b64encode(sha256(words.encode()).digest())[:16]
 
 
 def dm(server: Served, mode: str = "NO_SEC", **more: Any) -> Json:
@@ -193,14 +195,14 @@ class Bootstrapped:
         return stellwerk(self.server, "bootstrap", "history", self.name, "--steps")
 
     def log(self) -> list[tuple[str, str]]:
-        """Event and detail of each line of its log that is about bootstrapping, oldest first."""
+        """Event and detail of each line of its log that is about bootstrapping or a handshake, oldest first."""
         self.server.wait_projected()
         rows = self.server.query(
             "projected.db",
             "SELECT event, detail FROM device_log WHERE device_id = ? ORDER BY seq",
             (self.server.device_id(self.name),),
         )
-        return [(event, detail) for event, detail in rows if event.startswith("bootstrap")]
+        return [(event, detail) for event, detail in rows if event.startswith(("bootstrap", "handshake"))]
 
 
 _MODES = {"none": "NO_SEC", "psk": "PSK", "rpk": "RPK", "x509": "X509"}
