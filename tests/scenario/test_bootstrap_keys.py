@@ -19,6 +19,7 @@ from stellwerk.coap.codes import (
     NOT_IMPLEMENTED,
     UNAUTHORIZED,
 )
+from stellwerk.coap.options import BLOCK2, encode_uint
 from stellwerk.device.bootstrap.account import ClientKeys, ServerMaterial
 from stellwerk.device.bootstrap.configuration import ServerEntry
 from stellwerk.device.key_material import pkcs8_of, spki_of, to_base64
@@ -198,6 +199,21 @@ def test_a_record_as_people_write_it_bootstraps_a_device(port: BootstrapPort) ->
     assert registering.register("/rd?ep=dev1-dm&lt=300&lwm2m=1.1&b=U") == 0x41
 
 
+@pytest.mark.spec("Platform 4", "RFC 8613 3.2", "LwM2M-contract 2.6")
+def test_a_server_may_be_spoken_to_with_oscore(port: BootstrapPort) -> None:
+    context = {"masterSecret": FRESH.hex(), "senderId": "01", "recipientId": "02", "masterSalt": "9e7ca92223786340"}
+    credential = with_bootstrap(psk_block("bs-dev1", KEY), {**NO_SEC, "oscore": context})
+    device = port.stack.provision("dev1", credential=credential)
+    port.profile(ServerEntry(short_id=123, host="dm.example", oscore=True))
+    client = SecureClient(port, b"bs-dev1", KEY).connect()
+    steps = client.bootstrap(f"/bs?ep={NAME}")
+    assert "PUT /21/1" in steps
+    assert (value(client, "/21/1/0"), value(client, "/21/1/1"), value(client, "/21/1/2")) == (FRESH, b"\x01", b"\x02")
+    assert value(client, "/0/1/17") is not None
+    assert port.ends_of(device) == [("configured", "")]
+    assert FRESH.hex() not in everything(port, device)
+
+
 class TestFreshKeys:
     """They are stored before the device gets them, beside those that it has."""
 
@@ -339,6 +355,26 @@ class TestPacks:
         assert (session.state.value, session.trigger.value) == ("configured", "pack")
         assert FOR_SERVER.hex() not in everything(port, device)
         assert len(port.bootstrapping.conversations) == 0
+
+    @pytest.mark.spec("ETS 12", "B-9")
+    def test_a_long_one_is_fetched_in_blocks(self, port: BootstrapPort) -> None:
+        block = key_block("X509", der(TRUSTED)[0])
+        device = port.stack.provision("dev2", credential=with_bootstrap(block, block))
+        port.profile(ServerEntry(short_id=1, mode=X509, host="dm.example", port=5684))
+        client = SecureClient(port, own_key=OWN_KEY, chain=der(TRUSTED)).connect()
+        body, number = b"", 0
+        while True:
+            option = (BLOCK2, encode_uint(number << 4 | 6))
+            answer = client.ask("/bspack?acc=</0/0>", GET, accept=112, extra=[option])
+            assert answer.code == CONTENT
+            body += answer.payload
+            number += 1
+            if not dict(answer.options)[BLOCK2][-1] & 8:
+                break
+        assert number > 1
+        written = {str(each.path): each.value for each in decode_content(112, body, Path(), TYPES).entries}
+        assert der(TRUSTED)[0] in written.values()
+        assert port.ends_of(device) == [("configured", "")]
 
     @pytest.mark.spec("B-6")
     def test_where_it_could_overwrite_the_bootstrap_account_it_is_refused(
