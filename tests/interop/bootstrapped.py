@@ -81,6 +81,8 @@ class Bootstrapped:
         server.api.provision(self.name, self.endpoint, profe=profile)
         if mode != "none" or bootstrap:
             self.set_record(**bootstrap)
+            # A running server ends what it has of the device, within a second.
+            wait_until(self._is_taken_up, within_s=10, what=f"the record of {self.name} is taken up")
 
     def identity(self, where: str) -> str:
         """Its PSK identity at ``bs`` or ``dm``."""
@@ -90,13 +92,10 @@ class Bootstrapped:
         """Arms a one-time credential again, too."""
         blocks = {"bootstrapServer": self.block("bs"), "lwm2mServer": self.block("dm")}
         record = {"client": self._client(), "bootstrap": blocks | bootstrap}
-        before = self._revoked()
         stellwerk(self.server, "credentials", "set", self.name, "--record", "-", given=json.dumps(record))
-        # A running server ends what it has of the device, within a second.
-        wait_until(lambda: self._revoked() > before, within_s=10, what=f"the record of {self.name} is taken up")
 
-    def _revoked(self) -> int:
-        return sum(
+    def _is_taken_up(self) -> bool:
+        return any(
             (line.get("event"), line.get("device")) == ("device.credentials_revoked", self.name)
             for line in self.server.log_lines()
         )
