@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +39,19 @@ class Running:
 
 @contextmanager
 def stellwerk(
-    data_dir: Path, *, keep: bool = False, port: int = 0, secure_port: int = 0, profile: str | None = None
+    data_dir: Path,
+    *,
+    keep: bool = False,
+    port: int = 0,
+    secure_port: int = 0,
+    profile: str | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
     """``stellwerk serve`` on ``data_dir``, which goes afterwards unless ``keep``. ``port``, ``secure_port``: for
-    devices, 0: any. ``profile``: a file for py-spy's record."""
+    devices, 0: any. ``profile``: a file for py-spy's record. ``settings``: as of `start`."""
     port, http_port = port or free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
     secure_port = secure_port or free_port(socket.SOCK_DGRAM)
-    with start(data_dir, port, http_port, secure_port) as process:
+    with start(data_dir, port, http_port, secure_port, settings) as process:
         recorder = None
         try:
             wait_ready(http_port, process)
@@ -63,9 +69,11 @@ def stellwerk(
         shutil.rmtree(data_dir, ignore_errors=True)
 
 
-def start(data_dir: Path, port: int, http_port: int, secure_port: int = 0) -> subprocess.Popen[bytes]:
+def start(
+    data_dir: Path, port: int, http_port: int, secure_port: int = 0, settings: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """The process of a server that admits the load's devices. Nothing of our own settings leaks in. ``secure_port`` 0:
-    it has none."""
+    it has none. ``settings``: more variables of the environment."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STELLWERK_")}
     environment |= {
         "STELLWERK_DATA_DIR": str(data_dir),
@@ -83,6 +91,7 @@ def start(data_dir: Path, port: int, http_port: int, secure_port: int = 0) -> su
         "STELLWERK_API_TOKEN": TOKEN,
         "STELLWERK_ADMIN_PASSWORD": TOKEN,
         "STELLWERK_LOG_LEVEL": "error",
+        **(settings or {}),
     }
     command = (sys.executable, "-m", "stellwerk", "serve")
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -31,6 +31,9 @@ from stellwerk.profile_commands import (
     set_profile,
     show_profile,
 )
+from stellwerk.sim.bootstrap.faults import StepFaultKind
+from stellwerk.sim.bootstrap.options import Mode
+from stellwerk.sim.bootstrap.written import parse_commissioning
 from stellwerk.sim.faults import Fault, FaultKind, InvalidFault
 from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
 from stellwerk.sim.gateway import VERSIONS as GATEWAY_VERSIONS
@@ -119,11 +122,19 @@ def demo(
     _run(work)
 
 
+_BOOTSTRAP = "Bootstrapping (with --bootstrap)"
+
+
 @app.command()
 def sim(
     server: Annotated[
-        str, typer.Option(help="Where to register: coap://HOST:PORT, coaps://HOST:PORT or coap+tcp://HOST:PORT.")
-    ] = "coap://127.0.0.1:5683",
+        str,
+        typer.Option(
+            help="Where to register: coap://HOST:PORT, coaps://HOST:PORT or coap+tcp://HOST:PORT. "
+            "[default: coap://127.0.0.1:5683, with --bootstrap port 5687]",
+            show_default=False,
+        ),
+    ] = "",
     count: Annotated[int, typer.Option(help="How many devices.", min=1, max=100_000)] = 1,
     prefix: Annotated[str, typer.Option(help="Endpoint names are PREFIX1, PREFIX2, ...")] = "sim-",
     second_server: Annotated[
@@ -223,7 +234,49 @@ def sim(
     handshake_timeout: Annotated[
         float, typer.Option(help="Seconds after which a handshake has failed.", min=0.1, max=3600)
     ] = 90,
+    bootstrap: Annotated[
+        bool, typer.Option("--bootstrap", help="The server is a bootstrap server, and names those to register with.")
+    ] = False,
+    bootstrap_mode: Annotated[
+        Mode, typer.Option(help="Who begins a bootstrap, and with what.", rich_help_panel=_BOOTSTRAP)
+    ] = Mode.CLIENT,
+    bootstrap_instance: Annotated[
+        int,
+        typer.Option(
+            help="Instance of object 0 for the bootstrap server.", min=0, max=65534, rich_help_panel=_BOOTSTRAP
+        ),
+    ] = 0,
+    hold_off: Annotated[
+        int, typer.Option(help="Seconds before it asks.", min=0, max=86_400, rich_help_panel=_BOOTSTRAP)
+    ] = 0,
+    account_timeout: Annotated[
+        int,
+        typer.Option(
+            help="Seconds after which it forgets the bootstrap server; 0: never.", min=0, rich_help_panel=_BOOTSTRAP
+        ),
+    ] = 0,
+    pct: Annotated[
+        str, typer.Option(help="Preferred content format: a number, or none.", rich_help_panel=_BOOTSTRAP)
+    ] = "",
+    pack_format: Annotated[
+        int, typer.Option(help="Content format of a pack: 110, 112 or 11544.", rich_help_panel=_BOOTSTRAP)
+    ] = 112,
+    factory_server: Annotated[
+        str, typer.Option(help="Register here first: coap://HOST:PORT.", rich_help_panel=_BOOTSTRAP)
+    ] = "",
+    bootstrap_fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What goes wrong, as silence@finish, refuse:4.00:once@write, again@2; may be repeated. "
+            f"Kinds: {', '.join(each.value for each in StepFaultKind)}.",
+            rich_help_panel=_BOOTSTRAP,
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder where devices keep what they were given.", rich_help_panel=_BOOTSTRAP)
+    ] = None,
     loss: Annotated[str, typer.Option(help="Share of datagrams lost each way, like 5%.")] = "0%",
+    duplicates: Annotated[str, typer.Option(help="Share of datagrams that come twice, each way, like 5%.")] = "0%",
     seed: Annotated[int, typer.Option(help="The same seed gives the same values, faults and losses.")] = 1,
 ) -> None:
     """Simulated LwM2M clients against any server. End with Ctrl-C: they de-register."""
@@ -250,6 +303,20 @@ def sim(
         )
     release = RELEASES[lwm2m_version]
     profile, covered = parse_profile(pid)
+    commissioning = None
+    if bootstrap:
+        commissioning = parse_commissioning(
+            release=release,
+            mode=bootstrap_mode,
+            instance=bootstrap_instance,
+            hold_off_s=hold_off,
+            account_timeout_s=account_timeout,
+            pct=pct,
+            pack_format=pack_format,
+            factory_server=factory_server,
+            faults=bootstrap_fault or (),
+            state=state,
+        )
     template = DeviceOptions(
         "",
         other_server_uris=tuple(second_server or ()),
@@ -270,7 +337,7 @@ def sim(
     )
     options = FleetOptions(
         template=template,
-        server=server,
+        server=server or f"coap://127.0.0.1:{5687 if bootstrap else 5683}",
         count=count,
         prefix=prefix,
         lwm2m_version=lwm2m_version,
@@ -283,7 +350,8 @@ def sim(
         behaviours=tuple(behaviour or (Behaviour.MOVING,)),
         faults=tuple(faults),
         security=security,
-        conditions=Conditions(loss=_share(loss)),
+        bootstrap=commissioning,
+        conditions=Conditions(loss=_share(loss), duplication=_share(duplicates)),
         seed=seed,
     )
 

@@ -57,6 +57,7 @@ class Settings:
     coap_tcp_ping_s: float = 600.0
     """0: a silent connection is never asked whether it stands."""
     coaps_port: int | None = 5684
+    coap_tls: bool = True
     dtls_cid: bool = True
     dtls_cid_code_points: tuple[int, ...] = (54,)
     dtls_cbc: bool = False
@@ -74,6 +75,7 @@ class Settings:
     """How many devices are bootstrapped at once."""
     bootstrap_packs: bool = True
     node_id: int = 0
+    oscore: bool = True
     tenant: str = "default"
     admin_password: str = field(default="", repr=False)
     master_key: str = field(default="", repr=False)
@@ -173,9 +175,9 @@ def _parse(name: str, field: str, value: Any) -> Any:
             return _count(name, value, 1000, 1_000_000_000)
         case "coap_tcp_connections" | "coap_tcp_per_address":
             return _count(name, value, 1, 1_000_000)
-        case "api_auth" | "allow_nosec" | "auto_read_messages" | "uplinks_extend_lifetime" | "coap_tcp":
+        case "api_auth" | "allow_nosec" | "auto_read_messages" | "uplinks_extend_lifetime" | "coap_tcp" | "coap_tls":
             return _switch(name, value)
-        case "dtls_cid" | "dtls_cbc" | "dtls_clockless" | "bootstrap_packs":
+        case "dtls_cid" | "dtls_cbc" | "dtls_clockless" | "bootstrap_packs" | "oscore":
             return _switch(name, value)
         case "naming":
             return _one_of(name, value, ("published", "short", "full"))

@@ -18,8 +18,9 @@ from stellwerk.issuing import new_key
 from stellwerk.key_files import SERVER, KeyFolder
 from stellwerk.northbound.auth import Access
 from stellwerk.sim.faults import Fault, FaultKind
-from stellwerk.sim.fleet import SECURE_SCHEME, TCP_SCHEME, Behaviour, FleetOptions, run_fleet
+from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
 from stellwerk.sim.options import DeviceOptions
+from stellwerk.sim.reach import SECURE_SCHEME, TCP_SCHEME
 from stellwerk.sim.security import Certificate, Credentials, PreSharedKey, RawKey, Security, one_for_all
 from stellwerk.wiring import Server
 

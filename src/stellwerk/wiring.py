@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from fastapi import FastAPI
 
 from stellwerk.app.brake import Bounds, Brake
+from stellwerk.app.channels import SecureChannels
 from stellwerk.app.device_operations import DeviceOperations
+from stellwerk.app.failures import Security
 from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.applications import Applications
@@ -30,7 +32,6 @@ from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.provisioning import Provisioning
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
-from stellwerk.app.handlers.secure_sessions import SecureSessions
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Revoked: TypeAlias = Callable[[DeviceRecord], object]
+T = TypeVar("T")
 
 SWITCH_INTERVAL_S = 0.0005
 """How often threads hand over the interpreter: the store's writer must not wait 5 ms for a busy loop (design §5)."""
@@ -239,16 +240,14 @@ class Server:
             clock=clock,
             brake=brake,
             meters=meters,
-            streams=StreamSettings(
-                settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s
-            )
-            if settings.coap_tcp and settings.coap_port is not None
-            else None,
+            streams=_stream_settings(settings) if settings.coap_tcp and settings.coap_port is not None else None,
             secure=_secure_settings(settings),
             keys=keys,
             ticket_key=TicketKey(*ticket_secret(settings.data_dir)),
             id_secret=session_id_secret(settings.data_dir),
             ask_echo=settings.echo != "off",
+            tls=_stream_settings(settings) if settings.coap_tls else None,
+            oscore=settings.oscore,
         )
         link = listeners.links
         profiles = Profiles(
@@ -356,28 +355,25 @@ class Server:
             relabel=commands.delivery.relabel,
         )
         devices.revoking.withdraw = commands.withdraw_all
-        sessions = None
-        if listeners.secure is not None and keys is not None:
-            sessions = SecureSessions(
-                store=store,
-                tasks=tasks,
-                clock=clock,
-                link=listeners.secure.peers,
-                lines=registering.lines,
-                meters=meters,
-                per_tenant=settings.dtls_handshakes_per_tenant,
-                devices=devices_of_sessions,
-            )
-            sessions.connect(uplinks.take_over, connections.lost)
-            listeners.secure.peers.connect(sessions)
-            registering.superseded = sessions.superseded
-            devices.revoking.revoked = sessions.revoked
-            sessions.promoted = devices.revoking.promoted
-            registering.speaking.settled = sessions.promoting.settled
+        channels = SecureChannels(
+            store=store,
+            tasks=tasks,
+            clock=clock,
+            lines=registering.lines,
+            meters=meters,
+            devices=devices_of_sessions,
+            dtls=None if listeners.secure is None else listeners.secure.peers,
+            tls=None if listeners.tls is None else listeners.tls.peers,
+            oscore=settings.oscore,
+            per_tenant=settings.dtls_handshakes_per_tenant,
+        )
+        channels.connect(uplinks.take_over, connections.lost, registering, devices.revoking)
+        listeners.connect_channels(channels)
+        if listeners.secure is not None and keys is not None and channels.sessions is not None:
             store.marks = listeners.secure.marks
             keys.changed = lambda: _keys_changed(keys, listeners, devices, tasks)
             await devices.revoking.trust(keys.fingerprints())
-            tasks.spawn("secure sessions", sessions.run())
+            tasks.spawn("secure sessions", channels.sessions.run())
             tasks.spawn("server keys", keys.run())
         bootstrap = self._bootstrap = await BootstrapServer.build(
             settings,
@@ -391,7 +387,7 @@ class Server:
             issue=FreshKeys(KeyFolder(settings.data_dir).certify),
         )
         if bootstrap is not None:
-            devices.revoking.revoked = _both(devices.revoking.revoked, bootstrap.revoked)
+            devices.revoking.revoked = _each_of(devices.revoking.revoked, bootstrap.revoked)
         # Who lost its credentials while nobody listened is not let in by a session from before.
         await devices.revoking.look()
 
@@ -399,7 +395,7 @@ class Server:
         if settings.coap_port is not None:
             self.bound.coap = await listeners.listen(settings.coap_host, settings.coap_port)
         if settings.coaps_port is not None:
-            self.bound.coaps = listeners.listen_secure(settings.coap_host, settings.coaps_port)
+            self.bound.coaps = await listeners.listen_secure(settings.coap_host, settings.coaps_port)
         if bootstrap is not None:
             bootstrap.listen()
             self.bound.bootstrap_coap, self.bound.bootstrap_coaps = bootstrap.bound, bootstrap.bound_secure
@@ -417,8 +413,7 @@ class Server:
             )
 
         def removed(device: DeviceRecord) -> None:
-            if sessions is not None:
-                sessions.removed(device.device_id)
+            channels.removed(device.device_id)
             if bootstrap is not None:
                 bootstrap.removed(device.device_id)
             known = registry.of(device.device_id)
@@ -448,8 +443,9 @@ class Server:
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
+        security = channels.summary if settings.oscore or channels.sessions is not None else None
         await self._listen_http(
-            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, sessions
+            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, security
         )
         # What lives as long as the process need not be looked at again.
         gc.collect()
@@ -462,6 +458,7 @@ class Server:
             bootstrap_coap=[f"{host}:{port}" for host, port in self.bound.bootstrap_coap],
             bootstrap_coaps=[f"{host}:{port}" for host, port in self.bound.bootstrap_coaps],
             coap_tcp="on" if settings.coap_tcp else "off",
+            coap_tls="off" if listeners.tls is None else listeners.tls.offers(),
             http=f"{self.bound.http_host}:{self.bound.http_port}" if self._http is not None else "off",
             devices_with_open_commands=open_commands,
         )
@@ -478,7 +475,7 @@ class Server:
         entropy: SystemEntropy,
         limits: Limits,
         sources: Sources,
-        sessions: SecureSessions | None,
+        security: Callable[[str | None], Security] | None,
     ) -> None:
         settings = self._settings
         if settings.http_port is None:
@@ -507,7 +504,7 @@ class Server:
             tenant=settings.tenant,
         )
         app = build_http(services, sources=sources)
-        await self._attach_console(app, store, library, commands, profiles, accounts, key, sessions)
+        await self._attach_console(app, store, library, commands, profiles, accounts, key, security)
         server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
         await server.start()
         self.bound.http_host, self.bound.http_port = settings.host, server.port
@@ -521,7 +518,7 @@ class Server:
         profiles: Profiles,
         accounts: Accounts,
         key: bytes,
-        sessions: SecureSessions | None,
+        security: Callable[[str | None], Security] | None,
     ) -> None:
         settings = self._settings
         assert self._monitor is not None
@@ -536,7 +533,7 @@ class Server:
             clock=self._clock,
             tasks=self._tasks,
             profiles=profiles,
-            security=None if sessions is None else sessions.summary,
+            security=security,
         )
         services = console.ConsoleServices(
             deciding=store,
@@ -578,18 +575,26 @@ class Server:
         return missing
 
 
-def _both(one: Revoked, other: Revoked) -> Revoked:
-    def revoked(device: DeviceRecord) -> None:
-        one(device)
-        other(device)
-
-    return revoked
-
-
 def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, tasks: Tasks) -> None:
     if listeners.secure is not None:
         listeners.secure.replace_identity()
+    if listeners.tls is not None:
+        listeners.tls.replace_identity()
     tasks.spawn("authorities", devices.revoking.trust(keys.fingerprints()))
+
+
+def _each_of(*hearers: Callable[[T], object]) -> Callable[[T], None]:
+    """Tells all of them."""
+
+    def tell(what: T) -> None:
+        for hear in hearers:
+            hear(what)
+
+    return tell
+
+
+def _stream_settings(settings: Settings) -> StreamSettings:
+    return StreamSettings(settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s)
 
 
 def _secure_settings(settings: Settings) -> SecureSettings:

@@ -96,7 +96,8 @@ class AiocoapDevice:
         self._thread.start()
         self._context = self.wait(self._start())
 
-    def _site(self) -> resource.Resource:
+    def _site(self) -> Any:
+        """What it serves."""
         site = resource.Site()
         site.add_resource(["3"], Fixed(DEVICE_JSON, SENML_JSON))
         site.add_resource(["3", "0", "0"], Fixed(b"aiocoap", TEXT))
@@ -112,7 +113,8 @@ class AiocoapDevice:
         while True:
             # A port that was free a moment ago may be taken by now.
             with contextlib.suppress(OSError):
-                return await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", free_port()))
+                self.port = free_port()
+                return await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", self.port))
 
     def wait(self, work: Coroutine[Any, Any, T], within_s: float = 15) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)

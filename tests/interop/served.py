@@ -53,7 +53,7 @@ class Served:
         self.data_dir = folder / "data"
         self.log_path = folder / "serve.log"
         self.coap_port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
-        self.coaps_port = free_port()
+        self.coaps_port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
         self.bootstrap_coap_port = free_port()
         self.bootstrap_coaps_port = free_port()
         self.http_port = free_port(socket.SOCK_STREAM)
@@ -86,6 +86,7 @@ class Served:
         return self
 
     def environment(self) -> dict[str, str]:
+        """What its processes are started with."""
         # Compiled modules are kept, else every start takes seconds.
         environment = {
             name: value

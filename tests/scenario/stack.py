@@ -12,6 +12,7 @@ from typing import Any
 from cryptography.x509 import Certificate
 
 from stellwerk.app.brake import Brake
+from stellwerk.app.channels import SecureChannels
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.app.device_operations import DeviceOperations
 from stellwerk.app.handlers.commands import Commands
@@ -24,7 +25,7 @@ from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.registering import Registering
-from stellwerk.app.handlers.secure_sessions import SecureSessions
+from stellwerk.app.handlers.tls_connections import TlsConnections
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.listening import Listening
 from stellwerk.app.meters import Meters
@@ -42,22 +43,24 @@ from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, decode_message, encode_message
 from stellwerk.coap.options import encode_uint, sort_options
-from stellwerk.coap.tcp.endpoint import AdoptConnection, StreamEndpoint
+from stellwerk.coap.tcp.endpoint import AdoptConnection, StreamAction, StreamEndpoint
 from stellwerk.coap.tcp.frames import decode_frame
 from stellwerk.coap.tcp.signalling import Capabilities, encode_csm
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.record import Credential
 from stellwerk.dtls.endpoint import Endpoint as DtlsEndpoint
-from stellwerk.dtls.parameters import ServerParameters
+from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
 from stellwerk.dtls.tickets import TicketKey
 from stellwerk.lwm2m.registration_parameters import DEFAULT_TOLERANCES, Tolerances
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.secure import SecureStack
+from stellwerk.net.tls import TlsStack
 from stellwerk.southbound.link import Link
 from stellwerk.southbound.links import Links
 from stellwerk.southbound.secure_listener import Rates, SecureSettings
 from stellwerk.southbound.secure_peers import SecurePeers
+from stellwerk.southbound.tls_peers import TlsPeers
 from stellwerk.storage.memory import MemoryStore
 
 _LOOKS = 30
@@ -159,6 +162,65 @@ def after(seconds: float) -> After:
     return After(seconds)
 
 
+class BehindTls:
+    """The part of a `Stack` that speaks TLS."""
+
+    def __init__(self, whole: "Stack", identity: ServerIdentity, by_transport: dict[str, Link]) -> None:
+        assert whole.store is not None
+        self._whole = whole
+        clock = whole.clock
+        self.coap = StreamEndpoint(whole.entropy)
+        self.stack: TlsStack[Event, StreamAction] = TlsStack(
+            self.coap,
+            whole.entropy,
+            identity,
+            admission=None if whole.rates is None else Rates(whole.rates, whole.meters.tls),
+            is_full=self.coap.is_full,
+        )
+        self.link = by_transport["tls"] = Link(
+            submit=lambda action: self.stack.submit(action, clock.now()),
+            store=whole.store,
+            tasks=whole.tasks,
+            entropy=whole.entropy,
+            clock=clock,
+            brake=whole.brake,
+            meters=whole.meters,
+            reaches=self.coap.is_connected,
+        )
+        self.peers = TlsPeers(
+            submit=lambda action: self.stack.submit(action, clock.now()),
+            link=self.link,
+            trust=Trusted(whole.trusted),
+            check_dates=True,
+        )
+        self.connections: TlsConnections
+        self.out: list[tuple[PeerId, bytes]] = []
+
+    def go_on(self) -> bool:
+        told = self.stack.take_events()
+        if told:
+            self.peers.handle(told, self._whole.clock.instant())
+        out = self.stack.take_datagrams()
+        self.out += out
+        return bool(told or out)
+
+    # -- what a device does --
+
+    def begin(self, peer: PeerId) -> None:
+        self.stack.submit(AdoptConnection(peer), self._whole.clock.now())
+        self._whole.run(self._whole._settle())
+
+    def feed(self, peer: PeerId, data: bytes) -> None:
+        self.stack.feed(data, peer=peer, now=self._whole.clock.now())
+        self._whole.run(self._whole._settle())
+
+    def take(self, peer: PeerId) -> list[bytes]:
+        self._whole.run(self._whole._settle())
+        found = [data for to, data in self.out if to == peer]
+        self.out = [each for each in self.out if each[0] != peer]
+        return found
+
+
 @dataclass
 class Stack:
     """``store`` may be that of an earlier stack: a restart. ``ask_for_s``: how long old requests are asked for."""
@@ -188,6 +250,8 @@ class Stack:
     """How many handshakes may begin; None: as many as come."""
     trusted: tuple[Certificate, ...] = ()
     """Authorities of certificates of devices."""
+    tls: ServerIdentity | None = None
+    """What the secure port shows over TCP; None: there is none."""
     patience: int = 1 << 30
     """How many turns of the event loop a task may take in which nothing else happens."""
 
@@ -198,6 +262,8 @@ class Stack:
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.stream_out: list[tuple[PeerId, Message | None]] = []
         """What was sent over connections; None closes one."""
+        self.stream_bytes: list[tuple[PeerId, bytes]] = []
+        """The same as bytes."""
         self.secure_out: list[tuple[PeerId, bytes]] = []
         """What was sent from the secure port."""
         self.bootstrap: Any = None
@@ -215,7 +281,8 @@ class Stack:
         self.registry = Registry(store)
         prolonging = Prolonging(store=store, clock=clock, grace_s=self.grace_s) if self.uplinks_extend else None
         self.listening = Listening(self.tasks, prolonging)
-        self.engine = Endpoint(self.entropy, ask_until=None if self.ask_for_s is None else clock.now() + self.ask_for_s)
+        ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
+        self.engine = Endpoint(self.entropy, ask_until=ask_until, oscore=True)
         self.brake = Brake(self.entropy)
         self.meters = Meters(clock.now)
         self.link = Link(
@@ -227,7 +294,7 @@ class Stack:
             brake=self.brake,
             meters=self.meters,
         )
-        self.streams = StreamEndpoint(self.entropy)
+        self.streams = StreamEndpoint(self.entropy, oscore=True)
         self.stream_link = Link(
             submit=lambda action: self.streams.submit(action, clock.now()),
             store=store,
@@ -242,6 +309,9 @@ class Stack:
         devices_of_sessions: dict[PeerId, DeviceId] = {}
         if self.secure is not None:
             self._build_secure(by_transport)
+        self.behind_tls = None
+        if self.tls is not None:
+            self.behind_tls = BehindTls(self, self.tls, by_transport)
         self.links = Links(by_transport, clock=clock)
         self.profiles = Profiles(store=store, registry=self.registry, awake_s=93.0, queue_s=self.queue_s)
         await self.profiles.refresh()
@@ -360,21 +430,29 @@ class Stack:
             relabel=self.commands.delivery.relabel,
         )
         self.devices.revoking.withdraw = self.commands.withdraw_all
-        if self.secure is not None:
-            self.sessions = SecureSessions(
-                store=store,
-                tasks=self.tasks,
-                clock=clock,
-                link=self.secure_peers,
-                lines=self.registering.lines,
-                meters=self.meters,
-                devices=devices_of_sessions,
-            )
-            self.sessions.connect(self.uplinks.take_over, self.connections.lost)
+        behind_tls = self.behind_tls
+        self.channels = SecureChannels(
+            store=store,
+            tasks=self.tasks,
+            clock=clock,
+            lines=self.registering.lines,
+            meters=self.meters,
+            devices=devices_of_sessions,
+            dtls=None if self.secure is None else self.secure_peers,
+            tls=None if behind_tls is None else behind_tls.peers,
+        )
+        self.channels.connect(self.uplinks.take_over, self.connections.lost, self.registering, self.devices.revoking)
+        self.failures = self.channels.failures
+        assert self.channels.contexts is not None
+        self.contexts = self.channels.contexts
+        self.links.speak_oscore(self.contexts)
+        if self.channels.sessions is not None:
+            self.sessions = self.channels.sessions
             self.secure_peers.connect(self.sessions)
-            self.registering.superseded = self.sessions.superseded
-            self.devices.revoking.revoked = self.sessions.revoked
             store.marks = self.dtls.take_marks
+        if behind_tls is not None and self.channels.connections is not None:
+            behind_tls.connections = self.channels.connections
+            behind_tls.peers.connect(behind_tls.connections)
 
     def _build_secure(self, by_transport: dict[str, Link]) -> None:
         assert self.store is not None
@@ -388,7 +466,7 @@ class Stack:
             admission=None if self.rates is None else Rates(self.rates, self.meters.secure),
         )
         ask_until = None if self.ask_for_s is None else clock.now() + self.ask_for_s
-        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True, room=self.dtls.room)
+        inner = Endpoint(self.entropy, ask_until=ask_until, verified=True, room=self.dtls.room, oscore=True)
         self.secure_stack: SecureStack[Event, Action] = SecureStack(self.dtls, inner)
         self.secure_link = Link(
             submit=lambda action: self.secure_stack.submit(action, clock.now()),
@@ -568,6 +646,7 @@ class Stack:
                 self.stream_link.handle(found, self.clock.instant())
             for peer, data in self.streams.take_datagrams():
                 self.stream_out.append((peer, decode_frame(data) if data else None))
+                self.stream_bytes.append((peer, data))
                 events = events or [None]  # type: ignore[list-item]
             events = events or found
             if self.secure is not None:
@@ -578,6 +657,8 @@ class Stack:
                 self.secure_out += protected
                 if told or protected:
                     events = events or [None]  # type: ignore[list-item]
+            if self.behind_tls is not None and self.behind_tls.go_on():
+                events = events or [None]  # type: ignore[list-item]
             for peer, datagram in self.engine.take_datagrams():
                 self.out.append((peer, decode_message(datagram)))
                 events = events or [None]  # type: ignore[list-item]
@@ -595,6 +676,8 @@ class Stack:
         engines: list[Any] = [self.engine, self.streams]
         if self.secure is not None:
             engines.append(self.secure_stack)
+        if self.behind_tls is not None:
+            engines.append(self.behind_tls.stack)
         due += [each for each in (engine.deadline() for engine in engines) if each is not None]
         if self.bootstrap is not None:
             due += self.bootstrap.deadlines()
@@ -607,6 +690,8 @@ class Stack:
             self.secure_stack.tick(now)
         if self.bootstrap is not None:
             self.bootstrap.tick(now)
+        if self.behind_tls is not None:
+            self.behind_tls.stack.tick(now)
 
     async def _wait(self, seconds: float) -> None:
         end = self.clock.at + seconds

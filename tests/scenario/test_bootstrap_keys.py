@@ -158,7 +158,7 @@ def test_a_certificate_of_an_authority_that_nobody_trusts_opens_nothing(port: Bo
     client = SecureClient(port, own_key=OWN_KEY, chain=der(FOREIGN))
     client.device.connect()
     assert client.device.session is None
-    (failed,) = port.sessions.handshakes.failures
+    (failed,) = port.sessions.handshakes.recent_failures(None)
     assert (failed.reason, failed.device) == ("untrusted-certificate", "dev1")
 
 

@@ -90,7 +90,7 @@ def test_a_device_without_keys_for_the_bootstrap_server_makes_no_handshake(port:
     client = SecureClient(port, b"urn:dev:os:dev1", KEY)
     client.device.connect()
     assert client.device.session is None
-    (failed,) = port.sessions.handshakes.failures
+    (failed,) = port.sessions.handshakes.recent_failures(None)
     assert failed.reason == "unknown-identity"
 
 

@@ -22,7 +22,7 @@ from tests.scenario.test_streams import frame
 LINKS = b"</>;ct=112,</1/0>,</3/0>,</3303/0>,</9999/0>"
 BOUNDED = {"RareLines._written", "ObjectLists._asked", "ModelWarnings._said", "Memory._learned"}
 """The last so many of what was said or learned, whoever it was about."""
-FIXED = {"Links._by_transport", "Link._uplink_meters", "Link.refused"}
+FIXED = {"Links._by_transport", "Link._uplink_meters", "Link.refused", "Promoting.hearers"}
 NEEDED = {"Turns._looks", "Turns._current", "Lanes._lanes", "Observations._by_device", "Reading._left", "Link._pending"}
 NEEDED |= {"Registry._by_device", "Gateways._read_at", "Prolonging._stored_ms", "Delivery._flights", "Tasks._running"}
 

@@ -16,6 +16,9 @@ from stellwerk.core.errors import UserError
 from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.path import Path as ResourcePath
 from stellwerk.northbound.auth import SignedTokens, Unauthorized
+from stellwerk.sim.bootstrap.faults import StepFault
+from stellwerk.sim.bootstrap.fleet import Commissioning
+from stellwerk.sim.bootstrap.options import BootstrapOptions, Mode, Preference
 from stellwerk.sim.faults import Fault
 from stellwerk.sim.fleet import Behaviour
 from stellwerk.sim.options import Composites, DeviceOptions
@@ -97,6 +100,55 @@ def test_the_simulator_does_what_its_options_say(monkeypatch):
     assert (options.count, options.queue_mode, options.awake_s, options.update_every_s) == (3, True, 4, 20)
     assert (options.lwm2m_version, options.behaviours) == ("1.2", (Behaviour.QUIET, Behaviour.MISBEHAVING))
     assert options.faults == (Fault.parse("silence:20%"), Fault.parse("late:5s"))
+
+
+def test_the_simulator_bootstraps_as_its_options_say(monkeypatch, tmp_path):
+    asked = []
+
+    async def note(options, stop, on_summary):
+        asked.append(options)
+
+    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    words = (
+        "sim --bootstrap --lwm2m 1.2 --bootstrap-mode pack --bootstrap-instance 5 --hold-off 3 --account-timeout 60 "
+        "--pct none --pack-format 11544 --factory-server coap://f:1 --bootstrap-fault silence@finish --duplicates 2%"
+    )
+    found = run.invoke(app, [*words.split(), "--state", str(tmp_path)])
+    assert found.exit_code == 0, found.output
+    (options,) = asked
+    assert options.server == "coap://127.0.0.1:5687"
+    assert options.conditions.duplication == 0.02
+    assert options.bootstrap == Commissioning(
+        BootstrapOptions(
+            "",
+            mode=Mode.PACK,
+            instance=5,
+            hold_off_s=3,
+            account_timeout_s=60,
+            preference=Preference.NONE,
+            accept=11544,
+            factory_uri="coap://f:1",
+            faults=(StepFault.parse("silence@finish"),),
+        ),
+        tmp_path,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (["--bootstrap-mode", "pack"], "a pack is of LwM2M 1.2"),
+        (["--pct", "many"], "write the number of a content format"),
+        (["--pct", "65536"], "write the number of a content format"),
+        (["--pack-format", "40"], "a pack is in 110, 112 or 11544"),
+        (["--factory-server", "coaps://h"], "write it as coap://HOST:PORT"),
+        (["--bootstrap-fault", "noise"], "no kind of fault of a bootstrap"),
+    ],
+)
+def test_how_to_bootstrap_has_to_make_sense(words: list[str], rule: str):
+    found = run.invoke(app, ["sim", "--bootstrap", *words])
+    assert isinstance(found.exception, UserError)
+    assert rule in str(found.exception)
 
 
 def test_the_simulator_is_the_device_that_its_options_say(monkeypatch):

@@ -45,6 +45,8 @@ EVERY: list[tuple[str, str, Any]] = [
     ("coap_port", "5700", 5700),
     ("coap_port", "off", None),
     ("coap_tcp", "off", False),
+    ("coap_tls", "off", False),
+    ("oscore", "off", False),
     ("coap_tcp_connections", "50", 50),
     ("coap_tcp_per_address", "5", 5),
     ("coap_tcp_ping_s", "0", 0.0),

@@ -91,6 +91,16 @@ class BootstrapMeters:
         """Requests that led to nothing, by reason."""
 
 
+class OscoreMeters:
+    """Of OSCORE contexts."""
+
+    def __init__(self) -> None:
+        self.contexts: dict[str, int] = defaultdict(int)
+        """By what happened: ``given`` (to an engine that asked), ``heard`` (verified and fresh), ``moved`` (heard from
+        another address), ``rederived``, ``refused`` (unknown, over the wrong layers, not verified), ``limited`` (asked
+        too often)."""
+
+
 class Meters:
     """``now``: monotonic seconds."""
 
@@ -103,7 +113,10 @@ class Meters:
         self.identities_refused: dict[str, int] = defaultdict(int)
         """By what was said in the name of a device by whoever has not proven to be it."""
         self.secure = SecureMeters()
+        self.tls = SecureMeters()
+        """Of connections behind TLS."""
         self.bootstrap = BootstrapMeters()
+        self.oscore = OscoreMeters()
         self.commands: dict[str, Histogram] = defaultdict(_long)
         """Seconds from post to end, by the last step's word (`device.command.Step`)."""
         self.http: dict[tuple[str, int], int] = defaultdict(int)
@@ -151,6 +164,15 @@ class Transport:
     """Handshakes under way."""
     records_dropped: dict[str, int] = field(default_factory=dict)
     """Records of DTLS that led to nothing, by reason."""
+    tls_connections: int = 0
+    """Connections behind TLS that stand; the same of them as of TCP above."""
+    tls_opened: int = 0
+    tls_ended: dict[str, int] = field(default_factory=dict)
+    tls_bytes: dict[str, int] = field(default_factory=dict)
+    tls_handshakes: int = 0
+    """Handshakes under way."""
+    tls_dropped: dict[str, int] = field(default_factory=dict)
+    """Connections that were turned away or said nothing, by reason."""
 
     def add(self, other: "Transport") -> None:
         """Count what ``other`` counted besides."""

@@ -87,3 +87,15 @@ def read_oscore(text: str, device_id: DeviceId, created_ms: int = 0) -> OscoreCo
 def later(one: int, other: int) -> int:
     """Of two ceilings the one that holds for both."""
     return UNKNOWN if UNKNOWN in (one, other) else max(one, other)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextName:
+    """What a message names its context by; nothing of it is proven."""
+
+    kid: bytes
+    kid_context: bytes | None = None
+
+    def __str__(self) -> str:
+        text = f"OSCORE sender ID {self.kid.hex() or '(empty)'}"
+        return f"{text} in ID context {self.kid_context.hex()}" if self.kid_context else text

@@ -483,8 +483,9 @@ class DeviceDirectory(Protocol):
 class DeviceAnswer:
     """What came of an operation, as the wire gave it. ``failure`` is empty when the device answered with ``status``
     (``205``); else ``timeout``, ``reset``, ``refused``, ``malformed``, ``oversized``, ``cancelled``, ``lost`` (with its
-    connection, after it was sent), ``unconnected`` (nothing was sent), ``undecodable`` (one of several answers that
-    were put together) or ``unsupported`` (the device cannot do this, and there is nothing as good that it can), and
+    connection, after it was sent), ``unconnected`` (nothing was sent), ``unprotected`` (an error came without OSCORE to
+    a request with it), ``undecodable`` (one of several answers that were put together) or ``unsupported`` (the device
+    cannot do this, and there is nothing as good that it can), and
     ``detail`` says more. ``observing``: the answer established an observation, in the format ``accept`` (-1: none was
     asked for). ``acknowledged``: of a timeout, the device got the request. ``to_attributes``: the device refused the
     attributes of an Observe, which was not sent then. ``instances``: of a Create whose answer did not say what was

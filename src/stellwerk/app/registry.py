@@ -151,8 +151,8 @@ class Registry:
         return known or self.of(device_id)
 
     async def load_from_peer(self, peer: PeerId, now: float) -> Known | None:
-        """As `from_peer`, asking the store too, unless for a connection: none of an earlier run stands."""
-        if peer.is_connection:
+        """As `from_peer`, asking the store too, unless for a connection or a context: none of an earlier run stands."""
+        if peer.is_connection or peer.is_context:
             return self.from_peer(peer)
         return self.from_peer(peer) or await self._keep(await self._store.registration_from(peer), now)
 
@@ -257,6 +257,6 @@ class Registry:
                 return None
             # It may have changed while we waited.
             registration = registration.following(gateway.registration)
-        elif registration.peer.is_connection:
+        elif (registration.peer.is_connection or registration.peer.is_context) and not registration.peer.has_ended:
             registration.peer = registration.peer.ended()
         return self.of(registration.device_id) or self.put(registration, record, now)

@@ -1,7 +1,8 @@
 """Who may speak for whom: the one rule behind SEC-3 to SEC-6 and Device to Cloud §6.6.
 
 A device with credentials speaks over secure sessions that it has proven its identity for, and over nothing else; one
-without speaks over none. What a message names (an endpoint, a location, a token) has to be of that very device.
+without speaks over none. One with an OSCORE context protects its messages with that, within a secure session where it
+has the keys for one too. What a message names (an endpoint, a location, a token) has to be of that very device.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +12,7 @@ from typing import TypeAlias
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.end_device import EndDeviceRecord
-from stellwerk.device.record import NOSEC, DeviceRecord
+from stellwerk.device.record import NOSEC, DeviceRecord, transport_security, wants_oscore
 from stellwerk.lwm2m.status import Status
 
 DeviceOf: TypeAlias = Callable[[PeerId], DeviceId | None]
@@ -28,7 +29,7 @@ class Refusal:
 
 
 class Speaking:
-    """``sessions``: whose each secure session is, as the handshake has shown."""
+    """``sessions``: whose each secure session is, as the handshake has shown, and each OSCORE context."""
 
     def __init__(self, store: DecidingStore, sessions: Mapping[PeerId, DeviceId] | None = None) -> None:
         self._store = store
@@ -43,7 +44,7 @@ class Speaking:
     def may_speak(self, peer: PeerId, record: DeviceRecord) -> bool:
         """Whether what comes from ``peer`` may be about the registration of ``record`` (SEC-5, SEC-6)."""
         if peer.is_proven:
-            return self._sessions.get(peer) == record.device_id
+            return self._sessions.get(peer) == record.device_id and not missing_layers(peer, record)
         return record.security == NOSEC
 
     async def registrant(self, name: str | None, peer: PeerId) -> tuple[DeviceRecord | None, str] | Refusal:
@@ -75,6 +76,9 @@ class Speaking:
         if own.security == NOSEC:
             text = f"device {own.name!r} has no credentials any more and comes without security"
             return Refusal("no-credentials", Status.FORBIDDEN, text, own)
+        missing = missing_layers(peer, own)
+        if missing:
+            return Refusal("wrong-layers", Status.FORBIDDEN, missing, own)
         if name is not None:
             named = await self._store.device_by_endpoint(name)
             if named is not None and named.device_id == own.device_id:
@@ -87,6 +91,21 @@ class Speaking:
             return own, name
         text = f"endpoint {name!r} is not that of device {own.name!r}, whose identity this session has proven"
         return Refusal("other-identity", Status.BAD_REQUEST, text, own)
+
+
+def missing_layers(peer: PeerId, record: DeviceRecord) -> str:
+    """Why ``peer``, which is proven to be the device, does not have the layers of security that the device has to come
+    with; empty where it does."""
+    if wants_oscore(record.security) != peer.is_context:
+        if peer.is_context:
+            return f"device {record.name!r} has no OSCORE context any more"
+        return f"device {record.name!r} has an OSCORE context and must use it too"
+    within = peer.carrier in ("dtls", "tls")
+    if peer.is_context and within != (transport_security(record.security) != NOSEC):
+        if within:
+            return f"device {record.name!r} has an OSCORE context and nothing for the {peer.carrier} below it"
+        return f"device {record.name!r} must speak OSCORE within DTLS or TLS"
+    return ""
 
 
 async def _at_once(device_id: DeviceId) -> None:

@@ -388,6 +388,9 @@ class Uplinks:
         known = None if device_id is None else await self._registry.load_of(device_id)
         if known is None or isinstance(known, KnownEndDevice):
             return None
+        if not self._registering.speaking.may_speak(peer, known.record):
+            # It is the device, but not with all the layers of security that it has to come with.
+            return None
         registration = known.pending or known.registration
         if registration.peer == peer:
             return known

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from stellwerk.app.handlers.secure_sessions import Security
+from stellwerk.app.failures import Security
 from stellwerk.app.ports import Clock, DecidingStore, DeviceDirectory, ProjectedStore
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import DeviceState, LogLine, MessageRecord, StoredValue
@@ -101,6 +101,8 @@ class RegistrationFacts:
     objects: tuple[str, ...]
     secure: bool = False
     """Whether it came over a secure session; ``address`` names that then."""
+    oscore: bool = False
+    """Whether it protects its messages with OSCORE; ``address`` names the context then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,13 +401,14 @@ def _facts(registration: Registration) -> RegistrationFacts:
     )
     return RegistrationFacts(
         registration.endpoint_name,
-        str(peer) if peer.is_session else f"{peer.remote_host}:{peer.remote_port}",
+        str(peer) if peer.is_session or peer.is_context else f"{peer.remote_host}:{peer.remote_port}",
         registration.version,
         registration.lifetime_s,
         registration.binding,
         registration.queue_mode,
         objects,
-        peer.is_session,
+        peer.carrier in ("dtls", "tls"),
+        peer.is_context,
     )
 
 

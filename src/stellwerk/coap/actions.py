@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stellwerk.coap.message import Options
+from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, Parameters
 from stellwerk.core.ids import PeerId
 
@@ -130,13 +131,15 @@ class AcceptNotification:
 class AdoptObservation:
     """Make ``token`` from ``peer`` a known observation; with ``exchange`` the waiting `TokenQuestion` is answered.
 
-    ``request`` is the observe request as it was sent: further blocks of a large notification are fetched with it."""
+    ``request`` is the observe request as it was sent: further blocks of a large notification are fetched with it.
+    ``binding``: of an OSCORE peer, what `events.ResponseReceived` had; without it no notification can be verified."""
 
     handle: int
     peer: PeerId
     token: bytes
     exchange: int | None = None
     request: SendRequest | None = None
+    binding: bytes = b""
 
 
 @dataclass(slots=True)
@@ -203,6 +206,50 @@ class ForgetPeer:
     peer: PeerId
 
 
+@dataclass(slots=True)
+class GiveContext:
+    """Answers `events.ContextQuestion`. Where its ID Context is not the one that was asked for, the two ends agree on
+    another one (RFC 8613 App. B.2)."""
+
+    question: int
+    material: ContextMaterial
+
+
+@dataclass(slots=True)
+class NoContext:
+    """Answers `events.ContextQuestion`: there is none. A CON gets 4.01."""
+
+    question: int
+
+
+@dataclass(slots=True)
+class ContextStored:
+    """Answers `events.ContextState`: numbers below ``ceiling`` may be used."""
+
+    number: int
+    ceiling: int
+
+
+@dataclass(slots=True)
+class AdoptContext:
+    """Know a context without being asked by its other end: as a client, or as a server that knows where a device was
+    before a restart. Requests to ``context_peer(material.number, carrier.transport)`` go to ``carrier``.
+    ``rederive``: our numbers and what came are lost; agree on another ID Context with the first request (RFC 8613
+    App. B.2)."""
+
+    material: ContextMaterial
+    carrier: PeerId
+    rederive: bool = False
+
+
+@dataclass(slots=True)
+class DropContext:
+    """The context ``number`` is revoked or replaced: nothing of it is sent or taken any more, requests to it end as
+    ``lost``."""
+
+    number: int
+
+
 Action = (
     SendRequest
     | CancelRequest
@@ -224,4 +271,9 @@ Action = (
     | LosePeer
     | SetParameters
     | ForgetPeer
+    | GiveContext
+    | NoContext
+    | ContextStored
+    | AdoptContext
+    | DropContext
 )

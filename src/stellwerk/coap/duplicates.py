@@ -65,6 +65,11 @@ class Inbound:
         self.about: object = None
         """The observe relation that a notification belongs to."""
 
+    @property
+    def address(self) -> PeerId:
+        """Who receives what an Echo for its sender proves."""
+        return self.peer.id
+
 
 _RANGES_PER_GENERATION: Final = 8
 

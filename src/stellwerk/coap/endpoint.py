@@ -11,7 +11,9 @@ from stellwerk.coap import actions, codes
 from stellwerk.coap.engine import ExchangeEngine
 from stellwerk.coap.exchange import Exchange
 from stellwerk.coap.message import ACK, CON, NON, Message, MessageFormatError, decode_message
-from stellwerk.coap.options import read_options
+from stellwerk.coap.options import OSCORE, read_options
+from stellwerk.coap.oscore.engine import ProtectedExchanges
+from stellwerk.coap.oscore.layer import GuardedOwner
 from stellwerk.coap.parameters import Limits, Parameters
 from stellwerk.coap.peers import Peer
 from stellwerk.coap.reliability import DatagramLayer
@@ -26,7 +28,8 @@ class Endpoint(ExchangeEngine):
     and are asked about; one EXCHANGE_LIFETIME after the start is right, None for an engine without a past.
     ``body_bytes_by_path``: the largest request body by path prefix, e.g. ``{("rd",): 65536}``.
     ``verified``: peers are secure sessions, whose handshakes have proven their addresses. ``room``: how many bytes a
-    message to one may have.
+    message to one may have. ``oscore``: messages protected with OSCORE are read, and their contexts asked for by
+    `events.ContextQuestion`.
     """
 
     def __init__(
@@ -39,13 +42,18 @@ class Endpoint(ExchangeEngine):
         *,
         verified: bool = False,
         room: Callable[[PeerId], int] | None = None,
+        oscore: bool = False,
     ) -> None:
         layer = DatagramLayer(entropy, limits or Limits(), parameters or Parameters(), ask_until, verified)
         layer.room = room
         super().__init__(layer, body_bytes_by_path)
         self._layer = layer
         self._find = layer.peers.find
-        layer.abandon = self._drop
+        layer.abandon = self._abandon
+        self._guard: ProtectedExchanges | None = None
+        if oscore:
+            self._guard = ProtectedExchanges(layer, self._serving, body_bytes_by_path, layer.limits.contexts_total)
+            self._protected = self._serving.guard = self._guard
 
     # --- bytes in ------------------------------------------------------------------------------------------------
 
@@ -102,6 +110,14 @@ class Endpoint(ExchangeEngine):
         elif codes.is_response(message.code) and isinstance(owner, Exchange) and owner.token == message.token:
             self._layer.take_sent(peer, message.mid)
             self._requests.answered(owner, message, read_options(message.options), now)
+        elif (
+            codes.is_response(message.code)
+            and isinstance(owner, GuardedOwner)
+            and owner.token == message.token
+            and self._guard is not None
+        ):
+            # What does not verify leaves no trace: the request is repeated.
+            self._guard.receive_acknowledgement(peer, owner, message, now)
         else:
             # Neither empty nor the answer to what it acknowledges: not from who got our message.
             self._layer.refuse(peer.id, "mismatch", "an acknowledgement with a foreign token or code")
@@ -112,11 +128,16 @@ class Endpoint(ExchangeEngine):
             sending.owner.reset(now)
         else:
             self._serving.reset(peer, mid)
+            if self._guard is not None:
+                self._guard.receive_reset(peer, mid)
 
     def _receive_response(self, peer: Peer, message: Message, datagram: bytes, now: float) -> None:
         layer = self._layer
         inbound = layer.admit(peer, message, datagram, now)
         if inbound is None:
+            return
+        if self._guard is not None and peer.guarded is not None and message.token in peer.guarded:
+            self._guard.receive_response(peer, inbound, message, now)
             return
         exchange = peer.outgoing.by_token.get(message.token) if peer.outgoing is not None else None
         if exchange is not None:
@@ -136,7 +157,19 @@ class Endpoint(ExchangeEngine):
                     layer.answers.decided(inbound, now)
                 self._requests.answered(exchange, message, view, now)
                 return
+        elif (
+            self._guard is not None
+            and not (peer.relations is not None and message.token in peer.relations)
+            and any(number == OSCORE for number, _ in message.options)
+        ):
+            self._guard.receive_stranger(peer, inbound, message, now)
+            return
         self._observing.receive(peer, inbound, message, now)
+
+    def _abandon(self, exchange: int) -> None:
+        self._drop(exchange)
+        if self._guard is not None:
+            self._guard.abandon(exchange)
 
     def _move(self, action: actions.MovePeer, now: float) -> None:
         peers = self._layer.peers

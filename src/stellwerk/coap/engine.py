@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from stellwerk.coap import actions, codes
 from stellwerk.coap.blockwise import Bodies
@@ -15,6 +15,22 @@ from stellwerk.coap.observe import Observing
 from stellwerk.coap.peers import Peer
 from stellwerk.coap.serving import Questions, Serving
 from stellwerk.core.ids import PeerId
+
+
+class Protected(Protocol):
+    """The exchange layer of OSCORE contexts beside that of addresses (`oscore.engine`)."""
+
+    def takes(self, action: actions.Action) -> bool:
+        """Whether ``action`` is about something there."""
+        ...
+
+    def submit(self, action: actions.Action, now: float) -> None:
+        """Do it."""
+        ...
+
+    def lose_carrier(self, id: PeerId, reason: str, detail: str, now: float) -> None:
+        """The connection or session ``id`` is no more."""
+        ...
 
 
 class ExchangeEngine:
@@ -30,6 +46,7 @@ class ExchangeEngine:
         self._serving = Serving(layer, self._questions, self._bodies)
         self._requests = Requests(layer)
         self._observing = Observing(layer, self._questions, self._requests)
+        self._protected: Protected | None = None
 
     # --- time in -------------------------------------------------------------------------------------------------
 
@@ -74,6 +91,9 @@ class ExchangeEngine:
 
     def submit(self, action: actions.Action, now: float) -> None:
         """Do what the outside wants. Actions about something that is over already are ignored."""
+        if self._protected is not None and self._protected.takes(action):
+            self._protected.submit(action, now)
+            return
         # First what the hot path uses: one comparison, no chain.
         if isinstance(action, actions.Respond):
             self._serving.respond(action, now)
@@ -103,6 +123,16 @@ class ExchangeEngine:
             self._requests.hold(action.handle)
         elif isinstance(action, actions.RepeatRequest):
             self._requests.repeat(action.handle, now)
+        elif isinstance(
+            action,
+            actions.GiveContext
+            | actions.NoContext
+            | actions.ContextStored
+            | actions.AdoptContext
+            | actions.DropContext,
+        ):
+            # Nobody here asks for contexts.
+            pass
         else:
             self._submit_about_peer(action, now)
 
@@ -125,6 +155,8 @@ class ExchangeEngine:
         if isinstance(action, actions.ForgetObservation | actions.ForgetPeer | actions.LosePeer):
             # Whoever is not known is forgotten already: a thousand registrations that expire leave no trace here.
             self._forget(action, now)
+            if self._protected is not None and isinstance(action, actions.LosePeer):
+                self._protected.lose_carrier(action.peer, "closed", action.detail, now)
             return
         peer = peers.find_or_add(action.peer, now)
         if peer is None:

@@ -49,7 +49,9 @@ class RequestQuestion:
 
 @dataclass(slots=True)
 class ResponseReceived:
-    """The whole answer to a request of ours. ``observe`` is the Observe number of a relation that now stands."""
+    """The whole answer to a request of ours. ``observe`` is the Observe number of a relation that now stands;
+    ``binding``, of an OSCORE peer, is what its notifications are verified with besides (for
+    `actions.AdoptObservation`)."""
 
     handle: int
     peer: PeerId
@@ -59,6 +61,7 @@ class ResponseReceived:
     options: Options
     payload: bytes
     observe: int | None
+    binding: bytes = b""
 
 
 @dataclass(slots=True)
@@ -66,7 +69,9 @@ class RequestFailed:
     """A request of ours ended without an answer.
 
     ``reason``: ``timeout`` (retransmissions or EXCHANGE_LIFETIME ran out), ``reset`` (the peer sent RST), ``lost`` (the
-    connection ended while it was on its way), ``unconnected`` (there is no connection; nothing was sent),
+    connection ended while it was on its way), ``unconnected`` (there is no connection, or the OSCORE context was not
+    heard yet; nothing was sent), ``unprotected`` (an error came without OSCORE to a request with it, ``detail`` says
+    which: anybody could have sent it),
     ``refused`` (our own bounds, ``detail`` names it; nothing was sent), ``malformed`` (the answer broke the rules),
     ``oversized`` (the answer is longer than we take, ``detail`` names the bound), ``cancelled`` (by
     `actions.CancelRequest` or a forgotten peer).
@@ -173,11 +178,56 @@ class PeerProbed:
 
 @dataclass(slots=True)
 class Refused:
-    """A message was refused or dropped. ``reason`` is a stable word for counting, ``detail`` is for people."""
+    """A message was refused or dropped. ``reason`` is a stable word for counting, ``detail`` is for people.
+    ``context``: the number of the OSCORE context in whose name it came, 0: of none."""
 
     peer: PeerId
     reason: str
     detail: str
+    context: int = 0
+
+
+@dataclass(slots=True)
+class ContextQuestion:
+    """A message protected with an OSCORE context that is not at hand came from ``peer``, the carrier. ``kid`` is what
+    its sender sends as, our recipient ID; ``kid_context`` the ID Context that it names, None where it names none. It
+    may name one that nobody knows and mean a context that shall be derived anew (RFC 8613 App. B.2): then the one with
+    this ``kid`` is meant. Answer with `actions.GiveContext` or `actions.NoContext`."""
+
+    question: int
+    peer: PeerId
+    kid: bytes
+    kid_context: bytes | None
+
+
+@dataclass(slots=True)
+class ContextState:
+    """Numbers of ours below ``ceiling`` shall be used next for the context ``number``, and none twice in all time:
+    store that, then answer with `actions.ContextStored` (RFC 8613 App. B.1.1). Few are left when this is asked."""
+
+    number: int
+    peer: PeerId
+    ceiling: int
+
+
+@dataclass(slots=True)
+class ContextMoved:
+    """The OSCORE context ``number`` was heard, verified and fresh, from ``carrier`` for the first time, or from there
+    anew: requests to ``peer`` (`core.ids.context_peer`) go to there from now on."""
+
+    number: int
+    peer: PeerId
+    carrier: PeerId
+
+
+@dataclass(slots=True)
+class ContextRederived:
+    """Both ends have agreed on another ID Context (RFC 8613 App. B.2): observations and requests of before have come
+    to an end. Who stores it may give it with the context after a restart; it is recognised without, too."""
+
+    number: int
+    peer: PeerId
+    id_context: bytes
 
 
 Event = (
@@ -193,5 +243,9 @@ Event = (
     | NotificationRejected
     | ConnectionLost
     | PeerProbed
+    | ContextQuestion
+    | ContextState
+    | ContextMoved
+    | ContextRederived
     | Refused
 )

@@ -241,16 +241,9 @@ class Requests:
             sending = exchange.sending
             if not isinstance(sending, Transmission):
                 continue
-            if old.sent is not None:
-                old.sent.pop(sending.mid, None)
-            if new.sent is None:
-                new.sent = {}
-            new.sent.setdefault(sending.mid, sending)
-            sending.peer = new
+            sending.redirect(new)
             # If it is the device, it listens at its new address at this very moment.
             self._layer.send_paid(sending, now)
-        if not old.sent:
-            old.sent = None
         for exchange in clashing:
             exchange.outstanding = False
             self.fail(exchange, "refused", "the token is in use", now)
@@ -337,6 +330,18 @@ class Requests:
         self._tell_reaction(exchange, complete=False)
         self._send(exchange, now)
 
+    def again(self, exchange: Exchange, now: float) -> None:
+        """The peer asks for the same part once more, otherwise protected."""
+        if exchange.sending is not None:
+            self._layer.stop(exchange.sending)
+            exchange.sending = None
+        self._layer.timers.cancel(exchange)
+        self._go_on(exchange, now)
+
+    def knows(self, handle: int) -> bool:
+        """Whether the request ``handle`` is one of these, waiting or under way."""
+        return handle in self._by_handle
+
     def _tell_reaction(self, exchange: Exchange, *, complete: bool) -> None:
         if exchange.notification is None:
             self._layer.events.append(PeerReacted(exchange.action.handle, exchange.peer.id, complete))
@@ -417,6 +422,7 @@ class Requests:
             outgoing = exchange.peer.outgoing
             if outgoing is not None and outgoing.by_token.get(exchange.token) is exchange:
                 del outgoing.by_token[exchange.token]
+            self._layer.release_token(exchange.peer, exchange.token)
             # The first token may name an observe relation now, so further blocks need their own.
             exchange.token = self._layer.entropy.take(_FETCH_TOKEN_BYTES)
             self._go_on(exchange, now)
@@ -455,6 +461,7 @@ class Requests:
                     message.options,
                     payload,
                     exchange.observe,
+                    b"" if exchange.observe is None else self._layer.binding_of(exchange.peer, exchange.action.token),
                 )
             )
         self._start_next(exchange.peer, now)
@@ -492,6 +499,7 @@ class Requests:
                 outgoing.waiting.remove(exchange)
         if exchange.notification is None:
             self._by_handle.pop(exchange.action.handle, None)
+        layer.release_token(exchange.peer, exchange.token)
 
     def _release(self, exchange: Exchange) -> None:
         if exchange.outstanding:

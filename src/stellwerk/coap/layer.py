@@ -95,7 +95,9 @@ class MessageLayer:
     """What the layers of one engine share: outbox, events, timers, bounds; and what they ask of the message layer."""
 
     ordered = False
-    """Whether messages arrive in the order in which they were sent, so that numbers of notifications say nothing."""
+    """Whether messages arrive in the order in which they were sent."""
+    sorts_notifications = False
+    """Whether no notification comes from here that is older than one before, so that their numbers say nothing."""
     absent = ("refused", "peers_total")
     """Why a request fails whose peer `peers` does not give: `events.RequestFailed` reason and detail."""
     absence = ("peers_total", "too many peers")
@@ -207,6 +209,14 @@ class MessageLayer:
     def verify(self, peer: Peer) -> None:
         """The address of ``peer`` is proven."""
         raise NotImplementedError
+
+    def release_token(self, peer: Peer, token: bytes) -> None:
+        """A request or an observation with ``token`` is over."""
+
+    def binding_of(self, peer: Peer, token: bytes) -> bytes:
+        """What notifications with ``token`` are verified with, where anything is needed: see
+        `actions.AdoptObservation`."""
+        return b""
 
     def probe(self, peer: Peer, now: float) -> None:
         """Ask ``peer`` for a reaction; `events.PeerProbed` says what came of it."""

@@ -11,8 +11,17 @@ from stellwerk.coap.actions import AdoptObservation, SendRequest
 from stellwerk.coap.duplicates import Inbound
 from stellwerk.coap.events import NotificationReceived, ObservationLost, RequestQuestion, TokenQuestion
 from stellwerk.coap.layer import MessageLayer
-from stellwerk.coap.message import Message
-from stellwerk.coap.options import OptionView
+from stellwerk.coap.message import Message, Options
+from stellwerk.coap.options import (
+    ACCEPT,
+    CONTENT_FORMAT,
+    OBSERVE,
+    URI_PATH,
+    OptionView,
+    encode_uint,
+    sort_options,
+    text_options,
+)
 from stellwerk.coap.peers import Peer
 
 if TYPE_CHECKING:
@@ -52,6 +61,16 @@ class Relation:
         if seen < number:
             return number - seen < _HALF_RANGE
         return seen - number > _HALF_RANGE
+
+
+def cancellation_options(request: SendRequest) -> Options:
+    """What ends the observation that ``request`` began: the same with Observe 1 (RFC 7641 §3.6)."""
+    parts = [*text_options(URI_PATH, request.path), (OBSERVE, encode_uint(1))]
+    if request.accept is not None:
+        parts.append((ACCEPT, encode_uint(request.accept)))
+    if request.content_format is not None:
+        parts.append((CONTENT_FORMAT, encode_uint(request.content_format)))
+    return sort_options(parts)
 
 
 class Observing:
@@ -136,6 +155,7 @@ class Observing:
         relation = peer.relations.pop(token, None)
         if not peer.relations:
             peer.relations = None
+        self._layer.release_token(peer, token)
         return relation
 
     def _lost(self, peer: Peer, relation: Relation, reason: str) -> None:
@@ -174,7 +194,7 @@ class Observing:
             layer.refuse(peer.id, "malformed", view.unknown or "a block size that is reserved")
             return
         if view.observe is not None:
-            if not layer.ordered and not relation.is_fresh(view.observe, now):
+            if not layer.sorts_notifications and not relation.is_fresh(view.observe, now):
                 self._settle(inbound, now)
                 layer.refuse(peer.id, "stale", f"notification {view.observe} after {relation.seen}")
                 return

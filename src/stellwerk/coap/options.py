@@ -46,7 +46,8 @@ class Rule(NamedTuple):
     longest: int
 
 
-# OSCORE (9) is missing on purpose: a node without it treats it as any unknown critical option (RFC 8613 8.2).
+# OSCORE (9) is missing on purpose: a node without it treats it as any unknown critical option (RFC 8613 8.2). Where it
+# is spoken, `OptionView.oscore` and `OptionView.around` say what that node looks at first.
 RULES: Final[dict[int, Rule]] = {
     IF_MATCH: Rule("If-Match", True, 0, 8),
     URI_HOST: Rule("Uri-Host", False, 1, 255),
@@ -181,6 +182,7 @@ class OptionView:
 
     __slots__ = (
         "accept",
+        "around",
         "block1",
         "block2",
         "content_format",
@@ -188,6 +190,7 @@ class OptionView:
         "etag",
         "location",
         "observe",
+        "oscore",
         "path",
         "query",
         "refusal",
@@ -215,6 +218,10 @@ class OptionView:
         """The first critical option that cannot be understood, in words; a message with one is not acted on."""
         self.refusal: tuple[int, str] | None = None
         """The code and diagnostic text that a request with these options is answered with, None to serve it."""
+        self.oscore: bytes | None = None
+        """The value of the OSCORE option, which is unknown all the same."""
+        self.around: tuple[int, str] | None = None
+        """What ``refusal`` would be, were OSCORE known."""
 
 
 _EMPTY: Final = OptionView()
@@ -250,6 +257,10 @@ def _view(options: Options, bert: bool = False) -> OptionView:
             or not rule.shortest <= len(value) <= rule.longest
             or (number == before and not rule.repeatable)
         ):
+            if number == OSCORE and view.oscore is None:
+                view.oscore = value
+                before = number
+                continue
             if number & 1 and view.unknown is None:
                 name = "option" if rule is None else rule.name
                 fault = "unknown" if rule is None else "repeated" if number == before else "has a wrong length"
@@ -296,6 +307,10 @@ def _view(options: Options, bert: bool = False) -> OptionView:
             # Contract 1.1: LwM2M has no use for preconditions, but ignoring one would act against the request.
             view.refusal = view.refusal or (codes.PRECONDITION_FAILED, f"{rule.name} cannot be met")
     if view.unknown is not None:
+        view.refusal = (codes.BAD_OPTION, view.unknown)
+    if view.oscore is not None:
+        view.around = view.refusal
+        view.unknown = view.unknown or f"option {OSCORE} unknown"
         view.refusal = (codes.BAD_OPTION, view.unknown)
     view.path, view.query, view.location = tuple(path), tuple(query), tuple(location)
     return view

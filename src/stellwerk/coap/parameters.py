@@ -42,6 +42,8 @@ class Limits:
     response_body_bytes: int = 1_048_576
     block_idle_s: float = 93.0
     peers_total: int = 1_000_000
+    contexts_total: int = 200_000
+    """OSCORE contexts; for one more an idle one is forgotten, which is asked for again."""
     amplification: int = 3
     """Answers to unverified peers are at most this many times the question (contract §1.7, design §7)."""
     ask_echo: bool = True

@@ -26,6 +26,7 @@ class Peer:
         "credit",
         "decided",
         "evicted",
+        "guarded",
         "id",
         "next_mid",
         "notified",
@@ -73,6 +74,8 @@ class Peer:
         """Message IDs of the last non-confirmable notifications of ours, for a RST to them."""
         self.observed: dict[bytes, tuple[object, ...]] | None = None
         """Who observes us from there: token to the key of the observed request."""
+        self.guarded: dict[bytes, Peer] | None = None
+        """Tokens of protected requests of ours that went there, with the peers that their OSCORE contexts are."""
 
     def is_idle(self) -> bool:
         """Whether forgetting this peer loses nothing."""
@@ -85,6 +88,7 @@ class Peer:
             or self.relations
             or self.bodies
             or self.observed
+            or self.guarded
             or self.parameters
         )
 

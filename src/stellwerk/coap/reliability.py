@@ -80,6 +80,18 @@ class Transmission(Sending):
     def is_repeated(self) -> bool:
         return self.last_sent > self.started
 
+    def redirect(self, new: Peer) -> None:
+        """It goes to ``new`` from now on, with its message ID."""
+        old = self.peer
+        if old.sent is not None:
+            old.sent.pop(self.mid, None)
+            if not old.sent:
+                old.sent = None
+        if new.sent is None:
+            new.sent = {}
+        new.sent.setdefault(self.mid, self)
+        self.peer = new
+
     def fire(self, now: float) -> None:
         """The peer was silent for one timeout."""
         self._layer.retransmit(self, now)

@@ -5,6 +5,7 @@ what remains reaches the outside once, whole, as `events.RequestReceived`.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 from stellwerk.coap import codes
 from stellwerk.coap.actions import Recall, Respond, SendNotification
@@ -13,6 +14,7 @@ from stellwerk.coap.duplicates import Inbound
 from stellwerk.coap.events import (
     NotificationAcked,
     NotificationRejected,
+    Refused,
     RequestQuestion,
     RequestReceived,
 )
@@ -24,6 +26,7 @@ from stellwerk.coap.options import (
     CONTENT_FORMAT,
     ECHO,
     LOCATION_PATH,
+    MAX_AGE,
     OBSERVE,
     encode_block,
     encode_uint,
@@ -93,6 +96,14 @@ class SentNotification:
         self._layer.events.append(NotificationRejected(self._action.handle, self._peer.id, self._action.token, reason))
 
 
+class Guard(Protocol):
+    """Who reads protected requests."""
+
+    def receive_request(self, inbound: Inbound, payload: bytes, now: float) -> None:
+        """One came, whose options outside are understood and whose body is whole."""
+        ...
+
+
 class Serving:
     """Requests from all peers."""
 
@@ -101,7 +112,9 @@ class Serving:
         self._questions = questions
         self._bodies = bodies
         self._open: dict[int, Inbound] = {}
-        self._freshness = Freshness(layer.entropy)
+        self.freshness = Freshness(layer.entropy)
+        self.guard: Guard | None = None
+        """Who reads protected requests; None where they are not spoken."""
 
     # --- requests ------------------------------------------------------------------------------------------------
 
@@ -114,18 +127,19 @@ class Serving:
         short = inbound.size - len(message.payload) <= _SHORT_BYTES
         view = inbound.view = layer.read_options(message.options, short)
         if view.refusal is not None:
-            code, text = view.refusal
-            if view.unknown is not None and not inbound.confirmable:
-                # RFC 7252 5.4.1: a NON is rejected without a word.
-                layer.refuse(peer.id, codes.dotted(code), text)
-                layer.reject(inbound, now)
+            # Nothing that is not protected passes here: it costs the others nothing.
+            if view.oscore is not None and self.guard is not None:
+                if view.around is not None:
+                    self._refuse_options(inbound, view.around, now)
+                elif (payload := self._collect(inbound, now)) is not None:
+                    self.guard.receive_request(inbound, payload, now)
             else:
-                self._refuse(inbound, code, text, now)
+                self._refuse_options(inbound, view.refusal, now)
             return
         if message.code > codes.IPATCH:
             self._refuse(inbound, codes.METHOD_NOT_ALLOWED, f"method {codes.dotted(message.code)} is unknown", now)
             return
-        if view.echo is not None and not peer.verified and self._freshness.is_fresh(peer.id, view.echo, now):
+        if view.echo is not None and not peer.verified and self.freshness.is_fresh(inbound.address, view.echo, now):
             layer.verify(peer)
         # Blocks before the last one have no effect that an earlier run could have had, so nobody is asked.
         has_effect = not (view.block1 is not None and view.block1.more) and not (
@@ -142,16 +156,9 @@ class Serving:
         message, view, peer = inbound.message, inbound.view, inbound.peer
         assert message is not None
         assert view is not None
-        payload = message.payload
-        if view.block1 is not None:
-            outcome = self._bodies.collect(peer, message, view, view.block1, now)
-            if isinstance(outcome, Verdict):
-                if codes.is_success(outcome.code):
-                    self._answer(inbound, outcome.code, outcome.options, b"", now)
-                else:
-                    self._refuse(inbound, outcome.code, outcome.text, now, outcome.options)
-                return
-            payload = outcome
+        payload = self._collect(inbound, now)
+        if payload is None:
+            return
         if view.block2 is not None and view.block2.number:
             part = self._bodies.next_block(peer, answer_key(message, view), view.block2, now)
             if part is not None:
@@ -178,13 +185,51 @@ class Serving:
                 inbound.confirmable,
                 message.token,
                 # Whoever has a connection has answered from its address.
-                self._layer.ordered or (view.echo is not None and self._freshness.is_fresh(peer.id, view.echo, now)),
+                self._layer.ordered
+                or (view.echo is not None and self.freshness.is_fresh(inbound.address, view.echo, now)),
             )
         )
+
+    def _collect(self, inbound: Inbound, now: float) -> bytes | None:
+        """The body of a request; None while blocks of it are missing, or when they do not fit, which is answered."""
+        message, view = inbound.message, inbound.view
+        assert message is not None
+        assert view is not None
+        if view.block1 is None:
+            return message.payload
+        outcome = self._bodies.collect(inbound.peer, message, view, view.block1, now)
+        if not isinstance(outcome, Verdict):
+            return outcome
+        if codes.is_success(outcome.code):
+            self._answer(inbound, outcome.code, outcome.options, b"", now)
+        else:
+            self._refuse(inbound, outcome.code, outcome.text, now, outcome.options)
+        return None
+
+    def _refuse_options(self, inbound: Inbound, refusal: tuple[int, str], now: float) -> None:
+        code, text = refusal
+        if code == codes.BAD_OPTION and not inbound.confirmable:
+            # RFC 7252 5.4.1: a NON is rejected without a word.
+            self._layer.refuse(inbound.peer.id, codes.dotted(code), text)
+            self._layer.reject(inbound, now)
+        else:
+            self._refuse(inbound, code, text, now)
 
     def _refuse(self, inbound: Inbound, code: int, text: str, now: float, options: Options = ()) -> None:
         self._layer.refuse(inbound.peer.id, codes.dotted(code), text)
         self._answer(inbound, code, options, text.encode(), now)
+
+    def refuse_protected(
+        self, inbound: Inbound, code: int, text: str, reason: str, now: float, context: int = 0
+    ) -> None:
+        """A protected request cannot be read: say so unprotected, and to nobody who did not want an answer (RFC 8613
+        §8.2). ``context``: the number of the one that it names."""
+        self._layer.events.append(Refused(inbound.peer.id, reason, text, context))
+        if inbound.confirmable:
+            # The same request may be served once its sender knows better.
+            self._answer(inbound, code, ((MAX_AGE, b""),), text.encode(), now)
+        else:
+            self._layer.reject(inbound, now)
 
     # --- answers -------------------------------------------------------------------------------------------------
 
@@ -195,7 +240,7 @@ class Serving:
             return
         options = action.options
         if action.ask_echo:
-            options = sort_options([*options, (ECHO, self._freshness.value(inbound.peer.id, now))])
+            options = sort_options([*options, (ECHO, self.freshness.value(inbound.address, now))])
         if action.location or action.content_format is not None:
             parts = [*options, *text_options(LOCATION_PATH, action.location)]
             if action.content_format is not None:
@@ -270,7 +315,7 @@ class Serving:
         if not self._layer.limits.ask_echo:
             return codes.UNAUTHORIZED, b"", b""
         # RFC 9175 2.4: ask the peer to repeat its request with our Echo, which proves its address.
-        echo = encode_options(((ECHO, self._freshness.value(inbound.peer.id, now)),))
+        echo = encode_options(((ECHO, self.freshness.value(inbound.address, now)),))
         return codes.UNAUTHORIZED, echo if len(echo) <= room else b"", b""
 
     # --- the observed side ---------------------------------------------------------------------------------------

@@ -48,7 +48,11 @@ def security_rows(record: DeviceRecord, detail: DeviceDetail | None) -> list[Row
     facts = _proof(record, NOTHING if detail is None else detail.security)
     registration = None if detail is None else detail.registration
     if registration is not None and not isinstance(record, EndDeviceRecord):
-        facts.append(("Speaks now", "over a secure session" if registration.secure else "without security"))
+        within = "secure session" if registration.secure else ""
+        if registration.oscore:
+            facts.append(("Speaks now", f"with OSCORE{within and f' within a {within}'}"))
+        else:
+            facts.append(("Speaks now", f"over a {within}" if within else "without security"))
     return [{"id": name, "what": name, "says": says} for name, says in facts if says]
 
 

@@ -57,8 +57,9 @@ class PeerId(NamedTuple):
 
     @property
     def is_channel(self) -> bool:
-        """Whether what is asked over it, and observed, ends with it: a connection or a secure session."""
-        return self.carrier != "udp"
+        """Whether what is asked over it, and observed, ends with it: a connection, a secure session, or an OSCORE
+        context, whose device is known to be somewhere only once it was heard."""
+        return self.transport != "udp"
 
     @property
     def has_ended(self) -> bool:
@@ -74,7 +75,7 @@ class PeerId(NamedTuple):
         if self.is_session:
             return f"dtls session {self.remote_host}"
         if self.is_context:
-            return f"oscore context {self.remote_host} over {self.carrier}"
+            return f"oscore context {self.remote_host} over {self.carrier}{', not heard' if self.has_ended else ''}"
         host = f"[{self.remote_host}]" if ":" in self.remote_host else self.remote_host
         return f"{self.transport}://{host}:{self.remote_port}"
 

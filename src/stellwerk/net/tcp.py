@@ -53,11 +53,14 @@ class StreamDriver(Rounds[E, A]):
         adopt: Callable[[PeerId, bool], A],
         on_closed: Callable[[PeerId], None] | None = None,
         is_full: Callable[[PeerId], bool] = lambda peer: False,
+        transport: str = "tcp",
     ) -> None:
+        """``transport``: of the peers that connections are."""
         super().__init__(engine, handle, clock=clock)
         self._adopt = adopt
         self._on_closed = on_closed
         self._is_full = is_full
+        self.transport = transport
         self._connections: dict[PeerId, _Connection] = {}
         self._servers: list[asyncio.Server] = []
         # All connections are read by this thread alone, one piece at a time: one buffer serves them all.
@@ -200,7 +203,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._slow: asyncio.TimerHandle | None = None
         self._offered = 0
-        self.peer = PeerId("tcp", "", 0)
+        self.peer = PeerId(driver.transport, "", 0)
 
     # -- asyncio.BufferedProtocol --
 
@@ -213,7 +216,7 @@ class _Connection(asyncio.BufferedProtocol):
             # It was gone before we looked.
             self._transport.abort()
             return
-        self.peer = PeerId("tcp", remote[0], remote[1], local[0], local[1])
+        self.peer = PeerId(self._driver.transport, remote[0], remote[1], local[0], local[1])
         self._driver.opened(self, self._accepted)
 
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -61,34 +61,37 @@ _TIMED: Final = frozenset({ContentFormat.SENML_JSON, ContentFormat.SENML_CBOR})
 
 
 class Account:
-    """The server ``server``, whose instance of object 1 is ``number``. What it does is `take_actions`'s; what follows
-    from a request for the device as a whole is what `handle` gives."""
+    """The server ``server``, whose instance of object 1 is ``number`` and whose Short Server ID is ``short_id``, the
+    next number unless told otherwise. What it does is `take_actions`'s; what follows from a request for the device as a
+    whole is what `handle` gives."""
 
     __slots__ = (
         "_actions",
         "_body",
-        "_number",
         "_places",
         "_profile_refused",
         "_registered_links",
         "_sending",
         "_serving",
+        "_short_id",
         "_silent_until",
         "_stated_lifetime_s",
         "_stated_links",
         "_under_way",
         "enrolment",
+        "number",
         "rejoin_at",
         "server",
     )
 
-    def __init__(self, body: Body, server: PeerId, number: int) -> None:
+    def __init__(self, body: Body, server: PeerId, number: int, short_id: int | None = None) -> None:
         self._body = body
-        self._number = number
+        self.number = number
+        self._short_id = number + 1 if short_id is None else short_id
         self.server = server
         options = body.options
         self.enrolment = Enrolment(body.random, options.patience, options.update_every_s)
-        rights = Rights(body.tree, number + 1)
+        rights = Rights(body.tree, self._short_id)
         bodies = Bodies(body.release, body.release.types, options.root)
         own = Access(body.tree, self._new_reporting(), body.reactions, bodies, rights)
         self._places = Places(own, options.root)
@@ -145,6 +148,15 @@ class Account:
                 self._body.tell(Deregistered(self._name))
                 self._rejoin(now)
 
+    def fail(self, reason: str, now: float) -> None:
+        """The way to the server could not be opened: what waits for an answer gets none."""
+        self._actions.append(ForgetPeer(self.server))
+        if self._sending.is_under_way:
+            self._sending.ended(None)
+        if self._under_way is not None:
+            self._under_way = None
+            self._note(self.enrolment.unanswered(now), reason, now)
+
     def move(self, server: PeerId, *, unnoticed: bool) -> None:
         """Speak from the local address in ``server`` from now on."""
         self.server = server
@@ -171,7 +183,7 @@ class Account:
             if prefix not in self._places.prefixes:
                 bodies = Bodies(body.release, body.release.types, body.options.root, prefix)
                 # Gateway 1.1.1: access control is not for end devices.
-                rights = Rights(device.tree, self._number + 1)
+                rights = Rights(device.tree, self._short_id)
                 self._places.add(prefix, Access(device.tree, self._new_reporting(), device.reactions, bodies, rights))
 
     @property
@@ -448,7 +460,7 @@ class Account:
             self._add("", self._body.tree.read(path, self._body.utc_s(now))[0], now)
 
     def _add(self, prefix: str, entries: tuple[Entry, ...], now: float) -> None:
-        if self._body.tree.value(Path(objects.SERVER, self._number, objects.MUTE_SEND), 0.0) is False:
+        if self._body.tree.value(Path(objects.SERVER, self.number, objects.MUTE_SEND), 0.0) is False:
             utc_s = round(self._body.utc_s(now), 3)
             self._sending.add(prefix, [entry._replace(time_s=utc_s) for entry in entries])
 
@@ -494,15 +506,15 @@ class Account:
             each.reporting.set_defaults(pmin, pmax)
 
     def _stores(self, now: float) -> bool:
-        value = self._body.tree.value(Path(objects.SERVER, self._number, objects.STORING), self._body.utc_s(now))
+        value = self._body.tree.value(Path(objects.SERVER, self.number, objects.STORING), self._body.utc_s(now))
         return value is True
 
     def _lifetime_s(self, now: float) -> int:
-        value = self._body.tree.value(Path(objects.SERVER, self._number, objects.LIFETIME), self._body.utc_s(now))
+        value = self._body.tree.value(Path(objects.SERVER, self.number, objects.LIFETIME), self._body.utc_s(now))
         return value if isinstance(value, int) else self._body.options.lifetime_s
 
     def _seconds(self, resource_id: int) -> int | None:
-        value = self._body.tree.value(Path(objects.SERVER, self._number, resource_id), 0.0)
+        value = self._body.tree.value(Path(objects.SERVER, self.number, resource_id), 0.0)
         return value if isinstance(value, int) and value > 0 else None
 
 

@@ -273,7 +273,7 @@ class Device:
             self._touch(reaction.changed)
         if reaction.send:
             self.send(reaction.send, now)
-        concerned = self.accounts if reaction.account is None else self.accounts[reaction.account :][:1]
+        concerned = [each for each in self.accounts if reaction.account in (None, each.number)]
         if reaction.effect is Effect.UPDATE:
             for each in concerned:
                 each.enrolment.ask_update(now)
@@ -288,8 +288,8 @@ class Device:
             self._body.reactions.forget()
             self._reboot(now)
         elif reaction.effect is Effect.DISABLE:
-            for number, each in enumerate(concerned, reaction.account or 0):
-                timeout = self.tree.value(Path(objects.SERVER, number, objects.DISABLE_TIMEOUT), 0.0)
+            for each in concerned:
+                timeout = self.tree.value(Path(objects.SERVER, each.number, objects.DISABLE_TIMEOUT), 0.0)
                 each.rejoin_at = now + (timeout if isinstance(timeout, int) else 86_400)
                 each.leave(now)
 

@@ -95,6 +95,11 @@ class Enrolment:
         """Whether the device believes that its server knows it."""
         return self.state in (State.REGISTERED, State.UPDATING)
 
+    @property
+    def failures(self) -> int:
+        """How many requests came to nothing since the last that did not."""
+        return self._failures
+
     def start(self, at: float) -> None:
         """Register at ``at``, whatever was before."""
         self.state, self._due, self.location = State.WAITING, at, ()

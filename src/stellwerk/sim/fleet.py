@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -23,10 +21,13 @@ from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver, Engine
 from stellwerk.net.open_files import SPARE_FILES, raise_open_files
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
+from stellwerk.sim.bootstrap.fleet import BootstrapFleet, Commissioning
 from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience
 from stellwerk.sim.faults import MISBEHAVIOUR, Fault, FaultKind, InvalidFault
 from stellwerk.sim.happenings import (
+    BootstrapFailed,
+    Bootstrapped,
     Deregistered,
     HandshakeDone,
     HandshakeFailed,
@@ -44,6 +45,7 @@ from stellwerk.sim.impairment import Conditions, Impairment
 from stellwerk.sim.lossy import LossyEngine
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Move, Order, Poke, Population, Start, Stop
+from stellwerk.sim.reach import SECURE_SCHEME, TCP_SCHEME, NoServer, local_address, resolve
 from stellwerk.sim.security import Certificate, Credentials, Security
 from stellwerk.sim.sessions import Join, SecureDevices, client_endpoint
 from stellwerk.sim.streams import StreamBearer
@@ -51,10 +53,6 @@ from stellwerk.sim.summary import Summary, Tally
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_PORT: Final = 5683
-DEFAULT_SECURE_PORT: Final = 5684
-TCP_SCHEME: Final = "coap+tcp"
-SECURE_SCHEME: Final = "coaps"
 _START_STEP_S: Final = 0.05
 _PACKAGES: Final[Mapping[tuple[str, ...], int]] = {("5", "0", "0"): 1024 * 1024}
 """The longest package of firmware that a device takes."""
@@ -71,14 +69,6 @@ class Behaviour(Enum):
     """Queue mode: does not listen outside its awake window."""
     MISBEHAVING = "misbehaving"
     """Late, silent, refusing or talking nonsense now and then."""
-
-
-class NoServer(UserError):
-    """``url`` names no server that can be reached; ``reason`` says why and what would be right."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        self.url, self.reason = url, reason
-        super().__init__(f"cannot simulate devices against {url!r}: {reason}")
 
 
 class TooManyDevices(UserError):
@@ -126,6 +116,8 @@ class FleetOptions:
     """After a reboot a device speaks from a new port, as one that gets another address would."""
     security: Security | None = None
     """What they have in common as secure devices, whose ``server`` is written ``coaps://``. None: they are not."""
+    bootstrap: Commissioning | None = None
+    """How they bootstrap; ``server`` is their bootstrap server then. None: they register with ``server``."""
     parameters: Parameters = field(default_factory=Parameters)
     """Transmission parameters of the devices; modems on slow links have an ACK timeout of 4 to 15 s."""
     seed: int = 1
@@ -185,6 +177,7 @@ class Fleet:
         self.devices: list[Device] = []
         self._clock = SystemClock()
         self._secure: SecureDevices | None = None
+        self._bootstrap: BootstrapFleet | None = None
         self._credentials: list[Credentials] = []
         self._driver: Driver[Happening, Order | Join] | None = None
         self._bearer: StreamBearer | None = None
@@ -197,8 +190,8 @@ class Fleet:
         self._left = asyncio.Event()
 
     async def open(self) -> None:
-        """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`, and
-        whatever the keyring of secure devices raises."""
+        """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`,
+        `BadMemory`, and whatever the keyring of secure devices raises."""
         options = self.options
         if options.is_secure is (options.security is None):
             raise NoServer(
@@ -210,8 +203,11 @@ class Fleet:
         allowed = raise_open_files(options.count)
         if allowed < options.count:
             raise TooManyDevices(options.count, allowed + SPARE_FILES)
+        if options.bootstrap is not None and (options.is_stream or options.template.other_server_uris):
+            why = "devices that bootstrap speak UDP or DTLS, and get their servers from the one that is named"
+            raise NoServer(options.server, f"{why}; write coap:// or coaps://, and no second server")
         astray = next((each for each in options.faults if each.is_of_handshake and not options.is_secure), None)
-        if astray is not None:
+        if astray is not None and options.bootstrap is None:
             raise InvalidFault(astray.kind.value, "it befalls handshakes, and without security there are none")
         for each in options.template.other_server_uris:
             if options.is_stream or options.is_secure or not each.startswith("coap://"):
@@ -225,8 +221,12 @@ class Fleet:
         others = [await resolve(each) for each in options.template.other_server_uris]
         local_host = local_address(server_host, server_port)
         instant = self._clock.instant()
+        if options.bootstrap is not None:
+            self._bootstrap = BootstrapFleet(options.bootstrap, options.server, options.security, options.count)
+            limits, offset_s = Limits(peers_total=max(1000, 2 * options.count)), instant.wall_ms / 1000 - instant.now
+            self.population = self._bootstrap.population(limits, options.parameters, offset_s)
         engine: Engine[Happening, Any] = self.population
-        if options.security is not None:
+        if options.security is not None and self._bootstrap is None:
             engine = self._secure = self._secured(options.security, instant)
             self.population = self._secure.population
         if not options.conditions.perfect:
@@ -237,15 +237,18 @@ class Fleet:
             bound = UdpSocket(local_host, 0, self._buffer)
             self._sockets.append(bound)
             self._driver.add(bound)
-            self.devices.append(
-                Device(
-                    options.device(index),
-                    PeerId("udp", server_host, server_port, bound.host, bound.port),
-                    utc_offset_s=instant.wall_ms / 1000 - instant.now,
-                    handles=handles,
-                    others=tuple(PeerId("udp", *each, bound.host, bound.port) for each in others),
+            offset_s = instant.wall_ms / 1000 - instant.now
+            server = PeerId("udp", server_host, server_port, bound.host, bound.port)
+            if self._bootstrap is not None:
+                number = options.first + index
+                bootstrapping = self._bootstrap.device(
+                    options.device(index), number, server, utc_offset_s=offset_s, handles=handles
                 )
-            )
+                self.devices.append(bootstrapping)
+                continue
+            peers = tuple(PeerId("udp", *each, bound.host, bound.port) for each in others)
+            device = Device(options.device(index), server, utc_offset_s=offset_s, handles=handles, others=peers)
+            self.devices.append(device)
 
     def _secured(self, security: Security, instant: Instant) -> SecureDevices:
         """The engine of devices that speak DTLS, and the credentials of each."""
@@ -388,12 +391,23 @@ class Fleet:
     def _hear(self, happenings: list[Happening], instant: Instant) -> None:
         for happening in happenings:
             self.tally.count(happening)
+            if self._bootstrap is not None:
+                self._bootstrap.note(happening, self.devices[self._index_of(happening.endpoint_name)])
             if self._tell is not None:
                 self._tell(happening)
             if isinstance(happening, Registered):
                 log.debug("device.registered", endpoint_name=happening.endpoint_name, location=happening.location)
             elif isinstance(happening, RegistrationRefused | RegistrationLost):
                 log.info("device.refused", endpoint_name=happening.endpoint_name, reason=happening.reason)
+            elif isinstance(happening, Bootstrapped):
+                log.debug("device.bootstrapped", endpoint_name=happening.endpoint_name, servers=happening.servers)
+            elif isinstance(happening, BootstrapFailed):
+                log.info(
+                    "device.bootstrap_failed",
+                    endpoint_name=happening.endpoint_name,
+                    reason=happening.reason,
+                    detail=happening.detail,
+                )
             elif isinstance(happening, Deregistered):
                 self._leaving -= 1
                 if self._leaving == 0:
@@ -435,7 +449,7 @@ class Fleet:
 
     def _move(self, endpoint_name: str, unnoticed: bool = False) -> None:
         driver, bearer = self._driver, self._bearer
-        index = int(endpoint_name.removeprefix(self.options.prefix)) - self.options.first
+        index = self._index_of(endpoint_name)
         if bearer is not None and not self._closed:
             # Another address is another connection.
             bearer.driver.disconnect(self.devices[index].server)
@@ -448,6 +462,9 @@ class Fleet:
         driver.submit(Move(device, server, unnoticed))
         driver.remove(old)
 
+    def _index_of(self, endpoint_name: str) -> int:
+        return int(endpoint_name.removeprefix(self.options.prefix)) - self.options.first
+
     def _count_lost(self, peer: PeerId) -> None:
         self._lost += 1
 
@@ -457,34 +474,3 @@ async def run_fleet(
 ) -> Summary:
     """Simulate ``options.count`` devices until ``stop`` is set; see `Fleet.run`."""
     return await Fleet(options).run(stop, on_summary)
-
-
-async def resolve(url: str) -> tuple[str, int]:
-    """The address of a server written ``coap://HOST[:PORT]``, ``coaps://HOST[:PORT]`` or ``coap+tcp://HOST[:PORT]``.
-    Raises `NoServer`."""
-    try:
-        parts = urlsplit(url)
-        usual = DEFAULT_SECURE_PORT if parts.scheme == SECURE_SCHEME else DEFAULT_PORT
-        host, port = parts.hostname, parts.port or usual
-    except ValueError as error:
-        raise NoServer(url, str(error)) from None
-    if parts.scheme not in ("coap", SECURE_SCHEME, TCP_SCHEME) or not host:
-        raise NoServer(url, "write it as coap://HOST:PORT, coaps://HOST:PORT or coap+tcp://HOST:PORT")
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as error:
-        raise NoServer(url, getattr(error, "strerror", None) or str(error)) from None
-    # Where a name has both, IPv4: a server on this machine always has it.
-    _, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-    return str(address[0]), int(address[1])
-
-
-def local_address(server_host: str, server_port: int) -> str:
-    """The address from which this machine reaches the server. Raises `NoServer`."""
-    family = socket.AF_INET6 if ":" in server_host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((server_host, server_port))
-        except OSError as error:
-            raise NoServer(f"{server_host}:{server_port}", error.strerror or str(error)) from None
-        return str(probe.getsockname()[0])

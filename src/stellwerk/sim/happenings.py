@@ -119,6 +119,44 @@ class SessionLost:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class BootstrapAsked:
+    """The device has asked its bootstrap server, or is about to be told by it what it did not ask for."""
+
+    endpoint_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """The device has the accounts that it was given; ``servers`` are their URIs."""
+
+    endpoint_name: str
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapFailed:
+    """It has what it had before. ``reason`` is one of `bootstrap.client.REASONS`, ``detail`` a code or a sentence."""
+
+    endpoint_name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgot:
+    """The device keeps something else now than was kept of it: a factory reset, an account whose time is over."""
+
+    endpoint_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The device has more to keep across restarts, before anything else leaves: numbers of an OSCORE context."""
+
+    endpoint_name: str
+
+
 Happening: TypeAlias = (
     Registered
     | Updated
@@ -135,4 +173,9 @@ Happening: TypeAlias = (
     | Resumed
     | HandshakeFailed
     | SessionLost
+    | BootstrapAsked
+    | Bootstrapped
+    | BootstrapFailed
+    | Forgot
+    | Remembered
 )

@@ -33,6 +33,7 @@ DISABLE_TIMEOUT: Final = 5
 STORING: Final = 6
 BINDING: Final = 7
 UPDATE_TRIGGER: Final = 8
+BOOTSTRAP_TRIGGER: Final = 9
 MUTE_SEND: Final = 23
 """Resources of object 1, which has an instance for each server account."""
 

@@ -38,6 +38,8 @@ class Effect(Enum):
     FACTORY_RESET = auto()
     """Everything is as it was at first, and then as `REBOOT`."""
     DISABLE = auto()
+    BOOTSTRAP = auto()
+    """It asks its bootstrap server for its accounts, where it has one."""
     MOVE = auto()
     """It speaks over another bearer, so from another address, and tells it by an Update."""
 
@@ -98,6 +100,8 @@ class Reactions:
         parsed = test_object.parse_arguments(arguments)
         if _is_of_server(path, objects.UPDATE_TRIGGER):
             return Reaction(effect=Effect.UPDATE, account=path[1])
+        if _is_of_server(path, objects.BOOTSTRAP_TRIGGER):
+            return Reaction(effect=Effect.BOOTSTRAP, account=path[1])
         if _is_of_server(path, objects.DISABLE):
             return Reaction(effect=Effect.DISABLE, account=path[1])
         if path == objects.REBOOT:

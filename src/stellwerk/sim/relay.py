@@ -9,8 +9,8 @@ import structlog
 
 from stellwerk.core.ids import PeerId
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
-from stellwerk.sim.fleet import local_address
 from stellwerk.sim.impairment import Conditions, Impairment, is_acknowledgement
+from stellwerk.sim.reach import local_address
 
 log = structlog.get_logger(__name__)
 

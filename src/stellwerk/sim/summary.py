@@ -7,6 +7,8 @@ from typing import Final
 
 from stellwerk.coap import codes
 from stellwerk.sim.happenings import (
+    BootstrapFailed,
+    Bootstrapped,
     Deregistered,
     HandshakeDone,
     HandshakeFailed,
@@ -34,6 +36,7 @@ _COUNTED: Final = {
     HandshakeDone: "handshakes",
     Resumed: "resumptions",
     SessionLost: "lost_sessions",
+    Bootstrapped: "bootstraps",
 }
 
 
@@ -42,7 +45,7 @@ class Summary:
     """The state of a fleet now, and rates per second since the summary before. ``served``: requests of the server that
     were answered; ``refusals``: registration requests refused or unanswered, ``failed_sends`` likewise. ``faults``:
     misdeeds of misbehaving devices; ``lost``: datagrams lost on purpose or by the system. ``handshakes``: full ones of
-    secure devices; ``failed_handshakes``: how many failed for which reason."""
+    secure devices; ``failed_handshakes`` and ``failed_bootstraps``: how many failed for which reason."""
 
     elapsed_s: float
     devices: int
@@ -68,6 +71,8 @@ class Summary:
     resumptions_total: int = 0
     lost_sessions_total: int = 0
     failed_handshakes: Mapping[str, int] = field(default_factory=dict)
+    bootstraps_total: int = 0
+    failed_bootstraps: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """A line for people: how it stands, and what was since the start."""
@@ -77,6 +82,8 @@ class Summary:
         )
         if self.handshakes_total or self.resumptions_total:
             happened += f", {self.handshakes_total} handshakes, {self.resumptions_total} sessions resumed"
+        if self.bootstraps_total:
+            happened = f"{self.bootstraps_total} bootstraps, {happened}"
         troubles = {
             "registrations or updates refused or unanswered": self.refusals_total,
             "registrations lost": self.lost_registrations_total,
@@ -86,26 +93,29 @@ class Summary:
             "faults": self.faults,
         }
         bad = "".join(f", {number} {what}" for what, number in troubles.items() if number)
-        if self.failed_handshakes:
-            reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(self.failed_handshakes.items()))
-            bad += f", {sum(self.failed_handshakes.values())} handshakes failed ({reasons})"
+        for what, failed in (("handshakes", self.failed_handshakes), ("bootstraps", self.failed_bootstraps)):
+            if failed:
+                reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(failed.items()))
+                bad += f", {sum(failed.values())} {what} failed ({reasons})"
         silent = "; no answer from the server yet" if self.started and not self._ended else ""
         return f"{self.registered} of {self.devices} registered: {happened}{bad}{silent}"
 
     @property
     def _ended(self) -> int:
-        return self.registrations_total + self.refusals_total + sum(self.failed_handshakes.values())
+        failed = sum(self.failed_handshakes.values()) + sum(self.failed_bootstraps.values())
+        return self.registrations_total + self.refusals_total + self.bootstraps_total + failed
 
 
 class Tally:
     """Counts what happens."""
 
-    __slots__ = ("_before", "_since", "counts", "failed_handshakes", "started")
+    __slots__ = ("_before", "_since", "counts", "failed_bootstraps", "failed_handshakes", "started")
 
     def __init__(self) -> None:
         self.started = 0
         self.counts: dict[str, int] = dict.fromkeys([*_COUNTED.values(), "sends", "failed_sends", "served"], 0)
         self.failed_handshakes: Counter[str] = Counter()
+        self.failed_bootstraps: Counter[str] = Counter()
         self._before = dict(self.counts)
         self._since: float | None = None
 
@@ -118,6 +128,8 @@ class Tally:
             self.counts["sends" if accepted else "failed_sends"] += 1
         elif isinstance(happening, HandshakeFailed):
             self.failed_handshakes[happening.reason] += 1
+        elif isinstance(happening, BootstrapFailed):
+            self.failed_bootstraps[happening.reason] += 1
         else:
             name = _COUNTED.get(type(happening))
             if name is not None:
@@ -156,6 +168,8 @@ class Tally:
             resumptions_total=counts["resumptions"],
             lost_sessions_total=counts["lost_sessions"],
             failed_handshakes=dict(self.failed_handshakes),
+            bootstraps_total=counts["bootstraps"],
+            failed_bootstraps=dict(self.failed_bootstraps),
         )
         self._since, self._before = now, dict(counts)
         return summary

@@ -238,6 +238,18 @@ class ObjectTree:
         """An instance comes from inside the device, with its object if need be."""
         self._objects[path[0]] = {**self._objects.get(path[0], {}), path[1]: instance}
 
+    def remove(self, path: Path) -> None:
+        """Take away an instance from inside the device, whoever may see it; its object stays."""
+        self._objects[path[0]] = {each: cells for each, cells in self.instances(path[0]).items() if each != path[1]}
+
+    def snapshot(self) -> dict[int, dict[int, Instance]]:
+        """All there is, for `restore`."""
+        return self._snapshot()
+
+    def restore(self, snapshot: dict[int, dict[int, Instance]]) -> None:
+        """Everything is as it was when ``snapshot`` was taken."""
+        self._objects = snapshot
+
     def put(self, path: Path, cell: Cell) -> None:
         """Set a resource from inside the device, whatever a server may do with it."""
         self.put_all(Path(*path[:2]), {path[2]: cell})

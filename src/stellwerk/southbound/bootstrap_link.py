@@ -199,6 +199,11 @@ class BootstrapLink:
                 | events.NotificationAcked()
                 | events.NotificationRejected()
                 | events.ObservationLost()
+                # Its engines speak no OSCORE.
+                | events.ContextQuestion()
+                | events.ContextState()
+                | events.ContextMoved()
+                | events.ContextRederived()
             ):
                 pass
             case _:

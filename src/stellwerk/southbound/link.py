@@ -41,6 +41,7 @@ _KINDS: Final[dict[type[Uplink], str]] = {
 }
 
 Event = events.Event
+ContextEvent = events.ContextQuestion | events.ContextState | events.ContextMoved | events.ContextRederived
 Submit = Callable[[actions.Action], None]
 
 
@@ -54,6 +55,23 @@ class Finished(Protocol):
 
 class ConnectionLost(Protocol):
     def __call__(self, peer: PeerId, why: str, at: Instant) -> None: ...
+
+
+class ContextEvents(Protocol):
+    """Who hears of an engine's OSCORE contexts."""
+
+    def take(self, event: ContextEvent, at: Instant) -> None: ...
+    def refused(self, event: events.Refused, at: Instant) -> None:
+        """Something in the name of a context led to nothing."""
+        ...
+
+    def lost(self, peer: PeerId, why: str, at: Instant) -> None:
+        """A connection or session is no more, that contexts may have been heard over, or a context is nowhere."""
+        ...
+
+    def may_reach(self, peer: PeerId) -> bool:
+        """Whether it is known where the device of a context is."""
+        ...
 
 
 @dataclass(slots=True)
@@ -85,7 +103,7 @@ class Link:
         reaches: Callable[[PeerId], bool] | None = None,
     ) -> None:
         """``reaches``: whether the engine has a connection to a peer; None where it needs none."""
-        self._submit = submit
+        self.submit = self._submit = submit
         self._is_connected = reaches
         self._brake = brake
         self._meters = meters
@@ -101,6 +119,8 @@ class Link:
         self._finished: Finished
         self._reacted: Reacted
         self._connection_lost: ConnectionLost = _nobody
+        self.oscore: ContextEvents | None = None
+        """What the engine tells of OSCORE contexts; None where it speaks none."""
         self.refused: dict[str, int] = {}
         """Datagrams that led to nothing, by reason."""
 
@@ -134,9 +154,10 @@ class Link:
         token: bytes | None = None,
         ack_timeout_s: float | None = None,
     ) -> None:
-        if registration.peer.is_session and not self.reaches(registration.peer):
+        peer = registration.peer
+        if (peer.is_session or peer.is_context) and not self.reaches(peer):
             # What is stored of it may be resumed; nothing that we send is to wake it.
-            asyncio.get_running_loop().call_soon(self._refuse_unsent, handle)
+            asyncio.get_running_loop().call_soon(self._refuse_unsent, handle, peer)
             return
         about = Circumstances(registration, self._memory, self._now_s)
         talk = converse(operation, about)
@@ -158,6 +179,8 @@ class Link:
         self._submit(actions.VerifyPeer(peer))
 
     def reaches(self, peer: PeerId) -> bool:
+        if peer.is_context:
+            return self.oscore is not None and self.oscore.may_reach(peer)
         return self._is_connected is None or self._is_connected(peer)
 
     def move_peer(self, old: PeerId, new: PeerId) -> None:
@@ -220,8 +243,9 @@ class Link:
             request.patience_s = NO_COMPOSITE_PATIENCE_S
         self._submit(request)
 
-    def _refuse_unsent(self, handle: int) -> None:
-        answer = DeviceAnswer(handle, failure="unconnected", detail="the secure session has ended")
+    def _refuse_unsent(self, handle: int, peer: PeerId) -> None:
+        detail = "the device was not heard yet" if peer.is_context else "the secure session has ended"
+        answer = DeviceAnswer(handle, failure="unconnected", detail=detail)
         self._finished(answer, Instant(self._clock.now(), self._clock.wall_ms()))
 
     def _end_unsent(self, handle: int, final: DeviceAnswer) -> None:
@@ -270,6 +294,8 @@ class Link:
                 if pending is not None:
                     # It may have moved since; what is asked instead goes there.
                     pending.peer = event.peer
+                if event.reason == "unconnected" and event.peer.is_context and self.oscore is not None:
+                    self.oscore.lost(event.peer, event.detail, at)
                 answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail, acknowledged=silent)
                 self._answered(answer, at)
             case events.PeerReacted():
@@ -285,12 +311,20 @@ class Link:
                 self._observations.lost(event.token, event.reason, at)
             case events.ConnectionLost():
                 log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
-                self._connection_lost(event.peer, event.detail, at)
+                if self.oscore is not None:
+                    self.oscore.lost(event.peer, event.detail, at)
+                if not event.peer.is_context:
+                    self._connection_lost(event.peer, event.detail, at)
             case events.Refused():
                 self._count(event.reason)
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
+                if self.oscore is not None and event.context:
+                    self.oscore.refused(event, at)
             case events.NotificationAcked() | events.NotificationRejected() | events.PeerProbed():
                 pass
+            case events.ContextQuestion() | events.ContextState() | events.ContextMoved() | events.ContextRederived():
+                if self.oscore is not None:
+                    self.oscore.take(event, at)
             case _:
                 assert_never(event)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from stellwerk.app.handlers.observations import Observations
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts
 from stellwerk.app.ports import Clock, DeviceAnswer
 from stellwerk.app.uplinks import Uplinks
 from stellwerk.core.ids import PeerId
@@ -11,6 +12,7 @@ from stellwerk.core.instant import Instant
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.operations import Operation
 from stellwerk.southbound.link import ConnectionLost, Finished, Link, Reacted
+from stellwerk.southbound.oscore_peers import OscorePeers
 
 
 class Links:
@@ -35,6 +37,11 @@ class Links:
         self._finished = finished
         for link in self._by_transport.values():
             link.connect(uplinks, observations, finished, reacted, connection_lost)
+
+    def speak_oscore(self, contexts: OscoreContexts) -> None:
+        """Messages may be protected with OSCORE; ``contexts`` knows whose."""
+        for link in self._by_transport.values():
+            link.oscore = OscorePeers(submit=link.submit, contexts=contexts)
 
     def draw_token(self) -> bytes:
         return self._any.draw_token()

@@ -24,7 +24,8 @@ from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
 from stellwerk.net.secure import SecureEvent, SecureStack
-from stellwerk.southbound.secure_peers import MessageLink, SecurePeers, TrustAnchors
+from stellwerk.southbound.secure_peers import MessageLink, SecurePeers
+from stellwerk.southbound.trust import TrustAnchors
 
 log = structlog.get_logger(__name__)
 
@@ -110,6 +111,7 @@ class SecureListener(Generic[L]):
         id_secret: bytes | None,
         ask_until: float | None,
         bodies: Mapping[tuple[str, ...], int],
+        oscore: bool = False,
     ) -> None:
         self._keys = keys
         limits = Limits(sessions=settings.sessions, half_open=settings.half_open)
@@ -139,6 +141,7 @@ class SecureListener(Generic[L]):
             body_bytes_by_path=bodies,
             verified=True,
             room=self._dtls.room,
+            oscore=oscore,
         )
         stack: SecureStack[Event, CoapAction] = SecureStack(self._dtls, self._coap)
         self.link = link(lambda action: self.driver.submit(action), lambda peer: self.peers.may_reach(peer))

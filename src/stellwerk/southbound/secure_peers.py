@@ -1,40 +1,27 @@
 """What the DTLS engine tells becomes calls of whoever keeps its sessions, and the answers become actions."""
 
-from collections.abc import Callable, Container, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Container
 from typing import Final, Protocol, TypeAlias, assert_never, cast
 
 import structlog
-from cryptography.x509 import Certificate
 
 from stellwerk.app.handlers.handshakes import Handshakes
-from stellwerk.app.identities import Trust
 from stellwerk.app.records import SecureSession
 from stellwerk.coap import actions as coap_actions
 from stellwerk.coap.events import Event, PeerProbed
-from stellwerk.core.identity import CertificateIdentity, RawKeyIdentity, SecureIdentity
+from stellwerk.core.identity import RawKeyIdentity, SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId, session_peer
 from stellwerk.core.instant import Instant
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.alerts import AlertDescription
-from stellwerk.dtls.certificates import CertificateRefused, read_certificate, verify_chain
 from stellwerk.net.secure import SECURE_EVENTS, SecureEvent
+from stellwerk.southbound.trust import TrustAnchors, judge
 
 log = structlog.get_logger(__name__)
 
-_SHOWN: Final = "%Y-%m-%d %H:%M:%S"
 _OURS: Final = SECURE_EVENTS | {PeerProbed}
 
 Submit: TypeAlias = Callable[[coap_actions.Action | actions.Action], None]
-
-
-class TrustAnchors(Protocol):
-    """The certificate authorities that devices' certificates may lead to."""
-
-    @property
-    def anchors(self) -> Sequence[Certificate]:
-        """Those of just now."""
-        ...
 
 
 class MessageLink(Protocol):
@@ -187,7 +174,7 @@ class SecurePeers:
                     sessions.handshakes.asked_about_raw_key(event.handshake, identity, at)
                 else:
                     sessions.handshakes.asked_about_certificate(
-                        event.handshake, identity, self._trust_in(identity, at), at
+                        event.handshake, identity, judge(identity, self._trust.anchors, at, self._check_dates), at
                     )
             case events.ResumptionQuestion():
                 sessions.asked_to_resume(event.handshake, event.identity, DeviceId(event.device), event.session_id, at)
@@ -222,22 +209,6 @@ class SecurePeers:
                 self.dropped[event.reason] = self.dropped.get(event.reason, 0) + 1
             case _:
                 assert_never(event)
-
-    def _trust_in(self, identity: CertificateIdentity, at: Instant) -> Trust:
-        now = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=at.wall_ms)
-        chain = dates = ""
-        try:
-            verify_chain(identity.chain, self._trust.anchors, at=now, check_validity=self._check_dates)
-        except CertificateRefused as refused:
-            chain = f"{refused.reason}: {refused.detail}"
-        if chain and self._check_dates:
-            # One that a device is pinned to needs no authority, but has to be of this day.
-            leaf = read_certificate(identity.chain[0])
-            if now > leaf.not_after:
-                dates = f"expired-certificate: the certificate expired at {leaf.not_after:{_SHOWN}} UTC"
-            elif now < leaf.not_before:
-                dates = f"not-yet-valid-certificate: it is valid from {leaf.not_before:{_SHOWN}} UTC"
-        return Trust(chain, dates)
 
     # -- down: the SecureLink port --
 

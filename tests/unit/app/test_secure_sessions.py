@@ -609,7 +609,7 @@ def test_a_flood_of_failures_is_counted_whole_and_written_down_in_part() -> None
             bench.sessions.handshakes.failed(FAR, "timeout", "it fell silent", None, NOW)
         await bench.settle()
         assert bench.meters.secure.handshakes["failed", "timeout"] == 1000
-        assert len(bench.sessions.handshakes.failures) == 50
+        assert len(bench.sessions.handshakes.recent_failures(None)) == 50
 
     tell(story)
 
@@ -644,7 +644,7 @@ def test_a_handshake_with_the_fresh_key_ends_what_came_in_with_the_former() -> N
         async def promoted(record: DeviceRecord, peer: PeerId) -> None:
             heard.append((record, peer))
 
-        bench.sessions.promoted = promoted
+        bench.sessions.promoting.hearers.append(promoted)
         for number, identity in ((1, b"meter-1"), (2, b"meter-1#fresh")):
             bench.sessions.handshakes.asked_for_key(number, identity, NOW)
             await bench.settle()

@@ -8,9 +8,8 @@ import httpx
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 
+from stellwerk.app.failures import FailedHandshake, Security
 from stellwerk.app.handlers.accounts import Accounts
-from stellwerk.app.handlers.handshakes import FailedHandshake
-from stellwerk.app.handlers.secure_sessions import Security
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import NewDevice
 from stellwerk.app.registry import Registry

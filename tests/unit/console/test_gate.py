@@ -9,8 +9,8 @@ from console_world import HOST, NOW_MS, World
 from nicegui import Client
 
 from stellwerk.app.attempts import TooManyAttempts
+from stellwerk.app.failures import FailedHandshake
 from stellwerk.app.handlers.accounts import FAILURES
-from stellwerk.app.handlers.handshakes import FailedHandshake
 from stellwerk.console.sessions import COOKIE, IDLE_MS, LONGEST_MS
 
 

@@ -31,6 +31,7 @@ class Uses:
     def __init__(self) -> None:
         self.answers: list[DeviceAnswer] = []
         self.over: set[PeerId] = set()
+        self.handshakes = Failed()
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> None:
         self.answers.append(answer)
@@ -41,6 +42,12 @@ class Uses:
 
     def may_reach(self, peer: PeerId) -> bool:
         return peer not in self.over
+
+
+class Failed:
+    """Handshakes that came to nothing."""
+
+    def failed(self, *about: object) -> None: ...
 
 
 class NoKeys:
@@ -54,6 +61,7 @@ def with_listeners(
     work: Callable[[Listeners, Uses], Awaitable[None]],
     streams: StreamSettings | None,
     secure: SecureSettings | None = None,
+    tls: StreamSettings | None = None,
 ) -> None:
     async def main() -> None:
         uses: Any = Uses()
@@ -69,6 +77,7 @@ def with_listeners(
             secure=secure,
             keys=NoKeys(),
             ticket_key=TicketKey(bytes(16), bytes(32)),
+            tls=tls,
         )
         listeners.connect(uses, uses, uses.finished, uses.reacted, uses.lost)
         try:
@@ -139,7 +148,7 @@ def test_dtls_has_a_port_of_its_own() -> None:
         assert listeners.secure is not None
         listeners.secure.peers.connect(uses)  # type: ignore[arg-type]
         assert listeners.missing() == ["CoAP over DTLS does not listen"]
-        ((host, port),) = listeners.listen_secure("127.0.0.1", 0)
+        ((host, port),) = await listeners.listen_secure("127.0.0.1", 0)
         assert listeners.missing() == []
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
             device.setblocking(False)
@@ -169,9 +178,44 @@ def test_a_secure_port_that_is_taken_is_an_error() -> None:
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]
             with pytest.raises(CannotBind, match=f"cannot listen on UDP 127.0.0.1:{port}.*STELLWERK_COAPS_PORT"):
-                listeners.listen_secure("127.0.0.1", port)
+                await listeners.listen_secure("127.0.0.1", port)
 
     with_listeners(work, None, SecureSettings())
+
+
+@pytest.mark.spec("RFC 8323 8.2")
+def test_tls_has_the_port_number_of_dtls() -> None:
+    async def work(listeners: Listeners, uses: Uses) -> None:
+        assert listeners.tls is not None
+        listeners.tls.peers.connect(uses)  # type: ignore[arg-type]
+        ((host, port),) = await listeners.listen_secure("127.0.0.1", 0)
+        assert listeners.missing() == []
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert await reader.read() == b""
+        assert listeners.tls.offers() == "pre-shared keys"
+        assert listeners.transport().tls_bytes["in"] == 18
+        listeners.stop_reading()
+        assert listeners.missing() == ["CoAP over DTLS does not listen"]
+        writer.close()
+
+    with_listeners(work, None, SecureSettings(), StreamSettings())
+
+
+def test_a_port_that_is_taken_for_tls_is_an_error_and_leaves_nothing_bound() -> None:
+    async def work(listeners: Listeners, uses: Uses) -> None:
+        # A number that is free for datagrams, and taken for connections.
+        with socket.socket() as taken, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+            free.close()
+            with pytest.raises(CannotBind, match=f"cannot listen on TCP 127.0.0.1:{port}.*STELLWERK_COAP_TLS"):
+                await listeners.listen_secure("127.0.0.1", port)
+        assert await listeners.listen_secure("127.0.0.1", port) == [("127.0.0.1", port)]
+
+    with_listeners(work, None, SecureSettings(), StreamSettings())
 
 
 def test_what_nothing_here_can_send_is_answered_and_not_lost() -> None:

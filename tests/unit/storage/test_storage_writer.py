@@ -313,6 +313,34 @@ def test_a_disk_that_falls_sick_under_a_write_of_people_refuses_devices_too(quic
     asyncio.run(story())
 
 
+def test_what_fails_untried_is_told_after_the_group_that_the_thread_is_writing(quick_probes: None) -> None:
+    async def story() -> None:
+        disk = SickDisk()
+        disk.takes_s = STALLED_WRITE_S * 2
+        writer = GroupWriter(disk, 10_000, lambda commits: None, disk.clock)
+        # So slow that the thread gets the next.
+        await commit(writer)
+        disk.sick = True
+        told: list[int] = []
+
+        def ask(numbers: range) -> None:
+            for number in numbers:
+                writer.submit(Commit((entry(3),), (), lambda error, number=number: told.append(number)))  # type: ignore[misc]
+
+        first = asyncio.Event()
+        writer.submit(Commit((entry(3),), (), lambda error: (told.append(0), first.set())))  # type: ignore[arg-type, return-value]
+        await asyncio.sleep(0)
+        ask(range(1, 2 * GROUP))
+        await first.wait()
+        ask(range(2 * GROUP, 2 * GROUP + 5))
+        disk.sick = False
+        await well_again(writer)
+        assert told == list(range(2 * GROUP + 5))
+        await writer.close()
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("takes_s", [0.001, STALLED_WRITE_S * 2])
 def test_callbacks_keep_their_order_when_the_disk_falls_sick_and_recovers(quick_probes: None, takes_s: float) -> None:
     async def story() -> None:

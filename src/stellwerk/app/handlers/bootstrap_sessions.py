@@ -4,7 +4,8 @@ bootstrapping, and whoever comes again proves itself anew."""
 import structlog
 
 from stellwerk.app.bootstrap_identities import BootstrapIdentities
-from stellwerk.app.handlers.handshakes import LONGEST_IDENTITY, Handshakes
+from stellwerk.app.failures import LONGEST_IDENTITY
+from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.ports import DecidingStore, SecureLink
 from stellwerk.app.rare_lines import RareLines

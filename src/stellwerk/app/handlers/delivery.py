@@ -406,7 +406,7 @@ class Delivery:
         """Whether the relation is forgotten here and the device hears of it with its next notification (OB-5): where
         that is asked for, and where the device sleeps; but then attributes that were written for it have to be taken
         back some day."""
-        if known.registration.peer.transport in _CONNECTED:
+        if known.registration.peer.carrier in _CONNECTED:
             return False
         return operation.passive or (not wanted.attributes and not self._turns.listens(known, self._clock.now()))
 

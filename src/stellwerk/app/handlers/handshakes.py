@@ -3,14 +3,11 @@
 Whatever makes handshakes (DTLS, TLS, the bootstrap server's) asks here, and tells here what came to nothing.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
-import structlog
-
+from stellwerk.app.failures import FailedHandshake, Failures
 from stellwerk.app.identities import Found, Trust
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.rare_lines import RareLines
@@ -22,13 +19,6 @@ from stellwerk.core.instant import Instant
 from stellwerk.core.rates import TokenBuckets
 from stellwerk.device.record import BadKey, DeviceRecord
 
-log = structlog.get_logger(__name__)
-
-RECENT_FAILURES: Final = 200
-TROUBLES_LOGGED_PER_S: Final = 5.0
-LONGEST_IDENTITY: Final = 200
-_LONGEST_DETAIL: Final = 600
-"""Characters that are kept of what a peer may have written."""
 _BURST_S: Final = 10.0
 _TRIES: Final = 3
 _ADMITTED: Final = 10_000
@@ -59,22 +49,6 @@ class HandshakeLink(Protocol):
     def refuse(self, handshake: int, reason: str, detail: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class FailedHandshake:
-    """For people who look for what is wrong. ``identity``: as far as the peer named one, nothing of it is proven;
-    ``tenant`` and ``device`` whose that would be, empty where it is nobody's. ``number`` counts them."""
-
-    number: int
-    at_ms: int
-    address: str
-    identity: str
-    reason: str
-    detail: str
-    tenant: str = ""
-    device: str = ""
-    device_id: int = 0
-
-
 class Handshakes:
     """``link`` reaches whoever asks. ``per_tenant``: complete handshakes a second, 0 for no bound."""
 
@@ -87,24 +61,26 @@ class Handshakes:
         lines: RareLines,
         meters: SecureMeters,
         per_tenant: float = 0.0,
+        failures: Failures | None = None,
     ) -> None:
+        """``failures``: where those that came to nothing are kept; None: by itself."""
         self._identities = identities
         self._tasks = tasks
         self._link = link
-        self._lines = lines
+        self._failures = Failures(tasks=tasks, lines=lines) if failures is None else failures
         self._meters = meters
         self._tenants: TokenBuckets[TenantId] = TokenBuckets(per_tenant, per_tenant * _BURST_S)
-        self._troubles: TokenBuckets[None] = TokenBuckets(TROUBLES_LOGGED_PER_S, TROUBLES_LOGGED_PER_S * _BURST_S)
         self._admitted: OrderedDict[DeviceId, TenantId] = OrderedDict()
         """Whose handshakes are under way, or have failed."""
         self._fresh: OrderedDict[DeviceId, object] = OrderedDict()
         """Those of them that showed a fresh credential."""
-        self._unsaid = 0
-        self._failed = 0
         self.revisions = 0
         """How often anybody's credentials have changed: who was looked up before is looked up again."""
-        self.failures: deque[FailedHandshake] = deque(maxlen=RECENT_FAILURES)
+
+    @property
+    def failures(self) -> Sequence[FailedHandshake]:
         """The newest last."""
+        return self._failures.newest
 
     # -- who is it? --
 
@@ -209,36 +185,14 @@ class Handshakes:
     def failed(self, address: PeerId, reason: str, detail: str, identity: SecureIdentity | None, at: Instant) -> None:
         """A handshake came to nothing."""
         self._meters.handshakes["failed", reason] += 1
-        if not self._troubles.take(None, at.now):
-            self._unsaid += 1
-            return
-        unsaid, self._unsaid = self._unsaid, 0
-        more = {"not_logged": unsaid} if unsaid else {}
-        named = "" if identity is None else str(identity)[:LONGEST_IDENTITY]
-        detail = detail[:_LONGEST_DETAIL]
-        log.info("handshake.failed", address=str(address), identity=named, reason=reason, detail=detail, **more)
-        work = self._note_failure(address, reason, detail, identity, named, at)
-        if not self._tasks.start("handshake failure", work):
-            work.close()
-
-    async def _note_failure(
-        self, address: PeerId, reason: str, detail: str, identity: SecureIdentity | None, named: str, at: Instant
-    ) -> None:
-        record: DeviceRecord | None = None
-        try:
-            with suppress(UserError):
-                record = await self._identities.named(identity)
-        finally:
-            whose = ("", "", 0) if record is None else (record.tenant, record.name, int(record.device_id))
-            self._failed += 1
-            self.failures.append(FailedHandshake(self._failed, at.wall_ms, str(address), named, reason, detail, *whose))
-        if record is not None:
-            text = f"from {address} as {named}: {reason}, {detail}"
-            self._lines.write(record.device_id, "handshake-failed", text, at)
+        named = "" if identity is None else str(identity)
+        self._failures.note(
+            "handshake-failed", address, named, reason, detail, lambda: self._identities.named(identity), at
+        )
 
     def recent_failures(self, tenant: str | None) -> list[FailedHandshake]:
         """The newest first: those that name a device of ``tenant``, all for None."""
-        return [each for each in reversed(self.failures) if tenant is None or each.tenant == tenant]
+        return self._failures.recent(tenant)
 
 
 def _unknown(identity: RawKeyIdentity | CertificateIdentity, trust: Trust) -> tuple[str, str]:

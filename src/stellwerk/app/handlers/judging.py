@@ -26,6 +26,7 @@ _FAILURES: Final[dict[str, Judgement]] = {
     "oversized": (Step.REFUSED, "adapter", "the device's answer is longer than this server takes"),
     "lost": (Step.TIMED_OUT, "timeout-binding", "sent, and the connection ended before the device answered"),
     "unconnected": (Step.TIMED_OUT, "timeout-binding", "the device has no connection"),
+    "unprotected": (Step.REFUSED, "adapter", "the device, or somebody else, answered without OSCORE"),
     "undecodable": (Step.REFUSED, "adapter", "the answer does not decode"),
     "unsupported": (Step.REFUSED, "not-acceptable", ""),
     "cancelled": LOST,

@@ -1,7 +1,8 @@
 """A device has used its fresh credential: that is the one that holds, and what came in with the former ends (contract
 device platform §12).
 
-Until a handshake with it is complete both are taken, for the device may not have understood what it was given.
+Until a handshake with it is complete, or a message under its OSCORE context was verified, both are taken, for the
+device may not have understood what it was given.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from stellwerk.app.oscore import ContextName, read_oscore
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
@@ -22,17 +24,19 @@ End = Callable[[DeviceRecord, PeerId], Awaitable[object]]
 
 
 class Promoting:
-    """``end`` hears of a device that has used its fresh credential, with the session or connection over which it did:
-    whatever came in otherwise ends."""
+    """One for all ways in which a device proves who it is."""
 
-    def __init__(self, store: DecidingStore, tasks: Tasks, end: End) -> None:
+    def __init__(self, store: DecidingStore, tasks: Tasks) -> None:
         self._store = store
         self._tasks = tasks
-        self._end = end
+        self.hearers: list[End] = []
+        """Told, in order, of a device that has used its fresh credential, with the peer as which it did: whatever came
+        in otherwise ends."""
         self._waiting: dict[DeviceId, list[asyncio.Future[None]]] = {}
 
-    def used(self, peer: PeerId, identity: SecureIdentity, device_id: DeviceId) -> None:
-        """A handshake in which ``identity`` was that of the fresh credential is complete."""
+    def used(self, peer: PeerId, identity: SecureIdentity | ContextName, device_id: DeviceId) -> None:
+        """A handshake in which ``identity`` was that of the fresh credential is complete, or the context that it names
+        was heard."""
         if device_id in self._waiting:
             return
         waiting = self._waiting[device_id] = []
@@ -50,7 +54,11 @@ class Promoting:
             await done
 
     async def _promote(
-        self, peer: PeerId, identity: SecureIdentity, device_id: DeviceId, waiting: list[asyncio.Future[None]]
+        self,
+        peer: PeerId,
+        identity: SecureIdentity | ContextName,
+        device_id: DeviceId,
+        waiting: list[asyncio.Future[None]],
     ) -> None:
         try:
             fresh = await self._store.fresh_credential(device_id)
@@ -59,7 +67,8 @@ class Promoting:
                 record = await self._store.promote_fresh_credential(device_id)
                 if record is not None:
                     log.info("credential.promoted", tenant=record.tenant, device=record.name, security=record.security)
-                    await self._end(record, peer)
+                    for tell in self.hearers:
+                        await tell(record, peer)
         finally:
             del self._waiting[device_id]
             for each in waiting:
@@ -67,8 +76,8 @@ class Promoting:
                     each.set_result(None)
 
 
-def is_shown(credential: Credential, identity: SecureIdentity) -> bool:
-    """Whether a handshake with ``identity`` has shown that credential."""
+def is_shown(credential: Credential, identity: SecureIdentity | ContextName) -> bool:
+    """Whether a handshake with ``identity``, or a context of that name, has shown that credential."""
     match identity:
         case PskIdentity():
             return credential.kind == PSK and credential.identity.encode() == identity.identity
@@ -76,3 +85,6 @@ def is_shown(credential: Credential, identity: SecureIdentity) -> bool:
             return credential.key_id == raw_key_id(identity.spki)
         case CertificateIdentity():
             return credential.key_id == certificate_key_id(identity.chain[0])
+        case ContextName():
+            known = credential.oscore and read_oscore(credential.oscore, DeviceId(0)).sender_id
+            return known == identity.kid

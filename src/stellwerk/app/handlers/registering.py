@@ -1,6 +1,6 @@
 """Register: who the endpoint is, whether it may, and what it brings (Core 1.2.2 §6.2.1; contract §4, §13)."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -102,6 +102,10 @@ class Registering:
         self.speaking = Speaking(store) if speaking is None else speaking
         self.superseded: Callable[[PeerId], None] = _nobody
         """Told of the peer that a device was registered at when it is registered at another."""
+
+    def await_promotion(self, settled: Callable[[DeviceId], Awaitable[None]]) -> None:
+        """``settled`` returns when a fresh credential that a device has just shown is the one that holds."""
+        self.speaking.settled = settled
 
     def types_of(self, objects: ObjectList, version: str, tenant: str) -> DeviceTypes:
         """What ``objects`` are made of for a client of LwM2M ``version`` that belongs to ``tenant``."""

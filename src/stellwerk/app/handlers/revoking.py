@@ -115,7 +115,7 @@ class Revoking:
 
     async def promoted(self, device: DeviceRecord, peer: PeerId) -> None:
         """The device has used its fresh credential, over ``peer``: its registration goes by what it proves itself with
-        from now on, and moves there with the Register that follows."""
+        from now on, and moves there with the Register that follows. What else came in with the former ends with it."""
         known = self._registry.of(device.device_id)
         if known is not None:
             known.record = device

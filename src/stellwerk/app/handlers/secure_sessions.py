@@ -8,14 +8,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 
 from stellwerk.app.changes import Commit, DropSession, PutSession
 from stellwerk.app.committing import log_not_stored
-from stellwerk.app.handlers.handshakes import LONGEST_IDENTITY, FailedHandshake, Handshakes
+from stellwerk.app.failures import LONGEST_IDENTITY, Failures, Security
+from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.identities import Identities
 from stellwerk.app.meters import Meters
@@ -45,15 +45,6 @@ _ENDED_KEPT: Final = 4_096
 _NOT_KEPT: Final = "the session is not kept any more"
 
 
-@dataclass(frozen=True, slots=True)
-class Security:
-    """What people see of it: ``sessions`` in memory (of all tenants, so None for people of one), recent ``failures``,
-    the newest first."""
-
-    sessions: int | None
-    failures: tuple[FailedHandshake, ...]
-
-
 class TakeOver(Protocol):
     def __call__(self, peer: PeerId, at: Instant, *, followed: bool = False) -> Awaitable[Known | None]: ...
 
@@ -73,8 +64,11 @@ class SecureSessions:
         meters: Meters,
         per_tenant: float = 0.0,
         devices: dict[PeerId, DeviceId] | None = None,
+        failures: Failures | None = None,
+        promoting: Promoting | None = None,
     ) -> None:
-        """``devices``: the table of whose each session is, for those who look only."""
+        """``devices``: the table of whose each session is, for those who look only. ``failures``: where handshakes that
+        came to nothing are kept; ``promoting``: who is told of fresh credentials; one of its own for None."""
         self._store = store
         self._tasks = tasks
         self._clock = clock
@@ -87,6 +81,7 @@ class SecureSessions:
             lines=lines,
             meters=self._meters,
             per_tenant=per_tenant,
+            failures=failures,
         )
         self._look_ups: TokenBuckets[bool] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices
@@ -102,10 +97,8 @@ class SecureSessions:
         """States that the store did not take, as their number and the state; tried again by `retry`."""
         self._states = 0
         """How many were told: a state is tried again only while no later one of the session is stored."""
-        self.promoting = Promoting(store, tasks, self._promoted)
-        self.promoted: Callable[[DeviceRecord, PeerId], Awaitable[object]] = _nobody
-        """Hears of a device that has used its fresh credential over a session, once its other sessions are told to end.
-        """
+        self.promoting = Promoting(store, tasks) if promoting is None else promoting
+        self.promoting.hearers.append(self._promoted)
         self._take_over: TakeOver
         self._lost: Callable[[PeerId, str, Instant], None]
 
@@ -305,7 +298,6 @@ class SecureSessions:
         for session in await self._store.sessions_of(device_id):
             if session_peer(session.session_id) != peer:
                 self._drop(session.session_id)
-        await self.promoted(device, peer)
 
     def _end_all(self, device_id: DeviceId, revoked: bool) -> None:
         self.handshakes.revisions += 1
@@ -334,10 +326,6 @@ class SecureSessions:
             self._live[device_id] = rest
         else:
             self._live.pop(device_id, None)
-
-
-async def _nobody(device: DeviceRecord, peer: PeerId) -> None:
-    pass
 
 
 def _log_failure(error: Exception | None) -> None:

@@ -10,14 +10,16 @@ event.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from stellwerk.coap import actions, codes
 from stellwerk.coap.engine import ExchangeEngine
 from stellwerk.coap.events import ConnectionLost, RequestFailed
 from stellwerk.coap.message import Message, encode_options
-from stellwerk.coap.options import ACCEPT, CONTENT_FORMAT, OBSERVE, URI_PATH, encode_uint, sort_options, text_options
+from stellwerk.coap.observe import cancellation_options
+from stellwerk.coap.options import OBSERVE, OSCORE
+from stellwerk.coap.oscore.engine import ProtectedExchanges
 from stellwerk.coap.parameters import Limits, Parameters
 from stellwerk.coap.peers import Peer
 from stellwerk.coap.tcp import signalling
@@ -46,14 +48,23 @@ class ReleaseConnections:
     hold_off_s: int = 0
 
 
-StreamAction = actions.Action | AdoptConnection | ReleaseConnections
+@dataclass(slots=True)
+class CloseConnection:
+    """End the connection with ``peer``, which is told ``why`` by an Abort, or by a Release where it did no wrong."""
+
+    peer: PeerId
+    why: str
+    is_abort: bool = False
+
+
+StreamAction = actions.Action | AdoptConnection | ReleaseConnections | CloseConnection
 
 
 class StreamEndpoint(ExchangeEngine):
     """One CoAP endpoint over streams, client and server at once. All times are monotonic seconds.
 
     ``body_bytes_by_path``: as for `coap.endpoint.Endpoint`; it bounds what comes in blocks, and ``message_bytes`` of
-    ``streams`` what comes whole.
+    ``streams`` what comes whole. ``oscore``: as for `coap.endpoint.Endpoint`.
     """
 
     def __init__(
@@ -63,6 +74,8 @@ class StreamEndpoint(ExchangeEngine):
         parameters: Parameters | None = None,
         streams: StreamLimits | None = None,
         body_bytes_by_path: Mapping[tuple[str, ...], int] | None = None,
+        *,
+        oscore: bool = False,
     ) -> None:
         streams = streams or StreamLimits()
         layer = StreamLayer(entropy, limits or Limits(), parameters or Parameters(), streams)
@@ -70,6 +83,10 @@ class StreamEndpoint(ExchangeEngine):
         self._layer = layer
         self._streams = streams
         layer.finish = self._finish
+        self._guard: ProtectedExchanges | None = None
+        if oscore:
+            self._guard = ProtectedExchanges(layer, self._serving, body_bytes_by_path, layer.limits.contexts_total)
+            self._protected = self._serving.guard = self._guard
         self._greeting = signalling.encode_csm(Capabilities(streams.message_bytes, True))
         self.opened = 0
         """Connections that were taken."""
@@ -145,6 +162,11 @@ class StreamEndpoint(ExchangeEngine):
 
     def _receive_response(self, connection: Connection, message: Message, frame: bytes, now: float) -> None:
         token = message.token
+        if self._guard is not None and connection.guarded is not None and token in connection.guarded:
+            guarded = self._layer.admit(connection, message, frame, now)
+            if guarded is not None:
+                self._guard.receive_response(connection, guarded, message, now)
+            return
         outgoing = connection.outgoing
         exchange = outgoing.by_token.get(token) if outgoing is not None else None
         if exchange is not None:
@@ -159,7 +181,15 @@ class StreamEndpoint(ExchangeEngine):
                 del connection.cancelled[token]
             return
         inbound = self._layer.admit(connection, message, frame, now)
-        if inbound is not None:
+        if inbound is None:
+            return
+        if (
+            self._guard is not None
+            and token not in (connection.relations or ())
+            and any(number == OSCORE for number, _ in message.options)
+        ):
+            self._guard.receive_stranger(connection, inbound, message, now)
+        else:
             self._observing.receive(connection, inbound, message, now)
 
     # --- signals -------------------------------------------------------------------------------------------------
@@ -298,6 +328,8 @@ class StreamEndpoint(ExchangeEngine):
         self.lost[reason] = self.lost.get(reason, 0) + 1
         notice = connection.released or ReleaseNotice()
         layer.events.append(ConnectionLost(connection.id, reason, detail, notice.alternatives, notice.hold_off_s))
+        if self._guard is not None:
+            self._guard.lose_carrier(connection.id, reason, detail, now)
 
     # --- wishes in -----------------------------------------------------------------------------------------------
 
@@ -307,7 +339,9 @@ class StreamEndpoint(ExchangeEngine):
             self._adopt(action, now)
         elif isinstance(action, ReleaseConnections):
             self._release_all(ReleaseNotice((), action.hold_off_s), now)
-        elif isinstance(action, actions.SendRequest):
+        elif isinstance(action, CloseConnection):
+            self._close_one(action, now)
+        elif isinstance(action, actions.SendRequest) and not action.peer.is_context:
             self._request(action, now)
         else:
             super().submit(action, now)
@@ -336,6 +370,16 @@ class StreamEndpoint(ExchangeEngine):
             self._layer.write(connection, signalling.encode_release(notice))
             self._close(connection, "released", "by us", now)
 
+    def _close_one(self, action: CloseConnection, now: float) -> None:
+        connection = self._layer.peers.find(action.peer)
+        if connection is None:
+            return
+        if action.is_abort:
+            self._abort(connection, "closed-by-us", action.why, now)
+        else:
+            self._layer.write(connection, signalling.encode_release(ReleaseNotice()))
+            self._close(connection, "released", action.why, now)
+
     def _request(self, action: actions.SendRequest, now: float) -> None:
         connection = self._layer.peers.find(action.peer)
         if connection is None or connection.released is not None:
@@ -354,13 +398,9 @@ class StreamEndpoint(ExchangeEngine):
         if relation is None or relation.request is None or not isinstance(peer, Connection):
             return
         peer.remember_cancelled(token)
-        request = replace(relation.request, observe=1)
-        parts = [*text_options(URI_PATH, request.path), (OBSERVE, encode_uint(1))]
-        if request.accept is not None:
-            parts.append((ACCEPT, encode_uint(request.accept)))
-        if request.content_format is not None:
-            parts.append((CONTENT_FORMAT, encode_uint(request.content_format)))
-        self._layer.send(peer, request.code, token, encode_options(sort_options(parts)), request.payload)
+        request = relation.request
+        options = encode_options(cancellation_options(request))
+        self._layer.send(peer, request.code, token, options, request.payload)
 
     def _move(self, action: actions.MovePeer, now: float) -> None:
         """What hangs on a connection cannot move: it ends for the device that speaks from elsewhere."""

@@ -76,6 +76,7 @@ class StreamLayer(MessageLayer):
     """All message state of one engine over streams."""
 
     ordered = True
+    sorts_notifications = True
     absent = ("unconnected", "there is no connection")
     absence = absent
 

@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import Request
 from nicegui import ui
 
-from stellwerk.app.handlers.secure_sessions import Security
+from stellwerk.app.failures import Security
 from stellwerk.app.views import View
 from stellwerk.console.frame import Page
 from stellwerk.console.live_table import Column, LiveTable, Row

@@ -72,6 +72,7 @@ class StellwerkCollector(Collector):
         yield from self._devices()
         yield from self._transport()
         yield from self._secure()
+        yield from self._tls()
         yield from self._bootstrap()
         yield from self._store()
         yield from self._projector()
@@ -234,6 +235,49 @@ class StellwerkCollector(Collector):
             _by_word(transport.records_dropped),
         )
 
+    def _tls(self) -> Iterator[Metric]:
+        secure, transport = self._sources.meters.tls, self._sources.transport()
+        yield _counter(
+            "stellwerk_tls_handshakes",
+            "Handshakes of TLS that ended: full or failed, and why they failed",
+            ("result", "reason"),
+            secure.handshakes,
+        )
+        yield _gauge("stellwerk_tls_handshakes_open", "Handshakes of TLS under way", (), {(): transport.tls_handshakes})
+        yield _counter(
+            "stellwerk_tls_limited",
+            "What was refused since there was too much of it, by whose bound that is",
+            ("by",),
+            _by_word(secure.limited),
+        )
+        yield _counter(
+            "stellwerk_tls_dropped",
+            "Connections that led to no handshake, by reason",
+            ("reason",),
+            _by_word(transport.tls_dropped),
+        )
+        yield _gauge(
+            "stellwerk_tls_connections", "Connections behind TLS that stand", (), {(): transport.tls_connections}
+        )
+        yield _counter(
+            "stellwerk_tls_connections_opened",
+            "Connections behind TLS whose handshake was complete",
+            (),
+            {(): transport.tls_opened},
+        )
+        yield _counter(
+            "stellwerk_tls_connections_ended",
+            "Connections behind TLS that ended, by reason",
+            ("reason",),
+            _by_word(transport.tls_ended),
+        )
+        yield _counter(
+            "stellwerk_tls_bytes",
+            "Bytes of TLS, read and sent",
+            ("direction",),
+            {(direction,): count for direction, count in transport.tls_bytes.items()},
+        )
+
     def _bootstrap(self) -> Iterator[Metric]:
         bootstrap = self._sources.meters.bootstrap
         yield _gauge(
@@ -256,6 +300,12 @@ class StellwerkCollector(Collector):
             "Bootstrap-Requests and Bootstrap-Pack-Requests that led to nothing, by reason",
             ("reason",),
             _by_word(bootstrap.refused),
+        )
+        yield _counter(
+            "stellwerk_oscore_contexts",
+            "What happened to OSCORE contexts",
+            ("event",),
+            _by_word(self._sources.meters.oscore.contexts),
         )
 
     def _store(self) -> Iterator[Metric]:

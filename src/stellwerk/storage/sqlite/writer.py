@@ -124,6 +124,8 @@ class GroupWriter:
         self._marks = marks or ReadMarks()
         self._writing_marks: Marks = ()
         self._failing_since = 0.0
+        self._refused: tuple[list[Commit], list[Task], StoreFailing] | None = None
+        """What fails without a try, to be told once the group that is with the thread is told."""
         self._probing: asyncio.TimerHandle | None = None
         self._away_until = 0.0
         self._usual_s = 0.0
@@ -156,7 +158,10 @@ class GroupWriter:
         if len(commits) + self._writing >= self._open_to or self.queued_bytes >= self._bytes_limit:
             refusal = self._refusal(commit)
             if refusal is not None:
-                self._loop.call_soon(commit.done, refusal)
+                if self._refused is not None:
+                    self._refused[0].append(commit)
+                else:
+                    self._loop.call_soon(commit.done, refusal)
                 return
         for entry in commit.entries:
             self.queued_bytes += len(entry.payload)
@@ -312,6 +317,9 @@ class GroupWriter:
     def _after_round(self, last: bool, took_s: float, tell: Callable[[], None]) -> None:
         """The thread is done with (part of) a round."""
         self._judge(took_s)
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            self._loop.call_soon(self._tell_failed, *refused)
         if not last:
             tell()
             return
@@ -399,7 +407,11 @@ class GroupWriter:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.error = failure
-        self._loop.call_soon(self._tell_failed, commits, tasks, failure)
+        if self._busy and self._writing:
+            # The group that the thread has just got came before them.
+            self._refused = commits, tasks, failure
+        else:
+            self._loop.call_soon(self._tell_failed, commits, tasks, failure)
         self._probe_later()
 
     def _tell_failed(self, commits: list[Commit], tasks: list[Task], failure: StoreFailing) -> None:

@@ -1,0 +1,519 @@
+"""A simulated device that has no servers but those that its bootstrap server gave it.
+
+It registers with the accounts that it has; without any, or when all of them fail it, it bootstraps (ETS int-6, int-7).
+A bootstrap that fails leaves it with what it had: it registers with that again, or tries once more after a while.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias, cast
+
+from stellwerk.coap.actions import Action, Drop, ForgetPeer, Proceed, Respond
+from stellwerk.coap.codes import UNAUTHORIZED
+from stellwerk.coap.events import Event, RequestFailed, RequestQuestion, RequestReceived
+from stellwerk.core.ids import PeerId
+from stellwerk.lwm2m.path import Path
+from stellwerk.sim import objects
+from stellwerk.sim.account import Account
+from stellwerk.sim.bootstrap.accounts import (
+    ACCOUNT_TIMEOUT,
+    HOLD_OFF,
+    IS_BOOTSTRAP,
+    MODE,
+    NOSEC,
+    SHORT_ID,
+    URI,
+    Inconsistent,
+    OscoreValues,
+    ServerAccount,
+    bootstrap_account,
+    bootstrap_instance,
+    server_accounts,
+)
+from stellwerk.sim.bootstrap.client import BootstrapClient, Configured, Failed, Outcome
+from stellwerk.sim.bootstrap.memory import Memory, memory_of, remember
+from stellwerk.sim.bootstrap.options import BootstrapOptions
+from stellwerk.sim.bootstrap.serving import GIVEN, server_cells
+from stellwerk.sim.bootstrap.ways import (
+    CloseWay,
+    DropWay,
+    MoveWays,
+    OpenWay,
+    ProtectWay,
+    WayCounted,
+    WayEvent,
+    WayFailed,
+    WayLost,
+    WayOrder,
+    WayUp,
+)
+from stellwerk.sim.device import Device
+from stellwerk.sim.enrolment import State
+from stellwerk.sim.happenings import (
+    BootstrapFailed,
+    Bootstrapped,
+    Deregistered,
+    Forgot,
+    HandshakeDone,
+    HandshakeFailed,
+    RegistrationRefused,
+    Remembered,
+    SessionLost,
+)
+from stellwerk.sim.options import DeviceOptions
+from stellwerk.sim.reactions import Effect, Reaction
+from stellwerk.sim.tree import SECURITY, Instance
+
+Resolve: TypeAlias = Callable[[str, int], tuple[str, int] | None]
+"""The address of a host name and a port; None where it has none."""
+
+_SCHEMES: Final = {"coap": "udp", "coaps": "dtls"}
+"""What is spoken here, and the transport of its peers."""
+
+_TRIGGERED_S: Final = 0.5
+"""From the Execute to the Bootstrap-Request: the answer to the former is on its way by then."""
+
+_LINGER_S: Final = 93.0
+"""MAX_TRANSMIT_WAIT: so long a Finish may still be repeated, so the session with the bootstrap server stays."""
+
+_SPREAD: Final = 0.2
+_TIMED_OUT: Final = "timeout"
+
+
+class BootstrapDevice(Device):
+    """``server`` is its bootstrap server as a peer (``udp`` or ``dtls``); its actions are those of `ways.Ways`.
+    ``resolve`` finds the servers that it is given; ``memory`` is what it keeps from an earlier life. Raises as
+    `Device`, and `BadMemory`."""
+
+    __slots__ = (
+        "_bootstrap",
+        "_ceilings",
+        "_client",
+        "_close_at",
+        "_expires_at",
+        "_failed",
+        "_home",
+        "_known",
+        "_on",
+        "_orders",
+        "_protected",
+        "_resolve",
+    )
+
+    def __init__(
+        self,
+        options: DeviceOptions,
+        server: PeerId,
+        *,
+        bootstrap: BootstrapOptions,
+        utc_offset_s: float,
+        handles: Iterator[int],
+        resolve: Resolve,
+        memory: Memory | None = None,
+    ) -> None:
+        super().__init__(options, server, utc_offset_s=utc_offset_s, handles=handles)
+        self.accounts = ()
+        self._bootstrap = bootstrap
+        self._home = server
+        self._resolve = resolve
+        self._client = BootstrapClient(self._body, bootstrap, server)
+        self._orders: list[WayOrder] = []
+        self._known: Instance = {}
+        self._ceilings: dict[OscoreValues, int] = {}
+        """Numbers below these may have been used; another context with the same keys must not use them again."""
+        self._protected: dict[tuple[str, int], OscoreValues] = {}
+        self._failed = 0
+        self._on = False
+        self._expires_at: float | None = None
+        self._close_at: float | None = None
+        self._furnish()
+        if memory is not None:
+            self._recall(memory)
+
+    # -- from outside --
+
+    def start(self, now: float) -> None:
+        """Register with the accounts that there are, or bootstrap."""
+        self._on = True
+        self._arm_expiry(now)
+        self._open_home()
+        self._go(now)
+        super().start(now)
+
+    def stop(self, now: float) -> None:
+        """De-register where registered, then be quiet."""
+        if self._client.is_on:
+            self._client.abandon()
+        self._on, self._expires_at = False, None
+        super().stop(now)
+
+    def move(self, server: PeerId, *, unnoticed: bool = False) -> None:
+        old = self._home.local_host, self._home.local_port
+        self._home = self._home._replace(local_host=server.local_host, local_port=server.local_port)
+        self._orders.append(MoveWays(old, (server.local_host, server.local_port)))
+        self._client.server = self._home
+        super().move(server, unnoticed=unnoticed)
+
+    def memory(self) -> Memory:
+        """What it keeps across restarts."""
+        ceilings = [(each.sender_id, each.recipient_id, ceiling) for each, ceiling in self._ceilings.items()]
+        return memory_of(self.tree, self.options.endpoint_name, ceilings)
+
+    @property
+    def server(self) -> PeerId:
+        """Its bootstrap server."""
+        return self._home
+
+    @property
+    def state(self) -> State:
+        """Where it stands with the first of its servers; `State.WAITING` before it has any."""
+        if self.accounts:
+            return super().state
+        return State.WAITING if self._on else State.OFF
+
+    @property
+    def is_registered(self) -> bool:
+        return bool(self.accounts) and super().is_registered
+
+    @property
+    def is_bootstrapping(self) -> bool:
+        """Whether a session with the bootstrap server has begun."""
+        return self._client.is_under_way
+
+    @property
+    def location(self) -> str:
+        return super().location if self.accounts else ""
+
+    @property
+    def faults_committed(self) -> int:
+        return super().faults_committed + self._client.faults_committed
+
+    def is_listening(self, now: float) -> bool:
+        if self._down_until is not None and now < self._down_until:
+            return False
+        return self._client.is_on or not self.accounts or super().is_listening(now)
+
+    def take_actions(self) -> list[Action]:
+        """What to submit to the ways."""
+        # A way is there before what is said over it.
+        orders, self._orders = self._orders, []
+        return [*cast("list[Action]", orders), *self._client.take_actions(), *super().take_actions()]
+
+    # -- time --
+
+    def deadline(self) -> float | None:
+        if self._down_until is not None:
+            return self._down_until
+        times = [self._client.deadline(), self._close_at, self._expires_at]
+        if not self._client.is_under_way:
+            times.append(super().deadline())
+        return min((each for each in times if each is not None), default=None)
+
+    def tick(self, now: float) -> None:
+        if self._down_until is not None and now < self._down_until:
+            return
+        if self._close_at is not None and self._close_at <= now:
+            self._close_at = None
+            if not self._client.is_on:
+                self._orders.append(DropWay(self._home, tells=True))
+        if self._expires_at is not None and self._expires_at <= now:
+            self._expire()
+        self._conclude(self._client.tick(now), now)
+        if self._client.is_under_way:
+            # While it bootstraps it does nothing for the servers that it has.
+            self._down_until = None
+            return
+        super().tick(now)
+        self._follow_failures(now)
+
+    @property
+    def _is_on(self) -> bool:
+        return self._on and not self.is_leaving
+
+    # -- events --
+
+    def handle(self, event: Event | WayEvent, now: float) -> None:
+        """React to an event of the ways that concerns the bootstrap server or one of the others."""
+        if isinstance(event, WayCounted):
+            self._count(event)
+        elif isinstance(event, WayUp | WayFailed | WayLost):
+            self._hear_of_way(event, now)
+        elif self._is_home(event.peer):
+            self._conclude(self._client.handle(event, now), now)
+            if self._client.restarts:
+                self._client.restarts = False
+                self._reboot(now)
+        elif self._client.is_under_way:
+            if isinstance(event, RequestReceived):
+                # Transport 1.2.2 6.4.2: whatever does not belong to the bootstrap may be ignored meanwhile.
+                known = self._account_of(event.peer) is not None
+                refusal = Respond(event.exchange, UNAUTHORIZED) if known else Drop(event.exchange)
+                self._actions.append(refusal)
+            elif isinstance(event, RequestQuestion):
+                self._actions.append(Proceed(event.exchange))
+        else:
+            super().handle(event, now)
+            if isinstance(event, RequestFailed) and event.reason == _TIMED_OUT and event.peer.carrier == "dtls":
+                # The server may have lost the session, or the way back to here.
+                self._orders.append(DropWay(_carrier_of(event.peer)))
+        self._follow_failures(now)
+
+    def _account_of(self, peer: PeerId) -> Account | None:
+        # A bootstrap device with one account alone is spoken to by its bootstrap server too.
+        return next((each for each in self.accounts if each.is_of == (peer.remote_host, peer.remote_port)), None)
+
+    def _is_home(self, peer: PeerId) -> bool:
+        if (peer.remote_host, peer.remote_port) != (self._home.remote_host, self._home.remote_port):
+            return False
+        # The same address may be both servers; then it is the other one's unless the device bootstraps.
+        return self._client.is_on or self._account_of(peer) is None
+
+    def _count(self, event: WayCounted) -> None:
+        values = self._protected.get((event.peer.remote_host, event.peer.remote_port))
+        if values is not None:
+            self._ceilings[values] = event.ceiling
+            self._body.tell(Remembered(self.options.endpoint_name))
+
+    def _hear_of_way(self, event: WayUp | WayFailed | WayLost, now: float) -> None:
+        name = self.options.endpoint_name
+        home, account = self._is_home(event.peer), self._account_of(event.peer)
+        if isinstance(event, WayUp):
+            self._body.tell(HandshakeDone(name, event.suite, event.has_cid))
+        elif isinstance(event, WayFailed):
+            self._body.tell(HandshakeFailed(name, event.reason, event.detail))
+            if home:
+                self._conclude(self._client.lose("handshake", f"{event.reason}: {event.detail}"), now)
+            elif account is not None:
+                leaving = account.enrolment.state is State.LEAVING
+                account.fail(event.reason, now)
+                if leaving:
+                    self._body.tell(Deregistered(name))
+        elif home:
+            self._body.tell(SessionLost(name, event.reason, event.detail))
+            self._conclude(self._client.lose("lost", f"{event.reason}: {event.detail}"), now)
+        elif account is not None:
+            self._body.tell(SessionLost(name, event.reason, event.detail))
+            registered = account.enrolment.is_registered
+            account.interrupt(now)
+            if registered:
+                # Transport 1.2.2 6.4.3: in a new security context it registers again.
+                account.enrolment.start(now)
+            self.tick(now)
+
+    # -- bootstrapping --
+
+    def _go(self, now: float) -> None:
+        """Register with what there is, or bootstrap."""
+        if not self._register(now):
+            self._begin(now, now)
+
+    def _register(self, at: float) -> bool:
+        """Register at ``at`` with what there is, if anything; whether there was."""
+        found = self._found()
+        return bool(found) and self._adopt(found, at)
+
+    def _found(self) -> tuple[ServerAccount, ...]:
+        """The accounts that it has, if they can be used."""
+        try:
+            return tuple(server_accounts(self.tree))
+        except Inconsistent:
+            return ()
+
+    def _begin(self, at: float, now: float) -> None:
+        """Bootstrap from ``at`` on."""
+        if bootstrap_account(self.tree, self._bootstrap) is None:
+            self._fail(Failed("no-account", "the device has no account of a bootstrap server"), now)
+            return
+        self._close_at = None
+        self._client.begin(at, self._hold_off_s())
+        if at <= now:
+            self._conclude(self._client.tick(now), now)
+
+    def _conclude(self, outcome: Outcome, now: float) -> None:
+        if isinstance(outcome, Configured):
+            if self._home.transport == "dtls":
+                self._close_at = now + _LINGER_S
+            self._failed = 0
+            self._arm_expiry(now)
+            if self._adopt(outcome.accounts, now):
+                uris = tuple(each.uri for each in outcome.accounts)
+                self._body.tell(Bootstrapped(self.options.endpoint_name, uris))
+                self._open_home_anew()
+            else:
+                self._fail(Failed("unreachable", "none of the servers that it was given can be spoken to"), now)
+        elif isinstance(outcome, Failed):
+            self._orders.append(DropWay(self._home, tells=True))
+            self._fail(outcome, now)
+
+    def _fail(self, failed: Failed, now: float) -> None:
+        self._body.tell(BootstrapFailed(self.options.endpoint_name, failed.reason, failed.detail))
+        self._failed += 1
+        pause = self.options.patience.pause_after(self._failed) * (1 + _SPREAD * self._body.random.random())
+        # It has what it had, and goes on from there; where that was of no use either, after a while.
+        registered = any(each.enrolment.is_registered for each in self.accounts)
+        if not self._register(now if registered else now + pause) and failed.reason != "no-account":
+            self._begin(now + pause, now)
+
+    def _follow_failures(self, now: float) -> None:
+        """When none of its servers takes it, it asks for others (ETS int-7)."""
+        if not self.accounts or self._client.is_on or not self._is_on:
+            return
+        if all(
+            not each.enrolment.is_registered and each.enrolment.failures >= self._bootstrap.failures
+            for each in self.accounts
+        ) and bootstrap_account(self.tree, self._bootstrap):
+            self._begin(now, now)
+
+    def _adopt(self, accounts: tuple[ServerAccount, ...], at: float) -> bool:
+        """Register with ``accounts`` at ``at``, and with nobody else. Whether there is one that can be spoken to."""
+        ways = [(each, self._peer_of(each)) for each in accounts]
+        reached = [(account, peer) for account, peer in ways if peer is not None]
+        for account, peer in ways:
+            if peer is None:
+                why = f"no way to {account.uri}"
+                self._body.tell(RegistrationRefused(self.options.endpoint_name, why))
+        self._leave_accounts()
+        fresh = []
+        for account, peer in reached:
+            self._open(account, peer)
+            fresh.append(Account(self._body, peer, account.number, account.short_id))
+            fresh[-1].start(at)
+        self.accounts = tuple(fresh)
+        return bool(fresh)
+
+    def _leave_accounts(self) -> None:
+        """Speak with no server any more but the bootstrap server; none of them is told."""
+        for each in self.accounts:
+            self._actions.append(ForgetPeer(each.server))
+            if each.server.transport != "udp":
+                self._orders.append(CloseWay(each.server))
+        self.accounts = ()
+
+    def _peer_of(self, account: ServerAccount) -> PeerId | None:
+        transport = _SCHEMES.get(account.scheme)
+        if transport is None:
+            return None
+        if account.oscore is not None:
+            transport = f"oscore+{transport}"
+        address = self._resolve(account.host, account.port)
+        return None if address is None else PeerId(transport, *address, self._home.local_host, self._home.local_port)
+
+    def _open(self, account: ServerAccount, peer: PeerId) -> None:
+        security = account.security(self._bootstrap)
+        if security is not None and account.credentials is not None:
+            name, carrier = self.options.endpoint_name, _carrier_of(peer)
+            self._orders.append(OpenWay(carrier, name, account.credentials, security, self.strike_handshake))
+        if account.oscore is not None:
+            ceiling = self._ceilings.setdefault(account.oscore, 0)
+            self._orders.append(ProtectWay(peer, account.oscore, ceiling))
+            self._protected[peer.remote_host, peer.remote_port] = account.oscore
+
+    def _open_home(self) -> None:
+        account = bootstrap_account(self.tree, self._bootstrap)
+        if account is not None:
+            self._known = self.tree.instance(Path(SECURITY, account.instance))
+            self._open(account, self._home)
+
+    def _open_home_anew(self) -> None:
+        """The bootstrap server may have given another account of itself."""
+        account = bootstrap_account(self.tree, self._bootstrap)
+        if account is None:
+            return
+        cells, peer = self.tree.instance(Path(SECURITY, account.instance)), self._peer_of(account)
+        if peer is not None and cells != self._known:
+            self._orders.append(CloseWay(self._home))
+            self._home = self._client.server = peer
+            self._close_at = None
+            self._open_home()
+
+    # -- what it has --
+
+    def _furnish(self) -> None:
+        """It has what it left the factory with."""
+        for object_id in GIVEN:
+            for number in [*self.tree.instances(object_id)]:
+                self.tree.remove(Path(object_id, number))
+        bootstrap = self._bootstrap
+        self.tree.add(Path(SECURITY, bootstrap.instance), bootstrap_instance(bootstrap))
+        if bootstrap.factory_uri:
+            number = next(each for each in (0, 1) if each != bootstrap.instance)
+            given: Instance = {URI: bootstrap.factory_uri, IS_BOOTSTRAP: False, MODE: NOSEC, SHORT_ID: 1}
+            self.tree.add(Path(SECURITY, number), given)
+            cells = server_cells(self._body.release, muted=self.options.muted)
+            cells |= {objects.SHORT_SERVER_ID: 1, objects.LIFETIME: self.options.lifetime_s}
+            self.tree.add(Path(objects.SERVER, 0), cells)
+
+    def _recall(self, memory: Memory) -> None:
+        where = f"the state of {self.options.endpoint_name}"
+        instances, ceilings = remember(memory, where)
+        for object_id in GIVEN:
+            for number in [*self.tree.instances(object_id)]:
+                self.tree.remove(Path(object_id, number))
+        executables = server_cells(self._body.release, muted=self.options.muted)
+        for path, cells in instances.items():
+            self.tree.add(path, {**executables, **cells} if path[0] == objects.SERVER else cells)
+        for account in self._found():
+            if account.oscore is not None:
+                ids = account.oscore.sender_id, account.oscore.recipient_id
+                self._ceilings[account.oscore] = max(
+                    (ceiling for sender, recipient, ceiling in ceilings if (sender, recipient) == ids), default=0
+                )
+
+    def _hold_off_s(self) -> float:
+        return self._seconds_of_account(HOLD_OFF)
+
+    def _seconds_of_account(self, resource_id: int) -> int:
+        for cells in self.tree.instances(SECURITY).values():
+            value = cells.get(resource_id)
+            if cells.get(IS_BOOTSTRAP) is True and isinstance(value, int):
+                return max(0, value)
+        return 0
+
+    def _arm_expiry(self, now: float) -> None:
+        """Core 1.2.2 E.1: the account of the bootstrap server is purged so long after a bootstrap."""
+        seconds = self._seconds_of_account(ACCOUNT_TIMEOUT)
+        self._expires_at = now + seconds if seconds and self._found() else None
+
+    def _expire(self) -> None:
+        self._expires_at = None
+        if self._client.is_on:
+            return
+        for number, cells in [*self.tree.instances(SECURITY).items()]:
+            if cells.get(IS_BOOTSTRAP) is True:
+                self.tree.remove(Path(SECURITY, number))
+        self._body.tell(Forgot(self.options.endpoint_name))
+
+    # -- what follows from requests --
+
+    def _react(self, reaction: Reaction, now: float) -> None:
+        if reaction.effect is Effect.BOOTSTRAP:
+            if not self._client.is_on:
+                self._begin(now + _TRIGGERED_S, now)
+            return
+        super()._react(reaction, now)
+        if reaction.effect is Effect.FACTORY_RESET:
+            self._furnish()
+            self._leave_accounts()
+            self._body.tell(Forgot(self.options.endpoint_name))
+            self._begin(self._down_until or now, now)
+
+    def _reboot(self, now: float) -> None:
+        if not self._is_on:
+            return
+        bootstrapping = self._client.is_on
+        if bootstrapping:
+            if self._client.is_under_way:
+                self._body.tell(BootstrapFailed(self.options.endpoint_name, "restarted", "in the middle"))
+            self._client.abandon()
+        super()._reboot(now)
+        # The sessions are gone with the device's memory, and its servers hear nothing of that.
+        for peer in (self._home, *(each.server for each in self.accounts)):
+            if peer.carrier == "dtls":
+                self._orders.append(DropWay(_carrier_of(peer)))
+        self._actions.append(ForgetPeer(self._home))
+        if bootstrapping and not self.accounts:
+            self._begin(self._down_until or now, now)
+
+
+def _carrier_of(peer: PeerId) -> PeerId:
+    """The way that an OSCORE context is carried by, else itself."""
+    return peer._replace(transport=peer.carrier)

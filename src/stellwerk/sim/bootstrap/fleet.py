@@ -1,0 +1,110 @@
+"""A fleet whose devices bootstrap: their engine on real sockets, what each knows, and what it keeps."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+from stellwerk.coap.endpoint import Endpoint
+from stellwerk.coap.parameters import Limits, Parameters
+from stellwerk.core.ids import PeerId
+from stellwerk.net.clock import SystemEntropy
+from stellwerk.sim.bootstrap.device import BootstrapDevice
+from stellwerk.sim.bootstrap.memory import MemoryFolder
+from stellwerk.sim.bootstrap.options import BootstrapOptions
+from stellwerk.sim.bootstrap.ways import Ways
+from stellwerk.sim.device import Device
+from stellwerk.sim.happenings import Bootstrapped, Forgot, Happening, Remembered
+from stellwerk.sim.options import DeviceOptions
+from stellwerk.sim.population import Population
+from stellwerk.sim.security import Credentials, Security
+from stellwerk.sim.sessions import client_endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Commissioning:
+    """How the devices of a fleet bootstrap. ``template``: what they have in common; server and credentials are those of
+    the fleet. ``state``: the folder where each keeps what it was given, see `MemoryFolder`."""
+
+    template: BootstrapOptions = field(default_factory=lambda: BootstrapOptions(""))
+    state: Path | None = None
+
+
+class BootstrapFleet:
+    """What a fleet of ``count`` devices needs besides. Raises `BadMemory`."""
+
+    def __init__(self, commissioning: Commissioning, server_uri: str, security: Security | None, count: int) -> None:
+        self._template = replace(commissioning.template, server_uri=server_uri)
+        if security is not None:
+            self._template = replace(
+                self._template,
+                server_key=security.server_key,
+                anchors=security.anchors,
+                suites=security.suites,
+                cid_length=security.cid_length,
+                handshake_s=security.handshake_s,
+                first_timeout_s=security.first_timeout_s,
+            )
+        self._security = security
+        self._count = count
+        self._folder = MemoryFolder(commissioning.state) if commissioning.state is not None else None
+
+    def population(self, limits: Limits, parameters: Parameters, utc_offset_s: float) -> Population:
+        """The engine of all of them."""
+        # A device speaks to its bootstrap server and to several others, one session each.
+        security = self._security or Security(_nobody)
+        dtls = client_endpoint(security, 2 * self._count, SystemEntropy())
+        limits = replace(limits, peers_total=4 * limits.peers_total)
+        coap = Endpoint(SystemEntropy(), limits, parameters, verified=True, oscore=True)
+        ways = Ways(coap, dtls, entropy=SystemEntropy(), utc_offset_s=utc_offset_s)
+        return Population(ways)  # type: ignore[arg-type]
+
+    def device(
+        self,
+        options: DeviceOptions,
+        number: int,
+        server: PeerId,
+        *,
+        utc_offset_s: float,
+        handles: Iterator[int],
+    ) -> BootstrapDevice:
+        """The device ``number`` of the fleet, with what was kept of it. Raises `BadMemory`, and whatever the keyring
+        raises."""
+        name = options.endpoint_name
+        bootstrap, memory = self._template, None
+        if self._security is not None:
+            bootstrap = replace(bootstrap, credentials=self._security.keyring(name, number))
+            server = server._replace(transport="dtls")
+        if self._folder is not None:
+            memory = self._folder.load(name)
+        return BootstrapDevice(
+            options,
+            server,
+            bootstrap=bootstrap,
+            utc_offset_s=utc_offset_s,
+            handles=handles,
+            resolve=resolve_host,
+            memory=memory,
+        )
+
+    def note(self, happening: Happening, device: Device) -> None:
+        """Keep what ``device`` has from now on, if ``happening`` changed that. Raises `BadMemory`."""
+        if self._folder is not None and isinstance(happening, Bootstrapped | Forgot | Remembered):
+            assert isinstance(device, BootstrapDevice)
+            self._folder.store(device.memory())
+
+
+@lru_cache(maxsize=1024)
+def resolve_host(host: str, port: int) -> tuple[str, int] | None:
+    """The address of ``host``, where it has both of IPv4; None where it has none. It waits for the name server."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return None
+    _, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+    return str(address[0]), int(address[1])
+
+
+def _nobody(endpoint_name: str, number: int) -> Credentials:
+    raise AssertionError(f"{endpoint_name} brings no credentials of its own")
