@@ -193,6 +193,12 @@ class Bootstrapped:
         """What people read of its sessions."""
         return stellwerk(self.server, "bootstrap", "history", self.name, "--steps")
 
+    def wait_logged(self, *events: str) -> None:
+        """Until its log is that."""
+        wait_until(
+            lambda: [event for event, _ in self.log()] == [*events], within_s=10, what=f"the log of {self.name}: {events}"
+        )
+
     def log(self) -> list[tuple[str, str]]:
         """Event and detail of each line of its log that is about bootstrapping or a handshake, oldest first."""
         self.server.wait_projected()
