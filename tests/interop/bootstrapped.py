@@ -91,7 +91,11 @@ class Bootstrapped:
     def set_record(self, **bootstrap: Any) -> None:
         """Arms a one-time credential again, too."""
         blocks = {"bootstrapServer": self.block("bs"), "lwm2mServer": self.block("dm")}
-        record = {"client": self._client(), "bootstrap": blocks | bootstrap}
+        blocks |= bootstrap
+        client = self._client()
+        if "oscore" in blocks["lwm2mServer"]:
+            client["oscore"] = blocks["lwm2mServer"]["oscore"]
+        record = {"client": client, "bootstrap": blocks}
         stellwerk(self.server, "credentials", "set", self.name, "--record", "-", given=json.dumps(record))
 
     def _is_taken_up(self) -> bool:
@@ -196,7 +200,9 @@ class Bootstrapped:
     def wait_logged(self, *events: str) -> None:
         """Until its log is that."""
         wait_until(
-            lambda: [event for event, _ in self.log()] == [*events], within_s=10, what=f"the log of {self.name}: {events}"
+            lambda: [event for event, _ in self.log()] == [*events],
+            within_s=10,
+            what=f"the log of {self.name}: {events}",
         )
 
     def log(self) -> list[tuple[str, str]]:

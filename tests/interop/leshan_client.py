@@ -14,21 +14,24 @@ FETCH = Path(__file__).parent / "leshan" / "fetch.sh"
 
 
 @cache
-def class_path() -> tuple[str, str]:
-    """Java's class path with Leshan on it, and nothing; or nothing, and why Leshan cannot run here."""
+def class_path(*kind: str) -> tuple[str, str]:
+    """Java's class path with Leshan on it, and nothing; or nothing, and why Leshan cannot run here. ``kind``: "oscore"
+    for the version that has it."""
     if shutil.which("java") is None:
         return "", "no java on this machine"
-    return fetch(FETCH)
+    return fetch(FETCH, *kind)
 
 
 class JavaDevice:
     """One of the programs beside `FETCH`. `order` speaks to it, `wait_said` hears it."""
 
-    def __init__(self, name: str, program: str, *arguments: str, session_s: int = 0) -> None:
-        """``session_s``: after how long it gives a bootstrap session up, 0 as Leshan does."""
+    def __init__(self, name: str, program: str, *arguments: str, session_s: int = 0, kind: Sequence[str] = ()) -> None:
+        """``session_s``: after how long it gives a bootstrap session up, 0 as Leshan does. ``kind``: as of
+        `class_path`."""
         options = [f"-Dsession={session_s}"] if session_s else []
         self._process = subprocess.Popen(
-            ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", *options, "-cp", class_path()[0], program, *arguments],
+            ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", *options, "-cp", class_path(*kind)[0], program,
+             *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
         )  # fmt: skip
         self.said: list[str] = []
@@ -124,3 +127,12 @@ class BootstrapClient(JavaDevice):
             _, path, *values = line.split(" ")
             told[path] = dict(each.split("=", 1) for each in values)
         return told
+
+
+class OscoreClient(JavaDevice):
+    """One that knows a bootstrap server without security and nothing else, and speaks CoAP with OSCORE
+    (tests/interop/leshan/oscore/OscoreClient.java)."""
+
+    def __init__(self, bootstrap_port: int, endpoint: str) -> None:
+        url = f"coap://127.0.0.1:{bootstrap_port}"
+        super().__init__(endpoint, "OscoreClient", endpoint, url, kind=("oscore",))

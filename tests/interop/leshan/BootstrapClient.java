@@ -182,7 +182,7 @@ public final class BootstrapClient {
 
             @Override
             public void onUnexpectedError(Throwable error) {
-                say("error " + error); error.printStackTrace();
+                say("error " + error);
             }
         });
         client.start();
