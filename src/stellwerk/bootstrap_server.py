@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -9,9 +10,12 @@ from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
 from stellwerk.app.bootstrap_sight import BootstrapSight
+from stellwerk.app.brake import Brake
+from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts
 from stellwerk.app.meters import Meters, Transport
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.rare_lines import RareLines
@@ -25,8 +29,9 @@ from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.parameters import ServerIdentity
 from stellwerk.key_files import BOOTSTRAP, SERVER, KeyFolder, ServerKeys
 from stellwerk.net.clock import SystemClock
+from stellwerk.southbound.bootstrap_link import BootstrapLink
 from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
-from stellwerk.southbound.secure_listener import SecureSettings
+from stellwerk.southbound.secure_listener import SecureListener, SecureSettings
 
 log = structlog.get_logger(__name__)
 
@@ -40,12 +45,14 @@ class BootstrapServer:
         listeners: BootstrapListeners,
         bootstrapping: Bootstrapping,
         sessions: BootstrapSessions | None,
+        contexts: OscoreContexts | None,
         sight: BootstrapSight,
     ) -> None:
         self._settings = settings
         self.listeners = listeners
         self.bootstrapping = bootstrapping
         self.sessions = sessions
+        self.contexts = contexts
         self.sight = sight
         self.bound: list[tuple[str, int]] = []
         self.bound_secure: list[tuple[str, int]] = []
@@ -63,6 +70,7 @@ class BootstrapServer:
         secure: SecureSettings,
         server_keys: ServerKeys | None,
         issue: Issue | None,
+        brake: Brake,
     ) -> "BootstrapServer | None":
         """None where both ports are off. ``server_keys``: those of device management, None where it has no secure
         port. Raises `KeyFileUnusable`, `StoreTrouble`."""
@@ -93,6 +101,7 @@ class BootstrapServer:
             keys=keys,
             meters=meters.secure,
             ask_echo=settings.echo != "off",
+            oscore=settings.oscore,
         )
         lines = RareLines(store)
         sessions = None
@@ -100,24 +109,38 @@ class BootstrapServer:
             sessions = BootstrapSessions(
                 store=store,
                 tasks=tasks,
+                clock=clock,
                 link=listeners.secure.peers,
                 lines=lines,
                 meters=meters.secure,
                 per_tenant=settings.dtls_handshakes_per_tenant,
             )
             listeners.secure.peers.connect(sessions)
-            keys.changed = listeners.secure.replace_identity
+            keys.changed = partial(_keys_changed, listeners.secure, sessions)
             tasks.spawn("bootstrap server keys", keys.run())
+            tasks.spawn("bootstrap sessions", sessions.run())
         accounts = BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue)
+        devices = {} if sessions is None else sessions.devices
+        failures = Failures(tasks=tasks, lines=lines) if sessions is None else sessions.failures
+        contexts = None
+        if settings.oscore:
+            contexts = OscoreContexts(
+                store=store,
+                tasks=tasks,
+                failures=failures,
+                meters=meters.oscore,
+                devices=devices,
+                promoting=None,
+                is_bootstrap=True,
+            )
+            listeners.links.speak_oscore(contexts)
         history = BootstrapHistory(store, lines, meters.bootstrap, str if sessions is None else sessions.whence)
         bootstrapping = Bootstrapping(
             store=store,
             tasks=tasks,
             clock=clock,
             link=listeners.links,
-            admission=BootstrapAdmission(store)
-            if sessions is None
-            else BootstrapAdmission(store, sessions.devices, sessions.identities),
+            admission=BootstrapAdmission(store, devices, {} if sessions is None else sessions.identities),
             accounts=accounts,
             history=history,
             conversations=BootstrapConversations(
@@ -126,17 +149,23 @@ class BootstrapServer:
             meters=meters.bootstrap,
             most=settings.bootstrap_sessions,
             packs=settings.bootstrap_packs,
+            brake=brake,
+            prove_moves=settings.echo == "moves",
         )
         listeners.connect(bootstrapping)
+        if sessions is not None:
+            sessions.is_used = bootstrapping.conversations.runs_for
+        if contexts is not None:
+            contexts.connect(bootstrapping.lost)
         sight = BootstrapSight(
             store=store,
             accounts=accounts,
             under_way=bootstrapping.conversations.under_way,
             begin=lambda record: bootstrapping.begin(record, None, clock.instant()),
             requests=history.refusals,
-            handshakes=_none if sessions is None else sessions.handshakes.recent_failures,
+            handshakes=failures.recent,
         )
-        return cls(settings, listeners, bootstrapping, sessions, sight)
+        return cls(settings, listeners, bootstrapping, sessions, contexts, sight)
 
     def listen(self) -> None:
         """Raises `CannotBind`."""
@@ -153,15 +182,20 @@ class BootstrapServer:
 
     def revoked(self, device: DeviceRecord) -> None:
         """What the device proves itself with changed, or was taken away."""
-        if self.sessions is not None:
-            self.sessions.removed(device.device_id)
+        self._forget(device.device_id)
         self.bootstrapping.conversations.revoked(device.device_id)
 
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone."""
         self.bootstrapping.conversations.removed(device_id)
+        self._forget(device_id)
+
+    def _forget(self, device_id: DeviceId) -> None:
+        """Nobody stays who came in with what the device had."""
         if self.sessions is not None:
             self.sessions.removed(device_id)
+        if self.contexts is not None:
+            self.contexts.removed(device_id)
 
 
 def _none(_: str | None) -> tuple[()]:
@@ -184,6 +218,11 @@ def own_material(
         return ServerMaterial(spki_of(issued.key.public_key()), der_of(issued.chain[0]) if issued.chain else b"")
 
     return own
+
+
+def _keys_changed(secure: SecureListener[BootstrapLink], sessions: BootstrapSessions) -> None:
+    secure.replace_identity()
+    sessions.keys_changed()
 
 
 def _material(identity: ServerIdentity) -> ServerMaterial:

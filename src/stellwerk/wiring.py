@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI
@@ -82,8 +82,6 @@ if TYPE_CHECKING:
     from stellwerk.console import Console
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 SWITCH_INTERVAL_S = 0.0005
 """How often threads hand over the interpreter: the store's writer must not wait 5 ms for a busy loop (design §5)."""
@@ -397,9 +395,10 @@ class Server:
             secure=_secure_settings(settings),
             server_keys=keys,
             issue=FreshKeys(KeyFolder(settings.data_dir).certify),
+            brake=brake,
         )
         if bootstrap is not None:
-            devices.revoking.revoked = _each_of(devices.revoking.revoked, bootstrap.revoked)
+            devices.revoking.bootstrap_revoked = bootstrap.revoked
         # Who lost its credentials while nobody listened is not let in by a session from before.
         await devices.revoking.look()
 
@@ -596,16 +595,6 @@ def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, task
     if listeners.tls is not None:
         listeners.tls.replace_identity()
     tasks.spawn("authorities", devices.revoking.trust(keys.fingerprints()))
-
-
-def _each_of(*hearers: Callable[[T], object]) -> Callable[[T], None]:
-    """Tells all of them."""
-
-    def tell(what: T) -> None:
-        for hear in hearers:
-            hear(what)
-
-    return tell
 
 
 def _stream_settings(settings: Settings) -> StreamSettings:

@@ -1,13 +1,18 @@
 """Who is not bootstrapped, and what is told of it: to the device, in its history and log, in the list of recent
 refusals."""
 
+from collections.abc import Iterator
+
 import pytest
 
+from stellwerk.app.brake import Strain
 from stellwerk.app.credential_record import pre_shared_credential
+from stellwerk.app.handlers.bootstrapping import STARTS_AT_ONCE, STARTS_PER_S
 from stellwerk.coap.codes import (
     BAD_REQUEST,
     CHANGED,
     SERVICE_UNAVAILABLE,
+    UNAUTHORIZED,
     UNSUPPORTED_CONTENT_FORMAT,
 )
 from stellwerk.device.bootstrap.configuration import ServerEntry
@@ -22,11 +27,19 @@ from tests.scenario.bootstrap_port import (
     psk_block,
     with_bootstrap,
 )
+from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack
 
 KEY = bytes.fromhex("8f1c02b7a4d95e36607b2d11c3f4e859")
 OTHER = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")
 ONE = ServerEntry(short_id=123, host="dm.example")
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    made = Stack(secure=ServerParameters())
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -215,3 +228,80 @@ def test_more_devices_than_may_are_told_to_come_again(stack: Stack) -> None:
     first.run()
     assert second.bootstrap("/bs?ep=urn:dev:os:dev2")[-1] == "POST /bs"
     assert port.ends_of(device) == [("configured", "")]
+
+
+@pytest.mark.spec("SEC-9", "Platform 4")
+def test_another_key_for_the_bootstrap_server_ends_what_came_in_with_the_former_and_no_registration(
+    port: BootstrapPort,
+) -> None:
+    stack = port.stack
+    assert stack.store is not None
+    own = pre_shared_credential("dm-dev1", OTHER.hex(), 0)
+    device = stack.provision("dev1", credential=with_bootstrap(psk_block("bs-dev1", KEY), credential=own))
+    stack.devices.revoking.bootstrap_revoked = port.revoked_now
+    registered = SecureDevice(stack, b"dm-dev1", OTHER, port=40_009).connect()
+    assert registered.register("/rd?ep=dev1&lt=300&lwm2m=1.1&b=U") == 0x41
+    idle, client = (SecureClient(port, b"bs-dev1", KEY, port=each).connect() for each in (40_001, 40_002))
+    client.ask("/bs?ep=dev1")
+    anew = with_bootstrap(psk_block("bs-dev1", OTHER), credential=own)
+    stack.run(stack.store.set_credential(device.device_id, anew))
+    stack.run(stack.devices.revoking.look())
+    port.settle()
+    assert port.ends_of(device) == [("lost", "revoked")]
+    assert len(port.sessions) == 0
+    assert idle.hears_nothing()
+    assert stack.registrations() == ["dev1"]
+    again = SecureClient(port, b"bs-dev1", OTHER, port=40_003).connect()
+    assert again.bootstrap("/bs?ep=dev1")[-1] == "POST /bs"
+
+
+@pytest.mark.spec("LwM2M-contract 15", "MSG-14")
+def test_a_device_that_asks_again_and_again_is_told_to_come_later_and_costs_the_store_nothing(
+    port: BootstrapPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, other = port.stack.provision("dev1"), port.stack.provision("dev2")
+    clients = [Client(port, HOME._replace(remote_port=41_000 + each)) for each in range(40)]
+    answers = [each.ask().code for each in clients]
+    begun = answers.count(CHANGED)
+    assert answers == [CHANGED] * begun + [SERVICE_UNAVAILABLE] * (40 - begun)
+    assert begun == STARTS_AT_ONCE
+    assert set(refusals(port)) == {"rate"}
+    assert Client(port, AWAY).bootstrap("/bs?ep=urn:dev:os:dev2")[-1] == "POST /bs"
+    assert port.ends_of(other) == [("configured", "")]
+    port.stack.clock.at += 1 / STARTS_PER_S
+    assert clients[0].ask().code == CHANGED
+    assert [each for each, _ in port.ends_of(device)].count("refused") == 1
+
+
+@pytest.mark.spec("MSG-14")
+def test_while_the_store_cannot_keep_up_nobody_is_bootstrapped(stack: Stack) -> None:
+    port = BootstrapPort(stack)
+    port.profile(ONE)
+    device = stack.provision("dev1")
+    stack.brake.measure(Strain(queue=8_000), stack.clock.now())
+    client = Client(port)
+    answer = client.ask()
+    assert answer.code == SERVICE_UNAVAILABLE
+    assert 14 in dict(answer.options)
+    assert port.ends_of(device) == []
+    stack.clock.at += 2
+    stack.brake.measure(Strain(), stack.clock.now())
+    assert client.bootstrap()[-1] == "POST /bs"
+
+
+@pytest.mark.spec("RFC 9175 2.4", "B-16")
+def test_where_a_move_takes_proof_nobody_ends_the_session_of_another_address_without(stack: Stack) -> None:
+    port = BootstrapPort(stack, prove_moves=True)
+    port.profile(ONE)
+    device = stack.provision("dev1")
+    client, away = Client(port), Client(port, AWAY)
+    client.ask()
+    asked = away.ask()
+    assert asked.code == UNAUTHORIZED
+    client.run()
+    assert port.ends_of(device) == [("configured", "")]
+    client.ask()
+    echo = [(252, dict(asked.options)[252])]
+    assert away.ask(extra=echo).code == CHANGED
+    away.run()
+    assert port.ends_of(device)[:2] == [("configured", ""), ("replaced", "another-request")]

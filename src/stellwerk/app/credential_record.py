@@ -11,15 +11,19 @@ Beyond the contract, all of it optional:
   "idContext", "aead", "hkdf"}``; bytes are hex, names those of object 21 (the device sends as ``senderId``), algorithms
   COSE numbers (10 and -10 unless given). With mode ``NO_SEC`` nothing lies below OSCORE, else both layers are wanted
   (contract LwM2M §2.6).
+- ``bootstrap.bootstrapServer.oscore``: the one that it has with the bootstrap server, with a master secret of its own.
+  Beside mode ``NO_SEC`` it is all that the device proves itself with there, else both layers are wanted.
 - ``bootstrap.lwm2mServer.oscore``: the one that a bootstrap server gives the device with its keys.
 - ``bootstrap.servers``: ``{"<short server ID>": {...}}``, keys of single servers in the place of ``lwm2mServer``.
+- ``bootstrap.bootstrapServer`` need not have the private key of a device that is not given it anew (RPK, X509), and of
+  X509 not the certificate: then whatever a trusted authority has made out to the device's name will do.
 - ``bootstrap.oneTime``: whether the device is bootstrapped once with this; whoever sets the record arms it again.
 - ``bootstrap.endpoint``: the endpoint name that the device has at the bootstrap server (contract LwM2M B-15).
 """
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -98,7 +102,7 @@ def parse_record(text: str, now_ms: int) -> Credential:
     if oscore:
         kind = OSCORE if credential.kind == NOSEC else credential.kind
         credential = replace(credential, kind=kind, oscore=json.dumps(oscore))
-    bootstrap = _bootstrap(Members("bootstrap", record.need("bootstrap")))
+    bootstrap = _bootstrap(Members("bootstrap", record.need("bootstrap")), oscore)
     return replace(credential, bootstrap=bootstrap)
 
 
@@ -232,18 +236,22 @@ def _hex_key(members: Members, name: str) -> str:
 _NO_SEC_BLOCK: Final = {_MODE_OF_SERVER: NO_SEC}
 
 
-def _bootstrap(bootstrap: Members) -> str:
-    """Canonical JSON; empty where both servers are NO_SEC, as of a device that is not bootstrapped."""
+def _bootstrap(bootstrap: Members, of_client: dict[str, Any] | None) -> str:
+    """Canonical JSON; empty where both servers are NO_SEC, as of a device that is not bootstrapped. ``of_client``: the
+    OSCORE context of the device."""
     bootstrap.check({*_SERVERS, _OF_SERVERS, _ONE_TIME, _ENDPOINT})
     blocks: dict[str, Any] = {}
     for name in _SERVERS:
-        blocks[name] = _server(Members(f"bootstrap.{name}", bootstrap.need(name)), has_oscore=name != "bootstrapServer")
+        blocks[name] = _server(Members(f"bootstrap.{name}", bootstrap.need(name)), is_shown=name == _SERVERS[0])
     single = bootstrap.inner(_OF_SERVERS) or Members("", {})
     servers = {}
     for short_id in single.names():
         if not short_id.isdecimal() or str(int(short_id[:9])) != short_id or int(short_id) not in _SHORT_IDS:
             raise single.bad(shown(short_id), "it is a short server ID, 1 to 65534")
         servers[short_id] = _server(Members(f"bootstrap.{_OF_SERVERS}.{short_id}", single.need(short_id)))
+    _check_apart(
+        blocks[_SERVERS[0]], [of_client, *(each.get(_OSCORE) for each in (blocks[_SERVERS[1]], *servers.values()))]
+    )
     if servers:
         blocks[_OF_SERVERS] = servers
     if bootstrap.flag(_ONE_TIME):
@@ -255,19 +263,33 @@ def _bootstrap(bootstrap: Members) -> str:
     return "" if text == _NO_BOOTSTRAP else text
 
 
-def _server(block: Members, has_oscore: bool = True) -> dict[str, Any]:
-    found: dict[str, Any] = _keys(block, {_OSCORE} if has_oscore else set())
-    oscore = _oscore(block) if has_oscore else None
+def _check_apart(bootstrap_server: dict[str, Any], others: Iterable[dict[str, Any] | None]) -> None:
+    """Two servers with one context would use the same nonces, each without knowing of the other (RFC 8613 §3.3)."""
+    own = bootstrap_server.get(_OSCORE)
+    if own and any(each and each["masterSecret"] == own["masterSecret"] for each in others):
+        raise BadField(
+            f"bootstrap.{_SERVERS[0]}.{_OSCORE}.masterSecret", "another server has it too; each has one of its own"
+        )
+
+
+def _server(block: Members, is_shown: bool = False) -> dict[str, Any]:
+    """``is_shown``: the device shows it, and need not be given it."""
+    found: dict[str, Any] = _keys(block, is_shown)
+    oscore = _oscore(block)
     return found if oscore is None else {**found, _OSCORE: oscore}
 
 
-def _keys(block: Members, besides: set[str]) -> dict[str, str]:
+def _keys(block: Members, is_shown: bool) -> dict[str, str]:
     mode = block.one_of(_MODE_OF_SERVER, MODES)
     wanted = set() if mode == NO_SEC else {_PUBLIC, _SECRET}
-    block.check({_MODE_OF_SERVER, *wanted, *besides}, spare={_PUBLIC, _SECRET}, mode=mode)
+    block.check({_MODE_OF_SERVER, _OSCORE, *wanted}, spare={_PUBLIC, _SECRET}, mode=mode)
     if mode == NO_SEC:
         return dict(_NO_SEC_BLOCK)
-    public, secret = block.text(_PUBLIC), block.text(_SECRET)
+    if is_shown and mode == "X509" and not (block.optional(_PUBLIC) or block.optional(_SECRET)):
+        # Any that a trusted authority has made out to its name.
+        return {_MODE_OF_SERVER: mode}
+    public = block.text(_PUBLIC)
+    secret = block.optional(_SECRET) if is_shown and mode != "PSK" else block.text(_SECRET)
     if mode == "PSK":
         _check_identity(block, _PUBLIC, public)
         return {_MODE_OF_SERVER: mode, _PUBLIC: public, _SECRET: _hex_key(block, _SECRET)}
@@ -279,6 +301,8 @@ def _keys(block: Members, besides: set[str]) -> dict[str, str]:
             der, spki = der_of(certificate), key_of(certificate)
     except BadMaterial as error:
         raise block.bad(_PUBLIC, str(error)) from None
+    if not secret:
+        return {_MODE_OF_SERVER: mode, _PUBLIC: to_base64(der)}
     try:
         key = read_private_key(secret)
     except BadMaterial as error:
@@ -307,6 +331,17 @@ def bootstrap_id(bootstrap: str) -> str:
         # Kept from before it was checked.
         pass
     return ""
+
+
+def bootstrap_oscore(bootstrap: str) -> str:
+    """The OSCORE context that the device with this `Credential.bootstrap` has with the bootstrap server, as
+    `app.oscore.read_oscore` takes it; empty where there is none."""
+    try:
+        oscore = json.loads(bootstrap)["bootstrapServer"].get(_OSCORE) if bootstrap else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # Kept from before it was checked.
+        oscore = None
+    return json.dumps(oscore) if oscore else ""
 
 
 def is_one_time(bootstrap: str) -> bool:

@@ -27,7 +27,8 @@ class OscoreContext:
     """``number`` is the store's, 0 before it has one. Names are those of object 21, so from the device's view: it sends
     as ``sender_id``, and so do we find its context. ``aead`` and ``hkdf`` are COSE algorithm numbers. ``ceiling``:
     numbers of ours below it may have been used (RFC 8613 App. B.1.1), 0: none was, `UNKNOWN`. ``is_fresh``: it goes
-    with the device's fresh credential (`DecidingStore.fresh_credential`)."""
+    with the device's fresh credential (`DecidingStore.fresh_credential`). ``is_bootstrap``: it is good at the
+    bootstrap server and nowhere else."""
 
     number: int
     device_id: DeviceId
@@ -41,6 +42,7 @@ class OscoreContext:
     ceiling: int = 0
     created_ms: int = 0
     is_fresh: bool = False
+    is_bootstrap: bool = False
 
     def fingerprint(self, key: bytes) -> bytes:
         """16 bytes that stand for all that the keys are made of; ``key`` is an installation's own."""

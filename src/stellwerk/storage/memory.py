@@ -181,7 +181,7 @@ class MemoryStore(MemoryCredentials):
             raise AlreadyExists("resource name", device.name)
         if device.credential is not None:
             self._refuse_taken(None, device.credential)
-            self._refuse_sender(_NOBODY, device.credential, keeps_own=True)
+            self._refuse_contexts(self._contexts_of(_NOBODY, device.credential), ())
         self._last_device_id += 1
         device_id = DeviceId(self._last_device_id)
         fields = (

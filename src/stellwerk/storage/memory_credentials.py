@@ -3,16 +3,21 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import TypeAlias
 
-from stellwerk.app.credential_record import bootstrap_id, is_one_time
+from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
 from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
-from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
-from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT, CredentialChange
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState
-from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, promoted, proof_of, security_of
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
 from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once
 from stellwerk.storage.memory_sessions import MemorySessions
+
+_Slot: TypeAlias = tuple[DeviceId, bool, bool]
+"""Of an OSCORE context: its device, whether it goes with the fresh credential, whether it is for the bootstrap
+server."""
 
 
 class MemoryCredentials(MemorySessions):
@@ -24,11 +29,10 @@ class MemoryCredentials(MemorySessions):
         self._devices: dict[DeviceId, DeviceRecord] = {}
         self._credentials: dict[DeviceId, Credential] = {}
         self._fresh_credentials: dict[DeviceId, Credential] = {}
-        self._credential_changes: dict[DeviceId, int] = {}
+        self._credential_changes: dict[DeviceId, CredentialChange] = {}
         self._last_credential_change = 0
         self._authorities: frozenset[str] = frozenset()
-        self._contexts: dict[tuple[DeviceId, bool], OscoreContext] = {}
-        """By device, and whether it goes with the fresh credential."""
+        self._contexts: dict[_Slot, OscoreContext] = {}
         self._last_context = 0
         self._spent: dict[bytes, int] = {}
         """Ceilings of contexts that are gone, by fingerprint."""
@@ -54,28 +58,38 @@ class MemoryCredentials(MemorySessions):
         if device_id not in self._devices:
             return None
         before = self._credentials.get(device_id)
+        changed, changed_there = proof_of(before) != proof_of(credential), _there(before) != _there(credential)
+        is_noted = basis_of(before) != basis_of(credential)
+        going = {(device_id, False, False)} if changed else set()
+        going |= {(device_id, True, False)} if is_noted else set()
+        going |= {(device_id, False, True)} if changed_there else set()
+        contexts = self._contexts_of(device_id, credential)
         if credential is not None:
             self._refuse_taken(device_id, credential)
-            self._refuse_sender(device_id, credential, proof_of(before) == proof_of(credential))
-        if proof_of(before) != proof_of(credential):
-            self._note_credential(device_id)
+            self._refuse_contexts(contexts, going)
+        if is_noted:
+            self._note_credential(device_id, only_bootstrap=not changed)
             self._forget_fresh(device_id)
-            self._drop_context(device_id, False)
-            if credential is not None:
-                self._put_context(device_id, credential)
+        for slot in going:
+            self._drop_context(slot)
         if credential is None:
             self._credentials.pop(device_id, None)
         else:
             self._credentials[device_id] = credential
+        for each in contexts:
+            if _slot(each) in going:
+                self._replace_context(each)
         return self._secured(device_id, credential)
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
         known = self._credentials.get(device_id)
-        if known is not None and is_one_time(known.bootstrap) and not known.spent_ms:
+        if known is None or known.modified_ms > now_ms:
+            return
+        if is_one_time(known.bootstrap) and not known.spent_ms:
             self._credentials[device_id] = replace(known, spent_ms=now_ms)
 
-    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
-        return list(islice(self._credential_changes.items(), limit))
+    async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
+        return list(islice(self._credential_changes.values(), limit))
 
     async def trust_authorities(self, fingerprints: Collection[str]) -> int:
         before, self._authorities = self._authorities, frozenset(fingerprints)
@@ -88,7 +102,7 @@ class MemoryCredentials(MemorySessions):
 
     async def forget_credential_change(self, number: int) -> None:
         for device_id, each in list(self._credential_changes.items()):
-            if each == number:
+            if each.number == number:
                 del self._credential_changes[device_id]
 
     # -- fresh --
@@ -96,48 +110,64 @@ class MemoryCredentials(MemorySessions):
     async def fresh_credential(self, device_id: DeviceId) -> Credential | None:
         return self._fresh_credentials.get(device_id)
 
-    async def put_fresh_credential(self, device_id: DeviceId, credential: Credential | None) -> None:
+    async def put_fresh_credential(
+        self, device_id: DeviceId, credential: Credential | None, *, basis: tuple[str, ...] | None = None
+    ) -> None:
         if credential is None:
             self._forget_fresh(device_id)
             return
         if device_id not in self._devices:
             raise DeviceGone
+        if basis not in (None, basis_of(self._credentials.get(device_id))):
+            raise CredentialChanged
         credential = replace(credential, is_fresh=True, bootstrap="")
+        if self._fresh_credentials.get(device_id) == credential:
+            return
         self._refuse_taken(device_id, credential)
         own = self._credentials.get(device_id)
         if own is not None and credential.kind == own.kind == PSK and own.identity == credential.identity:
             raise AlreadyExists("PSK identity", credential.identity)
-        self._refuse_sender(device_id, credential, keeps_own=True)
+        contexts = self._contexts_of(device_id, credential)
+        self._refuse_contexts(contexts, {(device_id, True, False)})
         self._forget_fresh(device_id)
         self._fresh_credentials[device_id] = credential
-        self._put_context(device_id, credential)
+        for each in contexts:
+            self._replace_context(each)
 
-    async def promote_fresh_credential(self, device_id: DeviceId) -> DeviceRecord | None:
-        fresh = self._fresh_credentials.pop(device_id, None)
-        if fresh is None:
+    async def promote_fresh_credential(
+        self, device_id: DeviceId, used: Credential | None = None
+    ) -> DeviceRecord | None:
+        fresh = self._fresh_credentials.get(device_id)
+        if fresh is None or used not in (None, fresh):
             return None
+        del self._fresh_credentials[device_id]
         credential = self._credentials[device_id] = promoted(self._credentials.get(device_id), fresh)
-        self._drop_context(device_id, False)
-        context = self._contexts.pop((device_id, True), None)
+        self._drop_context((device_id, False, False))
+        context = self._contexts.pop((device_id, True, False), None)
         if context is not None:
-            self._contexts[device_id, False] = replace(context, is_fresh=False)
+            self._contexts[device_id, False, False] = replace(context, is_fresh=False)
         return self._secured(device_id, credential)
 
     # -- OSCORE --
 
-    async def oscore_context(self, sender_id: bytes, id_context: bytes | None) -> OscoreContext | None:
+    async def oscore_context(
+        self, sender_id: bytes, id_context: bytes | None, *, is_bootstrap: bool = False
+    ) -> OscoreContext | None:
         for each in self._contexts.values():
-            if each.sender_id == sender_id and id_context in (None, each.id_context):
+            if (each.sender_id, each.is_bootstrap) == (sender_id, is_bootstrap) and id_context in (
+                None,
+                each.id_context,
+            ):
                 return each
         return None
 
-    async def oscore_context_of(self, device_id: DeviceId) -> OscoreContext | None:
-        return self._contexts.get((device_id, False))
+    async def oscore_context_of(self, device_id: DeviceId, *, is_bootstrap: bool = False) -> OscoreContext | None:
+        return self._contexts.get((device_id, False, is_bootstrap))
 
     async def put_oscore_context(self, context: OscoreContext) -> OscoreContext:
         if context.device_id not in self._devices:
             raise DeviceGone
-        self._refuse_sender_id(context)
+        self._refuse_contexts([context], {_slot(context)})
         return self._replace_context(context)
 
     async def raise_oscore_ceiling(self, number: int, ceiling: int) -> bool:
@@ -187,10 +217,11 @@ class MemoryCredentials(MemorySessions):
         changed = self._devices[device_id] = replace(self._devices[device_id], security=security_of(credential))
         return changed
 
-    def _note_credential(self, device_id: DeviceId) -> None:
+    def _note_credential(self, device_id: DeviceId, only_bootstrap: bool = False) -> None:
         self._last_credential_change += 1
-        self._credential_changes.pop(device_id, None)
-        self._credential_changes[device_id] = self._last_credential_change
+        before = self._credential_changes.pop(device_id, None)
+        only_bootstrap = only_bootstrap and (before is None or before.only_bootstrap)
+        self._credential_changes[device_id] = CredentialChange(device_id, self._last_credential_change, only_bootstrap)
 
     def _refuse_taken(self, device_id: DeviceId | None, credential: Credential) -> None:
         for column, value, what in taken_once(credential):
@@ -198,39 +229,50 @@ class MemoryCredentials(MemorySessions):
                 if owner != device_id and _part(each, column) == value:
                     raise AlreadyExists(what, value)
 
-    def _refuse_sender(self, device_id: DeviceId, credential: Credential, keeps_own: bool) -> None:
+    def _contexts_of(self, device_id: DeviceId | None, credential: Credential | None) -> list[OscoreContext]:
+        """What ``credential`` brings with it."""
+        if credential is None:
+            return []
+        owner, since_ms = device_id or DeviceId(0), credential.modified_ms or credential.created_ms
+        found = []
         if credential.oscore:
-            context = replace(read_oscore(credential.oscore, device_id), is_fresh=credential.is_fresh)
-            self._refuse_sender_id(context, keeps_own)
+            context = read_oscore(credential.oscore, owner, since_ms)
+            found.append(replace(context, is_fresh=credential.is_fresh))
+        if text := _there(credential):
+            found.append(replace(read_oscore(text, owner, since_ms), is_bootstrap=True))
+        return found
 
-    def _refuse_sender_id(self, context: OscoreContext, keeps_own: bool = True) -> None:
-        for (owner, is_fresh), each in self._contexts.items():
-            own = owner == context.device_id and (is_fresh == context.is_fresh or not keeps_own)
-            if each.sender_id == context.sender_id and not own:
-                raise AlreadyExists("OSCORE sender ID", context.sender_id.hex())
+    def _refuse_contexts(self, contexts: Collection[OscoreContext], going: Collection[_Slot]) -> None:
+        """``going``: in their place, or without one."""
+        staying = {slot: each for slot, each in self._contexts.items() if slot not in going}
+        for context in contexts:
+            slot = _slot(context)
+            for each in (each for owner, each in staying.items() if owner != slot):
+                if (each.sender_id, each.is_bootstrap) == (context.sender_id, context.is_bootstrap):
+                    raise AlreadyExists("OSCORE sender ID", context.sender_id.hex())
+                if each.fingerprint(self._salt) == context.fingerprint(self._salt):
+                    raise AlreadyExists("OSCORE key of sender ID", context.sender_id.hex())
+            staying[slot] = context
 
     def _put_credential(self, device_id: DeviceId, credential: Credential) -> None:
         """Of a device that had none."""
         self._credentials[device_id] = credential
-        self._put_context(device_id, credential)
-
-    def _put_context(self, device_id: DeviceId, credential: Credential) -> None:
-        if credential.oscore:
-            context = read_oscore(credential.oscore, device_id, credential.modified_ms or credential.created_ms)
-            self._replace_context(replace(context, is_fresh=credential.is_fresh))
+        for each in self._contexts_of(device_id, credential):
+            self._replace_context(each)
 
     def _replace_context(self, context: OscoreContext) -> OscoreContext:
         known = self._credentials.get(context.device_id)
-        base = read_oscore(known.oscore, context.device_id).fingerprint(self._salt) if known and known.oscore else None
-        self._drop_context(context.device_id, context.is_fresh, base)
+        text = _there(known) if context.is_bootstrap else "" if known is None else known.oscore
+        base = read_oscore(text, context.device_id).fingerprint(self._salt) if text else None
+        self._drop_context(_slot(context), base)
         self._last_context += 1
         spent = self._spent.get(context.fingerprint(self._salt), 0)
         put = replace(context, number=self._last_context, ceiling=later(context.ceiling, spent))
-        self._contexts[context.device_id, context.is_fresh] = put
+        self._contexts[_slot(context)] = put
         return put
 
-    def _drop_context(self, device_id: DeviceId, is_fresh: bool, only: bytes | None = None) -> None:
-        gone = self._contexts.pop((device_id, is_fresh), None)
+    def _drop_context(self, slot: _Slot, only: bytes | None = None) -> None:
+        gone = self._contexts.pop(slot, None)
         if gone is None or not gone.ceiling:
             return
         fingerprint = gone.fingerprint(self._salt)
@@ -239,17 +281,27 @@ class MemoryCredentials(MemorySessions):
 
     def _forget_fresh(self, device_id: DeviceId) -> None:
         self._fresh_credentials.pop(device_id, None)
-        self._drop_context(device_id, True)
+        self._drop_context((device_id, True, False))
 
     def _drop_credentials(self, device_id: DeviceId) -> None:
         """All that hangs on a device which is removed."""
         self._forget_fresh(device_id)
-        self._drop_context(device_id, False)
+        self._drop_context((device_id, False, False))
+        self._drop_context((device_id, False, True))
         self._credentials.pop(device_id, None)
         self._credential_changes.pop(device_id, None)
         self._bootstrap_sessions = {
             key: each for key, each in self._bootstrap_sessions.items() if each.device_id != device_id
         }
+
+
+def _slot(context: OscoreContext) -> _Slot:
+    return context.device_id, context.is_fresh, context.is_bootstrap
+
+
+def _there(credential: Credential | None) -> str:
+    """The OSCORE context with the bootstrap server."""
+    return "" if credential is None else bootstrap_oscore(credential.bootstrap)
 
 
 def _part(credential: Credential, column: str) -> str:

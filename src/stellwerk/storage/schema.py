@@ -140,22 +140,24 @@ fresh_credential = Table(
     _number("created_ms"),
 )
 
-# OSCORE security contexts, of a device the one that holds and the one of its fresh credential. Numbers are never used
-# again: a context's number is its peer's. ``ceiling``: -1 where nobody knows which numbers were used. ``fingerprint``
-# stands for all that the keys are made of.
+# OSCORE security contexts: of a device the one that holds, the one of its fresh credential, and the one that it has at
+# the bootstrap server. Numbers are never used again: a context's number is its peer's. ``ceiling``: -1 where nobody
+# knows which numbers were used. ``fingerprint`` stands for all that the keys are made of.
 oscore_context = Table(
     "oscore_context",
     deciding,
     _identity("id", _Key),
     _device(),
     _number("is_fresh"),
-    Column("sender_id", LargeBinary, unique=True, nullable=False),
+    _number("is_bootstrap"),
+    _blob("sender_id"),
     _blob("id_context"),
     _blob("sealed"),
-    _blob("fingerprint"),
+    Column("fingerprint", LargeBinary, unique=True, nullable=False),
     _number("ceiling"),
     _number("created_ms"),
-    UniqueConstraint("device_id", "is_fresh"),
+    UniqueConstraint("sender_id", "is_bootstrap"),
+    UniqueConstraint("device_id", "is_fresh", "is_bootstrap"),
     sqlite_autoincrement=True,
 )
 
@@ -188,12 +190,14 @@ bootstrap_session = Table(
 )
 
 # Whose credentials changed and whose sessions and registration have not ended yet. Numbers grow; a device whose
-# credentials change again gets a new one.
+# credentials change again gets a new one. ``only_bootstrap``: the registration stays, and so do the sessions with the
+# server of devices.
 credential_change = Table(
     "credential_change",
     deciding,
     _identity("id", _Key),
     Column("device_id", BigInteger, ForeignKey("device.id", ondelete="CASCADE"), unique=True, nullable=False),
+    Column("only_bootstrap", BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 

@@ -122,6 +122,8 @@ class _Layout:
         self._security_version = known.version(SECURITY)
         self._oscore_version = known.version(OSCORE)
         self._warnings: list[str] = []
+        # The bootstrap account's may be there unseen, most likely as the first.
+        self._free_oscore = _Free(known.of(OSCORE), 1)
         given = [each for each in accounts if configuration.updates_bootstrap_server or not each.entry.is_bootstrap]
         for each in given:
             check_account(each)
@@ -155,7 +157,7 @@ class _Layout:
         unnamed = [each.instance_id for each in discovered.of(OSCORE) if each.short_id is None]
         oscore = None
         if account.entry.oscore:
-            oscore = unnamed[0] if len(unnamed) == 1 else _Free(discovered.of(OSCORE), 1).take()
+            oscore = unnamed[0] if len(unnamed) == 1 else self._free_oscore.take()
         return [_Place(account, instance, oscore=oscore)]
 
     def _seen_places(self, accounts: Iterable[Account], discovered: Discovered) -> list[_Place]:
@@ -163,7 +165,7 @@ class _Layout:
         free = {
             SECURITY: _Free(discovered.of(SECURITY), 1),
             SERVER: _Free(discovered.of(SERVER), 0),
-            OSCORE: _Free(discovered.of(OSCORE), 1),
+            OSCORE: self._free_oscore,
         }
 
         def place(object_id: int, short_id: int | None) -> int:

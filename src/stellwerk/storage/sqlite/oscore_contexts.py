@@ -10,24 +10,29 @@ from typing import Any, Final
 
 import msgspec
 
+from stellwerk.app.credential_record import bootstrap_oscore
 from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
 from stellwerk.app.records import AlreadyExists, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.storage.sqlite import rows
 from stellwerk.storage.vault import Vault
 
-_CONTEXT: Final = "id,device_id,is_fresh,sender_id,id_context,sealed,ceiling,created_ms FROM oscore_context"
-_PUT: Final = (
-    "INSERT INTO oscore_context(device_id,is_fresh,sender_id,id_context,sealed,fingerprint,ceiling,created_ms) "
-    "VALUES (?,?,?,?,?,?,?,?)"
+_CONTEXT: Final = (
+    "id,device_id,is_fresh,is_bootstrap,sender_id,id_context,sealed,ceiling,created_ms FROM oscore_context"
 )
+_PUT: Final = (
+    "INSERT INTO oscore_context"
+    "(device_id,is_fresh,is_bootstrap,sender_id,id_context,sealed,fingerprint,ceiling,created_ms) "
+    "VALUES (?,?,?,?,?,?,?,?,?)"
+)
+_WHICH: Final = "device_id=? AND is_fresh=? AND is_bootstrap=?"
 _BURY: Final = (
     "INSERT INTO oscore_spent(fingerprint,ceiling) SELECT fingerprint,ceiling FROM oscore_context "
-    "WHERE device_id=? AND is_fresh>=? AND is_fresh<=? AND ceiling<>0 AND coalesce(?,fingerprint)=fingerprint "
+    f"WHERE {_WHICH} AND ceiling<>0 AND coalesce(?,fingerprint)=fingerprint "
     "ON CONFLICT(fingerprint) DO UPDATE SET ceiling="
     f"CASE WHEN {UNKNOWN} IN (ceiling,excluded.ceiling) THEN {UNKNOWN} ELSE max(ceiling,excluded.ceiling) END"
 )
-_DROP: Final = "DELETE FROM oscore_context WHERE device_id=? AND is_fresh>=? AND is_fresh<=?"
+_DROP: Final = f"DELETE FROM oscore_context WHERE {_WHICH}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ def find(connection: sqlite3.Connection, vault: Vault, condition: str, *paramete
     found = connection.execute(f"SELECT {_CONTEXT} WHERE {condition}", parameters).fetchall()
     if not found:
         return None
-    number, device_id, is_fresh, sender_id, id_context, sealed, ceiling, created_ms = found[0]
+    number, device_id, is_fresh, is_bootstrap, sender_id, id_context, sealed, ceiling, created_ms = found[0]
     opened = msgspec.msgpack.decode(vault.open(sealed, sealed_as(device_id)), type=_Sealed)
     return OscoreContext(
         number,
@@ -59,34 +64,33 @@ def find(connection: sqlite3.Connection, vault: Vault, condition: str, *paramete
         ceiling,
         created_ms,
         bool(is_fresh),
+        bool(is_bootstrap),
     )
 
 
 def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: OscoreContext) -> OscoreContext:
-    """In the place of the one that the device has, fresh or not as ``context`` is; as it is kept then. Raises
-    `AlreadyExists`, `DeviceGone`."""
+    """In the place of the one that the device has at that server, fresh or not as ``context`` is; as it is kept then.
+    Raises `AlreadyExists`, `DeviceGone`."""
     if rows.read_device(connection, context.device_id) is None:
         raise DeviceGone
-    taken = "SELECT 1 FROM oscore_context WHERE sender_id=? AND NOT (device_id=? AND is_fresh=?)"
-    if connection.execute(taken, (context.sender_id, context.device_id, int(context.is_fresh))).fetchall():
+    whose = (context.device_id, int(context.is_fresh), int(context.is_bootstrap))
+    taken = "SELECT 1 FROM oscore_context WHERE sender_id=?1 AND is_bootstrap=?4 AND NOT (device_id=?2 AND is_fresh=?3)"
+    if connection.execute(taken, (context.sender_id, *whose)).fetchall():
         raise AlreadyExists("OSCORE sender ID", context.sender_id.hex())
-    query = "SELECT oscore FROM credential WHERE device_id=?"
-    given = connection.execute(query, (context.device_id,)).fetchall()
-    base = None
-    if given and given[0][0] is not None:
-        text = vault.open(given[0][0], rows.oscore_context(context.device_id)).decode()
-        base = read_oscore(text, context.device_id).fingerprint(salt)
+    base = _given(connection, vault, salt, context)
     # What two ends agreed on (App. B.2) has random parts and never comes again: no trace of it has to stay.
-    drop(connection, context.device_id, context.is_fresh, only=base)
+    drop(connection, context.device_id, whose[1:], only=base)
     fingerprint = context.fingerprint(salt)
+    if connection.execute("SELECT 1 FROM oscore_context WHERE fingerprint=?", (fingerprint,)).fetchall():
+        # Two ends that do not know of each other would use the same nonces.
+        raise AlreadyExists("OSCORE key of sender ID", context.sender_id.hex())
     spent = connection.execute("SELECT ceiling FROM oscore_spent WHERE fingerprint=?", (fingerprint,)).fetchall()
     ceiling = later(context.ceiling, spent[0][0]) if spent else context.ceiling
     opened = _Sealed(context.recipient_id, context.master_secret, context.master_salt, context.aead, context.hkdf)
     cursor = connection.execute(
         _PUT,
         (
-            context.device_id,
-            int(context.is_fresh),
+            *whose,
             context.sender_id,
             context.id_context,
             vault.seal(msgspec.msgpack.encode(opened), sealed_as(context.device_id)),
@@ -99,18 +103,39 @@ def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: Osco
     return replace(context, number=cursor.lastrowid, ceiling=ceiling)
 
 
+def _given(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: OscoreContext) -> bytes | None:
+    """The fingerprint of the context that people gave the device for that server."""
+    column, sealed_as = (
+        ("bootstrap", rows.bootstrap_context) if context.is_bootstrap else ("oscore", rows.oscore_context)
+    )
+    query = f"SELECT {column} FROM credential WHERE device_id=?"
+    given = connection.execute(query, (context.device_id,)).fetchall()
+    if not given or given[0][0] is None:
+        return None
+    text = vault.open(given[0][0], sealed_as(context.device_id)).decode()
+    text = bootstrap_oscore(text) if context.is_bootstrap else text
+    return read_oscore(text, context.device_id).fingerprint(salt) if text else None
+
+
+HELD: Final = (0, 0)
+FRESH: Final = (1, 0)
+BOOTSTRAP: Final = (0, 1)
+"""Which of a device's contexts: whether it is fresh, whether it is for the bootstrap server."""
+ALL: Final = (HELD, FRESH, BOOTSTRAP)
+
+
 def drop(
-    connection: sqlite3.Connection, device_id: DeviceId, is_fresh: bool | None = None, only: bytes | None = None
+    connection: sqlite3.Connection, device_id: DeviceId, *which: tuple[int, int], only: bytes | None = None
 ) -> None:
-    """The device's; ``is_fresh`` None: both. ``only``: with this fingerprint alone something has to stay."""
-    which = (0, 1) if is_fresh is None else (int(is_fresh), int(is_fresh))
-    connection.execute(_BURY, (device_id, *which, only))
-    connection.execute(_DROP, (device_id, *which))
+    """The device's. ``only``: with this fingerprint alone something has to stay."""
+    for each in which:
+        connection.execute(_BURY, (device_id, *each, only))
+        connection.execute(_DROP, (device_id, *each))
 
 
 def promote(connection: sqlite3.Connection, device_id: DeviceId) -> None:
     """The fresh one is the one that holds, and the former is dropped, also where there is no fresh one."""
-    drop(connection, device_id, False)
+    drop(connection, device_id, HELD)
     connection.execute("UPDATE oscore_context SET is_fresh=0 WHERE device_id=? AND is_fresh=1", (device_id,))
 
 

@@ -122,7 +122,7 @@ def remove_device(connection: sqlite3.Connection, device_id: DeviceId, last_seq:
     ``removed_device``."""
     for (behind,) in connection.execute(f"SELECT id FROM device WHERE {OF_GATEWAY}", (device_id,)).fetchall():
         remove_device(connection, DeviceId(behind), last_seq)
-    oscore_contexts.drop(connection, device_id)
+    oscore_contexts.drop(connection, device_id, *oscore_contexts.ALL)
     gone = connection.execute("DELETE FROM device WHERE id=? RETURNING tenant_id,resource_key", (device_id,)).fetchall()
     if not gone:
         return False

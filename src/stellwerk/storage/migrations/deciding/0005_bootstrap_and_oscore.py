@@ -15,6 +15,7 @@ def upgrade() -> None:
     op.add_column("credential", sa.Column("bootstrap_id", sa.Text()))
     op.add_column("credential", sa.Column("oscore", sa.LargeBinary()))
     op.add_column("credential", sa.Column("spent_ms", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("credential_change", sa.Column("only_bootstrap", sa.BigInteger(), server_default="0", nullable=False))
     op.create_index("credential_by_bootstrap", "credential", ["bootstrap_id"], unique=True)
     op.create_table(
         "fresh_credential",
@@ -33,6 +34,7 @@ def upgrade() -> None:
         sa.Column("id", KEY, nullable=False),
         sa.Column("device_id", sa.BigInteger(), nullable=False),
         sa.Column("is_fresh", sa.BigInteger(), nullable=False),
+        sa.Column("is_bootstrap", sa.BigInteger(), nullable=False),
         sa.Column("sender_id", sa.LargeBinary(), nullable=False),
         sa.Column("id_context", sa.LargeBinary(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
@@ -41,8 +43,9 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["device_id"], ["device.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("sender_id"),
-        sa.UniqueConstraint("device_id", "is_fresh"),
+        sa.UniqueConstraint("fingerprint"),
+        sa.UniqueConstraint("sender_id", "is_bootstrap"),
+        sa.UniqueConstraint("device_id", "is_fresh", "is_bootstrap"),
         sqlite_autoincrement=True,
     )
     op.create_table(
