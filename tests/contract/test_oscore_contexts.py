@@ -196,7 +196,7 @@ async def test_no_two_servers_have_one_context(store: DecidingStore) -> None:
 async def test_a_fresh_context_is_there_beside_the_other_until_it_is_used(store: DecidingStore) -> None:
     device_id = (await make_device(store, credential=credential())).device_id
     old = await store.oscore_context_of(device_id)
-    given = credential(context(sender_id=b"\x02"), identity="fresh")
+    given = credential(context(sender_id=b"\x02", master_secret=b"n" * 16), identity="fresh")
     await store.put_fresh_credential(device_id, given)
     new = await store.oscore_context(b"\x02", None)
     assert old is not None
@@ -247,3 +247,29 @@ def test_after_a_backup_was_put_back_nothing_is_protected_with_a_former_context(
     # Nor when the same keys are given again; others begin at the beginning.
     assert asyncio.run(give_again(restored)) == [UNKNOWN, 0, UNKNOWN, 0]
     assert asyncio.run(use(data_dir, 300))
+
+
+@pytest.mark.spec("RFC 8613 3.3")
+async def test_no_two_contexts_protect_with_one_key_of_ours(store: DecidingStore) -> None:
+    """What the device sends as has no part in our key: two devices with one secret would have the same nonces."""
+    first = (await make_device(store, credential=credential())).device_id
+    second = (await make_device(store, "dev-2")).device_id
+    shared = credential(context(sender_id=b"\x02"), identity="urn:imei:dev-2")
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID with this master secret"):
+        await store.set_credential(second, shared)
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID with this master secret"):
+        await store.put_fresh_credential(first, credential(context(sender_id=b"\x02"), identity="fresh"))
+    for own in (context(second, b"\x02", recipient_id=b"\x09"), context(second, b"\x02", id_context=b"own")):
+        await store.put_oscore_context(own)
+
+
+@pytest.mark.spec("RFC 8613 3.3", "RFC 8613 B.1.1")
+async def test_numbers_go_on_where_only_what_the_device_sends_as_has_changed(store: DecidingStore) -> None:
+    device_id = (await make_device(store, credential=credential())).device_id
+    made = await store.oscore_context_of(device_id)
+    assert made is not None
+    await store.raise_oscore_ceiling(made.number, 500)
+    await store.set_credential(device_id, credential(context(sender_id=b"\x02")))
+    changed = await store.oscore_context_of(device_id)
+    assert changed is not None
+    assert (changed.sender_id, changed.ceiling) == (b"\x02", 500)

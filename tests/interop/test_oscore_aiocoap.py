@@ -27,7 +27,8 @@ class Setting:
     def __init__(self, server: Served, folder: Path) -> None:
         self.server = server
         self.name = f"oscore-{next(_numbers)}"
-        self.keys = Keys(SECRET, self.name.encode()[-7:], b"us", b"salty")
+        # Each has a secret of its own: the server sends as the same to all.
+        self.keys = Keys(self.name.encode().ljust(16, b"-"), self.name.encode()[-7:], b"us", b"salty")
         self.folder = self.keys.write(folder / self.name)
         server.api.provision(self.name, self.name)
         give_context(server, self.name, self.keys)

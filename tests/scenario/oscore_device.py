@@ -27,9 +27,14 @@ class Keys:
 
     sender_id: bytes = b"dev1"
     recipient_id: bytes = b"us"
-    secret: bytes = bytes(range(16))
+    secret: bytes = b""
+    """Another one for each ``sender_id`` unless given."""
     salt: bytes = b"salt"
     id_context: bytes = b""
+
+    def __post_init__(self) -> None:
+        if not self.secret:
+            object.__setattr__(self, "secret", self.sender_id.ljust(16, b"-"))
 
     def credential(self, name: str, kind: str = OSCORE, secret: str = "") -> Credential:
         """What the server keeps of it, beside what ``kind`` and ``secret`` say."""

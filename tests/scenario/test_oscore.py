@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from stellwerk.coap import codes, events
-from stellwerk.coap.message import decode_message
+from stellwerk.coap.message import decode_message, encode_options
 from stellwerk.coap.options import ECHO, OSCORE
+from stellwerk.coap.tcp.frames import encode_frame
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.parameters import ServerParameters
@@ -549,6 +550,22 @@ def test_a_device_that_changes_its_transport_keeps_its_registration_and_numbers_
     stack.post(record(stack), read("/3/0/0"))
     back.pump()
     assert stack.values(record(stack), "/3/0/0") == ['"ACME"'] * 2
+
+
+@pytest.mark.spec("RFC 8613 7.4")
+def test_what_came_over_one_transport_is_not_taken_over_another_again(stack: Stack) -> None:
+    near = OscoreDevice(stack, tcp=True)
+    near.register()
+    far = OscoreDevice(stack, unused=near.ceiling)
+    far.ask(codes.POST, near.location)
+    far.ask(codes.POST, "/dp", PAIR, 110)
+    assert stack.values(record(stack), SENSOR) == ["21.5"]
+    said = decode_message(far.up[-1])
+    near.engine.take_datagrams()
+    frame = encode_frame(said.code, said.token, encode_options(said.options), said.payload)
+    near._carry(frame)
+    near.pump()
+    assert stack.values(record(stack), SENSOR) == ["21.5"]
 
 
 def test_echo_values_are_options_of_the_protected_message(stack: Stack) -> None:

@@ -45,8 +45,9 @@ class OscoreContext:
     is_bootstrap: bool = False
 
     def fingerprint(self, key: bytes) -> bytes:
-        """16 bytes that stand for all that the keys are made of; ``key`` is an installation's own."""
-        parts = (self.sender_id, self.recipient_id, self.master_secret, self.master_salt, self.id_context)
+        """16 bytes that stand for all that the key is made of with which we protect; ``key`` is an installation's own.
+        What the device sends as has no part in it (RFC 8613 §3.2.1): with another one our numbers go on."""
+        parts = (self.recipient_id, self.master_secret, self.master_salt, self.id_context)
         text = json.dumps([each.hex() for each in parts] + [self.aead, self.hkdf])
         return blake2b(text.encode(), key=key, digest_size=16).digest()
 
@@ -84,6 +85,10 @@ def read_oscore(text: str, device_id: DeviceId, created_ms: int = 0) -> OscoreCo
         created_ms=created_ms,
     )
     return replace(read, aead=members.get("aead", read.aead), hkdf=members.get("hkdf", read.hkdf))
+
+
+SAME_KEY: Final = "OSCORE recipient ID with this master secret, salt and ID context"
+"""What no two contexts have: we would protect with one key, and each counts its numbers for itself (RFC 8613 §3.3)."""
 
 
 def later(one: int, other: int) -> int:

@@ -406,7 +406,7 @@ class DecidingStore(Protocol):
         """Make it, or replace the one that the device had (the fresh one with one that ``is_fresh``); the context with
         its number, another than before. ``ceiling`` is higher, or `UNKNOWN`, where the same keys were used before and
         were gone meanwhile. Raises `AlreadyExists` for a ``sender_id`` that another context has at that server, and for
-        the keys of another one, wherever; `DeviceGone`."""
+        a key of ours that another one has, wherever (`app.oscore.SAME_KEY`); `DeviceGone`."""
         ...
 
     async def raise_oscore_ceiling(self, number: int, ceiling: int) -> bool:

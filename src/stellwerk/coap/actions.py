@@ -217,17 +217,22 @@ class GiveContext:
 
 @dataclass(slots=True)
 class NoContext:
-    """Answers `events.ContextQuestion`: there is none. A CON gets 4.01."""
+    """Answers `events.ContextQuestion`: there is none. A CON gets 4.01; 5.03 with ``is_busy``, where nobody could look:
+    who is told that its context is gone may well give it up."""
 
     question: int
+    is_busy: bool = False
 
 
 @dataclass(slots=True)
 class ContextStored:
-    """Answers `events.ContextState`: numbers below ``ceiling`` may be used."""
+    """Answers `events.ContextState`: numbers below ``ceiling`` may be used. ``unused``: those from there on, and none
+    between the ceiling of before and it, which somebody else was given. 0 and 0: nothing was stored, it is to be asked
+    again when a number is wanted."""
 
     number: int
     ceiling: int
+    unused: int = 0
 
 
 @dataclass(slots=True)

@@ -37,6 +37,10 @@ NO_RESPONSE: Final = 258
 REQUEST_TAG: Final = 292
 
 
+OUTSIDE: Final = frozenset((URI_HOST, URI_PORT, HOP_LIMIT, PROXY_URI, PROXY_SCHEME))
+"""What OSCORE never protects, its class U (RFC 8613 §4.1, figure 5)."""
+
+
 class Rule(NamedTuple):
     """What RFC 7252 §5.10 lays down for one option: its name, whether it may repeat, and its length in bytes."""
 

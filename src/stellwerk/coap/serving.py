@@ -23,11 +23,14 @@ from stellwerk.coap.layer import USUAL_ANSWER, MessageLayer
 from stellwerk.coap.message import Message, Options, encode_options
 from stellwerk.coap.options import (
     BLOCK1,
+    BLOCK2,
     CONTENT_FORMAT,
     ECHO,
     LOCATION_PATH,
     MAX_AGE,
     OBSERVE,
+    OUTSIDE,
+    RULES,
     encode_block,
     encode_uint,
     sort_options,
@@ -40,6 +43,8 @@ _NOTIFIED_PER_PEER = 16
 # Header, token and options up to here are worth remembering: they repeat (a Register does not), and cannot fill the
 # memory.
 _SHORT_BYTES = 48
+_INSIDE = RULES.keys() - OUTSIDE - {BLOCK1, BLOCK2}
+"""Options that mean nothing around a protected message."""
 
 Resume = Callable[[Inbound, float], None]
 
@@ -129,8 +134,8 @@ class Serving:
         if view.refusal is not None:
             # Nothing that is not protected passes here: it costs the others nothing.
             if view.oscore is not None and self.guard is not None:
-                if view.around is not None:
-                    self._refuse_options(inbound, view.around, now)
+                if view.around is not None and (refusal := self._refusal_around(message.options)) is not None:
+                    self._refuse_options(inbound, refusal, now)
                 elif (payload := self._collect(inbound, now)) is not None:
                     self.guard.receive_request(inbound, payload, now)
             else:
@@ -206,6 +211,10 @@ class Serving:
             self._refuse(inbound, outcome.code, outcome.text, now, outcome.options)
         return None
 
+    def _refusal_around(self, options: Options) -> tuple[int, str] | None:
+        """RFC 8613 §8.2: around what is protected, options that belong inside say nothing."""
+        return self._layer.read_options(tuple(each for each in options if each[0] not in _INSIDE), False).around
+
     def _refuse_options(self, inbound: Inbound, refusal: tuple[int, str], now: float) -> None:
         code, text = refusal
         if code == codes.BAD_OPTION and not inbound.confirmable:
@@ -220,14 +229,14 @@ class Serving:
         self._answer(inbound, code, options, text.encode(), now)
 
     def refuse_protected(
-        self, inbound: Inbound, code: int, text: str, reason: str, now: float, context: int = 0
+        self, inbound: Inbound, code: int, text: str, reason: str, now: float, context: int = 0, max_age_s: int = 0
     ) -> None:
         """A protected request cannot be read: say so unprotected, and to nobody who did not want an answer (RFC 8613
-        §8.2). ``context``: the number of the one that it names."""
+        §8.2). ``context``: the number of the one that it names; ``max_age_s``: when it may come again."""
         self._layer.events.append(Refused(inbound.peer.id, reason, text, context))
         if inbound.confirmable:
             # The same request may be served once its sender knows better.
-            self._answer(inbound, code, ((MAX_AGE, b""),), text.encode(), now)
+            self._answer(inbound, code, ((MAX_AGE, encode_uint(max_age_s)),), text.encode(), now)
         else:
             self._layer.reject(inbound, now)
 

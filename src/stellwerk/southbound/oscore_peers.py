@@ -35,7 +35,7 @@ class OscorePeers:
             case events.ContextState():
                 contexts.wants_numbers(self, event.number, event.ceiling)
             case events.ContextMoved():
-                contexts.heard(event.number, event.peer, event.carrier, at)
+                contexts.heard(self, event.number, event.peer, event.carrier, at)
             case events.ContextRederived():
                 contexts.rederived(event.peer, at)
             case _:
@@ -68,11 +68,11 @@ class OscorePeers:
         )
         self._submit(actions.GiveContext(question, material))
 
-    def no_context(self, question: int) -> None:
-        self._submit(actions.NoContext(question))
+    def no_context(self, question: int, *, is_busy: bool = False) -> None:
+        self._submit(actions.NoContext(question, is_busy))
 
-    def stored(self, number: int, ceiling: int) -> None:
-        self._submit(actions.ContextStored(number, ceiling))
+    def stored(self, number: int, unused: int, ceiling: int) -> None:
+        self._submit(actions.ContextStored(number, ceiling, unused))
 
     def drop(self, number: int) -> None:
         self._submit(actions.DropContext(number))

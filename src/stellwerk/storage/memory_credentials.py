@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
-from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
+from stellwerk.app.oscore import SAME_KEY, UNKNOWN, OscoreContext, later, read_oscore
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT, CredentialChange
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
@@ -251,7 +251,7 @@ class MemoryCredentials(MemorySessions):
                 if (each.sender_id, each.is_bootstrap) == (context.sender_id, context.is_bootstrap):
                     raise AlreadyExists("OSCORE sender ID", context.sender_id.hex())
                 if each.fingerprint(self._salt) == context.fingerprint(self._salt):
-                    raise AlreadyExists("OSCORE key of sender ID", context.sender_id.hex())
+                    raise AlreadyExists(SAME_KEY, context.recipient_id.hex())
             staying[slot] = context
 
     def _put_credential(self, device_id: DeviceId, credential: Credential) -> None:

@@ -142,7 +142,7 @@ fresh_credential = Table(
 
 # OSCORE security contexts: of a device the one that holds, the one of its fresh credential, and the one that it has at
 # the bootstrap server. Numbers are never used again: a context's number is its peer's. ``ceiling``: -1 where nobody
-# knows which numbers were used. ``fingerprint`` stands for all that the keys are made of.
+# knows which numbers were used. ``fingerprint`` stands for all that our key is made of, which no two share.
 oscore_context = Table(
     "oscore_context",
     deciding,

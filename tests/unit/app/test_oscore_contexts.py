@@ -31,7 +31,7 @@ NAME = ContextName(KID)
 
 
 def oscore(kid: bytes = KID, id_context: bytes = b"") -> str:
-    return render_oscore(OscoreContext(0, DeviceId(0), kid, b"us", bytes(16), id_context=id_context))
+    return render_oscore(OscoreContext(0, DeviceId(0), kid, b"us", kid.ljust(16, b"-"), id_context=id_context))
 
 
 @dataclass(eq=False)
@@ -43,11 +43,11 @@ class Wire:
     def give(self, question: int, context: OscoreContext, unused: int, ceiling: int) -> None:
         self.told.append(("give", question, context.sender_id, unused, ceiling))
 
-    def no_context(self, question: int) -> None:
-        self.told.append(("none", question))
+    def no_context(self, question: int, *, is_busy: bool = False) -> None:
+        self.told.append(("busy" if is_busy else "none", question))
 
-    def stored(self, number: int, ceiling: int) -> None:
-        self.told.append(("stored", ceiling))
+    def stored(self, number: int, unused: int, ceiling: int) -> None:
+        self.told.append(("stored", unused, ceiling))
 
     def drop(self, number: int) -> None:
         self.told.append(("drop",))
@@ -107,7 +107,7 @@ def test_a_known_sender_id_gets_its_context_and_speaks_for_its_device() -> None:
         peer = context_peer(bench.number(), "udp")
         assert bench.devices == {peer: record.device_id}
         assert not bench.contexts.may_reach(peer)
-        bench.contexts.heard(bench.number(), peer, FAR, NOW)
+        bench.contexts.heard(bench.udp, bench.number(), peer, FAR, NOW)
         assert bench.contexts.may_reach(peer)
 
     run(work)
@@ -125,7 +125,7 @@ def test_numbers_are_stored_as_used_before_they_are_given() -> None:
         stored = await bench.store.oscore_context(KID, None)
         assert stored is not None
         assert stored.ceiling == 1000
-        assert bench.udp.told[-1] == ("stored", 1000)
+        assert bench.udp.told[-1] == ("stored", NUMBERS_AT_FIRST, 1000)
 
     run(work)
 
@@ -151,25 +151,76 @@ def test_two_engines_with_one_context_never_have_the_same_numbers() -> None:
         bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
         bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
         assert bench.tcp.told == [("give", 2, KID, NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST)]
-        # What would follow its own is the other engine's: it has to ask anew.
-        bench.contexts.wants_numbers(bench.udp, bench.number(), 400)
+        # What would follow its own is the other engine's.
+        bench.contexts.wants_numbers(bench.udp, bench.number(), NUMBERS_AT_FIRST + 100)
+        assert bench.udp.told[-1] == ("stored", 2 * NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST + 100)
+        bench.contexts.wants_numbers(bench.tcp, bench.number(), 2 * NUMBERS_AT_FIRST + 50)
+        assert bench.tcp.told[-1] == ("stored", 2 * NUMBERS_AT_FIRST + 100, 2 * NUMBERS_AT_FIRST + 150)
+
+    run(work)
+
+
+@pytest.mark.spec("RFC 8613 7.4", "RFC 8613 7.2")
+def test_a_context_that_is_heard_over_one_engine_ends_in_the_others() -> None:
+    """Each knows only which numbers came to itself: what came to one could be said again to another."""
+
+    async def work(bench: Bench) -> None:
+        await bench.device()
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        number = bench.number()
+        near, far = context_peer(number, "tcp"), context_peer(number, "udp")
+        bench.contexts.heard(bench.udp, number, far, FAR, NOW)
+        bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
+        # Whoever knows a sender ID may ask; only the device is heard.
+        assert bench.udp.told[-1][0] == "give"
+        bench.contexts.heard(bench.tcp, number, near, LINE, NOW)
         assert bench.udp.told[-1] == ("drop",)
+        assert bench.lost == [far]
+        assert (bench.contexts.may_reach(far), bench.contexts.may_reach(near)) == (False, True)
         bench.contexts.asked(bench.udp, 3, FAR, NAME, NOW)
+        bench.contexts.heard(bench.udp, number, far, FAR, NOW)
+        assert bench.tcp.told[-1] == ("drop",)
+        assert bench.lost == [far, near]
+        # With numbers of its own, as after any question.
         assert bench.udp.told[-1] == ("give", 3, KID, 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)
 
     run(work)
 
 
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 7.2")
+def test_an_engine_that_wants_more_while_another_is_being_given_some_gets_none_of_those() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.device()
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        gate = asyncio.Event()
+        store_it = bench.store.raise_oscore_ceiling
+
+        async def slow(number: int, ceiling: int) -> bool:
+            await gate.wait()
+            return await store_it(number, ceiling)
+
+        bench.store.raise_oscore_ceiling = slow  # type: ignore[method-assign]
+        bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
+        bench.contexts.wants_numbers(bench.udp, bench.number(), 2 * NUMBERS_AT_FIRST)
+        gate.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert bench.tcp.told == [("give", 2, KID, NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST)]
+        assert bench.udp.told[1:] == [("stored", 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)]
+
+    run(work)
+
+
 @pytest.mark.spec("RFC 8613 B.1.1")
-def test_an_engine_that_asks_twice_and_goes_on_with_its_first_numbers_gets_those_behind_them() -> None:
+def test_an_engine_that_asks_twice_and_goes_on_with_its_first_numbers_gets_others_of_its_own() -> None:
     async def work(bench: Bench) -> None:
         await bench.device()
         bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
         bench.contexts.asked(bench.udp, 2, AWAY, NAME, NOW)
         bench.contexts.wants_numbers(bench.udp, bench.number(), 2 * NUMBERS_AT_FIRST)
-        assert bench.udp.told[-1] == ("stored", 2 * NUMBERS_AT_FIRST)
+        assert bench.udp.told[-1] == ("stored", 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)
         bench.contexts.asked(bench.tcp, 3, LINE, NAME, NOW)
-        assert bench.tcp.told == [("give", 3, KID, 2 * NUMBERS_AT_FIRST, 3 * NUMBERS_AT_FIRST)]
+        assert bench.tcp.told == [("give", 3, KID, 3 * NUMBERS_AT_FIRST, 4 * NUMBERS_AT_FIRST)]
 
     run(work)
 
@@ -184,8 +235,9 @@ def test_numbers_that_the_store_does_not_take_are_not_given(monkeypatch: pytest.
         monkeypatch.setattr(bench.store, "raise_oscore_ceiling", full)
         bench.contexts.wants_numbers(bench.udp, bench.number(), 1000)
         bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
-        assert bench.udp.told[1:] == [("drop",)]
-        assert bench.tcp.told == [("none", 2)]
+        assert bench.udp.told[1:] == [("stored", 0, 0)]
+        # Who is told that its context is unknown may give it up.
+        assert bench.tcp.told == [("busy", 2)]
 
     run(work)
 
@@ -218,7 +270,7 @@ def test_who_asks_for_many_unknown_sender_ids_is_not_looked_up_any_more() -> Non
         for number in range(300):
             bench.contexts.asked(bench.udp, number, FAR, ContextName(number.to_bytes(2, "big")), NOW)
         assert bench.meters.oscore.contexts["limited"] == 100
-        assert len(bench.udp.told) == 300
+        assert [each[0] for each in bench.udp.told] == ["none"] * 200 + ["busy"] * 100
         bench.contexts.asked(bench.udp, 300, AWAY, NAME, NOW)
         assert bench.udp.told[-1][0] == "give"
         bench.contexts.asked(bench.udp, 301, FAR, NAME, Instant(NOW.now + 1, NOW.wall_ms + 1000))
@@ -262,8 +314,8 @@ def test_a_context_heard_within_another_devices_session_ends() -> None:
         bench.contexts.asked(bench.udp, 1, SESSION, NAME, NOW)
         number = bench.number()
         peer = context_peer(number, "dtls")
-        bench.contexts.heard(number, peer, SESSION, NOW)
-        bench.contexts.heard(number, peer, FOREIGN, NOW)
+        bench.contexts.heard(bench.udp, number, peer, SESSION, NOW)
+        bench.contexts.heard(bench.udp, number, peer, FOREIGN, NOW)
         assert bench.udp.told[-1] == ("drop",)
         assert peer not in bench.devices
         assert bench.lost == [peer]
@@ -281,7 +333,7 @@ def test_revoked_credentials_end_the_context_in_every_engine() -> None:
             bench.contexts.asked(link, question, carrier, NAME, NOW)
         number = bench.number()
         bench.contexts.asked(bench.udp, 9, AWAY, ContextName(b"dev2"), NOW)
-        bench.contexts.heard(number, context_peer(number, "udp"), FAR, NOW)
+        bench.contexts.heard(bench.udp, number, context_peer(number, "udp"), FAR, NOW)
         bench.contexts.revoked(record)
         assert bench.udp.told[-1] == bench.tcp.told[-1] == ("drop",)
         assert list(bench.devices.values()) == [other.device_id]
@@ -386,12 +438,12 @@ def test_a_lost_connection_takes_what_was_heard_over_it_along() -> None:
         await bench.device()
         bench.contexts.asked(bench.tcp, 1, LINE, NAME, NOW)
         peer = context_peer(bench.number(), "tcp")
-        bench.contexts.heard(bench.number(), peer, LINE, NOW)
+        bench.contexts.heard(bench.tcp, bench.number(), peer, LINE, NOW)
         bench.contexts.carrier_lost(LINE, "it ended", NOW)
         assert bench.lost == [peer]
         assert not bench.contexts.may_reach(peer)
         bench.contexts.carrier_lost(LINE, "it ended", NOW)
-        bench.contexts.heard(bench.number(), peer, replace_port(LINE, 5), NOW)
+        bench.contexts.heard(bench.tcp, bench.number(), peer, replace_port(LINE, 5), NOW)
         assert bench.contexts.may_reach(peer)
         assert bench.lost == [peer]
 
@@ -408,7 +460,7 @@ def test_the_newest_address_is_where_the_context_is() -> None:
         bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
         peer = context_peer(bench.number(), "udp")
         for carrier in (FAR, AWAY, AWAY):
-            bench.contexts.heard(bench.number(), peer, carrier, NOW)
+            bench.contexts.heard(bench.udp, bench.number(), peer, carrier, NOW)
         assert dict(bench.meters.oscore.contexts) == {"given": 1, "heard": 1, "moved": 1}
 
     run(work)
@@ -432,7 +484,7 @@ def test_a_fresh_context_that_is_heard_becomes_the_one_that_holds() -> None:
         bench.contexts.asked(bench.udp, 2, FAR, ContextName(b"new"), NOW)
         [number] = set(bench.contexts._held) - {old}
         assert await bench.store.fresh_credential(record.device_id) is not None
-        bench.contexts.heard(number, context_peer(number, "udp"), FAR, NOW)
+        bench.contexts.heard(bench.udp, number, context_peer(number, "udp"), FAR, NOW)
         await bench.promoting.settled(record.device_id)
         assert await bench.store.fresh_credential(record.device_id) is None
         assert [each.device_id for each in told] == [record.device_id]

@@ -2,8 +2,8 @@
 
 An engine asks for the context of a sender ID; it is given it with numbers that are stored as used before one of them is
 (App. B.1.1). Several engines may hold one context, since a device may come over UDP today and TCP tomorrow: each is
-given numbers of its own. A context is bound to its device as a secure session is, and speaks for it by the same rule
-(`app.speaking`).
+given numbers of its own, and once the device is heard by one the others forget it. A context is bound to its device as
+a secure session is, and speaks for it by the same rule (`app.speaking`).
 """
 
 from collections import defaultdict
@@ -50,9 +50,13 @@ class ContextLink(Protocol):
         """That is the context asked for; numbers from ``unused`` up to below ``ceiling`` may be used."""
         ...
 
-    def no_context(self, question: int) -> None: ...
-    def stored(self, number: int, ceiling: int) -> None:
-        """Numbers below ``ceiling`` may be used."""
+    def no_context(self, question: int, *, is_busy: bool = False) -> None:
+        """There is none; ``is_busy``: or nobody could look."""
+        ...
+
+    def stored(self, number: int, unused: int, ceiling: int) -> None:
+        """Numbers below ``ceiling`` may be used, of those above the ones of before only from ``unused`` on. 0 and 0:
+        none could be stored, it may ask again."""
         ...
 
     def drop(self, number: int) -> None:
@@ -62,16 +66,15 @@ class ContextLink(Protocol):
 
 @dataclass(slots=True)
 class _Held:
-    """A context that engines hold. ``top``: numbers below it were given to one of them; ``given``: to each, below
-    which; ``lows``: below which each may use numbers for certain, of those that hold the context. ``peers``: those it
-    is bound to a device as; ``carriers``: where it was heard last, by its peer."""
+    """A context that engines hold. ``top``: numbers below it were given to one of them, or are being stored for it;
+    ``lows``: below which each may use numbers, of those that hold the context. ``peers``: those it is bound to a
+    device as; ``carriers``: where it was heard last, by its peer."""
 
     device_id: DeviceId
     device: str
     sender_id: bytes
     is_fresh: bool
     top: int
-    given: dict[ContextLink, int] = field(default_factory=dict)
     lows: dict[ContextLink, int] = field(default_factory=dict)
     peers: set[PeerId] = field(default_factory=set)
     carriers: dict[PeerId, PeerId] = field(default_factory=dict)
@@ -135,24 +138,27 @@ class OscoreContexts:
         """What is the context of ``name``, from which something came by ``carrier``?"""
         if not self._look_ups.take(None, at.now) or not self._unknown.has(carrier.remote_host, at.now):
             self._meters.contexts["limited"] += 1
-            link.no_context(question)
+            link.no_context(question, is_busy=True)
             return
         work = self._answered(link, question, self._answer(link, question, carrier, name, at))
         if not self._tasks.start("oscore context", work):
             work.close()
             self._meters.contexts["limited"] += 1
-            link.no_context(question)
+            link.no_context(question, is_busy=True)
 
     async def _answered(self, link: ContextLink, question: int, work: Coroutine[Any, Any, bool]) -> None:
-        given = False
+        given, is_busy = False, False
         try:
             given = await work
-        except (UserError, StoreTrouble) as error:
+        except UserError as error:
             # A secret that does not open with this master key: the text says what to do, and names none.
+            log.warning("oscore.not_answered", detail=str(error))
+        except StoreTrouble as error:
+            is_busy = True
             log.warning("oscore.not_answered", detail=str(error))
         finally:
             if not given:
-                link.no_context(question)
+                link.no_context(question, is_busy=is_busy)
 
     async def _answer(self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant) -> bool:
         for _ in range(_TRIES):
@@ -186,7 +192,6 @@ class OscoreContexts:
             if not await self._store.raise_oscore_ceiling(context.number, ceiling):
                 continue
             if before == self._revisions:
-                held.given[link] = ceiling
                 # One that has the context already, and asked twice, goes on with the numbers that it had.
                 held.lows.setdefault(link, ceiling)
                 self._bind(held, context_peer(context.number, carrier.transport))
@@ -250,28 +255,30 @@ class OscoreContexts:
         """The engine wants to use numbers below ``ceiling`` next."""
         held = self._held.get(number)
         low = None if held is None else held.lows.get(link)
-        if held is None or low is None or any(high > low for each, high in held.given.items() if each is not link):
-            # Those that follow its own were given to another engine. It asks anew when the device is heard.
+        if held is None or low is None or ceiling <= low:
             self._leave(link, number)
             return
-        held.top = held.given[link] = max(held.top, ceiling)
-        if not self._tasks.start("oscore numbers", work := self._raise(link, number, ceiling)):
+        # Those that follow its own may have been given to another engine, or be on their way there.
+        unused = max(held.top, low)
+        held.top = unused + ceiling - low
+        if not self._tasks.start("oscore numbers", work := self._raise(link, number, unused, held.top)):
             work.close()
-            self._leave(link, number)
+            link.stored(number, 0, 0)
 
-    async def _raise(self, link: ContextLink, number: int, ceiling: int) -> None:
-        stored = False
+    async def _raise(self, link: ContextLink, number: int, unused: int, ceiling: int) -> None:
         try:
             stored = await self._store.raise_oscore_ceiling(number, ceiling)
         except StoreTrouble as error:
+            # What it has left may last until the store is well again.
             log.warning("oscore.numbers_not_stored", number=number, detail=str(error))
-        finally:
-            held = self._held.get(number)
-            if stored and held is not None and link in held.lows:
-                held.lows[link] = ceiling
-                link.stored(number, ceiling)
-            else:
-                self._leave(link, number)
+            link.stored(number, 0, 0)
+            return
+        held = self._held.get(number)
+        if stored and held is not None and link in held.lows:
+            held.lows[link] = ceiling
+            link.stored(number, unused, ceiling)
+        else:
+            self._leave(link, number)
 
     def _leave(self, link: ContextLink, number: int) -> None:
         """``link`` has no numbers of the context any more: it asks for it anew when the device is heard."""
@@ -282,8 +289,10 @@ class OscoreContexts:
 
     # -- what happens to contexts --
 
-    def heard(self, number: int, peer: PeerId, carrier: PeerId, at: Instant) -> None:
-        """The context was heard, verified and fresh, from ``carrier`` for the first time or from there anew."""
+    def heard(self, link: ContextLink, number: int, peer: PeerId, carrier: PeerId, at: Instant) -> None:
+        """The context was heard by ``link``, verified and fresh, from ``carrier`` for the first time or from there
+        anew. In all other engines it ends: none knows which numbers came to another, so what came here could be said
+        again there (RFC 8613 §7.4)."""
         held = self._held.get(number)
         if held is None:
             return
@@ -292,6 +301,12 @@ class OscoreContexts:
             self._note_failure(held, carrier, "wrong-layers", text, at)
             self._end(number, text, at)
             return
+        for other in tuple(held.lows):
+            if other is not link:
+                self._leave(other, number)
+        for other_peer in tuple(held.carriers):
+            if other_peer != peer:
+                self.lost(other_peer, f"the device speaks over {carrier.transport} now", at)
         before = held.carriers.get(peer)
         if before == carrier:
             return

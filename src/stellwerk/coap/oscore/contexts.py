@@ -126,6 +126,15 @@ class Context:
         """How many numbers may be used at once."""
         return min(self.ceiling, LAST_NUMBER + 1) - self.next_number
 
+    def raise_ceiling(self, unused: int, ceiling: int) -> None:
+        """Numbers below ``ceiling`` are stored as used; 0: none are. ``unused``: what lies between the ceiling of
+        before and it is somebody else's."""
+        if ceiling > self.ceiling:
+            if unused > self.ceiling:
+                self.next_number = max(self.next_number, unused)
+            self.ceiling = ceiling
+        self.asked = self.ceiling
+
     def adopt_keys(self, keys: Keys, newest: int) -> None:
         """Both ends have agreed on ``keys``; numbers of theirs up to ``newest`` may be old. Ours go on: none is ever
         used twice, whatever the keys."""

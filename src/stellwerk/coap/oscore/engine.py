@@ -105,11 +105,14 @@ class ProtectedExchanges(ExchangeEngine):
             self._give(action, now)
         elif isinstance(action, actions.NoContext):
             for arrival in self._reader.take(action.question):
-                self._reader.refuse_unknown(arrival, now)
+                if action.is_busy:
+                    self._reader.put_off(arrival, now)
+                else:
+                    self._reader.refuse_unknown(arrival, now)
         elif isinstance(action, actions.ContextStored):
             context = self._contexts.by_number(action.number)
             if context is not None:
-                context.ceiling = max(context.ceiling, action.ceiling)
+                context.raise_ceiling(action.unused, action.ceiling)
         elif isinstance(action, actions.AdoptContext):
             self._adopt(action, now)
         elif isinstance(action, actions.DropContext):

@@ -269,6 +269,10 @@ class OscoreLayer(MessageLayer):
         assert message is not None
         assert inbound.keys is not None
         keys = inbound.keys
+        if self.peers.by_number(peer.context.number) is not peer.context:
+            # Dropped since: its other end is told nothing more, and a copy of the request is read anew.
+            self.answers.forget(inbound)
+            return
         if not outer.peer.verified:
             room = self.base.room_for_answer(outer) - 4 - len(message.token) - keys.overhead
             if len(options) + len(payload) > room:

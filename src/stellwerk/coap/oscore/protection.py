@@ -5,16 +5,13 @@ options say what the way needs to know. Options of class U stay outside alone; O
 are inside, and what stands outside of them means nothing.
 """
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from stellwerk.coap import codes
 from stellwerk.coap.message import BrokenOptions, Options, decode_section, encode_options
-from stellwerk.coap.options import HOP_LIMIT, OBSERVE, OSCORE, PROXY_SCHEME, PROXY_URI, URI_HOST, URI_PORT, sort_options
+from stellwerk.coap.options import OBSERVE, OSCORE, OUTSIDE, sort_options
 from stellwerk.coap.oscore.context import Keys, Unverified
 from stellwerk.coap.oscore.option import OscoreOption, encode_number, encode_option
-
-OUTSIDE: Final = frozenset((URI_HOST, URI_PORT, HOP_LIMIT, PROXY_URI, PROXY_SCHEME))
-"""Class U: never protected (RFC 8613 §4.1, figure 5)."""
 
 
 class Binding(NamedTuple):

@@ -5,8 +5,10 @@ under R2 || R1 and names R2; the first sends its request again under R2 || R3, R
 the ID Context. Whoever sees its own random value come back knows that what carries it is fresh. What is named is the
 value as a byte string of CBOR.
 
-Our R2 is recognised without being remembered, so that a context made with it can be derived again after a restart, when
-its other end still uses it: its last bytes are a digest of the others under a key out of the master secret.
+No R2 of ours is said twice, and none is remembered (App. B.2.1). Behind its random bytes are two digests of them. One,
+under a key out of the master secret, says that it is ours, so that a context made with it can be derived again after a
+restart, when its other end still uses it. The other, under a random key that ends with the first request under any R2
+made with it, says that nobody has used it yet.
 """
 
 from hashlib import blake2b
@@ -19,6 +21,8 @@ from stellwerk.core.entropy import Entropy
 _RANDOM: Final = 8
 _DIGEST: Final = 4
 _OURS: Final = _RANDOM + _DIGEST
+_R2: Final = _OURS + _DIGEST
+_ROUND_KEY: Final = 16
 _MOST_ID_CONTEXT: Final = 64
 """Longer values than this of the other end make no context."""
 
@@ -26,7 +30,7 @@ _MOST_ID_CONTEXT: Final = 64
 class Recovery:
     """How far the two ends of one context are."""
 
-    __slots__ = ("_key", "offered", "r1", "r3", "starts")
+    __slots__ = ("_key", "_round_key", "r1", "r3", "starts")
 
     def __init__(self, material: ContextMaterial) -> None:
         self._key = blake2b(
@@ -35,34 +39,36 @@ class Recovery:
             digest_size=32,
             person=b"OSCORE App. B.2",
         ).digest()
-        self.offered: bytes | None = None
-        """Our R2, until a request comes under it."""
+        self._round_key = b""
+        """Of every R2 that we have said since a request came under one."""
         self.starts = False
         """We lost our state and have not finished yet."""
         self.r1 = b""
         self.r3 = b""
 
     def offer(self, entropy: Entropy) -> bytes:
-        """Our R2: the same until it is used, however often it is asked for."""
-        if self.offered is None:
-            drawn = entropy.take(_RANDOM)
-            self.offered = drawn + self._digest(drawn)
-        return self.offered
+        """An R2 of ours, another one each time."""
+        if not self._round_key:
+            self._round_key = entropy.take(_ROUND_KEY)
+        drawn = entropy.take(_RANDOM)
+        return drawn + _digest(self._key, drawn) + _digest(self._round_key, drawn)
 
     def is_offered(self, id_context: bytes) -> bool:
-        """Whether ``id_context`` begins with the R2 that is not used yet: who uses it has just received it."""
-        return self.offered is not None and id_context.startswith(self.offered) and self._holds_more(id_context)
+        """Whether ``id_context`` begins with an R2 that we said since one was used: who uses it has just received
+        it."""
+        if not self._round_key or not self.is_ours(id_context):
+            return False
+        return compare_digest(id_context[_OURS:_R2], _digest(self._round_key, id_context[:_RANDOM]))
+
+    def use(self) -> None:
+        """A request came under an R2 of ours: no other one that we said counts any more."""
+        self._round_key = b""
 
     def is_ours(self, id_context: bytes) -> bool:
         """Whether ``id_context`` begins with an R2 of ours, of whatever time."""
-        drawn, digest = id_context[:_RANDOM], id_context[_RANDOM:_OURS]
-        return self._holds_more(id_context) and compare_digest(digest, self._digest(drawn))
-
-    def _holds_more(self, id_context: bytes) -> bool:
-        return _OURS < len(id_context) <= _MOST_ID_CONTEXT
-
-    def _digest(self, drawn: bytes) -> bytes:
-        return blake2b(drawn, key=self._key, digest_size=_DIGEST).digest()
+        if not _R2 < len(id_context) <= _MOST_ID_CONTEXT:
+            return False
+        return compare_digest(id_context[_RANDOM:_OURS], _digest(self._key, id_context[:_RANDOM]))
 
     # --- the end that lost its state -----------------------------------------------------------------------------
 
@@ -81,6 +87,10 @@ class Recovery:
         """The ID Context from now on."""
         self.r3 = entropy.take(_RANDOM)
         return r2 + self.r3
+
+
+def _digest(key: bytes, drawn: bytes) -> bytes:
+    return blake2b(drawn, key=key, digest_size=_DIGEST).digest()
 
 
 def is_sound(value: bytes | None) -> bool:

@@ -13,10 +13,10 @@ class ReplayWindow:
     (RFC 8613 App. B.1.2).
     """
 
-    __slots__ = ("_seen", "highest")
+    __slots__ = ("_seen", "first", "highest")
 
     def __init__(self, first: int) -> None:
-        self.highest = first
+        self.first = self.highest = first
         # Bit n: the number ``highest`` - n came. What is older than the first may have come before we looked.
         self._seen = (1 << WINDOW) - 1
 

@@ -24,6 +24,7 @@ from stellwerk.coap.peers import Peer
 from stellwerk.coap.reliability import Transmission
 from stellwerk.coap.serving import Questions, Resume, Serving
 
+_BUSY_S: Final = 5
 _CANDIDATES: Final = 4
 """Contexts whose other ends have the same ID, of which one message may try the keys."""
 
@@ -106,6 +107,13 @@ class RequestReader:
     def refuse_unknown(self, arrival: Arrival, now: float) -> None:
         """Say that there is no such context."""
         self._refuse(arrival.outer, codes.UNAUTHORIZED, "Security context not found", "oscore_context", now)
+
+    def put_off(self, arrival: Arrival, now: float) -> None:
+        """Say that nobody knows just now (RFC 8613 App. B.2.1)."""
+        text = "no time to look for the security context"
+        self._plain.refuse_protected(
+            arrival.outer, codes.SERVICE_UNAVAILABLE, text, "oscore_busy", now, max_age_s=_BUSY_S
+        )
 
     def _unanswered(self, arrival: Arrival) -> None:
         outer = arrival.outer
@@ -259,7 +267,7 @@ class RequestReader:
             return
         if is_offered:
             # Nothing under our new random value is old.
-            recovery.offered = None
+            recovery.use()
             self._agree(context, keys, -1, inbound, now)
         elif recovery.is_ours(named):
             # Agreed on before a restart of ours: only that this is fresh is still to be shown.

@@ -190,14 +190,17 @@ class ResponseReader:
         """Know an observation of before a restart; a notification that waits for it is read."""
         stranger = self.take_stranger(action.exchange)
         peer = self._contexts.find(action.peer)
-        if peer is not None and action.binding:
+        window = peer.context.window if peer is not None else None
+        if peer is not None and window is not None and action.binding:
             self._observing.adopt(replace(action, exchange=None), peer, now)
             keys = peer.context.keys
             carrier = self._layer.carrier_of(peer, now)
             if carrier is not None and action.token not in peer.sent_requests:
                 request = SentRequest(keys, bind(keys, keys.sender_id, action.binding), True)
-                # Its first answer came to an earlier run.
+                # Its first answer came to an earlier run, and so may all have that are older than what is known to be
+                # fresh (RFC 8613 §7.5).
                 request.is_answered = True
+                request.newest = window.first
                 self._layer.remember(peer, carrier, action.token, request)
         else:
             self._layer.refuse(action.peer, *self._layer.absence)

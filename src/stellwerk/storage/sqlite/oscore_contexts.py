@@ -5,13 +5,13 @@ with the numbers that are used up, and whoever brings the same keys again goes o
 """
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 
 from stellwerk.app.credential_record import bootstrap_oscore
-from stellwerk.app.oscore import UNKNOWN, OscoreContext, later, read_oscore
+from stellwerk.app.oscore import SAME_KEY, UNKNOWN, OscoreContext, later, read_oscore
 from stellwerk.app.records import AlreadyExists, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.storage.sqlite import rows
@@ -38,8 +38,8 @@ _DROP: Final = f"DELETE FROM oscore_context WHERE {_WHICH}"
 @dataclass(frozen=True, slots=True)
 class _Sealed:
     recipient_id: bytes
-    master_secret: bytes
-    master_salt: bytes
+    master_secret: bytes = field(repr=False)
+    master_salt: bytes = field(repr=False)
     aead: int
     hkdf: int
 
@@ -83,7 +83,7 @@ def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: Osco
     fingerprint = context.fingerprint(salt)
     if connection.execute("SELECT 1 FROM oscore_context WHERE fingerprint=?", (fingerprint,)).fetchall():
         # Two ends that do not know of each other would use the same nonces.
-        raise AlreadyExists("OSCORE key of sender ID", context.sender_id.hex())
+        raise AlreadyExists(SAME_KEY, context.recipient_id.hex())
     spent = connection.execute("SELECT ceiling FROM oscore_spent WHERE fingerprint=?", (fingerprint,)).fetchall()
     ceiling = later(context.ceiling, spent[0][0]) if spent else context.ceiling
     opened = _Sealed(context.recipient_id, context.master_secret, context.master_salt, context.aead, context.hkdf)

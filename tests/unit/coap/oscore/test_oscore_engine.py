@@ -373,6 +373,33 @@ def test_after_a_restart_a_notification_is_verified_with_the_binding_that_was_st
     assert (found.payload, found.handle, found.peer) == (b"n", 5, talk.to_device)
 
 
+@pytest.mark.spec("RFC 8613 7.5", "RFC 8613 B.1.3")
+def test_after_a_restart_no_notification_of_before_is_taken_again():
+    talk = _observed()
+    binding = talk.server.only(events.ResponseReceived).binding
+
+    def notify(count: int) -> bytes:
+        notification = actions.SendNotification(
+            count, talk.to_server, b"observed", codes.CONTENT, count, payload=b"n%d" % count, confirmable=True
+        )
+        talk.device.engine.submit(notification, talk.now)
+        talk.run(5.0)
+        return next(data for data in reversed(talk.recorded) if decode_message(data).code == codes.CONTENT)
+
+    old = notify(1)
+    talk.restart_server()
+    talk.ask_server(2)
+    request = actions.SendRequest(5, talk.to_device, codes.GET, b"observed", ("3", "0"), observe=0)
+    talk.server.handle = _adopting(talk, request, binding)  # type: ignore[method-assign]
+    for _ in range(2):
+        talk.feed(True, old)
+        talk.run(1.0)
+    assert talk.server.of(events.NotificationReceived) == []
+    assert "stale" in talk.server.reasons()
+    notify(2)
+    assert talk.server.only(events.NotificationReceived).payload == b"n2"
+
+
 def _adopting(talk: Talk, request: actions.SendRequest, binding: bytes):  # type: ignore[no-untyped-def]
     handle, end = talk.server.handle, talk.server
 
@@ -457,6 +484,42 @@ def test_a_context_that_is_dropped_is_asked_for_again_and_its_requests_are_lost(
     talk.ask_server(2)
     assert talk.device.only(events.RequestFailed).reason == "unprotected"
     assert len(talk.server.of(events.RequestReceived)) == 1
+
+
+@pytest.mark.spec("RFC 8613 8.2", "RFC 8613 4.1")
+@pytest.mark.parametrize(
+    ("around", "code"),
+    [
+        ((1, b"etag"), None),
+        ((17, b"\1\2\3"), None),
+        ((35, b"coap://elsewhere"), codes.PROXYING_NOT_SUPPORTED),
+        ((OSCORE, b"twice"), codes.BAD_OPTION),
+    ],
+)
+def test_what_belongs_inside_is_passed_over_outside(around: tuple[int, bytes], code: int | None):
+    server = alone()
+    message = decode_message(protected(5, 1))
+    options = tuple(sorted((*message.options, around), key=lambda option: option[0]))
+    (answer,) = feed(server, encode_message(replace(message, options=options)))
+    if code is None:
+        # The Echo of a first contact, protected.
+        assert [number for number, _ in answer.options] == [OSCORE]
+    else:
+        assert answer.code == code
+
+
+@pytest.mark.spec("SEC-9")
+def test_what_was_asked_under_a_context_that_is_dropped_is_not_answered():
+    talk = Talk()
+    talk.ask_server()
+    held: list[int] = []
+    talk.server.on_request = lambda event: held.append(event.exchange) or []
+    talk.ask_server(2, until=1.5)
+    sent = len(talk.sent_by_server)
+    talk.server.engine.submit(actions.DropContext(NUMBER), talk.now)
+    talk.server.engine.submit(actions.Respond(held[0], codes.CONTENT, payload=b"secret"), talk.now)
+    talk.run(5.0)
+    assert len(talk.sent_by_server) == sent
 
 
 def test_plain_and_protected_requests_of_one_address_do_not_meet():
@@ -616,6 +679,19 @@ def test_no_more_than_a_few_requests_wait_for_one_context():
     assert server.reasons() == ["questions_total"] * 4
     server.engine.submit(actions.NoContext(server.only(events.ContextQuestion).question), 1.0)
     assert len(settle(server, 1.0)) == 8
+
+
+@pytest.mark.spec("MSG-14", "RFC 8613 B.2.1")
+def test_while_nobody_can_look_for_a_context_a_request_is_put_off():
+    server = alone()
+    server.answers_questions = False
+    feed(server, protected(1, 1))
+    server.engine.submit(actions.NoContext(server.only(events.ContextQuestion).question, is_busy=True), 1.0)
+    (answer,) = settle(server, 1.0)
+    assert (answer.code, dict(answer.options)[MAX_AGE]) == (codes.SERVICE_UNAVAILABLE, b"\5")
+    server.answers_questions = True
+    (challenge,) = feed(server, protected(2, 2), now=6.0)
+    assert OSCORE in dict(challenge.options)
 
 
 @pytest.mark.spec("LwM2M-contract 4")

@@ -112,6 +112,26 @@ def test_numbers_are_stored_before_they_are_used():
     assert max(numbers_of(talk.recorded)) == 2
 
 
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 7.2")
+def test_numbers_that_somebody_else_was_given_are_passed_over():
+    talk = Talk(ceiling=2)
+    talk.device.engine.take_events()
+    talk.device.engine.submit(actions.ContextStored(1, 900, 600), talk.now)
+    talk.ask_server(until=10.0)
+    assert numbers_of(talk.recorded) == [600, 601]
+
+
+@pytest.mark.spec("RFC 8613 B.1.1")
+def test_numbers_that_could_not_be_stored_are_asked_for_again_when_one_is_wanted():
+    talk = Talk(ceiling=2)
+    talk.device.engine.take_events()
+    talk.device.engine.submit(actions.ContextStored(1, 0), talk.now)
+    assert talk.device.engine.take_events() == []
+    talk.ask_server(until=10.0)
+    assert talk.device.only(events.ContextState).ceiling == 2 + NUMBERS_AHEAD
+    assert numbers_of(talk.recorded) == [0, 1]
+
+
 @pytest.mark.spec("RFC 8613 7.2.1")
 def test_the_last_number_is_the_last():
     talk = Talk(unused=LAST_NUMBER - 1, ceiling=LAST_NUMBER + 1)
@@ -232,15 +252,39 @@ def test_a_context_with_an_id_context_names_it():
 @pytest.mark.spec("RFC 8613 B.2")
 def test_our_part_of_an_id_context_is_recognised_by_whoever_has_the_secret_alone():
     ours, again, other = (Recovery(each) for each in (server_material(), server_material(), device_material()))
-    r2 = ours.offer(SeededEntropy(1))
-    assert ours.offer(SeededEntropy(2)) == r2
+    entropy = SeededEntropy(1)
+    r2, second = ours.offer(entropy), ours.offer(entropy)
     assert ours.is_offered(r2 + b"r3")
+    assert ours.is_offered(second + b"r3")
     assert again.is_ours(r2 + b"r3")
     assert not again.is_offered(r2 + b"r3")
     assert not other.is_ours(r2 + b"r3")
     assert not ours.is_ours(r2)
     assert not ours.is_ours(b"\\0" * 20)
     assert SECRET not in r2
+    # One of them was used: none is news any more, and all are still known.
+    ours.use()
+    third = ours.offer(entropy)
+    assert [ours.is_offered(each + b"r3") for each in (r2, second, third)] == [False, False, True]
+    assert ours.is_ours(second + b"r3")
+
+
+@pytest.mark.spec("RFC 8613 B.2")
+def test_no_random_value_of_ours_is_said_twice():
+    talk = Talk()
+    talk.ask_server()
+    talk.restart_device(rederive=True)
+    talk.loss = 1.0
+    talk.ask_server(2, until=0.1)
+    first = talk.recorded[-1]
+    sent = len(talk.sent_by_server)
+    for mid in range(3):
+        # The same first request, as another message.
+        talk.feed(True, first[:2] + mid.to_bytes(2, "big") + first[4:])
+        talk.run(0.1)
+    said = [option.kid_context for option in options_of(talk.sent_by_server[sent:])]
+    assert len(said) == len(set(said)) == 3
+    assert None not in said
 
 
 @pytest.mark.spec("RFC 8613 B.2")
