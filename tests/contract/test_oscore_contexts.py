@@ -179,11 +179,11 @@ async def test_the_context_at_the_bootstrap_server_is_apart_from_that_at_the_oth
 
 @pytest.mark.spec("RFC 8613 3.3")
 async def test_no_two_servers_have_one_context(store: DecidingStore) -> None:
-    with pytest.raises(AlreadyExists, match="OSCORE key"):
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID"):
         await make_device(store, credential=at_bootstrap(context()))
     first = (await make_device(store, credential=at_bootstrap(context(), oscore="", kind=NOSEC))).device_id
     second = (await make_device(store, "dev-2")).device_id
-    with pytest.raises(AlreadyExists, match="OSCORE key"):
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID"):
         await store.set_credential(second, credential(identity="urn:imei:dev-2"))
     other = at_bootstrap(context(master_secret=b"o" * 16), identity="urn:imei:dev-2", oscore="", kind=NOSEC)
     with pytest.raises(AlreadyExists, match="OSCORE sender ID"):
@@ -212,6 +212,23 @@ async def test_a_fresh_context_is_there_beside_the_other_until_it_is_used(store:
     await store.promote_fresh_credential(device_id)
     assert await store.oscore_context_of(device_id) == replace(new, is_fresh=False, ceiling=40)
     assert await store.oscore_context(old.sender_id, None) is None
+
+
+@pytest.mark.spec("RFC 8613 B.1.1")
+async def test_a_fresh_context_that_was_used_and_derived_anew_goes_on_where_it_was(store: DecidingStore) -> None:
+    device_id = (await make_device(store, credential=credential())).device_id
+    given = credential(context(sender_id=b"\x02", master_secret=b"n" * 16), identity="fresh")
+    await store.put_fresh_credential(device_id, given)
+    new = await store.oscore_context(b"\x02", None)
+    assert new is not None
+    await store.raise_oscore_ceiling(new.number, 40)
+    await store.put_oscore_context(replace(new, id_context=b"derived", ceiling=0))
+    await store.promote_fresh_credential(device_id)
+    await store.set_credential(device_id, credential())
+    await store.set_credential(device_id, given)
+    again = await store.oscore_context_of(device_id)
+    assert again is not None
+    assert (again.id_context, again.ceiling) == (b"", 40)
 
 
 @pytest.mark.spec("LwM2M-contract 15", "RFC 8613 B.2")
