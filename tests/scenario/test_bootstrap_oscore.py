@@ -316,5 +316,5 @@ def test_two_devices_do_not_have_one_context(port: BootstrapPort) -> None:
     again = with_bootstrap({**NO_SEC, "oscore": members(THERE)})
     with pytest.raises(AlreadyExists, match="OSCORE sender ID"):
         port.stack.provision("dev2", credential=again)
-    with pytest.raises(AlreadyExists, match="OSCORE key"):
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID"):
         port.stack.provision("dev2", credential=THERE.credential("dev2"))
