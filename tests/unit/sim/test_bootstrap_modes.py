@@ -331,6 +331,8 @@ def test_the_bootstrap_server_may_give_another_account_of_itself():
     execute(bench, "/1/1/9")
     bench.network.run_for(2)
     assert len(moved.asked("bs")) == 1
+    again = bench.restart(device)
+    assert (again.server.remote_host, again.server.remote_port) == ("10.0.0.9", 5687)
 
 
 def test_a_device_that_stops_in_the_middle_says_nothing_more():
