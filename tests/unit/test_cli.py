@@ -92,7 +92,7 @@ def test_a_device_of_the_first_release_needs_no_format_for_sends(monkeypatch: py
     async def note(options, stop, on_summary):
         asked.append(options)
 
-    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    monkeypatch.setattr("stellwerk.sim_commands.run_fleet", note)
     found = run.invoke(app, ["sim", "--lwm2m", "1.0"])
     assert found.exit_code == 0, found.output
     assert asked[0].lwm2m_version == "1.0"
