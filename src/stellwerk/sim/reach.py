@@ -32,7 +32,7 @@ async def resolve(url: str) -> tuple[str, int]:
     except ValueError as error:
         raise NoServer(url, str(error)) from None
     if parts.scheme not in ("coap", SECURE_SCHEME, TCP_SCHEME, TLS_SCHEME) or not host:
-        raise NoServer(url, "write it as SCHEME://HOST:PORT with coap, coaps, coap+tcp or coaps+tcp")
+        raise NoServer(url, "write it as coap://HOST:PORT, or so with coaps, coap+tcp or coaps+tcp")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:

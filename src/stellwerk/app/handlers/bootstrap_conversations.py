@@ -84,6 +84,11 @@ class BootstrapConversations:
     def __len__(self) -> int:
         return len(self._by_device)
 
+    def under_way(self, device_id: DeviceId) -> BootstrapSession | None:
+        """The device's session that runs, with its steps so far."""
+        session = self._by_device.get(device_id)
+        return None if session is None else replace(session.kept, steps=tuple(session.about.steps))
+
     def runs_for(self, device_id: DeviceId) -> bool:
         """Whether one of that device is under way."""
         return device_id in self._by_device
@@ -165,7 +170,7 @@ class BootstrapConversations:
             0,
             admitted.record.device_id,
             admitted.endpoint,
-            str(peer),
+            self._history.whence(peer),
             trigger,
             BootstrapState.RUNNING,
             at.wall_ms,

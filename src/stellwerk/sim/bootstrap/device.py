@@ -426,6 +426,7 @@ class BootstrapDevice(Device):
         cells, peer = self.tree.instance(Path(SECURITY, account.instance)), self._peer_of(account)
         if peer is not None and cells != self._known:
             self._orders.append(CloseWay(self._home))
+            self._close_at = None
             self._open_home()
 
     # -- what it has --
