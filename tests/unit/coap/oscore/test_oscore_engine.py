@@ -23,7 +23,7 @@ from stellwerk.coap.message import CON, NON, Message, decode_message, encode_mes
 from stellwerk.coap.options import ECHO, MAX_AGE, OBSERVE, OSCORE, REQUEST_TAG, URI_PATH, encode_block
 from stellwerk.coap.oscore.context import Keys
 from stellwerk.coap.oscore.option import OscoreOption, decode_option, encode_option
-from stellwerk.coap.oscore.protection import bind, open_request, open_response, seal_request
+from stellwerk.coap.oscore.protection import bind, open_request, open_response, seal_request, seal_response
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, Limits, Parameters
 from stellwerk.core.ids import PeerId, session_peer
 
@@ -332,6 +332,23 @@ def test_a_notification_that_is_older_than_one_before_is_not_told():
     talk.run(1.0)
     assert [event.payload for event in talk.server.of(events.NotificationReceived)] == [b"n1"]
     assert "stale" in talk.server.reasons()
+
+
+@pytest.mark.spec("RFC 8613 7.4.1", "RFC 8613 8.4")
+def test_only_one_answer_comes_with_the_nonce_of_the_request_and_it_is_the_oldest():
+    talk = _observed()
+    first = talk.server.only(events.ResponseReceived)
+    request = decode_message(talk.sent_by_server[-1])
+    keys = Keys(device_material())
+    binding = bind(keys, b"srv", first.binding)
+    assert request.token == b"observed"
+    for mid in (1, 2):
+        sealed = seal_response(keys, binding, None, codes.CONTENT, ((OBSERVE, b""),), b"%d" % mid)
+        options = ((OBSERVE, b""), (OSCORE, b""))
+        talk.feed(True, encode_message(Message(NON, sealed.code, mid, request.token, options, sealed.payload)))
+        talk.run(1.0)
+    assert [event.payload for event in talk.server.of(events.NotificationReceived)] == [b"1"]
+    assert talk.server.reasons() == ["stale"]
 
 
 def _observed() -> Talk:
