@@ -47,7 +47,8 @@ class _Nonces:
 
 
 class _Story:
-    """``served``: what had an effect at the server, each of which may happen once."""
+    """``served``: what had an effect at the server, each of which may happen once; ``open``: what the device has said
+    without hearing what came of it, which it may say again to a server that has lost its state (App. B.1.2)."""
 
     def __init__(self) -> None:
         # Not before: what is imported inside the fuzzer is what it sees.
@@ -56,6 +57,7 @@ class _Story:
         self.wire: Any = oscore_wire
         self.talk = oscore_wire.Talk()
         self.served: set[bytes] = set()
+        self.open: dict[int, bytes] = {}
         self.noticed: set[bytes] = set()
         self.last = 0
         self.lives = 0
@@ -73,6 +75,8 @@ class _Story:
                 break
             for end, event in told:
                 end.handle(event, talk.now)
+                if end is talk.device and isinstance(event, events.ResponseReceived | events.RequestFailed):
+                    self.open.pop(event.handle, None)
                 if end is talk.server and isinstance(event, events.RequestReceived) and event.peer.is_context:
                     assert event.payload not in self.served or not event.payload, "a request was served twice"
                     self.served.add(event.payload)
@@ -97,7 +101,8 @@ class _Story:
         word = b"w%d" % self.last
         feed = talk.feed
         if what == 0:
-            self._ask(talk.device, talk.to_server, word + b"x" * (how * 8))
+            self.open[self.last] = word + b"x" * (how * 8)
+            self._ask(talk.device, talk.to_server, self.open[self.last])
         elif what == 1:
             answer = actions.Respond(0, codes.CONTENT, options=((OBSERVE, b"\1"),), payload=word + b"y" * (where * 4))
             talk.device.on_request = lambda event: [
@@ -130,6 +135,7 @@ class _Story:
             talk.server.engine.tick(talk.now)
         elif what == 8:
             self.lives += 1
+            self.served -= set(self.open.values())
             talk.restart_server(1000 + self.lives)
             self.settle()
         elif what == 9:
@@ -139,6 +145,7 @@ class _Story:
         elif what == 10:
             self._say_inside(Keys(self.wire.device_material()), bytes((where, how)) * 8, where)
         elif what == 11:
+            self.served -= set(self.open.values())
             talk.server.engine.submit(actions.DropContext(self.wire.NUMBER), talk.now)
             stored = talk.server.ceiling
             talk.server.material = self.wire.server_material(stored, stored + 256)
