@@ -458,6 +458,22 @@ def test_a_device_that_knows_the_context_no_more_fails_the_request_with_what_it_
     assert (failed.reason, failed.detail) == ("unprotected", "4.01 Security context not found")
 
 
+@pytest.mark.spec("RFC 8613 8.4")
+def test_what_anybody_says_without_protection_is_shown_as_harmless_text():
+    talk = Talk()
+    talk.ask_server()
+    talk.loss = 1.0
+    talk.ask_device(4, until=0.1)
+    request = decode_message(talk.sent_by_server[-1])
+    said = b"\x1b[2J\r\nerror: all is lost\xff" + b"!" * 200
+    talk.feed(True, encode_message(Message(2, codes.UNAUTHORIZED, request.mid, request.token, (), said)))
+    talk.run(0.0)
+    failed = talk.server.only(events.RequestFailed)
+    assert failed.reason == "unprotected"
+    assert failed.detail.isprintable()
+    assert len(failed.detail) < 80
+
+
 @pytest.mark.spec("LwM2M-contract 2.1", "RFC 8613 8.1")
 def test_a_device_that_moves_is_asked_where_its_newest_verified_message_came_from():
     talk = Talk()
