@@ -78,11 +78,10 @@ class _Story:
                 end.handle(event, talk.now)
                 if end is talk.device and isinstance(event, events.ResponseReceived | events.RequestFailed):
                     self.open.pop(event.handle, None)
-                if end is talk.server and isinstance(event, events.RequestReceived) and event.peer.is_context:
-                    # What `_say_inside` made up may say the same twice.
-                    if event.payload in self.said:
-                        assert event.payload not in self.served, "a request was served twice"
-                        self.served.add(event.payload)
+                # What `_say_inside` made up may say the same twice.
+                if end is talk.server and isinstance(event, events.RequestReceived) and event.payload in self.said:
+                    assert event.payload not in self.served, "a request was served twice"
+                    self.served.add(event.payload)
                 if isinstance(event, events.NotificationReceived) and event.peer.is_context:
                     assert event.payload not in self.noticed, "a notification was taken twice"
                     self.noticed.add(event.payload)
