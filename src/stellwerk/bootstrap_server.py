@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts
 from stellwerk.app.meters import Meters, Transport
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.rare_lines import RareLines
@@ -24,8 +27,9 @@ from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.parameters import ServerIdentity
 from stellwerk.key_files import BOOTSTRAP, SERVER, KeyFolder, ServerKeys
 from stellwerk.net.clock import SystemClock
+from stellwerk.southbound.bootstrap_link import BootstrapLink
 from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
-from stellwerk.southbound.secure_listener import SecureSettings
+from stellwerk.southbound.secure_listener import SecureListener, SecureSettings
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +43,13 @@ class BootstrapServer:
         listeners: BootstrapListeners,
         bootstrapping: Bootstrapping,
         sessions: BootstrapSessions | None,
+        contexts: OscoreContexts | None,
     ) -> None:
         self._settings = settings
         self.listeners = listeners
         self.bootstrapping = bootstrapping
         self.sessions = sessions
+        self.contexts = contexts
         self.bound: list[tuple[str, int]] = []
         self.bound_secure: list[tuple[str, int]] = []
 
@@ -90,6 +96,7 @@ class BootstrapServer:
             keys=keys,
             meters=meters.secure,
             ask_echo=settings.echo != "off",
+            oscore=settings.oscore,
         )
         lines = RareLines(store)
         sessions = None
@@ -97,23 +104,36 @@ class BootstrapServer:
             sessions = BootstrapSessions(
                 store=store,
                 tasks=tasks,
+                clock=clock,
                 link=listeners.secure.peers,
                 lines=lines,
                 meters=meters.secure,
                 per_tenant=settings.dtls_handshakes_per_tenant,
             )
             listeners.secure.peers.connect(sessions)
-            keys.changed = listeners.secure.replace_identity
+            keys.changed = partial(_keys_changed, listeners.secure, sessions)
             tasks.spawn("bootstrap server keys", keys.run())
+            tasks.spawn("bootstrap sessions", sessions.run())
+        devices = {} if sessions is None else sessions.devices
+        contexts = None
+        if settings.oscore:
+            contexts = OscoreContexts(
+                store=store,
+                tasks=tasks,
+                failures=Failures(tasks=tasks, lines=lines) if sessions is None else sessions.failures,
+                meters=meters.oscore,
+                devices=devices,
+                promoting=None,
+                is_bootstrap=True,
+            )
+            listeners.links.speak_oscore(contexts)
         history = BootstrapHistory(store, lines, meters.bootstrap)
         bootstrapping = Bootstrapping(
             store=store,
             tasks=tasks,
             clock=clock,
             link=listeners.links,
-            admission=BootstrapAdmission(store)
-            if sessions is None
-            else BootstrapAdmission(store, sessions.devices, sessions.identities),
+            admission=BootstrapAdmission(store, devices, {} if sessions is None else sessions.identities),
             accounts=BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue),
             history=history,
             conversations=BootstrapConversations(
@@ -124,7 +144,11 @@ class BootstrapServer:
             packs=settings.bootstrap_packs,
         )
         listeners.connect(bootstrapping)
-        return cls(settings, listeners, bootstrapping, sessions)
+        if sessions is not None:
+            sessions.is_used = bootstrapping.conversations.runs_for
+        if contexts is not None:
+            contexts.connect(bootstrapping.lost)
+        return cls(settings, listeners, bootstrapping, sessions, contexts)
 
     def listen(self) -> None:
         """Raises `CannotBind`."""
@@ -141,15 +165,20 @@ class BootstrapServer:
 
     def revoked(self, device: DeviceRecord) -> None:
         """What the device proves itself with changed, or was taken away."""
-        if self.sessions is not None:
-            self.sessions.removed(device.device_id)
+        self._forget(device.device_id)
         self.bootstrapping.conversations.revoked(device.device_id)
 
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone."""
         self.bootstrapping.conversations.removed(device_id)
+        self._forget(device_id)
+
+    def _forget(self, device_id: DeviceId) -> None:
+        """Nobody stays who came in with what the device had."""
         if self.sessions is not None:
             self.sessions.removed(device_id)
+        if self.contexts is not None:
+            self.contexts.removed(device_id)
 
 
 def own_material(
@@ -168,6 +197,11 @@ def own_material(
         return ServerMaterial(spki_of(issued.key.public_key()), der_of(issued.chain[0]) if issued.chain else b"")
 
     return own
+
+
+def _keys_changed(secure: SecureListener[BootstrapLink], sessions: BootstrapSessions) -> None:
+    secure.replace_identity()
+    sessions.keys_changed()
 
 
 def _material(identity: ServerIdentity) -> ServerMaterial:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI
@@ -80,8 +80,6 @@ if TYPE_CHECKING:
     from stellwerk.console import Console
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 SWITCH_INTERVAL_S = 0.0005
 """How often threads hand over the interpreter: the store's writer must not wait 5 ms for a busy loop (design §5)."""
@@ -387,7 +385,7 @@ class Server:
             issue=FreshKeys(KeyFolder(settings.data_dir).certify),
         )
         if bootstrap is not None:
-            devices.revoking.revoked = _each_of(devices.revoking.revoked, bootstrap.revoked)
+            devices.revoking.bootstrap_revoked = bootstrap.revoked
         # Who lost its credentials while nobody listened is not let in by a session from before.
         await devices.revoking.look()
 
@@ -581,16 +579,6 @@ def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, task
     if listeners.tls is not None:
         listeners.tls.replace_identity()
     tasks.spawn("authorities", devices.revoking.trust(keys.fingerprints()))
-
-
-def _each_of(*hearers: Callable[[T], object]) -> Callable[[T], None]:
-    """Tells all of them."""
-
-    def tell(what: T) -> None:
-        for hear in hearers:
-            hear(what)
-
-    return tell
 
 
 def _stream_settings(settings: Settings) -> StreamSettings:

@@ -7,12 +7,12 @@ import pytest
 
 from stellwerk.app.oscore import render_oscore
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT, DecidingStore
-from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.configuration import Acl, BootstrapConfiguration, ServerEntry
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger, StepRecord
 from stellwerk.device.profile import Profile, ProfileRecord
-from stellwerk.device.record import NOSEC, PSK, RPK, Credential
+from stellwerk.device.record import NOSEC, PSK, RPK, Credential, basis_of
 
 from .builders import NOW_MS, make_device
 from .conftest import Stores
@@ -78,15 +78,20 @@ async def test_a_one_time_credential_is_spent_once_and_others_never(store: Decid
     meter = (await make_device(store, "meter", credential=once)).device_id
     often = (await make_device(store, "often", credential=replace(KEY, identity="o", bootstrap=blocks("o")))).device_id
     for device_id in (meter, often, DeviceId(99)):
-        await store.spend_bootstrap_credential(device_id, NOW_MS)
         await store.spend_bootstrap_credential(device_id, NOW_MS + 1)
+        await store.spend_bootstrap_credential(device_id, NOW_MS + 2)
     found = await store.bootstrap_credential("psk:meter@bs")
     assert found is not None
-    assert found[1] == replace(once, spent_ms=NOW_MS)
+    assert found[1] == replace(once, spent_ms=NOW_MS + 1)
     assert await store.credential_of(often) == replace(KEY, identity="o", bootstrap=blocks("o"))
     # Whoever sets it anew arms it again.
     await store.set_credential(meter, once)
     assert await store.credential_of(meter) == once
+    # What was used up before that was another one.
+    anew = replace(once, modified_ms=NOW_MS + 5)
+    await store.set_credential(meter, anew)
+    await store.spend_bootstrap_credential(meter, NOW_MS + 4)
+    assert await store.credential_of(meter) == anew
 
 
 # -- fresh credentials --
@@ -163,7 +168,7 @@ async def test_whoever_changes_the_credentials_of_a_device_takes_the_fresh_ones_
     await store.put_fresh_credential(meter, given)
     await store.set_credential(meter, replace(KEY, description="the same key"))
     assert await store.fresh_credential(meter) is not None
-    for changed in (replace(KEY, secret="psk-text:another"), None):
+    for changed in (replace(KEY, secret="psk-text:another"), replace(KEY, bootstrap=blocks("meter@bs")), None):
         await store.put_fresh_credential(meter, given)
         await store.set_credential(meter, changed)
         assert await store.fresh_credential(meter) is None
@@ -173,6 +178,32 @@ async def test_whoever_changes_the_credentials_of_a_device_takes_the_fresh_ones_
     await store.remove_device(meter)
     assert await store.credential_by_identity(given.identity) is None
     assert await store.oscore_context(context().sender_id, None) is None
+
+
+@pytest.mark.spec("LwM2M-contract SEC-9")
+async def test_nothing_fresh_is_put_beside_another_credential_than_it_was_made_for(store: DecidingStore) -> None:
+    meter = (await make_device(store, "meter", credential=KEY)).device_id
+    bare = (await make_device(store, "bare")).device_id
+    given = replace(KEY, bootstrap=blocks("meter@bs"))
+    for device_id, before, after in ((meter, KEY, given), (meter, given, None), (bare, None, fresh("own"))):
+        await store.put_fresh_credential(device_id, fresh(), basis=basis_of(before))
+        await store.put_fresh_credential(device_id, None)
+        await store.set_credential(device_id, after)
+        with pytest.raises(CredentialChanged):
+            await store.put_fresh_credential(device_id, fresh(), basis=basis_of(before))
+        assert await store.fresh_credential(device_id) is None
+
+
+async def test_a_fresh_credential_that_took_the_place_of_the_one_that_was_used_does_not_hold(
+    store: DecidingStore,
+) -> None:
+    meter = (await make_device(store, "meter", credential=KEY)).device_id
+    await store.put_fresh_credential(meter, fresh())
+    used = await store.fresh_credential(meter)
+    await store.put_fresh_credential(meter, fresh("newer@psk"))
+    assert await store.promote_fresh_credential(meter, used) is None
+    assert await store.credential_of(meter) == KEY
+    assert await store.promote_fresh_credential(meter, await store.fresh_credential(meter)) is not None
 
 
 # -- sessions --

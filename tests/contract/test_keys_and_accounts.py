@@ -51,16 +51,16 @@ async def test_whose_credentials_changed_is_noted_until_that_is_forgotten(store:
     assert await store.credential_changes(10) == []
     await store.set_credential(device.device_id, replace(KEY, secret="changed"))
     await store.set_credential(other.device_id, replace(KEY, identity="other"))
-    (first, early), (second, late) = await store.credential_changes(10)
+    (first, early, _), (second, late, _) = await store.credential_changes(10)
     assert (first, second) == (device.device_id, other.device_id)
-    assert await store.credential_changes(1) == [(first, early)]
+    assert await store.credential_changes(1) == [(first, early, False)]
     await store.forget_credential_change(late)
     # Changed again before the first change was worked off: that one's number counts no more.
     await store.set_credential(device.device_id, None)
-    ((again, number),) = await store.credential_changes(10)
+    ((again, number, _),) = await store.credential_changes(10)
     assert again == device.device_id
     await store.forget_credential_change(early)
-    assert await store.credential_changes(10) == [(again, number)]
+    assert await store.credential_changes(10) == [(again, number, False)]
     await store.remove_device(device.device_id)
     assert await store.credential_changes(10) == []
 
@@ -75,20 +75,31 @@ async def test_an_authority_that_is_distrusted_concerns_certificates_by_name_onl
     assert await store.trust_authorities(["aa", "bb", "cc"]) == 0
     assert await store.credential_changes(10) == []
     assert await store.trust_authorities(["bb", "cc", "dd"]) == 1
-    assert [each for each, _ in await store.credential_changes(10)] == [named.device_id]
+    assert [each.device_id for each in await store.credential_changes(10)] == [named.device_id]
 
 
 async def test_what_does_not_decide_who_comes_in_is_no_change(store: DecidingStore) -> None:
-    device = await make_device(store, "meter", credential=KEY)
+    device = await make_device(store, "meter", credential=replace(KEY, bootstrap="{}"))
     await store.set_credential(device.device_id, replace(KEY, description="mine", bootstrap="{}", modified_ms=1))
-    bare = await make_device(store, "bare")
+    assert await store.credential_changes(10) == []
+
+
+@pytest.mark.spec("SEC-9", "Platform 4")
+async def test_what_only_the_bootstrap_server_goes_by_is_noted_apart(store: DecidingStore) -> None:
+    bare = (await make_device(store, "bare")).device_id
     nosec = Credential("bare", "", kind=NOSEC, endpoint="bare", bootstrap='{"lwm2mServer": {}}')
-    changed = await store.set_credential(bare.device_id, nosec)
+    changed = await store.set_credential(bare, nosec)
     assert changed is not None
     assert changed.security == NOSEC
-    assert await store.credential_of(bare.device_id) == nosec
-    await store.set_credential(bare.device_id, None)
-    assert await store.credential_changes(10) == []
+    assert await store.credential_of(bare) == nosec
+    ((device_id, number, only_bootstrap),) = await store.credential_changes(10)
+    assert (device_id, only_bootstrap) == (bare, True)
+    await store.forget_credential_change(number)
+    await store.set_credential(bare, replace(KEY, bootstrap=nosec.bootstrap))
+    await store.set_credential(bare, KEY)
+    # Nobody has worked off yet that it comes with a key now.
+    ((device_id, _, only_bootstrap),) = await store.credential_changes(10)
+    assert (device_id, only_bootstrap) == (bare, False)
 
 
 async def test_an_identity_is_one_devices_and_a_refusal_changes_nothing(store: DecidingStore) -> None:

@@ -1,6 +1,7 @@
 """OSCORE contexts are kept the same in every store, and none protects two messages with one number."""
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from stellwerk.app.oscore import UNKNOWN, OscoreContext, read_oscore, render_osc
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.records import AlreadyExists, DeviceGone
 from stellwerk.core.ids import DeviceId
-from stellwerk.device.record import OSCORE, Credential
+from stellwerk.device.record import NOSEC, OSCORE, Credential
 from stellwerk.storage.backup import make_backup
 from stellwerk.storage.restore import restore_backup
 from stellwerk.storage.sqlite.store import SqliteStore
@@ -100,7 +101,7 @@ async def test_a_credential_brings_its_context_which_stays_while_nothing_changes
     assert await store.oscore_context_of(device.device_id) == replace(made, ceiling=500)
     other = credential(context(id_context=b"other"))
     await store.set_credential(device.device_id, other)
-    assert [device_id for device_id, _ in await store.credential_changes(9)] == [device.device_id]
+    assert [each.device_id for each in await store.credential_changes(9)] == [device.device_id]
     changed = await store.oscore_context_of(device.device_id)
     assert changed is not None
     assert (changed.id_context, changed.ceiling) == (b"other", 0)
@@ -133,6 +134,63 @@ async def test_keys_that_come_again_go_on_where_they_were(store: DecidingStore) 
     assert third.ceiling == 700
     fourth = await store.put_oscore_context(context(second, master_secret=b"o" * 16))
     assert fourth.ceiling == 0
+
+
+def at_bootstrap(known: OscoreContext, **fields: object) -> Credential:
+    """A credential of a device that has that context at the bootstrap server."""
+    block = {"securityMode": "NO_SEC", "oscore": json.loads(render_oscore(known))}
+    parts = json.dumps({"bootstrapServer": block, "lwm2mServer": {"securityMode": "NO_SEC"}})
+    return credential(**{"bootstrap": parts, **fields})
+
+
+@pytest.mark.spec("LwM2M-contract 2.6", "RFC 8613 B.1.1")
+async def test_the_context_at_the_bootstrap_server_is_apart_from_that_at_the_other(store: DecidingStore) -> None:
+    there = context(master_secret=b"t" * 16)
+    device_id = (await make_device(store, credential=at_bootstrap(there))).device_id
+    held = await store.oscore_context_of(device_id)
+    known = await store.oscore_context_of(device_id, is_bootstrap=True)
+    assert held is not None
+    assert known is not None
+    assert (held.is_bootstrap, known.is_bootstrap) == (False, True)
+    assert (held.master_secret, known.master_secret) == (bytes(range(16)), b"t" * 16)
+    assert await store.oscore_context(b"\x01\xff", None) == held
+    assert await store.oscore_context(b"\x01\xff", b"", is_bootstrap=True) == known
+    await store.raise_oscore_ceiling(known.number, 90)
+    # Each stays while the other changes.
+    await store.set_credential(device_id, at_bootstrap(context(master_secret=b"u" * 16)))
+    assert [each.only_bootstrap for each in await store.credential_changes(9)] == [True]
+    assert await store.oscore_context_of(device_id) == held
+    known = await store.oscore_context_of(device_id, is_bootstrap=True)
+    assert known is not None
+    assert (known.master_secret, known.ceiling) == (b"u" * 16, 0)
+    await store.set_credential(device_id, at_bootstrap(context(master_secret=b"u" * 16), oscore="", kind=NOSEC))
+    assert await store.oscore_context_of(device_id) is None
+    assert await store.oscore_context_of(device_id, is_bootstrap=True) == known
+    await store.put_fresh_credential(device_id, credential(context(sender_id=b"\x02"), identity="fresh"))
+    await store.promote_fresh_credential(device_id)
+    assert await store.oscore_context_of(device_id, is_bootstrap=True) == known
+    await store.set_credential(device_id, at_bootstrap(there))
+    again = await store.oscore_context_of(device_id, is_bootstrap=True)
+    assert again is not None
+    assert again.ceiling == 90
+    await store.set_credential(device_id, None)
+    assert await store.oscore_context(b"\x01\xff", None, is_bootstrap=True) is None
+
+
+@pytest.mark.spec("RFC 8613 3.3")
+async def test_no_two_servers_have_one_context(store: DecidingStore) -> None:
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID"):
+        await make_device(store, credential=at_bootstrap(context()))
+    first = (await make_device(store, credential=at_bootstrap(context(), oscore="", kind=NOSEC))).device_id
+    second = (await make_device(store, "dev-2")).device_id
+    with pytest.raises(AlreadyExists, match="OSCORE recipient ID"):
+        await store.set_credential(second, credential(identity="urn:imei:dev-2"))
+    other = at_bootstrap(context(master_secret=b"o" * 16), identity="urn:imei:dev-2", oscore="", kind=NOSEC)
+    with pytest.raises(AlreadyExists, match="OSCORE sender ID"):
+        await store.set_credential(second, other)
+    assert await store.credential_of(second) is None
+    await store.remove_device(first)
+    await store.set_credential(second, credential(identity="urn:imei:dev-2"))
 
 
 async def test_a_fresh_context_is_there_beside_the_other_until_it_is_used(store: DecidingStore) -> None:

@@ -1,20 +1,28 @@
 """The bootstrap server of a whole server: its ports, its keys, its sessions in the database."""
 
 import asyncio
+import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stellwerk.coap import codes
+from stellwerk.app.credential_record import parse_record
+from stellwerk.coap import actions, codes, events
+from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.message import ACK, CON, Message, decode_message, encode_message
 from stellwerk.coap.options import encode_uint
+from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.config import Settings
+from stellwerk.core.ids import PeerId, context_peer
 from stellwerk.device.bootstrap.configuration import BootstrapConfiguration, ServerEntry
 from stellwerk.device.profile import DEFAULT, ProfileRecord
+from stellwerk.device.record import Credential
 from stellwerk.embed import NewDevice
 from stellwerk.key_files import BOOTSTRAP, SERVER, KeyFolder
+from stellwerk.net.clock import SystemEntropy
 from stellwerk.net.udp import CannotBind
 from stellwerk.wiring import Server
 
@@ -115,6 +123,86 @@ def test_a_device_is_bootstrapped_on_a_port_of_its_own_and_a_stop_in_the_middle_
             await again.stop()
 
     asyncio.run(story())
+
+
+CONTEXT = ContextMaterial(1, b"dev1", b"bs", bytes(range(16)), b"salt", ceiling=100)
+RECORD = {
+    "client": {"securityConfigClientMode": "NO_SEC", "endpoint": "dev1"},
+    "bootstrap": {
+        "bootstrapServer": {
+            "securityMode": "NO_SEC",
+            "oscore": {
+                "masterSecret": CONTEXT.master_secret.hex(),
+                "senderId": CONTEXT.sender_id.hex(),
+                "recipientId": CONTEXT.recipient_id.hex(),
+                "masterSalt": CONTEXT.master_salt.hex(),
+            },
+        },
+        "lwm2mServer": {"securityMode": "NO_SEC"},
+    },
+}
+
+
+class Protected:
+    """One that speaks OSCORE: whatever it is asked goes well."""
+
+    def __init__(self, port: int, unused: int) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.connect((HOST, port))
+        self.server = PeerId("udp", HOST, port, *self.socket.getsockname())
+        self.engine = Endpoint(SystemEntropy(), oscore=True)
+        self.engine.submit(actions.VerifyPeer(self.server), 0.0)
+        self.engine.submit(actions.AdoptContext(replace(CONTEXT, unused=unused), self.server), 0.0)
+        peer = context_peer(CONTEXT.number, "udp")
+        self.engine.submit(actions.SendRequest(1, peer, codes.POST, b"t", ("bs",), ("ep=dev1",)), 0.0)
+
+    async def bootstrap(self) -> list[int]:
+        """The codes of what it was asked, up to Finish."""
+        asked: list[int] = []
+        while codes.POST not in asked:
+            for event in self.engine.take_events():
+                if isinstance(event, events.ContextState):
+                    self.engine.submit(actions.ContextStored(event.number, event.ceiling), 0.0)
+                elif isinstance(event, events.RequestReceived):
+                    asked.append(event.code)
+                    answer = actions.Respond(event.exchange, STEPS[event.code])
+                    if event.code == codes.GET:
+                        answer.content_format, answer.payload = 40, b"</>;lwm2m=1.2,</0/0>,</21/0>,</3/0>"
+                    self.engine.submit(answer, 0.0)
+            for _, datagram in self.engine.take_datagrams():
+                self.socket.send(datagram)
+            if codes.POST not in asked:
+                async with asyncio.timeout(5):
+                    datagram = await asyncio.get_running_loop().sock_recv(self.socket, 4096)
+                self.engine.feed(datagram, peer=self.server, now=0.0)
+        return asked
+
+
+@pytest.mark.slow
+@pytest.mark.spec("ETS 11", "LwM2M-contract 2.6", "RFC 8613 B.1.1")
+def test_a_device_is_bootstrapped_over_oscore_and_its_numbers_outlast_the_server(tmp_path: Path) -> None:
+    async def bootstrapped(credential: Credential | None, unused: int) -> int:
+        server = Server(settings(tmp_path, coaps_port=None, bootstrap_coaps_port=None))
+        await server.start()
+        try:
+            store = server._store
+            assert store is not None
+            record = await prepare(server)
+            if credential is not None:
+                await store.set_credential(record.device_id, credential)
+            device = Protected(server.bound.bootstrap_coap[0][1], unused)
+            assert await device.bootstrap() == [codes.GET, codes.PUT, codes.PUT, codes.POST]
+            device.socket.close()
+            context = await store.oscore_context_of(record.device_id, is_bootstrap=True)
+            assert context is not None
+            assert await store.oscore_context_of(record.device_id) is None
+            return context.ceiling
+        finally:
+            await server.stop()
+
+    first = asyncio.run(bootstrapped(parse_record(json.dumps(RECORD), 0), 0))
+    assert asyncio.run(bootstrapped(None, 50)) > first > 0
 
 
 def test_a_taken_port_names_the_setting(tmp_path: Path) -> None:

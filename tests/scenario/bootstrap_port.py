@@ -10,9 +10,11 @@ from cryptography.x509 import Certificate
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.coap.actions import Action
 from stellwerk.coap.codes import CHANGED, CONTENT, CONTINUE, DELETE, DELETED, GET, POST, PUT
@@ -20,7 +22,8 @@ from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
 from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message
 from stellwerk.coap.options import BLOCK1, read_options
-from stellwerk.core.ids import PeerId
+from stellwerk.core.identity import SecureIdentity
+from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.bootstrap.account import ServerMaterial
 from stellwerk.device.bootstrap.configuration import BootstrapConfiguration, ServerEntry
 from stellwerk.device.bootstrap.history import BootstrapSession
@@ -86,13 +89,15 @@ class BootstrapPort:
         assert store is not None
         await store.interrupt_bootstrap_sessions(clock.wall_ms())
         entropy = SeededEntropy(77)
-        self.engine = Endpoint(entropy)
+        self.engine = Endpoint(entropy, oscore=True)
         self.link = BootstrapLink(
             submit=lambda action: self.engine.submit(action, clock.now()), entropy=entropy, clock=clock
         )
         by_transport = {"udp": self.link}
         lines = RareLines(store)
-        admission = BootstrapAdmission(store)
+        devices: dict[PeerId, DeviceId] = {}
+        identities: dict[PeerId, SecureIdentity] = {}
+        self.failures = Failures(tasks=stack.tasks, lines=lines)
         if self.secure is not None:
             self.dtls = DtlsEndpoint(
                 entropy,
@@ -100,7 +105,7 @@ class BootstrapPort:
                 DtlsLimits(resumable=0, sessions=self.sessions_kept),
                 wall_offset_s=WALL_MS / 1000 - 1000.0,
             )
-            inner = Endpoint(entropy, verified=True, room=self.dtls.room)
+            inner = Endpoint(entropy, verified=True, room=self.dtls.room, oscore=True)
             self.secure_stack: SecureStack[Event, Action] = SecureStack(self.dtls, inner)
             self.secure_link = BootstrapLink(
                 submit=lambda action: self.secure_stack.submit(action, clock.now()),
@@ -117,19 +122,34 @@ class BootstrapPort:
                 check_dates=True,
             )
             self.sessions = BootstrapSessions(
-                store=store, tasks=stack.tasks, link=self.secure_peers, lines=lines, meters=stack.meters.secure
+                store=store,
+                tasks=stack.tasks,
+                clock=clock,
+                link=self.secure_peers,
+                lines=lines,
+                meters=stack.meters.secure,
             )
             self.secure_peers.connect(self.sessions)
-            admission = BootstrapAdmission(store, self.sessions.devices, self.sessions.identities)
+            devices, identities = self.sessions.devices, self.sessions.identities
             by_transport["dtls"] = self.secure_link
         self.history = BootstrapHistory(store, lines, stack.meters.bootstrap)
         links = BootstrapLinks(by_transport)
+        self.contexts = OscoreContexts(
+            store=store,
+            tasks=stack.tasks,
+            failures=self.failures,
+            meters=stack.meters.oscore,
+            devices=devices,
+            promoting=None,
+            is_bootstrap=True,
+        )
+        links.speak_oscore(self.contexts)
         self.bootstrapping = Bootstrapping(
             store=store,
             tasks=stack.tasks,
             clock=clock,
             link=links,
-            admission=admission,
+            admission=BootstrapAdmission(store, devices, identities),
             accounts=BootstrapAccounts(store, lambda is_bootstrap: self.own, self.issue),
             history=self.history,
             conversations=BootstrapConversations(
@@ -141,6 +161,9 @@ class BootstrapPort:
         )
         self.bootstrapping.listens_at = HOME.local_host, HOME.local_port
         links.connect(self.bootstrapping)
+        if self.secure is not None:
+            self.sessions.is_used = self.bootstrapping.conversations.runs_for
+        self.contexts.connect(self.bootstrapping.lost)
 
     # -- as `Stack` runs it --
 
@@ -193,19 +216,43 @@ class BootstrapPort:
     def settle(self) -> None:
         self.stack.run(self.stack._settle())
 
+    def run(self, work: Any) -> Any:
+        """As `Stack.run`."""
+        return self.stack.run(work)
+
+    async def _settle(self) -> None:
+        await self.stack._settle()
+
     def gone(self, device: Any) -> None:
         """It was removed."""
+        self._tell(self.contexts.removed, device)
         self._tell(self.bootstrapping.conversations.removed, device)
 
     def revoked(self, device: Any) -> None:
         """Its credentials changed."""
+        self._tell(self.contexts.removed, device)
         self._tell(self.bootstrapping.conversations.revoked, device)
+
+    def revoked_now(self, device: Any) -> None:
+        """The same, where the loop runs, and of its secure sessions too (as `BootstrapServer.revoked`)."""
+        self.sessions.removed(device.device_id)
+        self.contexts.removed(device.device_id)
+        self.bootstrapping.conversations.revoked(device.device_id)
 
     def _tell(self, hears: Callable[[Any], None], device: Any) -> None:
         async def tell() -> None:
             hears(device.device_id)
 
         self.stack.run(tell())
+        self.settle()
+
+    def calls(self, what: Callable[[], object]) -> None:
+        """``what`` is called where the loop runs."""
+
+        async def now() -> None:
+            what()
+
+        self.stack.run(now())
         self.settle()
 
     # -- looking inside --

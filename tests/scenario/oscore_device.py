@@ -232,6 +232,8 @@ class OscoreDevice:
         found = self.resources.get("/" + "/".join(request.path))
         if request.code in (codes.PUT, codes.POST):
             answer = actions.Respond(request.exchange, codes.CHANGED)
+        elif request.code == codes.DELETE:
+            answer = actions.Respond(request.exchange, codes.DELETED)
         elif found is None:
             answer = actions.Respond(request.exchange, codes.NOT_FOUND)
         else:

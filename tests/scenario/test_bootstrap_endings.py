@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stellwerk.app.handlers.bootstrap_sessions import IDLE_S
 from stellwerk.app.ports import StoreFailing
 from stellwerk.coap.codes import (
     BAD_REQUEST,
@@ -330,3 +331,61 @@ def test_two_devices_behind_one_address_are_bootstrapped_one_after_the_other(por
     assert client.bootstrap("/bs?ep=urn:dev:os:dev2")[-1] == "POST /bs"
     assert port.ends_of(one) == [("replaced", "another-request")]
     assert port.ends_of(two) == [("configured", "")]
+
+
+@pytest.mark.spec("B-3", "LwM2M-contract 15")
+def test_sessions_that_ended_leave_nothing_that_waits(port: BootstrapPort) -> None:
+    port.stack.provision("dev1")
+    client = Client(port)
+    for _ in range(20):
+        client.bootstrap()
+    assert len(port.stack.timers) == 1
+    port.stack << after(300)
+    assert not port.stack.timers
+
+
+@pytest.mark.spec("SEC-9")
+def test_who_is_revoked_while_its_session_is_stored_is_told_to_come_again(
+    port: BootstrapPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = port.stack
+    device = stack.provision("dev1")
+    assert stack.store is not None
+    put = stack.store.put_bootstrap_session
+
+    async def slow(session: Any) -> int:
+        number = await put(session)
+        if not session.ended_ms:
+            port.bootstrapping.conversations.revoked(device.device_id)
+        return number
+
+    monkeypatch.setattr(stack.store, "put_bootstrap_session", slow)
+    client = Client(port)
+    assert client.ask().code == SERVICE_UNAVAILABLE
+    assert client.hears_nothing()
+    assert port.ends_of(device) == [("lost", "revoked")]
+    assert len(port.bootstrapping.conversations) == 0
+
+
+@pytest.mark.spec("SEC-8")
+def test_secure_sessions_that_are_of_no_use_any_more_are_closed(port: BootstrapPort) -> None:
+    stack = port.stack
+    one, two = (
+        stack.provision(f"dev{each}", credential=with_bootstrap(psk_block(f"bs-dev{each}", KEY))) for each in (1, 2)
+    )
+    idle = SecureClient(port, b"bs-dev1", KEY, port=40_001).connect()
+    client = SecureClient(port, b"bs-dev2", KEY, port=40_002).connect()
+    # Refused after it had been bootstrapped: its session would have been closed soon.
+    client.bootstrap("/bs")
+    assert client.ask("/bs?ep=never-heard").code == BAD_REQUEST
+    stack.clock.at += IDLE_S - 1
+    port.calls(port.sessions.look)
+    assert len(port.sessions) == 2
+    request = until(idle, "PUT /0/1")
+    stack.clock.at += 2
+    port.calls(port.sessions.look)
+    assert list(port.sessions.devices.values()) == [one.device_id]
+    idle.react(request)
+    idle.run()
+    assert port.ends_of(one) == [("configured", "")]
+    assert port.ends_of(two) == [("refused", "wrong-identity"), ("configured", "")]

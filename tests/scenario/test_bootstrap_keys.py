@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from stellwerk.app.credential_record import parse_record
+from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.ports import StoreFailing
 from stellwerk.coap.codes import (
     BAD_REQUEST,
@@ -17,13 +19,14 @@ from stellwerk.coap.codes import (
     NOT_ACCEPTABLE,
     NOT_FOUND,
     NOT_IMPLEMENTED,
+    SERVICE_UNAVAILABLE,
     UNAUTHORIZED,
 )
 from stellwerk.coap.options import BLOCK2, encode_uint
 from stellwerk.device.bootstrap.account import ClientKeys, ServerMaterial
 from stellwerk.device.bootstrap.configuration import ServerEntry
 from stellwerk.device.key_material import pkcs8_of, spki_of, to_base64
-from stellwerk.device.record import PSK, RPK, X509, Credential, DeviceRecord
+from stellwerk.device.record import OSCORE, PSK, RPK, X509, Credential, DeviceRecord
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
 from stellwerk.issuing import Issuer, new_key
 from stellwerk.lwm2m.formats import ContentFormat, decode_content
@@ -58,7 +61,7 @@ MATERIAL = ServerMaterial(spki_of(SERVER.key.public_key()), der(SERVER)[0])
 def issue(record: DeviceRecord, entry: ServerEntry, now_ms: int) -> tuple[ClientKeys, Credential]:
     """The same fresh key each time."""
     assert entry.mode == PSK
-    credential = Credential("dev1-fresh", f"psk-hex:{FRESH.hex()}", created_ms=now_ms, endpoint=NAME)
+    credential = Credential("dev1-fresh", f"psk-hex:{FRESH.hex()}", created_ms=now_ms)
     return ClientKeys(PSK, b"dev1-fresh", FRESH), credential
 
 
@@ -162,6 +165,19 @@ def test_a_certificate_of_an_authority_that_nobody_trusts_opens_nothing(port: Bo
     assert (failed.reason, failed.device) == ("untrusted-certificate", "dev1")
 
 
+@pytest.mark.spec("Platform 5", "SEC-9")
+def test_who_came_with_a_certificate_shows_it_anew_once_other_authorities_are_trusted(port: BootstrapPort) -> None:
+    device = port.stack.provision("dev1", credential=with_bootstrap({"securityMode": "X509"}))
+    port.stack.provision("dev2", credential=with_bootstrap(psk_block("bs-dev2", KEY)))
+    client = SecureClient(port, own_key=OWN_KEY, chain=der(TRUSTED), port=40_001).connect()
+    by_psk = SecureClient(port, b"bs-dev2", KEY, port=40_002).connect()
+    client.ask()
+    port.calls(port.sessions.keys_changed)
+    assert port.ends_of(device) == [("lost", "lost")]
+    assert len(port.sessions) == 1
+    assert by_psk.bootstrap("/bs")[-1] == "POST /bs"
+
+
 @pytest.mark.spec("Platform 4", "Platform 16.9")
 def test_a_server_may_have_keys_of_its_own(port: BootstrapPort) -> None:
     single = {"7": psk_block("dev1-at-7", FRESH)}
@@ -230,9 +246,9 @@ class TestFreshKeys:
         device, client = self.given(port)
         put, puts = port.stack.store.put_fresh_credential, []
 
-        async def counted(*stored: Any) -> None:
+        async def counted(*stored: Any, **more: Any) -> None:
             puts.append(stored)
-            await put(*stored)
+            await put(*stored, **more)
 
         monkeypatch.setattr(port.stack.store, "put_fresh_credential", counted)
         assert client.ask(f"/bs?ep={NAME}").code == CHANGED
@@ -255,6 +271,16 @@ class TestFreshKeys:
         assert registering.register() == 0x41
         assert port.stack.registrations() == [NAME]
 
+    @pytest.mark.spec("SEC-3", "B-15")
+    def test_and_keeps_the_endpoint_name_that_its_record_gives_it(self, port: BootstrapPort) -> None:
+        own = Credential("dm-dev1", f"psk-hex:{FOR_SERVER.hex()}", endpoint="dev1-dm")
+        port.stack.provision("dev1", credential=with_bootstrap(psk_block("bs-dev1", KEY), credential=own))
+        port.profile(WITH_FRESH)
+        SecureClient(port, b"bs-dev1", KEY).connect().bootstrap()
+        registering = SecureDevice(port.stack, b"dev1-fresh", FRESH).connect()
+        assert registering.register("/rd?ep=dev1-dm&lt=300&lwm2m=1.1&b=U") == 0x41
+        assert port.stack.registrations() == ["dev1-dm"]
+
     def test_one_key_for_all_servers_that_want_fresh_ones(self, port: BootstrapPort) -> None:
         _, client = self.given(port)
         port.profile(WITH_FRESH, ServerEntry(short_id=7, mode=PSK, host="seven.example", port=5684, keys="fresh"))
@@ -267,12 +293,83 @@ class TestFreshKeys:
     ) -> None:
         device, client = self.given(port)
 
-        async def fails(*_: Any) -> None:
+        async def fails(*_: Any, **__: Any) -> None:
             raise StoreFailing("disk full")
 
         monkeypatch.setattr(port.stack.store, "put_fresh_credential", fails)
         assert client.bootstrap(f"/bs?ep={NAME}") == ["GET /"]
         assert port.ends_of(device) == [("step failed", "not-stored")]
+
+    @pytest.mark.spec("B-1", "SEC-9")
+    @pytest.mark.parametrize("entry", [WITH_FRESH, ServerEntry(short_id=123, host="dm", oscore=True, keys="fresh")])
+    def test_what_a_device_was_given_over_a_session_and_has_not_used_yet_it_is_given_again(
+        self, stack: Stack, entry: ServerEntry
+    ) -> None:
+        port = BootstrapPort(stack, secure=ServerParameters(), issue=FreshKeys())
+        device, client = self.given(port)
+        port.profile(entry)
+        client.bootstrap()
+        stored = self.fresh(port, device)
+        # It has what it was given; of the next session it hears nothing.
+        client.answers["PUT /0/1"] = [BAD_REQUEST]
+        written = dict(client.written)
+        client.bootstrap()
+        assert port.ends_of(device)[0] == ("step failed", "write-refused")
+        assert self.fresh(port, device) == stored
+        client.bootstrap()
+        assert client.written == written
+        if entry.oscore:
+            context = stack.run(stack.store.oscore_context(value(client, "/21/1/1"), None))  # type: ignore[union-attr]
+            assert context.ceiling == 0
+
+    def test_of_another_kind_it_is_not(self, port: BootstrapPort) -> None:
+        device, client = self.given(port)
+        client.bootstrap()
+        context = {"masterSecret": KEY.hex(), "senderId": "01", "recipientId": "02"}
+        other = Credential("x", "", kind=OSCORE, oscore=json.dumps(context))
+        port.stack.run(port.stack.store.put_fresh_credential(device.device_id, other))  # type: ignore[union-attr]
+        client.bootstrap()
+        assert value(client, "/0/1/5") == FRESH
+        assert port.ends_of(device)[0] == ("configured", "")
+
+    @pytest.mark.spec("SEC-7")
+    def test_in_the_open_it_is_not(self, stack: Stack) -> None:
+        port = BootstrapPort(stack, issue=FreshKeys())
+        stack.provision("dev1")
+        port.profile(WITH_FRESH)
+        client = Client(port)
+        keys = []
+        for _ in range(2):
+            client.bootstrap()
+            keys.append(value(client, "/0/1/5"))
+        assert keys[0] != keys[1]
+
+    @pytest.mark.spec("SEC-9")
+    def test_and_not_beside_a_credential_that_was_given_since_by_somebody_who_has_not_told_yet(
+        self, port: BootstrapPort
+    ) -> None:
+        device, client = self.given(port)
+        client.ask(f"/bs?ep={NAME}")
+        anew = with_bootstrap(psk_block("bs-anew", FOR_SERVER))
+        port.stack.run(port.stack.store.set_credential(device.device_id, anew))  # type: ignore[union-attr]
+        client.run()
+        assert client.steps == ["GET /"]
+        assert self.fresh(port, device) is None
+        assert port.ends_of(device) == [("lost", "revoked")]
+
+    @pytest.mark.spec("SEC-9")
+    def test_nor_in_a_pack(self, port: BootstrapPort, monkeypatch: pytest.MonkeyPatch) -> None:
+        device, client = self.given(port)
+        put = port.stack.store.put_fresh_credential  # type: ignore[union-attr]
+
+        async def late(*stored: Any, **more: Any) -> None:
+            await port.stack.store.set_credential(device.device_id, with_bootstrap())  # type: ignore[union-attr]
+            await put(*stored, **more)
+
+        monkeypatch.setattr(port.stack.store, "put_fresh_credential", late)
+        assert client.ask(f"/bspack?ep={NAME}&acc=</0/0>", GET, accept=112).code == BAD_REQUEST
+        assert self.fresh(port, device) is None
+        assert port.ends_of(device) == [("refused", "revoked")]
 
     @pytest.mark.spec("SEC-7", "B-10")
     def test_a_device_from_nothing_gets_them_in_the_open_and_one_that_has_some_does_not(
@@ -289,6 +386,20 @@ class TestFreshKeys:
         session = port.sessions_of(bare)[0]
         assert (session.state.value, session.reason) == ("refused", "configuration")
         assert "secure session" in session.detail
+
+
+@pytest.mark.spec("SEC-7", "LwM2M-contract 2.6")
+def test_what_a_device_proves_itself_with_here_is_told_to_nobody_in_the_open(port: BootstrapPort) -> None:
+    context = {"masterSecret": FRESH.hex(), "senderId": "01", "recipientId": "02"}
+    own = Credential("dev1", "", kind=OSCORE, oscore=json.dumps(context))
+    device = port.stack.provision("dev1", credential=own)
+    port.profile(ServerEntry(short_id=123, host="dm.example", oscore=True))
+    client = Client(port)
+    assert client.ask().code == BAD_REQUEST
+    assert client.hears_nothing()
+    (session,) = port.sessions_of(device)
+    assert (session.state.value, session.reason) == ("refused", "configuration")
+    assert "lwm2mServer.oscore" in session.detail
 
 
 class TestOneTime:
@@ -320,6 +431,25 @@ class TestOneTime:
         monkeypatch.setattr(port.stack.store, "spend_bootstrap_credential", fails)
         client = SecureClient(port, b"bs-dev1", KEY).connect()
         client.bootstrap(f"/bs?ep={NAME}")
+        assert client.ask(f"/bs?ep={NAME}").code == SERVICE_UNAVAILABLE
+        assert client.hears_nothing()
+
+    def test_whoever_gives_it_anew_may_do_so_after_that_too(
+        self, port: BootstrapPort, device: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fails(*_: Any) -> None:
+            raise StoreFailing("disk full")
+
+        store = port.stack.store
+        assert store is not None
+        client = SecureClient(port, b"bs-dev1", KEY).connect()
+        with monkeypatch.context() as failing:
+            failing.setattr(store, "spend_bootstrap_credential", fails)
+            client.bootstrap(f"/bs?ep={NAME}")
+        port.stack.clock.at += 1
+        anew = replace(with_bootstrap(psk_block("bs-dev1", KEY), oneTime=True), modified_ms=port.stack.clock.wall_ms())
+        port.stack.run(store.set_credential(device.device_id, anew))
+        assert client.bootstrap(f"/bs?ep={NAME}")[-1] == "POST /bs"
         assert client.ask(f"/bs?ep={NAME}").code == BAD_REQUEST
 
     def test_no_pack_is_given_for_it(self, port: BootstrapPort, device: Any) -> None:

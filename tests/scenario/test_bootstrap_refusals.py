@@ -1,6 +1,8 @@
 """Who is not bootstrapped, and what is told of it: to the device, in its history and log, in the list of recent
 refusals."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from stellwerk.app.credential_record import pre_shared_credential
@@ -22,11 +24,19 @@ from tests.scenario.bootstrap_port import (
     psk_block,
     with_bootstrap,
 )
+from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack
 
 KEY = bytes.fromhex("8f1c02b7a4d95e36607b2d11c3f4e859")
 OTHER = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")
 ONE = ServerEntry(short_id=123, host="dm.example")
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    made = Stack(secure=ServerParameters())
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -215,3 +225,28 @@ def test_more_devices_than_may_are_told_to_come_again(stack: Stack) -> None:
     first.run()
     assert second.bootstrap("/bs?ep=urn:dev:os:dev2")[-1] == "POST /bs"
     assert port.ends_of(device) == [("configured", "")]
+
+
+@pytest.mark.spec("SEC-9", "Platform 4")
+def test_another_key_for_the_bootstrap_server_ends_what_came_in_with_the_former_and_no_registration(
+    port: BootstrapPort,
+) -> None:
+    stack = port.stack
+    assert stack.store is not None
+    own = pre_shared_credential("dm-dev1", OTHER.hex(), 0)
+    device = stack.provision("dev1", credential=with_bootstrap(psk_block("bs-dev1", KEY), credential=own))
+    stack.devices.revoking.bootstrap_revoked = port.revoked_now
+    registered = SecureDevice(stack, b"dm-dev1", OTHER, port=40_009).connect()
+    assert registered.register("/rd?ep=dev1&lt=300&lwm2m=1.1&b=U") == 0x41
+    idle, client = (SecureClient(port, b"bs-dev1", KEY, port=each).connect() for each in (40_001, 40_002))
+    client.ask("/bs?ep=dev1")
+    anew = with_bootstrap(psk_block("bs-dev1", OTHER), credential=own)
+    stack.run(stack.store.set_credential(device.device_id, anew))
+    stack.run(stack.devices.revoking.look())
+    port.settle()
+    assert port.ends_of(device) == [("lost", "revoked")]
+    assert len(port.sessions) == 0
+    assert idle.hears_nothing()
+    assert stack.registrations() == ["dev1"]
+    again = SecureClient(port, b"bs-dev1", OTHER, port=40_003).connect()
+    assert again.bootstrap("/bs?ep=dev1")[-1] == "POST /bs"

@@ -25,7 +25,7 @@ from stellwerk.device.bootstrap.configuration import (
     BootstrapConfiguration,
     ServerEntry,
 )
-from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord
+from stellwerk.device.record import BESIDES_OSCORE, NOSEC, OSCORE, PSK, Credential, DeviceRecord, basis_of, security_of
 
 Issue = Callable[[DeviceRecord, ServerEntry, int], tuple[ClientKeys, Credential]]
 """Makes fresh keys for a device at that server, at that time (UTC milliseconds since 1970): what the device is given,
@@ -35,17 +35,19 @@ OwnMaterial = Callable[[bool], ServerMaterial]
 
 
 class OpenKeys(UserError):
-    """A fresh key would be told to whoever says the device's name."""
+    """Keys would be told to whoever says the device's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
     """``accounts``: one for each server of ``configuration``, in their order. ``fresh``: the credential that goes with
-    keys that were made for it, to be stored before they leave; None where none were."""
+    keys that were made for it and not used since, to be stored before they leave, beside the credential that ``basis``
+    is `basis_of`; None where none were."""
 
     configuration: BootstrapConfiguration = NO_BOOTSTRAP
     accounts: tuple[Account, ...] = ()
     fresh: Credential | None = field(default=None, repr=False)
+    basis: tuple[str, ...] = field(default=(), repr=False)
 
 
 class BootstrapAccounts:
@@ -73,20 +75,38 @@ class BootstrapAccounts:
         for entry in servers:
             if entry.is_bootstrap:
                 keys = keys_of(admitted.blocks.bootstrap_server)
+                keys = keys if entry.oscore else replace(keys, oscore=None)
             elif entry.keys == FRESH_KEYS:
                 if issued is None:
-                    issued = entry, *self._make(admitted, entry, is_secure, now_ms)
+                    unused = await self._unused(admitted, entry) if is_secure else None
+                    issued = entry, *(unused or self._make(admitted, entry, is_secure, now_ms))
                 elif (entry.mode, entry.oscore) != (issued[0].mode, issued[0].oscore):
                     raise BadAccount(
                         f"server {entry.short_id}", "all servers that give a device fresh keys give it one of a kind"
                     )
                 keys = issued[1]
             else:
-                keys = _device_keys(admitted, entry)
+                keys = _device_keys(admitted, entry, is_secure)
             account = Account(entry, keys, self._own(entry.is_bootstrap))
             check_account(account)
             accounts.append(account)
-        return Given(replace(configuration, servers=servers), tuple(accounts), None if issued is None else issued[2])
+        fresh = None if issued is None else issued[2]
+        return Given(replace(configuration, servers=servers), tuple(accounts), fresh, basis_of(admitted.credential))
+
+    async def _unused(self, admitted: Admitted, entry: ServerEntry) -> tuple[ClientKeys, Credential] | None:
+        """What an earlier session gave the device, and it has not used yet. It may have it, or not: with another one in
+        its place here, a session that fails would leave it with one that nobody takes. Private keys are kept nowhere,
+        so that of these there is a new one each time."""
+        fresh = await self._store.fresh_credential(admitted.record.device_id)
+        if fresh is None or security_of(fresh) not in (OSCORE, PSK, PSK + BESIDES_OSCORE):
+            return None
+        mode = NOSEC if fresh.kind == OSCORE else PSK
+        if (mode, bool(fresh.oscore)) != (entry.mode, entry.oscore):
+            return None
+        oscore = _oscore(json.loads(fresh.oscore)) if fresh.oscore else None
+        if mode == NOSEC:
+            return ClientKeys(oscore=oscore), fresh
+        return ClientKeys(PSK, fresh.identity.encode(), fresh.key, oscore), fresh
 
     def _make(
         self, admitted: Admitted, entry: ServerEntry, is_secure: bool, now_ms: int
@@ -102,13 +122,19 @@ class BootstrapAccounts:
         return self._issue(record, entry, now_ms)
 
 
-def _device_keys(admitted: Admitted, entry: ServerEntry) -> ClientKeys:
+def _device_keys(admitted: Admitted, entry: ServerEntry, is_secure: bool) -> ClientKeys:
     block = admitted.blocks.of_server(entry.short_id or 0)
     keys = keys_of(block)
     if not entry.oscore:
         return replace(keys, oscore=None)
     if keys.oscore is None and admitted.credential is not None and admitted.credential.oscore:
-        # What it has at our own server.
+        # What it proves itself with at our own server; in the open anybody could ask for it in its name.
+        if not is_secure:
+            raise OpenKeys(
+                f"server {entry.short_id}: the OSCORE context of device {admitted.record.name!r} is told only over a "
+                "secure session with the bootstrap server; give it keys for that (bootstrap.bootstrapServer), or a "
+                "context that may be told in the open (bootstrap.lwm2mServer.oscore)"
+            )
         keys = replace(keys, oscore=_oscore(json.loads(admitted.credential.oscore)))
     return keys
 

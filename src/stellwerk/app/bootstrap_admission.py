@@ -1,19 +1,20 @@
 """Who asks to be bootstrapped (contract SEC-3, SEC-4, SEC-6, B-15; device platform §5 and §12.1).
 
 A device whose record gives it keys for the bootstrap server comes over a secure session that has proven them, and over
-nothing else; one that has none comes over none. Over a session the name may be any that is the device's: an alias of
-it, the endpoint of its credential, the name that its record gives for the bootstrap server, or what it has proven
-itself. Another name is a mismatch, 4.00: whose it is, is decided by the identity alone.
+nothing else; one that has none comes over none. One with an OSCORE context for the bootstrap server protects its
+messages with that, within a secure session where it has the keys for one too. The name may then be any that is the
+device's: an alias of it, the endpoint of its credential, the name that its record gives for the bootstrap server, or
+what it has proven itself. Another name is a mismatch, 4.00: whose it is, is decided by the identity alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stellwerk.app.bootstrap_blocks import BootstrapBlocks, bootstrap_id, read_blocks
 from stellwerk.app.ports import DecidingStore
-from stellwerk.app.speaking import Refusal
+from stellwerk.app.speaking import Refusal, missing_layers
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, SecureIdentity
-from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.ids import DeviceId, PeerId, context_of
 from stellwerk.device.end_device import EndDeviceRecord
 from stellwerk.device.key_material import der_of, read_certificate, read_public_key
 from stellwerk.device.record import NOSEC, RPK, X509, Credential, DeviceRecord
@@ -34,8 +35,8 @@ class Admitted:
 
 
 class BootstrapAdmission:
-    """``devices`` and ``identities``: whose each secure session with the bootstrap server is, and what it has proven
-    (`app.handlers.bootstrap_sessions`)."""
+    """``devices``: whose each secure session with the bootstrap server is, and each OSCORE context there;
+    ``identities``: what a session has proven (`app.handlers.bootstrap_sessions`)."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class BootstrapAdmission:
 
     async def admit(self, name: str | None, peer: PeerId) -> Admitted | Refusal:
         """Raises `StoreTrouble`, and `UserError` for a credential that does not open with this master key."""
-        found = await (self._over_session(name, peer) if peer.is_proven else self._in_the_open(name))
+        found = await (self._proven(name, peer) if peer.is_proven else self._in_the_open(name))
         if isinstance(found, Admitted) and found.blocks.one_time and found.credential and found.credential.spent_ms:
             text = f"the bootstrap credential of device {found.record.name!r} was for one time and was used up"
             return Refusal("spent", UNKNOWN, f"{text}; give it another one", found.record)
@@ -58,12 +59,13 @@ class BootstrapAdmission:
     async def admit_by_us(self, record: DeviceRecord, peer: PeerId) -> Admitted | Refusal:
         """The same of a device that did not ask. Raises as `admit`."""
         if peer.is_proven:
-            return await self._over_session(None, peer)
+            return await self._proven(None, peer)
         return await self._in_the_open(record.node_id)
 
     def session_of(self, device_id: DeviceId) -> PeerId | None:
-        """The newest secure session of the device with the bootstrap server."""
-        found = [peer for peer, owner in self._devices.items() if owner == device_id]
+        """The newest secure session of the device with the bootstrap server. A device of OSCORE begins itself: LwM2M
+        1.0 has none."""
+        found = [peer for peer, owner in self._devices.items() if owner == device_id and not peer.is_context]
         return found[-1] if found else None
 
     async def _in_the_open(self, name: str | None) -> Admitted | Refusal:
@@ -77,22 +79,27 @@ class BootstrapAdmission:
             return Refusal("end-device", UNKNOWN, text)
         credential = await self._store.credential_of(record.device_id)
         blocks = read_blocks(credential)
-        if blocks.bootstrap_server.kind != NOSEC:
+        if blocks.bootstrap_server.security != NOSEC:
             text = f"device {record.name!r} has credentials for the bootstrap server and must use them"
             return Refusal("has-credentials", UNKNOWN, text, record)
         return Admitted(record, credential, blocks, name)
 
-    async def _over_session(self, name: str | None, peer: PeerId) -> Admitted | Refusal:
-        device_id, identity = self._devices.get(peer), self._identities.get(peer)
+    async def _proven(self, name: str | None, peer: PeerId) -> Admitted | Refusal:
+        device_id = self._devices.get(peer)
         record = None if device_id is None else await self._store.device(device_id)
-        if record is None or identity is None:
-            return Refusal("no-device", UNKNOWN, "the device of this secure session is gone")
+        if record is None:
+            what = "OSCORE context" if peer.is_context else "secure session"
+            return Refusal("no-device", UNKNOWN, f"the device of this {what} is gone")
         credential = await self._store.credential_of(record.device_id)
         blocks = read_blocks(credential)
-        if not _still_shows(blocks, identity):
+        names = await self._still_shown(record, blocks, peer)
+        if names is None:
             text = f"the credential of device {record.name!r} has changed; it has to connect with what it is now"
             return Refusal("wrong-identity", UNKNOWN, text, record)
-        aliases = _names(identity) | {blocks.endpoint, "" if credential is None else credential.endpoint}
+        missing = missing_layers(peer, replace(record, security=blocks.bootstrap_server.security))
+        if missing:
+            return Refusal("wrong-layers", UNKNOWN, missing, record)
+        aliases = names | {blocks.endpoint, "" if credential is None else credential.endpoint}
         if name is None:
             # SEC-4. Of several names the one that people wrote is the best for a history.
             endpoint = blocks.endpoint or ("" if credential is None else credential.endpoint) or record.node_id
@@ -106,6 +113,16 @@ class BootstrapAdmission:
                 )
                 return Refusal("wrong-identity", UNKNOWN, text, record)
         return Admitted(record, credential, blocks, name)
+
+    async def _still_shown(self, record: DeviceRecord, blocks: BootstrapBlocks, peer: PeerId) -> set[str] | None:
+        """The names that ``peer`` has proven; None where that is not what the record says now."""
+        if peer.is_context:
+            context = await self._store.oscore_context_of(record.device_id, is_bootstrap=True)
+            if context is None or context.number != context_of(peer):
+                return None
+            return {context.sender_id.decode("utf-8", "replace")} - {""}
+        identity = self._identities.get(peer)
+        return _names(identity) if identity is not None and _still_shows(blocks, identity) else None
 
 
 def _still_shows(blocks: BootstrapBlocks, identity: SecureIdentity) -> bool:

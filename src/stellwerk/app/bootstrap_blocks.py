@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
 from stellwerk.device.key_material import certificate_key_id, raw_key_id
-from stellwerk.device.record import NOSEC, PSK, RPK, X509, Credential
+from stellwerk.device.record import BESIDES_OSCORE, NOSEC, OSCORE, PSK, RPK, X509, Credential
 
 BOOTSTRAP_SERVER: Final = "bootstrapServer"
 LWM2M_SERVER: Final = "lwm2mServer"
@@ -29,6 +29,13 @@ class KeyBlock:
     public: str = ""
     secret: str = field(default="", repr=False)
     oscore: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def security(self) -> str:
+        """What the device has to come with at that server, as `device.record.security_of` says it."""
+        if self.oscore is None:
+            return self.kind
+        return OSCORE if self.kind == NOSEC else self.kind + BESIDES_OSCORE
 
 
 @dataclass(frozen=True, slots=True)

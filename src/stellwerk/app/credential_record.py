@@ -15,6 +15,8 @@ Beyond the contract, all of it optional:
   Beside mode ``NO_SEC`` it is all that the device proves itself with there, else both layers are wanted.
 - ``bootstrap.lwm2mServer.oscore``: the one that a bootstrap server gives the device with its keys.
 - ``bootstrap.servers``: ``{"<short server ID>": {...}}``, keys of single servers in the place of ``lwm2mServer``.
+- ``bootstrap.bootstrapServer`` need not have the private key of a device that is not given it anew (RPK, X509), and of
+  X509 not the certificate: then whatever a trusted authority has made out to the device's name will do.
 - ``bootstrap.oneTime``: whether the device is bootstrapped once with this; whoever sets the record arms it again.
 - ``bootstrap.endpoint``: the endpoint name that the device has at the bootstrap server (contract LwM2M B-15).
 """
@@ -240,7 +242,7 @@ def _bootstrap(bootstrap: Members, of_client: dict[str, Any] | None) -> str:
     bootstrap.check({*_SERVERS, _OF_SERVERS, _ONE_TIME, _ENDPOINT})
     blocks: dict[str, Any] = {}
     for name in _SERVERS:
-        blocks[name] = _server(Members(f"bootstrap.{name}", bootstrap.need(name)))
+        blocks[name] = _server(Members(f"bootstrap.{name}", bootstrap.need(name)), is_shown=name == _SERVERS[0])
     single = bootstrap.inner(_OF_SERVERS) or Members("", {})
     servers = {}
     for short_id in single.names():
@@ -270,19 +272,24 @@ def _check_apart(bootstrap_server: dict[str, Any], others: Iterable[dict[str, An
         )
 
 
-def _server(block: Members) -> dict[str, Any]:
-    found: dict[str, Any] = _keys(block)
+def _server(block: Members, is_shown: bool = False) -> dict[str, Any]:
+    """``is_shown``: the device shows it, and need not be given it."""
+    found: dict[str, Any] = _keys(block, is_shown)
     oscore = _oscore(block)
     return found if oscore is None else {**found, _OSCORE: oscore}
 
 
-def _keys(block: Members) -> dict[str, str]:
+def _keys(block: Members, is_shown: bool) -> dict[str, str]:
     mode = block.one_of(_MODE_OF_SERVER, MODES)
     wanted = set() if mode == NO_SEC else {_PUBLIC, _SECRET}
     block.check({_MODE_OF_SERVER, _OSCORE, *wanted}, spare={_PUBLIC, _SECRET}, mode=mode)
     if mode == NO_SEC:
         return dict(_NO_SEC_BLOCK)
-    public, secret = block.text(_PUBLIC), block.text(_SECRET)
+    if is_shown and mode == "X509" and not (block.optional(_PUBLIC) or block.optional(_SECRET)):
+        # Any that a trusted authority has made out to its name.
+        return {_MODE_OF_SERVER: mode}
+    public = block.text(_PUBLIC)
+    secret = block.optional(_SECRET) if is_shown and mode != "PSK" else block.text(_SECRET)
     if mode == "PSK":
         _check_identity(block, _PUBLIC, public)
         return {_MODE_OF_SERVER: mode, _PUBLIC: public, _SECRET: _hex_key(block, _SECRET)}
@@ -294,6 +301,8 @@ def _keys(block: Members) -> dict[str, str]:
             der, spki = der_of(certificate), key_of(certificate)
     except BadMaterial as error:
         raise block.bad(_PUBLIC, str(error)) from None
+    if not secret:
+        return {_MODE_OF_SERVER: mode, _PUBLIC: to_base64(der)}
     try:
         key = read_private_key(secret)
     except BadMaterial as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.journal import JournalEntry
@@ -61,6 +61,15 @@ class StoreCondition:
     last_seq: int = 0
     journalled_bytes: int = 0
     failing: str = ""
+
+
+class CredentialChange(NamedTuple):
+    """``number``: of the device's latest change. ``only_bootstrap``: all that changed since it was last forgotten is
+    what the bootstrap server goes by."""
+
+    device_id: DeviceId
+    number: int
+    only_bootstrap: bool = False
 
 
 class DecidingStore(Protocol):
@@ -124,13 +133,12 @@ class DecidingStore(Protocol):
     async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
         """Give the device a credential, or take it away; ``security`` follows. None where there is no such device.
         Raises `AlreadyExists` for an identity or a key that another device has. Sessions stay, and so does the
-        registration, but where the device proves itself otherwise from now on (`proof_of`) `credential_changes` names
-        it."""
+        registration, but where the device proves itself otherwise from now on (`proof_of`), or the bootstrap server
+        goes by something else, `credential_changes` names it."""
         ...
 
-    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
-        """Devices whose credentials changed, longest ago first, each with the number of its latest change, until that
-        is forgotten."""
+    async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
+        """Devices whose credentials changed, longest ago first, until that is forgotten."""
         ...
 
     async def trust_authorities(self, fingerprints: Collection[str]) -> int:
@@ -342,22 +350,29 @@ class DecidingStore(Protocol):
         `credential_by_key` find the device by it too, and give it as `Credential.is_fresh`."""
         ...
 
-    async def put_fresh_credential(self, device_id: DeviceId, credential: Credential | None) -> None:
+    async def put_fresh_credential(
+        self, device_id: DeviceId, credential: Credential | None, *, basis: tuple[str, ...] | None = None
+    ) -> None:
         """Keep it beside the one that holds, in the place of an earlier fresh one, with its OSCORE context; None:
         forget it. ``bootstrap`` of it is not kept. Raises `AlreadyExists` for an identity, a key or an OSCORE sender ID
-        that another device has, and where it cannot be told from the one that holds; `DeviceGone`. It is forgotten too
-        when `set_credential` changes what the device proves itself with."""
+        that another device has, and where it cannot be told from the one that holds; `DeviceGone`; `CredentialChanged`
+        where ``basis`` is not `basis_of` the credential that holds, None: whatever that is. It is forgotten too when
+        `set_credential` changes what the device proves itself with, or what the bootstrap server goes by. Nothing
+        changes where it is kept already."""
         ...
 
-    async def promote_fresh_credential(self, device_id: DeviceId) -> DeviceRecord | None:
+    async def promote_fresh_credential(
+        self, device_id: DeviceId, used: Credential | None = None
+    ) -> DeviceRecord | None:
         """The device has used its fresh credential: it is the one that holds from now on, its OSCORE context keeps its
-        number, and the former are forgotten; ``bootstrap`` stays. None where there was none. `credential_changes` does
-        not name the device: whoever calls this ends what came in with the former."""
+        number, and the former are forgotten; ``bootstrap`` stays. None where there was none, or it is another than
+        ``used`` by now. `credential_changes` does not name the device: whoever calls this ends what came in with the
+        former."""
         ...
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
-        """A one-time bootstrap credential was used up (`Credential.spent_ms`); nothing where it is not one-time, or was
-        spent before. It can be used again once somebody sets it anew."""
+        """A one-time bootstrap credential was used up at that time (`Credential.spent_ms`); nothing where it is not
+        one-time, was spent before, or was set after that. It can be used again once somebody sets it anew."""
         ...
 
     async def put_bootstrap_session(self, session: BootstrapSession) -> int:

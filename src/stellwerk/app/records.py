@@ -197,6 +197,13 @@ class DeviceGone(UserError):
         super().__init__(f"device {name!r} is gone" if name else "the device is gone")
 
 
+class CredentialChanged(UserError):
+    """What a device proves itself with changed while keys were made to go with it."""
+
+    def __init__(self) -> None:
+        super().__init__("the credentials of the device changed meanwhile")
+
+
 class ContainerFull(UserError):
     """``container`` holds ``count`` messages, ``limit`` is the most it may (outgoing-msg never evicts)."""
 

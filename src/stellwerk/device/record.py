@@ -97,6 +97,11 @@ def proof_of(credential: Credential | None) -> tuple[str, ...]:
     return (credential.kind, credential.identity, credential.secret, credential.endpoint, credential.oscore)
 
 
+def basis_of(credential: Credential | None) -> tuple[str, ...]:
+    """What a device was let in by, and given keys beside: what it proves itself with to any of our servers."""
+    return (*proof_of(credential), "" if credential is None else credential.bootstrap)
+
+
 def security_of(credential: Credential | None) -> str:
     """What a device with this credential has to come with: its kind, with `BESIDES_OSCORE` where both layers are
     wanted."""
@@ -126,6 +131,7 @@ def promoted(before: Credential | None, fresh: Credential) -> Credential:
         description=before.description,
         envelope=before.envelope,
         created_ms=before.created_ms,
+        endpoint=before.endpoint or fresh.endpoint,
         bootstrap=before.bootstrap,
         spent_ms=before.spent_ms,
     )

@@ -14,6 +14,7 @@ from stellwerk.core.errors import StellwerkError
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.lwm2m.bootstrap import BootstrapOperation, BootstrapPackRequest, BootstrapUplink
+from stellwerk.southbound.link import ContextEvents
 from stellwerk.southbound.translate_bootstrap import translate_bootstrap_down, translate_bootstrap_up
 from stellwerk.southbound.translate_up import coap_code, status_of
 
@@ -63,6 +64,14 @@ class Bootstrapping(Protocol):
         ...
 
 
+class BootstrapContexts(ContextEvents, Protocol):
+    """Who hears of an engine's OSCORE contexts, and knows where they are."""
+
+    def carrier_of(self, peer: PeerId) -> PeerId | None:
+        """Where the device of a context was heard last."""
+        ...
+
+
 class BootstrapLink:
     """Implements `app.ports.BootstrapLink`. ``submit`` reaches the engine (the driver's, or a test's). `connect` closes
     the circle with `app`."""
@@ -78,13 +87,15 @@ class BootstrapLink:
     ) -> None:
         """``reaches``: whether a request to a peer could leave; None where it always can. ``close``: end a secure
         session or a connection; None where there are none."""
-        self._submit = submit
+        self.submit = self._submit = submit
         self._entropy = entropy
         self._clock = clock
         self._reaches = reaches
         self._close = close
         self._closing: dict[PeerId, asyncio.TimerHandle] = {}
         self._bootstrapping: Bootstrapping
+        self.oscore: BootstrapContexts | None = None
+        """What the engine tells of OSCORE contexts; None where it speaks none."""
         self.refused: dict[str, int] = {}
         """Datagrams that led to nothing, by reason."""
 
@@ -94,7 +105,7 @@ class BootstrapLink:
     # -- down: the BootstrapLink port --
 
     def send(self, handle: int, peer: PeerId, operation: BootstrapOperation) -> None:
-        if self._reaches is not None and not self._reaches(peer):
+        if not self._may_reach(peer):
             self._end_unsent(DeviceAnswer(handle, failure="unconnected", detail=f"{peer} has ended"))
             return
         try:
@@ -125,14 +136,28 @@ class BootstrapLink:
 
     def end(self, peer: PeerId) -> None:
         self._submit(actions.ForgetPeer(peer))
-        if self._close is not None and peer.is_channel and peer not in self._closing:
-            self._closing[peer] = asyncio.get_running_loop().call_later(LINGER_S, self._close_peer, peer)
+        channel = self._carrier(peer)
+        if self._close is not None and channel is not None and channel.is_channel and channel not in self._closing:
+            self._closing[channel] = asyncio.get_running_loop().call_later(LINGER_S, self._close_peer, channel)
 
     def lose_peer(self, peer: PeerId, detail: str, *, unsent: bool = False) -> None:
         """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
         self._stay_open(peer)
         self._submit(actions.LosePeer(peer, detail, unsent))
+        if self.oscore is not None:
+            self.oscore.lost(peer, detail, self._now())
         self._bootstrapping.lost(peer, detail, self._now())
+
+    def _may_reach(self, peer: PeerId) -> bool:
+        if peer.is_context:
+            return self.oscore is not None and self.oscore.may_reach(peer)
+        return self._reaches is None or self._reaches(peer)
+
+    def _carrier(self, peer: PeerId) -> PeerId | None:
+        """What carries the messages of ``peer``: of an OSCORE context what it was heard over last, else itself."""
+        if peer.is_context:
+            return None if self.oscore is None else self.oscore.carrier_of(peer)
+        return peer
 
     def _close_peer(self, peer: PeerId) -> None:
         del self._closing[peer]
@@ -175,6 +200,8 @@ class BootstrapLink:
                 answer = DeviceAnswer(event.handle, status_of(event.code), content_format, event.payload)
                 self._bootstrapping.answered(answer, at)
             case events.RequestFailed():
+                if event.reason == "unconnected" and event.peer.is_context and self.oscore is not None:
+                    self.oscore.lost(event.peer, event.detail, at)
                 silent = event.detail == events.NO_ANSWER
                 answer = DeviceAnswer(event.handle, failure=event.reason, detail=event.detail, acknowledged=silent)
                 self._bootstrapping.answered(answer, at)
@@ -188,10 +215,18 @@ class BootstrapLink:
             case events.ConnectionLost():
                 log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
                 self._stay_open(event.peer)
-                self._bootstrapping.lost(event.peer, event.detail, at)
+                if self.oscore is not None:
+                    self.oscore.lost(event.peer, event.detail, at)
+                if not event.peer.is_context:
+                    self._bootstrapping.lost(event.peer, event.detail, at)
             case events.Refused():
                 self._count(event.reason)
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
+                if self.oscore is not None and event.context:
+                    self.oscore.refused(event, at)
+            case events.ContextQuestion() | events.ContextState() | events.ContextMoved() | events.ContextRederived():
+                if self.oscore is not None:
+                    self.oscore.take(event, at)
             case (
                 events.PeerReacted()
                 | events.PeerProbed()
@@ -199,11 +234,6 @@ class BootstrapLink:
                 | events.NotificationAcked()
                 | events.NotificationRejected()
                 | events.ObservationLost()
-                # Its engines speak no OSCORE.
-                | events.ContextQuestion()
-                | events.ContextState()
-                | events.ContextMoved()
-                | events.ContextRederived()
             ):
                 pass
             case _:
@@ -231,7 +261,9 @@ class BootstrapLink:
             self._count("unproven")
             self._submit(actions.Respond(exchange, codes.UNAUTHORIZED, ask_echo=True))
             return
-        self._stay_open(peer)
+        carrier = self._carrier(peer)
+        if carrier is not None:
+            self._stay_open(carrier)
 
         def answer(acknowledgement: Acknowledgement) -> None:
             self._submit(_respond(exchange, acknowledgement))

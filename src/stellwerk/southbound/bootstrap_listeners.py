@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from stellwerk.app.handlers.oscore_contexts import OscoreContexts
 from stellwerk.app.meters import SecureMeters, Transport
 from stellwerk.coap.actions import Action
 from stellwerk.coap.endpoint import Endpoint
@@ -17,6 +18,7 @@ from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
 from stellwerk.net.udp import CannotBind
 from stellwerk.southbound.bootstrap_link import BootstrapLink, Bootstrapping
+from stellwerk.southbound.oscore_peers import OscorePeers
 from stellwerk.southbound.secure_listener import SecureListener, SecureSettings, ServerIdentities, add_counts
 from stellwerk.southbound.sockets import bind_datagrams
 
@@ -38,6 +40,11 @@ class BootstrapLinks:
         """Close the circle with `app`."""
         for link in self._by_transport.values():
             link.connect(bootstrapping)
+
+    def speak_oscore(self, contexts: OscoreContexts) -> None:
+        """Messages may be protected with OSCORE; ``contexts`` knows whose."""
+        for link in self._by_transport.values():
+            link.oscore = OscorePeers(submit=link.submit, contexts=contexts)
 
     def speaks(self, transport: str) -> bool:
         """Whether there is an engine for peers of ``transport``."""
@@ -67,16 +74,18 @@ class BootstrapListeners:
         keys: ServerIdentities | None = None,
         meters: SecureMeters,
         ask_echo: bool = True,
+        oscore: bool = True,
     ) -> None:
         """``plain``: whether there is CoAP without security.
         ``secure``: None for no DTLS, else with the bootstrap server's ``keys``. ``ask_echo``: of unproven addresses
-        (RFC 9175)."""
+        (RFC 9175). ``oscore``: messages may be protected with it; who knows the contexts hears so by `links`."""
         by_transport: dict[str, BootstrapLink] = {}
         self._plain: tuple[Endpoint, Driver[Event, Action], BootstrapLink] | None = None
         if plain:
             engine = Endpoint(
                 entropy,
                 Limits(body_bytes=REQUEST_BODY_BYTES, response_body_bytes=ANSWER_BODY_BYTES, ask_echo=ask_echo),
+                oscore=oscore,
             )
             link = BootstrapLink(submit=lambda action: driver.submit(action), entropy=entropy, clock=clock)
             driver: Driver[Event, Action] = Driver(engine, link.handle, clock=clock)
@@ -107,6 +116,7 @@ class BootstrapListeners:
                 id_secret=None,
                 ask_until=None,
                 bodies={("bs",): REQUEST_BODY_BYTES},
+                oscore=oscore,
             )
             self.secure = listener
             by_transport["dtls"] = listener.link

@@ -13,7 +13,7 @@ from stellwerk.southbound.link import ContextEvent, Submit
 
 class OscorePeers:
     """Of one engine, which ``submit`` reaches. Implements `app.handlers.oscore_contexts.ContextLink` and
-    `southbound.link.ContextEvents`."""
+    `southbound.bootstrap_link.BootstrapContexts` with its base `southbound.link.ContextEvents`."""
 
     def __init__(self, *, submit: Submit, contexts: OscoreContexts) -> None:
         self._submit = submit
@@ -21,6 +21,9 @@ class OscorePeers:
 
     def may_reach(self, peer: PeerId) -> bool:
         return self._contexts.may_reach(peer)
+
+    def carrier_of(self, peer: PeerId) -> PeerId | None:
+        return self._contexts.carrier_of(peer)
 
     # -- up --
 

@@ -7,11 +7,11 @@ from typing import TypeAlias
 
 from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
 from stellwerk.app.oscore import SAME_KEY, UNKNOWN, OscoreContext, later, read_oscore
-from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
-from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT, CredentialChange
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState
-from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, promoted, proof_of, security_of
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
 from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once
 from stellwerk.storage.memory_sessions import MemorySessions
 
@@ -29,7 +29,7 @@ class MemoryCredentials(MemorySessions):
         self._devices: dict[DeviceId, DeviceRecord] = {}
         self._credentials: dict[DeviceId, Credential] = {}
         self._fresh_credentials: dict[DeviceId, Credential] = {}
-        self._credential_changes: dict[DeviceId, int] = {}
+        self._credential_changes: dict[DeviceId, CredentialChange] = {}
         self._last_credential_change = 0
         self._authorities: frozenset[str] = frozenset()
         self._contexts: dict[_Slot, OscoreContext] = {}
@@ -59,14 +59,16 @@ class MemoryCredentials(MemorySessions):
             return None
         before = self._credentials.get(device_id)
         changed, changed_there = proof_of(before) != proof_of(credential), _there(before) != _there(credential)
-        going = {(device_id, is_fresh, False) for is_fresh in (False, True) if changed}
+        is_noted = basis_of(before) != basis_of(credential)
+        going = {(device_id, False, False)} if changed else set()
+        going |= {(device_id, True, False)} if is_noted else set()
         going |= {(device_id, False, True)} if changed_there else set()
         contexts = self._contexts_of(device_id, credential)
         if credential is not None:
             self._refuse_taken(device_id, credential)
             self._refuse_contexts(contexts, going)
-        if changed:
-            self._note_credential(device_id)
+        if is_noted:
+            self._note_credential(device_id, only_bootstrap=not changed)
             self._forget_fresh(device_id)
         for slot in going:
             self._drop_context(slot)
@@ -81,11 +83,13 @@ class MemoryCredentials(MemorySessions):
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
         known = self._credentials.get(device_id)
-        if known is not None and is_one_time(known.bootstrap) and not known.spent_ms:
+        if known is None or known.modified_ms > now_ms:
+            return
+        if is_one_time(known.bootstrap) and not known.spent_ms:
             self._credentials[device_id] = replace(known, spent_ms=now_ms)
 
-    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
-        return list(islice(self._credential_changes.items(), limit))
+    async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
+        return list(islice(self._credential_changes.values(), limit))
 
     async def trust_authorities(self, fingerprints: Collection[str]) -> int:
         before, self._authorities = self._authorities, frozenset(fingerprints)
@@ -98,7 +102,7 @@ class MemoryCredentials(MemorySessions):
 
     async def forget_credential_change(self, number: int) -> None:
         for device_id, each in list(self._credential_changes.items()):
-            if each == number:
+            if each.number == number:
                 del self._credential_changes[device_id]
 
     # -- fresh --
@@ -106,13 +110,19 @@ class MemoryCredentials(MemorySessions):
     async def fresh_credential(self, device_id: DeviceId) -> Credential | None:
         return self._fresh_credentials.get(device_id)
 
-    async def put_fresh_credential(self, device_id: DeviceId, credential: Credential | None) -> None:
+    async def put_fresh_credential(
+        self, device_id: DeviceId, credential: Credential | None, *, basis: tuple[str, ...] | None = None
+    ) -> None:
         if credential is None:
             self._forget_fresh(device_id)
             return
         if device_id not in self._devices:
             raise DeviceGone
+        if basis not in (None, basis_of(self._credentials.get(device_id))):
+            raise CredentialChanged
         credential = replace(credential, is_fresh=True, bootstrap="")
+        if self._fresh_credentials.get(device_id) == credential:
+            return
         self._refuse_taken(device_id, credential)
         own = self._credentials.get(device_id)
         if own is not None and credential.kind == own.kind == PSK and own.identity == credential.identity:
@@ -124,10 +134,13 @@ class MemoryCredentials(MemorySessions):
         for each in contexts:
             self._replace_context(each)
 
-    async def promote_fresh_credential(self, device_id: DeviceId) -> DeviceRecord | None:
-        fresh = self._fresh_credentials.pop(device_id, None)
-        if fresh is None:
+    async def promote_fresh_credential(
+        self, device_id: DeviceId, used: Credential | None = None
+    ) -> DeviceRecord | None:
+        fresh = self._fresh_credentials.get(device_id)
+        if fresh is None or used not in (None, fresh):
             return None
+        del self._fresh_credentials[device_id]
         credential = self._credentials[device_id] = promoted(self._credentials.get(device_id), fresh)
         self._drop_context((device_id, False, False))
         context = self._contexts.pop((device_id, True, False), None)
@@ -204,10 +217,11 @@ class MemoryCredentials(MemorySessions):
         changed = self._devices[device_id] = replace(self._devices[device_id], security=security_of(credential))
         return changed
 
-    def _note_credential(self, device_id: DeviceId) -> None:
+    def _note_credential(self, device_id: DeviceId, only_bootstrap: bool = False) -> None:
         self._last_credential_change += 1
-        self._credential_changes.pop(device_id, None)
-        self._credential_changes[device_id] = self._last_credential_change
+        before = self._credential_changes.pop(device_id, None)
+        only_bootstrap = only_bootstrap and (before is None or before.only_bootstrap)
+        self._credential_changes[device_id] = CredentialChange(device_id, self._last_credential_change, only_bootstrap)
 
     def _refuse_taken(self, device_id: DeviceId | None, credential: Credential) -> None:
         for column, value, what in taken_once(credential):

@@ -190,12 +190,14 @@ bootstrap_session = Table(
 )
 
 # Whose credentials changed and whose sessions and registration have not ended yet. Numbers grow; a device whose
-# credentials change again gets a new one.
+# credentials change again gets a new one. ``only_bootstrap``: the registration stays, and so do the sessions with the
+# server of devices.
 credential_change = Table(
     "credential_change",
     deciding,
     _identity("id", _Key),
     Column("device_id", BigInteger, ForeignKey("device.id", ondelete="CASCADE"), unique=True, nullable=False),
+    Column("only_bootstrap", BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 

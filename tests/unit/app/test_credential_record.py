@@ -24,6 +24,7 @@ from tests.credential_material import (
 from stellwerk.app.credential_record import (
     BadField,
     bootstrap_id,
+    bootstrap_oscore,
     is_one_time,
     parse_record,
     render_record,
@@ -412,11 +413,7 @@ def test_servers_have_keys_of_their_own_and_contexts_and_a_device_is_bootstrappe
         ({"servers": {"7": None}}, "bootstrap.servers.7", "missing"),
         ({"servers": {"7": {}}}, "bootstrap.servers.7.securityMode", "missing"),
         ({"servers": {"7": {**PSK_SERVER, "oscore": {}}}}, "bootstrap.servers.7.oscore.senderId", "missing"),
-        (
-            {"bootstrapServer": {"securityMode": "NO_SEC", "oscore": {}}},
-            "bootstrap.bootstrapServer.oscore.senderId",
-            "missing",
-        ),
+        ({"bootstrapServer": {**PSK_SERVER, "oscore": {}}}, "bootstrap.bootstrapServer.oscore.senderId", "missing"),
         ({"oneTime": 1}, "bootstrap.oneTime", "true or false"),
         ({"endpoint": "x\ny"}, "bootstrap.endpoint", "printable"),
     ],
@@ -437,3 +434,64 @@ def test_the_bootstrap_server_finds_a_device_by_what_its_block_says() -> None:
     assert found(X509_SERVER) == certificate_key_id(der(MINE))
     assert found({"securityMode": "NO_SEC"}) == ""
     assert [bootstrap_id(each) for each in ("", "{}", "no JSON", '{"bootstrapServer": []}')] == [""] * 4
+
+
+AT_BOOTSTRAP = {**CONTEXT, "masterSecret": "8f1c02b7a4d95e36607b2d11c3f4e859"}
+
+
+@pytest.mark.spec("LwM2M-contract 2.6", "Platform 4")
+@pytest.mark.parametrize("block", [{"securityMode": "NO_SEC"}, PSK_SERVER])
+def test_a_device_may_have_an_oscore_context_at_the_bootstrap_server(block: dict[str, Any]) -> None:
+    bootstrap = servers(bootstrapServer={**block, "oscore": AT_BOOTSTRAP})
+    found = parse_record(record({**NO_SEC, "oscore": CONTEXT}, bootstrap), 7)
+    assert json.loads(bootstrap_oscore(found.bootstrap)) == AT_BOOTSTRAP
+    shown = render_record(found, "x")
+    assert shown["bootstrap"]["bootstrapServer"]["oscore"] == AT_BOOTSTRAP
+    assert AT_BOOTSTRAP["masterSecret"] not in json.dumps(without_secrets(shown))
+    assert bootstrap_oscore(parse_record(record(NO_SEC, servers()), 0).bootstrap) == ""
+    assert bootstrap_oscore("kept from before it was checked") == ""
+
+
+@pytest.mark.spec("RFC 8613 3.3", "SEC-8")
+@pytest.mark.parametrize(
+    ("client", "others"),
+    [
+        ({**PSK_CLIENT, "oscore": {**AT_BOOTSTRAP, "senderId": "05"}}, {}),
+        (NO_SEC, {"lwm2mServer": {**PSK_SERVER, "oscore": AT_BOOTSTRAP}}),
+        (NO_SEC, {"servers": {"7": {"securityMode": "NO_SEC", "oscore": {**AT_BOOTSTRAP, "masterSalt": "00"}}}}),
+    ],
+)
+def test_the_bootstrap_server_shares_its_master_secret_with_no_other(client: Any, others: dict[str, Any]) -> None:
+    with pytest.raises(BadField, match="each has one of its own") as refused:
+        parse_record(record(client, servers(bootstrapServer={**PSK_SERVER, "oscore": AT_BOOTSTRAP}, **others)), 0)
+    assert refused.value.field == "bootstrap.bootstrapServer.oscore.masterSecret"
+    assert AT_BOOTSTRAP["masterSecret"] not in str(refused.value)
+
+
+@pytest.mark.spec("Platform 5", "Platform 12.1", "SEC-8")
+def test_of_its_keys_for_the_bootstrap_server_the_platform_need_not_have_the_private_one() -> None:
+    at_server = {"securityMode": "NO_SEC"}
+    for block, known in (
+        (without(RPK_SERVER, "clientSecretKey"), raw_key_id(spki())),
+        (without(X509_SERVER, "clientSecretKey"), certificate_key_id(der(MINE))),
+        # Whatever a trusted authority made out to the device's name.
+        ({"securityMode": "X509"}, ""),
+    ):
+        text = record(NO_SEC, servers(bootstrapServer=block, lwm2mServer=at_server))
+        kept = parse_record(text, 0).bootstrap
+        assert json.loads(kept)["bootstrapServer"] == block
+        assert bootstrap_id(kept) == known
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "field"),
+    [
+        (servers(bootstrapServer=without(X509_SERVER, "clientPublicKeyOrId")), "bootstrap.bootstrapServer"),
+        (servers(bootstrapServer={"securityMode": "RPK"}), "bootstrap.bootstrapServer"),
+        (servers(lwm2mServer={"securityMode": "X509"}), "bootstrap.lwm2mServer"),
+        (servers(lwm2mServer=without(X509_SERVER, "clientSecretKey")), "bootstrap.lwm2mServer"),
+    ],
+)
+def test_what_a_device_is_given_has_both_and_a_private_key_is_of_something(bootstrap: Any, field: str) -> None:
+    with pytest.raises(BadField, match=field):
+        parse_record(record(NO_SEC, bootstrap), 0)

@@ -84,7 +84,9 @@ async def look(store: SqliteStore) -> None:
     await store.fresh_credential(DeviceId(1))
     await store.oscore_context(b"\x01\xff", None)
     await store.oscore_context(b"\x01\xff", b"")
+    await store.oscore_context(b"\x01\xff", None, is_bootstrap=True)
     await store.oscore_context_of(DeviceId(1))
+    await store.oscore_context_of(DeviceId(1), is_bootstrap=True)
     await store.bootstrap_sessions(DeviceId(1), 9)
 
 

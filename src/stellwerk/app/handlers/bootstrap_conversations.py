@@ -7,6 +7,7 @@ its own by CoAP.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Final
 
 import structlog
@@ -16,7 +17,7 @@ from stellwerk.app.bootstrap_admission import Admitted
 from stellwerk.app.bootstrap_history import BootstrapHistory
 from stellwerk.app.handlers.turns import Later, on_the_loop
 from stellwerk.app.ports import BootstrapLink, Clock, DecidingStore, DeviceAnswer, StoreTrouble
-from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
@@ -42,6 +43,7 @@ class Session:
     given: Given
     about: About
     one_time: bool = False
+    deadline: float = 0.0
     talk: Conversation | None = None
     handle: int = 0
     fresh_is_stored: bool = False
@@ -74,15 +76,27 @@ class BootstrapConversations:
         self._by_device: dict[DeviceId, Session] = {}
         self._by_handle: dict[int, Session] = {}
         self._by_peer: dict[PeerId, Session] = {}
-        self._spent: set[DeviceId] = set()
-        """Whose one-time credential was used up, which the store could not be told."""
+        self._looks = False
+        """Whether `_look` is to run."""
+        self._spent: dict[DeviceId, int] = {}
+        """Whose one-time credential was used up, and when, which the store does not know yet."""
 
     def __len__(self) -> int:
         return len(self._by_device)
 
-    def has_spent(self, device_id: DeviceId) -> bool:
-        """Whether the device used up its one-time credential, and the store does not know."""
-        return device_id in self._spent
+    def runs_for(self, device_id: DeviceId) -> bool:
+        """Whether one of that device is under way."""
+        return device_id in self._by_device
+
+    async def settle_spent(self, device_id: DeviceId) -> bool:
+        """Tell the store of the device's one-time credential that was used up and it does not know of; whether there
+        was one. Raises `StoreTrouble`."""
+        ended_ms = self._spent.get(device_id)
+        if ended_ms is None:
+            return False
+        await self._store.spend_bootstrap_credential(device_id, ended_ms)
+        self._spent.pop(device_id, None)
+        return True
 
     # -- what happens --
 
@@ -107,6 +121,7 @@ class BootstrapConversations:
 
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone, and its history with it."""
+        self._spent.pop(device_id, None)
         session = self._by_device.get(device_id)
         if session is not None:
             session.is_stored = False
@@ -150,11 +165,12 @@ class BootstrapConversations:
             BootstrapState.RUNNING,
             at.wall_ms,
         )
-        return Session(admitted.record, peer, kept, given, about, admitted.blocks.one_time)
+        return Session(admitted.record, peer, kept, given, about, admitted.blocks.one_time, at.now + self._session_s)
 
-    async def open(self, session: Session, answer: Callable[[], None], at: Instant) -> None:
-        """Begin, and call ``answer`` in between: once it is stored, before the first step. Raises `StoreTrouble`; then
-        there is no session."""
+    async def open(self, session: Session, answer: Callable[[], None]) -> bool:
+        """Begin, and call ``answer`` in between: once it is stored, before the first step. False, and nothing is
+        called, where it was ended by then and no other took its place. Raises `StoreTrouble`; then there is no
+        session."""
         device_id = session.record.device_id
         for before in (self._by_device.get(device_id), self._by_peer.get(session.peer)):
             if before is not None:
@@ -168,22 +184,33 @@ class BootstrapConversations:
         session.kept = replace(session.kept, number=number)
         session.is_stored = True
         self._history.began(session.kept)
-        answer()
         if session.has_ended:
-            # Another request was quicker.
             self._tell_end(session)
-            return
-        deadline_s = self._session_s - (self._clock.now() - at.now)
-        # Whoever waits that long keeps no keys.
-        self._later(deadline_s, lambda: self._overtime(device_id, number))
+            if session.kept.state is not BootstrapState.REPLACED:
+                return False
+            # Another request was quicker, perhaps the same once more: what the device hears is the same too.
+            answer()
+            return True
+        answer()
         session.talk = converse(session.about)
+        self._look_later()
         self._go_on(session, None)
+        return True
 
-    def _overtime(self, device_id: DeviceId, number: int) -> None:
-        session = self._by_device.get(device_id)
-        if session is not None and session.kept.number == number:
-            text = f"{self._session_s:g} s after its request the device was about to give up"
+    def _look_later(self) -> None:
+        if not self._looks and self._by_device:
+            self._looks = True
+            first = next(iter(self._by_device.values()))
+            self._later(max(0.0, first.deadline - self._clock.now()), self._look)
+
+    def _look(self) -> None:
+        """End those whose time is over: they stand in the order in which they began."""
+        self._looks = False
+        now = self._clock.now()
+        text = f"{self._session_s:g} s after its request the device was about to give up"
+        for session in list(takewhile(lambda each: each.deadline <= now, self._by_device.values())):
             self._end(session, Outcome(BootstrapState.OVERTIME, "time", text))
+        self._look_later()
 
     def _go_on(self, session: Session, answer: DeviceAnswer | None) -> None:
         """The next step, given the answer to the one before."""
@@ -216,7 +243,12 @@ class BootstrapConversations:
     async def _store_fresh(self, session: Session, operation: BootstrapOperation) -> None:
         """Before anything changes: the device may use its new key as soon as it has it."""
         try:
-            await self._store.put_fresh_credential(session.record.device_id, session.given.fresh)
+            given = session.given
+            await self._store.put_fresh_credential(session.record.device_id, given.fresh, basis=given.basis)
+        except CredentialChanged as error:
+            # Whoever did it has not told yet.
+            self._end(session, Outcome(BootstrapState.LOST, "revoked", str(error)))
+            return
         except Exception as error:
             text = f"the fresh keys could not be stored: {error}"
             self._end(session, Outcome(BootstrapState.STEP_FAILED, "not-stored", text))
@@ -261,15 +293,13 @@ class BootstrapConversations:
 
     def _tell_end(self, session: Session) -> None:
         self._history.ended(session.kept)
+        if session.one_time and session.kept.state is BootstrapState.CONFIGURED:
+            self._spent[session.record.device_id] = session.kept.ended_ms
         if not self._tasks.start("bootstrap ended", self._store_end(session)):
             log.warning("bootstrap.history_lost", device_id=session.record.device_id, why="too much is going on")
 
     async def _store_end(self, session: Session) -> None:
-        device_id = session.record.device_id
-        if session.one_time and session.kept.state is BootstrapState.CONFIGURED:
-            self._spent.add(device_id)
-            await self._store.spend_bootstrap_credential(device_id, session.kept.ended_ms)
-            self._spent.discard(device_id)
+        await self.settle_spent(session.record.device_id)
         await self._store.put_bootstrap_session(session.kept)
 
 

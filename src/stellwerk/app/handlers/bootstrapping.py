@@ -18,7 +18,7 @@ from stellwerk.app.committing import log_not_stored
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.meters import BootstrapMeters
 from stellwerk.app.ports import Acknowledgement, BootstrapLink, Clock, DecidingStore, DeviceAnswer, StoreTrouble
-from stellwerk.app.records import DeviceGone
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.app.speaking import Refusal
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError, StellwerkError, UserError
@@ -162,7 +162,8 @@ class Bootstrapping:
         registration = await self._store.registration_of(admitted.record.device_id)
         version = None if registration is None else registration.version
         session = self.conversations.make(admitted, given, peer, trigger, at, pct=pct, version=version)
-        await self.conversations.open(session, lambda: answer(Acknowledgement(Status.CHANGED)), at)
+        if not await self.conversations.open(session, lambda: answer(Acknowledgement(Status.CHANGED))):
+            answer(_come_again(session.kept.detail))
 
     async def _pack(self, request: BootstrapPackRequest, peer: PeerId, at: Instant, answer: Answer) -> None:
         trigger = BootstrapTrigger.PACK
@@ -194,7 +195,13 @@ class Bootstrapping:
             await self._refuse(refusal, admitted.endpoint, peer, trigger, at, answer)
             return
         if given.fresh is not None:
-            await self._store.put_fresh_credential(record.device_id, given.fresh)
+            try:
+                await self._store.put_fresh_credential(record.device_id, given.fresh, basis=given.basis)
+            except (AlreadyExists, CredentialChanged) as error:
+                reason = "revoked" if isinstance(error, CredentialChanged) else "not-stored"
+                refusal = Refusal(reason, Status.BAD_REQUEST, str(error), record)
+                await self._refuse(refusal, admitted.endpoint, peer, trigger, at, answer)
+                return
         self.conversations.replace(record.device_id, peer)
         step = StepRecord(at.wall_ms, "Bootstrap-Pack", "", summarize(pack.content, ROOT), int(Status.CONTENT))
         session = self.conversations.make(admitted, given, peer, trigger, at)
@@ -218,14 +225,13 @@ class Bootstrapping:
     ) -> Admitted | None:
         try:
             admitted = await self._admission.admit(name, peer)
+            if isinstance(admitted, Admitted) and await self.conversations.settle_spent(admitted.record.device_id):
+                admitted = await self._admission.admit(name, peer)
         except UserError as error:
             # A credential that does not open with this master key: the text says what to do, and names no secret.
             log.error("bootstrap.not_readable", endpoint=name, detail=str(error))
             answer(_come_again("the server cannot read its credentials now"))
             return None
-        if isinstance(admitted, Admitted) and self.conversations.has_spent(admitted.record.device_id):
-            text = f"the bootstrap credential of device {admitted.record.name!r} was for one time and was used up"
-            admitted = Refusal("spent", Status.BAD_REQUEST, text, admitted.record)
         if isinstance(admitted, Refusal):
             await self._refuse(admitted, name, peer, trigger, at, answer)
             return None
@@ -285,7 +291,8 @@ class Bootstrapping:
             raise CannotBegin(admitted.detail)
         given = await self._accounts.gather(admitted, is_secure=peer.is_proven, now_ms=at.wall_ms)
         session = self.conversations.make(admitted, given, peer, BootstrapTrigger.SERVER, at, version="1.0")
-        await self.conversations.open(session, lambda: None, at)
+        if not await self.conversations.open(session, lambda: None):
+            raise CannotBegin(session.kept.detail)
 
 
 class CannotBegin(UserError):

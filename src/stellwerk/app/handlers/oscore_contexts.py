@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from stellwerk.app.bootstrap_blocks import read_blocks
 from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.meters import OscoreMeters
@@ -80,7 +81,9 @@ class _Held:
 
 
 class OscoreContexts:
-    """``devices``: the table of whose each session and context is, which `app.speaking.Speaking` goes by."""
+    """Of one server: that of device management, or with ``is_bootstrap`` the bootstrap server, each with contexts of
+    its own. ``devices``: the table of whose each session and context is there, which `app.speaking.Speaking` and
+    `app.bootstrap_admission` go by. ``promoting`` None: no context is fresh."""
 
     def __init__(
         self,
@@ -90,7 +93,8 @@ class OscoreContexts:
         failures: Failures,
         meters: OscoreMeters,
         devices: dict[PeerId, DeviceId],
-        promoting: Promoting,
+        promoting: Promoting | None,
+        is_bootstrap: bool = False,
     ) -> None:
         self._store = store
         self._tasks = tasks
@@ -105,8 +109,10 @@ class OscoreContexts:
         """How often anybody's contexts have changed: what was looked up before is looked up again."""
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self._unknown: TokenBuckets[str] = TokenBuckets(_UNKNOWN_PER_S, _UNKNOWN_BURST)
+        self._is_bootstrap = is_bootstrap
         self._promoting = promoting
-        promoting.hearers.append(self._promoted)
+        if promoting is not None:
+            promoting.hearers.append(self._promoted)
         self._lost: Callable[[PeerId, str, Instant], None] = lambda peer, why, at: None
 
     def connect(self, lost: Callable[[PeerId, str, Instant], None]) -> None:
@@ -120,6 +126,11 @@ class OscoreContexts:
         """Whether it is known where the device of the context is."""
         held = None if peer.has_ended else self._held.get(int(peer.remote_host))
         return held is not None and peer in held.carriers
+
+    def carrier_of(self, peer: PeerId) -> PeerId | None:
+        """Where the device of the context was heard last."""
+        held = None if peer.has_ended else self._held.get(int(peer.remote_host))
+        return None if held is None else held.carriers.get(peer)
 
     # -- which is it? --
 
@@ -156,7 +167,8 @@ class OscoreContexts:
             record = None if context is None else await self._store.device(context.device_id)
             if context is None or record is None:
                 self._unknown.take(carrier.remote_host, at.now)
-                text = f"no device has the {name}; give it one, or correct it on the device"
+                where = " for the bootstrap server" if self._is_bootstrap else ""
+                text = f"no device has the {name}{where}; give it one, or correct it on the device"
                 self._refuse(carrier, name, "unknown-context", text, None, at)
                 return False
             # A fresh credential may want other layers than the one that holds.
@@ -190,13 +202,15 @@ class OscoreContexts:
 
     async def _look_up(self, name: ContextName) -> OscoreContext | None:
         if name.kid_context is not None:
-            found = await self._store.oscore_context(name.kid, name.kid_context)
+            found = await self._store.oscore_context(name.kid, name.kid_context, is_bootstrap=self._is_bootstrap)
             if found is not None:
                 return found
         # One that nobody knows may be the first word about another one (App. B.2).
-        return await self._store.oscore_context(name.kid, None)
+        return await self._store.oscore_context(name.kid, None, is_bootstrap=self._is_bootstrap)
 
     async def _security(self, record: DeviceRecord, context: OscoreContext) -> str:
+        if self._is_bootstrap:
+            return read_blocks(await self._store.credential_of(record.device_id)).bootstrap_server.security
         if not context.is_fresh:
             return record.security
         fresh = await self._store.fresh_credential(record.device_id)
@@ -303,7 +317,7 @@ class OscoreContexts:
         self._bind(held, peer)
         self._meters.contexts["moved" if before is not None else "heard"] += 1
         log.info("oscore.heard", peer=str(peer), device_id=held.device_id, address=str(carrier), old=str(before or ""))
-        if held.is_fresh:
+        if held.is_fresh and self._promoting is not None:
             shown_over = carrier if carrier.is_proven else peer
             self._promoting.used(shown_over, ContextName(held.sender_id), held.device_id)
 
@@ -314,6 +328,14 @@ class OscoreContexts:
         if held is not None:
             text = f"{detail}; {_MEANINGS[reason]}" if reason in _MEANINGS else detail
             self._note_failure(held, carrier, reason.replace("_", "-"), text, at)
+            if reason in _MEANINGS and self._look_ups.take(None, at.now):
+                self._tasks.start("oscore context", self._look_again(number, held, at))
+
+    async def _look_again(self, number: int, held: _Held, at: Instant) -> None:
+        """A device that was given another context under the same sender ID is known by it with its next message."""
+        found = await self._store.oscore_context(held.sender_id, None, is_bootstrap=self._is_bootstrap)
+        if (found is None or found.number != number) and self._held.get(number) is held:
+            self._end(number, "the device has another OSCORE context now", at)
 
     def _note_failure(self, held: _Held, carrier: PeerId, reason: str, detail: str, at: Instant) -> None:
         async def named() -> DeviceRecord | None:

@@ -64,7 +64,7 @@ class Promoting:
             fresh = await self._store.fresh_credential(device_id)
             # Another one may have taken its place since.
             if fresh is not None and is_shown(fresh, identity):
-                record = await self._store.promote_fresh_credential(device_id)
+                record = await self._store.promote_fresh_credential(device_id, fresh)
                 if record is not None:
                     log.info("credential.promoted", tenant=record.tenant, device=record.name, security=record.security)
                     for tell in self.hearers:

@@ -16,10 +16,10 @@ from stellwerk.app.changes import DropRegistration, DropSessionsOf
 from stellwerk.app.committing import commit
 from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Clock, DecidingStore, DeviceLink
+from stellwerk.app.ports import Clock, CredentialChange, DecidingStore, DeviceLink
 from stellwerk.app.registry import Registry
 from stellwerk.app.uplinks import Listener, forget_registration
-from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.record import NOSEC, DeviceRecord
 
@@ -35,7 +35,8 @@ _TAKEN: Final = "credentials were taken away: the device has to come again witho
 
 class Revoking:
     """``revoked`` hears of each device whose live sessions and handshakes are to end: before its registration ends, and
-    once more after that, for what was under way. ``withdraw`` ends the commands that wait for a device whose
+    once more after that, for what was under way. ``bootstrap_revoked`` hears of those whose sessions with the bootstrap
+    server are to end, be it these alone. ``withdraw`` ends the commands that wait for a device whose
     credentials were taken away, for the reason given."""
 
     def __init__(
@@ -55,6 +56,7 @@ class Revoking:
         self._link = link
         self._listener = listener
         self.revoked = revoked
+        self.bootstrap_revoked: Callable[[DeviceRecord], object] = lambda device: None
         self.withdraw = withdraw
         self._turn = asyncio.Lock()
 
@@ -74,17 +76,19 @@ class Revoking:
             while changes := await self._store.credential_changes(AT_ONCE):
                 # Together, so that they share their commits: an authority may concern a whole fleet. One that fails
                 # keeps no other from its end.
-                outcomes = await asyncio.gather(
-                    *(self._work_off(device_id, number) for device_id, number in changes), return_exceptions=True
-                )
+                outcomes = await asyncio.gather(*(self._work_off(change) for change in changes), return_exceptions=True)
                 for failure in filter(None, outcomes):
                     raise failure
                 done += len(changes)
         return done
 
-    async def _work_off(self, device_id: DeviceId, number: int) -> None:
-        await self._revoke(device_id)
-        await self._store.forget_credential_change(number)
+    async def _work_off(self, change: CredentialChange) -> None:
+        device = await self._store.device(change.device_id)
+        if device is not None:
+            self.bootstrap_revoked(device)
+            if not change.only_bootstrap:
+                await self._revoke(device)
+        await self._store.forget_credential_change(change.number)
 
     async def trust(self, fingerprints: Collection[str]) -> None:
         """These authorities are trusted from now on. Where one is trusted no more, also since an earlier run, whoever
@@ -95,11 +99,8 @@ class Revoking:
             log.warning("credentials.authority_distrusted", devices=devices, meaning="they have to come again")
             await self.look()
 
-    async def _revoke(self, device_id: DeviceId) -> None:
-        device = await self._store.device(device_id)
-        if device is None:
-            return
-        known = self._registry.of(device_id)
+    async def _revoke(self, device: DeviceRecord) -> None:
+        known = self._registry.of(device.device_id)
         if known is not None:
             known.record = device
         self.revoked(device)
@@ -108,7 +109,7 @@ class Revoking:
             await self.withdraw(device, _TAKEN)
         await self._end(device)
         # Looked at again: a Register that was let in just before may have been on its way to the disk.
-        if await self._registry.load_of(device_id) is not None:
+        if await self._registry.load_of(device.device_id) is not None:
             await self._end(device)
         self.revoked(device)
         log.info("device.credentials_revoked", tenant=device.tenant, device=device.name, security=device.security)

@@ -28,7 +28,7 @@ from stellwerk.device.record import NOSEC, PSK, RPK, X509
 DEVICE_KEYS: Final = "device"
 """A server entry gives the client what the device's credential says for that server."""
 FRESH_KEYS: Final = "fresh"
-"""It gives the client a new key, made for this session; the device's credential follows once the client has used it."""
+"""It gives the client a new key of its own; the device's credential follows once the client has used it."""
 
 MODES: Final = {"NO_SEC": NOSEC, "PSK": PSK, "RPK": RPK, "X509": X509}
 """Names of security modes in JSON."""

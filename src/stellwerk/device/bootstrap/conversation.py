@@ -1,7 +1,8 @@
 """One bootstrap session, from the first step to the outcome (Core 1.2.2 §6.1; contract B-1, B-2, B-5, B-7).
 
 Discover (and a Read of /1 where it left out what the plan needs), Deletes, Writes, Finish, one after the other; after a
-Finish that was refused as inconsistent one Read of /1, a corrected plan, and Finish again. A conversation is a
+Finish that was refused as inconsistent a Read of /1, and of /2 where the plan has rights, a corrected plan, and Finish
+again. Both are read whatever the binding (contract §16). A conversation is a
 generator: it yields operations, is sent the answer to each, and returns how the session ended. `stop` ends it from
 outside. What was done so far stands in `About.steps` at any time.
 
@@ -20,6 +21,7 @@ from stellwerk.device.bootstrap.history import MAX_STEPS, MAX_TEXT, BootstrapSta
 from stellwerk.device.bootstrap.plan import Plan
 from stellwerk.device.bootstrap.summaries import heard, repeats, secrets_in, summarize
 from stellwerk.lwm2m.bootstrap import (
+    ACCESS_CONTROL,
     SERVER,
     BootstrapDelete,
     BootstrapDiscover,
@@ -107,8 +109,9 @@ class _Ended(Exception):
 class About:
     """What a conversation needs to know, and what stays of it.
 
-    ``plan_of`` gets what the device holds, None where it did not say; ``correction_of`` also what it holds of /1 after
-    the plan, None where it did not say. Both may raise `StellwerkError`. ``now_ms``: UTC milliseconds since 1970.
+    ``plan_of`` gets what the device holds, None where it did not say; ``correction_of`` also what it holds of /1, and
+    of /2 where that was read, after the plan, None where it did not say. Both may raise `StellwerkError`. ``now_ms``:
+    UTC milliseconds since 1970.
     ``version``: the device's LwM2M version where it is known; 1.0 has neither Discover nor Read.
     ``on_step`` is told of each step once it is over, which is the last of ``steps`` then."""
 
@@ -199,7 +202,7 @@ def stop(talk: Conversation, outcome: Outcome) -> Outcome:
 def _session(about: About) -> Conversation:
     discovered = yield from _discover(about)
     if discovered is not None and discovered.wants_read:
-        known = yield from _read_servers(about)
+        known = yield from _read(Path(SERVER), about)
         discovered = discovered if known is None else discovered.with_servers(known)
     try:
         plan = about.plan_of(discovered)
@@ -211,9 +214,13 @@ def _session(about: About) -> Conversation:
     answer = yield from _finish(about)
     if answer.status != Status.NOT_ACCEPTABLE:
         return Outcome(BootstrapState.CONFIGURED if plan else BootstrapState.NOTHING_TO_DO)
-    servers = yield from _read_servers(about)
+    held = yield from _read(Path(SERVER), about)
+    if held is not None and any(each.path[0] == ACCESS_CONTROL for each in plan.writes):
+        rights = yield from _read(Path(ACCESS_CONTROL), about)
+        if rights is not None:
+            held = Content(held.entries + rights.entries, held.empty + rights.empty)
     try:
-        correction = about.correction_of(discovered, servers)
+        correction = about.correction_of(discovered, held)
     except StellwerkError as error:
         return _inconsistent(answer, about, f"it cannot be corrected: {error}")
     if not correction:
@@ -249,10 +256,10 @@ def _discover(about: About) -> Generator[BootstrapOperation, Answer, Discovered 
     return found
 
 
-def _read_servers(about: About) -> Generator[BootstrapOperation, Answer, Content | None]:
+def _read(path: Path, about: About) -> Generator[BootstrapOperation, Answer, Content | None]:
+    """What the device holds of an object; None where it cannot say."""
     if about.version == _OLD:
         return None
-    path = Path(SERVER)
     # What it took it can say; before that, it chooses.
     answer = yield from _ask_if_able(BootstrapRead(path, about.content_format), about)
     if answer is None:

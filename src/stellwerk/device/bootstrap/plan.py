@@ -80,20 +80,20 @@ def make_correction(
     configuration: BootstrapConfiguration,
     accounts: Sequence[Account],
     discovered: Discovered | None,
-    servers: Content | None,
+    held: Content | None,
     *,
     pct: int | None = None,
     version: str | None = None,
 ) -> Plan:
     """After Finish was refused with 4.06: every account of the profile anew, and nothing beside them but whole accounts
-    of other servers. ``discovered`` as it was before the first plan; ``servers``: what Bootstrap-Read of /1 said after
-    it, None where it said nothing. Where it is not certain which instance the bootstrap account is, objects 0 and 1 are
-    deleted as a whole, which leaves it alone (B-5). Empty where the profile has no server: nothing would become better.
-    Raises as `make_plan`."""
+    of other servers. ``discovered`` as it was before the first plan; ``held``: what Bootstrap-Read of /1 and /2 said
+    after it, None where that of /1 said nothing. Where it is not certain which instance the bootstrap account is,
+    objects 0 and 1 are deleted as a whole, which leaves it alone (B-5). Empty where the profile has no server: nothing
+    would become better. Raises as `make_plan`."""
     layout = _Layout(configuration, accounts, discovered, version)
     if not any(each.server is not None for each in layout.places):
         return Plan(warnings=("the profile gives the device no server, so that it stays without one",))
-    deletes, dropped = layout.leftovers(None if servers is None else read_servers(servers))
+    deletes, dropped = layout.leftovers(held)
     return Plan(tuple(map(BootstrapDelete, deletes)), layout.writes(write_format(pct)), (*layout.warnings(), *dropped))
 
 
@@ -122,6 +122,8 @@ class _Layout:
         self._security_version = known.version(SECURITY)
         self._oscore_version = known.version(OSCORE)
         self._warnings: list[str] = []
+        # The bootstrap account's may be there unseen, most likely as the first.
+        self._free_oscore = _Free(known.of(OSCORE), 1)
         given = [each for each in accounts if configuration.updates_bootstrap_server or not each.entry.is_bootstrap]
         for each in given:
             check_account(each)
@@ -155,7 +157,7 @@ class _Layout:
         unnamed = [each.instance_id for each in discovered.of(OSCORE) if each.short_id is None]
         oscore = None
         if account.entry.oscore:
-            oscore = unnamed[0] if len(unnamed) == 1 else _Free(discovered.of(OSCORE), 1).take()
+            oscore = unnamed[0] if len(unnamed) == 1 else self._free_oscore.take()
         return [_Place(account, instance, oscore=oscore)]
 
     def _seen_places(self, accounts: Iterable[Account], discovered: Discovered) -> list[_Place]:
@@ -163,7 +165,7 @@ class _Layout:
         free = {
             SECURITY: _Free(discovered.of(SECURITY), 1),
             SERVER: _Free(discovered.of(SERVER), 0),
-            OSCORE: _Free(discovered.of(OSCORE), 1),
+            OSCORE: self._free_oscore,
         }
 
         def place(object_id: int, short_id: int | None) -> int:
@@ -194,20 +196,24 @@ class _Layout:
         ]
         return paths + self._acl_deletes()
 
-    def _acl_deletes(self) -> list[Path]:
+    def _acl_deletes(self, now: Content | None = None) -> list[Path]:
         discovered = self._discovered
-        return [Path(ACCESS_CONTROL)] if self._acls and discovered is not None and discovered.of(ACCESS_CONTROL) else []
+        is_there = discovered is not None and bool(discovered.of(ACCESS_CONTROL))
+        if now is not None:
+            is_there = is_there or any(each.path[0] == ACCESS_CONTROL for each in now.entries)
+        return [Path(ACCESS_CONTROL)] if self._acls and is_there else []
 
-    def leftovers(self, read: dict[int, int | None] | None) -> tuple[list[Path], list[str]]:
+    def leftovers(self, now: Content | None) -> tuple[list[Path], list[str]]:
         """After the first plan: all there may be but the bootstrap account and whole accounts of other servers; and
-        what to say of it. ``read``: of object 1, as it is now."""
+        what to say of it. ``now``: of objects 1 and 2, as they are now."""
+        read = None if now is None else read_servers(now)
         discovered = self._discovered
         if discovered is None or discovered.bootstrap_instance is None:
             warning = "every account but that of the bootstrap server is deleted: the device does not tell them apart"
             objects = [SECURITY, SERVER]
             if any(each.oscore is not None for each in self.places):
                 objects.append(OSCORE)
-            return [Path(each) for each in objects] + self._acl_deletes(), [warning]
+            return [Path(each) for each in objects] + self._acl_deletes(now), [warning]
         ours = {each.account.entry.short_id for each in self.places}
         security = {each.instance_id: each.short_id for each in discovered.of(SECURITY)}
         security |= {each.security: each.account.entry.short_id for each in self.places}
@@ -239,7 +245,7 @@ class _Layout:
         paths += [
             Path(OSCORE, each) for each, short_id in sorted(oscore.items()) if short_id is not None and short_id in ours
         ]
-        return paths + self._acl_deletes(), dropped
+        return paths + self._acl_deletes(now), dropped
 
     # -- what comes? --
 

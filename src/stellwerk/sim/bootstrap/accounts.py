@@ -14,6 +14,7 @@ from stellwerk.device import key_material
 from stellwerk.device.key_material import BadMaterial, spki_of
 from stellwerk.lwm2m.value import ObjectLink
 from stellwerk.sim.bootstrap.options import BootstrapOptions
+from stellwerk.sim.bootstrap.options import OscoreValues as OscoreValues
 from stellwerk.sim.objects import SERVER, SHORT_SERVER_ID
 from stellwerk.sim.security import (
     LONGEST_IDENTITY,
@@ -57,19 +58,6 @@ _SECURE: Final = ("coaps", "coaps+tcp")
 
 class Inconsistent(Exception):
     """An account that a device cannot use; the text says why. Keys are never in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class OscoreValues:
-    """An instance of object 21."""
-
-    master_secret: bytes = field(repr=False)
-    sender_id: bytes
-    recipient_id: bytes
-    aead: int = AES_CCM_16_64_128
-    hkdf: int = HKDF_SHA_256
-    master_salt: bytes = field(default=b"", repr=False)
-    id_context: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +153,20 @@ def bootstrap_instance(options: BootstrapOptions) -> Instance:
             cells |= {MODE: RPK, IDENTITY: identity, SERVER_KEY: options.server_key, SECRET: secret}
         else:
             cells |= {MODE: X509, IDENTITY: credentials.chain[0], SECRET: secret}
+    if options.oscore is not None:
+        cells[OSCORE_LINK] = ObjectLink(OSCORE, options.instance)
     if options.hold_off_s:
         cells[HOLD_OFF] = options.hold_off_s
     if options.account_timeout_s:
         cells[ACCOUNT_TIMEOUT] = options.account_timeout_s
+    return cells
+
+
+def oscore_instance(values: OscoreValues) -> Instance:
+    """An instance of object 21."""
+    cells: Instance = {0: values.master_secret, 1: values.sender_id, 2: values.recipient_id}
+    cells |= {3: values.aead, 4: values.hkdf}
+    cells |= {number: value for number, value in ((5, values.master_salt), (6, values.id_context)) if value}
     return cells
 
 

@@ -20,6 +20,7 @@ from stellwerk.sim.bootstrap.accounts import (
     IS_BOOTSTRAP,
     MODE,
     NOSEC,
+    OSCORE,
     SHORT_ID,
     URI,
     Inconsistent,
@@ -27,6 +28,7 @@ from stellwerk.sim.bootstrap.accounts import (
     ServerAccount,
     bootstrap_account,
     bootstrap_instance,
+    oscore_instance,
     server_accounts,
 )
 from stellwerk.sim.bootstrap.client import BootstrapClient, Configured, Failed, Outcome
@@ -214,7 +216,7 @@ class BootstrapDevice(Device):
         if self._close_at is not None and self._close_at <= now:
             self._close_at = None
             if not self._client.is_on:
-                self._orders.append(DropWay(self._home, tells=True))
+                self._orders.append(DropWay(_carrier_of(self._home), tells=True))
         if self._expires_at is not None and self._expires_at <= now:
             self._expire()
         self._conclude(self._client.tick(now), now)
@@ -324,24 +326,25 @@ class BootstrapDevice(Device):
             self._fail(Failed("no-account", "the device has no account of a bootstrap server"), now)
             return
         self._close_at = None
+        # Not before: what it was given last is finished over the way that it came.
+        self._open_home_anew()
         self._client.begin(at, self._hold_off_s())
         if at <= now:
             self._conclude(self._client.tick(now), now)
 
     def _conclude(self, outcome: Outcome, now: float) -> None:
         if isinstance(outcome, Configured):
-            if self._home.transport == "dtls":
+            if self._home.carrier == "dtls":
                 self._close_at = now + _LINGER_S
             self._failed = 0
             self._arm_expiry(now)
             if self._adopt(outcome.accounts, now):
                 uris = tuple(each.uri for each in outcome.accounts)
                 self._body.tell(Bootstrapped(self.options.endpoint_name, uris))
-                self._open_home_anew()
             else:
                 self._fail(Failed("unreachable", "none of the servers that it was given can be spoken to"), now)
         elif isinstance(outcome, Failed):
-            self._orders.append(DropWay(self._home, tells=True))
+            self._orders.append(DropWay(_carrier_of(self._home), tells=True))
             self._fail(outcome, now)
 
     def _fail(self, failed: Failed, now: float) -> None:
@@ -422,7 +425,6 @@ class BootstrapDevice(Device):
         if peer is not None and cells != self._known:
             self._orders.append(CloseWay(self._home))
             self._home = self._client.server = peer
-            self._close_at = None
             self._open_home()
 
     # -- what it has --
@@ -434,6 +436,8 @@ class BootstrapDevice(Device):
                 self.tree.remove(Path(object_id, number))
         bootstrap = self._bootstrap
         self.tree.add(Path(SECURITY, bootstrap.instance), bootstrap_instance(bootstrap))
+        if bootstrap.oscore is not None:
+            self.tree.add(Path(OSCORE, bootstrap.instance), oscore_instance(bootstrap.oscore))
         if bootstrap.factory_uri:
             number = next(each for each in (0, 1) if each != bootstrap.instance)
             given: Instance = {URI: bootstrap.factory_uri, IS_BOOTSTRAP: False, MODE: NOSEC, SHORT_ID: 1}
@@ -451,7 +455,8 @@ class BootstrapDevice(Device):
         executables = server_cells(self._body.release, muted=self.options.muted)
         for path, cells in instances.items():
             self.tree.add(path, {**executables, **cells} if path[0] == objects.SERVER else cells)
-        for account in self._found():
+        own = bootstrap_account(self.tree, self._bootstrap)
+        for account in (*self._found(), *((own,) if own is not None else ())):
             if account.oscore is not None:
                 ids = account.oscore.sender_id, account.oscore.recipient_id
                 self._ceilings[account.oscore] = max(

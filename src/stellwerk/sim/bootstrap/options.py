@@ -6,6 +6,7 @@ from typing import Final
 
 from cryptography import x509
 
+from stellwerk.coap.oscore.material import AES_CCM_16_64_128, HKDF_SHA_256
 from stellwerk.lwm2m.formats import ContentFormat
 from stellwerk.sim.bootstrap.faults import StepFault
 from stellwerk.sim.release import Release
@@ -35,6 +36,19 @@ class Preference(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class OscoreValues:
+    """An instance of object 21."""
+
+    master_secret: bytes = field(repr=False)
+    sender_id: bytes
+    recipient_id: bytes
+    aead: int = AES_CCM_16_64_128
+    hkdf: int = HKDF_SHA_256
+    master_salt: bytes = field(default=b"", repr=False)
+    id_context: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class BootstrapOptions:
     """What a device knows of its bootstrap server, and how it behaves. Times in seconds, 0 switches one off."""
 
@@ -42,6 +56,8 @@ class BootstrapOptions:
     """``coap://HOST:PORT`` or ``coaps://HOST:PORT``."""
     credentials: Credentials | None = field(default=None, repr=False)
     """With which it proves itself to the bootstrap server; None: NoSec."""
+    oscore: OscoreValues | None = None
+    """The context with which it speaks to it besides, over a peer of the transport ``oscore+...``."""
     server_key: bytes = b""
     """The public key (DER SubjectPublicKeyInfo) that the bootstrap server has to have; empty: any."""
     anchors: tuple[x509.Certificate, ...] = ()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,9 +11,10 @@ import structlog
 
 from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
 from stellwerk.app.oscore import OscoreContext, read_oscore
-from stellwerk.app.records import AlreadyExists, DeviceGone
+from stellwerk.app.ports import CredentialChange
+from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
-from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, promoted, proof_of, security_of
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
 from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once
 from stellwerk.storage.sqlite import oscore_contexts, rows
 from stellwerk.storage.sqlite.sessions import SqliteSessions
@@ -25,6 +27,10 @@ _AUTHORITIES: Final = "trusted_authorities"
 _NAMED: Final = "bootstrap_ids"
 """Row of ``meta``: up to which device `name_bootstrap_credentials` has come."""
 _SLICE: Final = 500
+_NOTE: Final = (
+    "INSERT OR REPLACE INTO credential_change(device_id,only_bootstrap) VALUES "
+    "(?1,?2 AND NOT EXISTS (SELECT 1 FROM credential_change WHERE device_id=?1 AND NOT only_bootstrap))"
+)
 _decode = msgspec.json.Decoder(Credential).decode
 
 
@@ -53,9 +59,9 @@ class SqliteCredentials(SqliteSessions):
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
         await self._task(_spend, self._vault, device_id, now_ms)
 
-    async def credential_changes(self, limit: int) -> Sequence[tuple[DeviceId, int]]:
-        found = self._rows("SELECT device_id,id FROM credential_change ORDER BY id LIMIT ?", limit)
-        return [(DeviceId(device_id), number) for device_id, number in found]
+    async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
+        found = self._rows("SELECT device_id,id,only_bootstrap FROM credential_change ORDER BY id LIMIT ?", limit)
+        return [CredentialChange(DeviceId(device_id), number, bool(only)) for device_id, number, only in found]
 
     async def trust_authorities(self, fingerprints: Collection[str]) -> int:
         return await self._task(_trust_authorities, fingerprints)
@@ -68,11 +74,15 @@ class SqliteCredentials(SqliteSessions):
     async def fresh_credential(self, device_id: DeviceId) -> Credential | None:
         return _fresh_of(self._reader, self._vault, device_id)
 
-    async def put_fresh_credential(self, device_id: DeviceId, credential: Credential | None) -> None:
-        await self._task(_put_fresh, self._vault, self._salt, device_id, credential)
+    async def put_fresh_credential(
+        self, device_id: DeviceId, credential: Credential | None, *, basis: tuple[str, ...] | None = None
+    ) -> None:
+        await self._task(_put_fresh, self._vault, self._salt, device_id, credential, basis)
 
-    async def promote_fresh_credential(self, device_id: DeviceId) -> DeviceRecord | None:
-        return await self._task(_promote, self._vault, device_id)
+    async def promote_fresh_credential(
+        self, device_id: DeviceId, used: Credential | None = None
+    ) -> DeviceRecord | None:
+        return await self._task(_promote, self._vault, device_id, used)
 
     # -- OSCORE --
 
@@ -162,14 +172,15 @@ def set_credential(
         return None
     try:
         before = credential_of(connection, vault, device_id)
-        changed = proof_of(before) != proof_of(credential)
+        changed, is_noted = proof_of(before) != proof_of(credential), basis_of(before) != basis_of(credential)
         is_known_there = _for_bootstrap(before) == _for_bootstrap(credential)
     except SecretUnreadable:
         # Whatever it was: that one can be replaced, or taken away.
-        changed, is_known_there = True, False
-    if changed:
-        connection.execute("INSERT OR REPLACE INTO credential_change(device_id) VALUES (?)", (device_id,))
+        changed, is_noted, is_known_there = True, True, False
+    if is_noted:
+        connection.execute(_NOTE, (device_id, not changed))
         _forget_fresh(connection, device_id)
+    if changed:
         oscore_contexts.drop(connection, device_id, oscore_contexts.HELD)
     if not is_known_there:
         oscore_contexts.drop(connection, device_id, oscore_contexts.BOOTSTRAP)
@@ -227,7 +238,7 @@ def _refuse_taken(connection: sqlite3.Connection, device_id: DeviceId, credentia
 
 def _spend(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, now_ms: int) -> None:
     known = credential_of(connection, vault, device_id)
-    if known is not None and is_one_time(known.bootstrap):
+    if known is not None and known.modified_ms <= now_ms and is_one_time(known.bootstrap):
         connection.execute("UPDATE credential SET spent_ms=? WHERE device_id=? AND spent_ms=0", (now_ms, device_id))
 
 
@@ -237,14 +248,25 @@ def _fresh_of(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId)
 
 
 def _put_fresh(
-    connection: sqlite3.Connection, vault: Vault, salt: bytes, device_id: DeviceId, credential: Credential | None
+    connection: sqlite3.Connection,
+    vault: Vault,
+    salt: bytes,
+    device_id: DeviceId,
+    credential: Credential | None,
+    basis: tuple[str, ...] | None,
 ) -> None:
-    _forget_fresh(connection, device_id)
     if credential is None:
+        _forget_fresh(connection, device_id)
         return
     if rows.read_device(connection, device_id) is None:
         raise DeviceGone
+    if basis is not None and basis != basis_of(credential_of(connection, vault, device_id)):
+        raise CredentialChanged
     credential = replace(credential, is_fresh=True, bootstrap="")
+    with suppress(SecretUnreadable):
+        if _fresh_of(connection, vault, device_id) == credential:
+            return
+    _forget_fresh(connection, device_id)
     _refuse_taken(connection, device_id, credential)
     own = "SELECT 1 FROM credential WHERE device_id=? AND identity=? AND kind=?"
     if credential.kind == PSK and connection.execute(own, (device_id, credential.identity, PSK)).fetchall():
@@ -268,9 +290,11 @@ def _forget_fresh(connection: sqlite3.Connection, device_id: DeviceId) -> None:
     oscore_contexts.drop(connection, device_id, oscore_contexts.FRESH)
 
 
-def _promote(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId) -> DeviceRecord | None:
+def _promote(
+    connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, used: Credential | None
+) -> DeviceRecord | None:
     fresh = _fresh_of(connection, vault, device_id)
-    if fresh is None:
+    if fresh is None or used not in (None, fresh):
         return None
     credential = promoted(credential_of(connection, vault, device_id), fresh)
     connection.execute("DELETE FROM fresh_credential WHERE device_id=?", (device_id,))

@@ -155,6 +155,10 @@ def test_an_oscore_account_has_its_context_linked_and_an_old_one_goes() -> None:
 def test_the_context_of_the_bootstrap_account_is_written_where_it_is() -> None:
     made = plan(b"</0/0>,</21/2>", BOOTSTRAP | {"oscore": True}, entry(oscore=True))
     assert steps(made) == ["write /0/0", "write /0/1", "write /1/0", "write /21/2", "write /21/3"]
+    # Where it has none yet, each gets one of its own.
+    made = plan(b"</0/0>", BOOTSTRAP | {"oscore": True}, entry(oscore=True))
+    assert (value(made, "/0/0/17"), value(made, "/0/1/17")) == (ObjectLink(21, 1), ObjectLink(21, 2))
+    assert steps(made)[-2:] == ["write /21/1", "write /21/2"]
 
 
 @pytest.mark.spec("LwM2M-contract 10")
@@ -224,6 +228,15 @@ def test_a_correction_leaves_whole_accounts_and_writes_ours_anew() -> None:
 def test_a_correction_goes_by_what_object_1_holds_now() -> None:
     made = correction(b"</0/0>,</0/1>;ssid=9,</1/0>,</1/1>", entry(), servers={0: 9, 1: 123, 2: 123})
     assert steps(made) == ["delete /0/2", "delete /1/1", "delete /1/2", "write /0/2", "write /1/2"]
+
+
+@pytest.mark.spec("LwM2M-contract B-7", "LwM2M-contract B-12", "READ-2")
+@pytest.mark.parametrize(("read", "is_deleted"), [(Path(2, 7, 0), True), (Path(1, 0, 0), False)])
+def test_rights_that_a_device_did_not_list_go_in_a_correction_once_they_were_read(read: Path, is_deleted: bool) -> None:
+    of = configuration(entry(), entry(shortServerId=2, port=1), acls=ACLS)
+    made = make_correction(of, accounts(of), decode_discovered(FACTORY), Content((Entry(read, 3),)))
+    assert ("delete /2" in steps(made)) is is_deleted
+    assert steps(made)[-2:] == ["write /2/0", "write /2/1"]
 
 
 @pytest.mark.spec("LwM2M-contract B-5", "LwM2M-contract B-7")

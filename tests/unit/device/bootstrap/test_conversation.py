@@ -39,6 +39,8 @@ WRITES = (
     BootstrapWrite(Path(1, 0), SERVER, ContentFormat.SENML_CBOR),
 )
 PLAN = Plan(DELETES, WRITES)
+RIGHTS = b"\x08\x00\x03\xc1\x00\x03"
+"""/2/0/0 is 3, in TLV."""
 CORRECTION = Plan((BootstrapDelete(Path(1)),), WRITES[1:])
 WHOLE = [BootstrapDiscover(), *DELETES, *WRITES, BootstrapFinish()]
 
@@ -319,6 +321,25 @@ def test_an_inconsistent_configuration_is_corrected_once():
     (step,) = [each for each in about.steps if each.operation == "Bootstrap-Read"]
     assert (step.path, step.status, step.summary) == ("/1", 205, "0/0 Short Server ID: 123")
     assert about.steps[5].detail == "no server account"
+
+
+@pytest.mark.spec("B-7", "B-12", "READ-2")
+@pytest.mark.parametrize("said", [Said(205, RIGHTS, 11542), Said(404)])
+def test_where_rights_were_written_they_are_read_too(said: Said):
+    write = BootstrapWrite(Path(2, 0), Content((Entry(Path(2, 0, 0), 3),)), ContentFormat.SENML_CBOR)
+    plans = Plans(Plan(DELETES, (*WRITES, write)))
+
+    def reply(operation: BootstrapOperation, count: int) -> Said:
+        if isinstance(operation, BootstrapRead) and operation.path == Path(2):
+            return said
+        return answering(BootstrapFinish, Said(406))(operation, count)
+
+    about = plans.about()
+    outcome, asked = play(about, reply)
+    assert outcome.state is BootstrapState.CONFIGURED
+    assert [each.path for each in asked if isinstance(each, BootstrapRead)] == [Path(1), Path(2)]
+    held = (Entry(Path(1, 0, 0), 123),)
+    assert plans.told[1] == Content((*held, Entry(Path(2, 0, 0), 3)) if said.payload else held)
 
 
 @pytest.mark.spec("B-7")

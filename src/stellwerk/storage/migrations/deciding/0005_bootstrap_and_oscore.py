@@ -15,6 +15,7 @@ def upgrade() -> None:
     op.add_column("credential", sa.Column("bootstrap_id", sa.Text()))
     op.add_column("credential", sa.Column("oscore", sa.LargeBinary()))
     op.add_column("credential", sa.Column("spent_ms", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("credential_change", sa.Column("only_bootstrap", sa.BigInteger(), server_default="0", nullable=False))
     op.create_index("credential_by_bootstrap", "credential", ["bootstrap_id"], unique=True)
     op.create_table(
         "fresh_credential",
