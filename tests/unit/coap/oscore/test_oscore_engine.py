@@ -314,6 +314,24 @@ def test_what_belongs_inside_is_passed_over_outside(around: tuple[int, bytes], c
         assert answer.code == code
 
 
+@pytest.mark.spec("RFC 8613 B.1.2", "RFC 8613 7.4")
+def test_what_was_answered_with_an_echo_is_not_served_when_an_earlier_one_repeats_its_echo_late():
+    server = alone()
+    (challenge,) = feed(server, protected(0, 1))
+    echo = echo_in(challenge, protected(0, 1))
+    # Held back on the way: meanwhile its sender asks something else, and is asked for that once more.
+    (second,) = feed(server, protected(2, 3))
+    assert echo_in(second, protected(2, 3))
+    assert len(feed(server, protected(1, 2, echo=echo))) == 1
+    assert len(server.of(events.RequestReceived)) == 1
+    (answer,) = feed(server, protected(2, 4))
+    assert (answer.code, answer.payload) == (codes.UNAUTHORIZED, b"Replay detected")
+    feed(server, protected(3, 5, echo=echo))
+    assert len(server.of(events.RequestReceived)) == 2
+    (answer,) = feed(server, protected(1, 6, echo=echo))
+    assert answer.payload == b"Replay detected"
+
+
 @pytest.mark.spec("SEC-9")
 def test_what_was_asked_under_a_context_that_is_dropped_is_not_answered():
     talk = Talk()
