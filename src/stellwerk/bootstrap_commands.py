@@ -3,6 +3,7 @@ went. Works beside a running server, which takes another configuration up with t
 
 import asyncio
 import json
+import re
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,19 +14,22 @@ import typer
 
 from stellwerk.access import check_master_key, device_named, open_store
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
-from stellwerk.app.bootstrap_admission import Admitted
-from stellwerk.app.bootstrap_blocks import read_blocks
+from stellwerk.app.bootstrap_sight import preview
 from stellwerk.app.fresh_keys import FreshKeys
+from stellwerk.app.members import Twice, once
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
 from stellwerk.bootstrap_server import own_material
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
-from stellwerk.device.bootstrap.configuration import NO_BOOTSTRAP, BootstrapConfiguration, parse_bootstrap
+from stellwerk.device.bootstrap.configuration import (
+    NO_BOOTSTRAP,
+    BootstrapConfiguration,
+    ignored_members,
+    parse_bootstrap,
+)
 from stellwerk.device.bootstrap.configuration import render_bootstrap as render
 from stellwerk.device.bootstrap.discovered import Discovered, decode_discovered
-from stellwerk.device.bootstrap.dry_run import show_plan
 from stellwerk.device.bootstrap.history import BootstrapSession, StepRecord
-from stellwerk.device.bootstrap.plan import make_plan
 from stellwerk.device.profile import Profile, ProfileRecord, check_name
 from stellwerk.key_files import KeyFolder
 from stellwerk.logs import configure_logs
@@ -36,6 +40,7 @@ from stellwerk.net.clock import SystemClock
 
 LONGEST: Final = 1 << 20
 """Bytes of a file."""
+_VERSION: Final = re.compile(r"1\.[0-9]")
 
 bootstrap = typer.Typer(
     no_args_is_help=True,
@@ -92,6 +97,8 @@ def bootstrap_plan(
     config: _Config = None,
 ) -> None:
     """Print what would be written to a device, secrets withheld; nothing is sent or changed."""
+    if lwm2m_version is not None and not _VERSION.fullmatch(lwm2m_version):
+        raise BadOption("--lwm2m-version: it is a version as 1.0, 1.1 or 1.2")
     settings = _settings(config)
     held = None if discovered is None else _held(discovered)
     typer.echo(asyncio.run(_plan(settings, tenant or settings.tenant, device, held, pct, lwm2m_version)))
@@ -141,7 +148,9 @@ def session_line(session: BootstrapSession) -> str:
 
 def step_line(step: StepRecord) -> str:
     """What was asked and what came of it."""
-    outcome = dotted(step.status) if step.status else step.failure or "no answer"
+    outcome = dotted(step.status) if step.status else step.failure
+    if not outcome and step.operation.startswith("Bootstrap-"):
+        outcome = "no answer"
     more = "; ".join(filter(None, (step.summary, step.detail)))
     return f"{_time(step.at_ms)}  {step.operation} {step.path}  {outcome}{f'  {more}' if more else ''}"
 
@@ -177,18 +186,16 @@ async def _plan(
     folder = KeyFolder(settings.data_dir)
     async with open_store(settings) as store:
         device = await device_named(store, tenant, name)
-        credential = await store.credential_of(device.device_id)
-        blocks = read_blocks(credential)
         accounts = BootstrapAccounts(store, own_material(folder, None, None), FreshKeys(folder.certify))
-        admitted = Admitted(device, credential, blocks, blocks.endpoint or device.node_id)
-        given = await accounts.gather(admitted, is_secure=True, now_ms=SystemClock().wall_ms())
-    try:
-        plan = make_plan(given.configuration, given.accounts, held, pct=pct, version=version)
-    except PctUnsupported as error:
-        raise BadOption(f"--pct: {error}") from None
-    elsewhere = {short_id for short_id, _ in blocks.servers}
-    ours = [each for each in given.accounts if each.entry.short_id not in elsewhere]
-    return str(show_plan(plan, given.configuration, ours, given.fresh or credential))
+        try:
+            if not await accounts.configuration_of(device):
+                return (
+                    f"Nothing would be written: the device's profile {device.profile!r} says nothing of bootstrapping; "
+                    "`stellwerk profile bootstrap` changes it, `stellwerk device profile` gives the device another"
+                )
+            return str(await preview(store, accounts, device, held, pct=pct, version=version))
+        except PctUnsupported as error:
+            raise BadOption(f"--pct: {error}") from None
 
 
 async def _history(settings: Settings, tenant: str, name: str, limit: int) -> list[BootstrapSession]:
@@ -199,11 +206,16 @@ async def _history(settings: Settings, tenant: str, name: str, limit: int) -> li
 
 def _configuration(file: str) -> BootstrapConfiguration:
     try:
-        value: Any = json.loads(_read(file, "--file"))
+        value: Any = json.loads(_read(file, "--file"), object_pairs_hook=once)
+    except Twice as error:
+        raise BadOption(f"--file {file}: {error.name} is given twice in one object") from None
     except (ValueError, RecursionError) as error:
         place = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise BadOption(f"--file {file}: it is no JSON{place}") from None
-    return parse_bootstrap(value)
+    found = parse_bootstrap(value)
+    for name in ignored_members(value):
+        typer.echo(f"warning: {name} means nothing here and is left out", err=True)
+    return found
 
 
 def _held(file: str) -> Discovered:

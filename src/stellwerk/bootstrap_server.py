@@ -9,6 +9,8 @@ import structlog
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.bootstrap_sight import BootstrapSight
+from stellwerk.app.brake import Brake
 from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
@@ -44,12 +46,14 @@ class BootstrapServer:
         bootstrapping: Bootstrapping,
         sessions: BootstrapSessions | None,
         contexts: OscoreContexts | None,
+        sight: BootstrapSight,
     ) -> None:
         self._settings = settings
         self.listeners = listeners
         self.bootstrapping = bootstrapping
         self.sessions = sessions
         self.contexts = contexts
+        self.sight = sight
         self.bound: list[tuple[str, int]] = []
         self.bound_secure: list[tuple[str, int]] = []
 
@@ -66,6 +70,7 @@ class BootstrapServer:
         secure: SecureSettings,
         server_keys: ServerKeys | None,
         issue: Issue | None,
+        brake: Brake,
     ) -> "BootstrapServer | None":
         """None where both ports are off. ``server_keys``: those of device management, None where it has no secure
         port. Raises `KeyFileUnusable`, `StoreTrouble`."""
@@ -114,27 +119,29 @@ class BootstrapServer:
             keys.changed = partial(_keys_changed, listeners.secure, sessions)
             tasks.spawn("bootstrap server keys", keys.run())
             tasks.spawn("bootstrap sessions", sessions.run())
+        accounts = BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue)
         devices = {} if sessions is None else sessions.devices
+        failures = Failures(tasks=tasks, lines=lines) if sessions is None else sessions.failures
         contexts = None
         if settings.oscore:
             contexts = OscoreContexts(
                 store=store,
                 tasks=tasks,
-                failures=Failures(tasks=tasks, lines=lines) if sessions is None else sessions.failures,
+                failures=failures,
                 meters=meters.oscore,
                 devices=devices,
                 promoting=None,
                 is_bootstrap=True,
             )
             listeners.links.speak_oscore(contexts)
-        history = BootstrapHistory(store, lines, meters.bootstrap)
+        history = BootstrapHistory(store, lines, meters.bootstrap, str if sessions is None else sessions.whence)
         bootstrapping = Bootstrapping(
             store=store,
             tasks=tasks,
             clock=clock,
             link=listeners.links,
             admission=BootstrapAdmission(store, devices, {} if sessions is None else sessions.identities),
-            accounts=BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue),
+            accounts=accounts,
             history=history,
             conversations=BootstrapConversations(
                 store=store, tasks=tasks, clock=clock, link=listeners.links, history=history
@@ -142,13 +149,23 @@ class BootstrapServer:
             meters=meters.bootstrap,
             most=settings.bootstrap_sessions,
             packs=settings.bootstrap_packs,
+            brake=brake,
+            prove_moves=settings.echo == "moves",
         )
         listeners.connect(bootstrapping)
         if sessions is not None:
             sessions.is_used = bootstrapping.conversations.runs_for
         if contexts is not None:
             contexts.connect(bootstrapping.lost)
-        return cls(settings, listeners, bootstrapping, sessions, contexts)
+        sight = BootstrapSight(
+            store=store,
+            accounts=accounts,
+            under_way=bootstrapping.conversations.under_way,
+            begin=lambda record: bootstrapping.begin(record, None, clock.instant()),
+            requests=history.refusals,
+            handshakes=failures.recent,
+        )
+        return cls(settings, listeners, bootstrapping, sessions, contexts, sight)
 
     def listen(self) -> None:
         """Raises `CannotBind`."""
@@ -179,6 +196,10 @@ class BootstrapServer:
             self.sessions.removed(device_id)
         if self.contexts is not None:
             self.contexts.removed(device_id)
+
+
+def _none(_: str | None) -> tuple[()]:
+    return ()
 
 
 def own_material(

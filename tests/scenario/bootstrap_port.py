@@ -76,6 +76,7 @@ class BootstrapPort:
     most: int = 100
     packs: bool = True
     sessions_kept: int = 1_000
+    prove_moves: bool = False
 
     def __post_init__(self) -> None:
         self.clock = self.stack.clock
@@ -132,7 +133,9 @@ class BootstrapPort:
             self.secure_peers.connect(self.sessions)
             devices, identities = self.sessions.devices, self.sessions.identities
             by_transport["dtls"] = self.secure_link
-        self.history = BootstrapHistory(store, lines, stack.meters.bootstrap)
+        self.history = BootstrapHistory(
+            store, lines, stack.meters.bootstrap, str if self.secure is None else self.sessions.whence
+        )
         links = BootstrapLinks(by_transport)
         self.contexts = OscoreContexts(
             store=store,
@@ -158,6 +161,8 @@ class BootstrapPort:
             meters=stack.meters.bootstrap,
             most=self.most,
             packs=self.packs,
+            brake=stack.brake,
+            prove_moves=self.prove_moves,
         )
         self.bootstrapping.listens_at = HOME.local_host, HOME.local_port
         links.connect(self.bootstrapping)

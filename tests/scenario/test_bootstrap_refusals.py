@@ -5,11 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from stellwerk.app.brake import Strain
 from stellwerk.app.credential_record import pre_shared_credential
+from stellwerk.app.handlers.bootstrapping import STARTS_AT_ONCE, STARTS_PER_S
 from stellwerk.coap.codes import (
     BAD_REQUEST,
     CHANGED,
     SERVICE_UNAVAILABLE,
+    UNAUTHORIZED,
     UNSUPPORTED_CONTENT_FORMAT,
 )
 from stellwerk.device.bootstrap.configuration import ServerEntry
@@ -250,3 +253,55 @@ def test_another_key_for_the_bootstrap_server_ends_what_came_in_with_the_former_
     assert stack.registrations() == ["dev1"]
     again = SecureClient(port, b"bs-dev1", OTHER, port=40_003).connect()
     assert again.bootstrap("/bs?ep=dev1")[-1] == "POST /bs"
+
+
+@pytest.mark.spec("LwM2M-contract 15", "MSG-14")
+def test_a_device_that_asks_again_and_again_is_told_to_come_later_and_costs_the_store_nothing(
+    port: BootstrapPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, other = port.stack.provision("dev1"), port.stack.provision("dev2")
+    clients = [Client(port, HOME._replace(remote_port=41_000 + each)) for each in range(40)]
+    answers = [each.ask().code for each in clients]
+    begun = answers.count(CHANGED)
+    assert answers == [CHANGED] * begun + [SERVICE_UNAVAILABLE] * (40 - begun)
+    assert begun == STARTS_AT_ONCE
+    assert set(refusals(port)) == {"rate"}
+    assert Client(port, AWAY).bootstrap("/bs?ep=urn:dev:os:dev2")[-1] == "POST /bs"
+    assert port.ends_of(other) == [("configured", "")]
+    port.stack.clock.at += 1 / STARTS_PER_S
+    assert clients[0].ask().code == CHANGED
+    assert [each for each, _ in port.ends_of(device)].count("refused") == 1
+
+
+@pytest.mark.spec("MSG-14")
+def test_while_the_store_cannot_keep_up_nobody_is_bootstrapped(stack: Stack) -> None:
+    port = BootstrapPort(stack)
+    port.profile(ONE)
+    device = stack.provision("dev1")
+    stack.brake.measure(Strain(queue=8_000), stack.clock.now())
+    client = Client(port)
+    answer = client.ask()
+    assert answer.code == SERVICE_UNAVAILABLE
+    assert 14 in dict(answer.options)
+    assert port.ends_of(device) == []
+    stack.clock.at += 2
+    stack.brake.measure(Strain(), stack.clock.now())
+    assert client.bootstrap()[-1] == "POST /bs"
+
+
+@pytest.mark.spec("RFC 9175 2.4", "B-16")
+def test_where_a_move_takes_proof_nobody_ends_the_session_of_another_address_without(stack: Stack) -> None:
+    port = BootstrapPort(stack, prove_moves=True)
+    port.profile(ONE)
+    device = stack.provision("dev1")
+    client, away = Client(port), Client(port, AWAY)
+    client.ask()
+    asked = away.ask()
+    assert asked.code == UNAUTHORIZED
+    client.run()
+    assert port.ends_of(device) == [("configured", "")]
+    client.ask()
+    echo = [(252, dict(asked.options)[252])]
+    assert away.ask(extra=echo).code == CHANGED
+    away.run()
+    assert port.ends_of(device)[:2] == [("configured", ""), ("replaced", "another-request")]

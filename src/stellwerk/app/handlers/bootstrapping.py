@@ -6,7 +6,7 @@ has a name in the device's history, or where it concerns no device in the list o
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -14,16 +14,19 @@ import structlog
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Given
 from stellwerk.app.bootstrap_admission import Admitted, BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.brake import Brake, Level
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
+from stellwerk.app.handlers.registering import may_be_forged
 from stellwerk.app.meters import BootstrapMeters
 from stellwerk.app.ports import Acknowledgement, BootstrapLink, Clock, DecidingStore, DeviceAnswer, StoreTrouble
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.app.speaking import Refusal
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError, StellwerkError, UserError
-from stellwerk.core.ids import PeerId
+from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
+from stellwerk.core.rates import TokenBuckets
 from stellwerk.device.bootstrap.history import BootstrapState, BootstrapTrigger, StepRecord
 from stellwerk.device.bootstrap.pack import PackRefused, make_pack
 from stellwerk.device.bootstrap.summaries import summarize
@@ -48,6 +51,10 @@ log = structlog.get_logger(__name__)
 MOST_SESSIONS: Final = 10_000
 COME_AGAIN_S: Final = 30
 """Max-Age of 5.03."""
+STARTS_PER_S: Final = 0.2
+STARTS_AT_ONCE: Final = 30
+"""Sessions and packs of one device: so many, and then one more every few seconds."""
+UNPROVEN: Final = "a session goes on with another address; repeat the request with the Echo"
 INCOMPLETE: Final = "the configuration for this device is incomplete"
 """Short, since an answer to who is not proven is no more than three times its question. What is missing stands in the
 device's log."""
@@ -55,9 +62,26 @@ device's log."""
 Answer = Callable[[Acknowledgement], None]
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A request. ``fresh``: its sender has shown that it receives at ``peer``."""
+
+    peer: PeerId
+    trigger: BootstrapTrigger
+    at: Instant
+    tell: Answer
+    fresh: bool
+    has_answer: bool = False
+
+    def answer(self, acknowledgement: Acknowledgement) -> None:
+        self.has_answer = True
+        self.tell(acknowledgement)
+
+
 class Bootstrapping:
     """Implements `southbound.bootstrap_link.Bootstrapping`. ``link`` is the way down; ``most``: sessions at once;
-    ``packs``: whether Bootstrap-Pack-Requests are answered."""
+    ``packs``: whether Bootstrap-Pack-Requests are answered; ``prove_moves``: a session without security is ended by a
+    request from another address only where its sender shows that it receives there (decision 0011)."""
 
     def __init__(
         self,
@@ -71,8 +95,10 @@ class Bootstrapping:
         history: BootstrapHistory,
         conversations: BootstrapConversations,
         meters: BootstrapMeters,
+        brake: Brake,
         most: int = MOST_SESSIONS,
         packs: bool = True,
+        prove_moves: bool = False,
     ) -> None:
         self._store = store
         self._tasks = tasks
@@ -84,6 +110,9 @@ class Bootstrapping:
         self.conversations = conversations
         self._most = most
         self._packs = packs
+        self._brake = brake
+        self._prove_moves = prove_moves
+        self._starts: TokenBuckets[DeviceId] = TokenBuckets(STARTS_PER_S, STARTS_AT_ONCE)
         self._deciding = 0
         """Requests that are looked at."""
         self.listens_at: tuple[str, int] | None = None
@@ -95,11 +124,16 @@ class Bootstrapping:
     def requested(self, uplink: BootstrapUplink, peer: PeerId, at: Instant, answer: Answer, fresh: bool) -> None:
         """A device asks to be bootstrapped, or for a pack: answers 2.04 or 2.05, else 4.00, 4.04, 4.05, 4.06, 4.15,
         5.01 or 5.03."""
+        if self._brake.level >= Level.REGISTER:
+            answer(self._brake.refusal("bootstrap"))
+            return
         if len(self.conversations) + self._deciding >= self._most:
             answer(_come_again(f"{self._most} devices are being bootstrapped already"))
             return
         self._deciding += 1
-        if not self._tasks.start("bootstrap request", self._decide(uplink, peer, at, answer)):
+        trigger = BootstrapTrigger.PACK if isinstance(uplink, BootstrapPackRequest) else BootstrapTrigger.CLIENT
+        asked = _Asked(peer, trigger, at, answer, fresh)
+        if not self._tasks.start("bootstrap request", self._decide(uplink, asked)):
             self._deciding -= 1
             answer(_come_again("too much is going on"))
 
@@ -113,73 +147,66 @@ class Bootstrapping:
 
     # -- requests --
 
-    async def _decide(self, uplink: BootstrapUplink, peer: PeerId, at: Instant, answer: Answer) -> None:
-        has_answered = False
-
-        def answer_once(acknowledgement: Acknowledgement) -> None:
-            nonlocal has_answered
-            has_answered = True
-            answer(acknowledgement)
-
+    async def _decide(self, uplink: BootstrapUplink, asked: _Asked) -> None:
         try:
             if isinstance(uplink, BootstrapPackRequest):
-                await self._pack(uplink, peer, at, answer_once)
+                await self._pack(uplink, asked)
             else:
-                await self._bootstrap(uplink, peer, at, answer_once)
+                await self._bootstrap(uplink, asked)
         except DeviceGone:
-            if not has_answered:
-                answer(Acknowledgement(Status.BAD_REQUEST, detail="the device is gone"))
+            if not asked.has_answer:
+                asked.answer(Acknowledgement(Status.BAD_REQUEST, detail="the device is gone"))
         except StoreTrouble as error:
             log_not_stored(log, "bootstrap.not_stored", error)
-            if not has_answered:
-                answer(_come_again("the store cannot take this now"))
+            if not asked.has_answer:
+                asked.answer(_come_again("the store cannot take this now"))
         except Exception:
-            if not has_answered:
-                answer(Acknowledgement(Status.INTERNAL_SERVER_ERROR))
+            if not asked.has_answer:
+                asked.answer(Acknowledgement(Status.INTERNAL_SERVER_ERROR))
             raise
         finally:
             self._deciding -= 1
 
-    async def _bootstrap(self, request: BootstrapRequest, peer: PeerId, at: Instant, answer: Answer) -> None:
-        trigger = BootstrapTrigger.CLIENT
+    async def _bootstrap(self, request: BootstrapRequest, asked: _Asked) -> None:
         try:
             name, pct = decode_bootstrap_request(request.query)
         except PeerError as error:
-            await self._refuse(Refusal("parameters", Status.BAD_REQUEST, str(error)), None, peer, trigger, at, answer)
+            await self._refuse(Refusal("parameters", Status.BAD_REQUEST, str(error)), None, asked)
             return
-        admitted = await self._admit(name, peer, trigger, at, answer)
+        admitted = await self._admit(name, asked)
         if admitted is None:
             return
         try:
             write_format(pct)
         except PctUnsupported as error:
             refusal = Refusal("pct", Status.UNSUPPORTED_CONTENT_FORMAT, str(error), admitted.record)
-            await self._refuse(refusal, admitted.endpoint, peer, trigger, at, answer)
+            await self._refuse(refusal, admitted.endpoint, asked)
             return
-        given = await self._gather(admitted, peer, trigger, at, answer)
+        given = await self._gather(admitted, asked)
         if given is None:
             return
         registration = await self._store.registration_of(admitted.record.device_id)
         version = None if registration is None else registration.version
-        session = self.conversations.make(admitted, given, peer, trigger, at, pct=pct, version=version)
-        if not await self.conversations.open(session, lambda: answer(Acknowledgement(Status.CHANGED))):
-            answer(_come_again(session.kept.detail))
+        session = self.conversations.make(
+            admitted, given, asked.peer, asked.trigger, asked.at, pct=pct, version=version
+        )
+        if not await self.conversations.open(session, lambda: asked.answer(Acknowledgement(Status.CHANGED))):
+            asked.answer(_come_again(session.kept.detail))
 
-    async def _pack(self, request: BootstrapPackRequest, peer: PeerId, at: Instant, answer: Answer) -> None:
-        trigger = BootstrapTrigger.PACK
+    async def _pack(self, request: BootstrapPackRequest, asked: _Asked) -> None:
         if not self._packs:
-            answer(Acknowledgement(Status.NOT_IMPLEMENTED, detail="no packs are given here; ask with POST /bs"))
+            asked.answer(Acknowledgement(Status.NOT_IMPLEMENTED, detail="no packs are given here; ask with POST /bs"))
             return
         try:
             name, own_account = decode_pack_request(request.query)
         except PeerError as error:
-            await self._refuse(Refusal("parameters", Status.BAD_REQUEST, str(error)), None, peer, trigger, at, answer)
+            await self._refuse(Refusal("parameters", Status.BAD_REQUEST, str(error)), None, asked)
             return
-        admitted = await self._admit(name, peer, trigger, at, answer)
+        admitted = await self._admit(name, asked)
         if admitted is None:
             return
         record = admitted.record
-        given = await self._gather(admitted, peer, trigger, at, answer)
+        given = await self._gather(admitted, asked)
         if given is None:
             return
         try:
@@ -192,7 +219,7 @@ class Bootstrapping:
             payload = encode_pack(pack.content, content_format)
         except (PackFormatUnsupported, _NothingToGive, PackRefused) as error:
             refusal = Refusal(*_PACK_REFUSALS[type(error)], str(error), record)
-            await self._refuse(refusal, admitted.endpoint, peer, trigger, at, answer)
+            await self._refuse(refusal, admitted.endpoint, asked)
             return
         if given.fresh is not None:
             try:
@@ -200,11 +227,11 @@ class Bootstrapping:
             except (AlreadyExists, CredentialChanged) as error:
                 reason = "revoked" if isinstance(error, CredentialChanged) else "not-stored"
                 refusal = Refusal(reason, Status.BAD_REQUEST, str(error), record)
-                await self._refuse(refusal, admitted.endpoint, peer, trigger, at, answer)
+                await self._refuse(refusal, admitted.endpoint, asked)
                 return
-        self.conversations.replace(record.device_id, peer)
-        step = StepRecord(at.wall_ms, "Bootstrap-Pack", "", summarize(pack.content, ROOT), int(Status.CONTENT))
-        session = self.conversations.make(admitted, given, peer, trigger, at)
+        self.conversations.replace(record.device_id, asked.peer)
+        step = StepRecord(asked.at.wall_ms, "Bootstrap-Pack", "", summarize(pack.content, ROOT), int(Status.CONTENT))
+        session = self.conversations.make(admitted, given, asked.peer, asked.trigger, asked.at)
         session.about.steps.append(step)
         kept = replace(
             session.kept,
@@ -216,13 +243,12 @@ class Bootstrapping:
         kept = replace(kept, number=await self._store.put_bootstrap_session(kept))
         self.history.began(kept)
         self.history.step(record.device_id, step)
-        answer(Acknowledgement(Status.CONTENT, payload=payload, content_format=content_format))
+        asked.answer(Acknowledgement(Status.CONTENT, payload=payload, content_format=content_format))
         self.history.ended(kept)
-        self._link.end(peer)
+        self._link.end(asked.peer)
 
-    async def _admit(
-        self, name: str | None, peer: PeerId, trigger: BootstrapTrigger, at: Instant, answer: Answer
-    ) -> Admitted | None:
+    async def _admit(self, name: str | None, asked: _Asked) -> Admitted | None:
+        peer = asked.peer
         try:
             admitted = await self._admission.admit(name, peer)
             if isinstance(admitted, Admitted) and await self.conversations.settle_spent(admitted.record.device_id):
@@ -230,36 +256,38 @@ class Bootstrapping:
         except UserError as error:
             # A credential that does not open with this master key: the text says what to do, and names no secret.
             log.error("bootstrap.not_readable", endpoint=name, detail=str(error))
-            answer(_come_again("the server cannot read its credentials now"))
+            asked.answer(_come_again("the server cannot read its credentials now"))
             return None
         if isinstance(admitted, Refusal):
-            await self._refuse(admitted, name, peer, trigger, at, answer)
+            await self._refuse(admitted, name, asked)
+            return None
+        record = admitted.record
+        if self._prove_moves and not asked.fresh and may_be_forged(peer):
+            under_way = self.conversations.peer_of(record.device_id)
+            if under_way is not None and under_way != peer:
+                asked.answer(Acknowledgement(Status.UNAUTHORIZED, detail=UNPROVEN, prove=True))
+                return None
+        if not self._starts.take(record.device_id, asked.at.now):
+            # Each is stored, and without security anybody may ask in its name.
+            text = f"device {record.name!r} asks too often"
+            asked.answer(_come_again(text))
+            refusal = Refusal("rate", Status.SERVICE_UNAVAILABLE, text, record)
+            await self.history.refused(refusal, name, peer, asked.trigger, asked.at)
             return None
         return admitted
 
-    async def _gather(
-        self, admitted: Admitted, peer: PeerId, trigger: BootstrapTrigger, at: Instant, answer: Answer
-    ) -> Given | None:
+    async def _gather(self, admitted: Admitted, asked: _Asked) -> Given | None:
         try:
-            return await self._accounts.gather(admitted, is_secure=peer.is_proven, now_ms=at.wall_ms)
+            return await self._accounts.gather(admitted, is_secure=asked.peer.is_proven, now_ms=asked.at.wall_ms)
         except UserError as error:
             refusal = Refusal("configuration", Status.BAD_REQUEST, str(error), admitted.record)
-            await self._refuse(refusal, admitted.endpoint, peer, trigger, at, answer, INCOMPLETE)
+            await self._refuse(refusal, admitted.endpoint, asked, INCOMPLETE)
             return None
 
-    async def _refuse(
-        self,
-        refusal: Refusal,
-        name: str | None,
-        peer: PeerId,
-        trigger: BootstrapTrigger,
-        at: Instant,
-        answer: Answer,
-        told: str | None = None,
-    ) -> None:
+    async def _refuse(self, refusal: Refusal, name: str | None, asked: _Asked, told: str | None = None) -> None:
         """``told``: what the device learns, where that is not all."""
-        answer(Acknowledgement(refusal.status, detail=refusal.detail if told is None else told))
-        await self.history.refused(refusal, name, peer, trigger, at)
+        asked.answer(Acknowledgement(refusal.status, detail=refusal.detail if told is None else told))
+        await self.history.refused(refusal, name, asked.peer, asked.trigger, asked.at)
 
     # -- the server begins --
 
@@ -280,10 +308,13 @@ class Bootstrapping:
                 "Execute /1/x/9 asks it to"
             )
         peer = self._admission.session_of(record.device_id) if address is None else None
-        if address is None and registration is not None and registration.peer.transport == "udp":
-            address = registration.peer.remote_host, registration.peer.remote_port
-        if peer is None and address is not None and self.listens_at is not None:
-            peer = PeerId("udp", *address, *self.listens_at)
+        if peer is None and self.listens_at is not None:
+            local_host, local_port = self.listens_at
+            if address is not None:
+                peer = PeerId("udp", *address, local_host, local_port)
+            elif registration is not None and registration.peer.transport == "udp":
+                # It answers the address that it knows us by; where we listen may be every address.
+                peer = registration.peer._replace(local_port=local_port)
         if peer is None:
             raise CannotBegin(f"nobody knows where device {record.name!r} listens for the bootstrap server")
         admitted = await self._admission.admit_by_us(record, peer)
