@@ -309,6 +309,28 @@ def test_who_asks_for_many_unknown_sender_ids_is_not_looked_up_any_more() -> Non
     run(work)
 
 
+@pytest.mark.spec("LwM2M-contract 15")
+def test_a_flood_in_the_name_of_a_context_makes_few_look_ups_and_takes_none_from_others() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.device()
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        look_up, looked = bench.store.oscore_context, []
+
+        async def counted(*name: Any, **where: Any) -> OscoreContext | None:
+            looked.append(name)
+            return await look_up(*name, **where)
+
+        bench.store.oscore_context = counted  # type: ignore[method-assign]
+        for _ in range(6_000):
+            bench.contexts.refused(bench.number(), AWAY, "oscore_decryption", "Decryption failed", NOW)
+        await asyncio.sleep(0)
+        assert len(looked) == 1
+        bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
+        assert bench.tcp.told[-1][0] == "give"
+
+    run(work)
+
+
 @pytest.mark.spec("LwM2M-contract 2.6", "SEC-6")
 @pytest.mark.parametrize(
     ("kind", "carrier", "is_given"),

@@ -36,6 +36,8 @@ _UNKNOWN_PER_S: Final = 20.0
 _UNKNOWN_BURST: Final = 200.0
 """Of sender IDs that nobody has, from one address."""
 _TRIES: Final = 3
+_LOOK_AGAIN_S: Final = 2.0
+"""Between two look-ups of a context in whose name things come that cannot be read."""
 _MEANINGS: Final = {
     "oscore_decryption": "the device has another key, salt or ID than the server, or somebody changed the message",
     "oscore_replay": "the message came before, or the device has lost track of its numbers",
@@ -68,7 +70,7 @@ class ContextLink(Protocol):
 class _Held:
     """A context that engines hold. ``top``: numbers below it were given to one of them, or are being stored for it;
     ``lows``: below which each may use numbers, of those that hold the context. ``peers``: those it is bound to a
-    device as; ``carriers``: where it was heard last, by its peer."""
+    device as; ``carriers``: where it was heard last, by its peer; ``look_again``: when it may be looked up anew."""
 
     device_id: DeviceId
     device: str
@@ -78,6 +80,7 @@ class _Held:
     lows: dict[ContextLink, int] = field(default_factory=dict)
     peers: set[PeerId] = field(default_factory=set)
     carriers: dict[PeerId, PeerId] = field(default_factory=dict)
+    look_again: float = 0.0
 
 
 class OscoreContexts:
@@ -328,7 +331,9 @@ class OscoreContexts:
         if held is not None:
             text = f"{detail}; {_MEANINGS[reason]}" if reason in _MEANINGS else detail
             self._note_failure(held, carrier, reason.replace("_", "-"), text, at)
-            if reason in _MEANINGS and self._look_ups.take(None, at.now):
+            if reason in _MEANINGS and at.now >= held.look_again:
+                # Anybody may say so in its name.
+                held.look_again = at.now + _LOOK_AGAIN_S
                 self._tasks.start("oscore context", self._look_again(number, held, at))
 
     async def _look_again(self, number: int, held: _Held, at: Instant) -> None:
