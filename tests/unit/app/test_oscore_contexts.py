@@ -447,6 +447,27 @@ def test_engines_that_ask_while_numbers_are_being_stored_get_numbers_of_their_ow
     run(work)
 
 
+def test_changes_of_other_devices_do_not_keep_a_context_from_being_given() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.device()
+        other = await bench.device("other", kid=b"dev2")
+        store_it = bench.store.raise_oscore_ceiling
+
+        async def slow(number: int, ceiling: int) -> bool:
+            bench.contexts.revoked(other)
+            await asyncio.sleep(0)
+            return await store_it(number, ceiling)
+
+        bench.store.raise_oscore_ceiling = slow  # type: ignore[method-assign]
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        assert bench.udp.told == [("give", 1, KID, 0, NUMBERS_AT_FIRST)]
+        assert not bench.contexts._changed_at
+
+    run(work)
+
+
 @pytest.mark.spec("SEC-9")
 def test_a_context_that_is_revoked_while_its_numbers_are_stored_is_not_given() -> None:
     async def work(bench: Bench) -> None:

@@ -108,8 +108,11 @@ class OscoreContexts:
         self._of: dict[DeviceId, set[int]] = defaultdict(set)
         self._over: dict[PeerId, set[PeerId]] = defaultdict(set)
         """The peers that were heard last over a connection or session."""
-        self._revisions = 0
-        """How often anybody's contexts have changed: what was looked up before is looked up again."""
+        self._revision = 0
+        self._changed_at: dict[DeviceId, int] = {}
+        """At which revision a device's contexts have changed, while anything is looked up: what was looked up before is
+        looked up again."""
+        self._looking = 0
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self._unknown: TokenBuckets[str] = TokenBuckets(_UNKNOWN_PER_S, _UNKNOWN_BURST)
         self._is_bootstrap = is_bootstrap
@@ -151,6 +154,7 @@ class OscoreContexts:
 
     async def _answered(self, link: ContextLink, question: int, work: Coroutine[Any, Any, bool]) -> None:
         given, is_busy = False, False
+        self._looking += 1
         try:
             given = await work
         except UserError as error:
@@ -160,12 +164,15 @@ class OscoreContexts:
             is_busy = True
             log.warning("oscore.not_answered", detail=str(error))
         finally:
+            self._looking -= 1
+            if not self._looking:
+                self._changed_at.clear()
             if not given:
                 link.no_context(question, is_busy=is_busy)
 
     async def _answer(self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant) -> bool:
         for _ in range(_TRIES):
-            before = self._revisions
+            before = self._revision
             context = await self._look_up(name)
             record = None if context is None else await self._store.device(context.device_id)
             if context is None or record is None:
@@ -194,7 +201,7 @@ class OscoreContexts:
             held = self._hold(context, record, ceiling)
             if not await self._store.raise_oscore_ceiling(context.number, ceiling):
                 continue
-            if before == self._revisions:
+            if self._changed_at.get(context.device_id, before) <= before:
                 # One that has the context already, and asked twice, goes on with the numbers that it had.
                 held.lows.setdefault(link, ceiling)
                 self._bind(held, context_peer(context.number, carrier.transport))
@@ -377,7 +384,7 @@ class OscoreContexts:
 
     async def _promoted(self, device: DeviceRecord, peer: PeerId) -> None:
         """Of the device's contexts only that of its fresh credential stays, as the one that holds."""
-        self._revisions += 1
+        self._note_change(device.device_id)
         for number in tuple(self._of.get(device.device_id, ())):
             held = self._held.get(number)
             if held is not None and held.is_fresh:
@@ -393,7 +400,7 @@ class OscoreContexts:
 
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone with all that was stored of it."""
-        self._revisions += 1
+        self._note_change(device_id)
         for number in self._of.pop(device_id, set()):
             self._forget(number)
 
@@ -405,11 +412,11 @@ class OscoreContexts:
             self._lost(peer, why, at)
 
     def _forget(self, number: int) -> None:
-        # Which numbers were given is known only from the store again.
-        self._revisions += 1
         held = self._held.pop(number, None)
         if held is None:
             return
+        # Which numbers were given is known only from the store again.
+        self._note_change(held.device_id)
         numbers = self._of.get(held.device_id)
         if numbers is not None:
             numbers.discard(number)
@@ -420,6 +427,11 @@ class OscoreContexts:
         for peer in held.peers:
             self.devices.pop(peer, None)
             self._part(peer, held.carriers.get(peer))
+
+    def _note_change(self, device_id: DeviceId) -> None:
+        if self._looking:
+            self._revision += 1
+            self._changed_at[device_id] = self._revision
 
     def _bind(self, held: _Held, peer: PeerId) -> None:
         held.peers.add(peer)
