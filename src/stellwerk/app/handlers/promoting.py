@@ -68,7 +68,11 @@ class Promoting:
                 if record is not None:
                     log.info("credential.promoted", tenant=record.tenant, device=record.name, security=record.security)
                     for tell in self.hearers:
-                        await tell(record, peer)
+                        try:
+                            await tell(record, peer)
+                        except Exception:
+                            # What the others end has to end all the same.
+                            log.exception("credential.promotion_not_heard", device=record.name)
         finally:
             del self._waiting[device_id]
             for each in waiting:
