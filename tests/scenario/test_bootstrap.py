@@ -11,7 +11,7 @@ from stellwerk.device.bootstrap.configuration import Acl, ServerEntry
 from stellwerk.lwm2m.formats import ContentFormat, decode_content
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import Library
-from tests.scenario.bootstrap_port import CONFIGURED, EMPTY, BootstrapPort, Client, psk_block, with_bootstrap
+from tests.scenario.bootstrap_port import CONFIGURED, EMPTY, HOME, BootstrapPort, Client, psk_block, with_bootstrap
 from tests.scenario.stack import Stack, Step, ack, con
 
 TYPES = Library.builtin().for_device("1.2", {})
@@ -291,6 +291,8 @@ class TestTheServerBegins:
         stack, client = port.stack, Client(port)
         device = stack.provision("dev1")
         port.profile(ONE, server_initiated=True)
+        # The server listens on every address that it has.
+        port.bootstrapping.listens_at = "0.0.0.0", HOME.local_port
         stack << registers(1, "1.0")
         self.begin(port, device)
         client.run()

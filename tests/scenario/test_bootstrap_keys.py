@@ -118,6 +118,9 @@ def test_a_device_with_a_pre_shared_key_gets_another_for_its_server_and_nobody_e
     assert value(client, "/0/1/4") is None
     assert FOR_SERVER.hex() not in everything(port, device)
     assert "dm-dev1" in everything(port, device)
+    # A session says little about where the device is.
+    (session,) = port.sessions_of(device)
+    assert session.peer.startswith(f"udp://198.51.100.1:{client.device.address.local_port}, dtls session ")
 
 
 @pytest.mark.spec("B-10", "Platform 5")

@@ -103,6 +103,11 @@ class BootstrapConversations:
         session = self._by_device.get(device_id)
         return None if session is None else session.peer
 
+    def under_way(self, device_id: DeviceId) -> BootstrapSession | None:
+        """The device's session that runs, with its steps so far."""
+        session = self._by_device.get(device_id)
+        return None if session is None else replace(session.kept, steps=tuple(session.about.steps))
+
     # -- what happens --
 
     def answered(self, answer: DeviceAnswer) -> None:
@@ -165,7 +170,7 @@ class BootstrapConversations:
             0,
             admitted.record.device_id,
             admitted.endpoint,
-            str(peer),
+            self._history.whence(peer),
             trigger,
             BootstrapState.RUNNING,
             at.wall_ms,
