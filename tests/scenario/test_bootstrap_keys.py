@@ -374,6 +374,19 @@ class TestFreshKeys:
         assert self.fresh(port, device) is None
         assert port.ends_of(device) == [("refused", "revoked")]
 
+    @pytest.mark.spec("Design 7")
+    def test_nor_where_too_much_is_going_on(self, port: BootstrapPort, monkeypatch: pytest.MonkeyPatch) -> None:
+        device, client = self.given(port)
+        client.ask(f"/bs?ep={NAME}")
+        with monkeypatch.context() as busy:
+            busy.setattr(port.stack.tasks, "_limit", 0)
+            client.run(1)
+        assert len(port.bootstrapping.conversations) == 0
+        client.run()
+        assert client.steps == ["GET /"]
+        assert self.fresh(port, device) is None
+        assert client.bootstrap()[-1] == "POST /bs"
+
     @pytest.mark.spec("SEC-7", "B-10")
     def test_a_device_from_nothing_gets_them_in_the_open_and_one_that_has_some_does_not(
         self, port: BootstrapPort

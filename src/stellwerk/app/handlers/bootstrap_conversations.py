@@ -240,7 +240,9 @@ class BootstrapConversations:
             return
         changes = isinstance(operation, BootstrapDelete | BootstrapWrite)
         if changes and session.given.fresh is not None and not session.fresh_is_stored:
-            self._tasks.start("fresh keys", self._store_fresh(session, operation))
+            if not self._tasks.start("fresh keys", self._store_fresh(session, operation)):
+                text = "the fresh keys could not be stored: too much is going on"
+                self._end(session, Outcome(BootstrapState.STEP_FAILED, "not-stored", text))
         else:
             self._send(session, operation)
 
