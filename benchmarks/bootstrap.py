@@ -25,6 +25,7 @@ from run import scratch
 
 SECURITY = ("nosec", "psk", "x509")
 _LIFETIME_S = 3600
+_SETTLE_S = 120
 
 
 def main() -> int:
@@ -91,11 +92,10 @@ def _measure(security: str, data_dir: Path, options: argparse.Namespace) -> Meas
             if security == "nosec"
             else f"coaps://127.0.0.1:{bootstrap_secure_port}"
         )
-        asyncio.run(_bootstrap(url, keys, measured, options))
+        asyncio.run(_bootstrap(url, keys, measured, data_dir, options))
         measured.cpu_s = servers.cpu_seconds(server.pid)["server"] - cpu
         measured.after = servers.memory(server.pid).resident
         measured.peak = _peak(server.pid)
-    asyncio.run(_read_states(data_dir, measured))
     print(measured.security, measured.registered, dict(measured.states), file=sys.stderr, flush=True)
     return measured
 
@@ -196,7 +196,9 @@ async def _provision(data_dir: Path, security: str, keys: list[Keys], port: int)
     await store.close()
 
 
-async def _bootstrap(url: str, keys: list[Keys], measured: Measured, options: argparse.Namespace) -> None:
+async def _bootstrap(
+    url: str, keys: list[Keys], measured: Measured, data_dir: Path, options: argparse.Namespace
+) -> None:
     from stellwerk.sim.bootstrap.fleet import Commissioning
     from stellwerk.sim.fleet import Fleet, FleetOptions
     from stellwerk.sim.happenings import BootstrapFailed, Bootstrapped, Registered
@@ -245,23 +247,32 @@ async def _bootstrap(url: str, keys: list[Keys], measured: Measured, options: ar
         except TimeoutError:
             pass
         measured.registered = len(registered)
+        # Some answers to Finish are lost: the server asks again, and the devices have to be there.
+        settled = time.monotonic() + _SETTLE_S
+        measured.states = await _states(data_dir, count)
+        while measured.states["running"] and time.monotonic() < settled:
+            await asyncio.sleep(2)
+            measured.states = await _states(data_dir, count)
     finally:
         fleet.close()
 
 
-async def _read_states(data_dir: Path, measured: Measured) -> None:
+async def _states(data_dir: Path, devices: int) -> Counter[str]:
+    """How the server's sessions of all devices stand."""
     from stellwerk.storage.sqlite.store import SqliteStore
     from stellwerk.storage.vault import Vault
 
     store = await SqliteStore.open(data_dir, vault=Vault.load(data_dir, None))
     tenant_id = await store.tenant(servers.TENANT)
     assert tenant_id is not None
-    for number in range(1, len(measured.configured) + 1):
+    found: Counter[str] = Counter()
+    for number in range(1, devices + 1):
         device = await store.device_by_name(tenant_id, _name(number))
         assert device is not None
         for each in await store.bootstrap_sessions(device.device_id, 100):
-            measured.states[each.state.value] += 1
+            found[each.state.value] += 1
     await store.close()
+    return found
 
 
 # -- what came of it --

@@ -14,8 +14,7 @@ import typer
 
 from stellwerk.access import check_master_key, device_named, open_store
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
-from stellwerk.app.bootstrap_admission import Admitted
-from stellwerk.app.bootstrap_blocks import read_blocks
+from stellwerk.app.bootstrap_sight import preview
 from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.members import Twice, once
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
@@ -30,9 +29,7 @@ from stellwerk.device.bootstrap.configuration import (
 )
 from stellwerk.device.bootstrap.configuration import render_bootstrap as render
 from stellwerk.device.bootstrap.discovered import Discovered, decode_discovered
-from stellwerk.device.bootstrap.dry_run import show_plan
 from stellwerk.device.bootstrap.history import BootstrapSession, StepRecord
-from stellwerk.device.bootstrap.plan import make_plan
 from stellwerk.device.profile import Profile, ProfileRecord, check_name
 from stellwerk.key_files import KeyFolder
 from stellwerk.logs import configure_logs
@@ -151,7 +148,9 @@ def session_line(session: BootstrapSession) -> str:
 
 def step_line(step: StepRecord) -> str:
     """What was asked and what came of it."""
-    outcome = dotted(step.status) if step.status else step.failure or "no answer"
+    outcome = dotted(step.status) if step.status else step.failure
+    if not outcome and step.operation.startswith("Bootstrap-"):
+        outcome = "no answer"
     more = "; ".join(filter(None, (step.summary, step.detail)))
     return f"{_time(step.at_ms)}  {step.operation} {step.path}  {outcome}{f'  {more}' if more else ''}"
 
@@ -187,23 +186,16 @@ async def _plan(
     folder = KeyFolder(settings.data_dir)
     async with open_store(settings) as store:
         device = await device_named(store, tenant, name)
-        credential = await store.credential_of(device.device_id)
-        blocks = read_blocks(credential)
         accounts = BootstrapAccounts(store, own_material(folder, None, None), FreshKeys(folder.certify))
-        admitted = Admitted(device, credential, blocks, blocks.endpoint or device.node_id)
-        given = await accounts.gather(admitted, is_secure=True, now_ms=SystemClock().wall_ms())
-    if not given.configuration:
-        return (
-            f"Nothing would be written: the device's profile {device.profile!r} says nothing of bootstrapping; "
-            "`stellwerk profile bootstrap` changes it, `stellwerk device profile` gives the device another"
-        )
-    try:
-        plan = make_plan(given.configuration, given.accounts, held, pct=pct, version=version)
-    except PctUnsupported as error:
-        raise BadOption(f"--pct: {error}") from None
-    elsewhere = {short_id for short_id, _ in blocks.servers}
-    ours = [each for each in given.accounts if each.entry.short_id not in elsewhere]
-    return str(show_plan(plan, given.configuration, ours, given.fresh or credential))
+        if not await accounts.configuration_of(device):
+            return (
+                f"Nothing would be written: the device's profile {device.profile!r} says nothing of bootstrapping; "
+                "`stellwerk profile bootstrap` changes it, `stellwerk device profile` gives the device another"
+            )
+        try:
+            return str(await preview(store, accounts, device, held, pct=pct, version=version))
+        except PctUnsupported as error:
+            raise BadOption(f"--pct: {error}") from None
 
 
 async def _history(settings: Settings, tenant: str, name: str, limit: int) -> list[BootstrapSession]:

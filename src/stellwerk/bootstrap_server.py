@@ -9,6 +9,7 @@ import structlog
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.bootstrap_sight import BootstrapSight
 from stellwerk.app.brake import Brake
 from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
@@ -45,12 +46,14 @@ class BootstrapServer:
         bootstrapping: Bootstrapping,
         sessions: BootstrapSessions | None,
         contexts: OscoreContexts | None,
+        sight: BootstrapSight,
     ) -> None:
         self._settings = settings
         self.listeners = listeners
         self.bootstrapping = bootstrapping
         self.sessions = sessions
         self.contexts = contexts
+        self.sight = sight
         self.bound: list[tuple[str, int]] = []
         self.bound_secure: list[tuple[str, int]] = []
 
@@ -129,14 +132,15 @@ class BootstrapServer:
                 is_bootstrap=True,
             )
             listeners.links.speak_oscore(contexts)
-        history = BootstrapHistory(store, lines, meters.bootstrap)
+        accounts = BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue)
+        history = BootstrapHistory(store, lines, meters.bootstrap, str if sessions is None else sessions.whence)
         bootstrapping = Bootstrapping(
             store=store,
             tasks=tasks,
             clock=clock,
             link=listeners.links,
             admission=BootstrapAdmission(store, devices, {} if sessions is None else sessions.identities),
-            accounts=BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue),
+            accounts=accounts,
             history=history,
             conversations=BootstrapConversations(
                 store=store, tasks=tasks, clock=clock, link=listeners.links, history=history
@@ -152,7 +156,15 @@ class BootstrapServer:
             sessions.is_used = bootstrapping.conversations.runs_for
         if contexts is not None:
             contexts.connect(bootstrapping.lost)
-        return cls(settings, listeners, bootstrapping, sessions, contexts)
+        sight = BootstrapSight(
+            store=store,
+            accounts=accounts,
+            under_way=bootstrapping.conversations.under_way,
+            begin=lambda record: bootstrapping.begin(record, None, clock.instant()),
+            requests=history.refusals,
+            handshakes=_none if sessions is None else sessions.handshakes.recent_failures,
+        )
+        return cls(settings, listeners, bootstrapping, sessions, contexts, sight)
 
     def listen(self) -> None:
         """Raises `CannotBind`."""
@@ -183,6 +195,10 @@ class BootstrapServer:
             self.sessions.removed(device_id)
         if self.contexts is not None:
             self.contexts.removed(device_id)
+
+
+def _none(_: str | None) -> tuple[()]:
+    return ()
 
 
 def own_material(

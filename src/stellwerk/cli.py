@@ -22,6 +22,7 @@ from stellwerk.demo import run_demo
 from stellwerk.device.profile import SETTINGS
 from stellwerk.key_commands import keys
 from stellwerk.logs import configure_logs
+from stellwerk.lwm2m.formats import ContentFormat
 from stellwerk.models import models
 from stellwerk.profile_commands import (
     describe,
@@ -180,7 +181,9 @@ def sim(
     ] = 0,
     sample_every: Annotated[float, typer.Option(help="Seconds between looks at observed values.", min=0.1)] = 10,
     send_every: Annotated[float, typer.Option(help="Seconds between Sends of a device; 0: none.", min=0)] = 0,
-    send_format: Annotated[int, typer.Option(help="Content format of a Send: 110, 112, or in 1.2 11544.")] = 112,
+    send_format: Annotated[
+        int | None, typer.Option(help="Content format of a Send: 110, 112, or in 1.2 11544.", show_default="112")
+    ] = None,
     mute: Annotated[bool, typer.Option("--mute", help="No Send until the server unmutes it.")] = False,
     queue_mode: Annotated[bool, typer.Option("--queue-mode", help="All devices sleep between their messages.")] = False,
     awake: Annotated[float, typer.Option(help="Seconds that a sleeper listens after its last message.", min=0.1)] = 10,
@@ -332,7 +335,7 @@ def sim(
         end_devices=gateway,
         gateway_version=gateway_version,
         end_devices_leave_every_s=gateway_leave_every or None,
-        send_format=parse_send_format(send_format, release),
+        send_format=ContentFormat.SENML_CBOR if send_format is None else parse_send_format(send_format, release),
         muted=mute,
     )
     options = FleetOptions(

@@ -1,22 +1,27 @@
 """``stellwerk demo``: a server on a scratch directory, its devices provisioned, with simulated devices that live."""
 
 import asyncio
+import json
 import secrets
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
-from stellwerk.app.credentials import parse_credentials
+from stellwerk.app.credential_record import parse_record
+from stellwerk.app.credentials import NO_SEC, parse_credentials
 from stellwerk.app.handlers.accounts import ADMINISTRATOR
 from stellwerk.app.records import NewDevice
 from stellwerk.config import Settings
+from stellwerk.device.bootstrap.configuration import FRESH_KEYS, BootstrapConfiguration, ServerEntry
 from stellwerk.device.key_material import der_of, spki_of, to_base64
-from stellwerk.device.record import Credential
+from stellwerk.device.record import PSK, Credential
 from stellwerk.issuing import new_key
 from stellwerk.key_files import SERVER, KeyFolder
 from stellwerk.northbound.auth import Access
+from stellwerk.sim.bootstrap.fleet import Commissioning
 from stellwerk.sim.faults import Fault, FaultKind
 from stellwerk.sim.fleet import Behaviour, FleetOptions, run_fleet
 from stellwerk.sim.options import DeviceOptions
@@ -33,6 +38,7 @@ WAKE_EVERY_S: Final = 30.0
 QUEUE_S: Final = 300.0
 AWAKE_S: Final = 10.0
 MOVE_EVERY_S: Final = 60.0
+BOOTSTRAP_PROFILE: Final = "demo-newcomers"
 _LAST_PORT: Final = 65_535
 
 _ALL_KINDS: Final = 4
@@ -61,7 +67,8 @@ async def run_demo(
             coap_port=coap_port,
             coaps_port=coaps_port,
             bootstrap_coap_port=None,
-            bootstrap_coaps_port=None,
+            # Any that is free: its device is told, and the next program may want the usual one.
+            bootstrap_coaps_port=0,
             admin_password=PASSWORD,
             awake_s=AWAKE_S,
             queue_s=QUEUE_S,
@@ -79,6 +86,8 @@ async def run_demo(
                 ]
             )
             port, secure_port = server.bound.coap[0][1], server.bound.coaps[0][1]
+            bootstrap_port, newcomer = server.bound.bootstrap_coaps[0][1], devices + 5
+            bootstrap = await _newcomer(server, newcomer, secure_port, bootstrap_port) if with_gateway else None
             options = FleetOptions(
                 server=f"coap://{LOOPBACK}:{port}",
                 count=devices,
@@ -111,13 +120,16 @@ async def run_demo(
                     f"demo-{devices + 1} is a gateway of LwM2M 1.2 over TCP; behind it are two devices of their own. "
                     f"demo-{devices + 2} to demo-{devices + 4} speak DTLS: with a pre-shared key, from another port "
                     f"every {MOVE_EVERY_S:.0f} s (a connection ID makes that no matter), with a raw public key, with "
-                    "a certificate.",
+                    f"a certificate. demo-{newcomer} comes from the factory with a key for the bootstrap server "
+                    f"({LOOPBACK}:{bootstrap_port}) alone, is given a fresh one for this server and registers with it.",
                     soft_wrap=True,
                 )
             fleets = [options]
             if with_gateway:
                 fleets.append(_gateway(port, devices + 1))
                 fleets += (_secure_fleet(secure_port, number, security) for number, _, security in secure)
+            if bootstrap is not None:
+                fleets.append(bootstrap)
             await asyncio.gather(*(run_fleet(each, stop) for each in fleets))
         finally:
             await server.stop()
@@ -158,6 +170,27 @@ def _secure_fleet(port: int, number: int, security: Security) -> FleetOptions:
         send_every_s=SEND_EVERY_S,
         security=security,
         faults=(Fault(FaultKind.MOVE, seconds=MOVE_EVERY_S),) if moves else (),
+    )
+
+
+async def _newcomer(server: Server, number: int, secure_port: int, bootstrap_port: int) -> FleetOptions:
+    """A device that has a key for the bootstrap server, and gets there what it needs for the other."""
+    entry = ServerEntry(mode=PSK, host=LOOPBACK, port=secure_port, hold_off_s=0, keys=FRESH_KEYS)
+    await server.give_when_bootstrapped(BOOTSTRAP_PROFILE, BootstrapConfiguration((entry,)))
+    name, key = f"demo-{number}", secrets.token_bytes(16)
+    factory = {"securityMode": "PSK", "clientPublicKeyOrId": f"{name} factory", "clientSecretKey": key.hex()}
+    record = {
+        "client": {"securityConfigClientMode": NO_SEC, "endpoint": name},
+        "bootstrap": {"bootstrapServer": factory, "lwm2mServer": {"securityMode": NO_SEC}},
+    }
+    await server.provision([replace(_device(number, parse_record(json.dumps(record), 0)), profile=BOOTSTRAP_PROFILE)])
+    return FleetOptions(
+        server=f"{SECURE_SCHEME}://{LOOPBACK}:{bootstrap_port}",
+        prefix="demo-",
+        first=number,
+        send_every_s=SEND_EVERY_S,
+        security=Security(one_for_all(PreSharedKey(f"{name} factory".encode(), key))),
+        bootstrap=Commissioning(),
     )
 
 

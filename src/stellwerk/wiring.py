@@ -51,6 +51,8 @@ from stellwerk.bootstrap_server import BootstrapServer
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.device.bootstrap.configuration import BootstrapConfiguration
+from stellwerk.device.profile import DEFAULT, ProfileRecord
 from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.tickets import TicketKey
 from stellwerk.key_files import KeyFolder, ServerKeys
@@ -188,6 +190,16 @@ class Server:
         for each in devices:
             with contextlib.suppress(AlreadyExists):
                 await self._store.create_device(tenant_id, replace(each, created_ms=self._clock.wall_ms()))
+
+    async def give_when_bootstrapped(self, profile: str, configuration: BootstrapConfiguration) -> None:
+        """Say what devices of a profile of the configured tenant are given when they bootstrap; the profile is made if
+        there is none."""
+        assert self._store is not None
+        now_ms = self._clock.wall_ms()
+        tenant_id = await self._store.ensure_tenant(self._settings.tenant, now_ms)
+        known = await self._store.profile(tenant_id, profile)
+        record = known or ProfileRecord(tenant_id, profile, DEFAULT, now_ms, now_ms)
+        await self._store.put_profile(replace(record, modified_ms=now_ms, bootstrap=configuration))
 
     async def _start(self) -> None:
         settings = self._settings
@@ -524,6 +536,7 @@ class Server:
         # A second of imports, in which devices are answered already.
         console = await asyncio.to_thread(import_module, "stellwerk.console")
         directory = self._directory = SqliteDirectory(settings.data_dir)
+        sight = None if self._bootstrap is None else self._bootstrap.sight
         views = Views(
             store=store,
             projected=store.projection,
@@ -533,6 +546,7 @@ class Server:
             tasks=self._tasks,
             profiles=profiles,
             security=security,
+            bootstrap=sight,
         )
         services = console.ConsoleServices(
             deciding=store,
@@ -543,6 +557,7 @@ class Server:
             clock=self._clock,
             key=key,
             banner=self._monitor.notice,
+            bootstrap=sight,
         )
         self._console = console.attach_console(app, services)
         await self._console.start()

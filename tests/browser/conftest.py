@@ -1,6 +1,7 @@
 """A server of its own process, devices, and a real browser: Chromium, driven by Playwright."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,11 +20,15 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from stellwerk.access import open_store
-from stellwerk.app.credential_record import pre_shared_credential
+from stellwerk.app.credential_record import parse_record, pre_shared_credential
 from stellwerk.app.records import NewDevice
 from stellwerk.coap import codes
 from stellwerk.coap.message import ACK, CON, Message, decode_message, encode_message
 from stellwerk.config import Settings
+from stellwerk.device.bootstrap.configuration import BootstrapConfiguration, ServerEntry
+from stellwerk.device.profile import DEFAULT, ProfileRecord
+from stellwerk.device.record import PSK
+from stellwerk.storage.sqlite.store import SqliteStore
 
 PASSWORD = "correct horse"
 TOKEN = "token"
@@ -46,6 +51,7 @@ class Served:
         self.folder = folder
         self.http_port, self.coap_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
         self.coaps_port = free_port(socket.SOCK_DGRAM)
+        self.bootstrap_port, self.secure_bootstrap_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,8 +66,8 @@ class Served:
             "COAP_HOST": "127.0.0.1",
             "COAP_PORT": str(self.coap_port),
             "COAPS_PORT": str(self.coaps_port),
-            "BOOTSTRAP_COAP_PORT": "off",
-            "BOOTSTRAP_COAPS_PORT": "off",
+            "BOOTSTRAP_COAP_PORT": str(self.bootstrap_port),
+            "BOOTSTRAP_COAPS_PORT": str(self.secure_bootstrap_port),
             "API_TOKEN": TOKEN,
             "ADMIN_PASSWORD": PASSWORD,
             "AUTO_PROVISION": "sim-*,hand-*",
@@ -88,16 +94,48 @@ class Served:
 
     def provision(self, tenant: str, name: str, identity: str, key: str) -> None:
         """A device with a pre-shared key, as a command beside the server makes it."""
+        device = NewDevice(name, f"urn:dev:{name}", created_ms=1, credential=pre_shared_credential(identity, key, 1))
 
-        async def place() -> None:
+        async def place(store: SqliteStore) -> None:
+            await store.create_device(await store.ensure_tenant(tenant, 1), device)
+
+        self._beside(place)
+
+    def commission(self, name: str, factory_key: str, key: str) -> None:
+        """A device that has a key for the bootstrap server, and is given another one for this server there."""
+        blocks = {
+            each: {"securityMode": "PSK", "clientPublicKeyOrId": f"{name}@{each}", "clientSecretKey": secret}
+            for each, secret in (("bootstrapServer", factory_key), ("lwm2mServer", key))
+        }
+        client = {
+            "securityConfigClientMode": "PSK",
+            "endpoint": name,
+            "identity": f"{name}@lwm2mServer",
+            "key": key,
+        }
+        credential = parse_record(json.dumps({"client": client, "bootstrap": blocks}), 1)
+        device = NewDevice(name, f"urn:dev:{name}", profile="newcomers", created_ms=1, credential=credential)
+        entry = ServerEntry(mode=PSK, host="127.0.0.1", port=self.coaps_port, hold_off_s=0)
+
+        async def place(store: SqliteStore) -> None:
+            tenant_id = await store.ensure_tenant("default", 1)
+            await store.put_profile(
+                ProfileRecord(tenant_id, "newcomers", DEFAULT, 1, 1, BootstrapConfiguration((entry,)))
+            )
+            await store.create_device(tenant_id, device)
+
+        self._beside(place)
+
+    def _beside(self, work: Callable[[SqliteStore], Awaitable[None]]) -> None:
+        """What a command beside the server does."""
+
+        async def do() -> None:
             async with open_store(Settings(data_dir=self.folder / "data")) as store:
-                credential = pre_shared_credential(identity, key, 1)
-                device = NewDevice(name, f"urn:dev:{name}", created_ms=1, credential=credential)
-                await store.create_device(await store.ensure_tenant(tenant, 1), device)
+                await work(store)
 
         # Playwright has a loop of its own in this thread.
         with ThreadPoolExecutor(1) as aside:
-            aside.submit(lambda: asyncio.run(place())).result()
+            aside.submit(lambda: asyncio.run(do())).result()
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
@@ -113,11 +151,12 @@ class Served:
 class SecureDevices:
     """The simulator's, with the lines of a key file: endpoint name, identity, key. What they come with may be wrong."""
 
-    def __init__(self, served: Served, prefix: str, *lines: str) -> None:
+    def __init__(self, served: Served, prefix: str, *lines: str, bootstraps: bool = False) -> None:
         keys = served.folder.parent / f"{prefix}keys"
         keys.write_text("\n".join(lines))
-        server = f"coaps://127.0.0.1:{served.coaps_port}"
+        server = f"coaps://127.0.0.1:{served.secure_bootstrap_port if bootstraps else served.coaps_port}"
         words = ["--server", server, "--prefix", prefix, "--count", str(len(lines)), "--psk-file", str(keys)]
+        words += ["--bootstrap"] if bootstraps else []
         self._process = subprocess.Popen(
             [sys.executable, "-m", "stellwerk", "sim", *words],
             stdin=subprocess.DEVNULL,
@@ -170,6 +209,15 @@ class HandDevice:
     def _next(self) -> int:
         self._mid += 1
         return self._mid
+
+
+def ask_to_be_bootstrapped(port: int, name: str) -> int:
+    """The code of the answer to a Bootstrap-Request without security."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+        device.connect(("127.0.0.1", port))
+        device.settimeout(10)
+        device.send(encode_message(Message(CON, codes.POST, 1, b"b", ((11, b"bs"), (15, f"ep={name}".encode())))))
+        return decode_message(device.recv(2048)).code
 
 
 class Watched:

@@ -4,9 +4,12 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, expect
 
-from .conftest import TOKEN, HandDevice, SecureDevices, Served, Watched
+from stellwerk.coap import codes
+
+from .conftest import TOKEN, HandDevice, SecureDevices, Served, Watched, ask_to_be_bootstrapped
 
 expect.set_options(timeout=15_000)
 
@@ -238,4 +241,66 @@ def test_a_failed_handshake_is_shown_with_its_reason_to_those_whose_device_it_na
         assert watched.complaints == []
     finally:
         knocking.stop()
+        context.close()
+
+
+@pytest.mark.spec("Platform 12")
+def test_a_device_that_is_bootstrapped_is_watched_step_by_step_and_no_key_is_shown(
+    watched: Watched, served: Served
+) -> None:
+    factory_key, key = "0f1e2d3c4b5a69788796a5b4c3d2e1f1", "f11e2d3c4b5a69788796a5b4c3d2e102"
+    served.commission("boot-1", factory_key, key)
+    open_device(watched, "boot-1")
+    bootstrap = section(watched, "Bootstrap")
+    expect(bootstrap.get_by_text("It has never asked to be bootstrapped.")).to_be_visible()
+
+    bootstrap.get_by_role("button", name="What would it be given?").click()
+    dialog = watched.page.get_by_role("dialog")
+    expect(dialog.get_by_text(f"LWM2M Server URI: coaps://127.0.0.1:{served.coaps_port}")).to_be_visible()
+    expect(dialog.get_by_text("16 bytes, withheld")).to_be_visible()
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog).to_have_count(0)
+
+    devices = SecureDevices(served, "boot-", f"boot-1 boot-1@bootstrapServer {factory_key}", bootstraps=True)
+    try:
+        expect(bootstrap.get_by_text("configured", exact=True)).to_be_visible()
+        expect(watched.page.get_by_text("registered", exact=True).first).to_be_visible()
+        bootstrap.get_by_text("4 steps in").click()
+        for shown in ("Bootstrap-Discover /  2.05", "Bootstrap-Write /0/1  2.04", "Bootstrap-Finish  2.04"):
+            expect(bootstrap.get_by_text(shown)).to_be_visible()
+        expect(bootstrap.get_by_text("5 Secret Key: 16 bytes, not shown")).to_be_visible()
+        for secret in (factory_key, key):
+            assert secret not in watched.page.content()
+        assert watched.complaints == []
+    finally:
+        devices.stop()
+
+
+@pytest.mark.spec("SEC-3", "Platform 12")
+def test_who_the_bootstrap_server_refused_is_shown_to_those_whose_device_it_names(
+    watched: Watched, browser: Browser, served: Served
+) -> None:
+    served.commission("boot-2", "00" * 15 + "12", "00" * 15 + "34")
+    for name in ("boot-2", "stranger"):
+        assert ask_to_be_bootstrapped(served.bootstrap_port, name) == codes.BAD_REQUEST
+    context = browser.new_context()
+    try:
+        everything = Watched(context.new_page(), served)
+        everything.open("/security")
+        everything.sign_in("sysadmin@localhost")
+        refused = section(everything, "Bootstrap server")
+        for name, device, reason in (("boot-2", "boot-2", "has-credentials"), ("stranger", "", "unknown-endpoint")):
+            line = refused.get_by_role("row").filter(has_text=f"endpoint '{name}'").first
+            expect(line.get_by_text(reason, exact=True)).to_be_visible()
+            expect(line.get_by_role("link")).to_have_text([device] if device else [])
+
+        watched.open("/security")
+        watched.sign_in()
+        ours = section(watched, "Bootstrap server").get_by_role("link", name="boot-2", exact=True)
+        expect(ours).to_be_visible()
+        assert "stranger" not in watched.page.locator("body").inner_text()
+        ours.click()
+        expect(section(watched, "Bootstrap").get_by_text("refused", exact=True)).to_be_visible()
+        assert watched.complaints == []
+    finally:
         context.close()

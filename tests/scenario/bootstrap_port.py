@@ -133,7 +133,9 @@ class BootstrapPort:
             self.secure_peers.connect(self.sessions)
             devices, identities = self.sessions.devices, self.sessions.identities
             by_transport["dtls"] = self.secure_link
-        self.history = BootstrapHistory(store, lines, stack.meters.bootstrap)
+        self.history = BootstrapHistory(
+            store, lines, stack.meters.bootstrap, str if self.secure is None else self.sessions.whence
+        )
         links = BootstrapLinks(by_transport)
         self.contexts = OscoreContexts(
             store=store,

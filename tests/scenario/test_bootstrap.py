@@ -11,7 +11,7 @@ from stellwerk.device.bootstrap.configuration import Acl, ServerEntry
 from stellwerk.lwm2m.formats import ContentFormat, decode_content
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import Library
-from tests.scenario.bootstrap_port import CONFIGURED, EMPTY, BootstrapPort, Client, psk_block, with_bootstrap
+from tests.scenario.bootstrap_port import CONFIGURED, EMPTY, HOME, BootstrapPort, Client, psk_block, with_bootstrap
 from tests.scenario.stack import Stack, Step, ack, con
 
 TYPES = Library.builtin().for_device("1.2", {})
@@ -287,10 +287,23 @@ class TestTheServerBegins:
         (session,) = port.sessions_of(device)
         assert (session.state.value, session.trigger.value) == ("configured", "server")
 
+    @pytest.mark.spec("SEC-9")
+    def test_but_no_second_time_with_a_credential_for_one_time(self, port: BootstrapPort) -> None:
+        client = Client(port)
+        device = port.stack.provision("dev1", credential=with_bootstrap(oneTime=True))
+        port.profile(ONE, server_initiated=True)
+        where = client.peer.remote_host, client.peer.remote_port
+        self.begin(port, device, where)
+        client.run()
+        with pytest.raises(CannotBegin, match="used up"):
+            self.begin(port, device, where)
+
     def test_with_a_device_of_1_0_where_it_is_registered(self, port: BootstrapPort) -> None:
         stack, client = port.stack, Client(port)
         device = stack.provision("dev1")
         port.profile(ONE, server_initiated=True)
+        # The server listens on every address that it has.
+        port.bootstrapping.listens_at = "0.0.0.0", HOME.local_port
         stack << registers(1, "1.0")
         self.begin(port, device)
         client.run()

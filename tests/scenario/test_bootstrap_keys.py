@@ -118,6 +118,9 @@ def test_a_device_with_a_pre_shared_key_gets_another_for_its_server_and_nobody_e
     assert value(client, "/0/1/4") is None
     assert FOR_SERVER.hex() not in everything(port, device)
     assert "dm-dev1" in everything(port, device)
+    # A session says little about where the device is.
+    (session,) = port.sessions_of(device)
+    assert session.peer.startswith(f"udp://198.51.100.1:{client.device.address.local_port}, dtls session ")
 
 
 @pytest.mark.spec("B-10", "Platform 5")
@@ -370,6 +373,19 @@ class TestFreshKeys:
         assert client.ask(f"/bspack?ep={NAME}&acc=</0/0>", GET, accept=112).code == BAD_REQUEST
         assert self.fresh(port, device) is None
         assert port.ends_of(device) == [("refused", "revoked")]
+
+    @pytest.mark.spec("Design 7")
+    def test_nor_where_too_much_is_going_on(self, port: BootstrapPort, monkeypatch: pytest.MonkeyPatch) -> None:
+        device, client = self.given(port)
+        client.ask(f"/bs?ep={NAME}")
+        with monkeypatch.context() as busy:
+            busy.setattr(port.stack.tasks, "_limit", 0)
+            client.run(1)
+        assert len(port.bootstrapping.conversations) == 0
+        client.run()
+        assert client.steps == ["GET /"]
+        assert self.fresh(port, device) is None
+        assert client.bootstrap()[-1] == "POST /bs"
 
     @pytest.mark.spec("SEC-7", "B-10")
     def test_a_device_from_nothing_gets_them_in_the_open_and_one_that_has_some_does_not(

@@ -150,6 +150,9 @@ def test_a_plan_shows_what_would_be_written_and_no_secret(scratch: Path) -> None
 def test_a_plan_with_fresh_keys_gives_none_away(scratch: Path) -> None:
     give({"bootstrap": [{**ENTRY, "keys": "fresh"}]})
     give_keys()
+    # Whoever says its name would get them.
+    assert "only over a secure session" in refused("bootstrap", "plan", "meter-1")
+    give_keys(bootstrapServer={**PSK, "clientPublicKeyOrId": "meter-1@bs"})
     planned = said("bootstrap", "plan", "meter-1")
     assert "urn:dev:os:meter-1#" in planned
     assert in_store(lambda store: store.fresh_credential(1)) is None

@@ -86,6 +86,19 @@ def test_a_word_that_makes_no_sense_is_refused(words: list[str]):
     assert run.invoke(app, words).exit_code == 2
 
 
+def test_a_device_of_the_first_release_needs_no_format_for_sends(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    async def note(options, stop, on_summary):
+        asked.append(options)
+
+    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    found = run.invoke(app, ["sim", "--lwm2m", "1.0"])
+    assert found.exit_code == 0, found.output
+    assert asked[0].lwm2m_version == "1.0"
+    assert "send-format" in str(run.invoke(app, ["sim", "--lwm2m", "1.0", "--send-format", "112"]).exception)
+
+
 def test_the_simulator_does_what_its_options_say(monkeypatch):
     asked = []
 

@@ -67,9 +67,7 @@ class BootstrapAccounts:
         """What the device gets. ``is_secure``: only it will hear it. Raises `BadAccount`, `OpenKeys` and other
         `UserError` for what people have to mend, `StoreTrouble`."""
         configuration = await self.configuration_of(admitted.record)
-        servers = tuple(
-            each for each in configuration.servers if configuration.updates_bootstrap_server or not each.is_bootstrap
-        )
+        servers = configuration.given
         accounts = []
         issued: tuple[ServerEntry, ClientKeys, Credential] | None = None
         for entry in servers:

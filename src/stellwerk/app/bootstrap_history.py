@@ -2,6 +2,7 @@
 recent times that were refused, counters."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,10 +49,15 @@ class RefusedRequest:
 
 
 class BootstrapHistory:
-    def __init__(self, store: DecidingStore, lines: RareLines, meters: BootstrapMeters) -> None:
+    """``whence``: where a peer is, for people."""
+
+    def __init__(
+        self, store: DecidingStore, lines: RareLines, meters: BootstrapMeters, whence: Callable[[PeerId], str] = str
+    ) -> None:
         self._store = store
         self._lines = lines
         self._meters = meters
+        self.whence = whence
         self._troubles: TokenBuckets[None] = TokenBuckets(REFUSALS_LOGGED_PER_S, REFUSALS_LOGGED_PER_S * _BURST_S)
         self._unsaid = 0
         self._refused = 0
@@ -76,20 +82,21 @@ class BootstrapHistory:
         else:
             self._unsaid += 1
         record = refusal.record
+        where = self.whence(peer)
         whose = ("", "", 0) if record is None else (record.tenant, record.name, int(record.device_id))
         self._refused += 1
         self.recent_refusals.append(
-            RefusedRequest(self._refused, at.wall_ms, str(peer), name, refusal.reason, detail, *whose)
+            RefusedRequest(self._refused, at.wall_ms, where, name, refusal.reason, detail, *whose)
         )
         if record is None or not self._lines.write(
-            record.device_id, "bootstrap-refused", f"from {peer}: {refusal.reason}, {detail}", at, also=refusal.reason
+            record.device_id, "bootstrap-refused", f"from {where}: {refusal.reason}, {detail}", at, also=refusal.reason
         ):
             return
         session = BootstrapSession(
             0,
             record.device_id,
             name,
-            str(peer),
+            where,
             trigger,
             BootstrapState.REFUSED,
             at.wall_ms,

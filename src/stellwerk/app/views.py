@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from stellwerk.app.bootstrap_sight import BootstrapSight, RefusedPeer, recent_sessions
 from stellwerk.app.failures import Security
 from stellwerk.app.ports import Clock, DecidingStore, DeviceDirectory, ProjectedStore
 from stellwerk.app.profiles import Profiles
@@ -16,6 +17,7 @@ from stellwerk.app.records import DeviceState, LogLine, MessageRecord, StoredVal
 from stellwerk.app.security_facts import NOTHING, SecurityFacts, read_security
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId, TenantId
+from stellwerk.device.bootstrap.history import BootstrapSession
 from stellwerk.device.command import Command, Step
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
@@ -119,6 +121,17 @@ class DeviceDetail:
     queue: tuple[int, ...] = ()
     """Numbers of the commands that were not sent yet, in the order in which they leave."""
     security: SecurityFacts = NOTHING
+    bootstraps: tuple[BootstrapSession, ...] = ()
+    """Newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Who is kept out, and of secure sessions how many are in: ``secure`` None where device management has no secure
+    port, ``bootstrap`` None where there is no bootstrap server."""
+
+    secure: Security | None
+    bootstrap: tuple[RefusedPeer, ...] | None
 
 
 class View(Generic[T]):
@@ -205,10 +218,11 @@ class Views:
         tasks: Tasks,
         profiles: Profiles,
         security: Callable[[str | None], Security] | None = None,
+        bootstrap: BootstrapSight | None = None,
         every_s: float = EVERY_S,
     ) -> None:
         """``profiles`` say how long after its last message a device that sleeps is taken to listen. ``security``: of
-        secure sessions, by tenant; None where there are none."""
+        secure sessions, by tenant; None where there are none. ``bootstrap`` None: there is no bootstrap server."""
         self._store = store
         self._projected = projected
         self._directory = directory
@@ -217,6 +231,7 @@ class Views:
         self._tasks = tasks
         self._profiles = profiles
         self._security = security
+        self._bootstrap = bootstrap
         self._every_s = every_s
         self._views: WeakValueDictionary[Hashable, View[Any]] = WeakValueDictionary()
 
@@ -228,14 +243,16 @@ class Views:
         """One device; the content is None once there is no such device."""
         return self._view(device_id, f"view of device {device_id}", lambda: _DetailReader(self, device_id).read)
 
-    def security(self, tenant: str | None) -> View[Security]:
-        """Secure sessions as somebody of ``tenant`` may see them, of all tenants for None; the content is None where
-        there is no secure port."""
+    def doors(self, tenant: str | None) -> View[Doors]:
+        """As somebody of ``tenant`` may see them, of all tenants for None."""
 
-        async def read() -> Security | None:
-            return None if self._security is None else self._security(tenant)
+        async def read() -> Doors:
+            return Doors(
+                None if self._security is None else self._security(tenant),
+                None if self._bootstrap is None else self._bootstrap.refused(tenant),
+            )
 
-        return self._view(("security", tenant), "view of secure sessions", lambda: read)
+        return self._view(("doors", tenant), "view of who is kept out", lambda: read)
 
     def _view(self, key: Hashable, name: str, reader: Callable[[], Callable[[], Awaitable[T | None]]]) -> View[T]:
         view = self._views.get(key)
@@ -356,8 +373,10 @@ class _DetailReader:
         queued = await views._store.queued_commands(device_id, QUEUE) if waits else ()
         queue = _same(detail.queue, tuple(command_id for command_id, _ in queued))
         security = _same(detail.security, await read_security(views._store, device_id, detail.security))
+        under_way = None if views._bootstrap is None else views._bootstrap.under_way(device_id)
+        bootstraps = _same(detail.bootstraps, await recent_sessions(views._store, device_id, under_way))
         line = _same(detail.line, views.line(record, self._state, self._queue_mode))
-        self._detail = DeviceDetail(line, registration, values, messages, lines, commands, queue, security)
+        self._detail = DeviceDetail(line, registration, values, messages, lines, commands, queue, security, bootstraps)
         return self._detail
 
     async def _values(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from stellwerk.app.bootstrap_sight import BootstrapSight
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.handlers.accounts import Accounts
 from stellwerk.app.ports import Clock, DecidingStore
@@ -44,7 +45,7 @@ def nothing_to_say() -> str:
 class ConsoleServices:
     """``parse``: the text of the command box to commands, as outgoing-msg takes it. ``key``: 32 secret bytes of this
     data directory; what is signed with it is forgotten when it changes. ``banner``: what every page says on top, empty
-    for nothing."""
+    for nothing. ``bootstrap`` None: there is no bootstrap server."""
 
     deciding: DecidingStore
     views: Views
@@ -54,3 +55,4 @@ class ConsoleServices:
     clock: Clock
     key: bytes
     banner: Callable[[], str] = nothing_to_say
+    bootstrap: BootstrapSight | None = None

@@ -9,7 +9,7 @@ installation), `faults` what goes wrong on request. `reporting` keeps observatio
 
 A `population.Population` puts any number of devices on one CoAP engine and has the same six verbs as the engine below
 it, so that `net.driver` runs it on sockets (`fleet`) and `network.MemoryNetwork` runs it in memory, with time as an
-argument.
+argument. Devices that get their servers from a bootstrap server are in `bootstrap`.
 
 `impairment` decides what becomes of a datagram, for all three bad networks: between engines in memory (`network`),
 between an engine and its sockets (`lossy`), and as a process of its own on the way to any server (`relay`).

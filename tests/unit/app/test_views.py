@@ -13,8 +13,9 @@ from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import DeviceState, NewDevice
 from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
-from stellwerk.app.views import DeviceQuery, Views
+from stellwerk.app.views import DeviceQuery, Doors, Views
 from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.link_format import decode_object_list
@@ -283,3 +284,27 @@ async def test_a_device_that_was_removed_is_no_content(world: World) -> None:
     await until(lambda: changed == [False])
     await world.store.remove_device(record.device_id)
     await until(lambda: changed == [False, True])
+
+
+@pytest.mark.spec("Platform 12")
+async def test_a_device_is_shown_with_its_bootstrap_sessions() -> None:
+    world = World(every_s=0.0)
+    record = await world.device("meter")
+    view = world.views.device(record.device_id)
+    first = await view.now()
+    assert first is not None
+    assert first.bootstraps == ()
+    session = BootstrapSession(
+        0, record.device_id, "meter", "udp://h:1", BootstrapTrigger.CLIENT, BootstrapState.REFUSED, NOW_MS
+    )
+    await world.store.put_bootstrap_session(session)
+    second = await view.now()
+    third = await view.now()
+    assert second is not None
+    assert third is not None
+    assert [each.state for each in second.bootstraps] == [BootstrapState.REFUSED]
+    assert third.bootstraps is second.bootstraps
+
+
+async def test_who_is_kept_out_is_nobody_where_there_are_no_doors(world: World) -> None:
+    assert await world.views.doors("default").now() == Doors(None, None)

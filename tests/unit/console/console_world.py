@@ -8,6 +8,9 @@ import httpx
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 
+from stellwerk.app.bootstrap_accounts import BootstrapAccounts
+from stellwerk.app.bootstrap_history import RefusedRequest
+from stellwerk.app.bootstrap_sight import BootstrapSight
 from stellwerk.app.failures import FailedHandshake, Security
 from stellwerk.app.handlers.accounts import Accounts
 from stellwerk.app.profiles import Profiles
@@ -16,6 +19,7 @@ from stellwerk.app.registry import Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.views import Views
 from stellwerk.console import Console, ConsoleServices, attach_console
+from stellwerk.device.bootstrap.account import ServerMaterial
 from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.storage.memory import MemoryStore
@@ -51,6 +55,10 @@ class NoCommands:
         raise AssertionError("nobody cancels here")
 
 
+async def _nobody_begins(record: DeviceRecord) -> None:
+    raise AssertionError("nobody begins here")
+
+
 class World:
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
@@ -58,6 +66,7 @@ class World:
         self.tasks = Tasks()
         self.banner = ""
         self.failures: list[FailedHandshake] = []
+        self.refused: list[RefusedRequest] = []
         self.cookies: dict[str, str] = {}
         self.run(self._build())
 
@@ -69,6 +78,14 @@ class World:
         hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         self.accounts = Accounts(self.store, self.clock, hasher=hasher)
         await self.accounts.ensure_first("acme", PASSWORD)
+        sight = BootstrapSight(
+            store=self.store,
+            accounts=BootstrapAccounts(self.store, lambda _: ServerMaterial()),
+            under_way=lambda _: None,
+            begin=_nobody_begins,
+            requests=lambda tenant: [each for each in self.refused if tenant in (None, each.tenant)],
+            handshakes=lambda tenant: (),
+        )
         self.services = ConsoleServices(
             deciding=self.store,
             views=Views(
@@ -83,6 +100,7 @@ class World:
                     2 if tenant is None else None,
                     tuple(each for each in self.failures if tenant in (None, each.tenant)),
                 ),
+                bootstrap=sight,
             ),
             accounts=self.accounts,
             commands=NoCommands(),
@@ -90,6 +108,7 @@ class World:
             clock=self.clock,
             key=bytes(32),
             banner=lambda: self.banner,
+            bootstrap=sight,
         )
         self.app = FastAPI(openapi_url=None, redirect_slashes=False)
         self.console: Console = attach_console(self.app, self.services)
@@ -108,7 +127,7 @@ class World:
             tenant_id = await self.store.ensure_tenant(tenant, NOW_MS)
             node_id = more.pop("node_id", f"urn:dev:{name}")
             return await self.store.create_device(
-                tenant_id, NewDevice(name, node_id, more.pop("labels", ()), "SCS-LwM2M", (), NOW_MS)
+                tenant_id, NewDevice(name, node_id, more.pop("labels", ()), "SCS-LwM2M", (), NOW_MS, **more)
             )
 
         return self.run(work())

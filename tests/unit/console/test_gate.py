@@ -9,6 +9,7 @@ from console_world import HOST, NOW_MS, World
 from nicegui import Client
 
 from stellwerk.app.attempts import TooManyAttempts
+from stellwerk.app.bootstrap_history import RefusedRequest
 from stellwerk.app.failures import FailedHandshake
 from stellwerk.app.handlers.accounts import FAILURES
 from stellwerk.console.sessions import COOKIE, IDLE_MS, LONGEST_MS
@@ -155,6 +156,34 @@ def test_failed_handshakes_are_shown_to_whom_they_concern(world: World) -> None:
     assert "2 secure sessions in memory" in page
     assert "meter-2" in page
     assert "192.0.2.9" in page
+
+
+@pytest.mark.spec("SEC-3")
+def test_who_the_bootstrap_server_refused_is_shown_to_those_whose_device_it_names(world: World) -> None:
+    world.refused += [
+        RefusedRequest(
+            2, NOW_MS, "udp://192.0.2.7:1", "meter-1", "has-credentials", "must <use> them", "acme", "meter-1"
+        ),
+        RefusedRequest(1, NOW_MS, "udp://192.0.2.8:1", "stranger", "unknown-endpoint", "nobody has the name"),
+    ]
+    world.sign_in()
+    page = world.call("GET", "/security").text
+    assert "meter-1" in page
+    assert "has-credentials" in page
+    assert "<use>" not in page
+    assert "stranger" not in page
+    assert "192.0.2.8" not in page
+    world.sign_in("sysadmin@localhost")
+    assert "stranger" in world.call("GET", "/security").text
+
+
+def test_only_a_device_that_may_be_bootstrapped_has_something_to_say_of_it(world: World) -> None:
+    gateway = world.device("gateway")
+    end_device = world.device("sensor", gateway_id=gateway.device_id, gateway_prefix="d01")
+    world.sign_in()
+    said = "It has never asked to be bootstrapped."
+    assert said in world.call("GET", f"/devices/{gateway.device_id}").text
+    assert said not in world.call("GET", f"/devices/{end_device.device_id}").text
 
 
 def test_signing_out_ends_the_session_also_for_who_kept_the_cookie(world: World) -> None:

@@ -160,6 +160,16 @@ def test_a_device_of_1_0_is_given_a_server_unasked():
     assert bench.is_configured
 
 
+@pytest.mark.spec("B-11")
+def test_the_server_may_begin_with_a_device_that_is_registered():
+    bench = BootstrapBench(mode=Mode.SERVER, factory_uri=f"coap://{SERVER[0]}:{SERVER[1]}")
+    bench.start(1, lwm2m_version="1.0")
+    assert not bench.is_configured
+    bench.bootstrap.send(home(), [*account(release="1.0"), FINISH])
+    bench.network.run_for(1)
+    assert bench.bootstrap.codes[0] == "2.04"
+
+
 def test_what_comes_unasked_is_refused_by_a_device_that_asks_itself():
     bench = BootstrapBench(hold_off_s=500)
     bench.start()
@@ -331,6 +341,8 @@ def test_the_bootstrap_server_may_give_another_account_of_itself():
     bench.network.run_for(2)
     assert (device.server.remote_host, device.server.remote_port) == ("10.0.0.9", 5687)
     assert len(moved.asked("bs")) == 1
+    again = bench.restart(device)
+    assert (again.server.remote_host, again.server.remote_port) == ("10.0.0.9", 5687)
 
 
 def test_a_device_that_stops_in_the_middle_says_nothing_more():

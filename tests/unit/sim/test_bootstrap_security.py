@@ -75,6 +75,7 @@ def test_with_a_pre_shared_key_each():
     assert [each.reason for each in bench.bootstrap.ended] == ["close-notify"]
     bench.stop(device)
     assert bench.server.requests[-1].code == codes.DELETE
+    assert [each.reason for each in bench.server.ended] == ["close-notify"]
 
 
 def test_with_a_raw_public_key_each():

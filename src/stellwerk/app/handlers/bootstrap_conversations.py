@@ -103,6 +103,11 @@ class BootstrapConversations:
         session = self._by_device.get(device_id)
         return None if session is None else session.peer
 
+    def under_way(self, device_id: DeviceId) -> BootstrapSession | None:
+        """The device's session that runs, with its steps so far."""
+        session = self._by_device.get(device_id)
+        return None if session is None else replace(session.kept, steps=tuple(session.about.steps))
+
     # -- what happens --
 
     def answered(self, answer: DeviceAnswer) -> None:
@@ -165,7 +170,7 @@ class BootstrapConversations:
             0,
             admitted.record.device_id,
             admitted.endpoint,
-            str(peer),
+            self._history.whence(peer),
             trigger,
             BootstrapState.RUNNING,
             at.wall_ms,
@@ -235,7 +240,9 @@ class BootstrapConversations:
             return
         changes = isinstance(operation, BootstrapDelete | BootstrapWrite)
         if changes and session.given.fresh is not None and not session.fresh_is_stored:
-            self._tasks.start("fresh keys", self._store_fresh(session, operation))
+            if not self._tasks.start("fresh keys", self._store_fresh(session, operation)):
+                text = "the fresh keys could not be stored: too much is going on"
+                self._end(session, Outcome(BootstrapState.STEP_FAILED, "not-stored", text))
         else:
             self._send(session, operation)
 

@@ -64,6 +64,8 @@ class BootstrapSessions:
         """Whose each session in memory is."""
         self.identities: dict[PeerId, SecureIdentity] = {}
         """What it has proven."""
+        self._addresses: dict[PeerId, PeerId] = {}
+        """Where it was heard last."""
 
     def __len__(self) -> int:
         return len(self.devices)
@@ -88,6 +90,11 @@ class BootstrapSessions:
         """Perhaps an authority is trusted no more: who came with a certificate has to show it anew."""
         for peer in [each for each, shown in self.identities.items() if isinstance(shown, CertificateIdentity)]:
             self._link.close(peer)
+
+    def whence(self, peer: PeerId) -> str:
+        """A peer for people; of a session its address, too."""
+        address = self._addresses.get(peer)
+        return str(peer) if address is None else f"{address}, {peer}"
 
     def may_reach(self, peer: PeerId) -> bool:
         """Whether what is sent to the session may arrive."""
@@ -120,7 +127,7 @@ class BootstrapSessions:
         """A handshake is complete."""
         self._meters.handshakes["full", ""] += 1
         self.handshakes.completed(device_id, at)
-        self.devices[peer], self.identities[peer] = device_id, identity
+        self.devices[peer], self.identities[peer], self._addresses[peer] = device_id, identity, address
         self._since[peer] = at.now
         log.info(
             "bootstrap_session.established",
@@ -133,6 +140,8 @@ class BootstrapSessions:
     def moved(self, peer: PeerId, old: PeerId, new: PeerId) -> None:
         """The session is heard from another address; what is under way goes on there."""
         self._meters.moved += 1
+        if peer in self.devices:
+            self._addresses[peer] = new
         log.info("bootstrap_session.moved", peer=str(peer), old=str(old), new=str(new))
 
     def ended(self, peer: PeerId, reason: str, detail: str, at: Instant) -> None:
@@ -141,6 +150,7 @@ class BootstrapSessions:
         self.devices.pop(peer, None)
         self.identities.pop(peer, None)
         self._since.pop(peer, None)
+        self._addresses.pop(peer, None)
         if reason == "evicted":
             # It is stored nowhere, so there is no other end but this.
             self._link.lose(peer, "the secure session had to make room for others")

@@ -308,12 +308,16 @@ class Bootstrapping:
                 "Execute /1/x/9 asks it to"
             )
         peer = self._admission.session_of(record.device_id) if address is None else None
-        if address is None and registration is not None and registration.peer.transport == "udp":
-            address = registration.peer.remote_host, registration.peer.remote_port
-        if peer is None and address is not None and self.listens_at is not None:
-            peer = PeerId("udp", *address, *self.listens_at)
+        if peer is None and self.listens_at is not None:
+            local_host, local_port = self.listens_at
+            if address is not None:
+                peer = PeerId("udp", *address, local_host, local_port)
+            elif registration is not None and registration.peer.transport == "udp":
+                # It answers the address that it knows us by; where we listen may be every address.
+                peer = registration.peer._replace(local_port=local_port)
         if peer is None:
             raise CannotBegin(f"nobody knows where device {record.name!r} listens for the bootstrap server")
+        await self.conversations.settle_spent(record.device_id)
         admitted = await self._admission.admit_by_us(record, peer)
         if isinstance(admitted, Refusal):
             raise CannotBegin(admitted.detail)

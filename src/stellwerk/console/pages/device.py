@@ -10,9 +10,11 @@ from stellwerk.app.ports import StoreTrouble
 from stellwerk.app.records import ContainerFull, DeviceGone, QueueFull
 from stellwerk.app.views import DeviceDetail, View
 from stellwerk.console import rendering
+from stellwerk.console.bootstrap_section import BootstrapSection
 from stellwerk.console.frame import Page
 from stellwerk.console.live_table import Column, LiveTable
 from stellwerk.core.ids import DeviceId
+from stellwerk.device.end_device import EndDeviceRecord
 from stellwerk.device.record import DeviceRecord
 
 LONGEST_COMMAND: Final = 10_000
@@ -61,10 +63,13 @@ class _DevicePage:
         self._record = record
         self._view: View[DeviceDetail] = page.services.views.device(record.device_id)
         self._shown: DeviceDetail | None = None
+        self._bootstrap: BootstrapSection | None = None
 
     async def build(self) -> None:
         page, record = self._page, self._record
         detail = await self._view.now()
+        bootstrap = page.services.bootstrap
+        may_begin = bootstrap is not None and await bootstrap.may_begin(record)
         now_ms = page.now_ms()
         with page.body:
             with ui.element("div").classes("bar"):
@@ -112,6 +117,11 @@ class _DevicePage:
                             empty="",
                             now_ms=now_ms,
                         ).classes("facts")
+                    if self._may_bootstrap(detail):
+                        with _section("Bootstrap"):
+                            self._bootstrap = BootstrapSection(
+                                page, record, detail.bootstraps if detail else (), may_begin=may_begin
+                            )
                     with _section("Messages"):
                         self._messages = _scrolled(
                             _MESSAGES,
@@ -131,6 +141,11 @@ class _DevicePage:
         self._shown = detail
         page.follow(self._view, self._show)
 
+    def _may_bootstrap(self, detail: DeviceDetail | None) -> bool:
+        if isinstance(self._record, EndDeviceRecord):
+            return False
+        return self._page.services.bootstrap is not None or (detail is not None and bool(detail.bootstraps))
+
     def _show(self) -> None:
         detail, before = self._view.content, self._shown
         if detail is None:
@@ -143,6 +158,8 @@ class _DevicePage:
             self._said.text = rendering.facts(detail.line.record, detail)
         if before is None or detail.security is not before.security or detail.registration is not before.registration:
             self._security.show(rendering.security_rows(detail.line.record, detail), now_ms)
+        if self._bootstrap is not None and (before is None or detail.bootstraps is not before.bootstraps):
+            self._bootstrap.show(detail.bootstraps)
         if before is None or detail.values is not before.values:
             self._values.show(rendering.value_rows(detail), now_ms)
         if (

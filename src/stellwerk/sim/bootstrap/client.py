@@ -231,7 +231,7 @@ class BootstrapClient:
     # -- the steps --
 
     def _serve(self, request: RequestReceived, now: float) -> Outcome:
-        if self.stage in (Stage.HOLDING, Stage.WAITING) and self._options.mode is Mode.SERVER:
+        if self._options.mode is Mode.SERVER and not self.is_under_way:
             self._begin_unasked(now)
         step, path = step_of(request)
         if not self.is_under_way:
@@ -261,6 +261,9 @@ class BootstrapClient:
         return Configured(answer.accounts)
 
     def _begin_unasked(self, now: float) -> None:
+        if self._before is None:
+            # It was registered, and waited for nothing.
+            self._before, self._steps = self._body.tree.snapshot(), 0
         self.stage, self._due, self._ends_at = Stage.SERVING, None, now + self._options.session_s
         self._body.tell(BootstrapAsked(self._body.options.endpoint_name))
 

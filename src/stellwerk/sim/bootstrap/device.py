@@ -145,8 +145,10 @@ class BootstrapDevice(Device):
         """De-register where registered, then be quiet."""
         if self._client.is_on:
             self._client.abandon()
-        self._on, self._expires_at = False, None
+        self._on, self._expires_at, self._close_at = False, None, None
+        self._orders.append(CloseWay(self._home))
         super().stop(now)
+        self._close_left()
 
     def move(self, server: PeerId, *, unnoticed: bool = False) -> None:
         old = self._home.local_host, self._home.local_port
@@ -258,6 +260,13 @@ class BootstrapDevice(Device):
                 # The server may have lost the session, or the way back to here.
                 self._orders.append(DropWay(_carrier_of(event.peer)))
         self._follow_failures(now)
+        self._close_left()
+
+    def _close_left(self) -> None:
+        """It has left, and says so to the DTLS engines of its servers too."""
+        for each in self.accounts if not self._on else ():
+            if each.enrolment.state is State.OFF and each.server.transport != "udp":
+                self._orders.append(CloseWay(each.server))
 
     def _account_of(self, peer: PeerId) -> Account | None:
         # A bootstrap device with one account alone is spoken to by its bootstrap server too.
@@ -413,6 +422,8 @@ class BootstrapDevice(Device):
     def _open_home(self) -> None:
         account = bootstrap_account(self.tree, self._bootstrap)
         if account is not None:
+            # What it keeps of an earlier life may name another one than it was made with.
+            self._home = self._client.server = self._peer_of(account) or self._home
             self._known = self.tree.instance(Path(SECURITY, account.instance))
             self._open(account, self._home)
 
@@ -425,6 +436,7 @@ class BootstrapDevice(Device):
         if peer is not None and cells != self._known:
             self._orders.append(CloseWay(self._home))
             self._home = self._client.server = peer
+            self._close_at = None
             self._open_home()
 
     # -- what it has --
