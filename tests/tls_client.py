@@ -152,6 +152,13 @@ class OpenSslClient:
         self._tls.shutdown()
         return self._waiting()
 
+    def come_again(self, like: "OpenSslClient") -> None:
+        """Want to go on from the session of ``like``, which was made with the same keys."""
+        self.context = like.context
+        session = like._tls.get_session()
+        assert session is not None
+        self._tls.set_session(session)
+
     def renegotiate(self) -> bytes:
         """Begin another handshake inside the connection; what to send."""
         self._tls.renegotiate()

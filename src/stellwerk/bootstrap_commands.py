@@ -3,6 +3,7 @@ went. Works beside a running server, which takes another configuration up with t
 
 import asyncio
 import json
+import re
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,11 +16,17 @@ from stellwerk.access import check_master_key, device_named, open_store
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
 from stellwerk.app.bootstrap_sight import preview
 from stellwerk.app.fresh_keys import FreshKeys
+from stellwerk.app.members import Twice, once
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
 from stellwerk.bootstrap_server import own_material
 from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
-from stellwerk.device.bootstrap.configuration import NO_BOOTSTRAP, BootstrapConfiguration, parse_bootstrap
+from stellwerk.device.bootstrap.configuration import (
+    NO_BOOTSTRAP,
+    BootstrapConfiguration,
+    ignored_members,
+    parse_bootstrap,
+)
 from stellwerk.device.bootstrap.configuration import render_bootstrap as render
 from stellwerk.device.bootstrap.discovered import Discovered, decode_discovered
 from stellwerk.device.bootstrap.history import BootstrapSession, StepRecord
@@ -33,6 +40,7 @@ from stellwerk.net.clock import SystemClock
 
 LONGEST: Final = 1 << 20
 """Bytes of a file."""
+_VERSION: Final = re.compile(r"1\.[0-9]")
 
 bootstrap = typer.Typer(
     no_args_is_help=True,
@@ -89,6 +97,8 @@ def bootstrap_plan(
     config: _Config = None,
 ) -> None:
     """Print what would be written to a device, secrets withheld; nothing is sent or changed."""
+    if lwm2m_version is not None and not _VERSION.fullmatch(lwm2m_version):
+        raise BadOption("--lwm2m-version: it is a version as 1.0, 1.1 or 1.2")
     settings = _settings(config)
     held = None if discovered is None else _held(discovered)
     typer.echo(asyncio.run(_plan(settings, tenant or settings.tenant, device, held, pct, lwm2m_version)))
@@ -178,6 +188,11 @@ async def _plan(
         device = await device_named(store, tenant, name)
         accounts = BootstrapAccounts(store, own_material(folder, None, None), FreshKeys(folder.certify))
         try:
+            if not await accounts.configuration_of(device):
+                return (
+                    f"Nothing would be written: the device's profile {device.profile!r} says nothing of bootstrapping; "
+                    "`stellwerk profile bootstrap` changes it, `stellwerk device profile` gives the device another"
+                )
             return str(await preview(store, accounts, device, held, pct=pct, version=version))
         except PctUnsupported as error:
             raise BadOption(f"--pct: {error}") from None
@@ -191,11 +206,16 @@ async def _history(settings: Settings, tenant: str, name: str, limit: int) -> li
 
 def _configuration(file: str) -> BootstrapConfiguration:
     try:
-        value: Any = json.loads(_read(file, "--file"))
+        value: Any = json.loads(_read(file, "--file"), object_pairs_hook=once)
+    except Twice as error:
+        raise BadOption(f"--file {file}: {error.name} is given twice in one object") from None
     except (ValueError, RecursionError) as error:
         place = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise BadOption(f"--file {file}: it is no JSON{place}") from None
-    return parse_bootstrap(value)
+    found = parse_bootstrap(value)
+    for name in ignored_members(value):
+        typer.echo(f"warning: {name} means nothing here and is left out", err=True)
+    return found
 
 
 def _held(file: str) -> Discovered:

@@ -118,6 +118,10 @@ class KeyFolder:
 
     def issuer(self) -> Issuer:
         """The platform's own authority. Raises `KeyFileUnusable`."""
+        if not self.key_file(AUTHORITY).exists():
+            raise KeyFileUnusable(
+                self.key_file(AUTHORITY), "there is no authority here; `stellwerk keys make` makes one"
+            )
         authority = self.load(AUTHORITY)
         if not authority.chain:
             raise KeyFileUnusable(self.certificate_file(AUTHORITY), "the certificate of the authority is missing")

@@ -214,6 +214,23 @@ async def test_a_fresh_context_is_there_beside_the_other_until_it_is_used(store:
     assert await store.oscore_context(old.sender_id, None) is None
 
 
+@pytest.mark.spec("RFC 8613 B.1.1")
+async def test_a_fresh_context_that_was_used_and_derived_anew_goes_on_where_it_was(store: DecidingStore) -> None:
+    device_id = (await make_device(store, credential=credential())).device_id
+    given = credential(context(sender_id=b"\x02", master_secret=b"n" * 16), identity="fresh")
+    await store.put_fresh_credential(device_id, given)
+    new = await store.oscore_context(b"\x02", None)
+    assert new is not None
+    await store.raise_oscore_ceiling(new.number, 40)
+    await store.put_oscore_context(replace(new, id_context=b"derived", ceiling=0))
+    await store.promote_fresh_credential(device_id)
+    await store.set_credential(device_id, credential())
+    await store.set_credential(device_id, given)
+    again = await store.oscore_context_of(device_id)
+    assert again is not None
+    assert (again.id_context, again.ceiling) == (b"", 40)
+
+
 @pytest.mark.spec("LwM2M-contract 15", "RFC 8613 B.2")
 def test_after_a_backup_was_put_back_nothing_is_protected_with_a_former_context(data_dir: Path, tmp_path: Path) -> None:
     async def use(folder: Path, ceiling: int) -> bool:

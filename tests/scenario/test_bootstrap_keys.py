@@ -115,7 +115,7 @@ def test_a_device_with_a_pre_shared_key_gets_another_for_its_server_and_nobody_e
     assert client.bootstrap(f"/bs?ep={NAME}")[-1] == "POST /bs"
     assert value(client, "/0/1/0") == "coaps://dm.example:5684"
     assert (value(client, "/0/1/3"), value(client, "/0/1/5")) == (b"dm-dev1", FOR_SERVER)
-    assert value(client, "/0/1/4") is None
+    assert value(client, "/0/1/4") == b""
     assert FOR_SERVER.hex() not in everything(port, device)
     assert "dm-dev1" in everything(port, device)
     # A session says little about where the device is.

@@ -102,6 +102,12 @@ def test_a_profile_says_what_its_devices_get(scratch: Path) -> None:
         (("--show", "--tenant", "other"), None, "no tenant 'other'"),
         (("--file", "absent.json"), None, "absent.json: No such file"),
         (("--file", "-"), '{"bootstrap": [', "no JSON in line 1, column 16"),
+        (("--file", "-"), '{"bootstrap": [], "bootstrap": []}', "--file -: bootstrap is given twice"),
+        (
+            ("--file", "-"),
+            json.dumps({"bootstrap": [{**ENTRY, "securityMode": "NO_SEC", "keys": "fresh"}]}),
+            "bootstrap[0].keys: mode NO_SEC has none",
+        ),
         (("--file", "-"), '{"bootstrap": [{"shortServerId": 0}]}', "bootstrap[0].securityMode: it is missing"),
     ],
 )
@@ -110,6 +116,21 @@ def test_what_a_profile_cannot_say_is_refused(
 ) -> None:
     assert text in refused("profile", "bootstrap", "meters", *options, given=given)
     assert in_store(lambda store: store.profiles()) == []
+
+
+def test_what_means_nothing_is_left_out_and_named(scratch: Path) -> None:
+    given = {
+        "bootstrap": [{**ENTRY, "keyz": "fresh"}],
+        "acls": [{"objectId": 3, "owner": 7, "acl": {}, "x": 1}],
+        "y": 2,
+    }
+    found = run.invoke(app, ["profile", "bootstrap", "meters", "--file", "-"], input=json.dumps(given))
+    assert found.exit_code == 0
+    for name in ("y", "bootstrap[0].keyz", "acls[0].x"):
+        assert f"warning: {name} means nothing here" in found.stderr
+    shown = json.loads(said("profile", "bootstrap", "meters", "--show"))
+    again = run.invoke(app, ["profile", "bootstrap", "meters", "--file", "-"], input=json.dumps(shown))
+    assert again.stderr == ""
 
 
 @pytest.mark.spec("Platform 12.1")
@@ -139,6 +160,10 @@ def test_a_plan_with_fresh_keys_gives_none_away(scratch: Path) -> None:
 
 
 def test_what_cannot_be_planned_says_why(scratch: Path) -> None:
+    assert "profile 'meters' says nothing of bootstrapping" in said("bootstrap", "plan", "meter-1")
+    give({"bootstrap": [{**ENTRY, "securityMode": "X509", "keys": "fresh"}]})
+    assert "`stellwerk keys make` makes one" in refused("bootstrap", "plan", "meter-1")
+    assert "--lwm2m-version: " in refused("bootstrap", "plan", "meter-1", "--lwm2m-version", "one")
     give(CONFIGURATION)
     assert "mode PSK, the device's bootstrap credentials (lwm2mServer)" in refused("bootstrap", "plan", "meter-1")
     assert "no device 'meter-9'" in refused("bootstrap", "plan", "meter-9")

@@ -118,6 +118,11 @@ class TlsStack(Generic[E, A]):
         return self._context.has_psk
 
     @property
+    def has_short_tags(self) -> bool:
+        """Whether suites with tags of 8 bytes are offered."""
+        return self._context.has_short_tags
+
+    @property
     def has_certificate(self) -> bool:
         """Whether clients may come with certificates."""
         return self._context.has_certificate
@@ -333,7 +338,7 @@ class TlsStack(Generic[E, A]):
             self._context = self._make_context(action.identity)
             return
         if isinstance(action, actions.ForgetHandshakes):
-            self._forget_handshakes(action.device)
+            self._forget_handshakes(action.device, now)
             return
         channel = self._by_question.pop(action.handshake, None)
         if channel is None:
@@ -357,12 +362,15 @@ class TlsStack(Generic[E, A]):
         channel.phase = Phase.SHAKING
         self._go_on(channel, now)
 
-    def _forget_handshakes(self, device: int) -> None:
+    def _forget_handshakes(self, device: int, now: float) -> None:
         text = "the device's credentials changed during the handshake; it may try again"
         for channel in self._half_open.all():
             if channel.device == device:
                 self._fail(channel, "credentials-changed", text)
         for channel in [each for each in self._fresh if each.device == device]:
+            if self._channels.get(channel.address) is not channel:
+                continue
+            self._inner.feed(b"", peer=channel.address, now=now)
             self._end(channel, "closed", "the device's credentials changed", channel.goodbye())
 
     # -- how handshakes end --

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
-from cryptography.hazmat.primitives.serialization import Encoding
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from stellwerk.core.identity import SecureIdentity
 from stellwerk.core.ids import PeerId
@@ -17,7 +16,6 @@ from stellwerk.net.tls_hello import Overhearing
 _READ_BYTES: Final = 1 << 14
 """No record has more (RFC 8446 §5.1)."""
 _DRAINED: Final = 1 << 16
-_TLS_1_3: Final = "TLSv1.3"
 _LONGEST: Final = 200
 
 _REASONS: Final = (
@@ -147,12 +145,12 @@ class Channel(Timed):
     def chain(self) -> tuple[bytes, ...]:
         """The peer's certificates as DER, its own first; empty where a pre-shared key was used."""
         ssl = self._library()
-        own = ssl.get_peer_certificate(as_cryptography=True)
+        own = ssl.get_peer_certificate()
         if own is None:
             return ()
-        others = ssl.get_peer_cert_chain(as_cryptography=True) or []
-        first = own.public_bytes(Encoding.DER)
-        rest = tuple(each.public_bytes(Encoding.DER) for each in others)
+        # As bytes, since `cryptography` does not read all that OpenSSL does: `dtls.certificates` says what is wrong.
+        first = crypto.dump_certificate(crypto.FILETYPE_ASN1, own)
+        rest = tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, each) for each in ssl.get_peer_cert_chain() or ())
         return rest if rest[:1] == (first,) else (first, *rest)
 
     @property
@@ -171,11 +169,10 @@ class Channel(Timed):
         return b"".join(found)
 
     def refusal(self, reason: str) -> bytes:
-        """The alert that says why a complete handshake comes to nothing; `output` is not to be sent any more."""
+        """The alert that says why a handshake that waits for an answer comes to nothing; `output` is not to be sent."""
         description = alert_about(reason)
-        if self._ssl is None or self._ssl.get_protocol_version_name() != _TLS_1_3:
-            return plain_alert(description)
-        return sealed_alert(description, self.suite, self.secret) if self.secret else b""
+        # TLS 1.3 alone has such a secret, and before our ServerHello nothing of it is protected either.
+        return sealed_alert(description, self.suite, self.secret) if self.secret else plain_alert(description)
 
     def read(self) -> bytes:
         """Data of one record, none where no more is here. Raises `TlsEnded`."""

@@ -110,7 +110,7 @@ class Overhearing:
 
 
 def _read_hello(body: bytes) -> tuple[tuple[int, ...], bytes | None]:
-    """Suites, and the first PSK identity of TLS 1.3. Raises `VectorError` and `Truncated`."""
+    """Suites, and the first PSK identity of TLS 1.3 that is no ticket. Raises `VectorError` and `Truncated`."""
     reader = Reader(body)
     reader.take(2 + 32)
     reader.vector(1, "session_id", 0, 32)
@@ -124,8 +124,11 @@ def _read_hello(body: bytes) -> tuple[tuple[int, ...], bytes | None]:
         content = extensions.vector(2, "extension")
         if kind == _PRE_SHARED_KEY:
             identities = Reader(Reader(content).vector(2, "identities"))
-            identity = identities.vector(2, "identity", 1)
-            # RFC 8446 §4.2.11: tickets have an age; we have given none that anybody could come back with.
-            is_external = identities.uint(4) == 0 and len(identity) <= MAX_PSK_IDENTITY
-            return suites, identity if is_external else None
+            while identities.left:
+                identity = identities.vector(2, "identity", 1)
+                # RFC 8446 §4.2.11: tickets have an age. Clients put those that they have before the key that they were
+                # given; nobody can come back with ours.
+                if identities.uint(4) == 0 and len(identity) <= MAX_PSK_IDENTITY:
+                    return suites, identity
+            return suites, None
     return suites, None

@@ -74,13 +74,15 @@ class TlsListener:
         )
         if not self.stack.has_psk:
             log.warning("coap_tls.no_psk", meaning="the TLS library here offers no pre-shared keys: certificates only")
+        if not self.stack.has_short_tags:
+            log.warning("coap_tls.no_ccm_8", meaning="the TLS library here offers no suites of CCM_8: others only")
         if not self.stack.has_certificate:
             log.warning("coap_tls.no_certificate", meaning="the server has no certificate: pre-shared keys only")
 
     def offers(self) -> str:
         """What clients may prove themselves with, for people."""
         ways = [("certificates", self.stack.has_certificate), ("pre-shared keys", self.stack.has_psk)]
-        return " and ".join(name for name, is_there in ways if is_there)
+        return " and ".join(name for name, is_there in ways if is_there) or "nothing"
 
     def replace_identity(self) -> None:
         """The server's keys were replaced: connections from now on see them."""

@@ -14,7 +14,6 @@ from typing import Any, Final
 from stellwerk.storage.migrations import DECIDING_FILE
 from stellwerk.storage.sqlite import oscore_contexts, rows
 from stellwerk.storage.sqlite.connection import connect
-from stellwerk.storage.sqlite.credentials import fresh_context
 from stellwerk.storage.sqlite.sessions import session_context
 from stellwerk.storage.vault import SecretUnreadable, Vault
 
@@ -37,7 +36,7 @@ SEALED: Final = (
     Sealed("credential", "device_id", "device_id", "secret", rows.secret_context),
     Sealed("credential", "device_id", "device_id", "bootstrap", rows.bootstrap_context),
     Sealed("credential", "device_id", "device_id", "oscore", rows.oscore_context),
-    Sealed("fresh_credential", "device_id", "device_id", "sealed", fresh_context),
+    Sealed("fresh_credential", "device_id", "device_id", "sealed", rows.fresh_context),
     Sealed("oscore_context", "id", "device_id", "sealed", oscore_contexts.sealed_as),
     Sealed("secure_session", "id", "session_id", "sealed", session_context),
 )

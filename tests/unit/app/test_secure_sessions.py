@@ -541,6 +541,9 @@ def test_a_device_that_makes_session_after_session_keeps_the_newest() -> None:
         device = await bench.device("meter", psk())
         made = [bench.establish(number, device.device_id) for number in range(LIVE_PER_DEVICE + 1)]
         assert bench.wire.told == [("close", made[0], False)]
+        # Nobody has said yet that the first has ended.
+        bench.establish(len(made), device.device_id)
+        assert {("close", each, False) for each in made[:2]} == set(bench.wire.told)
 
     tell(story)
 

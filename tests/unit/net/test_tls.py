@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import SSL, crypto
 from tests import dtls_keys
 from tests.tls_client import V12, V13, VERSIONS, OpenSslClient, PskClient, TlsClient
 
@@ -260,6 +261,42 @@ def test_a_server_without_a_certificate_takes_pre_shared_keys_only() -> None:
     assert ends.failures == ["no-common-suite"]
 
 
+class Without:
+    """The library's bindings, less some."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.names:
+            raise AttributeError(name)
+        return getattr(BINDINGS, name)
+
+
+BINDINGS: Any = vars(SSL)["_lib"]
+
+
+def test_where_the_library_offers_no_pre_shared_keys_certificates_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SSL, "_lib", Without("SSL_CTX_set_psk_server_callback"))
+    ends = Ends()
+    monkeypatch.undo()
+    assert (ends.stack.has_psk, ends.stack.has_certificate, ends.stack.has_short_tags) == (False, True, True)
+    assert ends.connect(client(V12)).heard == GREETING
+    assert not ends.connect(PskClient(b"id", bytes(16)), FAR._replace(remote_port=2)).is_ready
+    assert ends.failures == ["no-common-suite"]
+
+
+def test_where_weak_signatures_cannot_be_barred_the_suites_that_would_let_them_in_are_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SSL, "_lib", Without("SSL_CTX_set1_sigalgs_list"))
+    ends = Ends()
+    monkeypatch.undo()
+    assert (ends.stack.has_psk, ends.stack.has_short_tags) == (True, False)
+    assert ends.connect(PskClient(b"id", bytes(16), suites="PSK-AES128-GCM-SHA256")).heard == GREETING
+    assert not ends.connect(PskClient(b"id", bytes(16)), FAR._replace(remote_port=2)).is_ready
+
+
 @pytest.mark.spec("RFC 4279 5.1")
 @pytest.mark.parametrize("identity", [b"id", b"\xff\x01 " + b"i" * 120, "ä".encode()])
 @pytest.mark.parametrize("version", VERSIONS)
@@ -291,6 +328,16 @@ def test_nobody_resumes_a_session_so_each_connection_proves_its_identity(version
     assert again.heard == GREETING
     assert not again.tls.session_reused
     assert len(ends.questions) == 2
+
+
+@pytest.mark.spec("RFC 8446 4.2.11")
+def test_a_client_that_offers_an_old_session_besides_its_key_comes_in_with_the_key() -> None:
+    ends = Ends()
+    first, again = (PskClient(b"id", bytes(16), V13) for _ in range(2))
+    ends.connect(first)
+    again.come_again(first)
+    assert ends.connect(again, FAR._replace(remote_port=2)).heard == GREETING
+    assert [each.identity for each in ends.questions] == [b"id", b"id"]
 
 
 def test_the_servers_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() -> None:
@@ -346,6 +393,30 @@ def test_a_key_that_is_on_none_of_our_curves_is_refused(version: ssl.TLSVersion)
     assert set(ends.failures) <= {"bad-certificate", "no-client-certificate"}
     assert ends.failures
     assert ends.inner.told == []
+
+
+@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL X509 objects")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_certificate_that_only_openssl_can_read_is_refused(version: ssl.TLSVersion) -> None:
+    ends = Ends()
+    odd = dtls_keys.client().chain[0].replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03", 1)
+    device = OpenSslClient(version)
+    device.context.use_certificate(crypto.load_certificate(crypto.FILETYPE_ASN1, odd))
+    device.context.use_privatekey(dtls_keys.client().key)
+    ends.connect(device)
+    assert "bad certificate" in device.trouble
+    assert ends.failures == ["bad-certificate"]
+    assert ends.questions == []
+
+
+def test_a_refusal_before_our_hello_is_an_alert_however_the_clients_was_cut() -> None:
+    ends = Ends(refuse("rate"))
+    device = PskClient(b"id", bytes(16), V13)
+    ends.begin()
+    hello = device.take()[5:]
+    pieces = (b"\x16\x03\x01" + len(each).to_bytes(2, "big") + each for each in (hello[:50], hello[50:]))
+    ends.pass_on(device, b"".join(pieces))
+    assert "internal error" in device.trouble
 
 
 def test_a_client_that_does_not_trust_the_server_says_so() -> None:
@@ -564,9 +635,21 @@ def test_changed_credentials_end_handshakes_and_what_was_let_in_just_now(kind: s
     ends.stack.submit(actions.ForgetHandshakes(DEVICE), 0.0)
     ends.pass_on(device, b"")
     assert ends.closed == [FAR]
+    assert ends.inner.ended == [FAR]
     assert ends.stack.half_open == 0
     ends.pass_on(device, device.say(b"am I in?") if device.is_ready else b"")
     assert ends.inner.heard == {}
+
+
+def test_who_has_left_as_it_was_let_in_ends_once() -> None:
+    ends = Ends(answer=None)
+    device = ends.connect(client())
+    ends.pass_on(device, device.close())
+    ends.stack.submit(accept(ends.questions[0]), 0.0)
+    ends.stack.submit(actions.ForgetHandshakes(DEVICE), 0.0)
+    ends.look()
+    assert [each.reason for each in ends.told if isinstance(each, events.SessionEnded)] == ["close-notify"]
+    assert ends.closed == [FAR]
 
 
 # -- ends --

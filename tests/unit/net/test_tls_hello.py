@@ -21,8 +21,8 @@ def hello(*suites: int, extensions: bytes = b"") -> bytes:
     return message(1, b"\x03\x03" + bytes(32) + b"\x00" + numbers(2, suites) + b"\x01\x00" + vector(2, extensions))
 
 
-def psk_extension(identity: bytes, age: int = 0) -> bytes:
-    offered = vector(2, vector(2, identity) + age.to_bytes(4, "big")) + vector(2, vector(1, bytes(32)))
+def psk_extension(identity: bytes, age: int = 0, before: bytes = b"") -> bytes:
+    offered = vector(2, before + vector(2, identity) + age.to_bytes(4, "big")) + vector(2, vector(1, bytes(32)))
     return (41).to_bytes(2, "big") + vector(2, offered)
 
 
@@ -42,6 +42,12 @@ def test_the_identity_of_tls_1_3_stands_in_the_hello_and_a_ticket_is_none() -> N
     assert heard(record(hello(0x1301, extensions=psk_extension(b"id")))) == [Said(True, False, b"id")]
     assert heard(record(hello(0x1301, extensions=psk_extension(b"ticket", 12)))) == [Said(True, False)]
     assert heard(record(hello(0x1301, extensions=psk_extension(b"i" * 129)))) == [Said(True, False)]
+
+
+@pytest.mark.spec("RFC 8446 4.2.11")
+def test_a_key_that_is_offered_behind_tickets_is_heard() -> None:
+    tickets = vector(2, b"one") + b"\0\0\0\7" + vector(2, b"two") + b"\0\1\0\0"
+    assert heard(record(hello(0x1301, extensions=psk_extension(b"id", before=tickets)))) == [Said(True, False, b"id")]
 
 
 def test_whoever_offers_public_keys_besides_costs_what_they_cost() -> None:

@@ -84,6 +84,11 @@ class BootstrapConversations:
     def __len__(self) -> int:
         return len(self._by_device)
 
+    def under_way(self, device_id: DeviceId) -> BootstrapSession | None:
+        """The device's session that runs, with its steps so far."""
+        session = self._by_device.get(device_id)
+        return None if session is None else replace(session.kept, steps=tuple(session.about.steps))
+
     def runs_for(self, device_id: DeviceId) -> bool:
         """Whether one of that device is under way."""
         return device_id in self._by_device
@@ -102,11 +107,6 @@ class BootstrapConversations:
         """With whom the one of that device goes on, None: none does."""
         session = self._by_device.get(device_id)
         return None if session is None else session.peer
-
-    def under_way(self, device_id: DeviceId) -> BootstrapSession | None:
-        """The device's session that runs, with its steps so far."""
-        session = self._by_device.get(device_id)
-        return None if session is None else replace(session.kept, steps=tuple(session.about.steps))
 
     # -- what happens --
 

@@ -311,8 +311,9 @@ class SecureSessions:
 
     def _bind(self, peer: PeerId, device_id: DeviceId) -> None:
         live = tuple(each for each in self._live.get(device_id, ()) if each != peer)
-        if len(live) >= LIVE_PER_DEVICE:
-            self._link.close(live[0])
+        # Those that were closed just now still count: their end is told later.
+        for old in live[: max(0, len(live) + 1 - LIVE_PER_DEVICE)]:
+            self._link.close(old)
         self._ended_lately.pop(peer, None)
         self.devices[peer] = device_id
         self._live[device_id] = (*live, peer)

@@ -88,8 +88,9 @@ class TlsConnections:
         live = self._live.get(device_id, ())
         self._devices[peer] = device_id
         self._live[device_id] = (*live, peer)
-        if len(live) >= LIVE_PER_DEVICE:
-            self._link.close(live[0], TOO_MANY)
+        # Those that were closed just now still count: their end is told later.
+        for old in live[: max(0, len(live) + 1 - LIVE_PER_DEVICE)]:
+            self._link.close(old, TOO_MANY)
         if shows_fresh:
             self.promoting.used(peer, identity, device_id)
 

@@ -157,6 +157,31 @@ _CHOICES: Final = range(4)
 _RIGHTS: Final = range(32)
 _TRANSPORTS: Final = ("udp", "tcp")
 _KEYS: Final = (DEVICE_KEYS, FRESH_KEYS)
+_ENTRY_MEMBERS: Final = frozenset(
+    (
+        "securityMode",
+        "shortServerId",
+        "bootstrapServerIs",
+        "host",
+        "port",
+        "serverPublicKey",
+        "serverCertificate",
+        "clientHoldOffTime",
+        "bootstrapServerAccountTimeout",
+        "lifetime",
+        "defaultMinPeriod",
+        "notifIfDisabled",
+        "binding",
+        "keys",
+        "oscore",
+        "transport",
+        "defaultMaxPeriod",
+        "serverName",
+        "certificateUsage",
+        "matchingType",
+    )
+)
+_ACL_MEMBERS: Final = frozenset(("objectId", "instanceId", "owner", "acl"))
 _NAMES: Final = {mode: name for name, mode in MODES.items()}
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _BINDING: Final = re.compile(r"(?!.*(.).*\1)(?=.*[^Q])[UMHTSNQ]{1,7}")
@@ -178,6 +203,10 @@ def _entry(entry: "_Members", updates: bool) -> ServerEntry:
         raise entry.bad("binding", "it is letters of U, M, H, T, S, N, each once, with Q for queue mode")
     if transport == "tcp" and "T" not in binding:
         raise entry.bad("binding", "a server that is reached over tcp needs the letter T in it")
+    keys = entry.choice("keys", dict.fromkeys(_KEYS), DEVICE_KEYS)
+    oscore = entry.flag("oscore", False)
+    if keys == FRESH_KEYS and mode == "NO_SEC" and not (oscore or is_bootstrap):
+        raise entry.bad("keys", "mode NO_SEC has none; fresh ones need another mode, or oscore")
     server_public_key, server_certificate = _server_keys(entry, mode)
     return ServerEntry(
         mode=MODES[mode],
@@ -195,8 +224,8 @@ def _entry(entry: "_Members", updates: bool) -> ServerEntry:
         notif_if_disabled=entry.flag("notifIfDisabled", True),
         binding=binding,
         transport=transport,
-        keys=entry.choice("keys", dict.fromkeys(_KEYS), DEVICE_KEYS),
-        oscore=entry.flag("oscore", False),
+        keys=keys,
+        oscore=oscore,
         server_name=_server_name(entry),
         certificate_usage=entry.optional_number("certificateUsage", _CHOICES),
         matching_type=entry.optional_number("matchingType", _CHOICES),
@@ -317,6 +346,17 @@ def _acl(acl: "_Members", short_ids: set[int]) -> Acl:
             raise acl.bad(member, "it is given twice")
         rights.append((int(name), bits))
     return Acl(object_id, instance_id, owner, tuple(sorted(rights)))
+
+
+def ignored_members(value: Any) -> list[str]:
+    """Members of JSON that `parse_bootstrap` has taken and that say nothing to it: no fault (contract §3.1), but maybe
+    a slip of the pen."""
+    profile = {"bootstrap", "bootstrapServerUpdateEnable", "acls", "serverInitiated"}
+    found = [name for name in value if name not in profile]
+    for list_name, known in (("bootstrap", _ENTRY_MEMBERS), ("acls", _ACL_MEMBERS)):
+        for at, each in enumerate(value.get(list_name) or ()):
+            found += [f"{list_name}[{at}].{name}" for name in each if name not in known]
+    return found
 
 
 def _render_entry(entry: ServerEntry) -> dict[str, Any]:

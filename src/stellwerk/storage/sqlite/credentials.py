@@ -31,7 +31,6 @@ _NOTE: Final = (
     "INSERT OR REPLACE INTO credential_change(device_id,only_bootstrap) VALUES "
     "(?1,?2 AND NOT EXISTS (SELECT 1 FROM credential_change WHERE device_id=?1 AND NOT only_bootstrap))"
 )
-_decode = msgspec.json.Decoder(Credential).decode
 
 
 class SqliteCredentials(SqliteSessions):
@@ -142,12 +141,7 @@ class SqliteCredentials(SqliteSessions):
         if row is None:
             return None
         device = rows.device_from(row[: rows.DEVICE_COLUMNS])
-        return device, _decode(self._vault.open(row[-1], fresh_context(device.device_id)))
-
-
-def fresh_context(device_id: int) -> bytes:
-    """What a fresh credential is sealed with."""
-    return f"fresh credential of device {device_id}".encode()
+        return device, rows.fresh_from(row[-1], self._vault, device.device_id)
 
 
 def credential_of(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId) -> Credential | None:
@@ -244,7 +238,7 @@ def _spend(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, no
 
 def _fresh_of(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId) -> Credential | None:
     found = connection.execute("SELECT sealed FROM fresh_credential WHERE device_id=?", (device_id,)).fetchall()
-    return _decode(vault.open(found[0][0], fresh_context(device_id))) if found else None
+    return rows.fresh_from(found[0][0], vault, device_id) if found else None
 
 
 def _put_fresh(
@@ -278,7 +272,7 @@ def _put_fresh(
             device_id,
             credential.identity,
             credential.key_id or None,
-            vault.seal(msgspec.json.encode(credential), fresh_context(device_id)),
+            vault.seal(msgspec.json.encode(credential), rows.fresh_context(device_id)),
             credential.created_ms,
         ),
     )

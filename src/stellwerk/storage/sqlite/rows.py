@@ -188,6 +188,19 @@ def oscore_context(device_id: int) -> bytes:
     return f"oscore of device {device_id}".encode()
 
 
+def fresh_context(device_id: int) -> bytes:
+    """What its fresh credential is sealed with."""
+    return f"fresh credential of device {device_id}".encode()
+
+
+_decode_fresh: Final = msgspec.json.Decoder(Credential).decode
+
+
+def fresh_from(sealed: bytes, vault: Vault, device_id: int) -> Credential:
+    """Raises `SecretUnreadable`."""
+    return _decode_fresh(vault.open(sealed, fresh_context(device_id)))
+
+
 def registration_row(registration: Registration, deadline_ms: int) -> tuple[Any, ...]:
     """The columns in `REGISTRATION`."""
     return (

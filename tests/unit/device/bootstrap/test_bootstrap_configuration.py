@@ -206,8 +206,10 @@ SECONDS = st.integers(0, 2**32 - 1)
 def entries(draw: st.DrawFn, at: int) -> ServerEntry:
     is_bootstrap = draw(st.booleans()) if at == 0 else False
     transport = draw(st.sampled_from(["udp", "tcp"]))
+    mode = draw(st.sampled_from(["nosec", "psk", "rpk", "x509"]))
+    oscore = draw(st.booleans())
     return ServerEntry(
-        mode=draw(st.sampled_from(["nosec", "psk", "rpk", "x509"])),
+        mode=mode,
         is_bootstrap=is_bootstrap,
         short_id=None if is_bootstrap else draw(st.integers(1, 20)) * 100 + at,
         host=draw(st.sampled_from(["dm.example.org", "10.0.0.1", "2001:db8::1", "localhost"])),
@@ -220,8 +222,8 @@ def entries(draw: st.DrawFn, at: int) -> ServerEntry:
         notif_if_disabled=draw(st.booleans()),
         binding="T" if transport == "tcp" else draw(st.sampled_from(["U", "UQ", "UT", "M"])),
         transport=transport,
-        keys=draw(st.sampled_from(["device", "fresh"])),
-        oscore=draw(st.booleans()),
+        keys="device" if mode == "nosec" and not oscore else draw(st.sampled_from(["device", "fresh"])),
+        oscore=oscore,
         server_name=draw(st.sampled_from(["", "dm.example.org"])),
         certificate_usage=draw(st.none() | st.integers(0, 3)),
         matching_type=draw(st.none() | st.integers(0, 3)),
