@@ -474,6 +474,14 @@ class TestOneTime:
         assert client.bootstrap(f"/bs?ep={NAME}")[-1] == "POST /bs"
         assert client.ask(f"/bs?ep={NAME}").code == BAD_REQUEST
 
+    def test_it_is_good_once_too_where_the_clock_was_set_back(self, port: BootstrapPort) -> None:
+        late = port.stack.clock.wall_ms() + 3_600_000
+        credential = replace(with_bootstrap(psk_block("bs-dev1", KEY), oneTime=True), modified_ms=late)
+        port.stack.provision("dev1", credential=credential)
+        client = SecureClient(port, b"bs-dev1", KEY).connect()
+        client.bootstrap()
+        assert client.ask("/bs").code == BAD_REQUEST
+
     def test_no_pack_is_given_for_it(self, port: BootstrapPort, device: Any) -> None:
         client = SecureClient(port, b"bs-dev1", KEY).connect()
         assert client.ask(f"/bspack?ep={NAME}&acc=</0/0>", GET, accept=112).code == METHOD_NOT_ALLOWED
