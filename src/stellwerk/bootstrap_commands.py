@@ -187,12 +187,12 @@ async def _plan(
     async with open_store(settings) as store:
         device = await device_named(store, tenant, name)
         accounts = BootstrapAccounts(store, own_material(folder, None, None), FreshKeys(folder.certify))
-        if not await accounts.configuration_of(device):
-            return (
-                f"Nothing would be written: the device's profile {device.profile!r} says nothing of bootstrapping; "
-                "`stellwerk profile bootstrap` changes it, `stellwerk device profile` gives the device another"
-            )
         try:
+            if not await accounts.configuration_of(device):
+                return (
+                    f"Nothing would be written: the device's profile {device.profile!r} says nothing of bootstrapping; "
+                    "`stellwerk profile bootstrap` changes it, `stellwerk device profile` gives the device another"
+                )
             return str(await preview(store, accounts, device, held, pct=pct, version=version))
         except PctUnsupported as error:
             raise BadOption(f"--pct: {error}") from None

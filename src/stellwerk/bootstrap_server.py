@@ -119,20 +119,21 @@ class BootstrapServer:
             keys.changed = partial(_keys_changed, listeners.secure, sessions)
             tasks.spawn("bootstrap server keys", keys.run())
             tasks.spawn("bootstrap sessions", sessions.run())
+        accounts = BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue)
         devices = {} if sessions is None else sessions.devices
+        failures = Failures(tasks=tasks, lines=lines) if sessions is None else sessions.failures
         contexts = None
         if settings.oscore:
             contexts = OscoreContexts(
                 store=store,
                 tasks=tasks,
-                failures=Failures(tasks=tasks, lines=lines) if sessions is None else sessions.failures,
+                failures=failures,
                 meters=meters.oscore,
                 devices=devices,
                 promoting=None,
                 is_bootstrap=True,
             )
             listeners.links.speak_oscore(contexts)
-        accounts = BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue)
         history = BootstrapHistory(store, lines, meters.bootstrap, str if sessions is None else sessions.whence)
         bootstrapping = Bootstrapping(
             store=store,
@@ -162,7 +163,7 @@ class BootstrapServer:
             under_way=bootstrapping.conversations.under_way,
             begin=lambda record: bootstrapping.begin(record, None, clock.instant()),
             requests=history.refusals,
-            handshakes=_none if sessions is None else sessions.handshakes.recent_failures,
+            handshakes=failures.recent,
         )
         return cls(settings, listeners, bootstrapping, sessions, contexts, sight)
 

@@ -217,7 +217,7 @@ async def test_a_fresh_context_is_there_beside_the_other_until_it_is_used(store:
 @pytest.mark.spec("RFC 8613 B.1.1")
 async def test_a_fresh_context_that_was_used_and_derived_anew_goes_on_where_it_was(store: DecidingStore) -> None:
     device_id = (await make_device(store, credential=credential())).device_id
-    given = credential(context(sender_id=b"\x02", master_secret=b"f" * 16), identity="fresh")
+    given = credential(context(sender_id=b"\x02", master_secret=b"n" * 16), identity="fresh")
     await store.put_fresh_credential(device_id, given)
     new = await store.oscore_context(b"\x02", None)
     assert new is not None

@@ -123,14 +123,18 @@ class AiocoapDevice:
     def soon(self, call: Any, *arguments: Any) -> None:
         self._loop.call_soon_threadsafe(call, *arguments)
 
-    def ask(self, code: aiocoap.Code, path: str, payload: bytes = b"", content_format: int | None = None) -> Any:
-        """The response to one request; ``path`` may hold a query."""
-        return self.wait(self._exchange(code, path, payload, content_format))
+    def ask(
+        self, code: aiocoap.Code, path: str, payload: bytes = b"", content_format: int | None = None, **more: Any
+    ) -> Any:
+        """The response to one request; ``path`` may hold a query, ``more`` are options."""
+        return self.wait(self._exchange(code, path, payload, content_format, **more))
 
     async def _exchange(
-        self, code: aiocoap.Code, path: str, payload: bytes, content_format: int | None
+        self, code: aiocoap.Code, path: str, payload: bytes, content_format: int | None, **more: Any
     ) -> aiocoap.Message:
-        message = aiocoap.Message(code=code, uri=self.server + path, payload=payload, content_format=content_format)
+        message = aiocoap.Message(
+            code=code, uri=self.server + path, payload=payload, content_format=content_format, **more
+        )
         return await self._context.request(message).response
 
     def register(
@@ -167,3 +171,59 @@ class AiocoapDevice:
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
+
+
+class Script(resource.Resource):
+    """Whatever is asked of it, it answers as ``answers`` says of the step (``PUT /0/1``), with success where it says
+    nothing. An answer is a code, a body (2.05), seconds to wait before success (so that aiocoap acknowledges first),
+    `SILENCE` (acknowledged, and never answered), or a list of what to answer one after the other."""
+
+    def __init__(self, answers: dict[str, Any], holds: str) -> None:
+        super().__init__()
+        self._answers, self._holds = answers, holds
+        self.steps: list[str] = []
+        self.formats: list[int | None] = []
+        """Of each PUT."""
+
+    async def render(self, request: aiocoap.Message) -> aiocoap.Message:
+        step = f"{request.code.name} /{'/'.join(request.opt.uri_path)}"
+        self.steps.append(step)
+        if request.code == aiocoap.PUT:
+            self.formats.append(request.opt.content_format)
+        answer = self._answers.get(step)
+        if isinstance(answer, list):
+            answer = answer.pop(0) if answer else None
+        if isinstance(answer, float):
+            await asyncio.sleep(answer)
+            answer = None
+        if isinstance(answer, aiocoap.Code):
+            return aiocoap.Message(code=answer, payload=b"" if answer.is_successful() else b"as the test wants it")
+        if answer is None and request.code == aiocoap.GET:
+            answer = self._holds.encode()
+        if isinstance(answer, bytes):
+            return aiocoap.Message(code=aiocoap.CONTENT, payload=answer, content_format=40)
+        return aiocoap.Message(code=aiocoap.DELETED if request.code == aiocoap.DELETE else aiocoap.CHANGED)
+
+
+SILENCE = 3600.0
+FACTORY = "</>;lwm2m=1.1,</0/0>,</3/0>"
+"""What a device holds that knows its bootstrap server alone."""
+
+
+class ScriptedDevice(AiocoapDevice):
+    """One that is to be bootstrapped, and does what a test says."""
+
+    def __init__(self, bootstrap_port: int, answers: dict[str, Any] | None = None, holds: str = FACTORY) -> None:
+        self.script = Script(answers or {}, holds)
+        super().__init__(bootstrap_port)
+
+    def _site(self) -> resource.Resource:
+        return self.script
+
+    @property
+    def steps(self) -> list[str]:
+        return list(self.script.steps)
+
+    def request(self, endpoint: str, more: str = "") -> aiocoap.Message:
+        """The answer to its Bootstrap-Request."""
+        return self.ask(aiocoap.POST, f"/bs?ep={endpoint}{more}")

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from raw_coap import RawDevice
 from served import Served
+
+if TYPE_CHECKING:
+    from bootstrapped import Bootstrapped
 
 SILENT = "silent-1"
 """A device that never answers."""
@@ -52,6 +55,18 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, s
         server.close()
 
 
+@pytest.fixture(scope="session")
+def silent_bootstraps(
+    silent: tuple[Served, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, "Bootstrapped"]]:
+    """Devices that say nothing any more from one step of their bootstrapping on, by that step; it takes a minute and a
+    half until that is certain."""
+    from silent_devices import silent_devices
+
+    with silent_devices(silent[0], tmp_path_factory.mktemp("silent-bootstraps")) as devices:
+        yield devices
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-captures", action="store_true", help="write captures/ anew from test_dtls_matrix.py")
 
@@ -75,6 +90,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _silent_from_the_start(request: pytest.FixtureRequest) -> None:
-    """Its time runs while the other tests do."""
-    if any("silent" in getattr(each, "fixturenames", ()) for each in request.session.items):
-        request.getfixturevalue("silent")
+    """Their time runs while the other tests do."""
+    for name in ("silent", "silent_bootstraps"):
+        if any(name in getattr(each, "fixturenames", ()) for each in request.session.items):
+            request.getfixturevalue(name)

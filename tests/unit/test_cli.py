@@ -92,7 +92,7 @@ def test_a_device_of_the_first_release_needs_no_format_for_sends(monkeypatch: py
     async def note(options, stop, on_summary):
         asked.append(options)
 
-    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    monkeypatch.setattr("stellwerk.sim_commands.run_fleet", note)
     found = run.invoke(app, ["sim", "--lwm2m", "1.0"])
     assert found.exit_code == 0, found.output
     assert asked[0].lwm2m_version == "1.0"
@@ -105,7 +105,7 @@ def test_the_simulator_does_what_its_options_say(monkeypatch):
     async def note(options, stop, on_summary):
         asked.append(options)
 
-    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    monkeypatch.setattr("stellwerk.sim_commands.run_fleet", note)
     words = "sim --count 3 --queue-mode --awake 4 --update-every 20 --lwm2m-version 1.2 --behaviour quiet"
     found = run.invoke(app, [*words.split(), "--behaviour", "misbehaving", "--fault", "silence:20%", "--fault", "late"])
     assert found.exit_code == 0, found.output
@@ -121,7 +121,7 @@ def test_the_simulator_bootstraps_as_its_options_say(monkeypatch, tmp_path):
     async def note(options, stop, on_summary):
         asked.append(options)
 
-    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    monkeypatch.setattr("stellwerk.sim_commands.run_fleet", note)
     words = (
         "sim --bootstrap --lwm2m 1.2 --bootstrap-mode pack --bootstrap-instance 5 --hold-off 3 --account-timeout 60 "
         "--pct none --pack-format 11544 --factory-server coap://f:1 --bootstrap-fault silence@finish --duplicates 2%"
@@ -170,7 +170,7 @@ def test_the_simulator_is_the_device_that_its_options_say(monkeypatch):
     async def note(options, stop, on_summary):
         asked.append(options)
 
-    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    monkeypatch.setattr("stellwerk.sim_commands.run_fleet", note)
     words = (
         "sim --lwm2m 1.2 --formats 112,0 --composites 5.01 --root /lwm2m --pid 6:27354b9a=/1/0,/3/0 --ets --object 4 "
         "--acl /3/0:1 --gateway 2 --gateway-leave-every 9 --send-format 11544 --mute --second-server coap://b:1"
@@ -207,7 +207,7 @@ def test_the_simulator_secures_its_devices_as_its_options_say(monkeypatch):
     async def note(options, stop, on_summary):
         asked.append(options)
 
-    monkeypatch.setattr("stellwerk.cli.run_fleet", note)
+    monkeypatch.setattr("stellwerk.sim_commands.run_fleet", note)
     words = (
         "sim --server coaps://h --count 2 --psk {endpoint}:00ff --cid --resume ticket --after-handshake update "
         "--suite PSK_WITH_AES_128_CCM --suite PSK_WITH_AES_128_CCM_8 --handshake-timeout 9 "

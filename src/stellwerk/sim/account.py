@@ -337,7 +337,9 @@ class Account:
     def _miss(self, event: RequestFailed, now: float) -> None:
         if event.handle == self._under_way:
             self._under_way = None
-            self._note(self.enrolment.unanswered(now), event.reason, now)
+            # That the server answered, and could not read what it was asked, says more than what it is called here.
+            reason = f"{event.reason}: {event.detail}" if event.reason == "unprotected" else event.reason
+            self._note(self.enrolment.unanswered(now), reason, now)
         elif self._sending.is_of(event.handle):
             self._end_send(None, now)
 

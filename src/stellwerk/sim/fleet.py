@@ -22,6 +22,7 @@ from stellwerk.net.driver import Driver, Engine
 from stellwerk.net.open_files import SPARE_FILES, raise_open_files
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
 from stellwerk.sim.bootstrap.fleet import BootstrapFleet, Commissioning
+from stellwerk.sim.bootstrap.options import BootstrapOptions
 from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import Patience
 from stellwerk.sim.faults import MISBEHAVIOUR, Fault, FaultKind, InvalidFault
@@ -42,6 +43,7 @@ from stellwerk.sim.happenings import (
     SessionLost,
 )
 from stellwerk.sim.impairment import Conditions, Impairment
+from stellwerk.sim.key_files import ContextKeyring
 from stellwerk.sim.lossy import LossyEngine
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Move, Order, Poke, Population, Start, Stop
@@ -118,6 +120,8 @@ class FleetOptions:
     """What they have in common as secure devices, whose ``server`` is written ``coaps://``. None: they are not."""
     bootstrap: Commissioning | None = None
     """How they bootstrap; ``server`` is their bootstrap server then. None: they register with ``server``."""
+    oscore: ContextKeyring | None = None
+    """The OSCORE context that each has with ``server``; within DTLS where it is secure besides."""
     parameters: Parameters = field(default_factory=Parameters)
     """Transmission parameters of the devices; modems on slow links have an ACK timeout of 4 to 15 s."""
     seed: int = 1
@@ -129,6 +133,13 @@ class FleetOptions:
     def is_stream(self) -> bool:
         """Whether the devices speak over TCP."""
         return self.server.startswith(f"{TCP_SCHEME}://")
+
+    @property
+    def commissioning(self) -> Commissioning | None:
+        """How they get the accounts that say which security they have with whom. None: they need none."""
+        if self.oscore is not None and self.bootstrap is None:
+            return Commissioning(BootstrapOptions("", is_bootstrap=False))
+        return self.bootstrap
 
     @property
     def is_secure(self) -> bool:
@@ -203,11 +214,12 @@ class Fleet:
         allowed = raise_open_files(options.count)
         if allowed < options.count:
             raise TooManyDevices(options.count, allowed + SPARE_FILES)
-        if options.bootstrap is not None and (options.is_stream or options.template.other_server_uris):
-            why = "devices that bootstrap speak UDP or DTLS, and get their servers from the one that is named"
+        commissioning = options.commissioning
+        if commissioning is not None and (options.is_stream or options.template.other_server_uris):
+            why = "devices that bootstrap or have OSCORE speak UDP or DTLS, and with the one server that is named"
             raise NoServer(options.server, f"{why}; write coap:// or coaps://, and no second server")
         astray = next((each for each in options.faults if each.is_of_handshake and not options.is_secure), None)
-        if astray is not None and options.bootstrap is None:
+        if astray is not None and (commissioning is None or not commissioning.template.is_bootstrap):
             raise InvalidFault(astray.kind.value, "it befalls handshakes, and without security there are none")
         for each in options.template.other_server_uris:
             if options.is_stream or options.is_secure or not each.startswith("coap://"):
@@ -221,8 +233,10 @@ class Fleet:
         others = [await resolve(each) for each in options.template.other_server_uris]
         local_host = local_address(server_host, server_port)
         instant = self._clock.instant()
-        if options.bootstrap is not None:
-            self._bootstrap = BootstrapFleet(options.bootstrap, options.server, options.security, options.count)
+        if commissioning is not None:
+            self._bootstrap = BootstrapFleet(
+                commissioning, options.server, options.security, options.count, options.oscore
+            )
             limits, offset_s = Limits(peers_total=max(1000, 2 * options.count)), instant.wall_ms / 1000 - instant.now
             self.population = self._bootstrap.population(limits, options.parameters, offset_s)
         engine: Engine[Happening, Any] = self.population

@@ -5,18 +5,21 @@ name, ``{n}`` for the number in it. A folder of keys means ``FOLDER/{endpoint}.k
 ``FOLDER/{endpoint}.crt``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+from stellwerk.coap.oscore.context import refusal_of
+from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.core.errors import UserError
 from stellwerk.device import key_material
 from stellwerk.device.key_material import BadMaterial, der_of, spki_of
 from stellwerk.issuing import Issuer, new_key
+from stellwerk.sim.bootstrap.options import OscoreValues
 from stellwerk.sim.security import (
     LONGEST_IDENTITY,
     LONGEST_KEY,
@@ -30,6 +33,11 @@ from stellwerk.sim.security import (
 T = TypeVar("T")
 
 _LARGEST_FILE: Final = 16 * 1024 * 1024
+_OSCORE: Final = "--oscore"
+_CONTEXT: Final = "6d31:01:000102030405060708090a0b0c0d0e0f"
+
+ContextKeyring: TypeAlias = Callable[[str, int], OscoreValues]
+"""Gives the OSCORE context of the device with an endpoint name and a number. Raises `UserError` where there is none."""
 
 
 class BadCredentials(UserError):
@@ -106,11 +114,7 @@ def listed_keyring(path: Path) -> Keyring:
     """Each device has what its line in a file says: endpoint name, identity and key in hex, blanks between them;
     empty lines and those that begin with ``#`` say nothing. Raises `BadCredentials`."""
     found: dict[str, PreSharedKey] = {}
-    lines = _read(path, "--psk-file").decode("utf-8", "replace").splitlines()
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
-            continue
+    for number, words in _lines(path, "--psk-file"):
         where = f"{path}, line {number}"
         if len(words) != 3:
             raise BadCredentials(where, "write endpoint name, identity and key in hex, with blanks between them")
@@ -125,6 +129,82 @@ def listed_keyring(path: Path) -> Keyring:
         return key
 
     return of
+
+
+def context_keyring(text: str, path: Path | None, *, count: int) -> ContextKeyring | None:
+    """The OSCORE contexts of ``count`` devices, from ``SENDER:RECIPIENT:SECRET[:SALT]`` or a file of them; None where
+    neither is said. Raises `BadCredentials`."""
+    if text and path is not None:
+        raise BadCredentials("--oscore and --oscore-file", "a device has one context; leave out one of them")
+    if path is not None:
+        return listed_contexts(path)
+    return oscore_keyring(text, count=count) if text else None
+
+
+def oscore_keyring(text: str, *, count: int) -> ContextKeyring:
+    """All devices have the secret in ``SENDER:RECIPIENT:SECRET[:SALT]``, bytes in hex, each its own IDs: ``{endpoint}``
+    stands for the bytes of its name, ``{n}`` for its number in two bytes or more. Raises `BadCredentials`."""
+    words = text.split(":")
+    if not 3 <= len(words) <= 4:
+        raise BadCredentials(_OSCORE, f"write it as SENDER:RECIPIENT:SECRET[:SALT] in hex, like {_CONTEXT}")
+    # RFC 8613 3.3: one secret never goes with the same ID of a sender twice, and each end is a sender.
+    if count > 1 and not (_has_place(words[0]) and _has_place(words[1])):
+        raise BadCredentials(
+            _OSCORE,
+            f"{count} devices with one secret cannot share an ID, nor can their server use one for all; write "
+            "{endpoint} or {n} in both, like {n}:01{n}:SECRET, or list contexts with --oscore-file",
+        )
+
+    def of(endpoint_name: str, number: int) -> OscoreValues:
+        digits = f"{number:04x}"
+        filled = (
+            each.replace("{n}", digits.zfill(len(digits) + len(digits) % 2)).replace(
+                "{endpoint}", endpoint_name.encode().hex()
+            )
+            for each in words
+        )
+        return _read_context(_OSCORE, *filled)
+
+    of("dev-1", 1)
+    return of
+
+
+def listed_contexts(path: Path) -> ContextKeyring:
+    """Each device has what its line in a file says: endpoint name, Sender ID, Recipient ID, Master Secret and, if any,
+    Master Salt and ID Context, bytes in hex, ``-`` for none; else as for `listed_keyring`. Raises `BadCredentials`."""
+    found: dict[str, OscoreValues] = {}
+    for number, words in _lines(path, "--oscore-file"):
+        where = f"{path}, line {number}"
+        if not 4 <= len(words) <= 6:
+            raise BadCredentials(
+                where,
+                "write endpoint name, Sender ID, Recipient ID and secret, then salt and ID Context, if any, in hex",
+            )
+        if words[0] in found:
+            raise BadCredentials(where, f"{words[0]!r} has a line already")
+        found[words[0]] = _read_context(where, *("" if each == "-" else each for each in words[1:]))
+
+    def of(endpoint_name: str, number: int) -> OscoreValues:
+        context = found.get(endpoint_name)
+        if context is None:
+            raise BadCredentials(str(path), f"no line begins with {endpoint_name!r}")
+        return context
+
+    return of
+
+
+def _read_context(
+    where: str, sender: str, recipient: str, secret: str, salt: str = "", id_context: str = ""
+) -> OscoreValues:
+    try:
+        sender_id, recipient_id, *rest = (bytes.fromhex(each) for each in (sender, recipient, secret, salt, id_context))
+    except ValueError:
+        raise BadCredentials(where, "not all of the context is written in hex digits, two for each byte") from None
+    context = OscoreValues(rest[0], sender_id, recipient_id, master_salt=rest[1], id_context=rest[2])
+    refusal = refusal_of(ContextMaterial(1, sender_id, recipient_id, rest[0]))
+    if refusal is not None:
+        raise BadCredentials(where, refusal)
+    return context
 
 
 def raw_key_keyring(path: Path, *, count: int) -> Keyring:
@@ -229,6 +309,14 @@ def _read_key(where: str, text: str) -> bytes:
     if not 1 <= len(key) <= LONGEST_KEY:
         raise BadCredentials(where, f"a key has 1 to {LONGEST_KEY} octets, not {len(key)}")
     return key
+
+
+def _lines(path: Path, option: str) -> Iterator[tuple[int, list[str]]]:
+    """The number and the words of each line that says something. Raises `BadCredentials`."""
+    for number, line in enumerate(_read(path, option).decode("utf-8", "replace").splitlines(), 1):
+        words = line.split()
+        if words and not words[0].startswith("#"):
+            yield number, words
 
 
 def _read(path: Path, option: str) -> bytes:

@@ -264,8 +264,7 @@ class MemoryCredentials(MemorySessions):
             self._replace_context(each)
 
     def _replace_context(self, context: OscoreContext) -> OscoreContext:
-        known = (self._fresh_credentials if context.is_fresh else self._credentials).get(context.device_id)
-        text = _there(known) if context.is_bootstrap else "" if known is None else known.oscore
+        text = self._given(context)
         base = read_oscore(text, context.device_id).fingerprint(self._salt) if text else None
         self._drop_context(_slot(context), base)
         self._last_context += 1
@@ -273,6 +272,13 @@ class MemoryCredentials(MemorySessions):
         put = replace(context, number=self._last_context, ceiling=later(context.ceiling, spent))
         self._contexts[_slot(context)] = put
         return put
+
+    def _given(self, context: OscoreContext) -> str:
+        """The context as the device's credential, or its fresh one, has it for that server; empty where it has none."""
+        if context.is_bootstrap:
+            return _there(self._credentials.get(context.device_id))
+        known = (self._fresh_credentials if context.is_fresh else self._credentials).get(context.device_id)
+        return "" if known is None else known.oscore
 
     def _drop_context(self, slot: _Slot, only: bytes | None = None) -> None:
         gone = self._contexts.pop(slot, None)

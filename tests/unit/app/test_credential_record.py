@@ -414,6 +414,11 @@ def test_servers_have_keys_of_their_own_and_contexts_and_a_device_is_bootstrappe
         ({"servers": {"7": {}}}, "bootstrap.servers.7.securityMode", "missing"),
         ({"servers": {"7": {**PSK_SERVER, "oscore": {}}}}, "bootstrap.servers.7.oscore.senderId", "missing"),
         ({"bootstrapServer": {**PSK_SERVER, "oscore": {}}}, "bootstrap.bootstrapServer.oscore.senderId", "missing"),
+        (
+            {"bootstrapServer": {"securityMode": "NO_SEC", "oscore": {}}},
+            "bootstrap.bootstrapServer.oscore.senderId",
+            "missing",
+        ),
         ({"oneTime": 1}, "bootstrap.oneTime", "true or false"),
         ({"endpoint": "x\ny"}, "bootstrap.endpoint", "printable"),
     ],

@@ -63,6 +63,12 @@ def test_a_discover_tells_the_release_and_every_instance(release: str, first: st
     assert {"</0/0>", "</1>", "</3/0>", "</3303>;ver=1.1", "</3303/0>"} <= set(found)
 
 
+@pytest.mark.parametrize(("release", "stated"), [("1.0", []), ("1.1", ["</21>;ver=1.0"]), ("1.2", ["</21>"])])
+def test_a_discover_tells_whether_object_21_has_texts_or_bytes(release: str, stated: list[str]):
+    bench, _ = answers_to(DISCOVER, release=release)
+    assert [each for each in links(bench) if each.startswith("</21")] == stated
+
+
 def test_a_discover_tells_which_instance_is_of_which_server():
     bench, _ = answers_to(*account(4), DISCOVER, discover("/0"), discover("/1"))
     found = links(bench, -3)
@@ -196,7 +202,7 @@ def test_a_delete_of_everything_leaves_the_bootstrap_account_and_what_the_device
     bench, found = answers_to(*account(), oscore, write("/2/0", {"/2/0/0": 1}), DELETE, DISCOVER)
     assert found[-2:] == ["2.02", "2.05"]
     left = links(bench)
-    assert {"</0/0>", "</1>", "</2>", "</21>", "</3/0>", "</3303/0>"} <= set(left)
+    assert {"</0/0>", "</1>", "</2>", "</21>;ver=1.0", "</3/0>", "</3303/0>"} <= set(left)
     # Instances that servers create are theirs to lose.
     assert "</3311>" in left
 
@@ -220,7 +226,7 @@ def test_what_belongs_to_the_bootstrap_account_stays_with_it():
     step = Step(codes.PUT, "0/0/17", encode_content(TLV, link, Path(0, 0, 17), device_types()), TLV)
     bench, found = answers_to(context, step, DELETE, delete("/21/0"), discover("/21"))
     assert found == ["2.04", "2.04", "2.02", "4.00", "2.05"]
-    assert links(bench)[1:] == ["</21/0>"]
+    assert links(bench)[1:] == ["</21>;ver=1.0", "</21/0>"]
 
 
 # -- Finish --

@@ -70,6 +70,11 @@ class BootstrapSessions:
     def __len__(self) -> int:
         return len(self.devices)
 
+    def whence(self, peer: PeerId) -> str:
+        """A peer for people; of a session its address, too."""
+        address = self._addresses.get(peer)
+        return str(peer) if address is None else f"{address}, {peer}"
+
     async def run(self) -> None:
         """`look` now and then, for ever."""
         while True:
@@ -90,11 +95,6 @@ class BootstrapSessions:
         """Perhaps an authority is trusted no more: who came with a certificate has to show it anew."""
         for peer in [each for each, shown in self.identities.items() if isinstance(shown, CertificateIdentity)]:
             self._link.close(peer)
-
-    def whence(self, peer: PeerId) -> str:
-        """A peer for people; of a session its address, too."""
-        address = self._addresses.get(peer)
-        return str(peer) if address is None else f"{address}, {peer}"
 
     def may_reach(self, peer: PeerId) -> bool:
         """Whether what is sent to the session may arrive."""
@@ -149,8 +149,8 @@ class BootstrapSessions:
         self._meters.ended[reason] += 1
         self.devices.pop(peer, None)
         self.identities.pop(peer, None)
-        self._since.pop(peer, None)
         self._addresses.pop(peer, None)
+        self._since.pop(peer, None)
         if reason == "evicted":
             # It is stored nowhere, so there is no other end but this.
             self._link.lose(peer, "the secure session had to make room for others")

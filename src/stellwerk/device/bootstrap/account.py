@@ -1,7 +1,8 @@
 """What a server entry means for one device: the instances of objects 0, 1 and, with OSCORE, 21 that a bootstrap server
 writes (Core 1.2.2 App. E; contract §10, B-7, B-8, B-10; device platform §3.4, §12.1, §13).
 
-- Of object 0 everything is written that the mode has and nothing else: NoSec leaves out 3, 4 and 5, PSK 4 (B-8).
+- Of object 0 everything is written that the mode has. What it does not have of 3, 4 and 5 is written empty (B-8): all
+  three are mandatory resources, and there are clients (Leshan 2.0.0-M18) that cannot live with an instance without one.
   Hold-off and account time-out go with every account. Resources from 13 on need version 1.1 and are left out before it.
 - Object 21 has bytes from version 2.0 on. Before, it had texts without a word on how bytes become one: they are written
   in hex. Where a device states no version it is 2.0 (contract §16: OSCORE ids are bytes).
@@ -190,12 +191,10 @@ def security_content(account: Account, instance_id: int, version: str, oscore_in
         (0, server_uri(entry)),
         (1, entry.is_bootstrap),
         (2, _MODES[entry.mode]),
+        (3, b"" if entry.mode == NOSEC else keys.public),
+        (4, server_key(account)),
+        (5, b"" if entry.mode == NOSEC else keys.secret),
     ]
-    if entry.mode != NOSEC:
-        values.append((3, keys.public))
-        if entry.mode != PSK:
-            values.append((4, server_key(account)))
-        values.append((5, keys.secret))
     if not entry.is_bootstrap and entry.short_id is not None:
         values.append((10, entry.short_id))
     values += [(11, entry.hold_off_s), (12, entry.account_timeout_s)]

@@ -98,6 +98,8 @@ def show_content(content: Content) -> tuple[ShownValue, ...]:
 
 def show_value(path: Path, value: Value) -> str:
     """A value that a bootstrap server writes; of a secret its length alone, of other bytes their text or a digest."""
+    if value in (b"", ""):
+        return "empty"
     if (path[0], path[2]) in SECRETS:
         count = len(value) if isinstance(value, bytes) else len(str(value)) // 2
         return f"{count} bytes, withheld"
@@ -111,7 +113,7 @@ def show_value(path: Path, value: Value) -> str:
 
 def _show_bytes(path: Path, value: bytes) -> str:
     if path[0] == OSCORE:
-        return value.hex() or "empty"
+        return value.hex()
     try:
         text = value.decode()
     except UnicodeDecodeError:

@@ -12,6 +12,7 @@ from stellwerk.coap.oscore.context import refusal_of
 from stellwerk.coap.oscore.material import AES_CCM_16_64_128, HKDF_SHA_256, ContextMaterial
 from stellwerk.device import key_material
 from stellwerk.device.key_material import BadMaterial, spki_of
+from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.value import ObjectLink
 from stellwerk.sim.bootstrap.options import BootstrapOptions
 from stellwerk.sim.bootstrap.options import OscoreValues as OscoreValues
@@ -47,6 +48,8 @@ PSK: Final = 0
 RPK: Final = 1
 X509: Final = 2
 NOSEC: Final = 3
+FIRST_SHORT_ID: Final = 1
+"""The Short Server ID of a server that the device was made for."""
 _MODES: Final = {PSK: "PSK", RPK: "RPK", X509: "certificate", NOSEC: "NoSec"}
 _TRUST_ANCHORS: Final = (0, 2)
 """Certificate usages that name an authority and not the server itself."""
@@ -102,11 +105,15 @@ def bootstrap_account(tree: ObjectTree, options: BootstrapOptions) -> ServerAcco
                 account = _read(tree, number, cells, short_id=0, server=-1)
             except Inconsistent:
                 return None
-            # What the device was made with says more than fits object 0, as long as it is still the same.
-            if cells == bootstrap_instance(options):
-                return replace(account, credentials=options.credentials, server_key=options.server_key)
-            return account
+            return as_made(account, tree, options)
     return None
+
+
+def as_made(account: ServerAccount, tree: ObjectTree, options: BootstrapOptions) -> ServerAccount:
+    """With what the device was made with, which says more than fits object 0, as long as the account is the same."""
+    if tree.instance(Path(SECURITY, account.instance)) == bootstrap_instance(options):
+        return replace(account, credentials=options.credentials, server_key=options.server_key)
+    return account
 
 
 def server_accounts(tree: ObjectTree) -> list[ServerAccount]:
@@ -141,8 +148,10 @@ def server_accounts(tree: ObjectTree) -> list[ServerAccount]:
 
 def bootstrap_instance(options: BootstrapOptions) -> Instance:
     """The account that a device is made with."""
-    cells: Instance = {URI: options.server_uri, IS_BOOTSTRAP: True, MODE: NOSEC}
+    cells: Instance = {URI: options.server_uri, IS_BOOTSTRAP: options.is_bootstrap, MODE: NOSEC}
     cells |= {IDENTITY: b"", SERVER_KEY: b"", SECRET: b""}
+    if not options.is_bootstrap:
+        cells[SHORT_ID] = FIRST_SHORT_ID
     credentials = options.credentials
     if isinstance(credentials, PreSharedKey):
         cells |= {MODE: PSK, IDENTITY: credentials.identity, SECRET: credentials.key}

@@ -4,7 +4,7 @@ It registers with the accounts that it has; without any, or when all of them fai
 A bootstrap that fails leaves it with what it had: it registers with that again, or tries once more after a while.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias, cast
 
 from stellwerk.coap.actions import Action, Drop, ForgetPeer, Proceed, Respond
@@ -16,6 +16,7 @@ from stellwerk.sim import objects
 from stellwerk.sim.account import Account
 from stellwerk.sim.bootstrap.accounts import (
     ACCOUNT_TIMEOUT,
+    FIRST_SHORT_ID,
     HOLD_OFF,
     IS_BOOTSTRAP,
     MODE,
@@ -26,6 +27,7 @@ from stellwerk.sim.bootstrap.accounts import (
     Inconsistent,
     OscoreValues,
     ServerAccount,
+    as_made,
     bootstrap_account,
     bootstrap_instance,
     oscore_instance,
@@ -79,6 +81,8 @@ _LINGER_S: Final = 93.0
 
 _SPREAD: Final = 0.2
 _TIMED_OUT: Final = "timeout"
+_UNPROTECTED: Final = "unprotected"
+"""The server could not read what was protected: it does not have the context, or not as it is here."""
 
 
 class BootstrapDevice(Device):
@@ -95,6 +99,7 @@ class BootstrapDevice(Device):
         "_failed",
         "_home",
         "_known",
+        "_lost",
         "_on",
         "_orders",
         "_protected",
@@ -123,6 +128,10 @@ class BootstrapDevice(Device):
         self._ceilings: dict[OscoreValues, int] = {}
         """Numbers below these may have been used; another context with the same keys must not use them again."""
         self._protected: dict[tuple[str, int], OscoreValues] = {}
+        self._lost: set[OscoreValues] = set()
+        """Contexts of which it does not know what came, and that it has to agree on anew."""
+        if bootstrap.oscore is not None and bootstrap.forgets:
+            self._lost.add(bootstrap.oscore)
         self._failed = 0
         self._on = False
         self._expires_at: float | None = None
@@ -146,7 +155,8 @@ class BootstrapDevice(Device):
         if self._client.is_on:
             self._client.abandon()
         self._on, self._expires_at, self._close_at = False, None, None
-        self._orders.append(CloseWay(self._home))
+        if self._account_of(self._home) is None:
+            self._orders.append(CloseWay(self._home))
         super().stop(now)
         self._close_left()
 
@@ -237,6 +247,8 @@ class BootstrapDevice(Device):
 
     def handle(self, event: Event | WayEvent, now: float) -> None:
         """React to an event of the ways that concerns the bootstrap server or one of the others."""
+        if isinstance(event, RequestFailed) and event.reason == _UNPROTECTED:
+            self._lose_context(event.peer)
         if isinstance(event, WayCounted):
             self._count(event)
         elif isinstance(event, WayUp | WayFailed | WayLost):
@@ -277,6 +289,13 @@ class BootstrapDevice(Device):
             return False
         # The same address may be both servers; then it is the other one's unless the device bootstraps.
         return self._client.is_on or self._account_of(peer) is None
+
+    def _lose_context(self, peer: PeerId) -> None:
+        """The next request to ``peer`` agrees on another ID Context; whoever made up the refusal has won nothing."""
+        values = self._protected.get((peer.remote_host, peer.remote_port))
+        if values is not None:
+            self._lost.add(values)
+            self._orders.append(ProtectWay(peer, values, self._ceilings[values], rederive=True))
 
     def _count(self, event: WayCounted) -> None:
         values = self._protected.get((event.peer.remote_host, event.peer.remote_port))
@@ -325,7 +344,7 @@ class BootstrapDevice(Device):
     def _found(self) -> tuple[ServerAccount, ...]:
         """The accounts that it has, if they can be used."""
         try:
-            return tuple(server_accounts(self.tree))
+            return tuple(as_made(each, self.tree, self._bootstrap) for each in server_accounts(self.tree))
         except Inconsistent:
             return ()
 
@@ -416,7 +435,7 @@ class BootstrapDevice(Device):
             self._orders.append(OpenWay(carrier, name, account.credentials, security, self.strike_handshake))
         if account.oscore is not None:
             ceiling = self._ceilings.setdefault(account.oscore, 0)
-            self._orders.append(ProtectWay(peer, account.oscore, ceiling))
+            self._orders.append(ProtectWay(peer, account.oscore, ceiling, account.oscore in self._lost))
             self._protected[peer.remote_host, peer.remote_port] = account.oscore
 
     def _open_home(self) -> None:
@@ -435,7 +454,6 @@ class BootstrapDevice(Device):
         cells, peer = self.tree.instance(Path(SECURITY, account.instance)), self._peer_of(account)
         if peer is not None and cells != self._known:
             self._orders.append(CloseWay(self._home))
-            self._home = self._client.server = peer
             self._close_at = None
             self._open_home()
 
@@ -452,21 +470,18 @@ class BootstrapDevice(Device):
             self.tree.add(Path(OSCORE, bootstrap.instance), oscore_instance(bootstrap.oscore))
         if bootstrap.factory_uri:
             number = next(each for each in (0, 1) if each != bootstrap.instance)
-            given: Instance = {URI: bootstrap.factory_uri, IS_BOOTSTRAP: False, MODE: NOSEC, SHORT_ID: 1}
+            given: Instance = {URI: bootstrap.factory_uri, IS_BOOTSTRAP: False, MODE: NOSEC, SHORT_ID: FIRST_SHORT_ID}
             self.tree.add(Path(SECURITY, number), given)
+        if bootstrap.factory_uri or not bootstrap.is_bootstrap:
             cells = server_cells(self._body.release, muted=self.options.muted)
-            cells |= {objects.SHORT_SERVER_ID: 1, objects.LIFETIME: self.options.lifetime_s}
+            cells |= {objects.SHORT_SERVER_ID: FIRST_SHORT_ID, objects.LIFETIME: self.options.lifetime_s}
             self.tree.add(Path(objects.SERVER, 0), cells)
 
     def _recall(self, memory: Memory) -> None:
         where = f"the state of {self.options.endpoint_name}"
         instances, ceilings = remember(memory, where)
-        for object_id in GIVEN:
-            for number in [*self.tree.instances(object_id)]:
-                self.tree.remove(Path(object_id, number))
-        executables = server_cells(self._body.release, muted=self.options.muted)
-        for path, cells in instances.items():
-            self.tree.add(path, {**executables, **cells} if path[0] == objects.SERVER else cells)
+        if self._bootstrap.is_bootstrap:
+            self._refurnish(instances)
         own = bootstrap_account(self.tree, self._bootstrap)
         for account in (*self._found(), *((own,) if own is not None else ())):
             if account.oscore is not None:
@@ -474,6 +489,15 @@ class BootstrapDevice(Device):
                 self._ceilings[account.oscore] = max(
                     (ceiling for sender, recipient, ceiling in ceilings if (sender, recipient) == ids), default=0
                 )
+
+    def _refurnish(self, instances: Mapping[Path, Instance]) -> None:
+        """It has what it was given last."""
+        for object_id in GIVEN:
+            for number in [*self.tree.instances(object_id)]:
+                self.tree.remove(Path(object_id, number))
+        executables = server_cells(self._body.release, muted=self.options.muted)
+        for path, cells in instances.items():
+            self.tree.add(path, {**executables, **cells} if path[0] == objects.SERVER else cells)
 
     def _hold_off_s(self) -> float:
         return self._seconds_of_account(HOLD_OFF)
@@ -503,7 +527,7 @@ class BootstrapDevice(Device):
 
     def _react(self, reaction: Reaction, now: float) -> None:
         if reaction.effect is Effect.BOOTSTRAP:
-            if not self._client.is_on:
+            if not self._client.is_on and self._bootstrap.is_bootstrap:
                 self._begin(now + _TRIGGERED_S, now)
             return
         super()._react(reaction, now)
@@ -511,7 +535,10 @@ class BootstrapDevice(Device):
             self._furnish()
             self._leave_accounts()
             self._body.tell(Forgot(self.options.endpoint_name))
-            self._begin(self._down_until or now, now)
+            if self._bootstrap.is_bootstrap:
+                self._begin(self._down_until or now, now)
+            else:
+                self._register(self._down_until or now)
 
     def _reboot(self, now: float) -> None:
         if not self._is_on:

@@ -1,7 +1,7 @@
 """A fleet whose devices bootstrap: their engine on real sockets, what each knows, and what it keeps."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from stellwerk.core.ids import PeerId
 from stellwerk.net.clock import SystemEntropy
 from stellwerk.sim.bootstrap.device import BootstrapDevice
 from stellwerk.sim.bootstrap.memory import MemoryFolder
-from stellwerk.sim.bootstrap.options import BootstrapOptions
+from stellwerk.sim.bootstrap.options import BootstrapOptions, OscoreValues
 from stellwerk.sim.bootstrap.ways import Ways
 from stellwerk.sim.device import Device
 from stellwerk.sim.happenings import Bootstrapped, Forgot, Happening, Remembered
@@ -24,18 +24,28 @@ from stellwerk.sim.sessions import client_endpoint
 
 @dataclass(frozen=True, slots=True)
 class Commissioning:
-    """How the devices of a fleet bootstrap. ``template``: what they have in common; server and credentials are those of
-    the fleet. ``state``: the folder where each keeps what it was given, see `MemoryFolder`."""
+    """How the devices of a fleet get their accounts. ``template``: what they have in common; server and credentials are
+    those of the fleet. ``state``: the folder where each keeps what it was given and what it used up, see
+    `MemoryFolder`."""
 
     template: BootstrapOptions = field(default_factory=lambda: BootstrapOptions(""))
     state: Path | None = None
 
 
 class BootstrapFleet:
-    """What a fleet of ``count`` devices needs besides. Raises `BadMemory`."""
+    """What a fleet of ``count`` devices needs besides. ``oscore`` gives each its context with the server. Raises
+    `BadMemory`."""
 
-    def __init__(self, commissioning: Commissioning, server_uri: str, security: Security | None, count: int) -> None:
-        self._template = replace(commissioning.template, server_uri=server_uri)
+    def __init__(
+        self,
+        commissioning: Commissioning,
+        server_uri: str,
+        security: Security | None,
+        count: int,
+        oscore: Callable[[str, int], OscoreValues] | None = None,
+    ) -> None:
+        self._template = replace(commissioning.template, server_uri=server_uri, forgets=commissioning.state is None)
+        self._oscore = oscore
         if security is not None:
             self._template = replace(
                 self._template,
@@ -76,6 +86,8 @@ class BootstrapFleet:
         if self._security is not None:
             bootstrap = replace(bootstrap, credentials=self._security.keyring(name, number))
             server = server._replace(transport="dtls")
+        if self._oscore is not None:
+            bootstrap = replace(bootstrap, oscore=self._oscore(name, number))
         if self._folder is not None:
             memory = self._folder.load(name)
         return BootstrapDevice(

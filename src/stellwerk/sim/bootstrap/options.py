@@ -54,6 +54,11 @@ class BootstrapOptions:
 
     server_uri: str
     """``coap://HOST:PORT`` or ``coaps://HOST:PORT``."""
+    is_bootstrap: bool = True
+    """False: that is a server to register with, and the device knows no bootstrap server."""
+    forgets: bool = False
+    """It keeps no count of what it protected in an earlier life, so that it has to agree with its server on another ID
+    Context (RFC 8613 App. B.2)."""
     credentials: Credentials | None = field(default=None, repr=False)
     """With which it proves itself to the bootstrap server; None: NoSec."""
     oscore: OscoreValues | None = None

@@ -147,15 +147,23 @@ class BootstrapServing:
         name = self._release.name
         links = ['lwm2m="1.0"' if name == "1.0" else f"</>;lwm2m={name}"]
         there = self._tree.snapshot()
+        if name != "1.0":
+            there.setdefault(OSCORE, {})
         for object_id in [path[0]] if path else sorted(there):
             instances = sorted(there.get(object_id, {}))
-            version = self._release.versions.get(object_id)
+            version = self._stated_version(object_id)
             if version is not None:
                 links.append(f"</{object_id}>;ver={version}")
             elif not instances:
                 links.append(f"</{object_id}>")
             links += [f"<{Path(object_id, each)}>{self._attributes(Path(object_id, each))}" for each in instances]
         return ",".join(links)
+
+    def _stated_version(self, object_id: int) -> str | None:
+        if object_id == OSCORE and self._release.name == "1.1":
+            # It follows from the release, but bootstrap servers take it for 2.0, which has bytes in the place of texts.
+            return "1.0"
+        return self._release.versions.get(object_id)
 
     def _attributes(self, instance: Path) -> str:
         """Of which server an instance of object 0, 1 or 21 is; nothing of the bootstrap server's."""

@@ -52,11 +52,13 @@ class OpenWay:
 @dataclass(frozen=True, slots=True)
 class ProtectWay:
     """From now on ``peer`` (``oscore+...``) is spoken to with a context of ``values``, over the way that carries it.
-    ``ceiling``: numbers below it may have been used."""
+    ``ceiling``: numbers below it may have been used. ``rederive``: what came before is forgotten; the first request
+    agrees with the server on another ID Context (RFC 8613 App. B.2)."""
 
     peer: PeerId
     values: OscoreValues
     ceiling: int = 0
+    rederive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +279,10 @@ class Ways:
         self._coap.submit(action, now)
 
     def _protect(self, order: ProtectWay) -> None:
-        self._unprotect(order.peer)
+        former = self._unprotect(order.peer)
+        if former is not None and former.values == order.values:
+            # Whoever orders may not have heard of the last ones.
+            order = replace(order, ceiling=max(order.ceiling, former.ceiling))
         self._last_number += 1
         values, peer = order.values, order.peer
         material = ContextMaterial(
@@ -294,19 +299,23 @@ class Ways:
         )
         self._numbers[peer] = self._last_number
         self._contexts[context_peer(self._last_number, peer.carrier)] = order
-        self._coap.submit(AdoptContext(material, peer._replace(transport=peer.carrier)), self._now)
+        carrier = peer._replace(transport=peer.carrier)
+        self._coap.submit(AdoptContext(material, carrier, order.rederive), self._now)
 
-    def _unprotect(self, peer: PeerId) -> None:
+    def _unprotect(self, peer: PeerId) -> ProtectWay | None:
+        """Forget the context of ``peer``, if any; what was ordered of it."""
         number = self._numbers.pop(peer, None)
-        if number is not None:
-            self._contexts.pop(context_peer(number, peer.carrier), None)
-            self._coap.submit(DropContext(number), self._now)
+        if number is None:
+            return None
+        former = self._contexts.pop(context_peer(number, peer.carrier), None)
+        self._coap.submit(DropContext(number), self._now)
+        return former
 
     def _move_context(self, order: ProtectWay, new: tuple[str, int]) -> None:
         """The engine knows where a context's other end is, and so from where it is spoken to."""
         peer = order.peer._replace(local_host=new[0], local_port=new[1])
         self._unprotect(order.peer)
-        self._protect(ProtectWay(peer, order.values, order.ceiling))
+        self._protect(replace(order, peer=peer))
 
     def _tell(self, event: Event) -> None:
         peer = event.peer

@@ -104,23 +104,23 @@ def put(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: Osco
 
 
 def _given(connection: sqlite3.Connection, vault: Vault, salt: bytes, context: OscoreContext) -> bytes | None:
-    """The fingerprint of the context that the device was given for that server, of a fresh one in its fresh
-    credential."""
-    if context.is_fresh:
-        found = connection.execute("SELECT sealed FROM fresh_credential WHERE device_id=?", (context.device_id,))
-        sealed = found.fetchall()
-        text = rows.fresh_from(sealed[0][0], vault, context.device_id).oscore if sealed else ""
-        return read_oscore(text, context.device_id).fingerprint(salt) if text else None
-    column, sealed_as = (
-        ("bootstrap", rows.bootstrap_context) if context.is_bootstrap else ("oscore", rows.oscore_context)
-    )
-    query = f"SELECT {column} FROM credential WHERE device_id=?"
-    given = connection.execute(query, (context.device_id,)).fetchall()
-    if not given or given[0][0] is None:
-        return None
-    text = vault.open(given[0][0], sealed_as(context.device_id)).decode()
-    text = bootstrap_oscore(text) if context.is_bootstrap else text
-    return read_oscore(text, context.device_id).fingerprint(salt) if text else None
+    """The fingerprint of the context as the device's credential, or its fresh one, has it for that server."""
+    device_id = context.device_id
+    text = _text(connection, vault, device_id, context.is_fresh, context.is_bootstrap)
+    return read_oscore(text, device_id).fingerprint(salt) if text else None
+
+
+def _text(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, is_fresh: bool, is_bootstrap: bool) -> str:
+    """Empty where it has none."""
+    if is_fresh:
+        found = connection.execute("SELECT sealed FROM fresh_credential WHERE device_id=?", (device_id,)).fetchall()
+        return rows.fresh_from(found[0][0], vault, device_id).oscore if found else ""
+    column, sealed_as = ("bootstrap", rows.bootstrap_context) if is_bootstrap else ("oscore", rows.oscore_context)
+    found = connection.execute(f"SELECT {column} FROM credential WHERE device_id=?", (device_id,)).fetchall()
+    if not found or found[0][0] is None:
+        return ""
+    text = vault.open(found[0][0], sealed_as(device_id)).decode()
+    return bootstrap_oscore(text) if is_bootstrap else text
 
 
 HELD: Final = (0, 0)

@@ -45,19 +45,20 @@ def resources(content: Content) -> dict[int, object]:
 
 @pytest.mark.spec("LwM2M-contract B-7", "LwM2M-contract B-8")
 def test_a_nosec_account_in_tlv() -> None:
-    # 0 URI, 1 false, 2 mode 3, 10 short id 123, 11 hold-off, 12 time-out; no 3, 4, 5
+    # 0 URI, 1 false, 2 mode 3, 10 short id 123, 11 hold-off, 12 time-out; empty 3, 4, 5
     uri = b"coap://dm.example.org:5683"
     assert written(Path(0, 1), security_content(account(), 1, "1.1"), TLV) == (
-        f"c8001a{uri.hex()}" "c10100" "c10203" "c10a7b" "c10b01" "c10c00"
+        f"c8001a{uri.hex()}" "c10100" "c10203" "c003" "c004" "c005" "c10a7b" "c10b01" "c10c00"
     )  # fmt: skip
 
 
 @pytest.mark.spec("LwM2M-contract B-7", "LwM2M-contract B-8")
-def test_a_psk_account_in_tlv_has_identity_and_key_and_no_server_key() -> None:
+def test_a_psk_account_in_tlv_has_identity_and_key_and_an_empty_server_key() -> None:
     one = account(ClientKeys("psk", b"id1", KEY), securityMode="PSK", port=5684)
     uri = b"coaps://dm.example.org:5684"
     assert written(Path(0, 1), security_content(one, 1, "1.1"), TLV) == (
-        f"c8001b{uri.hex()}" "c10100" "c10200" f"c303{b'id1'.hex()}" f"c80510{KEY.hex()}" "c10a7b" "c10b01" "c10c00"
+        f"c8001b{uri.hex()}" "c10100" "c10200" f"c303{b'id1'.hex()}" "c004" f"c80510{KEY.hex()}"
+        "c10a7b" "c10b01" "c10c00"
     )  # fmt: skip
 
 
@@ -66,11 +67,12 @@ def test_a_psk_account_in_senml_cbor() -> None:
     one = account(ClientKeys("psk", b"id1", KEY), securityMode="PSK", port=5684)
     uri = b"coaps://dm.example.org:5684"
     assert written(Path(0, 1), security_content(one, 1, "1.1"), SENML_CBOR) == (
-        "88"
+        "89"
         f"a321652f302f312f00613003781b{uri.hex()}"
         "a200613104f4"
         "a20061320200"
         "a20061330843696431"
+        "a20061340840"
         f"a20061350850{KEY.hex()}"
         "a2006231300218" "7b"
         "a2006231310201"

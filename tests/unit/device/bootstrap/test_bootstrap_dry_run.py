@@ -40,6 +40,7 @@ def test_a_dry_run_names_each_operation_and_value() -> None:
         "  /0/1/1     Bootstrap-Server: false",
         "  /0/1/2     Security Mode: 0",
         "  /0/1/3     Public Key or Identity: 'id1'",
+        "  /0/1/4     Server Public Key: empty",
         "  /0/1/5     Secret Key: 16 bytes, withheld",
         "  /0/1/10    Short Server ID: 123",
         "  /0/1/11    Client Hold Off Time: 1",

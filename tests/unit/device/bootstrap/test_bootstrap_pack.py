@@ -40,7 +40,7 @@ def test_a_small_pack_in_lwm2m_cbor() -> None:
     body = encode_pack(make_pack(of, accounts(of), (Path(0, 0),)).content, 11544)
     assert body.hex() == (
         "a2"
-        "820001a6" "006a636f61703a2f2f613a31" "01f4" "0203" "0a187b" "0b01" "0c00"
+        "820001a9" "006a636f61703a2f2f613a31" "01f4" "0203" "0340" "0440" "0540" "0a187b" "0b01" "0c00"
         "820100a5" "00187b" "0119012c" "0201" "06f5" "076155"
     )  # fmt: skip
 
