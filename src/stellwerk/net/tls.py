@@ -244,7 +244,8 @@ class TlsStack(Generic[E, A]):
                 return
             said = NOTHING if channel.is_read else channel.overhearing.read(record)
             if said.hello and not said.is_psk_only and not self._admission.public_key(channel.address, now):
-                raise TlsFault("rate", "too many handshakes with certificates; it may try again later")
+                self._refuse(channel, "rate", "too many handshakes with certificates; it may try again later")
+                return
             if said.identity is not None and self.has_psk and not self._knows(channel, said.identity):
                 # The record that has told it waits at the head of what is held.
                 channel.is_read = True
