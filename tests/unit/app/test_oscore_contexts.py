@@ -211,6 +211,36 @@ def test_an_engine_that_wants_more_while_another_is_being_given_some_gets_none_o
     run(work)
 
 
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 7.2")
+def test_a_context_that_ends_while_it_is_looked_up_is_looked_up_again_with_the_numbers_used_since() -> None:
+    async def work(bench: Bench) -> None:
+        record = await bench.device(kind=PSK)
+        bench.devices[SESSION], bench.devices[FOREIGN] = record.device_id, DeviceId(99)
+        bench.contexts.asked(bench.udp, 1, SESSION, NAME, NOW)
+        number, gate = bench.number(), asyncio.Event()
+        look_up = bench.store.oscore_context
+
+        async def slow(*name: Any, **where: Any) -> OscoreContext | None:
+            found = await look_up(*name, **where)
+            await gate.wait()
+            return found
+
+        bench.store.oscore_context = slow  # type: ignore[method-assign]
+        bench.contexts.asked(bench.tcp, 2, SESSION, NAME, NOW)
+        bench.contexts.wants_numbers(bench.udp, number, 2 * NUMBERS_AT_FIRST)
+        assert bench.udp.told[-1] == ("stored", NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST)
+        bench.contexts.heard(bench.udp, number, context_peer(number, "dtls"), FOREIGN, NOW)
+        assert bench.udp.told[-1] == ("drop",)
+        gate.set()
+        for _ in range(6):
+            await asyncio.sleep(0)
+        [(what, _, _, unused, _)] = bench.tcp.told
+        assert what == "give"
+        assert unused >= 2 * NUMBERS_AT_FIRST
+
+    run(work)
+
+
 @pytest.mark.spec("RFC 8613 B.1.1")
 def test_an_engine_that_asks_twice_and_goes_on_with_its_first_numbers_gets_others_of_its_own() -> None:
     async def work(bench: Bench) -> None:

@@ -400,6 +400,8 @@ class OscoreContexts:
             self._lost(peer, why, at)
 
     def _forget(self, number: int) -> None:
+        # Which numbers were given is known only from the store again.
+        self._revisions += 1
         held = self._held.pop(number, None)
         if held is None:
             return
