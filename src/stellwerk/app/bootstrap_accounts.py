@@ -73,7 +73,6 @@ class BootstrapAccounts:
         for entry in servers:
             if entry.is_bootstrap:
                 keys = keys_of(admitted.blocks.bootstrap_server)
-                keys = keys if entry.oscore else replace(keys, oscore=None)
             elif entry.keys == FRESH_KEYS:
                 if issued is None:
                     unused = await self._unused(admitted, entry) if is_secure else None
