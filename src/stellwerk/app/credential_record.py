@@ -248,10 +248,8 @@ def _bootstrap(bootstrap: Members, of_client: dict[str, Any] | None) -> str:
         if not short_id.isdecimal() or str(int(short_id[:9])) != short_id or int(short_id) not in _SHORT_IDS:
             raise single.bad(shown(short_id), "it is a short server ID, 1 to 65534")
         servers[short_id] = _server(Members(f"bootstrap.{SERVERS}.{short_id}", single.need(short_id)))
-    _check_apart(
-        blocks[BOOTSTRAP_SERVER],
-        [of_client, *(each.get(_OSCORE) for each in (blocks[LWM2M_SERVER], *servers.values()))],
-    )
+    given = (each.get(_OSCORE) for each in (blocks[LWM2M_SERVER], *servers.values()))
+    _check_apart(blocks[BOOTSTRAP_SERVER], [of_client, *given])
     if servers:
         blocks[SERVERS] = servers
     if bootstrap.flag(ONE_TIME):
