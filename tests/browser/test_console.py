@@ -112,6 +112,18 @@ def test_a_command_that_waits_for_a_sleeper_can_be_cancelled(watched: Watched, m
     expect(section(watched, "Messages").get_by_text("cancelled before it was sent").first).to_be_visible()
 
 
+def test_on_a_telephone_no_page_is_wider_than_the_screen(watched: Watched, make_device: MakeDevice) -> None:
+    name = "hand-of-a-name-that-is-long-and-does-not-wrap"
+    make_device(name)
+    watched.page.set_viewport_size({"width": 390, "height": 844})
+    open_device(watched, name)
+    for path in ("", "/", "/security"):
+        if path:
+            watched.open(path)
+            expect(watched.page.locator("table").first).to_be_visible()
+        assert watched.page.evaluate("document.documentElement.scrollWidth") == 390
+
+
 def test_searching_narrows_the_list_while_one_types(watched: Watched, make_device: MakeDevice) -> None:
     make_device("hand-needle")
     make_device("hand-hay")

@@ -100,9 +100,12 @@ class TlsContext:
 
     def _suites(self, cbc: bool) -> list[str]:
         short = self.has_short_tags
-        suites = [*_ECDHE, *(_ECDHE_SHORT if short else ()), *(_ECDHE_CBC if cbc else ())]
-        if self.has_psk:
-            suites += [*_PSK, *(_PSK_SHORT if short else ()), *(_PSK_CBC if cbc else ())]
+        certificates = [*_ECDHE, *(_ECDHE_SHORT if short else ())]
+        keys = [*_PSK, *(_PSK_SHORT if short else ())] if self.has_psk else []
+        # As over DTLS keys come first: who has none does not offer them, and who has one mostly offers both.
+        suites = [*keys, *certificates]
+        if cbc:
+            suites += [*(_PSK_CBC if self.has_psk else ()), *_ECDHE_CBC]
         # OpenSSL takes a tag of 8 bytes for the strength of a key of 64 bits, and refuses it at any higher level.
         return [*suites, "@SECLEVEL=0" if short else "@SECLEVEL=1"]
 

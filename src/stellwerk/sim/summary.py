@@ -97,13 +97,15 @@ class Summary:
             if failed:
                 reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(failed.items()))
                 bad += f", {sum(failed.values())} {what} failed ({reasons})"
-        silent = "; no answer from the server yet" if self.started and not self._ended else ""
+        silent = "; no answer from the server yet" if self.started and not self._heard else ""
         return f"{self.registered} of {self.devices} registered: {happened}{bad}{silent}"
 
     @property
-    def _ended(self) -> int:
+    def _heard(self) -> int:
+        """What was heard of the server, or given up: a bootstrap may take minutes and has requests meanwhile."""
         failed = sum(self.failed_handshakes.values()) + sum(self.failed_bootstraps.values())
-        return self.registrations_total + self.refusals_total + self.bootstraps_total + failed
+        heard = self.registrations_total + self.bootstraps_total + self.served_total + self.handshakes_total
+        return heard + self.refusals_total + failed
 
 
 class Tally:

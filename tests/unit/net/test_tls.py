@@ -245,6 +245,14 @@ def test_the_suites_of_the_profile_are_there(suite: str) -> None:
 
 
 @pytest.mark.spec("LwM2M-contract 2.2")
+def test_who_offers_a_key_and_certificates_comes_in_with_the_key_as_over_dtls() -> None:
+    ends = Ends()
+    both = PskClient(b"id", bytes(16), suites="ECDHE-ECDSA-AES128-GCM-SHA256:PSK-AES128-GCM-SHA256")
+    assert ends.connect(both).heard == GREETING
+    assert ends.connect(client(V12), FAR._replace(remote_port=2)).heard == GREETING
+
+
+@pytest.mark.spec("LwM2M-contract 2.2")
 @pytest.mark.parametrize(("cbc", "comes_in"), [(False, False), (True, True)])
 def test_cbc_suites_are_there_where_they_are_wanted(cbc: bool, comes_in: bool) -> None:
     ends = Ends(cbc=cbc)

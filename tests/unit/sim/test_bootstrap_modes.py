@@ -13,7 +13,15 @@ from stellwerk.lwm2m.path import Path
 from stellwerk.sim.bootstrap.device import BootstrapDevice
 from stellwerk.sim.bootstrap.options import Mode, Preference
 from stellwerk.sim.enrolment import Patience, State
-from stellwerk.sim.happenings import BootstrapAsked, Bootstrapped, Forgot, Rebooted, Registered, RegistrationRefused
+from stellwerk.sim.happenings import (
+    BootstrapAsked,
+    BootstrapFailed,
+    Bootstrapped,
+    Forgot,
+    Rebooted,
+    Registered,
+    RegistrationRefused,
+)
 from stellwerk.sim.objects import device_types
 from stellwerk.sim.security import PreSharedKey
 
@@ -254,6 +262,13 @@ def test_when_bootstrapping_fails_too_it_goes_round_again():
     # At the pace of registrations, not at that of the network.
     assert 2 < len(bench.failures) <= 12
     assert 2 < len(other.asked("rd")) <= 12
+
+
+def test_what_the_server_says_with_a_refusal_is_told():
+    bench = BootstrapBench()
+    bench.bootstrap.decide = lambda request: Respond(request.exchange, codes.BAD_REQUEST, payload=b"no device has it")
+    bench.start(3)
+    assert {each.detail for each in bench.of(BootstrapFailed)} == {"4.00 no device has it"}
 
 
 def test_a_device_that_was_refused_asks_again_after_a_while():

@@ -1,11 +1,13 @@
 """A fleet's numbers as a line for people."""
 
+from stellwerk.coap import codes
 from stellwerk.sim.happenings import (
     HandshakeDone,
     HandshakeFailed,
     Registered,
     RegistrationRefused,
     Resumed,
+    Served,
     SessionLost,
 )
 from stellwerk.sim.summary import Tally
@@ -20,6 +22,13 @@ def test_silence_is_said():
     tally.started = 3
     assert line(tally).startswith("0 of 3 registered: 0 registrations")
     assert line(tally).endswith("; no answer from the server yet")
+
+
+def test_a_server_that_asks_in_the_middle_of_a_bootstrap_is_not_called_silent():
+    tally = Tally()
+    tally.started = 3
+    tally.count(Served("a", codes.PUT, "/0/1", codes.BAD_REQUEST, "refuse"))
+    assert line(tally).endswith(" 1 requests served")
 
 
 def test_troubles_are_named_only_where_there_are_some():

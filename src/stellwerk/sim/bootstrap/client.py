@@ -217,7 +217,9 @@ class BootstrapClient:
             if self.stage is Stage.ASKING:
                 self.stage = Stage.SERVING
             return None
-        return self._fail("refused", codes.dotted(event.code))
+        # What the server says for people (RFC 7252 §5.5.2) is what its user looks for.
+        said = event.payload.decode("utf-8", "replace") if event.content_format is None else ""
+        return self._fail("refused", f"{codes.dotted(event.code)} {said}".rstrip())
 
     def _take_pack(self, event: ResponseReceived, now: float) -> Outcome:
         try:
