@@ -15,6 +15,7 @@ from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
+from stellwerk.app.handlers.enrolling import Authority, Enrolling
 from stellwerk.app.handlers.oscore_contexts import OscoreContexts
 from stellwerk.app.meters import Meters, Transport
 from stellwerk.app.ports import DecidingStore
@@ -119,7 +120,8 @@ class BootstrapServer:
             keys.changed = partial(_keys_changed, listeners.secure, sessions)
             tasks.spawn("bootstrap server keys", keys.run())
             tasks.spawn("bootstrap sessions", sessions.run())
-        accounts = BootstrapAccounts(store, own_material(KeyFolder(settings.data_dir), server_keys, keys), issue)
+        folder = KeyFolder(settings.data_dir)
+        accounts = BootstrapAccounts(store, own_material(folder, server_keys, keys), issue)
         devices = {} if sessions is None else sessions.devices
         failures = Failures(tasks=tasks, lines=lines) if sessions is None else sessions.failures
         contexts = None
@@ -146,6 +148,7 @@ class BootstrapServer:
             conversations=BootstrapConversations(
                 store=store, tasks=tasks, clock=clock, link=listeners.links, history=history
             ),
+            enrolling=Enrolling(store, accounts, Authority(folder.authority, folder.enrol)),
             meters=meters.bootstrap,
             most=settings.bootstrap_sessions,
             packs=settings.bootstrap_packs,

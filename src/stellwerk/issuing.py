@@ -10,7 +10,12 @@ from ipaddress import ip_address
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+    generate_private_key,
+)
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -47,7 +52,7 @@ def make_authority(name: str, now: datetime | None = None) -> Issued:
     """A certificate authority with a key of its own."""
     key = new_key()
     subject = _name(name)
-    builder = _builder(subject, subject, key, AUTHORITY_DAYS, now)
+    builder = _builder(subject, subject, key.public_key(), AUTHORITY_DAYS, now)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
     return Issued(key, (builder.sign(key, SHA256()),))
@@ -64,24 +69,31 @@ class Issuer:
         self, key: EllipticCurvePrivateKey, common_name: str, names: Sequence[str], now: datetime | None = None
     ) -> Issued:
         """What a server shows; ``names``: host names and addresses. Raises `NotIssued`."""
-        return self._sign(key, common_name, names, ExtendedKeyUsageOID.SERVER_AUTH, SERVER_DAYS, now)
+        signed = self._sign(key.public_key(), common_name, names, ExtendedKeyUsageOID.SERVER_AUTH, SERVER_DAYS, now)
+        return Issued(key, (signed, self.certificate))
 
     def client(
         self, key: EllipticCurvePrivateKey, endpoint: str, days: int = CLIENT_DAYS, now: datetime | None = None
     ) -> Issued:
         """What the device with this endpoint name shows: its common name, or where that is too long for one, its
         alternative name. Raises `NotIssued`."""
+        return Issued(key, (self.enrolled(key.public_key(), endpoint, days, now), self.certificate))
+
+    def enrolled(
+        self, key: EllipticCurvePublicKey, endpoint: str, days: int = CLIENT_DAYS, now: datetime | None = None
+    ) -> x509.Certificate:
+        """The same of a key that the device keeps to itself. Raises `NotIssued`."""
         return self._sign(key, endpoint, (endpoint,), ExtendedKeyUsageOID.CLIENT_AUTH, days, now)
 
     def _sign(
         self,
-        key: EllipticCurvePrivateKey,
+        key: EllipticCurvePublicKey,
         common_name: str,
         names: Sequence[str],
         usage: x509.ObjectIdentifier,
         days: int,
         now: datetime | None,
-    ) -> Issued:
+    ) -> x509.Certificate:
         alternatives = [name for each in dict.fromkeys(names) if (name := _alternative(each)) is not None]
         fits = 1 <= len(common_name) <= _LONGEST_NAME
         if not common_name.isprintable() or not (fits or (common_name and alternatives)):
@@ -99,7 +111,7 @@ class Issuer:
         )
         if alternatives:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=not fits)
-        return Issued(key, (builder.sign(self._key, SHA256()), self.certificate))
+        return builder.sign(self._key, SHA256())
 
 
 def _name(common_name: str) -> x509.Name:
@@ -107,18 +119,18 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey, days: int, now: datetime | None
+    subject: x509.Name, issuer: x509.Name, key: EllipticCurvePublicKey, days: int, now: datetime | None
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC) if now is None else now
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BEFORE)
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
 

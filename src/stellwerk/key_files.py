@@ -24,7 +24,7 @@ from typing import Final, TypeAlias
 
 import structlog
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from stellwerk.core.errors import UserError
@@ -115,6 +115,14 @@ class KeyFolder:
     def certify(self, key: EllipticCurvePrivateKey, endpoint: str) -> bytes:
         """The DER certificate of the platform's authority for a device's key. Raises `KeyFileUnusable`, `NotIssued`."""
         return der_of(self.issuer().client(key, endpoint).chain[0])
+
+    def enrol(self, key: EllipticCurvePublicKey, endpoint: str) -> bytes:
+        """The same for a key of which the device keeps the private half. Raises as `certify`."""
+        return der_of(self.issuer().enrolled(key, endpoint))
+
+    def authority(self) -> bytes:
+        """The DER certificate of the platform's authority. Raises `KeyFileUnusable`."""
+        return der_of(self.issuer().certificate)
 
     def issuer(self) -> Issuer:
         """The platform's own authority. Raises `KeyFileUnusable`."""

@@ -14,6 +14,7 @@ from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
+from stellwerk.app.handlers.enrolling import Authority, Enrolling
 from stellwerk.app.handlers.oscore_contexts import OscoreContexts
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.coap.actions import Action
@@ -26,6 +27,7 @@ from stellwerk.core.identity import SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.bootstrap.account import ServerMaterial
 from stellwerk.device.bootstrap.configuration import BootstrapConfiguration, ServerEntry
+from stellwerk.device.bootstrap.enrolment import LONGEST_REQUEST
 from stellwerk.device.bootstrap.history import BootstrapSession
 from stellwerk.device.profile import DEFAULT, ProfileRecord
 from stellwerk.device.record import NOSEC, Credential
@@ -36,6 +38,7 @@ from stellwerk.net.secure import SecureStack
 from stellwerk.southbound.bootstrap_link import BootstrapLink
 from stellwerk.southbound.bootstrap_listeners import BootstrapLinks
 from stellwerk.southbound.secure_peers import SecurePeers
+from stellwerk.southbound.translate_bootstrap import EST
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import WALL_MS, SeededEntropy, Stack, Trusted, ack, con
 
@@ -66,13 +69,15 @@ def with_bootstrap(
 
 @dataclass
 class BootstrapPort:
-    """``secure``: what its DTLS port offers; None: there is none. ``issue``: who makes fresh keys."""
+    """``secure``: what its DTLS port offers; None: there is none. ``issue``: who makes fresh keys; ``authority``: who
+    signs certificates of devices that enrol."""
 
     stack: Stack
     secure: ServerParameters | None = None
     trusted: tuple[Certificate, ...] = ()
     own: ServerMaterial = field(default_factory=ServerMaterial)
     issue: Issue | None = None
+    authority: Authority | None = None
     most: int = 100
     packs: bool = True
     sessions_kept: int = 1_000
@@ -106,7 +111,13 @@ class BootstrapPort:
                 DtlsLimits(resumable=0, sessions=self.sessions_kept),
                 wall_offset_s=WALL_MS / 1000 - 1000.0,
             )
-            inner = Endpoint(entropy, verified=True, room=self.dtls.room, oscore=True)
+            inner = Endpoint(
+                entropy,
+                verified=True,
+                room=self.dtls.room,
+                oscore=True,
+                body_bytes_by_path={EST: LONGEST_REQUEST},
+            )
             self.secure_stack: SecureStack[Event, Action] = SecureStack(self.dtls, inner)
             self.secure_link = BootstrapLink(
                 submit=lambda action: self.secure_stack.submit(action, clock.now()),
@@ -147,17 +158,19 @@ class BootstrapPort:
             is_bootstrap=True,
         )
         links.speak_oscore(self.contexts)
+        accounts = BootstrapAccounts(store, lambda is_bootstrap: self.own, self.issue)
         self.bootstrapping = Bootstrapping(
             store=store,
             tasks=stack.tasks,
             clock=clock,
             link=links,
             admission=BootstrapAdmission(store, devices, identities),
-            accounts=BootstrapAccounts(store, lambda is_bootstrap: self.own, self.issue),
+            accounts=accounts,
             history=self.history,
             conversations=BootstrapConversations(
                 store=store, tasks=stack.tasks, clock=clock, link=links, history=self.history, later=stack._later
             ),
+            enrolling=Enrolling(store, accounts, self.authority),
             meters=stack.meters.bootstrap,
             most=self.most,
             packs=self.packs,

@@ -20,12 +20,13 @@ from stellwerk.device.bootstrap.account import (
     check_account,
 )
 from stellwerk.device.bootstrap.configuration import (
+    EST_KEYS,
     FRESH_KEYS,
     NO_BOOTSTRAP,
     BootstrapConfiguration,
     ServerEntry,
 )
-from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, basis_of, security_of
+from stellwerk.device.record import NOSEC, PSK, X509, Credential, DeviceRecord, basis_of, security_of
 
 Issue = Callable[[DeviceRecord, ServerEntry, int], tuple[ClientKeys, Credential]]
 """Makes fresh keys for a device at that server, at that time (UTC milliseconds since 1970): what the device is given,
@@ -63,9 +64,9 @@ class BootstrapAccounts:
         profile = await self._store.profile(record.tenant_id, record.profile)
         return NO_BOOTSTRAP if profile is None else profile.bootstrap
 
-    async def gather(self, admitted: Admitted, *, is_secure: bool, now_ms: int) -> Given:
-        """What the device gets. ``is_secure``: only it will hear it. Raises `BadAccount`, `OpenKeys` and other
-        `UserError` for what people have to mend, `StoreTrouble`."""
+    async def gather(self, admitted: Admitted, *, is_secure: bool, now_ms: int, may_enrol: bool = True) -> Given:
+        """What the device gets. ``is_secure``: only it will hear it. ``may_enrol``: it came over DTLS. Raises
+        `BadAccount`, `OpenKeys` and other `UserError` for what people have to mend, `StoreTrouble`."""
         configuration = await self.configuration_of(admitted.record)
         servers = configuration.given
         accounts = []
@@ -73,6 +74,9 @@ class BootstrapAccounts:
         for entry in servers:
             if entry.is_bootstrap:
                 keys = keys_of(admitted.blocks.bootstrap_server)
+            elif entry.keys == EST_KEYS:
+                _check_enrolment(admitted, entry, is_secure and may_enrol)
+                keys = ClientKeys(X509)
             elif entry.keys == FRESH_KEYS:
                 if issued is None:
                     unused = await self._unused(admitted, entry) if is_secure else None
@@ -112,6 +116,22 @@ class BootstrapAccounts:
         if self._issue is None:
             raise BadAccount(f"server {entry.short_id}", "this server makes no fresh keys; the record has to have them")
         return self._issue(record, entry, now_ms)
+
+
+def _check_enrolment(admitted: Admitted, entry: ServerEntry, may_enrol: bool) -> None:
+    """Raises `BadAccount` where the device would be left with an account that it cannot enrol for."""
+    if not may_enrol:
+        raise BadAccount(
+            f"server {entry.short_id}",
+            f"the profile wants device {admitted.record.name!r} to enrol, which goes over DTLS only; give it keys for "
+            "the bootstrap server (bootstrap.bootstrapServer)",
+        )
+    if admitted.blocks.one_time:
+        raise BadAccount(
+            f"server {entry.short_id}",
+            "the profile wants the device to enrol, which it may do after the session, and its bootstrap credential is "
+            "for one time (oneTime)",
+        )
 
 
 def _device_keys(admitted: Admitted, entry: ServerEntry, is_secure: bool) -> ClientKeys:

@@ -50,7 +50,18 @@ class BootstrapPackRequest:
     accept: int | None
 
 
-BootstrapUplink: TypeAlias = BootstrapRequest | BootstrapPackRequest
+@dataclass(frozen=True, slots=True)
+class EstRequest:
+    """A request for certificates (RFC 9148 §4.1): GET of ``crts``, POST of ``sen`` or ``sren`` with a signing request.
+    Formats are None where none is named."""
+
+    function: str
+    payload: bytes = b""
+    content_format: int | None = None
+    accept: int | None = None
+
+
+BootstrapUplink: TypeAlias = BootstrapRequest | BootstrapPackRequest | EstRequest
 
 
 # -- what a bootstrap server asks of a device --

@@ -13,7 +13,7 @@ from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import StellwerkError
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
-from stellwerk.lwm2m.bootstrap import BootstrapOperation, BootstrapPackRequest, BootstrapUplink
+from stellwerk.lwm2m.bootstrap import BootstrapOperation, BootstrapPackRequest, BootstrapUplink, EstRequest
 from stellwerk.southbound.link import ContextEvents
 from stellwerk.southbound.translate_bootstrap import translate_bootstrap_down, translate_bootstrap_up
 from stellwerk.southbound.translate_up import coap_code, status_of
@@ -32,6 +32,7 @@ _REFUSALS: Final = {
     codes.METHOD_NOT_ALLOWED: "path",
     codes.NOT_ACCEPTABLE: "accept",
     codes.REQUEST_ENTITY_INCOMPLETE: "block",
+    codes.UNAUTHORIZED: "open",
 }
 
 Submit: TypeAlias = Callable[[actions.Action], None]
@@ -252,6 +253,9 @@ class BootstrapLink:
             if block is not None and block.number:
                 # Another pack, perhaps with other keys, is no continuation of the one that it has the beginning of.
                 uplink = codes.REQUEST_ENTITY_INCOMPLETE
+        if isinstance(uplink, EstRequest) and not (peer.is_proven and peer.carrier == "dtls"):
+            # RFC 9148 §3: over DTLS and nothing else.
+            uplink = codes.UNAUTHORIZED
         if isinstance(uplink, int):
             self._count(_REFUSALS[uplink])
             path = "/" + "/".join(event.path)

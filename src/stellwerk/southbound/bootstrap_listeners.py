@@ -13,6 +13,7 @@ from stellwerk.coap.events import Event
 from stellwerk.coap.parameters import Limits
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
+from stellwerk.device.bootstrap.enrolment import LONGEST_REQUEST
 from stellwerk.lwm2m.bootstrap import BootstrapOperation
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
@@ -21,6 +22,7 @@ from stellwerk.southbound.bootstrap_link import BootstrapLink, Bootstrapping
 from stellwerk.southbound.oscore_peers import OscorePeers
 from stellwerk.southbound.secure_listener import SecureListener, SecureSettings, ServerIdentities, add_counts
 from stellwerk.southbound.sockets import bind_datagrams
+from stellwerk.southbound.translate_bootstrap import EST
 
 REQUEST_BODY_BYTES: Final = 1_024
 """Of what a device asks: it has no payload."""
@@ -115,7 +117,7 @@ class BootstrapListeners:
                 ticket_key=None,
                 id_secret=None,
                 ask_until=None,
-                bodies={("bs",): REQUEST_BODY_BYTES},
+                bodies={("bs",): REQUEST_BODY_BYTES, EST: LONGEST_REQUEST},
                 oscore=oscore,
             )
             self.secure = listener

@@ -15,6 +15,7 @@ from stellwerk.lwm2m.bootstrap import (
     BootstrapRequest,
     BootstrapUplink,
     BootstrapWrite,
+    EstRequest,
     encode_bootstrap_write,
 )
 from stellwerk.lwm2m.formats import ContentFormat
@@ -23,6 +24,9 @@ from stellwerk.southbound.translate_down import Down
 
 BS: Final = "bs"
 BSPACK: Final = "bspack"
+EST: Final = (".well-known", "est")
+_EST_METHODS: Final = {"crts": codes.GET, "sen": codes.POST, "sren": codes.POST}
+"""Of the functions of EST those that are here (RFC 9148 §4.1)."""
 
 
 def translate_bootstrap_up(request: RequestReceived) -> BootstrapUplink | int:
@@ -37,6 +41,10 @@ def translate_bootstrap_up(request: RequestReceived) -> BootstrapUplink | int:
             if request.accept is not None and request.accept not in PACK_FORMATS:
                 return codes.NOT_ACCEPTABLE
             return BootstrapPackRequest(request.query, request.accept)
+        case (*folder, function) if tuple(folder) == EST and function in _EST_METHODS:
+            if request.code != _EST_METHODS[function]:
+                return codes.METHOD_NOT_ALLOWED
+            return EstRequest(function, request.payload, request.content_format, request.accept)
         case _:
             return codes.NOT_FOUND
 

@@ -22,7 +22,7 @@ from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.bootstrap.conversation import About, Conversation, Outcome, converse, stop
-from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger
+from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger, StepRecord
 from stellwerk.device.bootstrap.plan import make_correction, make_plan
 from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.bootstrap import BootstrapDelete, BootstrapOperation, BootstrapWrite
@@ -138,6 +138,14 @@ class BootstrapConversations:
         if session is not None:
             session.is_stored = False
             self._end(session, Outcome(BootstrapState.LOST, "removed", "the device was removed"))
+
+    def note(self, device_id: DeviceId, step: StepRecord) -> bool:
+        """The device asked for something besides; False where none of its sessions is under way."""
+        session = self._by_device.get(device_id)
+        if session is None:
+            return False
+        session.about.aside(step)
+        return True
 
     def replace(self, device_id: DeviceId, peer: PeerId) -> None:
         """The device asked for something else, from ``peer``."""

@@ -17,6 +17,7 @@ from stellwerk.app.bootstrap_history import BootstrapHistory
 from stellwerk.app.brake import Brake, Level
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
+from stellwerk.app.handlers.enrolling import Enrolling
 from stellwerk.app.handlers.registering import may_be_forged
 from stellwerk.app.meters import BootstrapMeters
 from stellwerk.app.ports import Acknowledgement, BootstrapLink, Clock, DecidingStore, DeviceAnswer, StoreTrouble
@@ -27,7 +28,7 @@ from stellwerk.core.errors import PeerError, StellwerkError, UserError
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.core.rates import TokenBuckets
-from stellwerk.device.bootstrap.history import BootstrapState, BootstrapTrigger, StepRecord
+from stellwerk.device.bootstrap.history import MAX_TEXT, BootstrapState, BootstrapTrigger, StepRecord
 from stellwerk.device.bootstrap.pack import PackRefused, make_pack
 from stellwerk.device.bootstrap.summaries import summarize
 from stellwerk.device.record import DeviceRecord
@@ -36,6 +37,7 @@ from stellwerk.lwm2m.bootstrap import (
     BootstrapPackRequest,
     BootstrapRequest,
     BootstrapUplink,
+    EstRequest,
     PackFormatUnsupported,
     PctUnsupported,
     decode_bootstrap_request,
@@ -94,6 +96,7 @@ class Bootstrapping:
         accounts: BootstrapAccounts,
         history: BootstrapHistory,
         conversations: BootstrapConversations,
+        enrolling: Enrolling,
         meters: BootstrapMeters,
         brake: Brake,
         most: int = MOST_SESSIONS,
@@ -108,6 +111,7 @@ class Bootstrapping:
         self._accounts = accounts
         self.history = history
         self.conversations = conversations
+        self._enrolling = enrolling
         self._most = most
         self._packs = packs
         self._brake = brake
@@ -122,8 +126,8 @@ class Bootstrapping:
     # -- up --
 
     def requested(self, uplink: BootstrapUplink, peer: PeerId, at: Instant, answer: Answer, fresh: bool) -> None:
-        """A device asks to be bootstrapped, or for a pack: answers 2.04 or 2.05, else 4.00, 4.04, 4.05, 4.06, 4.15,
-        5.01 or 5.03."""
+        """A device asks to be bootstrapped, for a pack or for certificates: answers 2.04 or 2.05, else 4.00, 4.03,
+        4.04, 4.05, 4.06, 4.13, 4.15, 5.01 or 5.03."""
         if self._brake.level >= Level.REGISTER:
             answer(self._brake.refusal("bootstrap"))
             return
@@ -151,6 +155,8 @@ class Bootstrapping:
         try:
             if isinstance(uplink, BootstrapPackRequest):
                 await self._pack(uplink, asked)
+            elif isinstance(uplink, EstRequest):
+                await self._enrol(uplink, asked)
             else:
                 await self._bootstrap(uplink, asked)
         except DeviceGone:
@@ -247,6 +253,33 @@ class Bootstrapping:
         self.history.ended(kept)
         self._link.end(asked.peer)
 
+    async def _enrol(self, request: EstRequest, asked: _Asked) -> None:
+        admitted = await self._admit(None, asked)
+        if admitted is None:
+            return
+        device_id = admitted.record.device_id
+        enrolled = await self._enrolling.answer(request, admitted, asked.at.wall_ms)
+        name, path = f"EST-{request.function}", f"/.well-known/est/{request.function}"
+        if isinstance(enrolled, Refusal):
+            detail = enrolled.detail[:MAX_TEXT]
+            step = StepRecord(asked.at.wall_ms, name, path, "", int(enrolled.status), detail=detail)
+            self.conversations.note(device_id, step)
+            if enrolled.status is Status.SERVICE_UNAVAILABLE:
+                asked.answer(_come_again(enrolled.detail))
+                await self.history.refused(enrolled, admitted.endpoint, asked.peer, asked.trigger, asked.at)
+            else:
+                await self._refuse(enrolled, admitted.endpoint, asked)
+        else:
+            step = StepRecord(asked.at.wall_ms, name, path, enrolled.summary, int(enrolled.status))
+            if not self.conversations.note(device_id, step):
+                self.history.step(device_id, step)
+            asked.answer(
+                Acknowledgement(enrolled.status, payload=enrolled.payload, content_format=enrolled.content_format)
+            )
+        if not self.conversations.runs_for(device_id):
+            # It stays open for a while: for the next request, and for the answer where that has to be repeated.
+            self._link.end(asked.peer)
+
     async def _admit(self, name: str | None, asked: _Asked) -> Admitted | None:
         peer = asked.peer
         try:
@@ -278,7 +311,12 @@ class Bootstrapping:
 
     async def _gather(self, admitted: Admitted, asked: _Asked) -> Given | None:
         try:
-            return await self._accounts.gather(admitted, is_secure=asked.peer.is_proven, now_ms=asked.at.wall_ms)
+            return await self._accounts.gather(
+                admitted,
+                is_secure=asked.peer.is_proven,
+                now_ms=asked.at.wall_ms,
+                may_enrol=asked.peer.carrier == "dtls",
+            )
         except UserError as error:
             refusal = Refusal("configuration", Status.BAD_REQUEST, str(error), admitted.record)
             await self._refuse(refusal, admitted.endpoint, asked, INCOMPLETE)

@@ -4,6 +4,7 @@ writes (Core 1.2.2 App. E; contract §10, B-7, B-8, B-10; device platform §3.4,
 - Of object 0 everything is written that the mode has. What it does not have of 3, 4 and 5 is written empty (B-8): all
   three are mandatory resources, and there are clients (Leshan 2.0.0-M18) that cannot live with an instance without one.
   Hold-off and account time-out go with every account. Resources from 13 on need version 1.1 and are left out before it.
+- Whoever enrols (mode 4, from version 1.1 on) makes its key itself: 3 and 5 are empty.
 - Object 21 has bytes from version 2.0 on. Before, it had texts without a word on how bytes become one: they are written
   in hex. Where a device states no version it is 2.0 (contract §16: OSCORE ids are bytes).
 """
@@ -14,7 +15,7 @@ from itertools import pairwise
 from typing import Final
 
 from stellwerk.core.errors import UserError
-from stellwerk.device.bootstrap.configuration import Acl, ServerEntry, uri_host
+from stellwerk.device.bootstrap.configuration import EST_KEYS, Acl, ServerEntry, uri_host
 from stellwerk.device.key_material import BadMaterial, der_of, read_certificate, read_public_key
 from stellwerk.device.record import NOSEC, PSK, RPK, X509
 from stellwerk.lwm2m.bootstrap import ACCESS_CONTROL, OSCORE, SECURITY, SERVER
@@ -33,6 +34,7 @@ DEFAULT_VERSIONS: Final[Mapping[int, str]] = {SECURITY: "1.1", SERVER: "1.1", AC
 
 _LEAST_DIFFERENT: Final = 8
 _MODES: Final = {PSK: 0, RPK: 1, X509: 2, NOSEC: 3}
+_EST: Final = 4
 _NAMES: Final = {NOSEC: "NO_SEC", PSK: "PSK", RPK: "RPK", X509: "X509"}
 _SCHEMES: Final = {
     ("udp", False): "coap",
@@ -108,7 +110,7 @@ def check_account(account: Account) -> None:
         )
     if len(server_uri(entry).encode()) > LONGEST_URI:
         raise BadAccount(name, f"its URI has more than {LONGEST_URI} bytes")
-    if entry.mode != NOSEC and not (keys.public and keys.secret):
+    if entry.mode != NOSEC and entry.keys != EST_KEYS and not (keys.public and keys.secret):
         raise BadAccount(name, "the device has no keys for it")
     if entry.mode == PSK:
         if len(keys.public) > LONGEST_IDENTITY:
@@ -177,7 +179,13 @@ def _certificate(entry: ServerEntry) -> bytes:
 
 def check_versions(account: Account, security_version: str) -> None:
     """Raises `BadAccount` where object 0 in ``security_version`` cannot say how the server is protected: without the
-    link to its OSCORE context a server would be spoken to in the clear."""
+    link to its OSCORE context a server would be spoken to in the clear, and before 1.1 no device enrols."""
+    if account.entry.keys == EST_KEYS and not has_1_1(security_version):
+        raise BadAccount(
+            str(account),
+            f"the profile wants the device to enrol (security mode {_EST}), and its object 0 of version "
+            f"{security_version} has no such mode",
+        )
     if account.entry.oscore and not has_1_1(security_version):
         raise BadAccount(
             str(account), f"the profile wants OSCORE, and the device's object 0 of version {security_version} has none"
@@ -190,7 +198,7 @@ def security_content(account: Account, instance_id: int, version: str, oscore_in
     values: list[tuple[int, Value]] = [
         (0, server_uri(entry)),
         (1, entry.is_bootstrap),
-        (2, _MODES[entry.mode]),
+        (2, _EST if entry.keys == EST_KEYS else _MODES[entry.mode]),
         (3, b"" if entry.mode == NOSEC else keys.public),
         (4, server_key(account)),
         (5, b"" if entry.mode == NOSEC else keys.secret),

@@ -30,6 +30,9 @@ DEVICE_KEYS: Final = "device"
 """A server entry gives the client what the device's credential says for that server."""
 FRESH_KEYS: Final = "fresh"
 """It gives the client a new key of its own; the device's credential follows once the client has used it."""
+EST_KEYS: Final = "est"
+"""The client makes a key and enrols at the bootstrap server (security mode 4); the device's credential follows once the
+client has used the certificate."""
 
 MODES: Final = {"NO_SEC": NOSEC, "PSK": PSK, "RPK": RPK, "X509": X509}
 """Names of security modes in JSON."""
@@ -47,8 +50,8 @@ CREATES: Final = 16
 class ServerEntry:
     """One server. ``mode`` is a kind of `device.record` (`NOSEC`, `PSK`, `RPK`, `X509`). ``short_id`` is None of a
     bootstrap server. Keys and certificates are base64 of DER, empty where the platform's own stand in. ``transport``:
-    ``udp`` or ``tcp``. ``keys``: `DEVICE_KEYS` or `FRESH_KEYS`. ``oscore``: the account gets an OSCORE context besides,
-    or instead of, what ``mode`` says. Times are seconds."""
+    ``udp`` or ``tcp``. ``keys``: `DEVICE_KEYS`, `FRESH_KEYS` or `EST_KEYS`. ``oscore``: the account gets an OSCORE
+    context besides, or instead of, what ``mode`` says. Times are seconds."""
 
     mode: str = NOSEC
     is_bootstrap: bool = False
@@ -158,7 +161,7 @@ _PORTS: Final = range(1, 65536)
 _CHOICES: Final = range(4)
 _RIGHTS: Final = range(32)
 _TRANSPORTS: Final = ("udp", "tcp")
-_KEYS: Final = (DEVICE_KEYS, FRESH_KEYS)
+_KEYS: Final = (DEVICE_KEYS, FRESH_KEYS, EST_KEYS)
 _ENTRY_MEMBERS: Final = frozenset(
     (
         "securityMode",
@@ -209,6 +212,12 @@ def _entry(entry: "_Members", updates: bool) -> ServerEntry:
     oscore = entry.flag("oscore", False)
     if keys == FRESH_KEYS and mode == "NO_SEC" and not (oscore or is_bootstrap):
         raise entry.bad("keys", "mode NO_SEC has none; fresh ones need another mode, or oscore")
+    if keys == EST_KEYS and mode != "X509":
+        raise entry.bad("keys", f"a device that enrols gets a certificate; est goes with securityMode X509, not {mode}")
+    if keys == EST_KEYS and is_bootstrap:
+        raise entry.bad("keys", "a device enrols at the bootstrap server, and has to have keys for that one before")
+    if keys == EST_KEYS and oscore:
+        raise entry.bad("keys", "a device that enrols is given no OSCORE context; est goes without oscore")
     server_public_key, server_certificate = _server_keys(entry, mode)
     return ServerEntry(
         mode=MODES[mode],
@@ -296,7 +305,15 @@ def _check_together(servers: tuple[ServerEntry, ...]) -> None:
     short_ids: set[int] = set()
     addresses: dict[tuple[str, str, int], int] = {}
     bootstrap: int | None = None
+    made: str | None = None
     for at, each in enumerate(servers):
+        if not each.is_bootstrap and each.keys != DEVICE_KEYS:
+            if made not in (None, each.keys):
+                raise BadBootstrap(
+                    f"bootstrap[{at}].keys",
+                    f"another entry has {made}; one new credential of a device is kept at a time",
+                )
+            made = each.keys
         if each.short_id is not None and each.short_id in short_ids:
             raise BadBootstrap(
                 f"bootstrap[{at}].shortServerId", f"another entry has {each.short_id}; each server has its own"

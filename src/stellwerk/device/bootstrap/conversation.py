@@ -161,6 +161,18 @@ class About:
         if self.on_step is not None:
             self.on_step(self.steps[-1])
 
+    def aside(self, step: StepRecord) -> None:
+        """Something that the device asked in between; what is under way stays the last."""
+        last = self.steps[-1] if self.steps else None
+        is_under_way = last is not None and not last.status and not last.failure
+        if is_under_way:
+            self.steps.pop()
+        self._add(step)
+        if last is not None and is_under_way:
+            self._add(last)
+        if self.on_step is not None:
+            self.on_step(step)
+
     def quoted(self, answer: Answer, text: str) -> str:
         """``text`` about the payload of ``answer``, of which parts may stand in it."""
         return heard(answer.payload, self.secrets) if repeats(answer.payload, self.secrets) else text

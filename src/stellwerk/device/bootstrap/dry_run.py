@@ -9,7 +9,7 @@ from typing import Any, Final
 from cryptography.x509.oid import NameOID
 
 from stellwerk.device.bootstrap.account import Account, OscoreKeys
-from stellwerk.device.bootstrap.configuration import FRESH_KEYS, BootstrapConfiguration
+from stellwerk.device.bootstrap.configuration import DEVICE_KEYS, BootstrapConfiguration
 from stellwerk.device.bootstrap.pack import Pack
 from stellwerk.device.bootstrap.plan import Plan
 from stellwerk.device.bootstrap.summaries import SECRETS
@@ -134,7 +134,7 @@ def _doubts(
             "what that one creates itself"
         )
     for each in accounts:
-        if not each.entry.is_bootstrap and each.entry.keys != FRESH_KEYS:
+        if not each.entry.is_bootstrap and each.entry.keys == DEVICE_KEYS:
             found += [f"{each}: {difference}" for difference in differences(each, credential)]
     return found
 

@@ -120,7 +120,7 @@ def _cases() -> Iterator[tuple[str, str, Any]]:
     yield "bootstrap[0].securityMode", 'it is one of NO_SEC, PSK, RPK, X509, not "EST"', one(securityMode="EST")
     rule = "it is one of NO_SEC, PSK, RPK, X509, and it is missing"
     yield "bootstrap[0].securityMode", rule, {"bootstrap": [{"host": "a", "port": 1}]}
-    rule = f'it is one of device, fresh, not "{"x" * 39}...'
+    rule = f'it is one of device, fresh, est, not "{"x" * 39}...'
     yield "bootstrap[0].keys", rule, one(keys="x" * 60)
     yield "bootstrap[0].host", "it is a text, not 7", one(host=7)
     yield "bootstrap[0].host", "it is missing", {"bootstrap": [{"securityMode": "PSK", "port": 1}]}
@@ -140,7 +140,17 @@ def _cases() -> Iterator[tuple[str, str, Any]]:
     rule = "a server that is reached over tcp needs the letter T in it"
     yield "bootstrap[0].binding", rule, one(transport="tcp", binding="U")
     yield "bootstrap[0].certificateUsage", "it is a whole number, 0 to 3, not 4", one(certificateUsage=4)
-    yield "bootstrap[0].keys", 'it is one of device, fresh, not "new"', one(keys="new")
+    yield "bootstrap[0].keys", 'it is one of device, fresh, est, not "new"', one(keys="new")
+    rule = "a device that enrols gets a certificate; est goes with securityMode X509, not PSK"
+    yield "bootstrap[0].keys", rule, one(securityMode="PSK", keys="est")
+    rule = "a device that enrols is given no OSCORE context; est goes without oscore"
+    yield "bootstrap[0].keys", rule, one(securityMode="X509", keys="est", oscore=True)
+    rule = "a device enrols at the bootstrap server, and has to have keys for that one before"
+    itself = BOOTSTRAP | {"securityMode": "X509", "keys": "est"}
+    yield "bootstrap[0].keys", rule, {"bootstrapServerUpdateEnable": True, "bootstrap": [itself]}
+    rule = "another entry has fresh; one new credential of a device is kept at a time"
+    mixed = [entry(securityMode="PSK", keys="fresh"), entry(securityMode="X509", keys="est", shortServerId=2, port=1)]
+    yield "bootstrap[1].keys", rule, {"bootstrap": mixed}
     rule = "this is no base64; it has to be a SubjectPublicKeyInfo (base64 of DER, or PEM)"
     yield "bootstrap[0].serverPublicKey", rule, one(securityMode="RPK", serverPublicKey="%")
     rule = "the curve secp384r1 is not spoken here; use secp256r1 (P-256)"
