@@ -24,6 +24,9 @@ from aiocoap import (
 )
 from aiocoap_device import FACTORY, SILENCE, ScriptedDevice
 from bootstrapped import Bootstrapped, dm, set_profile
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 from raw_coap import (
     CON,
     CONTENT,
@@ -40,6 +43,9 @@ from raw_coap import (
     uint,
 )
 from served import Served, wait_until
+from tests.unit.device.bootstrap.test_enrolment import signing_request
+
+from stellwerk.issuing import new_key
 
 HAS_ONE = '</>;lwm2m=1.1,</0/0>,</0/1>;ssid=123;uri="coap://old:5683",</1/0>;ssid=123,</3/0>'
 LIBCOAP = "coap-client-openssl"
@@ -237,10 +243,10 @@ def test_aiocoap_fetches_a_pack_once_it_has_shown_where_it_is(
 
 
 def libcoap(port: int, target: str, *words: str) -> str:
-    """What its client prints; with an identity and a key in ``words`` it speaks DTLS."""
+    """What its client prints; with a key in ``words`` it speaks DTLS."""
     if shutil.which(LIBCOAP) is None:
         pytest.skip(f"{LIBCOAP} (libcoap3-bin) is not on this machine")
-    scheme = "coaps" if "-k" in words else "coap"
+    scheme = "coaps" if {"-k", "-j"} & set(words) else "coap"
     command = [LIBCOAP, "-B", "10", "-v", "6", *words, f"{scheme}://127.0.0.1:{port}{target}"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
     return (done.stdout + done.stderr).decode(errors="replace")
@@ -296,3 +302,34 @@ def test_libcoap_fetches_a_pack(server: Served, tmp_path: Path, mode: str) -> No
         assert secret not in one.told()
     assert (one.wait_ended()["state"], one.wait_ended()["trigger"]) == ("configured", "pack")
     assert " c:4.06 " in libcoap(port, f"/bspack?ep={one.endpoint}&acc=</0/0>", "-A", "50", *own)
+
+
+@pytest.mark.spec("ETS 10", "LwM2M-contract 2.5", "SEC-9")
+def test_libcoap_enrols_and_registers_with_the_certificate_that_it_got(server: Served, tmp_path: Path) -> None:
+    set_profile(server, "one-est", dm(server, "X509", keys="est"))
+    one = Bootstrapped(server, "psk", "one-est", tmp_path)
+    plain, secure = server.bootstrap_coap_port, server.bootstrap_coaps_port
+    own = "-u", one.identity("bs"), "-k", one.psk["bs"].decode()
+    request, csr, got, pem = (tmp_path / each for each in ("key.pem", "csr", "got", "got.pem"))
+    key = new_key()
+    request.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    csr.write_bytes(signing_request(one.endpoint, key))
+    asks = "-m", "post", "-t", "286", "-f", str(csr)
+    assert " c:4.01 " in libcoap(plain, "/.well-known/est/sen", *asks)
+    libcoap(secure, "/.well-known/est/crts", "-A", "287", "-o", str(got), *own)
+    authority = x509.load_der_x509_certificate(got.read_bytes())
+    got.unlink()
+    libcoap(secure, "/.well-known/est/crts", "-o", str(got), *own)
+    assert load_der_pkcs7_certificates(got.read_bytes()) == [authority]
+    got.unlink()
+    said = libcoap(secure, "/.well-known/est/sen", *asks, "-A", "287", "-o", str(got), *own)
+    assert " c:2.04 " in said
+    certificate = x509.load_der_x509_certificate(got.read_bytes())
+    certificate.verify_directly_issued_by(authority)
+    pem.write_bytes(certificate.public_bytes(Encoding.PEM))
+    links = tmp_path / "links"
+    links.write_text("</1/0>,</3/0>")
+    shows = "-c", str(pem), "-j", str(request)
+    target = f"/rd?ep={one.endpoint}&lt=300&lwm2m=1.1&b=U"
+    assert " c:2.01 " in libcoap(server.coaps_port, target, "-m", "post", "-t", "40", "-f", str(links), *shows)
+    one.wait_logged("bootstrap-est-crts", "bootstrap-est-crts", "bootstrap-est-sen")

@@ -247,6 +247,16 @@ def test_a_certificate_of_a_device_names_its_endpoint(
         assert shown.critical is not bool(common_name)
 
 
+@pytest.mark.spec("LwM2M-contract 2.5")
+def test_a_key_of_which_the_private_half_stays_with_the_device_is_certified_alike(folder: KeyFolder) -> None:
+    key = new_key()
+    enrolled = x509.load_der_x509_certificate(folder.enrol(key.public_key(), "meter-1"))
+    enrolled.verify_directly_issued_by(x509.load_der_x509_certificate(folder.authority()))
+    given = x509.load_der_x509_certificate(folder.certify(key, "meter-1"))
+    assert [each.value for each in enrolled.extensions] == [each.value for each in given.extensions]
+    assert (enrolled.subject, enrolled.public_key()) == (given.subject, key.public_key())
+
+
 @pytest.mark.parametrize("endpoint", ["", "x y" * 30, "a\0b"])
 def test_what_cannot_be_a_name_is_no_certificate(folder: KeyFolder, endpoint: str) -> None:
     with pytest.raises(NotIssued, match="cannot be the name"):

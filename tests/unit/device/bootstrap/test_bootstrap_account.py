@@ -230,6 +230,20 @@ def test_a_device_that_cannot_hold_the_link_to_oscore_is_not_left_without_protec
         check_versions(one, "1.0")
 
 
+@pytest.mark.spec("LwM2M-contract 2.5", "LwM2M-contract B-8", "LwM2M-contract SEC-10")
+def test_an_account_to_enrol_for_has_mode_4_the_servers_certificate_and_no_keys() -> None:
+    (server,) = configuration(entry(securityMode="X509", keys="est")).servers
+    one = Account(server, ClientKeys("x509"), ServerMaterial(b"", b"shown"))
+    check_account(one)
+    found = resources(security_content(one, 1, "1.1"))
+    assert [found[each] for each in (2, 3, 4, 5)] == [4, b"", b"shown", b""]
+    check_versions(one, "1.1")
+    with pytest.raises(BadAccount, match=r"its object 0 of version 1\.0 has no such mode"):
+        check_versions(one, "1.0")
+    with pytest.raises(BadAccount, match="neither the profile nor this server has a certificate"):
+        check_account(replace(one, own=ServerMaterial()))
+
+
 def test_nothing_that_is_printed_of_an_account_holds_a_secret() -> None:
     one = account(ClientKeys("psk", b"id1", KEY, OSCORE_KEYS), securityMode="PSK")
     shown = repr(one)
