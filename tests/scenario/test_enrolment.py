@@ -36,9 +36,12 @@ from stellwerk.device.record import PSK, X509, Credential
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
 from stellwerk.issuing import new_key
 from tests.scenario.bootstrap_port import BootstrapPort, Client, SecureClient, psk_block, with_bootstrap
+from tests.scenario.oscore_device import OscoreDevice
 from tests.scenario.secure_device import SecureDevice
 from tests.scenario.stack import Stack
 from tests.scenario.test_bootstrap_keys import FOR_SERVER, KEY, MATERIAL, NAME, everything, value
+from tests.scenario.test_bootstrap_oscore import THERE
+from tests.scenario.test_bootstrap_oscore import provision as bootstrapped_with_oscore
 from tests.scenario.test_secure_keys import AUTHORITY, ISSUER, NOW, SERVER, der
 from tests.unit.device.bootstrap.test_enrolment import signing_request
 
@@ -257,6 +260,15 @@ def test_a_device_that_could_not_enrol_is_not_given_such_an_account(port: Bootst
     assert "DTLS only" in everything(port, in_the_open)
     assert "oneTime" in everything(port, once)
     assert fresh(port, once) is None
+
+
+@pytest.mark.spec("LwM2M-contract 2.5", "LwM2M-contract 2.6")
+def test_over_oscore_without_dtls_nobody_enrols(port: BootstrapPort) -> None:
+    device = bootstrapped_with_oscore(port)
+    speaking = OscoreDevice(port, THERE)  # type: ignore[arg-type]
+    assert speaking.ask(POST, f"/bs?ep={NAME}") == BAD_REQUEST
+    assert speaking.ask(GET, CRTS) == UNAUTHORIZED
+    assert "DTLS only" in everything(port, device)
 
 
 @pytest.mark.spec("LwM2M-contract 2.5")

@@ -25,6 +25,16 @@ LONGEST_REQUEST: Final = 2_048
 LONGEST_COMMON_NAME: Final = 64
 _MOST_SHOWN: Final = 80
 
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for what it cannot read."""
+
 T = TypeVar("T")
 
 
@@ -86,7 +96,7 @@ def _names(request: x509.CertificateSigningRequest) -> list[str]:
 def _attempt(read: Callable[[], T], otherwise: str) -> T:
     try:
         return read()
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise _bad(otherwise) from error
 
 

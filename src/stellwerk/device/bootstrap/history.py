@@ -47,7 +47,8 @@ class BootstrapTrigger(Enum):
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """``operation``: ``Bootstrap-Write``; ``path``: ``/0/1``; ``summary``: the payload for people, secrets masked.
-    ``status``: the client's code (``204``), of what it asked (``EST-sen``) ours, 0 without an answer; ``failure`` and ``detail`` as of `DeviceAnswer`."""
+    ``status``: the client's code (``204``), to its own requests (``EST-sen``) ours, 0 without an answer; ``failure``
+    and ``detail`` as of `DeviceAnswer`."""
 
     at_ms: int
     operation: str

@@ -70,6 +70,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], Status, str]] = {
         Status.BAD_REQUEST,
         "no certificate signing request",
     ),
+    "another version": (lambda: GOOD[:7] + b"\1" + GOOD[8:], Status.BAD_REQUEST, "no certificate signing request"),
     "a signature of another key": (_broken_signature, Status.BAD_REQUEST, "signature"),
     "P-384": (
         lambda: signing_request(key=ec.generate_private_key(ec.SECP384R1())),
