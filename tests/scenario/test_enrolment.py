@@ -22,16 +22,17 @@ from stellwerk.coap.codes import (
     NOT_FOUND,
     POST,
     PUT,
+    REQUEST_ENTITY_INCOMPLETE,
     REQUEST_ENTITY_TOO_LARGE,
     SERVICE_UNAVAILABLE,
     UNAUTHORIZED,
     UNSUPPORTED_CONTENT_FORMAT,
 )
 from stellwerk.coap.message import Message
-from stellwerk.coap.options import BLOCK1, encode_block, read_options
+from stellwerk.coap.options import BLOCK1, BLOCK2, encode_block, read_options
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.configuration import ServerEntry, parse_bootstrap, render_bootstrap
-from stellwerk.device.key_material import der_of, key_of, spki_of
+from stellwerk.device.key_material import der_of, key_of, spki_of, to_base64
 from stellwerk.device.record import PSK, X509, Credential
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
 from stellwerk.issuing import new_key
@@ -230,6 +231,27 @@ def test_a_request_that_is_too_long_is_refused_before_all_of_it_is_there(client:
         )
     block = client.ask(SEN, payload=b"x", content_format=286, extra=[(BLOCK1, encode_block(2, False, 6))])
     assert block.code == REQUEST_ENTITY_TOO_LARGE
+
+
+@pytest.mark.spec("LwM2M-contract 2.5", "RFC 7959 2.4")
+def test_a_certificate_is_fetched_in_blocks_and_a_block_of_none_is_not_another_certificate(
+    port: BootstrapPort, device: Any, client: SecureClient
+) -> None:
+    csr, got, more, number = signing_request(key=OWN), b"", True, 0
+    while more:
+        extra = [(17, b"\x01\x1f"), (BLOCK2, encode_block(number, False, 2))]
+        answer = client.ask(SEN, payload=b"" if number else csr, content_format=286, extra=extra)
+        assert answer.code == CHANGED
+        block = read_options(answer.options).block2
+        assert block is not None
+        got, more, number = got + answer.payload, block.more, number + 1
+    assert number > 3
+    kept = fresh(port, device)
+    assert kept is not None
+    assert to_base64(got) == kept.secret
+    extra = [(17, b"\x01\x1f"), (BLOCK2, encode_block(1, False, 3))]
+    assert client.ask(SREN, payload=csr, content_format=286, extra=extra).code == REQUEST_ENTITY_INCOMPLETE
+    assert fresh(port, device) == kept
 
 
 @pytest.mark.spec("LwM2M-contract 2.5")

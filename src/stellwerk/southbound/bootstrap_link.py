@@ -248,10 +248,10 @@ class BootstrapLink:
     def _request(self, event: events.RequestReceived, at: Instant) -> None:
         exchange, peer = event.exchange, event.peer
         uplink = translate_bootstrap_up(event)
-        if isinstance(uplink, BootstrapPackRequest):
+        if isinstance(uplink, BootstrapPackRequest | EstRequest):
             block = read_options(event.options).block2
             if block is not None and block.number:
-                # Another pack, perhaps with other keys, is no continuation of the one that it has the beginning of.
+                # Another pack or certificate is no continuation of the one that it has the beginning of.
                 uplink = codes.REQUEST_ENTITY_INCOMPLETE
         if isinstance(uplink, EstRequest) and not (peer.is_proven and peer.carrier == "dtls"):
             # RFC 9148 §3: over DTLS and nothing else.
