@@ -168,10 +168,13 @@ async def _profile_bootstrap(
         if tenant_id is None:
             raise UserError(f"there is no tenant {tenant!r}; --tenant names one, and `stellwerk serve` makes the first")
         record = await store.profile(tenant_id, name)
+        no_such_profile = UserError(f"there is no profile {name!r}; `stellwerk profile list` names them")
         if wanted is None:
             if record is None:
-                raise UserError(f"there is no profile {name!r}; `stellwerk profile list` names them")
+                raise no_such_profile
             return record.bootstrap
+        if record is None and not wanted:
+            raise no_such_profile
         now_ms = SystemClock().wall_ms()
         if record is None:
             record = ProfileRecord(tenant_id, name, Profile(), now_ms, now_ms)
@@ -205,14 +208,20 @@ async def _history(settings: Settings, tenant: str, name: str, limit: int) -> li
 
 
 def _configuration(file: str) -> BootstrapConfiguration:
+    content = _read(file, "--file")
+    if not content.strip():
+        raise BadOption(f"--file {file}: it is empty")
     try:
-        value: Any = json.loads(_read(file, "--file"), object_pairs_hook=once)
+        value: Any = json.loads(content, object_pairs_hook=once)
     except Twice as error:
         raise BadOption(f"--file {file}: {error.name} is given twice in one object") from None
     except (ValueError, RecursionError) as error:
         place = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise BadOption(f"--file {file}: it is no JSON{place}") from None
     found = parse_bootstrap(value)
+    if "bootstrap" not in value:
+        # Over HTTP what is missing is an empty list; here it is a slip of the pen, and there is --clear.
+        raise BadOption(f"--file {file}: it has no member bootstrap, the list of servers; --clear empties that")
     for name in ignored_members(value):
         typer.echo(f"warning: {name} means nothing here and is left out", err=True)
     return found

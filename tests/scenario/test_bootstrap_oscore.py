@@ -306,7 +306,7 @@ class TestBothLayers:
         _, session = self.layered(port)
         device = client(port, session=session)
         device.ask(codes.POST, "/bs")
-        assert [peer.transport for peer in port.secure_link._closing] == ["dtls"]
+        assert [peer.transport for peer in port.secure_link.closing] == ["dtls"]
 
 
 @pytest.mark.spec("LwM2M-contract 2.6", "Platform 12.1")

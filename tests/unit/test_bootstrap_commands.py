@@ -108,7 +108,10 @@ def test_a_profile_says_what_its_devices_get(scratch: Path) -> None:
             json.dumps({"bootstrap": [{**ENTRY, "securityMode": "NO_SEC", "keys": "fresh"}]}),
             "bootstrap[0].keys: mode NO_SEC has none",
         ),
-        (("--file", "-"), '{"bootstrap": [{"shortServerId": 0}]}', "bootstrap[0].securityMode: it is missing"),
+        (("--file", "-"), '{"bootstrap": [{"shortServerId": 0}]}', "bootstrap[0].securityMode: it is one of NO_SEC"),
+        (("--file", "-"), " \n", "--file -: it is empty"),
+        (("--file", "-"), '{"bootstrp": []}', "--file -: it has no member bootstrap, the list of servers"),
+        (("--clear",), None, "no profile 'meters'"),
     ],
 )
 def test_what_a_profile_cannot_say_is_refused(

@@ -25,7 +25,7 @@ from stellwerk.device.bootstrap.configuration import (
     BootstrapConfiguration,
     ServerEntry,
 )
-from stellwerk.device.record import BESIDES_OSCORE, NOSEC, OSCORE, PSK, Credential, DeviceRecord, basis_of, security_of
+from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, basis_of, security_of
 
 Issue = Callable[[DeviceRecord, ServerEntry, int], tuple[ClientKeys, Credential]]
 """Makes fresh keys for a device at that server, at that time (UTC milliseconds since 1970): what the device is given,
@@ -91,19 +91,14 @@ class BootstrapAccounts:
         return Given(replace(configuration, servers=servers), tuple(accounts), fresh, basis_of(admitted.credential))
 
     async def _unused(self, admitted: Admitted, entry: ServerEntry) -> tuple[ClientKeys, Credential] | None:
-        """What an earlier session gave the device, and it has not used yet. It may have it, or not: with another one in
-        its place here, a session that fails would leave it with one that nobody takes. Private keys are kept nowhere,
-        so that of these there is a new one each time."""
+        """The pre-shared key that an earlier session gave the device, and it has not used yet. It may have it, or not:
+        with another one in its place here, a session that fails would leave it with one that nobody takes. Private keys
+        are kept nowhere, and a device that is given an OSCORE context again may count its messages from zero, so that
+        of these there is a new one each time."""
         fresh = await self._store.fresh_credential(admitted.record.device_id)
-        if fresh is None or security_of(fresh) not in (OSCORE, PSK, PSK + BESIDES_OSCORE):
+        if fresh is None or entry.oscore or security_of(fresh) != entry.mode or entry.mode != PSK:
             return None
-        mode = NOSEC if fresh.kind == OSCORE else PSK
-        if (mode, bool(fresh.oscore)) != (entry.mode, entry.oscore):
-            return None
-        oscore = _oscore(json.loads(fresh.oscore)) if fresh.oscore else None
-        if mode == NOSEC:
-            return ClientKeys(oscore=oscore), fresh
-        return ClientKeys(PSK, fresh.identity.encode(), fresh.key, oscore), fresh
+        return ClientKeys(PSK, fresh.identity.encode(), fresh.key), fresh
 
     def _make(
         self, admitted: Admitted, entry: ServerEntry, is_secure: bool, now_ms: int

@@ -10,7 +10,7 @@ what it has proven itself. Another name is a mismatch, 4.00: whose it is, is dec
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from stellwerk.app.bootstrap_blocks import BootstrapBlocks, bootstrap_id, read_blocks
+from stellwerk.app.bootstrap_blocks import BootstrapBlocks, read_blocks, shown_id
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.speaking import Refusal, missing_layers
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, SecureIdentity
@@ -130,7 +130,7 @@ def _still_shows(blocks: BootstrapBlocks, identity: SecureIdentity) -> bool:
     """Whether ``identity`` is what the record says now: it may have been changed since the handshake."""
     block = blocks.bootstrap_server
     if isinstance(identity, PskIdentity):
-        return block.kind == "psk" and bootstrap_id(identity) == f"psk:{block.public}"
+        return block.kind == "psk" and shown_id(identity) == f"psk:{block.public}"
     if isinstance(identity, CertificateIdentity):
         return block.kind == X509 and (not block.public or der_of(read_certificate(block.public)) == identity.chain[0])
     return block.kind == RPK and read_public_key(block.public) == identity.spki

@@ -8,6 +8,7 @@ The JSON is the device platform's, with members of our own: in an entry ``keys``
 overlooked (§3.1).
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -151,6 +152,7 @@ MOST_SERVERS: Final = 32
 MOST_ACLS: Final = 256
 LONGEST_HOST: Final = 200
 
+_MOST_SHOWN: Final = 40
 _SECONDS: Final = range(2**32)
 _PORTS: Final = range(1, 65536)
 _CHOICES: Final = range(4)
@@ -403,12 +405,22 @@ def _is_number(value: object, allowed: range) -> bool:
     return type(value) is int and value in allowed
 
 
+def _shown(value: object) -> str:
+    """What stands there, as JSON has it; of much only what it is."""
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    text = json.dumps(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
 class _Members:
     """An object of the configuration; ``path`` stands before the names of its members in errors."""
 
     def __init__(self, path: str, value: Any) -> None:
         if not isinstance(value, Mapping):
-            raise BadBootstrap(path or "profile", "it is a JSON object")
+            raise BadBootstrap(path or "profile", f"it is a JSON object, not {_shown(value)}")
         self._path = path
         self._members: Mapping[str, Any] = value
 
@@ -428,7 +440,7 @@ class _Members:
                 raise self.bad(name, "it is missing")
             return usual
         if not isinstance(value, str):
-            raise self.bad(name, "it is a text")
+            raise self.bad(name, f"it is a text, not {_shown(value)}")
         if usual is None and not value.strip():
             raise self.bad(name, "it is not blank")
         if len(value) > longest:
@@ -436,9 +448,11 @@ class _Members:
         return value
 
     def choice(self, name: str, of: Mapping[str, Any], usual: str | None = None) -> str:
+        if usual is None and self._members.get(name) is None:
+            raise self.bad(name, f"it is one of {', '.join(of)}, and it is missing")
         value = self.text(name, usual, longest=100)
         if value not in of:
-            raise self.bad(name, f"it is one of {', '.join(of)}")
+            raise self.bad(name, f"it is one of {', '.join(of)}, not {_shown(value)}")
         return value
 
     def flag(self, name: str, usual: bool) -> bool:
@@ -446,14 +460,15 @@ class _Members:
         if value is None:
             return usual
         if not isinstance(value, bool):
-            raise self.bad(name, "it is true or false")
+            raise self.bad(name, f"it is true or false, not {_shown(value)}")
         return value
 
     def number(self, name: str, allowed: range, usual: int | None = None) -> int:
         """``usual`` where it is missing; null is a number that is missing."""
         value = self._members.get(name, usual)
         if not _is_number(value, allowed):
-            raise self.bad(name, f"it is a whole number, {allowed[0]} to {allowed[-1]}")
+            found = "and it is missing" if value is None else f"not {_shown(value)}"
+            raise self.bad(name, f"it is a whole number, {allowed[0]} to {allowed[-1]}, {found}")
         return int(value)
 
     def optional_number(self, name: str, allowed: range) -> int | None:
@@ -465,7 +480,7 @@ class _Members:
         if value is None:
             return []
         if not isinstance(value, list):
-            raise self.bad(name, "it is a list")
+            raise self.bad(name, f"it is a list, not {_shown(value)}")
         if len(value) > most:
             raise self.bad(name, f"it has {len(value)} entries, {most} are the most")
         return value

@@ -29,6 +29,7 @@ from stellwerk.coap.oscore.context import Keys
 from stellwerk.coap.oscore.option import OscoreOption, decode_option
 from stellwerk.coap.oscore.protection import open_request
 from stellwerk.coap.parameters import Parameters
+from stellwerk.coap.tcp.signalling import ReleaseNotice, encode_release
 from stellwerk.core.ids import PeerId, session_peer
 
 BODY = bytes(range(256)) * 20
@@ -436,3 +437,23 @@ def test_a_request_that_waits_for_our_answers_follows_a_separate_protected_one()
     talk.run(10.0)
     assert talk.device.of(events.ResponseReceived)[-1].handle == 2
     assert talk.server.only(events.ResponseReceived).handle == 3
+
+
+@pytest.mark.spec("RFC 8323 5.5")
+def test_over_a_connection_that_its_peer_releases_what_was_asked_ends_in_peace_and_nothing_new_begins():
+    talk = Talk(stream=True)
+    talk.ask_server()
+    held: list[int] = []
+    talk.device.on_request = lambda event: held.append(event.exchange) or []
+    talk.ask_device(2, until=0.1)
+    talk.ask_device(3, until=0.1)
+    talk.feed(True, encode_release(ReleaseNotice()))
+    talk.ask_device(4, until=1.0)
+    assert [(event.handle, event.reason) for event in talk.server.of(events.RequestFailed)] == [
+        (3, "unconnected"),
+        (4, "unconnected"),
+    ]
+    talk.device.engine.submit(actions.Respond(held[0], codes.CONTENT, payload=b"late"), talk.now)
+    talk.run(1.0)
+    assert talk.server.only(events.ResponseReceived).payload == b"late"
+    assert [event.peer for event in talk.server.of(events.ConnectionLost)] == [talk.at_server, talk.to_device]

@@ -1,5 +1,6 @@
 """The bootstrap list of a profile is read as the platform writes it, and refused with the member that is wrong."""
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -116,23 +117,30 @@ def _cases() -> Iterator[tuple[str, str, Any]]:
     def one(**members: Any) -> dict[str, Any]:
         return {"bootstrap": [entry(**members)]}
 
-    yield "bootstrap[0].securityMode", "it is one of NO_SEC, PSK, RPK, X509", one(securityMode="EST")
+    yield "bootstrap[0].securityMode", 'it is one of NO_SEC, PSK, RPK, X509, not "EST"', one(securityMode="EST")
+    rule = "it is one of NO_SEC, PSK, RPK, X509, and it is missing"
+    yield "bootstrap[0].securityMode", rule, {"bootstrap": [{"host": "a", "port": 1}]}
+    rule = f'it is one of device, fresh, not "{"x" * 39}...'
+    yield "bootstrap[0].keys", rule, one(keys="x" * 60)
+    yield "bootstrap[0].host", "it is a text, not 7", one(host=7)
     yield "bootstrap[0].host", "it is missing", {"bootstrap": [{"securityMode": "PSK", "port": 1}]}
     for host in ("coap://a", "a b", "a/b", "x:y", "-a"):
         yield "bootstrap[0].host", "it is a name or an address, without a scheme and a port", one(host=host)
     for port in (0, 65536, "5683", True, None, 1.0):
-        yield "bootstrap[0].port", "it is a whole number, 1 to 65535", one(port=port)
+        found = "and it is missing" if port is None else f"not {json.dumps(port)}"
+        yield "bootstrap[0].port", f"it is a whole number, 1 to 65535, {found}", one(port=port)
     for short_id in (0, 65535, None, "1"):
-        yield "bootstrap[0].shortServerId", "it is a whole number, 1 to 65534", one(shortServerId=short_id)
-    yield "bootstrap[0].lifetime", "it is a whole number, 0 to 4294967295", one(lifetime=-1)
-    yield "bootstrap[0].notifIfDisabled", "it is true or false", one(notifIfDisabled=1)
+        found = "and it is missing" if short_id is None else f"not {json.dumps(short_id)}"
+        yield "bootstrap[0].shortServerId", f"it is a whole number, 1 to 65534, {found}", one(shortServerId=short_id)
+    yield "bootstrap[0].lifetime", "it is a whole number, 0 to 4294967295, not -1", one(lifetime=-1)
+    yield "bootstrap[0].notifIfDisabled", "it is true or false, not 1", one(notifIfDisabled=1)
     for binding in ("", "Q", "UU", "X", "UQQ"):
         rule = "it is letters of U, M, H, T, S, N, each once, with Q for queue mode"
         yield "bootstrap[0].binding", rule, one(binding=binding)
     rule = "a server that is reached over tcp needs the letter T in it"
     yield "bootstrap[0].binding", rule, one(transport="tcp", binding="U")
-    yield "bootstrap[0].certificateUsage", "it is a whole number, 0 to 3", one(certificateUsage=4)
-    yield "bootstrap[0].keys", "it is one of device, fresh", one(keys="new")
+    yield "bootstrap[0].certificateUsage", "it is a whole number, 0 to 3, not 4", one(certificateUsage=4)
+    yield "bootstrap[0].keys", 'it is one of device, fresh, not "new"', one(keys="new")
     rule = "this is no base64; it has to be a SubjectPublicKeyInfo (base64 of DER, or PEM)"
     yield "bootstrap[0].serverPublicKey", rule, one(securityMode="RPK", serverPublicKey="%")
     rule = "the curve secp384r1 is not spoken here; use secp256r1 (P-256)"
@@ -140,9 +148,9 @@ def _cases() -> Iterator[tuple[str, str, Any]]:
     rule = "this cannot be read as an X.509 certificate (base64 of DER, or PEM)"
     yield "bootstrap[0].serverPublicKey", rule, one(securityMode="X509", serverPublicKey=b64(spki()))
     yield "bootstrap[0].serverCertificate", rule, one(securityMode="X509", serverCertificate=b64(spki()))
-    yield "bootstrap", "it is a list", {"bootstrap": {}}
-    yield "bootstrap[0]", "it is a JSON object", {"bootstrap": [1]}
-    yield "profile", "it is a JSON object", []
+    yield "bootstrap", "it is a list, not an object", {"bootstrap": {}}
+    yield "bootstrap[0]", "it is a JSON object, not 1", {"bootstrap": [1]}
+    yield "profile", "it is a JSON object, not a list", []
     rule = "a bootstrap server can be listed only where bootstrapServerUpdateEnable is true"
     yield "bootstrap[0].bootstrapServerIs", rule, {"bootstrap": [BOOTSTRAP]}
     rule = "another entry has 123; each server has its own"
@@ -158,8 +166,8 @@ def _cases() -> Iterator[tuple[str, str, Any]]:
     def acl(**members: Any) -> dict[str, Any]:
         return {"bootstrap": [entry()], "acls": [{"objectId": 3, "owner": 123, "acl": {}} | members]}
 
-    yield "acls[0].objectId", "it is a whole number, 1 to 65534", acl(objectId=0)
-    yield "acls[0].instanceId", "it is a whole number, 0 to 65535", acl(instanceId=65536)
+    yield "acls[0].objectId", "it is a whole number, 1 to 65534, not 0", acl(objectId=0)
+    yield "acls[0].instanceId", "it is a whole number, 0 to 65535, not 65536", acl(instanceId=65536)
     yield "acls[0].owner", "it is a shortServerId of the bootstrap list, or 65535 for nobody", acl(owner=5)
     rule = "instance 65535 says who may create instances; its owner is 65535 (nobody)"
     yield "acls[0].owner", rule, acl(instanceId=65535)
