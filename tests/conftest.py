@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import structlog
 
@@ -16,6 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 # Servers that tests start shall not compile every module anew, whatever the caller's shell says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# An example that takes long on a busy machine is no finding. (Where ``CI`` is set, Hypothesis has this by itself.)
+if not os.environ.get("CI"):
+    hypothesis.settings.register_profile("house", deadline=None)
+    hypothesis.settings.load_profile("house")
 EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import fuzz_dtls
 import fuzz_dtls_keys
+import fuzz_oscore
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "fuzz"
@@ -467,7 +468,8 @@ HARNESSES = {
         ),
     ),
 }
-HARNESSES |= {name: Harness(*target) for name, target in (fuzz_dtls.TARGETS | fuzz_dtls_keys.TARGETS).items()}
+_BESIDE = fuzz_dtls.TARGETS | fuzz_dtls_keys.TARGETS | fuzz_oscore.TARGETS
+HARNESSES |= {name: Harness(*target) for name, target in _BESIDE.items()}
 
 
 def main() -> int:

@@ -40,7 +40,8 @@ def sim(
     server: Annotated[
         str,
         typer.Option(
-            help="Where to register: coap://HOST:PORT, coaps://HOST:PORT or coap+tcp://HOST:PORT. "
+            help="Where to register: coap://HOST:PORT, coaps://HOST:PORT, coap+tcp://HOST:PORT or "
+            "coaps+tcp://HOST:PORT. "
             "[default: coap://127.0.0.1:5683, with --bootstrap port 5687]",
             show_default=False,
         ),

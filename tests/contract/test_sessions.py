@@ -13,6 +13,7 @@ from stellwerk.app.changes import Change, DropSession, DropSessionsOf, PutSessio
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.records import SESSIONS_PER_DEVICE, SecureSession
 from stellwerk.core.ids import DeviceId
+from stellwerk.device.record import Credential
 from stellwerk.storage.memory import MemoryStore
 from stellwerk.storage.sqlite.store import SqliteStore
 
@@ -244,3 +245,15 @@ async def test_sessions_and_marks_outlive_a_restart(stores: Stores) -> None:
     await stores.close()
     await stores.open()
     assert await stores.deciding.session(kept.session_id) == replace(kept, read_mark=17)
+
+
+@pytest.mark.spec("SEC-9", "Platform 12.1")
+@pytest.mark.parametrize("kept", [[2], []])
+async def test_sessions_of_the_former_credential_go_with_it(store: DecidingStore, kept: list[int]) -> None:
+    device_id = (await make_device(store, credential=Credential("old", "key"))).device_id
+    other_id = (await make_device(store, "dev-2")).device_id
+    await put(store, session(device_id), session(device_id, 2), session(other_id, 3))
+    await store.put_fresh_credential(device_id, Credential("new", "key"))
+    await store.promote_fresh_credential(device_id, session=session_id(2) if kept else b"")
+    assert await numbers_of(store, device_id) == kept
+    assert await numbers_of(store, other_id) == [3]

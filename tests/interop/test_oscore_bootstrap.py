@@ -117,11 +117,13 @@ class Setting:
         return found
 
     def wait_end(self, *expected: tuple[str, str]) -> None:
-        wait_until(lambda: self.ends() == [*expected], within_s=15, what=f"{expected}, not {self.ends()}")
+        wait_until(lambda: self.ends() == [*expected], within_s=40, what=f"it ended as {expected}")
 
     def close(self) -> None:
         for each in self._devices:
             each.close()
+            # Else it writes its numbers down when the folder is gone.
+            each.security._destroy()
         self.relay.close()
 
 

@@ -12,6 +12,7 @@ from bootstrap_world import BS_KEY, DM_KEY, NO_SEC, World, bootstrap_world, psk_
 
 from stellwerk.access import open_store
 from stellwerk.device.bootstrap.configuration import FRESH_KEYS
+from stellwerk.device.bootstrap.history import BootstrapState
 from stellwerk.device.record import NOSEC, PSK
 from stellwerk.sim.bootstrap.fleet import Commissioning
 from stellwerk.sim.bootstrap.options import BootstrapOptions
@@ -115,7 +116,7 @@ async def goes_on_after_restarts(world: World, tmp_path: Path, options: dict[str
 
 
 @pytest.mark.slow
-@pytest.mark.spec("RFC 8613 B.1", "B-10", "ETS 0", "Platform 12.1")
+@pytest.mark.spec("RFC 8613 B.1.1", "B-10", "ETS 0", "Platform 12.1")
 @pytest.mark.parametrize("mode", [NOSEC, PSK])
 def test_a_device_gets_a_context_from_the_bootstrap_server_and_goes_on_with_it_after_restarts(
     world, tmp_path: Path, mode: str
@@ -137,7 +138,7 @@ def test_a_device_gets_a_context_from_the_bootstrap_server_and_goes_on_with_it_a
 
 
 @pytest.mark.slow
-@pytest.mark.spec("RFC 8613 B.1", "RFC 8613 B.2")
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 B.2")
 @pytest.mark.parametrize("keeps", [True, False])
 @pytest.mark.parametrize("mode", [NOSEC, PSK])
 def test_a_device_has_a_context_of_its_own_and_goes_on_with_it_after_restarts(
@@ -155,5 +156,25 @@ def test_a_device_has_a_context_of_its_own_and_goes_on_with_it_after_restarts(
         kept = Commissioning(BootstrapOptions("", is_bootstrap=False), states)
         options = {"bootstrap": kept, "security": security, "oscore": oscore_keyring(text, count=1)}
         await goes_on_after_restarts(world, tmp_path, options, "oscore+udp" if mode == NOSEC else "oscore+dtls")
+
+    world(story)
+
+
+@pytest.mark.slow
+@pytest.mark.spec("LwM2M-contract 2.6", "ETS 11", "RFC 8613 B.2")
+def test_a_device_speaks_oscore_with_the_bootstrap_server_and_with_the_server_that_it_is_given(world):
+    async def story(world: World) -> None:
+        await world.profile("protected", NOSEC, keys=FRESH_KEYS, oscore=True)
+        block = {**NO_SEC, "oscore": CONTEXT}
+        await world.provision("dev-1", "protected", NO_KEYS, block, NO_SEC)
+        text = ":".join(CONTEXT[each] for each in ("senderId", "recipientId", "masterSecret", "masterSalt"))
+        for life in (1, 2):
+            fleet = await world.run(1, oscore=oscore_keyring(text, count=1))
+            await until(lambda fleet=fleet: registered(fleet))
+            assert await transport_of(world, "dev-1") == "oscore+udp"
+            assert await read(world, "dev-1") == "Stellwerk"
+            assert await world.states_of("dev-1") == [BootstrapState.CONFIGURED] * life
+            fleet.close()
+        assert world.told(BootstrapFailed) == world.told(RegistrationRefused) == []
 
     world(story)

@@ -287,6 +287,17 @@ class TestTheServerBegins:
         (session,) = port.sessions_of(device)
         assert (session.state.value, session.trigger.value) == ("configured", "server")
 
+    @pytest.mark.spec("SEC-9")
+    def test_but_no_second_time_with_a_credential_for_one_time(self, port: BootstrapPort) -> None:
+        client = Client(port)
+        device = port.stack.provision("dev1", credential=with_bootstrap(oneTime=True))
+        port.profile(ONE, server_initiated=True)
+        where = client.peer.remote_host, client.peer.remote_port
+        self.begin(port, device, where)
+        client.run()
+        with pytest.raises(CannotBegin, match="used up"):
+            self.begin(port, device, where)
+
     def test_with_a_device_of_1_0_where_it_is_registered(self, port: BootstrapPort) -> None:
         stack, client = port.stack, Client(port)
         device = stack.provision("dev1")

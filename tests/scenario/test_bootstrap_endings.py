@@ -226,7 +226,7 @@ def test_a_secure_session_that_ends_in_the_middle_is_named(port: BootstrapPort) 
     until(client, "PUT /0/1")
     client.device.close()
     assert port.ends_of(device) == [("lost", "lost")]
-    assert len(port.bootstrapping.conversations) == len(port.sessions) == 0
+    assert len(port.bootstrapping.conversations) == len(port.sessions) == len(port.secure_link.closing) == 0
 
 
 @pytest.mark.spec("B-16")

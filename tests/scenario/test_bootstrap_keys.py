@@ -26,7 +26,7 @@ from stellwerk.coap.options import BLOCK2, encode_uint
 from stellwerk.device.bootstrap.account import ClientKeys, ServerMaterial
 from stellwerk.device.bootstrap.configuration import ServerEntry
 from stellwerk.device.key_material import pkcs8_of, spki_of, to_base64
-from stellwerk.device.record import OSCORE, PSK, RPK, X509, Credential, DeviceRecord
+from stellwerk.device.record import NOSEC, OSCORE, PSK, RPK, X509, Credential, DeviceRecord
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
 from stellwerk.issuing import Issuer, new_key
 from stellwerk.lwm2m.formats import ContentFormat, decode_content
@@ -304,13 +304,9 @@ class TestFreshKeys:
         assert port.ends_of(device) == [("step failed", "not-stored")]
 
     @pytest.mark.spec("B-1", "SEC-9")
-    @pytest.mark.parametrize("entry", [WITH_FRESH, ServerEntry(short_id=123, host="dm", oscore=True, keys="fresh")])
-    def test_what_a_device_was_given_over_a_session_and_has_not_used_yet_it_is_given_again(
-        self, stack: Stack, entry: ServerEntry
-    ) -> None:
+    def test_what_a_device_was_given_over_a_session_and_has_not_used_yet_it_is_given_again(self, stack: Stack) -> None:
         port = BootstrapPort(stack, secure=ServerParameters(), issue=FreshKeys())
         device, client = self.given(port)
-        port.profile(entry)
         client.bootstrap()
         stored = self.fresh(port, device)
         # It has what it was given; of the next session it hears nothing.
@@ -321,9 +317,19 @@ class TestFreshKeys:
         assert self.fresh(port, device) == stored
         client.bootstrap()
         assert client.written == written
-        if entry.oscore:
-            context = stack.run(stack.store.oscore_context(value(client, "/21/1/1"), None))  # type: ignore[union-attr]
-            assert context.ceiling == 0
+
+    @pytest.mark.spec("RFC 8613 7.2.1")
+    @pytest.mark.parametrize("mode", [PSK, NOSEC])
+    def test_no_oscore_context_is_given_twice(self, stack: Stack, mode: str) -> None:
+        # The device may have used it, and would begin to count its messages anew.
+        port = BootstrapPort(stack, secure=ServerParameters(), issue=FreshKeys())
+        _, client = self.given(port)
+        port.profile(ServerEntry(short_id=123, mode=mode, host="dm", oscore=True, keys="fresh"))
+        secrets = []
+        for _ in range(2):
+            client.bootstrap()
+            secrets.append(value(client, "/21/1/0"))
+        assert secrets[0] != secrets[1]
 
     def test_of_another_kind_it_is_not(self, port: BootstrapPort) -> None:
         device, client = self.given(port)
@@ -373,6 +379,19 @@ class TestFreshKeys:
         assert client.ask(f"/bspack?ep={NAME}&acc=</0/0>", GET, accept=112).code == BAD_REQUEST
         assert self.fresh(port, device) is None
         assert port.ends_of(device) == [("refused", "revoked")]
+
+    @pytest.mark.spec("Design 7")
+    def test_nor_where_too_much_is_going_on(self, port: BootstrapPort, monkeypatch: pytest.MonkeyPatch) -> None:
+        device, client = self.given(port)
+        client.ask(f"/bs?ep={NAME}")
+        with monkeypatch.context() as busy:
+            busy.setattr(port.stack.tasks, "_limit", 0)
+            client.run(1)
+        assert len(port.bootstrapping.conversations) == 0
+        client.run()
+        assert client.steps == ["GET /"]
+        assert self.fresh(port, device) is None
+        assert client.bootstrap()[-1] == "POST /bs"
 
     @pytest.mark.spec("SEC-7", "B-10")
     def test_a_device_from_nothing_gets_them_in_the_open_and_one_that_has_some_does_not(
@@ -454,6 +473,14 @@ class TestOneTime:
         port.stack.run(store.set_credential(device.device_id, anew))
         assert client.bootstrap(f"/bs?ep={NAME}")[-1] == "POST /bs"
         assert client.ask(f"/bs?ep={NAME}").code == BAD_REQUEST
+
+    def test_it_is_good_once_too_where_the_clock_was_set_back(self, port: BootstrapPort) -> None:
+        late = port.stack.clock.wall_ms() + 3_600_000
+        credential = replace(with_bootstrap(psk_block("bs-dev1", KEY), oneTime=True), modified_ms=late)
+        port.stack.provision("dev1", credential=credential)
+        client = SecureClient(port, b"bs-dev1", KEY).connect()
+        client.bootstrap()
+        assert client.ask("/bs").code == BAD_REQUEST
 
     def test_no_pack_is_given_for_it(self, port: BootstrapPort, device: Any) -> None:
         client = SecureClient(port, b"bs-dev1", KEY).connect()

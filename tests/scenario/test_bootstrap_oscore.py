@@ -1,10 +1,12 @@
 """Devices that speak OSCORE with the bootstrap server, alone or within DTLS (ETS int-11; contract §2.6, B-10)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from stellwerk.app.oscore import UNKNOWN
 from stellwerk.app.records import AlreadyExists
 from stellwerk.coap import codes, events
 from stellwerk.coap.message import decode_message
@@ -234,6 +236,27 @@ def test_a_device_that_moves_goes_on_and_a_second_request_starts_again(port: Boo
     assert port.ends_of(record) == [("configured", ""), ("replaced", "another-request")]
 
 
+@pytest.mark.spec("RFC 8613 B.2", "LwM2M-contract 2.6")
+def test_a_device_that_lost_its_numbers_agrees_on_another_context_and_is_bootstrapped(port: BootstrapPort) -> None:
+    record = provision(port)
+    assert client(port).ask(codes.POST, "/bs") == codes.CHANGED
+    device = client(port, rederive=True)
+    assert device.ask(codes.POST, "/bs") == codes.CHANGED
+    assert steps(device)[-1] == "POST /bs"
+    assert port.ends_of(record) == [("configured", "")] * 2
+
+
+@pytest.mark.spec("RFC 8613 B.1.1", "Design 7")
+def test_after_a_backup_was_put_back_a_device_needs_another_context(port: BootstrapPort) -> None:
+    record = provision(port)
+    store = port.stack.store
+    assert store is not None
+    context = port.run(store.oscore_context_of(record.device_id, is_bootstrap=True))
+    port.run(store.put_oscore_context(replace(context, ceiling=UNKNOWN)))
+    assert refused(client(port)) == "4.01"
+    assert reasons(port) == [("numbers-unknown", "dev1")]
+
+
 class TestBothLayers:
     def layered(self, port: BootstrapPort) -> tuple[Any, SecureDevice]:
         record = provision(port, psk_block("bs-dev1", KEY))
@@ -273,14 +296,17 @@ class TestBothLayers:
         device = client(port, session=session)
         device._answer = lambda request: None  # type: ignore[method-assign]
         assert device.ask(codes.POST, "/bs") == codes.CHANGED
+        [peer] = [each for each in port.sessions.devices if each.is_context]
+        assert port.contexts.may_reach(peer)
         session.close()
         assert port.ends_of(record)[0][0] == "lost"
+        assert not port.contexts.may_reach(peer)
 
     def test_the_session_below_is_closed_a_while_after_the_end(self, port: BootstrapPort) -> None:
         _, session = self.layered(port)
         device = client(port, session=session)
         device.ask(codes.POST, "/bs")
-        assert [peer.transport for peer in port.secure_link._closing] == ["dtls"]
+        assert [peer.transport for peer in port.secure_link.closing] == ["dtls"]
 
 
 @pytest.mark.spec("LwM2M-contract 2.6", "Platform 12.1")

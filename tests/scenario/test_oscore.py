@@ -374,22 +374,39 @@ def test_a_fresh_context_is_promoted_by_its_first_message_and_the_former_ends(st
     assert stack.values(record(stack), "/3/0/0") == ['"ACME"']
 
 
+async def registered_at(stack: Stack) -> PeerId:
+    """As which peer the device is registered."""
+    assert stack.store is not None
+    device = await stack.store.device_by_name(stack.tenant_id, "dev1")
+    assert device is not None
+    found = await stack.store.registration_of(device.device_id)
+    assert found is not None
+    return found.peer
+
+
 @pytest.mark.spec("Platform 12.1")
 def test_a_register_waits_until_its_fresh_context_is_the_one_that_holds(stack: Stack) -> None:
     assert stack.store is not None
     OscoreDevice(stack).register()
     newer = Keys(b"newer")
     stack.run(stack.store.put_fresh_credential(record(stack).device_id, newer.credential("dev1")))
+    before = stack.run(registered_at(stack))
     promote = stack.store.promote_fresh_credential
 
-    async def slow(device_id: DeviceId) -> DeviceRecord | None:
+    seen = []
+
+    async def slow(device_id: DeviceId, *used: Any, **named: Any) -> DeviceRecord | None:
         for _ in range(5):
             await asyncio.sleep(0)
-        return await promote(device_id)
+        seen.append(await registered_at(stack))
+        return await promote(device_id, *used, **named)
 
     stack.store.promote_fresh_credential = slow  # type: ignore[method-assign]
     renewed = OscoreDevice(stack, newer, port=42_005)
     assert renewed.register() == codes.CREATED
+    assert seen == [before]
+    assert stack.run(registered_at(stack)) != before
+    assert stack.run(stack.store.fresh_credential(record(stack).device_id)) is None
     assert stack.registrations() == ["urn:dev:os:dev1"]
     assert renewed.ask(codes.POST, renewed.location) == codes.CHANGED
 

@@ -18,7 +18,7 @@ from stellwerk.lwm2m.path import Path as ResourcePath
 from stellwerk.northbound.auth import SignedTokens, Unauthorized
 from stellwerk.sim.bootstrap.faults import StepFault
 from stellwerk.sim.bootstrap.fleet import Commissioning
-from stellwerk.sim.bootstrap.options import BootstrapOptions, Mode, Preference
+from stellwerk.sim.bootstrap.options import BootstrapOptions, Mode, OscoreValues, Preference
 from stellwerk.sim.faults import Fault
 from stellwerk.sim.fleet import Behaviour
 from stellwerk.sim.options import Composites, DeviceOptions
@@ -389,3 +389,22 @@ def test_what_is_not_there_is_named_with_how_to_find_what_is(scratch):
     run.invoke(app, ["profile", "set", "pumps", "awake_s=1"])
     assert "'default' has no device 'meter-2'" in refusal("device", "profile", "meter-2", "pumps")
     assert "no tenant 'acme'" in refusal("profile", "list", "--tenant", "acme")
+
+
+def test_the_simulator_speaks_oscore_as_its_options_say(monkeypatch, tmp_path):
+    asked = []
+
+    async def note(options, stop, on_summary):
+        asked.append(options)
+
+    monkeypatch.setattr("stellwerk.sim_commands.run_fleet", note)
+    words = ["sim", "--count", "2", "--oscore", "{endpoint}:01{n}:00ff", "--state", str(tmp_path)]
+    found = run.invoke(app, words)
+    assert found.exit_code == 0, found.output
+    (options,) = asked
+    assert options.server == "coap://127.0.0.1:5683"
+    assert options.bootstrap == Commissioning(BootstrapOptions("", is_bootstrap=False), tmp_path)
+    assert options.oscore("sim-2", 2) == OscoreValues(b"\x00\xff", b"sim-2", b"\x01\x00\x02")
+    assert run.invoke(app, ["sim", "--bootstrap", "--oscore", "01:02:00ff"]).exit_code == 0
+    assert asked[1].bootstrap.template.is_bootstrap
+    assert run.invoke(app, [*words, "--psk", "{n}:00", "--resume", "id"]).exit_code == 2

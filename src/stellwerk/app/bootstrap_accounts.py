@@ -25,7 +25,7 @@ from stellwerk.device.bootstrap.configuration import (
     BootstrapConfiguration,
     ServerEntry,
 )
-from stellwerk.device.record import BESIDES_OSCORE, NOSEC, OSCORE, PSK, Credential, DeviceRecord, basis_of, security_of
+from stellwerk.device.record import NOSEC, PSK, Credential, DeviceRecord, basis_of, security_of
 
 Issue = Callable[[DeviceRecord, ServerEntry, int], tuple[ClientKeys, Credential]]
 """Makes fresh keys for a device at that server, at that time (UTC milliseconds since 1970): what the device is given,
@@ -67,15 +67,12 @@ class BootstrapAccounts:
         """What the device gets. ``is_secure``: only it will hear it. Raises `BadAccount`, `OpenKeys` and other
         `UserError` for what people have to mend, `StoreTrouble`."""
         configuration = await self.configuration_of(admitted.record)
-        servers = tuple(
-            each for each in configuration.servers if configuration.updates_bootstrap_server or not each.is_bootstrap
-        )
+        servers = configuration.given
         accounts = []
         issued: tuple[ServerEntry, ClientKeys, Credential] | None = None
         for entry in servers:
             if entry.is_bootstrap:
                 keys = keys_of(admitted.blocks.bootstrap_server)
-                keys = keys if entry.oscore else replace(keys, oscore=None)
             elif entry.keys == FRESH_KEYS:
                 if issued is None:
                     unused = await self._unused(admitted, entry) if is_secure else None
@@ -94,19 +91,14 @@ class BootstrapAccounts:
         return Given(replace(configuration, servers=servers), tuple(accounts), fresh, basis_of(admitted.credential))
 
     async def _unused(self, admitted: Admitted, entry: ServerEntry) -> tuple[ClientKeys, Credential] | None:
-        """What an earlier session gave the device, and it has not used yet. It may have it, or not: with another one in
-        its place here, a session that fails would leave it with one that nobody takes. Private keys are kept nowhere,
-        so that of these there is a new one each time."""
+        """The pre-shared key that an earlier session gave the device, and it has not used yet. It may have it, or not:
+        with another one in its place here, a session that fails would leave it with one that nobody takes. Private keys
+        are kept nowhere, and a device that is given an OSCORE context again may count its messages from zero, so that
+        of these there is a new one each time."""
         fresh = await self._store.fresh_credential(admitted.record.device_id)
-        if fresh is None or security_of(fresh) not in (OSCORE, PSK, PSK + BESIDES_OSCORE):
+        if fresh is None or entry.oscore or security_of(fresh) != entry.mode or entry.mode != PSK:
             return None
-        mode = NOSEC if fresh.kind == OSCORE else PSK
-        if (mode, bool(fresh.oscore)) != (entry.mode, entry.oscore):
-            return None
-        oscore = _oscore(json.loads(fresh.oscore)) if fresh.oscore else None
-        if mode == NOSEC:
-            return ClientKeys(oscore=oscore), fresh
-        return ClientKeys(PSK, fresh.identity.encode(), fresh.key, oscore), fresh
+        return ClientKeys(PSK, fresh.identity.encode(), fresh.key), fresh
 
     def _make(
         self, admitted: Admitted, entry: ServerEntry, is_secure: bool, now_ms: int

@@ -10,7 +10,7 @@ what it has proven itself. Another name is a mismatch, 4.00: whose it is, is dec
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from stellwerk.app.bootstrap_blocks import BootstrapBlocks, bootstrap_id, read_blocks
+from stellwerk.app.bootstrap_blocks import BootstrapBlocks, read_blocks, shown_id
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.speaking import Refusal, missing_layers
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, SecureIdentity
@@ -50,17 +50,11 @@ class BootstrapAdmission:
 
     async def admit(self, name: str | None, peer: PeerId) -> Admitted | Refusal:
         """Raises `StoreTrouble`, and `UserError` for a credential that does not open with this master key."""
-        found = await (self._proven(name, peer) if peer.is_proven else self._in_the_open(name))
-        if isinstance(found, Admitted) and found.blocks.one_time and found.credential and found.credential.spent_ms:
-            text = f"the bootstrap credential of device {found.record.name!r} was for one time and was used up"
-            return Refusal("spent", UNKNOWN, f"{text}; give it another one", found.record)
-        return found
+        return _unspent(await (self._proven(name, peer) if peer.is_proven else self._in_the_open(name)))
 
     async def admit_by_us(self, record: DeviceRecord, peer: PeerId) -> Admitted | Refusal:
         """The same of a device that did not ask. Raises as `admit`."""
-        if peer.is_proven:
-            return await self._proven(None, peer)
-        return await self._in_the_open(record.node_id)
+        return await self.admit(None if peer.is_proven else record.node_id, peer)
 
     def session_of(self, device_id: DeviceId) -> PeerId | None:
         """The newest secure session of the device with the bootstrap server. A device of OSCORE begins itself: LwM2M
@@ -125,11 +119,18 @@ class BootstrapAdmission:
         return _names(identity) if identity is not None and _still_shows(blocks, identity) else None
 
 
+def _unspent(found: Admitted | Refusal) -> Admitted | Refusal:
+    if isinstance(found, Admitted) and found.blocks.one_time and found.credential and found.credential.spent_ms:
+        text = f"the bootstrap credential of device {found.record.name!r} was for one time and was used up"
+        return Refusal("spent", UNKNOWN, f"{text}; give it another one", found.record)
+    return found
+
+
 def _still_shows(blocks: BootstrapBlocks, identity: SecureIdentity) -> bool:
     """Whether ``identity`` is what the record says now: it may have been changed since the handshake."""
     block = blocks.bootstrap_server
     if isinstance(identity, PskIdentity):
-        return block.kind == "psk" and bootstrap_id(identity) == f"psk:{block.public}"
+        return block.kind == "psk" and shown_id(identity) == f"psk:{block.public}"
     if isinstance(identity, CertificateIdentity):
         return block.kind == X509 and (not block.public or der_of(read_certificate(block.public)) == identity.chain[0])
     return block.kind == RPK and read_public_key(block.public) == identity.spki

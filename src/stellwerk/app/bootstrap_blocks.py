@@ -78,7 +78,7 @@ def _block(block: dict[str, Any] | None) -> KeyBlock:
     )
 
 
-def bootstrap_id(identity: SecureIdentity) -> str:
+def shown_id(identity: SecureIdentity) -> str:
     """By which the bootstrap credential of a device is found that shows ``identity`` to the bootstrap server."""
     if isinstance(identity, PskIdentity):
         return f"psk:{identity.identity.decode('utf-8', 'backslashreplace')}"

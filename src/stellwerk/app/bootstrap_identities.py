@@ -6,7 +6,7 @@ part of its credential record says.
 
 from dataclasses import replace
 
-from stellwerk.app.bootstrap_blocks import bootstrap_id, read_blocks
+from stellwerk.app.bootstrap_blocks import read_blocks, shown_id
 from stellwerk.app.identities import Found, Trust
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
@@ -55,12 +55,12 @@ class BootstrapIdentities:
         """Whom an identity that is not proven names."""
         if identity is None:
             return None
-        found = await self._store.bootstrap_credential(bootstrap_id(identity))
+        found = await self._store.bootstrap_credential(shown_id(identity))
         if found is None and isinstance(identity, CertificateIdentity) and identity.common_name:
             return await self._store.device_by_endpoint(identity.common_name)
         return None if found is None else found[0]
 
     async def _found(self, identity: SecureIdentity, kind: str) -> Found | None:
-        found = await self._store.bootstrap_credential(bootstrap_id(identity))
+        found = await self._store.bootstrap_credential(shown_id(identity))
         # Of a record that was changed a moment ago, what it says counts.
         return found if found is not None and read_blocks(found[1]).bootstrap_server.kind == kind else None

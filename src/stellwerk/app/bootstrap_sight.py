@@ -64,7 +64,7 @@ async def preview(
     credential = await store.credential_of(record.device_id)
     blocks = read_blocks(credential)
     admitted = Admitted(record, credential, blocks, blocks.endpoint or record.node_id)
-    is_secure = blocks.bootstrap_server.kind != NOSEC
+    is_secure = blocks.bootstrap_server.security != NOSEC
     # What is made for the look is stored nowhere, so it was made at no time.
     given = await accounts.gather(admitted, is_secure=is_secure, now_ms=0)
     plan = make_plan(given.configuration, given.accounts, held, pct=pct, version=version)

@@ -27,6 +27,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
+from stellwerk.app.bootstrap_blocks import BOOTSTRAP_SERVER, LWM2M_SERVER, ONE_TIME, SERVERS
 from stellwerk.app.credentials import (
     NO_SEC,
     WITHHELD,
@@ -60,14 +61,12 @@ LONGEST: Final = 131_072
 """Characters of a record."""
 LONGEST_ENDPOINT: Final = 255
 
-_SERVERS: Final = ("bootstrapServer", "lwm2mServer")
+_SERVERS: Final = (BOOTSTRAP_SERVER, LWM2M_SERVER)
 _CLIENT_MEMBERS: Final = {NO_SEC: (), "PSK": ("identity", "key"), "RPK": ("key",), "X509": ("cert",)}
 _MODE_OF_CLIENT: Final = "securityConfigClientMode"
 _MODE_OF_SERVER: Final = "securityMode"
 _PUBLIC: Final = "clientPublicKeyOrId"
 _SECRET: Final = "clientSecretKey"
-_ONE_TIME: Final = "oneTime"
-_OF_SERVERS: Final = "servers"
 _ENDPOINT: Final = "endpoint"
 _HEX: Final = re.compile(r"[0-9a-fA-F]*")
 _KEY_STEP, _KEY_MOST = 32, 128
@@ -239,23 +238,22 @@ _NO_SEC_BLOCK: Final = {_MODE_OF_SERVER: NO_SEC}
 def _bootstrap(bootstrap: Members, of_client: dict[str, Any] | None) -> str:
     """Canonical JSON; empty where both servers are NO_SEC, as of a device that is not bootstrapped. ``of_client``: the
     OSCORE context of the device."""
-    bootstrap.check({*_SERVERS, _OF_SERVERS, _ONE_TIME, _ENDPOINT})
+    bootstrap.check({*_SERVERS, SERVERS, ONE_TIME, _ENDPOINT})
     blocks: dict[str, Any] = {}
     for name in _SERVERS:
-        blocks[name] = _server(Members(f"bootstrap.{name}", bootstrap.need(name)), is_shown=name == _SERVERS[0])
-    single = bootstrap.inner(_OF_SERVERS) or Members("", {})
+        blocks[name] = _server(Members(f"bootstrap.{name}", bootstrap.need(name)), is_shown=name == BOOTSTRAP_SERVER)
+    single = bootstrap.inner(SERVERS) or Members("", {})
     servers = {}
     for short_id in single.names():
         if not short_id.isdecimal() or str(int(short_id[:9])) != short_id or int(short_id) not in _SHORT_IDS:
             raise single.bad(shown(short_id), "it is a short server ID, 1 to 65534")
-        servers[short_id] = _server(Members(f"bootstrap.{_OF_SERVERS}.{short_id}", single.need(short_id)))
-    _check_apart(
-        blocks[_SERVERS[0]], [of_client, *(each.get(_OSCORE) for each in (blocks[_SERVERS[1]], *servers.values()))]
-    )
+        servers[short_id] = _server(Members(f"bootstrap.{SERVERS}.{short_id}", single.need(short_id)))
+    given = (each.get(_OSCORE) for each in (blocks[LWM2M_SERVER], *servers.values()))
+    _check_apart(blocks[BOOTSTRAP_SERVER], [of_client, *given])
     if servers:
-        blocks[_OF_SERVERS] = servers
-    if bootstrap.flag(_ONE_TIME):
-        blocks[_ONE_TIME] = True
+        blocks[SERVERS] = servers
+    if bootstrap.flag(ONE_TIME):
+        blocks[ONE_TIME] = True
     if endpoint := bootstrap.optional(_ENDPOINT):
         _check_endpoint(bootstrap, endpoint)
         blocks[_ENDPOINT] = endpoint
@@ -268,7 +266,7 @@ def _check_apart(bootstrap_server: dict[str, Any], others: Iterable[dict[str, An
     own = bootstrap_server.get(_OSCORE)
     if own and any(each and each["masterSecret"] == own["masterSecret"] for each in others):
         raise BadField(
-            f"bootstrap.{_SERVERS[0]}.{_OSCORE}.masterSecret", "another server has it too; each has one of its own"
+            f"bootstrap.{BOOTSTRAP_SERVER}.{_OSCORE}.masterSecret", "another server has it too; each has one of its own"
         )
 
 
@@ -319,7 +317,7 @@ def bootstrap_id(bootstrap: str) -> str:
     """How the bootstrap server finds the device with this `Credential.bootstrap`: as the store's `bootstrap_credential`
     takes it, empty where the device proves nothing to it."""
     try:
-        block = json.loads(bootstrap)["bootstrapServer"] if bootstrap else _NO_SEC_BLOCK
+        block = json.loads(bootstrap)[BOOTSTRAP_SERVER] if bootstrap else _NO_SEC_BLOCK
         match block[_MODE_OF_SERVER]:
             case "PSK":
                 return f"psk:{block[_PUBLIC]}"
@@ -337,7 +335,7 @@ def bootstrap_oscore(bootstrap: str) -> str:
     """The OSCORE context that the device with this `Credential.bootstrap` has with the bootstrap server, as
     `app.oscore.read_oscore` takes it; empty where there is none."""
     try:
-        oscore = json.loads(bootstrap)["bootstrapServer"].get(_OSCORE) if bootstrap else None
+        oscore = json.loads(bootstrap)[BOOTSTRAP_SERVER].get(_OSCORE) if bootstrap else None
     except (ValueError, KeyError, TypeError, AttributeError):
         # Kept from before it was checked.
         oscore = None
@@ -346,4 +344,4 @@ def bootstrap_oscore(bootstrap: str) -> str:
 
 def is_one_time(bootstrap: str) -> bool:
     """Whether the device with this `Credential.bootstrap` is bootstrapped once with it."""
-    return bool(bootstrap and json.loads(bootstrap).get(_ONE_TIME))
+    return bool(bootstrap and json.loads(bootstrap).get(ONE_TIME))

@@ -166,6 +166,10 @@ class MessageLayer:
         """Whom a request of ours goes to; None when there cannot be one. ``once``: the address is not proven."""
         return self.peers.find_or_add(id, now)
 
+    def takes_requests(self, peer: Peer) -> bool:
+        """Whether another request may go to ``peer``."""
+        return True
+
     def has_answers_under_way(self, peer: Peer) -> bool:
         """Whether a separate answer to ``peer`` may not have arrived yet, and what is sent now could overtake it."""
         return False

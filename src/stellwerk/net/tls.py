@@ -244,7 +244,8 @@ class TlsStack(Generic[E, A]):
                 return
             said = NOTHING if channel.is_read else channel.overhearing.read(record)
             if said.hello and not said.is_psk_only and not self._admission.public_key(channel.address, now):
-                raise TlsFault("rate", "too many handshakes with certificates; it may try again later")
+                self._refuse(channel, "rate", "too many handshakes with certificates; it may try again later")
+                return
             if said.identity is not None and self.has_psk and not self._knows(channel, said.identity):
                 # The record that has told it waits at the head of what is held.
                 channel.is_read = True
@@ -387,10 +388,13 @@ class TlsStack(Generic[E, A]):
         assert channel.identity is not None
         self._tell(events.SessionEstablished(peer, peer, channel.identity, channel.device, 0, False))
         channel.identity = channel.named = None
-        self._inner.submit(cast("A", AdoptConnection(peer)), now)
+        self._inner.submit(self._make_adoption(peer), now)
         channel.hand_on(channel.held)
         channel.held = bytearray()
         self._read(channel, now)
+
+    def _make_adoption(self, peer: PeerId) -> A:
+        return cast("A", AdoptConnection(peer))
 
     def _refuse(self, channel: Channel, reason: str, detail: str) -> None:
         """The client hears why, where it can be told."""

@@ -10,7 +10,7 @@ from stellwerk.core.identity import SecureIdentity
 from stellwerk.core.ids import PeerId
 from stellwerk.core.timers import Timed
 from stellwerk.net.tls_alerts import alert_about, plain_alert, sealed_alert
-from stellwerk.net.tls_context import NoCommonProtocol, TlsContext
+from stellwerk.net.tls_context import NoCommonProtocol, TlsClientContext, TlsContext
 from stellwerk.net.tls_hello import Overhearing
 
 _READ_BYTES: Final = 1 << 14
@@ -89,7 +89,11 @@ class Channel(Timed):
     )
 
     def __init__(
-        self, address: PeerId, context: TlsContext, now: float, late: Callable[["Channel", float], None]
+        self,
+        address: PeerId,
+        context: TlsContext | TlsClientContext,
+        now: float,
+        late: Callable[["Channel", float], None],
     ) -> None:
         super().__init__()
         self._late = late
@@ -221,6 +225,17 @@ class Channel(Timed):
             if part in words:
                 return reason, _EXPLAINED.get(reason, "{}").format(words)
         return "bad-message", words or "the client sent what is no TLS"
+
+
+class ClientChannel(Channel):
+    """The same, client's side."""
+
+    __slots__ = ()
+
+    def _explained(self, error: SSL.Error) -> tuple[str, str]:
+        words = _words(error)
+        reason = next((reason for part, reason in _REASONS if part in words), "bad-message")
+        return reason, f"the server gave up: {words}" if reason == "alert" else words or "the server speaks no TLS"
 
 
 _EXPLAINED: Final = {

@@ -1,4 +1,4 @@
-"""How OpenSSL, through pyOpenSSL, is set up to be a server of CoAP over TLS (RFC 8323 §9.1, RFC 7925; decision 0015).
+"""How OpenSSL, through pyOpenSSL, is set up for CoAP over TLS (RFC 8323 §9.1, RFC 7925; decision 0015).
 
 It proves that the peer holds its key, and nothing else: whom we trust is said elsewhere, by the rules that hold for
 DTLS too. Two calls have no public name in pyOpenSSL. Each is looked for, and what hangs on it is left out where it is
@@ -11,7 +11,8 @@ from typing import Any, Final
 from cryptography import x509
 from OpenSSL import SSL
 
-from stellwerk.dtls.parameters import ServerIdentity
+from stellwerk.core.errors import UserError
+from stellwerk.dtls.parameters import ClientParameters, ServerIdentity
 
 ALPN: Final = b"coap"
 """RFC 8323 §11.7."""
@@ -109,6 +110,51 @@ class TlsContext:
         return [*suites, "@SECLEVEL=0" if short else "@SECLEVEL=1"]
 
 
+class TlsClientContext:
+    """What a client makes its connections with, by its ``parameters``: a pre-shared key, or a key with a chain. Raises
+    `NoPreSharedKeys`."""
+
+    def __init__(self, parameters: ClientParameters) -> None:
+        context = self._context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.set_alpn_protos([ALPN])
+        context.set_verify(SSL.VERIFY_PEER, _judged_elsewhere)
+        self._name = parameters.server_name
+        short = _bar_weak_signatures(context)
+        if parameters.psk_identity:
+            self._callback = _bring_psk(context, parameters.psk_identity, parameters.psk)
+            if self._callback is None:
+                raise NoPreSharedKeys
+            suites = [*_PSK_SHORT, *_PSK] if short else [*_PSK]
+        else:
+            suites = [*_ECDHE_SHORT, *_ECDHE] if short else [*_ECDHE]
+        context.set_cipher_list(":".join([*suites, "@SECLEVEL=0" if short else "@SECLEVEL=1"]).encode())
+        context.set_tls13_ciphersuites(":".join(_TLS_1_3).encode())
+        if parameters.key is not None:
+            context.use_privatekey(parameters.key)
+            context.use_certificate(x509.load_der_x509_certificate(parameters.chain[0]))
+            for each in parameters.chain[1:]:
+                context.add_extra_chain_cert(x509.load_der_x509_certificate(each))
+
+    def connection(self) -> SSL.Connection:
+        """A connection of the client's side, over memory."""
+        made = SSL.Connection(self._context)
+        made.set_connect_state()
+        if self._name:
+            made.set_tlsext_host_name(self._name.encode("idna"))
+        return made
+
+
+class NoPreSharedKeys(UserError):
+    """The library has no call for pre-shared keys."""
+
+    def __init__(self) -> None:
+        super().__init__("the TLS library here offers no pre-shared keys; use a certificate")
+
+
 def _select_protocol(connection: SSL.Connection, offered: list[bytes]) -> bytes:
     """RFC 7301 §3.2: without a common protocol it ends. Who offers none is not asked (RFC 8323 §8.2)."""
     if ALPN in offered:
@@ -144,6 +190,27 @@ def _offer_psk(context: SSL.Context, find_key: FindKey) -> Any:
         # An exception is no key.
         callback = ffi.callback("unsigned int(SSL *, char *, unsigned char *, unsigned int)", find, error=0)
         offer(context._context, callback)
+    except (AttributeError, KeyError, TypeError):
+        return None
+    return callback
+
+
+def _bring_psk(context: SSL.Context, identity: bytes, key: bytes) -> Any:
+    """Come as ``identity``; as `_offer_psk`."""
+    try:
+        ffi: Any = vars(SSL)["_ffi"]
+        bring = _private("SSL_CTX_set_psk_client_callback")
+
+        def say(connection: object, hint: object, name: Any, name_bytes: int, room: Any, room_bytes: int) -> int:
+            if len(identity) + 1 > name_bytes or len(key) > room_bytes:
+                return 0
+            ffi.memmove(name, identity + b"\0", len(identity) + 1)
+            ffi.memmove(room, key, len(key))
+            return len(key)
+
+        signature = "unsigned int(SSL *, const char *, char *, unsigned int, unsigned char *, unsigned int)"
+        callback = ffi.callback(signature, say, error=0)
+        bring(context._context, callback)
     except (AttributeError, KeyError, TypeError):
         return None
     return callback

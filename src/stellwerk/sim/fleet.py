@@ -47,11 +47,12 @@ from stellwerk.sim.key_files import ContextKeyring
 from stellwerk.sim.lossy import LossyEngine
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Move, Order, Poke, Population, Start, Stop
-from stellwerk.sim.reach import SECURE_SCHEME, TCP_SCHEME, NoServer, local_address, resolve
+from stellwerk.sim.reach import SECURE_SCHEME, TCP_SCHEME, TLS_SCHEME, NoServer, local_address, resolve
 from stellwerk.sim.security import Certificate, Credentials, Security
 from stellwerk.sim.sessions import Join, SecureDevices, client_endpoint
 from stellwerk.sim.streams import StreamBearer
 from stellwerk.sim.summary import Summary, Tally
+from stellwerk.sim.tls_streams import tls_bearer
 
 log = structlog.get_logger(__name__)
 
@@ -131,8 +132,13 @@ class FleetOptions:
 
     @property
     def is_stream(self) -> bool:
-        """Whether the devices speak over TCP."""
-        return self.server.startswith(f"{TCP_SCHEME}://")
+        """Whether the devices speak over TCP, or TLS."""
+        return self.server.startswith(f"{TCP_SCHEME}://") or self.is_tls
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the devices speak over TLS."""
+        return self.server.startswith(f"{TLS_SCHEME}://")
 
     @property
     def commissioning(self) -> Commissioning | None:
@@ -204,12 +210,14 @@ class Fleet:
         """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`,
         `BadMemory`, and whatever the keyring of secure devices raises."""
         options = self.options
-        if options.is_secure is (options.security is None):
+        if (options.is_secure or options.is_tls) is (options.security is None):
             raise NoServer(
                 options.server,
                 "devices that speak DTLS need credentials; give them some (--psk, --rpk or --cert), or write coap://"
                 if options.is_secure
-                else "devices with credentials speak DTLS; write coaps://HOST:PORT",
+                else "devices that speak TLS need credentials; give them some (--psk or --cert), or write coap+tcp://"
+                if options.is_tls
+                else "devices with credentials speak DTLS or TLS; write coaps://HOST:PORT or coaps+tcp://HOST:PORT",
             )
         allowed = raise_open_files(options.count)
         if allowed < options.count:
@@ -219,6 +227,8 @@ class Fleet:
             why = "devices that bootstrap or have OSCORE speak UDP or DTLS, and with the one server that is named"
             raise NoServer(options.server, f"{why}; write coap:// or coaps://, and no second server")
         astray = next((each for each in options.faults if each.is_of_handshake and not options.is_secure), None)
+        if astray is not None and options.is_tls:
+            raise InvalidFault(astray.kind.value, "it befalls handshakes of DTLS; write coaps://")
         if astray is not None and (commissioning is None or not commissioning.template.is_bootstrap):
             raise InvalidFault(astray.kind.value, "it befalls handshakes, and without security there are none")
         for each in options.template.other_server_uris:
@@ -267,8 +277,7 @@ class Fleet:
     def _secured(self, security: Security, instant: Instant) -> SecureDevices:
         """The engine of devices that speak DTLS, and the credentials of each."""
         options = self.options
-        names = [options.device(index).endpoint_name for index in range(options.count)]
-        self._credentials = [security.keyring(name, options.first + index) for index, name in enumerate(names)]
+        self._credentials = [security.keyring(name, options.first + index) for index, name in enumerate(self._names())]
         if any(each.kind is FaultKind.EXPIRED_CERTIFICATE for each in options.faults) and not all(
             isinstance(each, Certificate) and each.issuer is not None for each in self._credentials
         ):
@@ -288,26 +297,32 @@ class Fleet:
         options = self.options
         if not options.conditions.perfect:
             raise NoServer(options.server, "a bad network is one of datagrams; leave out the losses or write coap://")
-        bearer = self._bearer = StreamBearer(
-            host,
-            port,
-            entropy=SystemEntropy(),
-            clock=self._clock,
-            limits=Limits(),
-            parameters=options.parameters,
-            handle=self._hear,
-            on_moved=self._moved,
+        how: dict[str, Any] = {
+            "entropy": SystemEntropy(),
+            "clock": self._clock,
+            "limits": Limits(),
+            "parameters": options.parameters,
+            "handle": self._hear,
+            "on_moved": self._moved,
+        }
+        bearer = self._bearer = (
+            StreamBearer(host, port, **how)
+            if options.security is None
+            else tls_bearer(host, port, options.security, self._names(), options.first, **how)
         )
         self.population = bearer.population
         instant = self._clock.instant()
         handles = count(1)
         for index in range(options.count):
             try:
-                peer = await bearer.connect()
+                peer = await bearer.connect(index)
             except OSError as error:
                 raise NoServer(options.server, error.strerror or str(error)) from None
             offset_s = instant.wall_ms / 1000 - instant.now
             self.devices.append(Device(options.device(index), peer, utc_offset_s=offset_s, handles=handles))
+
+    def _names(self) -> list[str]:
+        return [self.options.device(index).endpoint_name for index in range(self.options.count)]
 
     def _submit(self, order: Order | Join) -> None:
         if self._bearer is not None:

@@ -165,7 +165,7 @@ def oscore_keyring(text: str, *, count: int) -> ContextKeyring:
         )
         return _read_context(_OSCORE, *filled)
 
-    of("dev-1", 1)
+    of("d", 1)
     return of
 
 

@@ -11,6 +11,7 @@ DEFAULT_PORT: Final = 5683
 DEFAULT_SECURE_PORT: Final = 5684
 TCP_SCHEME: Final = "coap+tcp"
 SECURE_SCHEME: Final = "coaps"
+TLS_SCHEME: Final = "coaps+tcp"
 
 
 class NoServer(UserError):
@@ -22,16 +23,16 @@ class NoServer(UserError):
 
 
 async def resolve(url: str) -> tuple[str, int]:
-    """The address of a server written ``coap://HOST[:PORT]``, ``coaps://HOST[:PORT]`` or ``coap+tcp://HOST[:PORT]``.
-    Raises `NoServer`."""
+    """The address of a server written ``coap://HOST[:PORT]``, ``coaps://HOST[:PORT]``, ``coap+tcp://HOST[:PORT]`` or
+    ``coaps+tcp://HOST[:PORT]``. Raises `NoServer`."""
     try:
         parts = urlsplit(url)
-        usual = DEFAULT_SECURE_PORT if parts.scheme == SECURE_SCHEME else DEFAULT_PORT
+        usual = DEFAULT_SECURE_PORT if parts.scheme in (SECURE_SCHEME, TLS_SCHEME) else DEFAULT_PORT
         host, port = parts.hostname, parts.port or usual
     except ValueError as error:
         raise NoServer(url, str(error)) from None
-    if parts.scheme not in ("coap", SECURE_SCHEME, TCP_SCHEME) or not host:
-        raise NoServer(url, "write it as coap://HOST:PORT, coaps://HOST:PORT or coap+tcp://HOST:PORT")
+    if parts.scheme not in ("coap", SECURE_SCHEME, TCP_SCHEME, TLS_SCHEME) or not host:
+        raise NoServer(url, "write it as coap://HOST:PORT, or so with coaps, coap+tcp or coaps+tcp")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:

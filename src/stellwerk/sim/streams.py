@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from stellwerk.coap.events import ConnectionLost, Event
 from stellwerk.coap.parameters import Limits, Parameters
@@ -93,7 +93,10 @@ class StreamBearer:
         on_moved: Callable[[PeerId, PeerId], None],
     ) -> None:
         self._address = host, port
+        self._entropy = entropy
         self._on_moved = on_moved
+        self._tell = handle
+        self._index_of: dict[PeerId, int] = {}
         streams = StreamLimits(
             connections_total=_LARGEST,
             connections_per_address=_LARGEST,
@@ -101,31 +104,42 @@ class StreamBearer:
             ping_after_s=None,
         )
         self.population = StreamPopulation(StreamEndpoint(entropy, limits, parameters, streams))
-        self.driver: StreamDriver[Happening, Order | AdoptConnection | ReleaseConnections] = StreamDriver(
-            self.population, handle, clock=clock, adopt=_adopt, on_closed=self._lost
-        )
         self._gone: asyncio.Queue[PeerId] = asyncio.Queue()
+        self.driver = self._make_driver(clock)
 
-    async def connect(self) -> PeerId:
-        """One connection more. Raises OSError."""
-        return await self.driver.connect(*self._address)
+    def _make_driver(self, clock: SystemClock) -> StreamDriver[Any, Any]:
+        return StreamDriver(self.population, self._tell, clock=clock, adopt=adopt, on_closed=self._lost)
+
+    async def connect(self, index: int) -> PeerId:
+        """A connection for the device with ``index``. Raises OSError."""
+        peer = await self.driver.connect(*self._address)
+        self._index_of[peer] = index
+        return peer
 
     async def reconnect_for_ever(self) -> None:
         """Give every lost connection a successor."""
         while True:
             old = await self._gone.get()
-            await asyncio.sleep(max(RECONNECT_S, self.population.take_hold_off(old)))
+            index = self._index_of.pop(old, None)
+            if index is None:
+                continue
+            await asyncio.sleep(self.pause_s(old))
             while True:
                 try:
-                    new = await self.connect()
+                    new = await self.connect(index)
                     break
                 except OSError:
                     await asyncio.sleep(_AGAIN_S)
             self._on_moved(old, new)
 
+    def pause_s(self, peer: PeerId) -> float:
+        """How long to wait for the successor of ``peer``."""
+        return max(RECONNECT_S, self.population.take_hold_off(peer))
+
     def _lost(self, peer: PeerId) -> None:
         self._gone.put_nowait(peer)
 
 
-def _adopt(peer: PeerId, accepted: bool) -> AdoptConnection:
+def adopt(peer: PeerId, accepted: bool) -> AdoptConnection:
+    """What tells the engine of a connection."""
     return AdoptConnection(peer, Role.ACCEPTED if accepted else Role.INITIATED)

@@ -92,7 +92,8 @@ class BootstrapLink:
         self._clock = clock
         self._reaches = reaches
         self._close = close
-        self._closing: dict[PeerId, asyncio.TimerHandle] = {}
+        self.closing: dict[PeerId, asyncio.TimerHandle] = {}
+        """Secure sessions and connections that are closed in a while."""
         self._bootstrapping: Bootstrapping
         self.oscore: BootstrapContexts | None = None
         """What the engine tells of OSCORE contexts; None where it speaks none."""
@@ -137,16 +138,17 @@ class BootstrapLink:
     def end(self, peer: PeerId) -> None:
         self._submit(actions.ForgetPeer(peer))
         channel = self._carrier(peer)
-        if self._close is not None and channel is not None and channel.is_channel and channel not in self._closing:
-            self._closing[channel] = asyncio.get_running_loop().call_later(LINGER_S, self._close_peer, channel)
+        if self._close is not None and channel is not None and channel.is_channel and channel not in self.closing:
+            self.closing[channel] = asyncio.get_running_loop().call_later(LINGER_S, self._close_peer, channel)
 
     def lose_peer(self, peer: PeerId, detail: str, *, unsent: bool = False) -> None:
         """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
-        self._stay_open(peer)
         self._submit(actions.LosePeer(peer, detail, unsent))
         if self.oscore is not None:
             self.oscore.lost(peer, detail, self._now())
         self._bootstrapping.lost(peer, detail, self._now())
+        # Whatever ended with it wanted to close it.
+        self._stay_open(peer)
 
     def _may_reach(self, peer: PeerId) -> bool:
         if peer.is_context:
@@ -160,12 +162,12 @@ class BootstrapLink:
         return peer
 
     def _close_peer(self, peer: PeerId) -> None:
-        del self._closing[peer]
+        del self.closing[peer]
         if self._close is not None:
             self._close(peer)
 
     def _stay_open(self, peer: PeerId) -> None:
-        closing = self._closing.pop(peer, None)
+        closing = self.closing.pop(peer, None)
         if closing is not None:
             closing.cancel()
 
@@ -214,11 +216,11 @@ class BootstrapLink:
                 self._submit(actions.RejectToken(event.exchange))
             case events.ConnectionLost():
                 log.debug("connection.lost", peer=str(event.peer), reason=event.reason, detail=event.detail)
-                self._stay_open(event.peer)
                 if self.oscore is not None:
                     self.oscore.lost(event.peer, event.detail, at)
                 if not event.peer.is_context:
                     self._bootstrapping.lost(event.peer, event.detail, at)
+                self._stay_open(event.peer)
             case events.Refused():
                 self._count(event.reason)
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)

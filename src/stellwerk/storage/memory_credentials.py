@@ -135,7 +135,7 @@ class MemoryCredentials(MemorySessions):
             self._replace_context(each)
 
     async def promote_fresh_credential(
-        self, device_id: DeviceId, used: Credential | None = None
+        self, device_id: DeviceId, used: Credential | None = None, *, session: bytes = b""
     ) -> DeviceRecord | None:
         fresh = self._fresh_credentials.get(device_id)
         if fresh is None or used not in (None, fresh):
@@ -146,6 +146,9 @@ class MemoryCredentials(MemorySessions):
         context = self._contexts.pop((device_id, True, False), None)
         if context is not None:
             self._contexts[device_id, False, False] = replace(context, is_fresh=False)
+        for each in await self.sessions_of(device_id):
+            if each.session_id != session:
+                del self._sessions[each.session_id]
         return self._secured(device_id, credential)
 
     # -- OSCORE --

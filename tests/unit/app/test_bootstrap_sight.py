@@ -68,6 +68,13 @@ def preview(known: Credential | None, entry: ServerEntry) -> tuple[str, MemorySt
     return str(shown), store
 
 
+@pytest.mark.spec("Platform 12", "LwM2M-contract 2.6")
+def test_oscore_with_the_bootstrap_server_keeps_fresh_keys_secret_too() -> None:
+    context = {"masterSecret": "c0ffee00112233445566778899aabbcc", "senderId": "01", "recipientId": "02"}
+    shown, _ = preview(credential({"securityMode": "NO_SEC", "oscore": context}), replace(ENTRY, keys=FRESH_KEYS))
+    assert "Secret Key: 16 bytes, withheld" in shown
+
+
 @pytest.mark.spec("Platform 12")
 def test_what_a_device_would_be_given_is_shown_without_the_secret() -> None:
     shown, _ = preview(credential(FACTORY), ENTRY)

@@ -211,6 +211,36 @@ def test_an_engine_that_wants_more_while_another_is_being_given_some_gets_none_o
     run(work)
 
 
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 7.2")
+def test_a_context_that_ends_while_it_is_looked_up_is_looked_up_again_with_the_numbers_used_since() -> None:
+    async def work(bench: Bench) -> None:
+        record = await bench.device(kind=PSK)
+        bench.devices[SESSION], bench.devices[FOREIGN] = record.device_id, DeviceId(99)
+        bench.contexts.asked(bench.udp, 1, SESSION, NAME, NOW)
+        number, gate = bench.number(), asyncio.Event()
+        look_up = bench.store.oscore_context
+
+        async def slow(*name: Any, **where: Any) -> OscoreContext | None:
+            found = await look_up(*name, **where)
+            await gate.wait()
+            return found
+
+        bench.store.oscore_context = slow  # type: ignore[method-assign]
+        bench.contexts.asked(bench.tcp, 2, SESSION, NAME, NOW)
+        bench.contexts.wants_numbers(bench.udp, number, 2 * NUMBERS_AT_FIRST)
+        assert bench.udp.told[-1] == ("stored", NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST)
+        bench.contexts.heard(bench.udp, number, context_peer(number, "dtls"), FOREIGN, NOW)
+        assert bench.udp.told[-1] == ("drop",)
+        gate.set()
+        for _ in range(6):
+            await asyncio.sleep(0)
+        [(what, _, _, unused, _)] = bench.tcp.told
+        assert what == "give"
+        assert unused >= 2 * NUMBERS_AT_FIRST
+
+    run(work)
+
+
 @pytest.mark.spec("RFC 8613 B.1.1")
 def test_an_engine_that_asks_twice_and_goes_on_with_its_first_numbers_gets_others_of_its_own() -> None:
     async def work(bench: Bench) -> None:
@@ -275,6 +305,28 @@ def test_who_asks_for_many_unknown_sender_ids_is_not_looked_up_any_more() -> Non
         assert bench.udp.told[-1][0] == "give"
         bench.contexts.asked(bench.udp, 301, FAR, NAME, Instant(NOW.now + 1, NOW.wall_ms + 1000))
         assert bench.udp.told[-1][0] == "give"
+
+    run(work)
+
+
+@pytest.mark.spec("LwM2M-contract 15")
+def test_a_flood_in_the_name_of_a_context_makes_few_look_ups_and_takes_none_from_others() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.device()
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        look_up, looked = bench.store.oscore_context, []
+
+        async def counted(*name: Any, **where: Any) -> OscoreContext | None:
+            looked.append(name)
+            return await look_up(*name, **where)
+
+        bench.store.oscore_context = counted  # type: ignore[method-assign]
+        for _ in range(6_000):
+            bench.contexts.refused(bench.number(), AWAY, "oscore_decryption", "Decryption failed", NOW)
+        await asyncio.sleep(0)
+        assert len(looked) == 1
+        bench.contexts.asked(bench.tcp, 2, LINE, NAME, NOW)
+        assert bench.tcp.told[-1][0] == "give"
 
     run(work)
 
@@ -391,6 +443,27 @@ def test_engines_that_ask_while_numbers_are_being_stored_get_numbers_of_their_ow
             await asyncio.sleep(0)
         assert bench.udp.told == [("give", 1, KID, 0, NUMBERS_AT_FIRST)]
         assert bench.tcp.told == [("give", 2, KID, NUMBERS_AT_FIRST, 2 * NUMBERS_AT_FIRST)]
+
+    run(work)
+
+
+def test_changes_of_other_devices_do_not_keep_a_context_from_being_given() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.device()
+        other = await bench.device("other", kid=b"dev2")
+        store_it = bench.store.raise_oscore_ceiling
+
+        async def slow(number: int, ceiling: int) -> bool:
+            bench.contexts.revoked(other)
+            await asyncio.sleep(0)
+            return await store_it(number, ceiling)
+
+        bench.store.raise_oscore_ceiling = slow  # type: ignore[method-assign]
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        assert bench.udp.told == [("give", 1, KID, 0, NUMBERS_AT_FIRST)]
+        assert not bench.contexts._changed_at
 
     run(work)
 

@@ -324,7 +324,12 @@ def test_a_reboot_loses_no_accounts_and_a_factory_reset_all():
     assert bench.of(Rebooted)
     assert len(bench.of(Registered)) == 2
     assert len(bench.of(BootstrapAsked)) == 1
+    answers: list[Any] = []
+    bench.server.hear, hear = (lambda event, now: answers.append(event)), bench.server.hear  # type: ignore[method-assign]
     execute(bench, "/3/0/5", 901)
+    bench.network.run_for(1)
+    assert [codes.dotted(each.code) for each in answers] == ["2.04"]
+    bench.server.hear = hear  # type: ignore[method-assign]
     bench.network.run_for(5)
     assert bench.of(Forgot)
     assert len(bench.of(BootstrapAsked)) == 2

@@ -14,7 +14,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stellwerk.issuing import Issuer, NotIssued, make_authority
-from stellwerk.sim.key_files import BadCredentials, Sources, read_certificates, read_private_key, read_public_key
+from stellwerk.sim.bootstrap.options import OscoreValues
+from stellwerk.sim.key_files import (
+    BadCredentials,
+    Sources,
+    context_keyring,
+    read_certificates,
+    read_private_key,
+    read_public_key,
+)
 from stellwerk.sim.security import Certificate, NoSuchSuite, PreSharedKey, RawKey, parse_suites
 
 HEX = "000102030405060708090a0b0c0d0e0f"
@@ -175,3 +183,78 @@ def test_suites_are_named_as_the_standards_do():
     )
     with pytest.raises(NoSuchSuite, match="PSK_WITH_AES_128_CCM_8"):
         parse_suites(["AES"])
+
+
+# -- OSCORE --
+
+
+def test_one_context_is_written_in_a_line():
+    keyring = context_keyring(f"6d31:01:{HEX}:9e7c", None, count=1)
+    assert keyring is not None
+    assert keyring("dev-1", 1) == OscoreValues(KEY, b"m1", b"\x01", master_salt=b"\x9e\x7c")
+    bare = context_keyring(f":01:{HEX}", None, count=1)
+    assert bare is not None
+    assert bare("dev-1", 1) == OscoreValues(KEY, b"", b"\x01")
+    assert context_keyring("", None, count=1) is None
+
+
+@pytest.mark.spec("RFC 8613 3.3")
+def test_several_devices_have_ids_of_their_own_at_both_ends():
+    keyring = context_keyring(f"{{endpoint}}:aa{{n}}:{HEX}", None, count=2)
+    assert keyring is not None
+    assert keyring("d-7", 7) == OscoreValues(KEY, b"d-7", b"\xaa\x00\x07")
+    assert keyring("d", 70_000).recipient_id == b"\xaa\x01\x11\x70"
+
+
+def test_contexts_are_listed_in_a_file(tmp_path):
+    (tmp_path / "k").write_text(
+        f"# by hand\n\ndev-1 6d31 01 {HEX}\ndev-2 - 01 {HEX} 9e7c 37cb\ndev-3 01 02 {HEX} - 00\n"
+    )
+    keyring = context_keyring("", tmp_path / "k", count=3)
+    assert keyring is not None
+    assert keyring("dev-1", 1) == OscoreValues(KEY, b"m1", b"\x01")
+    assert keyring("dev-2", 2) == OscoreValues(KEY, b"", b"\x01", master_salt=b"\x9e\x7c", id_context=b"\x37\xcb")
+    assert keyring("dev-3", 3).id_context == b"\0"
+    with pytest.raises(BadCredentials, match="no line begins with 'dev-4'"):
+        keyring("dev-4", 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "said"),
+    [
+        (HEX, 1, "--oscore: write it as SENDER:RECIPIENT:SECRET"),
+        (f"01:02:{HEX}:00:00", 1, "write it as SENDER:RECIPIENT:SECRET"),
+        (f"m1:01:{HEX}", 1, "hex digits, two for each byte"),
+        ("01:02:", 1, "no master secret"),
+        (f"01:01:{HEX}", 1, "both ends have the same ID"),
+        (f"{'00' * 8}:01:{HEX}", 1, "at most 7 bytes"),
+        (f"{{endpoint}}:01:{HEX}", 1, None),
+        (f"{{n}}:01:{HEX}", 2, "cannot share an ID"),
+        (f"01:{{n}}:{HEX}", 2, "cannot share an ID"),
+    ],
+)
+def test_what_is_wrong_with_a_context_is_said(text, count, said):
+    if said is None:
+        assert context_keyring(text, None, count=count) is not None
+        return
+    secret = "5ec2e7" * 6
+    with pytest.raises(BadCredentials, match=said) as raised:
+        context_keyring(text.replace(HEX, secret), None, count=count)
+    assert secret not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "line", [f"dev-1 01 {HEX}", f"dev-1 01 02 {HEX} 03 04 05", f"dev-1 01 01 {HEX}", "dev-1 0 1 00"]
+)
+def test_a_line_with_a_context_that_is_wrong_is_named(tmp_path, line):
+    (tmp_path / "k").write_text(f"dev-0 01 02 {HEX}\n{line}\n")
+    with pytest.raises(BadCredentials, match="line 2"):
+        context_keyring("", tmp_path / "k", count=1)
+
+
+def test_contexts_are_said_once(tmp_path):
+    (tmp_path / "k").write_text(f"dev-0 01 02 {HEX}\ndev-0 01 02 {HEX}\n")
+    with pytest.raises(BadCredentials, match="'dev-0' has a line already"):
+        context_keyring("", tmp_path / "k", count=1)
+    with pytest.raises(BadCredentials, match="leave out one of them"):
+        context_keyring(f"01:02:{HEX}", tmp_path / "k", count=1)

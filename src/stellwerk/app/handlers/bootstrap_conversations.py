@@ -35,7 +35,8 @@ SESSION_S: Final = 230.0
 
 @dataclass(slots=True)
 class Session:
-    """One under way. ``handle``: of the request of ours that is out, 0 for none."""
+    """One under way. ``armed_ms``: since when its credential is good; ``handle``: of the request of ours that is out, 0
+    for none."""
 
     record: DeviceRecord
     peer: PeerId
@@ -43,6 +44,7 @@ class Session:
     given: Given
     about: About
     one_time: bool = False
+    armed_ms: int = 0
     deadline: float = 0.0
     talk: Conversation | None = None
     handle: int = 0
@@ -175,7 +177,9 @@ class BootstrapConversations:
             BootstrapState.RUNNING,
             at.wall_ms,
         )
-        return Session(admitted.record, peer, kept, given, about, admitted.blocks.one_time, at.now + self._session_s)
+        armed_ms = 0 if admitted.credential is None else admitted.credential.modified_ms
+        deadline = at.now + self._session_s
+        return Session(admitted.record, peer, kept, given, about, admitted.blocks.one_time, armed_ms, deadline)
 
     async def open(self, session: Session, answer: Callable[[], None]) -> bool:
         """Begin, and call ``answer`` in between: once it is stored, before the first step. False, and nothing is
@@ -240,7 +244,9 @@ class BootstrapConversations:
             return
         changes = isinstance(operation, BootstrapDelete | BootstrapWrite)
         if changes and session.given.fresh is not None and not session.fresh_is_stored:
-            self._tasks.start("fresh keys", self._store_fresh(session, operation))
+            if not self._tasks.start("fresh keys", self._store_fresh(session, operation)):
+                text = "the fresh keys could not be stored: too much is going on"
+                self._end(session, Outcome(BootstrapState.STEP_FAILED, "not-stored", text))
         else:
             self._send(session, operation)
 
@@ -304,7 +310,8 @@ class BootstrapConversations:
     def _tell_end(self, session: Session) -> None:
         self._history.ended(session.kept)
         if session.one_time and session.kept.state is BootstrapState.CONFIGURED:
-            self._spent[session.record.device_id] = session.kept.ended_ms
+            # By a clock that was set back it ended before it was armed.
+            self._spent[session.record.device_id] = max(session.kept.ended_ms, session.armed_ms)
         if not self._tasks.start("bootstrap ended", self._store_end(session)):
             log.warning("bootstrap.history_lost", device_id=session.record.device_id, why="too much is going on")
 

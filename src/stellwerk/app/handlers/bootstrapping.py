@@ -317,6 +317,7 @@ class Bootstrapping:
                 peer = registration.peer._replace(local_port=local_port)
         if peer is None:
             raise CannotBegin(f"nobody knows where device {record.name!r} listens for the bootstrap server")
+        await self.conversations.settle_spent(record.device_id)
         admitted = await self._admission.admit_by_us(record, peer)
         if isinstance(admitted, Refusal):
             raise CannotBegin(admitted.detail)

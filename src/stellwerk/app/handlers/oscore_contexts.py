@@ -36,6 +36,8 @@ _UNKNOWN_PER_S: Final = 20.0
 _UNKNOWN_BURST: Final = 200.0
 """Of sender IDs that nobody has, from one address."""
 _TRIES: Final = 3
+_LOOK_AGAIN_S: Final = 2.0
+"""Between two look-ups of a context in whose name things come that cannot be read."""
 _MEANINGS: Final = {
     "oscore_decryption": "the device has another key, salt or ID than the server, or somebody changed the message",
     "oscore_replay": "the message came before, or the device has lost track of its numbers",
@@ -68,7 +70,7 @@ class ContextLink(Protocol):
 class _Held:
     """A context that engines hold. ``top``: numbers below it were given to one of them, or are being stored for it;
     ``lows``: below which each may use numbers, of those that hold the context. ``peers``: those it is bound to a
-    device as; ``carriers``: where it was heard last, by its peer."""
+    device as; ``carriers``: where it was heard last, by its peer; ``look_again``: when it may be looked up anew."""
 
     device_id: DeviceId
     device: str
@@ -78,6 +80,7 @@ class _Held:
     lows: dict[ContextLink, int] = field(default_factory=dict)
     peers: set[PeerId] = field(default_factory=set)
     carriers: dict[PeerId, PeerId] = field(default_factory=dict)
+    look_again: float = 0.0
 
 
 class OscoreContexts:
@@ -105,8 +108,11 @@ class OscoreContexts:
         self._of: dict[DeviceId, set[int]] = defaultdict(set)
         self._over: dict[PeerId, set[PeerId]] = defaultdict(set)
         """The peers that were heard last over a connection or session."""
-        self._revisions = 0
-        """How often anybody's contexts have changed: what was looked up before is looked up again."""
+        self._revision = 0
+        self._changed_at: dict[DeviceId, int] = {}
+        """At which revision a device's contexts have changed, while anything is looked up: what was looked up before is
+        looked up again."""
+        self._looking = 0
         self._look_ups: TokenBuckets[None] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self._unknown: TokenBuckets[str] = TokenBuckets(_UNKNOWN_PER_S, _UNKNOWN_BURST)
         self._is_bootstrap = is_bootstrap
@@ -148,6 +154,7 @@ class OscoreContexts:
 
     async def _answered(self, link: ContextLink, question: int, work: Coroutine[Any, Any, bool]) -> None:
         given, is_busy = False, False
+        self._looking += 1
         try:
             given = await work
         except UserError as error:
@@ -157,12 +164,15 @@ class OscoreContexts:
             is_busy = True
             log.warning("oscore.not_answered", detail=str(error))
         finally:
+            self._looking -= 1
+            if not self._looking:
+                self._changed_at.clear()
             if not given:
                 link.no_context(question, is_busy=is_busy)
 
     async def _answer(self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant) -> bool:
         for _ in range(_TRIES):
-            before = self._revisions
+            before = self._revision
             context = await self._look_up(name)
             record = None if context is None else await self._store.device(context.device_id)
             if context is None or record is None:
@@ -191,7 +201,7 @@ class OscoreContexts:
             held = self._hold(context, record, ceiling)
             if not await self._store.raise_oscore_ceiling(context.number, ceiling):
                 continue
-            if before == self._revisions:
+            if self._changed_at.get(context.device_id, before) <= before:
                 # One that has the context already, and asked twice, goes on with the numbers that it had.
                 held.lows.setdefault(link, ceiling)
                 self._bind(held, context_peer(context.number, carrier.transport))
@@ -328,7 +338,9 @@ class OscoreContexts:
         if held is not None:
             text = f"{detail}; {_MEANINGS[reason]}" if reason in _MEANINGS else detail
             self._note_failure(held, carrier, reason.replace("_", "-"), text, at)
-            if reason in _MEANINGS and self._look_ups.take(None, at.now):
+            if reason in _MEANINGS and at.now >= held.look_again:
+                # Anybody may say so in its name.
+                held.look_again = at.now + _LOOK_AGAIN_S
                 self._tasks.start("oscore context", self._look_again(number, held, at))
 
     async def _look_again(self, number: int, held: _Held, at: Instant) -> None:
@@ -372,7 +384,7 @@ class OscoreContexts:
 
     async def _promoted(self, device: DeviceRecord, peer: PeerId) -> None:
         """Of the device's contexts only that of its fresh credential stays, as the one that holds."""
-        self._revisions += 1
+        self._note_change(device.device_id)
         for number in tuple(self._of.get(device.device_id, ())):
             held = self._held.get(number)
             if held is not None and held.is_fresh:
@@ -388,7 +400,7 @@ class OscoreContexts:
 
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone with all that was stored of it."""
-        self._revisions += 1
+        self._note_change(device_id)
         for number in self._of.pop(device_id, set()):
             self._forget(number)
 
@@ -403,6 +415,8 @@ class OscoreContexts:
         held = self._held.pop(number, None)
         if held is None:
             return
+        # Which numbers were given is known only from the store again.
+        self._note_change(held.device_id)
         numbers = self._of.get(held.device_id)
         if numbers is not None:
             numbers.discard(number)
@@ -413,6 +427,11 @@ class OscoreContexts:
         for peer in held.peers:
             self.devices.pop(peer, None)
             self._part(peer, held.carriers.get(peer))
+
+    def _note_change(self, device_id: DeviceId) -> None:
+        if self._looking:
+            self._revision += 1
+            self._changed_at[device_id] = self._revision
 
     def _bind(self, held: _Held, peer: PeerId) -> None:
         held.peers.add(peer)

@@ -14,7 +14,7 @@ from stellwerk.app.oscore import ContextName, read_oscore
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
-from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.ids import DeviceId, PeerId, session_of
 from stellwerk.device.key_material import certificate_key_id, raw_key_id
 from stellwerk.device.record import PSK, Credential, DeviceRecord
 
@@ -64,11 +64,17 @@ class Promoting:
             fresh = await self._store.fresh_credential(device_id)
             # Another one may have taken its place since.
             if fresh is not None and is_shown(fresh, identity):
-                record = await self._store.promote_fresh_credential(device_id, fresh)
+                record = await self._store.promote_fresh_credential(
+                    device_id, fresh, session=session_of(peer) if peer.is_session else b""
+                )
                 if record is not None:
                     log.info("credential.promoted", tenant=record.tenant, device=record.name, security=record.security)
                     for tell in self.hearers:
-                        await tell(record, peer)
+                        try:
+                            await tell(record, peer)
+                        except Exception:
+                            # What the others end has to end all the same.
+                            log.exception("credential.promotion_not_heard", device=record.name)
         finally:
             del self._waiting[device_id]
             for each in waiting:

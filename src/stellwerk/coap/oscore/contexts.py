@@ -92,6 +92,7 @@ class Context:
     __slots__ = (
         "asked",
         "ceiling",
+        "challenged",
         "keys",
         "material",
         "newest",
@@ -113,6 +114,9 @@ class Context:
         """The ceiling that shall be stored, as far as was asked."""
         self.window: ReplayWindow | None = None
         """None until something is known to be fresh."""
+        self.challenged = b"", -1
+        """The highest number that was answered with an Echo, and under which ID Context: it was not served, and shall
+        not be once its sender has asked anew."""
         self.newest = -1
         """The highest number that was heard."""
         self.recovery = Recovery(material)
@@ -134,6 +138,14 @@ class Context:
                 self.next_number = max(self.next_number, unused)
             self.ceiling = ceiling
         self.asked = self.ceiling
+
+    def challenge(self, id_context: bytes, number: int) -> None:
+        """A request with ``number`` is answered with an Echo."""
+        self.challenged = id_context, max(number, self.past(id_context))
+
+    def past(self, id_context: bytes) -> int:
+        """Up to which number nothing is served any more under ``id_context``, though it may never have come before."""
+        return self.challenged[1] if self.challenged[0] == id_context else -1
 
     def adopt_keys(self, keys: Keys, newest: int) -> None:
         """Both ends have agreed on ``keys``; numbers of theirs up to ``newest`` may be old. Ours go on: none is ever

@@ -231,6 +231,15 @@ class ProtectedExchanges(ExchangeEngine):
         super()._forget(action, now)
         self._share_parameters(action.peer)
 
+    def release_carrier(self, id: PeerId, detail: str, now: float) -> None:
+        """The peer of the connection ``id`` takes no more requests; those that were sent are still answered."""
+        for peer in self._contexts.at(id):
+            self._requests.withdraw_waiting(peer, detail, now)
+
+    def is_asking(self, id: PeerId) -> bool:
+        """Whether a request to ``id`` waits for its answer."""
+        return any(peer.outgoing is not None and peer.outgoing.by_token for peer in self._contexts.at(id))
+
     def lose_carrier(self, id: PeerId, reason: str, detail: str, now: float) -> None:
         """The connection or session ``id`` is no more."""
         for peer in list(self._contexts.at(id)):

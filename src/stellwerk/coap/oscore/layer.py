@@ -253,9 +253,10 @@ class OscoreLayer(MessageLayer):
         return carrier is not None and self.base.has_answers_under_way(carrier)
 
     def peer_for_request(self, id: PeerId, once: bool, now: float) -> Peer | None:
-        """The context, if it is known where it is."""
+        """The context, if it is known where it is, and may be asked there."""
         peer = self.peers.find(id)
-        return peer if peer is not None and self.carrier_of(peer, now) is not None else None
+        carrier = None if peer is None else self.carrier_of(peer, now)
+        return peer if carrier is not None and self.base.takes_requests(carrier) else None
 
     def room_for_answer(self, inbound: Inbound) -> int:
         """Never asked: `answer` keeps the bound of the layer below."""

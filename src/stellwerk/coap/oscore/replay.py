@@ -33,7 +33,7 @@ class ReplayWindow:
         if ahead > 0:
             self._seen = (self._seen << min(ahead, WINDOW) | 1) & (1 << WINDOW) - 1
             self.highest = number
-        else:
+        elif ahead > -WINDOW:
             self._seen |= 1 << -ahead
 
     def forget(self, number: int) -> None:

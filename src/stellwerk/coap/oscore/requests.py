@@ -153,7 +153,7 @@ class RequestReader:
             self._serve(context, inbound, now)
         elif is_fresh:
             # App. B.1.2: it was made after we asked, so whatever is older may be a replay and this is not.
-            context.window = ReplayWindow(number)
+            context.window = ReplayWindow(max(number, context.past(context.keys.id_context)))
             inbound.has_taken = True
             self._serve(context, inbound, now)
         else:
@@ -244,6 +244,11 @@ class RequestReader:
 
     def _challenge(self, inbound: Inbound, now: float) -> None:
         """Nothing is known to be fresh yet: ask for the request once more, with an Echo (App. B.1.2, RFC 9175 §2.3)."""
+        assert isinstance(inbound, OpenedInbound)
+        assert isinstance(inbound.peer, ContextPeer)
+        assert inbound.keys is not None
+        assert inbound.sender_number is not None
+        inbound.peer.context.challenge(inbound.keys.id_context, inbound.sender_number)
         echo = self._serving.freshness.value(inbound.address, now)
         self._layer.answer(inbound, codes.UNAUTHORIZED, encode_options(((ECHO, echo),)), b"", now)
 
@@ -273,7 +278,7 @@ class RequestReader:
             # Agreed on before a restart of ours: only that this is fresh is still to be shown.
             if self._repeats_echo(inbound, now):
                 assert inbound.sender_number is not None
-                self._agree(context, keys, inbound.sender_number - 1, inbound, now)
+                self._agree(context, keys, max(inbound.sender_number - 1, context.past(named)), inbound, now)
             else:
                 inbound.needs_number = True
                 self._challenge(inbound, now)

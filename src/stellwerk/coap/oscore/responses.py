@@ -21,6 +21,8 @@ from stellwerk.coap.oscore.protection import Opened, bind, open_response
 from stellwerk.coap.oscore.recovery import is_sound
 from stellwerk.coap.peers import Peer
 
+_LONGEST_TEXT = 64
+
 
 class ResponseReader:
     """Protected responses to one engine, for ``requests`` and ``observing``."""
@@ -81,11 +83,11 @@ class ResponseReader:
                 opened = open_response(keys, request.binding, option, message.options, message.payload)
             except Unverified:
                 continue
-            self._carriers.verify(carrier)
             if not request.is_new(number):
                 self._settle(outer, now)
                 self._layer.refuse(peer.id, "stale", f"protected response {number} after {request.newest}")
                 return
+            self._carriers.verify(carrier)
             request.take(number)
             if keys is not request.keys:
                 self._go_on_agreeing(peer, outer, message, option, now)
@@ -150,8 +152,10 @@ class ResponseReader:
             self._pass_over(carrier, outer, "it is not protected")
             return
         self._settle(outer, now)
-        text = message.payload.decode(errors="replace")[:64]
-        self._requests.fail(exchange, "unprotected", f"{codes.dotted(message.code)} {text}".strip(), now)
+        text = message.payload[:_LONGEST_TEXT].decode(errors="replace")
+        # Whoever says this need not be the device, and people read it.
+        shown = "".join(each if each.isprintable() else " " for each in text)
+        self._requests.fail(exchange, "unprotected", f"{codes.dotted(message.code)} {shown}".strip(), now)
 
     # --- we lost our state ---------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
 
 _PING_TOKEN_BYTES = 4
+_RELEASED = "the peer has released the connection"
 
 
 @dataclass(slots=True)
@@ -166,6 +167,8 @@ class StreamEndpoint(ExchangeEngine):
             guarded = self._layer.admit(connection, message, frame, now)
             if guarded is not None:
                 self._guard.receive_response(connection, guarded, message, now)
+                if connection.released is not None:
+                    self._finish(connection)
             return
         outgoing = connection.outgoing
         exchange = outgoing.by_token.get(token) if outgoing is not None else None
@@ -239,15 +242,20 @@ class StreamEndpoint(ExchangeEngine):
         # RFC 8323 5.5: what is outstanding ends in peace, nothing new begins.
         connection.released = notice
         connection.release_by = now + self._streams.response_within_s
-        self._requests.withdraw_waiting(connection, "the peer has released the connection", now)
+        self._requests.withdraw_waiting(connection, _RELEASED, now)
+        if self._guard is not None:
+            self._guard.release_carrier(connection.id, _RELEASED, now)
         self._layer.timers.arm(connection.watch, connection.release_by)
         self._finish(connection)
 
     def _finish(self, connection: Connection) -> None:
         """A connection that its peer has released may have nothing more to do."""
-        if not connection.closed and connection.is_at_rest:
+        if not connection.closed and self._is_at_rest(connection):
             # Not at once: whoever calls may be in the middle of something with it.
             self._layer.timers.arm(connection.watch, -inf)
+
+    def _is_at_rest(self, connection: Connection) -> bool:
+        return connection.is_at_rest and not (self._guard is not None and self._guard.is_asking(connection.id))
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -255,7 +263,7 @@ class StreamEndpoint(ExchangeEngine):
         """See which bound in time ``connection`` has reached, and when to look again."""
         streams, watch = self._streams, connection.watch
         if connection.released is not None:
-            if connection.is_at_rest or connection.release_by <= now:
+            if self._is_at_rest(connection) or connection.release_by <= now:
                 self._close(connection, "released", "as the peer asked", now)
             else:
                 self._layer.timers.arm(watch, connection.release_by)

@@ -129,6 +129,11 @@ class StreamLayer(MessageLayer):
         """There is no RST; the message is passed over."""
         self.answers.forget(inbound)
 
+    def takes_requests(self, peer: Peer) -> bool:
+        """Unless it has released the connection (RFC 8323 §5.5)."""
+        assert isinstance(peer, Connection)
+        return peer.released is None
+
     def settled(self, connection: Connection) -> None:
         """Something of ``connection`` was decided: Pongs may be due, and after a Release its end."""
         oldest = next(iter(connection.open), None)

@@ -2,12 +2,13 @@
 
 Discover (and a Read of /1 where it left out what the plan needs), Deletes, Writes, Finish, one after the other; after a
 Finish that was refused as inconsistent a Read of /1, and of /2 where the plan has rights, a corrected plan, and Finish
-again. Both are read whatever the binding (contract §16). A conversation is a
-generator: it yields operations, is sent the answer to each, and returns how the session ended. `stop` ends it from
-outside. What was done so far stands in `About.steps` at any time.
+again. Both are read whatever the binding (contract §16). A conversation is a generator: it yields operations, is sent
+the answer to each, and returns how the session ended. `stop` ends it from outside. What was done so far stands in
+`About.steps` at any time.
 
-Where a step fails that matters, nothing else is sent, not even Finish: a device that was not told that it is finished
-keeps what it had, or gives up what it got (contract B-3).
+A device without object 2 is configured without the rights that the profile gives. Where another step fails that
+matters, nothing else is sent, not even Finish: a device that was not told that it is finished keeps what it had, or
+gives up what it got (contract B-3).
 """
 
 from collections.abc import Callable, Generator
@@ -129,6 +130,8 @@ class About:
     refused_formats: set[int] = field(default_factory=set)
     content_format: int | None = None
     """The one of the last Write that the device took."""
+    lacks_rights: bool = False
+    """The device has no object 2."""
 
     def begin(self, operation: BootstrapOperation) -> None:
         name, path, summary = _described(operation)
@@ -283,7 +286,8 @@ def _carry_out(plan: Plan, about: About) -> Generator[BootstrapOperation, Answer
     for delete in plan.deletes:
         yield from _delete(delete, about)
     for write in plan.writes:
-        yield from _write(write, about)
+        if write.path[0] != ACCESS_CONTROL or not about.lacks_rights:
+            yield from _write(write, about)
 
 
 def _delete(delete: BootstrapDelete, about: About) -> Generator[BootstrapOperation, Answer, None]:
@@ -302,6 +306,11 @@ def _write(write: BootstrapWrite, about: About) -> Generator[BootstrapOperation,
         if content_format in about.refused_formats:
             continue
         answer = yield from _ask(replace(write, content_format=content_format), about)
+        if write.path[0] == ACCESS_CONTROL and answer.status == Status.NOT_FOUND and not answer.failure:
+            # It says so only here: many list no object without instances.
+            about.lacks_rights = True
+            about.end(answer, "the device has no object 2: each server may do everything there; the session goes on")
+            return
         if answer.failure or answer.status not in _FORMAT_REFUSED:
             about.end(answer)
             _check(write, answer, about, "write-refused")

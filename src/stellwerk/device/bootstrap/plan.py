@@ -210,10 +210,7 @@ class _Layout:
         discovered = self._discovered
         if discovered is None or discovered.bootstrap_instance is None:
             warning = "every account but that of the bootstrap server is deleted: the device does not tell them apart"
-            objects = [SECURITY, SERVER]
-            if any(each.oscore is not None for each in self.places):
-                objects.append(OSCORE)
-            return [Path(each) for each in objects] + self._acl_deletes(now), [warning]
+            return [Path(SECURITY), Path(SERVER), *self._acl_deletes(now)], [warning]
         ours = {each.account.entry.short_id for each in self.places}
         security = {each.instance_id: each.short_id for each in discovered.of(SECURITY)}
         security |= {each.security: each.account.entry.short_id for each in self.places}

@@ -4,7 +4,7 @@ It registers with the accounts that it has; without any, or when all of them fai
 A bootstrap that fails leaves it with what it had: it registers with that again, or tries once more after a while.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias, cast
 
 from stellwerk.coap.actions import Action, Drop, ForgetPeer, Proceed, Respond
@@ -12,37 +12,27 @@ from stellwerk.coap.codes import UNAUTHORIZED
 from stellwerk.coap.events import Event, RequestFailed, RequestQuestion, RequestReceived
 from stellwerk.core.ids import PeerId
 from stellwerk.lwm2m.path import Path
-from stellwerk.sim import objects
 from stellwerk.sim.account import Account
 from stellwerk.sim.bootstrap.accounts import (
     ACCOUNT_TIMEOUT,
-    FIRST_SHORT_ID,
     HOLD_OFF,
     IS_BOOTSTRAP,
-    MODE,
-    NOSEC,
-    OSCORE,
-    SHORT_ID,
-    URI,
     Inconsistent,
-    OscoreValues,
     ServerAccount,
     as_made,
     bootstrap_account,
-    bootstrap_instance,
-    oscore_instance,
     server_accounts,
 )
 from stellwerk.sim.bootstrap.client import BootstrapClient, Configured, Failed, Outcome
+from stellwerk.sim.bootstrap.contexts import UNPROTECTED, KeptContexts
+from stellwerk.sim.bootstrap.furnishing import furnish, refurnish
 from stellwerk.sim.bootstrap.memory import Memory, memory_of, remember
 from stellwerk.sim.bootstrap.options import BootstrapOptions
-from stellwerk.sim.bootstrap.serving import GIVEN, server_cells
 from stellwerk.sim.bootstrap.ways import (
     CloseWay,
     DropWay,
     MoveWays,
     OpenWay,
-    ProtectWay,
     WayCounted,
     WayEvent,
     WayFailed,
@@ -81,8 +71,6 @@ _LINGER_S: Final = 93.0
 
 _SPREAD: Final = 0.2
 _TIMED_OUT: Final = "timeout"
-_UNPROTECTED: Final = "unprotected"
-"""The server could not read what was protected: it does not have the context, or not as it is here."""
 
 
 class BootstrapDevice(Device):
@@ -92,17 +80,15 @@ class BootstrapDevice(Device):
 
     __slots__ = (
         "_bootstrap",
-        "_ceilings",
         "_client",
         "_close_at",
+        "_contexts",
         "_expires_at",
         "_failed",
         "_home",
         "_known",
-        "_lost",
         "_on",
         "_orders",
-        "_protected",
         "_resolve",
     )
 
@@ -125,18 +111,13 @@ class BootstrapDevice(Device):
         self._client = BootstrapClient(self._body, bootstrap, server)
         self._orders: list[WayOrder] = []
         self._known: Instance = {}
-        self._ceilings: dict[OscoreValues, int] = {}
-        """Numbers below these may have been used; another context with the same keys must not use them again."""
-        self._protected: dict[tuple[str, int], OscoreValues] = {}
-        self._lost: set[OscoreValues] = set()
-        """Contexts of which it does not know what came, and that it has to agree on anew."""
-        if bootstrap.oscore is not None and bootstrap.forgets:
-            self._lost.add(bootstrap.oscore)
+        forgotten = bootstrap.oscore if bootstrap.forgets else None
+        self._contexts = KeptContexts(forgotten)
         self._failed = 0
         self._on = False
         self._expires_at: float | None = None
         self._close_at: float | None = None
-        self._furnish()
+        furnish(self._body, self._bootstrap)
         if memory is not None:
             self._recall(memory)
 
@@ -169,8 +150,7 @@ class BootstrapDevice(Device):
 
     def memory(self) -> Memory:
         """What it keeps across restarts."""
-        ceilings = [(each.sender_id, each.recipient_id, ceiling) for each, ceiling in self._ceilings.items()]
-        return memory_of(self.tree, self.options.endpoint_name, ceilings)
+        return memory_of(self.tree, self.options.endpoint_name, self._contexts.ceilings())
 
     @property
     def server(self) -> PeerId:
@@ -247,10 +227,13 @@ class BootstrapDevice(Device):
 
     def handle(self, event: Event | WayEvent, now: float) -> None:
         """React to an event of the ways that concerns the bootstrap server or one of the others."""
-        if isinstance(event, RequestFailed) and event.reason == _UNPROTECTED:
-            self._lose_context(event.peer)
+        if isinstance(event, RequestFailed) and event.reason == UNPROTECTED:
+            anew = self._contexts.lose(event.peer)
+            if anew is not None:
+                self._orders.append(anew)
         if isinstance(event, WayCounted):
-            self._count(event)
+            if self._contexts.count(event):
+                self._body.tell(Remembered(self.options.endpoint_name))
         elif isinstance(event, WayUp | WayFailed | WayLost):
             self._hear_of_way(event, now)
         elif self._is_home(event.peer):
@@ -289,19 +272,6 @@ class BootstrapDevice(Device):
             return False
         # The same address may be both servers; then it is the other one's unless the device bootstraps.
         return self._client.is_on or self._account_of(peer) is None
-
-    def _lose_context(self, peer: PeerId) -> None:
-        """The next request to ``peer`` agrees on another ID Context; whoever made up the refusal has won nothing."""
-        values = self._protected.get((peer.remote_host, peer.remote_port))
-        if values is not None:
-            self._lost.add(values)
-            self._orders.append(ProtectWay(peer, values, self._ceilings[values], rederive=True))
-
-    def _count(self, event: WayCounted) -> None:
-        values = self._protected.get((event.peer.remote_host, event.peer.remote_port))
-        if values is not None:
-            self._ceilings[values] = event.ceiling
-            self._body.tell(Remembered(self.options.endpoint_name))
 
     def _hear_of_way(self, event: WayUp | WayFailed | WayLost, now: float) -> None:
         name = self.options.endpoint_name
@@ -411,12 +381,16 @@ class BootstrapDevice(Device):
         self.accounts = tuple(fresh)
         return bool(fresh)
 
-    def _leave_accounts(self) -> None:
-        """Speak with no server any more but the bootstrap server; none of them is told."""
+    def _leave_accounts(self, *, answered: bool = False) -> None:
+        """Speak with no server any more but the bootstrap server; none of them is told. ``answered``: once what they
+        asked is."""
         for each in self.accounts:
+            if answered:
+                self._actions += each.take_actions()
             self._actions.append(ForgetPeer(each.server))
             if each.server.transport != "udp":
-                self._orders.append(CloseWay(each.server))
+                last = cast("list[WayOrder]", self._actions) if answered else self._orders
+                last.append(CloseWay(each.server))
         self.accounts = ()
 
     def _peer_of(self, account: ServerAccount) -> PeerId | None:
@@ -434,9 +408,7 @@ class BootstrapDevice(Device):
             name, carrier = self.options.endpoint_name, _carrier_of(peer)
             self._orders.append(OpenWay(carrier, name, account.credentials, security, self.strike_handshake))
         if account.oscore is not None:
-            ceiling = self._ceilings.setdefault(account.oscore, 0)
-            self._orders.append(ProtectWay(peer, account.oscore, ceiling, account.oscore in self._lost))
-            self._protected[peer.remote_host, peer.remote_port] = account.oscore
+            self._orders.append(self._contexts.protect(peer, account.oscore))
 
     def _open_home(self) -> None:
         account = bootstrap_account(self.tree, self._bootstrap)
@@ -459,45 +431,15 @@ class BootstrapDevice(Device):
 
     # -- what it has --
 
-    def _furnish(self) -> None:
-        """It has what it left the factory with."""
-        for object_id in GIVEN:
-            for number in [*self.tree.instances(object_id)]:
-                self.tree.remove(Path(object_id, number))
-        bootstrap = self._bootstrap
-        self.tree.add(Path(SECURITY, bootstrap.instance), bootstrap_instance(bootstrap))
-        if bootstrap.oscore is not None:
-            self.tree.add(Path(OSCORE, bootstrap.instance), oscore_instance(bootstrap.oscore))
-        if bootstrap.factory_uri:
-            number = next(each for each in (0, 1) if each != bootstrap.instance)
-            given: Instance = {URI: bootstrap.factory_uri, IS_BOOTSTRAP: False, MODE: NOSEC, SHORT_ID: FIRST_SHORT_ID}
-            self.tree.add(Path(SECURITY, number), given)
-        if bootstrap.factory_uri or not bootstrap.is_bootstrap:
-            cells = server_cells(self._body.release, muted=self.options.muted)
-            cells |= {objects.SHORT_SERVER_ID: FIRST_SHORT_ID, objects.LIFETIME: self.options.lifetime_s}
-            self.tree.add(Path(objects.SERVER, 0), cells)
-
     def _recall(self, memory: Memory) -> None:
         where = f"the state of {self.options.endpoint_name}"
         instances, ceilings = remember(memory, where)
         if self._bootstrap.is_bootstrap:
-            self._refurnish(instances)
+            refurnish(self._body, instances)
         own = bootstrap_account(self.tree, self._bootstrap)
         for account in (*self._found(), *((own,) if own is not None else ())):
             if account.oscore is not None:
-                ids = account.oscore.sender_id, account.oscore.recipient_id
-                self._ceilings[account.oscore] = max(
-                    (ceiling for sender, recipient, ceiling in ceilings if (sender, recipient) == ids), default=0
-                )
-
-    def _refurnish(self, instances: Mapping[Path, Instance]) -> None:
-        """It has what it was given last."""
-        for object_id in GIVEN:
-            for number in [*self.tree.instances(object_id)]:
-                self.tree.remove(Path(object_id, number))
-        executables = server_cells(self._body.release, muted=self.options.muted)
-        for path, cells in instances.items():
-            self.tree.add(path, {**executables, **cells} if path[0] == objects.SERVER else cells)
+                self._contexts.recall(account.oscore, ceilings)
 
     def _hold_off_s(self) -> float:
         return self._seconds_of_account(HOLD_OFF)
@@ -532,13 +474,11 @@ class BootstrapDevice(Device):
             return
         super()._react(reaction, now)
         if reaction.effect is Effect.FACTORY_RESET:
-            self._furnish()
-            self._leave_accounts()
+            furnish(self._body, self._bootstrap)
             self._body.tell(Forgot(self.options.endpoint_name))
             if self._bootstrap.is_bootstrap:
+                self._leave_accounts(answered=True)
                 self._begin(self._down_until or now, now)
-            else:
-                self._register(self._down_until or now)
 
     def _reboot(self, now: float) -> None:
         if not self._is_on:

@@ -79,9 +79,9 @@ class SqliteCredentials(SqliteSessions):
         await self._task(_put_fresh, self._vault, self._salt, device_id, credential, basis)
 
     async def promote_fresh_credential(
-        self, device_id: DeviceId, used: Credential | None = None
+        self, device_id: DeviceId, used: Credential | None = None, *, session: bytes = b""
     ) -> DeviceRecord | None:
-        return await self._task(_promote, self._vault, device_id, used)
+        return await self._task(_promote, self._vault, device_id, used, session)
 
     # -- OSCORE --
 
@@ -285,7 +285,7 @@ def _forget_fresh(connection: sqlite3.Connection, device_id: DeviceId) -> None:
 
 
 def _promote(
-    connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, used: Credential | None
+    connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, used: Credential | None, session: bytes
 ) -> DeviceRecord | None:
     fresh = _fresh_of(connection, vault, device_id)
     if fresh is None or used not in (None, fresh):
@@ -293,6 +293,8 @@ def _promote(
     credential = promoted(credential_of(connection, vault, device_id), fresh)
     connection.execute("DELETE FROM fresh_credential WHERE device_id=?", (device_id,))
     oscore_contexts.promote(connection, device_id)
+    # At once: whoever has one could go on from it after a crash, whatever the device has to prove by then.
+    connection.execute("DELETE FROM secure_session WHERE device_id=? AND session_id<>?", (device_id, session))
     _put(connection, vault, device_id, credential)
     return _secured(connection, device_id, credential)
 

@@ -8,7 +8,12 @@ from typing import Any
 from stellwerk.coap import actions, codes, events
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.engine import ExchangeEngine
+from stellwerk.coap.message import CON, Message, decode_message, encode_message
+from stellwerk.coap.options import ECHO, OBSERVE, OSCORE, URI_PATH
+from stellwerk.coap.oscore.context import Keys
 from stellwerk.coap.oscore.material import ContextMaterial
+from stellwerk.coap.oscore.option import OscoreOption, decode_option, encode_option
+from stellwerk.coap.oscore.protection import bind, open_response, seal_request
 from stellwerk.coap.tcp.connection import Role
 from stellwerk.coap.tcp.endpoint import AdoptConnection, StreamEndpoint
 from stellwerk.core.ids import PeerId, context_peer
@@ -194,3 +199,51 @@ class Talk:
                     self._order += 1
                     late = 0.0 if self.stream else self._random.random() * 0.05
                     heappush(self._flying, (self.now + late, self._order, to_server, data))
+
+
+def alone(**how: object) -> End:
+    """A server that is fed by hand."""
+    return End(Endpoint(SeededEntropy(5), oscore=True, **how), server_material())  # type: ignore[arg-type]
+
+
+def feed(end: End, data: bytes, now: float = 0.0, peer: PeerId = DEVICE_UDP) -> list[Message]:
+    """What ``end`` sends when ``data`` came and its application has reacted."""
+    end.engine.feed(data, peer=peer, now=now)  # type: ignore[attr-defined]
+    return settle(end, now)
+
+
+def settle(end: End, now: float) -> list[Message]:
+    while found := end.engine.take_events():
+        for event in found:
+            end.handle(event, now)
+    return [decode_message(data) for _, data in end.engine.take_datagrams()]
+
+
+def protected(number: int, mid: int, kind: int = CON, kid: bytes = b"dev1", echo: bytes = b"") -> bytes:
+    """A request of the device by hand."""
+    options = ((URI_PATH, b"rd"), (ECHO, echo)) if echo else ((URI_PATH, b"rd"),)
+    sealed, binding = seal_request(Keys(device_material()), number, codes.POST, options, b"x" * 30, None)
+    value = encode_option(OscoreOption(binding.piv, kid))
+    return encode_message(Message(kind, codes.POST, mid, b"tokn", ((OSCORE, value),), sealed.payload))
+
+
+def echo_in(answer: Message, request: bytes, *, numbered: bool = True) -> bytes:
+    """The Echo in a protected 4.01."""
+    keys, message = Keys(device_material()), decode_message(request)
+    piv = decode_option(dict(message.options)[OSCORE]).piv
+    assert piv is not None
+    option = decode_option(dict(answer.options)[OSCORE])
+    assert (option.piv is not None) == numbered, "a replayed request would be answered twice with one nonce"
+    opened = open_response(keys, bind(keys, b"dev1", piv), option, (), answer.payload)
+    assert opened.code == codes.UNAUTHORIZED
+    return dict(opened.options)[ECHO]
+
+
+def observed() -> Talk:
+    talk = Talk()
+    talk.ask_server()
+    talk.device.on_request = lambda event: [
+        actions.Respond(event.exchange, codes.CONTENT, options=((OBSERVE, b"\1"),), payload=b"first")
+    ]
+    talk.ask_device(5, observe=0, token=b"observed")
+    return talk

@@ -166,6 +166,18 @@ def test_no_number_passes_the_window_twice(numbers: list[int]):
             taken.add(number)
 
 
+@pytest.mark.spec("RFC 8613 3.2.2", "RFC 8613 7.4")
+def test_of_the_last_32_numbers_those_that_did_not_come_may_and_no_older_one():
+    window = ReplayWindow(0)
+    window.take(40)
+    assert [number for number in range(42) if window.is_new(number)] == [*range(9, 40), 41]
+    # One far behind is no more than that, and costs nothing.
+    far = ReplayWindow((1 << 40) - 1)
+    far.take(0)
+    assert far.highest == (1 << 40) - 1
+    assert not far.is_new(0)
+
+
 @pytest.mark.spec("RFC 8613 7.4")
 def test_a_message_without_effect_may_come_again():
     window = ReplayWindow(0)

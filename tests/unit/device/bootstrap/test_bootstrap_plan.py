@@ -247,6 +247,13 @@ def test_where_nothing_is_certain_a_correction_deletes_all_but_what_a_device_kee
     assert len([each for each in steps(made) if each.startswith("write /1")]) == 1
 
 
+@pytest.mark.spec("LwM2M-contract B-5")
+@pytest.mark.parametrize("listed", [None, b"</0/0>,</0/1>,</1/0>,</21/0>"])
+def test_where_nothing_is_certain_no_oscore_context_is_deleted(listed: bytes | None) -> None:
+    # That the one of the bootstrap account stays is a rule of 1.2 alone.
+    assert not [each for each in steps(correction(listed, entry(oscore=True))) if each.startswith("delete /21")]
+
+
 @pytest.mark.spec("LwM2M-contract B-7")
 def test_without_a_server_to_give_there_is_no_correction() -> None:
     made = correction(IN_USE, BOOTSTRAP)

@@ -1,5 +1,7 @@
 """A bootstrap session step by step: what is asked, in which order, and how each way to go wrong ends."""
 
+from dataclasses import replace
+
 import pytest
 from bootstrap_client import SILENT, Said, agrees, play
 
@@ -343,6 +345,24 @@ def test_where_rights_were_written_they_are_read_too(said: Said):
 
 
 @pytest.mark.spec("B-7")
+@pytest.mark.spec("B-12")
+def test_a_device_without_rights_gives_every_server_all_and_is_no_worse_for_it():
+    rights = BootstrapWrite(Path(2, 0), Content((Entry(Path(2, 0, 0), 3),)), ContentFormat.TLV)
+    plan = Plan((), (*WRITES, rights, replace(rights, path=Path(2, 1))))
+
+    def reply(operation: BootstrapOperation, count: int) -> Said:
+        is_right = isinstance(operation, BootstrapWrite) and operation.path[0] == 2
+        return Said(404) if is_right else agrees(operation, count)
+
+    about = Plans(plan).about()
+    outcome, asked = play(about, reply)
+    assert asked[-2:] == [rights, BootstrapFinish()]
+    assert outcome == Outcome(BootstrapState.CONFIGURED)
+    assert [each.detail for each in about.steps if each.status == 404] == [
+        "the device has no object 2: each server may do everything there; the session goes on"
+    ]
+
+
 def test_what_stays_inconsistent_is_not_corrected_again():
     outcome, asked = play(Plans().about(), answering(BootstrapFinish, Said(406, b"no"), Said(406, b"still no")))
     assert (outcome.state, outcome.reason) == (BootstrapState.INCONSISTENT, "finish-refused")
