@@ -5,28 +5,22 @@ import contextlib
 import gc
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib import import_module
-from typing import TYPE_CHECKING
 
 import structlog
-from fastapi import FastAPI
 
 from stellwerk.app.brake import Bounds, Brake
 from stellwerk.app.channels import SecureChannels
 from stellwerk.app.device_operations import DeviceOperations
-from stellwerk.app.failures import Security
 from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
-from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.devices import Devices
 from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.gateway_sends import GatewaySends
 from stellwerk.app.handlers.gateways import Gateways, read_after_register
-from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.provisioning import Provisioning
@@ -46,7 +40,6 @@ from stellwerk.app.reports import Reports
 from stellwerk.app.speaking import Speaking
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks, forget_registration
-from stellwerk.app.views import Views
 from stellwerk.bootstrap_server import BootstrapServer
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
@@ -55,16 +48,13 @@ from stellwerk.device.bootstrap.configuration import BootstrapConfiguration
 from stellwerk.device.profile import DEFAULT, ProfileRecord
 from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.tickets import TicketKey
+from stellwerk.faces import Faces
 from stellwerk.key_files import KeyFolder, ServerKeys
 from stellwerk.lwm2m.registration_parameters import Tolerances
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.clock import SystemClock, SystemEntropy
-from stellwerk.northbound.auth import Access, SignedTokens, Tokens
-from stellwerk.northbound.http import build_http
-from stellwerk.northbound.onem2m.commands import parse_commands
-from stellwerk.northbound.rest.metrics import Sources, counted
-from stellwerk.northbound.server import HttpServer
-from stellwerk.northbound.services import Services
+from stellwerk.northbound.auth import Access
+from stellwerk.northbound.rest.metrics import Sources
 from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
 from stellwerk.southbound.listeners import Listeners, StreamSettings
 from stellwerk.southbound.secure_listener import SecureSettings
@@ -73,13 +63,9 @@ from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
 from stellwerk.storage.resealing import find_unreadable
 from stellwerk.storage.retention import retain
-from stellwerk.storage.sqlite.directory import SqliteDirectory
 from stellwerk.storage.sqlite.store import SqliteStore
-from stellwerk.storage.token_key import load_token_key, session_id_secret, ticket_secret
+from stellwerk.storage.token_key import session_id_secret, ticket_secret
 from stellwerk.storage.vault import Vault
-
-if TYPE_CHECKING:
-    from stellwerk.console import Console
 
 log = structlog.get_logger(__name__)
 
@@ -131,9 +117,7 @@ class Server:
         self._lock: DirectoryLock | None = None
         self._store: SqliteStore | None = None
         self._projector: ProjectorProcess | None = None
-        self._http: HttpServer | None = None
-        self._directory: SqliteDirectory | None = None
-        self._console: Console | None = None
+        self._faces: Faces | None = None
         self._operations: DeviceOperations | None = None
 
     @property
@@ -165,13 +149,11 @@ class Server:
             self._operations = None
         for listeners in self._all_listeners():
             listeners.stop_reading()
-        if self._http is not None:
-            await self._http.stop()
-        if self._console is not None:
-            await self._console.stop()
+        if self._faces is not None:
+            await self._faces.stop()
         await self._tasks.close()
-        if self._directory is not None:
-            await self._directory.close()
+        if self._faces is not None:
+            await self._faces.close()
         # What closing commits is still answered: the sockets go last.
         if self._store is not None:
             await self._store.close()
@@ -455,9 +437,32 @@ class Server:
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
         security = channels.summary if settings.oscore or channels.sessions is not None else None
-        await self._listen_http(
-            store, library, commands, profiles, provisioning, devices, accounts, entropy, limits, sources, security
-        )
+        if settings.http_port is not None:
+            faces = self._faces = Faces(
+                settings,
+                store=store,
+                library=library,
+                tasks=tasks,
+                clock=clock,
+                entropy=entropy,
+                meters=meters,
+                tokens=self._tokens,
+                limits=limits,
+                ready=self._missing,
+                banner=monitor.notice,
+            )
+            await faces.start(
+                commands=commands,
+                profiles=profiles,
+                provisioning=provisioning,
+                devices=devices,
+                accounts=accounts,
+                sources=sources,
+                port=settings.http_port,
+                security=security,
+                bootstrap=None if bootstrap is None else bootstrap.sight,
+            )
+            self.bound.http_host, self.bound.http_port = faces.host, faces.port
         # What lives as long as the process need not be looked at again.
         gc.collect()
         gc.freeze()
@@ -470,97 +475,9 @@ class Server:
             bootstrap_coaps=[f"{host}:{port}" for host, port in self.bound.bootstrap_coaps],
             coap_tcp="on" if settings.coap_tcp else "off",
             coap_tls="off" if listeners.tls is None else listeners.tls.offers(),
-            http=f"{self.bound.http_host}:{self.bound.http_port}" if self._http is not None else "off",
+            http=f"{self.bound.http_host}:{self.bound.http_port}" if self._faces is not None else "off",
             devices_with_open_commands=open_commands,
         )
-
-    async def _listen_http(
-        self,
-        store: SqliteStore,
-        library: Library,
-        commands: Commands,
-        profiles: Profiles,
-        provisioning: Provisioning,
-        devices: Devices,
-        accounts: Accounts,
-        entropy: SystemEntropy,
-        limits: Limits,
-        sources: Sources,
-        security: Callable[[str | None], Security] | None,
-    ) -> None:
-        settings = self._settings
-        if settings.http_port is None:
-            return
-        tokens = dict(self._tokens)
-        if settings.api_token:
-            tokens[settings.api_token] = Access(tenants=frozenset({settings.tenant}), role="rw")
-        key = load_token_key(settings.data_dir)
-        signed = SignedTokens(key, self._clock.wall_ms)
-        if not settings.api_auth:
-            log.warning("http.open_to_all", meaning="STELLWERK_API_AUTH=off: nobody is asked for a token")
-        services = Services(
-            deciding=store,
-            projected=store.projection,
-            commands=commands,
-            provisioning=provisioning,
-            devices=devices,
-            injecting=Injecting(store=store, projection=store.projection, clock=self._clock),
-            applications=Applications(store=store, clock=self._clock, entropy=entropy),
-            tokens=Tokens(tokens, signed, required=settings.api_auth),
-            clock=self._clock,
-            entropy=entropy,
-            ready=self._missing,
-            naming=settings.naming,
-            limits=limits,
-            tenant=settings.tenant,
-        )
-        app = build_http(services, sources=sources)
-        await self._attach_console(app, store, library, commands, profiles, accounts, key, security)
-        server = self._http = HttpServer(counted(app, self._meters), settings.host, settings.http_port)
-        await server.start()
-        self.bound.http_host, self.bound.http_port = settings.host, server.port
-
-    async def _attach_console(
-        self,
-        app: FastAPI,
-        store: SqliteStore,
-        library: Library,
-        commands: Commands,
-        profiles: Profiles,
-        accounts: Accounts,
-        key: bytes,
-        security: Callable[[str | None], Security] | None,
-    ) -> None:
-        settings = self._settings
-        assert self._monitor is not None
-        # A second of imports, in which devices are answered already.
-        console = await asyncio.to_thread(import_module, "stellwerk.console")
-        directory = self._directory = SqliteDirectory(settings.data_dir)
-        sight = None if self._bootstrap is None else self._bootstrap.sight
-        views = Views(
-            store=store,
-            projected=store.projection,
-            directory=directory,
-            library=library,
-            clock=self._clock,
-            tasks=self._tasks,
-            profiles=profiles,
-            security=security,
-            bootstrap=sight,
-        )
-        services = console.ConsoleServices(
-            deciding=store,
-            views=views,
-            accounts=accounts,
-            commands=commands,
-            parse=parse_commands,
-            clock=self._clock,
-            key=key,
-            banner=self._monitor.notice,
-            bootstrap=sight,
-        )
-        self._console = console.attach_console(app, services)
-        await self._console.start()
 
     def _all_listeners(self) -> list[Listeners | BootstrapListeners]:
         found: list[Listeners | BootstrapListeners] = []
