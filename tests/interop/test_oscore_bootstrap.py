@@ -95,6 +95,12 @@ class Setting:
         file = folder / "record.json"
         file.write_text(json.dumps(record))
         server.run("credentials", "set", self.name, "--record", str(file))
+        # The server looks every second, and ends what was begun with what the device had before.
+        wait_until(
+            lambda: server.query("stellwerk.db", "SELECT count(*) FROM credential_change") == [(0,)],
+            within_s=20,
+            what="the change is taken notice of",
+        )
         self.relay = Relay(server.bootstrap_coap_port)
         self._devices: list[OscoreDevice] = []
 

@@ -156,6 +156,9 @@ def test_a_key_for_the_server_of_devices_is_none_for_the_bootstrap_server(port: 
     client = SecureClient(port, b"dm-dev1", OTHER)
     client.device.connect()
     assert client.device.session is None
+    (failed,) = port.sessions.handshakes.recent_failures(None)
+    said = "; device 'dev1' has it for device management (STELLWERK_COAPS_PORT): is the port right?"
+    assert failed.detail.endswith(said)
 
 
 @pytest.mark.spec("Platform 4", "B-7")

@@ -5,12 +5,17 @@ part of its credential record says.
 """
 
 from dataclasses import replace
+from typing import Final
 
 from stellwerk.app.bootstrap_blocks import read_blocks, shown_id
 from stellwerk.app.identities import Found, Trust
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
 from stellwerk.device.record import PSK, RPK, X509, DeviceRecord
+
+BOOTSTRAP_PORTS: Final = "the bootstrap server (STELLWERK_BOOTSTRAP_COAPS_PORT)"
+MANAGEMENT_PORTS: Final = "device management (STELLWERK_COAPS_PORT)"
+"""What refusals call the ports where an identity is looked for."""
 
 
 class BootstrapIdentities:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from stellwerk.app.changes import Commit, PutSession
+from stellwerk.app.credential_record import parse_record
 from stellwerk.app.handlers.secure_sessions import LIVE_PER_DEVICE, SecureSessions
 from stellwerk.app.identities import Trust
 from stellwerk.app.meters import Meters
@@ -186,6 +188,39 @@ def test_the_endpoint_name_of_a_raw_key_is_no_psk_identity() -> None:
         bench.sessions.handshakes.asked_for_key(7, b"urn:dev:meter", NOW)
         await bench.settle()
         assert bench.wire.told == [("refuse", 7, "unknown-identity")]
+
+    tell(story)
+
+
+@pytest.mark.spec("SEC-3", "Platform 5")
+def test_an_identity_for_the_bootstrap_server_lets_nobody_in_and_the_port_is_named() -> None:
+    record = {
+        "client": {"securityConfigClientMode": "NO_SEC", "endpoint": "urn:dev:meter"},
+        "bootstrap": {
+            "bootstrapServer": {
+                "securityMode": "PSK",
+                "clientPublicKeyOrId": "factory",
+                "clientSecretKey": "4b9d2e7f1a6c8035d7e19f4c2b6a8d50",
+            },
+            "lwm2mServer": {"securityMode": "NO_SEC"},
+        },
+    }
+
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", parse_record(json.dumps(record), 0))
+        bench.sessions.handshakes.asked_for_key(7, b"factory", NOW)
+        bench.sessions.handshakes.asked_for_key(8, b"elsewhere", NOW)
+        await bench.settle()
+        assert sorted(bench.wire.told) == [("refuse", 7, "unknown-identity"), ("refuse", 8, "unknown-identity")]
+        said = next(each for each in bench.wire.details if "factory" in each)
+        assert said.endswith(
+            "; device 'meter' has it for the bootstrap server (STELLWERK_BOOTSTRAP_COAPS_PORT): is the port right?"
+        )
+        assert sum("is the port right?" in each for each in bench.wire.details) == 1
+        bench.sessions.handshakes.failed(FAR, "unknown-identity", said, PskIdentity(b"factory"), NOW)
+        await bench.settle()
+        # Whose device it is may see it.
+        assert [each.detail for each in bench.sessions.handshakes.recent_failures("acme")] == [said]
 
     tell(story)
 

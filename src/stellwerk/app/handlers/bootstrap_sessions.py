@@ -8,9 +8,10 @@ from typing import Final
 
 import structlog
 
-from stellwerk.app.bootstrap_identities import BootstrapIdentities
+from stellwerk.app.bootstrap_identities import MANAGEMENT_PORTS, BootstrapIdentities
 from stellwerk.app.failures import LONGEST_IDENTITY, Failures
 from stellwerk.app.handlers.handshakes import Handshakes
+from stellwerk.app.identities import Identities
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.ports import Clock, DecidingStore, SecureLink
 from stellwerk.app.rare_lines import RareLines
@@ -59,6 +60,7 @@ class BootstrapSessions:
             meters=meters,
             per_tenant=per_tenant,
             failures=self.failures,
+            elsewhere=(Identities(store), MANAGEMENT_PORTS),
         )
         self.devices: dict[PeerId, DeviceId] = {}
         """Whose each session in memory is."""

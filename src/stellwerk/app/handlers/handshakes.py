@@ -62,9 +62,12 @@ class Handshakes:
         meters: SecureMeters,
         per_tenant: float = 0.0,
         failures: Failures | None = None,
+        elsewhere: tuple[IdentityLookUp, str] | None = None,
     ) -> None:
-        """``failures``: where those that came to nothing are kept; None: by itself."""
+        """``failures``: where those that came to nothing are kept; None: by itself. ``elsewhere``: whom an identity
+        means on other ports, and which these are: a device that comes to the wrong one is told of as such."""
         self._identities = identities
+        self._elsewhere = elsewhere
         self._tasks = tasks
         self._link = link
         self._failures = Failures(tasks=tasks, lines=lines) if failures is None else failures
@@ -125,7 +128,7 @@ class Handshakes:
         found = await self._looked_up(lambda: self._identities.with_key(identity))
         if found is None:
             text = f"no device has the {identity}; give it to one, or correct it on the device"
-            self._link.refuse(handshake, "unknown-identity", text)
+            self._link.refuse(handshake, "unknown-identity", text + await self._at_home(identity))
             return
         record, credential = found
         if not self.admits(handshake, record, at):
@@ -144,7 +147,9 @@ class Handshakes:
     ) -> None:
         found = await self._looked_up(lambda: self._identities.proven(identity, trust))
         if found is None:
-            self._link.refuse(handshake, *_unknown(identity, trust))
+            reason, text = _unknown(identity, trust)
+            more = await self._at_home(identity) if reason == "unknown-identity" else ""
+            self._link.refuse(handshake, reason, text + more)
             return
         if trust.dates and isinstance(identity, CertificateIdentity):
             self._link.refuse(handshake, *_split(trust.dates))
@@ -182,13 +187,30 @@ class Handshakes:
 
     # -- what came to nothing --
 
+    async def _at_home(self, identity: SecureIdentity) -> str:
+        """What a refusal says besides where ``identity`` is known on other ports."""
+        record = await self._named_elsewhere(identity)
+        if record is None or self._elsewhere is None:
+            return ""
+        return f"; device {record.name!r} has it for {self._elsewhere[1]}: is the port right?"
+
+    async def _named(self, identity: SecureIdentity | None) -> DeviceRecord | None:
+        return await self._identities.named(identity) or await self._named_elsewhere(identity)
+
+    async def _named_elsewhere(self, identity: SecureIdentity | None) -> DeviceRecord | None:
+        if self._elsewhere is None:
+            return None
+        try:
+            return await self._elsewhere[0].named(identity)
+        except UserError:
+            # It does not open with this master key, which is said where it is looked for.
+            return None
+
     def failed(self, address: PeerId, reason: str, detail: str, identity: SecureIdentity | None, at: Instant) -> None:
         """A handshake came to nothing."""
         self._meters.handshakes["failed", reason] += 1
         named = "" if identity is None else str(identity)
-        self._failures.note(
-            "handshake-failed", address, named, reason, detail, lambda: self._identities.named(identity), at
-        )
+        self._failures.note("handshake-failed", address, named, reason, detail, lambda: self._named(identity), at)
 
     def recent_failures(self, tenant: str | None) -> list[FailedHandshake]:
         """The newest first: those that name a device of ``tenant``, all for None."""

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from stellwerk.app.bootstrap_identities import BOOTSTRAP_PORTS, BootstrapIdentities
 from stellwerk.app.changes import Commit, DropSession, PutSession
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.failures import LONGEST_IDENTITY, Failures, Security
@@ -82,6 +83,7 @@ class SecureSessions:
             meters=self._meters,
             per_tenant=per_tenant,
             failures=failures,
+            elsewhere=(BootstrapIdentities(store), BOOTSTRAP_PORTS),
         )
         self._look_ups: TokenBuckets[bool] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
         self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices

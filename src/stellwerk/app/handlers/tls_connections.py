@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from stellwerk.app.bootstrap_identities import BOOTSTRAP_PORTS, BootstrapIdentities
 from stellwerk.app.failures import LONGEST_IDENTITY, Failures
 from stellwerk.app.handlers.handshakes import HandshakeLink, Handshakes
 from stellwerk.app.handlers.promoting import Promoting
@@ -71,6 +72,7 @@ class TlsConnections:
             meters=meters,
             per_tenant=per_tenant,
             failures=failures,
+            elsewhere=(BootstrapIdentities(store), BOOTSTRAP_PORTS),
         )
         self._devices: dict[PeerId, DeviceId] = {} if devices is None else devices
         self._live: dict[DeviceId, tuple[PeerId, ...]] = {}
