@@ -11,8 +11,14 @@ from served import Served
 if TYPE_CHECKING:
     from bootstrapped import Bootstrapped
 
+_FIRST = "test_lossy.py"
+"""Waits for minutes, and others can run beside it."""
 SILENT = "silent-1"
 """A device that never answers."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name != _FIRST)
 
 
 def _servers(make_folder: Callable[[], Path]) -> Iterator[Callable[..., Served]]:
