@@ -85,6 +85,7 @@ async def prepare(server: Server) -> Any:
     return await store.device_by_endpoint("dev1")
 
 
+@pytest.mark.slow
 @pytest.mark.spec("B-1", "B-16", "SEC-8", "Design 2")
 def test_a_device_is_bootstrapped_on_a_port_of_its_own_and_a_stop_in_the_middle_is_named(tmp_path: Path) -> None:
     async def states(server: Server, record: Any) -> list[str]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.credential_material import P384, b64, certificate, der, spki
 from tests.unit.device.bootstrap.bootstrap_accounts import BOOTSTRAP, entry
@@ -270,6 +270,7 @@ MEMBERS += ["binding", "acl", "objectId", "owner"]
 NAMES = st.sampled_from(MEMBERS)
 
 
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(NAMES, JSON), max_size=3), st.lists(st.dictionaries(NAMES, JSON), max_size=3))
 def test_any_json_is_understood_or_refused(servers: Any, acls: Any) -> None:
     with suppress(BadBootstrap):
