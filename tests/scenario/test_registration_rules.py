@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stellwerk.app.command_request import CommandRequest
-from stellwerk.app.ports import Acknowledgement
+from stellwerk.app.device_ports import Acknowledgement
 from stellwerk.coap import codes
 from stellwerk.coap.message import Message
 from stellwerk.core.ids import PeerId

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from stellwerk.app.ports import Acknowledgement, StoreFailing, StoreOverloaded
+from stellwerk.app.device_ports import Acknowledgement
+from stellwerk.app.ports import StoreFailing, StoreOverloaded
 from stellwerk.core.entropy import Entropy
 from stellwerk.lwm2m.status import Status
 

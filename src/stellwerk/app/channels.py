@@ -4,13 +4,14 @@ whoever needs them as one: a device that loses its credentials loses all of them
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from stellwerk.app.device_ports import SecureLink
 from stellwerk.app.failures import Failures, Security
 from stellwerk.app.handlers.oscore_contexts import OscoreContexts
 from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.handlers.secure_sessions import SecureSessions, TakeOver
 from stellwerk.app.handlers.tls_connections import TlsConnections, TlsLink
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import Clock, DecidingStore, SecureLink
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId, PeerId

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 import structlog
 
+from stellwerk.app.device_ports import DeviceAnswer
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
 from stellwerk.app.handlers.delivery import Delivery
@@ -12,7 +13,6 @@ from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.turns import Turns
-from stellwerk.app.ports import DeviceAnswer
 from stellwerk.app.registry import Known, KnownGateway
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId

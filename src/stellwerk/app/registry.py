@@ -4,7 +4,8 @@ need, never all at once (design §4)."""
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from stellwerk.app.ports import Acknowledgement, DecidingStore, DeviceLink
+from stellwerk.app.device_ports import Acknowledgement, DeviceLink
+from stellwerk.app.ports import DecidingStore
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.end_device import EndDeviceRegistration
 from stellwerk.device.record import DeviceRecord

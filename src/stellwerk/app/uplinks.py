@@ -13,6 +13,7 @@ import structlog
 from stellwerk.app.brake import Brake, Level
 from stellwerk.app.changes import Change, ChangeRegistration, Commit, DropRegistration
 from stellwerk.app.committing import commit, log_not_stored
+from stellwerk.app.device_ports import Acknowledgement, DeviceLink
 from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.handlers.observations import MovedWithoutUpdate
 from stellwerk.app.handlers.registering import (
@@ -23,7 +24,7 @@ from stellwerk.app.handlers.registering import (
     warnings_of,
 )
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceLink, StoreTrouble
+from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
 from stellwerk.app.registry import Known, KnownEndDevice, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError

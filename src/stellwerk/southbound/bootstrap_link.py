@@ -6,7 +6,8 @@ from typing import Final, Protocol, TypeAlias, assert_never
 
 import structlog
 
-from stellwerk.app.ports import Acknowledgement, Clock, DeviceAnswer
+from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
+from stellwerk.app.ports import Clock
 from stellwerk.coap import actions, codes, events
 from stellwerk.coap.options import MAX_AGE, encode_uint, read_options
 from stellwerk.core.entropy import Entropy
@@ -74,8 +75,8 @@ class BootstrapContexts(ContextEvents, Protocol):
 
 
 class BootstrapLink:
-    """Implements `app.ports.BootstrapLink`. ``submit`` reaches the engine (the driver's, or a test's). `connect` closes
-    the circle with `app`."""
+    """Implements `app.device_ports.BootstrapLink`. ``submit`` reaches the engine (the driver's, or a test's). `connect`
+    closes the circle with `app`."""
 
     def __init__(
         self,

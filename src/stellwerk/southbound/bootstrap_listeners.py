@@ -33,7 +33,7 @@ MOST_SESSIONS: Final = 100_000
 
 
 class BootstrapLinks:
-    """Implements `app.ports.BootstrapLink` over the links of ``by_transport``, at least one."""
+    """Implements `app.device_ports.BootstrapLink` over the links of ``by_transport``, at least one."""
 
     def __init__(self, by_transport: dict[str, BootstrapLink]) -> None:
         self._by_transport = by_transport

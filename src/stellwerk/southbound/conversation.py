@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, assert_never
 
-from stellwerk.app.ports import DeviceAnswer
+from stellwerk.app.device_ports import DeviceAnswer
 from stellwerk.core.errors import PeerError, StellwerkError
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.answers import decode_answer

@@ -10,10 +10,11 @@ import structlog
 from stellwerk.app.brake import Brake
 from stellwerk.app.changes import Commit
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
 from stellwerk.app.handlers.observations import MovedWithoutUpdate, Observations
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import LEFT, STORED, SUCCESSES, Meters
-from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceAnswer
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
 from stellwerk.coap import actions, codes, events

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 
+from stellwerk.app.device_ports import DeviceAnswer
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.oscore_contexts import OscoreContexts
-from stellwerk.app.ports import Clock, DeviceAnswer
+from stellwerk.app.ports import Clock
 from stellwerk.app.uplinks import Uplinks
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
@@ -16,8 +17,8 @@ from stellwerk.southbound.oscore_peers import OscorePeers
 
 
 class Links:
-    """Implements `app.ports.DeviceLink` over ``by_transport``; at least one link. What cannot be sent since nothing
-    here speaks its transport ends as ``unconnected``."""
+    """Implements `app.device_ports.DeviceLink` over ``by_transport``; at least one link. What cannot be sent since
+    nothing here speaks its transport ends as ``unconnected``."""
 
     def __init__(self, by_transport: Mapping[str, Link], *, clock: Clock) -> None:
         self._by_transport = dict(by_transport)

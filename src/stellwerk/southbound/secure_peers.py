@@ -41,7 +41,7 @@ class MessageLink(Protocol):
 
 class SessionKeeper(Protocol):
     """Whose each session is, and which are kept: `app.handlers.secure_sessions` of device management,
-    `app.handlers.bootstrap_sessions` of bootstrapping. It answers questions through `app.ports.SecureLink`."""
+    `app.handlers.bootstrap_sessions` of bootstrapping. It answers questions through `app.device_ports.SecureLink`."""
 
     @property
     def handshakes(self) -> Handshakes:
@@ -94,8 +94,8 @@ class SessionKeeper(Protocol):
 
 
 class SecurePeers:
-    """Implements `app.ports.SecureLink`. ``submit`` reaches the engines (`net.secure.SecureStack`), ``link`` gets what
-    the inner one tells. ``check_dates``: whether dates of certificates are looked at."""
+    """Implements `app.device_ports.SecureLink`. ``submit`` reaches the engines (`net.secure.SecureStack`), ``link`` gets
+    what the inner one tells. ``check_dates``: whether dates of certificates are looked at."""
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from stellwerk.app.changes import Commit, PutRegistration
+from stellwerk.app.device_ports import DeviceAnswer
 from stellwerk.app.handlers.applications import Applications
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
@@ -20,7 +21,7 @@ from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.journal import JournalEntry
 from stellwerk.app.listening import Listening
-from stellwerk.app.ports import DeviceAnswer, Limits
+from stellwerk.app.ports import Limits
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import NewDevice
 from stellwerk.app.registry import Registry

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from tests.scenario.stack import HOME, After, ManualClock, SeededEntropy, Step, ack, after, con, rst
 
-from stellwerk.app.ports import Acknowledgement, DeviceAnswer
+from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
 from stellwerk.coap import codes
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message, encode_options

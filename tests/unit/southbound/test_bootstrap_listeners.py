@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.unit.southbound.test_listeners import CLIENT_HELLO
 
+from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
 from stellwerk.app.meters import SecureMeters
-from stellwerk.app.ports import Acknowledgement, DeviceAnswer
 from stellwerk.coap.codes import BAD_REQUEST, POST
 from stellwerk.coap.message import CON, Message, decode_message, encode_message
 from stellwerk.core.ids import PeerId, session_peer

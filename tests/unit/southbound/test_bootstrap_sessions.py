@@ -8,7 +8,7 @@ import pytest
 from tests.scenario.stack import SeededEntropy
 from tests.unit.coap.coap_wire import SERVER, Wire
 
-from stellwerk.app.ports import Acknowledgement, DeviceAnswer
+from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
 from stellwerk.coap import actions, codes, events
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.core.ids import PeerId

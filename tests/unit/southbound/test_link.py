@@ -12,8 +12,8 @@ from tests.scenario.stack import ManualClock, SeededEntropy, Stack, con
 from tests.scenario.test_registration import register
 
 from stellwerk.app.brake import Brake
+from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import Acknowledgement, DeviceAnswer
 from stellwerk.app.tasks import Tasks
 from stellwerk.coap import actions, codes, events
 from stellwerk.core.ids import PeerId

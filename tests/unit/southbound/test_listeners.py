@@ -9,8 +9,8 @@ import pytest
 from tests.scenario.stack import SeededEntropy
 
 from stellwerk.app.brake import Brake
+from stellwerk.app.device_ports import DeviceAnswer
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import DeviceAnswer
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant

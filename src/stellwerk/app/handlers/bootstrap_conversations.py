@@ -15,8 +15,9 @@ import structlog
 from stellwerk.app.bootstrap_accounts import Given
 from stellwerk.app.bootstrap_admission import Admitted
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.device_ports import BootstrapLink, DeviceAnswer
 from stellwerk.app.handlers.turns import Later, on_the_loop
-from stellwerk.app.ports import BootstrapLink, Clock, DecidingStore, DeviceAnswer, StoreTrouble
+from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId, PeerId

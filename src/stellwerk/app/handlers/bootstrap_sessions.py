@@ -9,11 +9,12 @@ from typing import Final
 import structlog
 
 from stellwerk.app.bootstrap_identities import MANAGEMENT_PORTS, BootstrapIdentities
+from stellwerk.app.device_ports import SecureLink
 from stellwerk.app.failures import LONGEST_IDENTITY, Failures
 from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.identities import Identities
 from stellwerk.app.meters import SecureMeters
-from stellwerk.app.ports import Clock, DecidingStore, SecureLink
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.session import SecureSession
 from stellwerk.app.tasks import Tasks

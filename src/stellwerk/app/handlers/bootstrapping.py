@@ -16,11 +16,12 @@ from stellwerk.app.bootstrap_admission import Admitted, BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
 from stellwerk.app.brake import Brake, Level
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.device_ports import Acknowledgement, BootstrapLink, DeviceAnswer
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.enrolling import Enrolling
 from stellwerk.app.handlers.registering import may_be_forged
 from stellwerk.app.meters import BootstrapMeters
-from stellwerk.app.ports import Acknowledgement, BootstrapLink, Clock, DecidingStore, DeviceAnswer, StoreTrouble
+from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.app.speaking import Refusal
 from stellwerk.app.tasks import Tasks

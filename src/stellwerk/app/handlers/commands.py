@@ -11,6 +11,7 @@ import structlog
 from stellwerk.app.changes import CommandNeverSent
 from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.committing import commit
+from stellwerk.app.device_ports import DeviceAnswer, DeviceLink
 from stellwerk.app.handlers.awaiting import Awaited, Ended, Wait
 from stellwerk.app.handlers.delivery import NEVER_MS, Delivery
 from stellwerk.app.handlers.observations import Observations
@@ -19,7 +20,7 @@ from stellwerk.app.handlers.resolving import Resolved, resolve
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import UNBOUNDED, Clock, DecidingStore, DeviceAnswer, DeviceLink, Limits
+from stellwerk.app.ports import UNBOUNDED, Clock, DecidingStore, Limits
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import MessageRecord, NewCommand, NewOutgoing
 from stellwerk.app.registry import Known, Registry

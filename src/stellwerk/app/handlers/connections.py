@@ -10,8 +10,9 @@ import structlog
 
 from stellwerk.app.changes import ChangeRegistration, Commit
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.device_ports import DeviceLink
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import DecidingStore, DeviceLink
+from stellwerk.app.ports import DecidingStore
 from stellwerk.app.registry import Known, Registry
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant

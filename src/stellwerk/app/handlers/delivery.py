@@ -14,6 +14,7 @@ import structlog
 
 from stellwerk.app.changes import Change, ChangeCommand, Commit
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.device_ports import DeviceAnswer, DeviceLink
 from stellwerk.app.handlers.flight import Flight, prepare, refusal
 from stellwerk.app.handlers.judging import LOST, judge
 from stellwerk.app.handlers.lanes import Lane, Lanes
@@ -22,7 +23,7 @@ from stellwerk.app.handlers.outcomes import UNKNOWN_TEXT, Outcomes
 from stellwerk.app.handlers.overdue import Overdue
 from stellwerk.app.handlers.turns import Turns
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Clock, DecidingStore, DeviceAnswer, DeviceLink, StoreTrouble
+from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import Known, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks

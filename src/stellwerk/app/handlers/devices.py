@@ -18,8 +18,9 @@ from stellwerk.app.credentials import (
     written_credential,
     written_secret,
 )
+from stellwerk.app.device_ports import DeviceLink
 from stellwerk.app.handlers.revoking import Revoking
-from stellwerk.app.ports import Clock, DecidingStore, DeviceLink
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.records import AlreadyExists, DeviceChange, DeviceGone
 from stellwerk.app.registry import Registry
 from stellwerk.app.uplinks import Listener

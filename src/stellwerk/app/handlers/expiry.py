@@ -9,9 +9,10 @@ import structlog
 from stellwerk.app.brake import LONGEST_S, Brake
 from stellwerk.app.changes import ChangeRegistration, Commit, DropRegistration
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.device_ports import DeviceLink
 from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Clock, DecidingStore, DeviceLink
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.registry import Registry
 from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.instant import Instant

@@ -8,9 +8,10 @@ import structlog
 from stellwerk.app.brake import Brake
 from stellwerk.app.changes import Commit
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.device_ports import Acknowledgement
 from stellwerk.app.handlers.gateways import Gateways
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Acknowledgement, DecidingStore
+from stellwerk.app.ports import DecidingStore
 from stellwerk.app.registry import Known, KnownGateway
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Listener

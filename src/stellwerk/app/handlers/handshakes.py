@@ -42,7 +42,7 @@ class IdentityLookUp(Protocol):
 
 
 class HandshakeLink(Protocol):
-    """Whoever asked gets its answer; one that comes too late is ignored (`app.ports.SecureLink`)."""
+    """Whoever asked gets its answer; one that comes too late is ignored (`app.device_ports.SecureLink`)."""
 
     def give_key(self, handshake: int, key: bytes, device_id: DeviceId) -> None: ...
     def accept(self, handshake: int, device_id: DeviceId) -> None: ...

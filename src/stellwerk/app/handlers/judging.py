@@ -2,7 +2,7 @@
 
 from typing import Final, TypeAlias
 
-from stellwerk.app.ports import DeviceAnswer
+from stellwerk.app.device_ports import DeviceAnswer
 from stellwerk.app.registry import Known
 from stellwerk.app.status_table import reason_for_device_status
 from stellwerk.core.errors import PeerError

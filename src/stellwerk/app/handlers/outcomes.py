@@ -10,11 +10,12 @@ import structlog
 
 from stellwerk.app.changes import Change, ChangeCommand, ChangeRegistration, CommandNeverSent, Commit, DropObservation
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.device_ports import DeviceAnswer
 from stellwerk.app.handlers.awaiting import Awaited, Ended
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import Clock, DecidingStore, DeviceAnswer, StoreTrouble
+from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
 from stellwerk.app.registry import KnownEndDevice, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.device.command import Command, Step

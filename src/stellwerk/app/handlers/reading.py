@@ -11,8 +11,9 @@ import structlog
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.device_ports import DeviceAnswer, DeviceLink
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Clock, DecidingStore, DeviceAnswer, DeviceLink
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.registry import Known, Registry
 from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId

@@ -9,11 +9,12 @@ import structlog
 from stellwerk.app.brake import Brake
 from stellwerk.app.changes import Commit, PutRegistration
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.device_ports import Acknowledgement, DeviceLink
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.meters import Meters
 from stellwerk.app.model_warnings import ModelWarnings
 from stellwerk.app.object_lists import ObjectLists
-from stellwerk.app.ports import Acknowledgement, Clock, DecidingStore, DeviceLink
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.records import AlreadyExists, NewDevice
 from stellwerk.app.registry import Known, Registry

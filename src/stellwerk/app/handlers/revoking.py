@@ -14,9 +14,10 @@ import structlog
 
 from stellwerk.app.changes import DropRegistration, DropSessionsOf
 from stellwerk.app.committing import commit
+from stellwerk.app.device_ports import DeviceLink
 from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Clock, CredentialChange, DecidingStore, DeviceLink
+from stellwerk.app.ports import Clock, CredentialChange, DecidingStore
 from stellwerk.app.registry import Registry
 from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.ids import PeerId

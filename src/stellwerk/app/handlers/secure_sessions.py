@@ -15,12 +15,13 @@ import structlog
 from stellwerk.app.bootstrap_identities import BOOTSTRAP_PORTS, BootstrapIdentities
 from stellwerk.app.changes import Commit, DropSession, PutSession
 from stellwerk.app.committing import log_not_stored
+from stellwerk.app.device_ports import SecureLink
 from stellwerk.app.failures import LONGEST_IDENTITY, Failures, Security
 from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.identities import Identities
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import Clock, DecidingStore, SecureLink
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.records import SecureSession
 from stellwerk.app.registry import Known

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from stellwerk.app.ports import Clock, DeviceAnswer, DeviceLink
+from stellwerk.app.device_ports import DeviceAnswer, DeviceLink
+from stellwerk.app.ports import Clock
 from stellwerk.app.profiles import Profiles
 from stellwerk.app.registry import NEVER, Known, Registry
 from stellwerk.core.ids import DeviceId, PeerId

@@ -57,7 +57,7 @@ _OLD: Final = "1.0"
 
 
 class Answer(Protocol):
-    """What came of an operation, as `app.ports.DeviceAnswer` has it."""
+    """What came of an operation, as `app.device_ports.DeviceAnswer` has it."""
 
     @property
     def status(self) -> int: ...

@@ -19,7 +19,7 @@ DISCOVERED = b'</>;lwm2m=1.1,</0/0>,</0/1>;ssid=123;uri="coaps://old",</1/0>;ssi
 
 @dataclass(frozen=True)
 class Said:
-    """An answer, with the fields that `app.ports.DeviceAnswer` has."""
+    """An answer, with the fields that `app.device_ports.DeviceAnswer` has."""
 
     status: int = 0
     payload: bytes = b""
