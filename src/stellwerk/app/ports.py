@@ -1,4 +1,5 @@
-"""What the use cases need of the world, as protocols beside their user. `storage` and `southbound` implement them."""
+"""What the use cases need of storage and time, as protocols beside their user. `storage` implements the former; what
+they need of the device side is in `device_ports`."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -94,8 +94,8 @@ class SessionKeeper(Protocol):
 
 
 class SecurePeers:
-    """Implements `app.device_ports.SecureLink`. ``submit`` reaches the engines (`net.secure.SecureStack`), ``link`` gets
-    what the inner one tells. ``check_dates``: whether dates of certificates are looked at."""
+    """Implements `app.device_ports.SecureLink`. ``submit`` reaches the engines (`net.secure.SecureStack`), ``link``
+    gets what the inner one tells. ``check_dates``: whether dates of certificates are looked at."""
 
     def __init__(
         self,
