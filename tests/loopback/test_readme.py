@@ -82,6 +82,7 @@ def demo(project_root: Path, tmp_path: Path) -> Iterator[Demo]:
                 process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the README's lines need curl")
 def test_the_readme_lines_do_what_the_readme_says(demo: Demo, project_root: Path) -> None:
     result = subprocess.run(

@@ -68,6 +68,7 @@ class Device:
         return [*self.engine.take_events()]
 
 
+@pytest.mark.slow
 @pytest.mark.spec("Design 7", "SEC-1")
 def test_a_secure_session_goes_on_after_a_restart_without_a_handshake(tmp_path: Path) -> None:
     def server(port: int) -> Server:

@@ -2,6 +2,7 @@
 
 import gc
 
+import pytest
 from order_lab import HANDS, Server, psk
 
 from stellwerk.core.ids import PeerId
@@ -25,6 +26,7 @@ def wait(server: Server) -> None:
     server.engine.take_datagrams()
 
 
+@pytest.mark.slow
 def test_handshakes_that_are_over_are_freed_at_once() -> None:
     gc.collect()
     gc.disable()
@@ -42,6 +44,7 @@ def test_handshakes_that_are_over_are_freed_at_once() -> None:
         gc.enable()
 
 
+@pytest.mark.slow
 def test_sessions_that_ended_are_freed_at_once() -> None:
     gc.collect()
     gc.disable()

@@ -23,7 +23,9 @@ SCRIPT = Path(__file__).with_name("commit_forever.py")
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize("acknowledged", [1, 1000, 5000])
+@pytest.mark.parametrize(
+    "acknowledged", [1, pytest.param(1000, marks=pytest.mark.slow), pytest.param(5000, marks=pytest.mark.slow)]
+)
 def test_a_killed_writer_loses_no_acknowledged_commit_and_doubles_none(data_dir: Path, acknowledged: int) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
     writer = subprocess.Popen([sys.executable, SCRIPT, data_dir], stdout=subprocess.PIPE, env=environment)
