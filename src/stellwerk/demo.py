@@ -69,6 +69,8 @@ async def run_demo(
             bootstrap_coap_port=None,
             # Any that is free: its device is told, and the next program may want the usual one.
             bootstrap_coaps_port=0,
+            # As many as no limit of open files makes a warning of.
+            coap_tcp_connections=1_000,
             admin_password=PASSWORD,
             awake_s=AWAKE_S,
             queue_s=QUEUE_S,
