@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
 from stellwerk.device.key_material import certificate_key_id, raw_key_id
-from stellwerk.device.record import BESIDES_OSCORE, NOSEC, OSCORE, PSK, RPK, X509, Credential
+from stellwerk.device.record import BESIDES_OSCORE, MODES, NOSEC, OSCORE, Credential
 
 BOOTSTRAP_SERVER: Final = "bootstrapServer"
 LWM2M_SERVER: Final = "lwm2mServer"
@@ -16,8 +16,6 @@ SERVERS: Final = "servers"
 ONE_TIME: Final = "oneTime"
 ENDPOINT: Final = "endpoint"
 """The endpoint name that the device has at the bootstrap server, where that is another one (contract B-15)."""
-
-_KINDS: Final = {"NO_SEC": NOSEC, "PSK": PSK, "RPK": RPK, "X509": X509}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def _block(block: dict[str, Any] | None) -> KeyBlock:
     if not block:
         return KeyBlock()
     return KeyBlock(
-        _KINDS[block["securityMode"]],
+        MODES[block["securityMode"]],
         block.get("clientPublicKeyOrId", ""),
         block.get("clientSecretKey", ""),
         block.get("oscore"),

@@ -53,10 +53,8 @@ from stellwerk.device.key_material import (
     spki_of,
     to_base64,
 )
-from stellwerk.device.record import NOSEC, OSCORE, PSK, RPK, X509, Credential
+from stellwerk.device.record import MODE_NAMES, MODES, NOSEC, OSCORE, X509, Credential
 
-MODES: Final = {NO_SEC: NOSEC, "PSK": PSK, "RPK": RPK, "X509": X509}
-"""Names of security modes in records, each with the ``kind`` of its credential."""
 LONGEST: Final = 131_072
 """Characters of a record."""
 LONGEST_ENDPOINT: Final = 255
@@ -70,7 +68,7 @@ _SECRET: Final = "clientSecretKey"
 _ENDPOINT: Final = "endpoint"
 _HEX: Final = re.compile(r"[0-9a-fA-F]*")
 _KEY_STEP, _KEY_MOST = 32, 128
-_NAMES: Final = {**{kind: mode for mode, kind in MODES.items()}, OSCORE: NO_SEC}
+_NAMES: Final = {**MODE_NAMES, OSCORE: NO_SEC}
 _OSCORE: Final = "oscore"
 _SHORT_IDS: Final = range(1, 65535)
 _LEAST_SECRET, _MOST_SECRET = 16, 64

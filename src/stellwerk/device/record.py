@@ -19,6 +19,10 @@ and nothing below it."""
 BESIDES_OSCORE: Final = "+oscore"
 """Behind another of these in `DeviceRecord.security`: an OSCORE context besides (``psk+oscore``)."""
 
+MODES: Final = {"NO_SEC": NOSEC, "PSK": PSK, "RPK": RPK, "X509": X509}
+"""Names of security modes in the device platform's JSON (contract §3.4, §4), each with what it stands for here."""
+MODE_NAMES: Final = {kind: name for name, kind in MODES.items()}
+
 UPLINK_PROPERTY_PREFIXES: Final = ("d2c-uplink-property_", "UplinkProperty_")
 """Node labels ``<prefix><key>:<value>`` are copied to received messages as ``<key>:<value>`` (§8)."""
 

@@ -17,7 +17,7 @@ from typing import Final
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.configuration import EST_KEYS, Acl, ServerEntry, uri_host
 from stellwerk.device.key_material import BadMaterial, der_of, read_certificate, read_public_key
-from stellwerk.device.record import NOSEC, PSK, RPK, X509
+from stellwerk.device.record import MODE_NAMES, NOSEC, PSK, RPK, X509
 from stellwerk.lwm2m.bootstrap import ACCESS_CONTROL, OSCORE, SECURITY, SERVER
 from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.path import Path
@@ -35,7 +35,6 @@ DEFAULT_VERSIONS: Final[Mapping[int, str]] = {SECURITY: "1.1", SERVER: "1.1", AC
 _LEAST_DIFFERENT: Final = 8
 _MODES: Final = {PSK: 0, RPK: 1, X509: 2, NOSEC: 3}
 _EST: Final = 4
-_NAMES: Final = {NOSEC: "NO_SEC", PSK: "PSK", RPK: "RPK", X509: "X509"}
 _SCHEMES: Final = {
     ("udp", False): "coap",
     ("udp", True): "coaps",
@@ -105,8 +104,8 @@ def check_account(account: Account) -> None:
         whose = "bootstrapServer" if entry.is_bootstrap else "lwm2mServer"
         raise BadAccount(
             name,
-            f"the profile wants mode {_NAMES[entry.mode]}, the device's bootstrap credentials ({whose}) are of mode "
-            f"{_NAMES.get(keys.mode, keys.mode)}; both have to be the same",
+            f"the profile wants mode {MODE_NAMES[entry.mode]}, the device's bootstrap credentials ({whose}) are of "
+            f"mode {MODE_NAMES.get(keys.mode, keys.mode)}; both have to be the same",
         )
     if len(server_uri(entry).encode()) > LONGEST_URI:
         raise BadAccount(name, f"its URI has more than {LONGEST_URI} bytes")

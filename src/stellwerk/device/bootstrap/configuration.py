@@ -24,7 +24,7 @@ from stellwerk.device.key_material import (
     read_public_key,
     to_base64,
 )
-from stellwerk.device.record import NOSEC, PSK, RPK, X509
+from stellwerk.device.record import MODE_NAMES, MODES, NOSEC
 
 DEVICE_KEYS: Final = "device"
 """A server entry gives the client what the device's credential says for that server."""
@@ -34,8 +34,6 @@ EST_KEYS: Final = "est"
 """The client makes a key and enrols at the bootstrap server (security mode 4); the device's credential follows once the
 client has used the certificate."""
 
-MODES: Final = {"NO_SEC": NOSEC, "PSK": PSK, "RPK": RPK, "X509": X509}
-"""Names of security modes in JSON."""
 SHORT_IDS: Final = range(1, 65535)
 DEFAULT_SHORT_ID: Final = 123
 BOOTSTRAP_OWNER: Final = 65535
@@ -187,7 +185,6 @@ _ENTRY_MEMBERS: Final = frozenset(
     )
 )
 _ACL_MEMBERS: Final = frozenset(("objectId", "instanceId", "owner", "acl"))
-_NAMES: Final = {mode: name for name, mode in MODES.items()}
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _BINDING: Final = re.compile(r"(?!.*(.).*\1)(?=.*[^Q])[UMHTSNQ]{1,7}")
 """U, M, H, T, S, N, UQ, UQS, TQ, TQS, SQ are what editors offer; any transports, each once, are understood (BIN-1)."""
@@ -380,7 +377,7 @@ def ignored_members(value: Any) -> list[str]:
 
 def _render_entry(entry: ServerEntry) -> dict[str, Any]:
     rendered: dict[str, Any] = {
-        "securityMode": _NAMES[entry.mode],
+        "securityMode": MODE_NAMES[entry.mode],
         "shortServerId": entry.short_id,
         "bootstrapServerIs": entry.is_bootstrap,
         "host": entry.host,
