@@ -1,23 +1,20 @@
 """What the DTLS engine tells becomes calls of whoever keeps its sessions, and the answers become actions."""
 
 from collections.abc import Callable, Container
-from typing import Final, Protocol, TypeAlias, assert_never, cast
-
-import structlog
+from typing import Final, Protocol, TypeAlias, assert_never
 
 from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.records import SecureSession
 from stellwerk.coap import actions as coap_actions
 from stellwerk.coap.events import Event, PeerProbed
-from stellwerk.core.identity import RawKeyIdentity, SecureIdentity
+from stellwerk.core.identity import SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId, session_peer
 from stellwerk.core.instant import Instant
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.alerts import AlertDescription
 from stellwerk.net.secure import SECURE_EVENTS, SecureEvent
-from stellwerk.southbound.trust import TrustAnchors, judge
-
-log = structlog.get_logger(__name__)
+from stellwerk.southbound.handshake_peers import HandshakePeers, in_order
+from stellwerk.southbound.trust import TrustAnchors
 
 _OURS: Final = SECURE_EVENTS | {PeerProbed}
 
@@ -93,7 +90,7 @@ class SessionKeeper(Protocol):
         ...
 
 
-class SecurePeers:
+class SecurePeers(HandshakePeers):
     """Implements `app.device_ports.SecureLink`. ``submit`` reaches the engines (`net.secure.SecureStack`), ``link``
     gets what the inner one tells. ``check_dates``: whether dates of certificates are looked at."""
 
@@ -107,16 +104,13 @@ class SecurePeers:
         check_dates: bool,
     ) -> None:
         """``is_live``: whether the engine has a session in memory."""
+        super().__init__(submit, trust, check_dates)
         self._submit = submit
         self._is_live = is_live
         self._link = link
-        self._trust = trust
-        self._check_dates = check_dates
         self._sessions: SessionKeeper
         self._doubted: set[PeerId] = set()
         """Sessions that moved and did not react to the probe; the next message is another occasion."""
-        self.dropped: dict[str, int] = {}
-        """Datagrams and records that led to nothing, by reason."""
 
     def connect(self, sessions: SessionKeeper) -> None:
         """Close the circle with `app`."""
@@ -130,20 +124,7 @@ class SecurePeers:
 
     def handle(self, batch: list[Event | SecureEvent], at: Instant) -> None:
         """Take the events of one round of the driver, in order."""
-        messages: list[Event] = []
-        for event in batch:
-            if type(event) not in _OURS:
-                messages.append(cast("Event", event))
-                continue
-            if messages:
-                self._pass_on(messages, at)
-                messages = []
-            try:
-                self._handle_one(cast("SecureEvent | PeerProbed", event), at)
-            except Exception:
-                log.exception("event.failed", event_type=type(event).__name__)
-        if messages:
-            self._pass_on(messages, at)
+        in_order(batch, _OURS, self._handle_one, self._pass_on, at)
 
     def _pass_on(self, messages: list[Event], at: Instant) -> None:
         if self._doubted:
@@ -167,15 +148,8 @@ class SecurePeers:
                         by_address=event.by_address,
                     )
                 )
-            case events.PskQuestion():
-                sessions.handshakes.asked_for_key(event.handshake, event.identity, at)
-            case events.CertificateQuestion(identity=identity):
-                if isinstance(identity, RawKeyIdentity):
-                    sessions.handshakes.asked_about_raw_key(event.handshake, identity, at)
-                else:
-                    sessions.handshakes.asked_about_certificate(
-                        event.handshake, identity, judge(identity, self._trust.anchors, at, self._check_dates), at
-                    )
+            case events.PskQuestion() | events.CertificateQuestion():
+                self.ask(event, sessions.handshakes, at)
             case events.ResumptionQuestion():
                 sessions.asked_to_resume(event.handshake, event.identity, DeviceId(event.device), event.session_id, at)
             case events.SessionQuestion():
@@ -206,20 +180,11 @@ class SecurePeers:
             case events.HandshakeFailed():
                 sessions.handshakes.failed(event.address, event.reason, event.detail, event.identity, at)
             case events.Dropped():
-                self.dropped[event.reason] = self.dropped.get(event.reason, 0) + 1
+                self.count(event)
             case _:
                 assert_never(event)
 
     # -- down: the SecureLink port --
-
-    def give_key(self, handshake: int, key: bytes, device_id: DeviceId) -> None:
-        self._submit(actions.GivePsk(handshake, key, device_id))
-
-    def accept(self, handshake: int, device_id: DeviceId) -> None:
-        self._submit(actions.AcceptPeer(handshake, device_id))
-
-    def refuse(self, handshake: int, reason: str, detail: str) -> None:
-        self._submit(actions.RefusePeer(handshake, reason, detail))
 
     def restore(self, question: int, session: SecureSession) -> bool:
         self._submit(actions.RestoreSession(question, session.state, session.read_mark))
@@ -239,9 +204,6 @@ class SecurePeers:
         # Clients take access_denied for the end of what they were given and go back to their bootstrap server; after a
         # close_notify they come again, with a key that may be newer (contract §2.2).
         self._submit(actions.CloseSession(peer, AlertDescription.ACCESS_DENIED if revoked else None))
-
-    def forget_handshakes(self, device_id: DeviceId) -> None:
-        self._submit(actions.ForgetHandshakes(device_id))
 
     def follow(self, old: PeerId, new: PeerId) -> None:
         self._submit(coap_actions.MovePeer(old, new))
