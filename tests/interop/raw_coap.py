@@ -363,6 +363,9 @@ class RawDevice:
 
     def _take(self, message: Message) -> None:
         if message.code == 0:
+            if message.type == CON:
+                # A ping (RFC 7252 4.3).
+                self._send(encode(Message(RST, 0, message.mid)))
             if message.type == RST:
                 self.resets.append(message.mid)
             if message.type in (ACK, RST) and message.mid in self._acknowledged:

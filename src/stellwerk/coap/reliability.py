@@ -376,7 +376,11 @@ class DatagramLayer(MessageLayer):
             if not peer.verified:
                 peer.credit -= size
             return
+        self._keep_until_proven(sending, now)
+
+    def _keep_until_proven(self, sending: Transmission, now: float) -> None:
         sending.unpaid = True
+        peer = sending.peer
         if peer.sent is not None and any(each.owner is _PROBE for each in peer.sent.values()):
             return
         ping = encode_empty(CON, self.take_mid(peer))
@@ -444,9 +448,10 @@ class DatagramLayer(MessageLayer):
         peer = sending.peer
         size = len(sending.datagram)
         # A bounded transmission still waits its full time for an answer; only what goes beyond the bound is left out.
+        bounded = sending.once or peer.unproven
         if peer.verified:
             affordable = True
-        elif sending.once or peer.unproven:
+        elif bounded:
             affordable = self._spendable(peer) >= size
         else:
             affordable = sending.budget is None or min(sending.budget, peer.credit) >= size
@@ -459,6 +464,8 @@ class DatagramLayer(MessageLayer):
             sending.unpaid = False
             sending.last_sent = now
             self.datagrams.append((peer.id, sending.datagram))
+        elif bounded and sending.owner is not _PROBE:
+            self._keep_until_proven(sending, now)
 
     def stop(self, sending: Sending) -> None:
         """No more retransmissions: acknowledged by whatever means, or not wanted any more."""
