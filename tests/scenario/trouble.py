@@ -8,7 +8,8 @@ from stellwerk.device.observation import WantedObservation
 from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.schema.library import Library
-from stellwerk.storage.memory import Broken, MemoryStore
+from stellwerk.storage.memory import MemoryStore
+from stellwerk.storage.memory_changes import Broken
 
 
 class TroubledStore(MemoryStore):
