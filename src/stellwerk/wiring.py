@@ -17,6 +17,7 @@ from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
 from stellwerk.app.handlers.commands import Commands
 from stellwerk.app.handlers.connections import Connections
+from stellwerk.app.handlers.deregistering import forget_registration
 from stellwerk.app.handlers.devices import Devices
 from stellwerk.app.handlers.expiry import Expiry
 from stellwerk.app.handlers.gateway_sends import GatewaySends
@@ -39,7 +40,7 @@ from stellwerk.app.registry import Registry
 from stellwerk.app.reports import Reports
 from stellwerk.app.speaking import Speaking
 from stellwerk.app.tasks import Tasks
-from stellwerk.app.uplinks import Uplinks, forget_registration
+from stellwerk.app.uplinks import Uplinks
 from stellwerk.bootstrap_server import BootstrapServer
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
@@ -335,7 +336,7 @@ class Server:
         )
         connections = Connections(store=store, registry=registry, link=link, grace_s=settings.expiry_grace_s)
         listening.connect(commands, observations, reading, turns, connections, gateways)
-        observations.from_elsewhere = uplinks.notified_from_elsewhere
+        observations.from_elsewhere = uplinks.moving.notified_from_elsewhere
         listeners.connect(uplinks, observations, listening.finished, listening.reacted, connections.lost)
 
         devices = Devices(
@@ -359,7 +360,7 @@ class Server:
             oscore=settings.oscore,
             per_tenant=settings.dtls_handshakes_per_tenant,
         )
-        channels.connect(uplinks.take_over, connections.lost, registering, devices.revoking)
+        channels.connect(uplinks.moving.take_over, connections.lost, registering, devices.revoking)
         listeners.connect_channels(channels)
         if listeners.secure is not None and keys is not None and channels.sessions is not None:
             store.marks = listeners.secure.marks

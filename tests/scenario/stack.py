@@ -420,7 +420,7 @@ class Stack:
             self.uplinks, self.observations, self.listening.finished, self.listening.reacted, self.connections.lost
         )
 
-        self.observations.from_elsewhere = self.uplinks.notified_from_elsewhere
+        self.observations.from_elsewhere = self.uplinks.moving.notified_from_elsewhere
         self.devices = Devices(
             store=store,
             registry=self.registry,
@@ -441,7 +441,9 @@ class Stack:
             dtls=None if self.secure is None else self.secure_peers,
             tls=None if behind_tls is None else behind_tls.peers,
         )
-        self.channels.connect(self.uplinks.take_over, self.connections.lost, self.registering, self.devices.revoking)
+        self.channels.connect(
+            self.uplinks.moving.take_over, self.connections.lost, self.registering, self.devices.revoking
+        )
         self.failures = self.channels.failures
         assert self.channels.contexts is not None
         self.contexts = self.channels.contexts

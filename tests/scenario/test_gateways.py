@@ -9,9 +9,9 @@ import pytest
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.command_request import CommandRequest
+from stellwerk.app.handlers.deregistering import forget_registration
 from stellwerk.app.ports import Limits
 from stellwerk.app.records import NewDevice
-from stellwerk.app.uplinks import forget_registration
 from stellwerk.coap import codes
 from stellwerk.coap.message import encode_message
 from stellwerk.core.ids import DeviceId, PeerId

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class Listening:
-    """Implements `uplinks.Listener`; `connect` closes the circle."""
+    """Implements `listener.Listener`; `connect` closes the circle."""
 
     def __init__(self, tasks: Tasks, prolonging: Prolonging | None = None) -> None:
         self._tasks = tasks

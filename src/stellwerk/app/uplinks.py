@@ -4,36 +4,31 @@ Every path ends in exactly one call of ``answer``. Nothing is acknowledged that 
 store cannot take it the device is told 5.03 with Max-Age and asked to come again.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import structlog
 
 from stellwerk.app.brake import Brake, Level
-from stellwerk.app.changes import Change, ChangeRegistration, Commit, DropRegistration
-from stellwerk.app.committing import commit, log_not_stored
+from stellwerk.app.changes import Change, ChangeRegistration, Commit
+from stellwerk.app.committing import log_not_stored
 from stellwerk.app.device_ports import Acknowledgement, DeviceLink
-from stellwerk.app.end_devices import ends_behind
-from stellwerk.app.handlers.observations import MovedWithoutUpdate
-from stellwerk.app.handlers.registering import (
-    UNPROVEN,
-    Registering,
-    check_link_format,
-    may_be_forged,
-    warnings_of,
-)
+from stellwerk.app.handlers.deregistering import Deregistering
+from stellwerk.app.handlers.moving import Moving
+from stellwerk.app.handlers.registering import Answer, Registering, check_link_format, warnings_of
 from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.listener import Listener
 from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
-from stellwerk.app.registry import Known, KnownEndDevice, KnownGateway, Registry
+from stellwerk.app.registry import Known, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError
-from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.core.sharing import share
 from stellwerk.device.registration import Registration
 from stellwerk.lwm2m.formats import UnsupportedFormat, decode_content
-from stellwerk.lwm2m.link_format import ObjectList, decode_object_list
+from stellwerk.lwm2m.link_format import decode_object_list
 from stellwerk.lwm2m.operations import Deregister, Register, Send, Update, Uplink
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.profile_ids import UnknownProfile
@@ -47,9 +42,7 @@ _LINK_FORMAT: Final = 40
 _ROOT: Final = Path()
 _PROFILE: Final = "pid"
 
-Answer = Callable[[Acknowledgement], None]
 _CHANGED: Final = Acknowledgement(Status.CHANGED)
-_DELETED: Final = Acknowledgement(Status.DELETED)
 
 _REFUSED_FROM: Final[dict[type[Uplink], Level]] = {
     Send: Level.SEND,
@@ -63,18 +56,6 @@ _KINDS: Final[dict[type[Uplink], str]] = {
     Update: "update",
     Deregister: "deregister",
 }
-
-
-class Listener(Protocol):
-    """Who wants to know that a device was heard or lost; called after the commit and the answer."""
-
-    def device_registered(self, known: Known, at: Instant) -> None: ...
-    def device_heard(self, known: Known, at: Instant) -> None: ...
-    def device_lost(self, device_id: DeviceId, at: Instant) -> None: ...
-    def objects_changed(self, before: ObjectList, known: Known, at: Instant) -> None: ...
-    def connection_changed(self, known: Known, at: Instant) -> None:
-        """What the device observes for us ended with its connection, or began anew over one; `device_heard` follows."""
-        ...
 
 
 class SendsOfGateways(Protocol):
@@ -112,6 +93,12 @@ class Uplinks:
         self._link = link
         self._listener = listener
         self._grace_s = grace_s
+        self.moving = Moving(
+            store=store, registry=registry, registering=registering, link=link, listener=listener, grace_s=grace_s
+        )
+        self._deregistering = Deregistering(
+            store=store, registry=registry, moving=self.moving, link=link, listener=listener, brake=brake
+        )
 
     def receive(
         self, uplink: Uplink, peer: PeerId, receipt: bytes, at: Instant, answer: Answer, fresh: bool = False
@@ -136,7 +123,7 @@ class Uplinks:
         elif isinstance(uplink, Register):
             work = self._registering.register(uplink, peer, receipt, at, answer, fresh)
         elif isinstance(uplink, Deregister):
-            work = self._deregister(uplink, peer, receipt, at, answer, fresh)
+            work = self._deregistering.deregister(uplink, peer, receipt, at, answer, fresh)
         else:
             raise TypeError(f"{type(uplink).__name__} is not answered here")
         kind = _KINDS[type(uplink)]
@@ -150,7 +137,7 @@ class Uplinks:
     async def _send_unknown(self, uplink: Send, peer: PeerId, receipt: bytes, at: Instant, answer: Answer) -> None:
         known = await self._registry.load_from_peer(peer, at.now)
         if known is None and peer.is_proven:
-            known = await self.take_over(peer, at)
+            known = await self.moving.take_over(peer, at)
         if known is None:
             log.info("send.refused", peer=str(peer), reason="nobody is registered from this address")
             answer(Acknowledgement(Status.NOT_FOUND, detail="not registered from this address"))
@@ -224,7 +211,7 @@ class Uplinks:
         taught = None
         registration = known.registration
         # Before anything is made of what it says: a stranger teaches nothing and is not the device that was heard.
-        if self._refuses("update", known, peer, at, answer, fresh):
+        if self.moving.refuses("update", known, peer, at, answer, fresh):
             return
         try:
             profile_ids = self._parameters(uplink, registration).profile_ids
@@ -266,7 +253,7 @@ class Uplinks:
         changed = None
         updated_ms = self._clock.lifetime_ms()
         moved = peer != registration.peer
-        if moved and self._refuses("update", known, peer, at, answer, fresh):
+        if moved and self.moving.refuses("update", known, peer, at, answer, fresh):
             return False
         if uplink.query or uplink.body or pending is not None or moved:
             try:
@@ -316,7 +303,7 @@ class Uplinks:
                 answer(_CHANGED)
             else:
                 answer(_CHANGED)
-                current = self._apply(changed, current, at)
+                current = self.moving.apply(changed, current, at)
             self._heard(current, at)
 
         known.updating += 1
@@ -357,147 +344,6 @@ class Uplinks:
             proven=fresh or peer.is_proven or peer == registration.peer,
         )
 
-    def _apply(self, changed: Registration, known: Known, at: Instant, *, followed: bool = False) -> Known:
-        """``followed``: what was asked at the old peer goes on at the new one already."""
-        old = known.registration.peer
-        following = self._registry.put(changed, known.record, at.now)
-        following.pending, following.leaving = known.pending, known.leaving
-        if changed.objects is not known.registration.objects:
-            self._listener.objects_changed(known.registration.objects, following, at)
-        if old != changed.peer:
-            log.info("registration.moved", endpoint_name=changed.endpoint_name, old=str(old), new=str(changed.peer))
-            if not followed:
-                self._link.move_peer(old, changed.peer)
-                if old.is_channel or changed.peer.is_channel:
-                    self._listener.connection_changed(following, at)
-            self._registering.superseded(old)
-        elif not known.registration.proven:
-            self._link.prove_peer(changed.peer)
-        return following
-
-    def _unproven(self, peer: PeerId, fresh: bool) -> bool:
-        """Whether ``peer``, which speaks for a registration from elsewhere, has to prove its address first."""
-        return self._registering.prove_moves and not fresh and may_be_forged(peer)
-
-    # -- a secure session takes a registration over --
-
-    async def take_over(self, peer: PeerId, at: Instant, *, followed: bool = False) -> Known | None:
-        """The device whose session ``peer`` is speaks over it from now on, wherever it registered (contract SEC-5);
-        its registration then, None where it has none. ``followed`` as in `_apply`: it has been heard with that,
-        and no uplink follows. Raises what the store raised."""
-        device_id = self._registering.speaking.device_of(peer)
-        known = None if device_id is None else await self._registry.load_of(device_id)
-        if known is None or isinstance(known, KnownEndDevice):
-            return None
-        if not self._registering.speaking.may_speak(peer, known.record):
-            # It is the device, but not with all the layers of security that it has to come with.
-            return None
-        registration = known.pending or known.registration
-        if registration.peer == peer:
-            return known
-        changed = replace(registration, peer=peer, proven=True)
-        known.pending = changed
-        known.updating += 1
-
-        def done(error: Exception | None) -> None:
-            known.updating -= 1
-            current = self._registry.at(changed.location)
-            if current is None:
-                return
-            if current.pending is changed:
-                current.pending = None
-            if error is None:
-                following = self._apply(changed, current, at, followed=followed)
-                if followed:
-                    # Nobody resumes a session and does not listen.
-                    self._heard(following, at)
-
-        await commit(self._store, (), (ChangeRegistration(changed, changed.deadline_ms(self._grace_s)),), done)
-        return self._registry.of(changed.device_id)
-
-    async def notified_from_elsewhere(self, known: Known, peer: PeerId, at: Instant) -> bool:
-        """``known`` notifies from a peer that it is not registered at. True: it may, and is registered there now;
-        False: that is somebody else. Raises `MovedWithoutUpdate`, and what the store raised."""
-        client = known.household or known
-        if not self._registering.speaking.may_speak(peer, client.record):
-            text = f"a notification with a token that only {client.record.name!r} was given"
-            self._registering.refuse_other("notify", peer, client.record, text, at)
-            return False
-        if not peer.is_proven:
-            raise MovedWithoutUpdate(known.registration.endpoint_name, known.registration.peer, peer)
-        return await self.take_over(peer, at) is not None
-
-    def _refuses(self, what: str, known: Known, peer: PeerId, at: Instant, answer: Answer, fresh: bool) -> bool:
-        """Whether ``peer`` may not do ``what`` to a registration that is not its own (SEC-5), or has to prove its
-        address first; then it has its answer."""
-        registration = known.pending or known.registration
-        if peer == registration.peer:
-            return False
-        record = known.record
-        if not self._registering.speaking.may_speak(peer, record):
-            text = f"the registration is another device's; only {record.name!r} itself may change or end it"
-            self._registering.refuse_other(what, peer, record, text, at)
-            answer(Acknowledgement(Status.BAD_REQUEST, detail="the registration is not yours"))
-            return True
-        if self._unproven(peer, fresh):
-            log.info(f"{what}.unproven", endpoint_name=registration.endpoint_name, peer=str(peer))
-            answer(Acknowledgement(Status.UNAUTHORIZED, detail=UNPROVEN, prove=True))
-            return True
-        return False
-
-    # -- De-register (Core §6.2.3) --
-
-    async def _deregister(
-        self, uplink: Deregister, peer: PeerId, receipt: bytes, at: Instant, answer: Answer, fresh: bool
-    ) -> None:
-        known = await self._registry.load_at(uplink.location, at.now)
-        if known is None:
-            log.info("deregister.refused", peer=str(peer), reason="unknown location", location=uplink.location)
-            answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
-            return
-        if self._refuses("deregister", known, peer, at, answer, fresh):
-            return
-        ends = await ends_behind(
-            self._store, known.registration, Kind.DEREGISTER, at, f"gateway {known.record.name} de-registered"
-        )
-        # It may have been replaced meanwhile: by itself as an Update left it, or by nothing.
-        current = self._registry.at(uplink.location)
-        if current is None:
-            answer(Acknowledgement(Status.NOT_FOUND, detail="no such registration"))
-            return
-        known = current
-        if known.leaving is not None:
-            # Its end is being stored; whoever asks again hears of the same one.
-            known.leaving.append(answer)
-            return
-        waiting = known.leaving = [answer]
-        registration = known.registration
-        row = JournalEntry(
-            Kind.DEREGISTER,
-            registration.device_id,
-            at.wall_ms,
-            receipt,
-            Status.DELETED,
-            labels=known.uplink_labels,
-            location=registration.location,
-        )
-
-        def done(error: Exception | None) -> None:
-            acknowledgement = _DELETED if error is None else self._not_stored("deregister", error)
-            for each in waiting:
-                each(acknowledgement)
-            if error is not None:
-                current = self._registry.at(registration.location)
-                if current is not None:
-                    current.leaving = None
-                return
-            log.info("registration.ended", endpoint_name=registration.endpoint_name, location=registration.location)
-            for ended in (registration, *ends.registrations):
-                forget_registration(self._registry, self._link, self._listener, ended, at)
-
-        drop = DropRegistration(registration.device_id, registration.location)
-        self._store.submit(Commit((row, *ends.entries), (drop, *ends.changes), done))
-
     # -- shared --
 
     async def _answered(self, kind: str, work: Coroutine[Any, Any, None], answer: Answer) -> None:
@@ -527,22 +373,6 @@ class Uplinks:
         self._store.submit(Commit((row,), (), _ignore))
         # What it said makes no sense, and it listens all the same (QM-2).
         self._heard(known, at)
-
-
-def forget_registration(
-    registry: Registry, link: DeviceLink, listener: Listener, registration: Registration, at: Instant
-) -> None:
-    """``registration`` ended, and that is stored: let go of what memory and engine hold for it."""
-    known = registry.of(registration.device_id)
-    if known is not None and known.registration.location != registration.location:
-        # The device registered anew while the end of the old registration was being stored.
-        return
-    # An Update may have moved it meanwhile.
-    peer = registration.peer if known is None else known.registration.peer
-    registry.drop(registration.device_id)
-    if registry.from_peer(peer) is None:
-        link.forget_peer(peer)
-    listener.device_lost(registration.device_id, at)
 
 
 def _may_name_profile(parameter: str) -> bool:

@@ -20,10 +20,10 @@ from stellwerk.app.credentials import (
 )
 from stellwerk.app.device_ports import DeviceLink
 from stellwerk.app.handlers.revoking import Revoking
+from stellwerk.app.listener import Listener
 from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.records import AlreadyExists, DeviceChange, DeviceGone
 from stellwerk.app.registry import Registry
-from stellwerk.app.uplinks import Listener
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.end_device import GATEWAY_LABELS, EndDeviceRecord

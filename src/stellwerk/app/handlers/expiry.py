@@ -11,10 +11,11 @@ from stellwerk.app.changes import ChangeRegistration, Commit, DropRegistration
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.device_ports import DeviceLink
 from stellwerk.app.end_devices import ends_behind
+from stellwerk.app.handlers.deregistering import forget_registration
 from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.listener import Listener
 from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.registry import Registry
-from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.instant import Instant
 from stellwerk.device.registration import Registration
 

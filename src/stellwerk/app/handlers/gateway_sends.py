@@ -11,10 +11,10 @@ from stellwerk.app.committing import log_not_stored
 from stellwerk.app.device_ports import Acknowledgement
 from stellwerk.app.handlers.gateways import Gateways
 from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.listener import Listener
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.registry import Known, KnownGateway
 from stellwerk.app.tasks import Tasks
-from stellwerk.app.uplinks import Listener
 from stellwerk.core.errors import PeerError
 from stellwerk.core.instant import Instant
 from stellwerk.lwm2m.content import Content

@@ -18,15 +18,16 @@ from stellwerk.app.committing import commit
 from stellwerk.app.device_ports import DeviceAnswer, DeviceLink
 from stellwerk.app.end_devices import Behind, ends_of
 from stellwerk.app.handlers.adopting import Adoption, NotTaken, log_line
+from stellwerk.app.handlers.deregistering import forget_registration
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.reading import Reading
 from stellwerk.app.handlers.turns import Later, on_the_loop
 from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.listener import Listener
 from stellwerk.app.model_warnings import ModelWarnings
 from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
 from stellwerk.app.registry import Known, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks
-from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId

@@ -16,10 +16,11 @@ from stellwerk.app.changes import DropRegistration, DropSessionsOf
 from stellwerk.app.committing import commit
 from stellwerk.app.device_ports import DeviceLink
 from stellwerk.app.end_devices import ends_behind
+from stellwerk.app.handlers.deregistering import forget_registration
 from stellwerk.app.journal import JournalEntry, Kind
+from stellwerk.app.listener import Listener
 from stellwerk.app.ports import Clock, CredentialChange, DecidingStore
 from stellwerk.app.registry import Registry
-from stellwerk.app.uplinks import Listener, forget_registration
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.record import NOSEC, DeviceRecord
