@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from stellwerk.core.errors import StellwerkError
 from stellwerk.core.ids import DeviceId
@@ -55,7 +56,9 @@ FOLLOWS: dict[Step, frozenset[Step]] = {
 }
 
 
-UNANSWERED = "unanswered"
+NEVER_MS: Final = 1 << 62
+"""`Command.expires_ms` of one that ends with the registration and not before."""
+UNANSWERED: Final = "unanswered"
 """``Command.reason`` of one that is `Step.SENT` and not on its way."""
 
 

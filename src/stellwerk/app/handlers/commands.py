@@ -13,7 +13,7 @@ from stellwerk.app.command_request import CommandRequest, RefusedRequest
 from stellwerk.app.committing import commit
 from stellwerk.app.device_ports import DeviceAnswer, DeviceLink
 from stellwerk.app.handlers.awaiting import Awaited, Ended, Wait
-from stellwerk.app.handlers.delivery import NEVER_MS, Delivery
+from stellwerk.app.handlers.delivery import Delivery
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import Outcomes, kind_of
 from stellwerk.app.handlers.resolving import Resolved, resolve
@@ -30,7 +30,7 @@ from stellwerk.core.errors import StellwerkError
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
 from stellwerk.core.uuid_text import random_uuid
-from stellwerk.device.command import Command, Step
+from stellwerk.device.command import NEVER_MS, Command, Step
 from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.operations import AnyCancel, AnyObserve, Write
 from stellwerk.lwm2m.schema.library import Library

@@ -12,16 +12,18 @@ from typing import Final
 
 import structlog
 
-from stellwerk.app.changes import Change, ChangeCommand, Commit
+from stellwerk.app.changes import Change, Commit
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.device_ports import DeviceAnswer, DeviceLink
-from stellwerk.app.handlers.flight import Flight, prepare, refusal
+from stellwerk.app.handlers.flight import Flight, is_passive, prepare, refusal
+from stellwerk.app.handlers.household_turns import HouseholdTurns
 from stellwerk.app.handlers.judging import LOST, judge
 from stellwerk.app.handlers.lanes import Lane, Lanes
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.outcomes import UNKNOWN_TEXT, Outcomes
 from stellwerk.app.handlers.overdue import Overdue
 from stellwerk.app.handlers.turns import Turns
+from stellwerk.app.handlers.unanswered import Unanswered, log_not_noted
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
 from stellwerk.app.profiles import Profiles
@@ -29,21 +31,14 @@ from stellwerk.app.registry import Known, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
-from stellwerk.device.command import UNANSWERED, Command, Step, advance, after_restart
-from stellwerk.device.observation import WantedObservation
+from stellwerk.device.command import NEVER_MS, Command, Step, advance, after_restart
 from stellwerk.device.queue import superseded
 from stellwerk.lwm2m.operations import AnyCancel, AnyObserve, Operation, WriteAttributes
 
 log = structlog.get_logger(__name__)
 
-NEVER_MS: Final = 1 << 62
-"""`Command.expires_ms` of one that ends with the registration and not before."""
-TRIES: Final = 3
-"""How often a command is sent in all before no answer means that it failed."""
 _SHOWN: Final = 10
 """Objects that a line of the device's log names at most."""
-_CONNECTED: Final = frozenset({"tcp", "tls", "ws", "wss"})
-"""Transports on which nothing can be reset (RFC 8323), so that a device learns of no passive cancel."""
 
 
 class Delivery:
@@ -85,10 +80,8 @@ class Delivery:
         self._flights: dict[int, Flight] = {}
         self._not_stored: set[int] = set()
         """Commands that the store, though it works, did not take once."""
-        self._delivered: set[int] = set()
-        """Commands that were acknowledged and not answered, since the last look."""
-        self._last_turn: dict[DeviceId, DeviceId] = {}
-        """Of households that are owed something: by gateway, who had the turn last."""
+        self._unanswered = Unanswered(store=store, lanes=self._lanes, clock=clock)
+        self._households = HouseholdTurns(self._lanes)
         turns.on_free = self._drain_client
         profiles.on_change = self._go_on_everywhere
 
@@ -152,11 +145,11 @@ class Delivery:
             detail += "; the object list changed:" + _difference(before.keys(), listed.keys())
         lane.objects = listed
         row = JournalEntry(Kind.LOG, device_id, at.wall_ms, reason="commands-kept", detail=detail)
-        self._store.submit(Commit((row,), (), _log_not_noted, reserve=True))
+        self._store.submit(Commit((row,), (), log_not_noted, reserve=True))
 
     def device_lost(self, device_id: DeviceId, at: Instant) -> None:
         """The registration ended: what has no time of its own ends as 408; the rest waits for the next (§7.3)."""
-        self._last_turn.pop(device_id, None)
+        self._households.forget(device_id)
         if self._lanes.is_stored(device_id):
             # With what is still only rows.
             self._lanes.load_soon(device_id)
@@ -228,22 +221,8 @@ class Delivery:
         """End a slice of the waiting commands whose time is over, see to what is on its way, and note what was
         delivered; returns how many ended."""
         self._turns.look()
-        self._note_delivered()
+        self._unanswered.note_delivered(self._flights)
         return await self._overdue.look()
-
-    def _note_delivered(self) -> None:
-        """Store which commands their devices acknowledged and do not answer at once: all in one commit, and none for
-        the many that are answered within a second."""
-        at_ms = self._clock.wall_ms()
-        changes: list[Change] = []
-        for command_id in self._delivered:
-            flight = self._flights.get(command_id)
-            if flight is not None and flight.command.step is Step.SENT:
-                flight.command.step = advance(flight.command.step, Step.DELIVERED)
-                changes.append(ChangeCommand(command_id, Step.DELIVERED, at_ms))
-        self._delivered.clear()
-        if changes:
-            self._store.submit(Commit((), changes, _log_not_noted, reserve=True))
 
     # -- after a restart --
 
@@ -288,7 +267,7 @@ class Delivery:
         if lane.waiting and not self._may_go(lane.waiting[0], known):
             self._turns.probe_later(known)
             return True
-        if lane.waiting and known.household is not None and self._neighbour_speaks(known, known.household):
+        if lane.waiting and known.household is not None and self._households.is_asked(known.household, but=known):
             return True
         if lane.waiting and not self._observations.loaded(device_id):
             # An Observe has to know what else is wanted.
@@ -310,7 +289,7 @@ class Delivery:
                 lane.active = command
                 if known.household is not None:
                     lane.client_id = known.household.registration.device_id
-                    self._last_turn[lane.client_id] = device_id
+                    self._households.took(lane.client_id, device_id)
                 self._turns.take(known, command.command_id)
                 self._send(command, known)
                 return True
@@ -322,32 +301,21 @@ class Delivery:
             self._profiles.sleeps(known) and self._needs_no_device(command, known)
         )
 
-    def _neighbour_speaks(self, known: Known, house: KnownGateway) -> bool:
-        """A gateway and those behind it are one client: one command is on its way to any of them (NSTART 1)."""
-        for each in (house, *house.behind.values()):
-            lane = self._lanes.get(each.registration.device_id)
-            if each is not known and lane is not None and lane.active is not None:
-                return True
-        return False
-
     def _drain_client(self, client_id: DeviceId) -> bool:
         """`_drain` a device, or of a household the one whose turn it is: whoever comes after the one that had it last;
         True while commands for any of them are not over."""
         house = self._registry.of(client_id)
         if not isinstance(house, KnownGateway):
             return self._drain(client_id)
-        members = [client_id, *house.behind]
-        last = self._last_turn.get(client_id)
-        place = members.index(last) + 1 if last in members else 0
         owed = False
-        for each in (*members[place:], *members[:place]):
+        for each in self._households.in_turn(house):
             lane = self._lanes.get(each)
             if lane is not None and self._drain(each):
                 owed = True
                 if lane.active is not None:
                     return True
         if not owed:
-            self._last_turn.pop(client_id, None)
+            self._households.forget(client_id)
         return owed
 
     def _send(self, command: Command, known: Known) -> None:
@@ -359,7 +327,7 @@ class Delivery:
             self._observations,
             self._clock.wall_ms(),
             sent_before=sent_before,
-            is_passive=self._is_passive,
+            listens=self._turns.listens(known, self._clock.now()),
         )
 
         def done(error: Exception | None) -> None:
@@ -403,18 +371,12 @@ class Delivery:
         self._end_waiting(lane, command, Step.REFUSED, reason, detail, self._clock.wall_ms())
         self._drain(command.device_id)
 
-    def _is_passive(self, operation: AnyCancel, wanted: WantedObservation, known: Known) -> bool:
-        """Whether the relation is forgotten here and the device hears of it with its next notification (OB-5): where
-        that is asked for, and where the device sleeps; but then attributes that were written for it have to be taken
-        back some day."""
-        if known.registration.peer.carrier in _CONNECTED:
-            return False
-        return operation.passive or (not wanted.attributes and not self._turns.listens(known, self._clock.now()))
-
     def _needs_no_device(self, command: Command, known: Known) -> bool:
         wanted = self._observations.of(command.device_id, command.operation.path)
         operation = command.operation
-        return isinstance(operation, AnyCancel) and wanted is not None and self._is_passive(operation, wanted, known)
+        if not isinstance(operation, AnyCancel) or wanted is None:
+            return False
+        return is_passive(operation, wanted, known, listens=self._turns.listens(known, self._clock.now()))
 
     def _ask(self, flight: Flight, known: Known) -> None:
         command, operation = flight.command, flight.operation
@@ -431,7 +393,7 @@ class Delivery:
     def reacted(self, handle: int, *, delivered: bool) -> None:
         """The device took a command, or a part of it; the answer is still to come."""
         if delivered and handle in self._flights:
-            self._delivered.add(handle)
+            self._unanswered.delivered(handle)
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> bool:
         """What came of a command; False when ``answer.handle`` is not one of ours."""
@@ -455,7 +417,7 @@ class Delivery:
         if answer.failure == "cancelled" or (known is None and answer.failure in ("lost", "unconnected")):
             self._lost_in_flight(command, at.wall_ms)
             return
-        if answer.failure == "unconnected" or (answer.failure == "lost" and self._may_repeat(command)):
+        if answer.failure == "unconnected" or (answer.failure == "lost" and self._unanswered.may_repeat(command)):
             # Whatever waits, waits until the device is heard again.
             self._lanes.back(command)
             self._turns.leave(command.command_id)
@@ -469,7 +431,7 @@ class Delivery:
             known.silent_since = at.now
             if self._profiles.sleeps(known):
                 reason = "timeout-binding"
-                if self._may_repeat(command):
+                if self._unanswered.may_repeat(command):
                     self._wait_again(command, detail, at.wall_ms)
                     return
         changes: Sequence[Change] = ()
@@ -480,32 +442,18 @@ class Delivery:
         self._end(command, step, reason, detail, at.wall_ms, answer if not answer.failure else None, changes)
 
     def _wait_again(self, command: Command, why: str, at_ms: int) -> None:
-        """It was sent and went unanswered; it is sent again when the device is heard, and says so meanwhile."""
-        tries = self._lanes.tries.get(command.command_id, 1)
-        if command.step is Step.DELIVERED:
-            command.step = advance(command.step, Step.SENT)
-        command.reason = UNANSWERED
-        command.detail = f"{why}; {tries} of {TRIES} tries made, the next when the device is heard"
-        change = ChangeCommand(command.command_id, command.step, at_ms, command.reason, command.detail)
-        self._store.submit(Commit((), (change,), _log_not_noted, reserve=True))
+        self._unanswered.wait_again(command, why, at_ms)
         self._lanes.back(command)
 
     def _lost_in_flight(self, command: Command, at_ms: int) -> None:
         """The registration ended or moved while the command was on its way."""
         registered = self._registry.of(command.device_id) is not None
         removed = self._lanes.of(command.device_id).removed
-        if not removed and (registered or command.expires_ms < NEVER_MS) and self._may_repeat(command):
+        if not removed and (registered or command.expires_ms < NEVER_MS) and self._unanswered.may_repeat(command):
             self._wait_again(command, "the registration ended or moved before the device answered", at_ms)
             self._drain(command.device_id)
             return
         self._end(command, *LOST, at_ms)
-
-    def _may_repeat(self, command: Command) -> bool:
-        return (
-            after_restart(command.operation) is Step.QUEUED
-            and self._lanes.tries.get(command.command_id, 0) < TRIES
-            and command.expires_ms > self._clock.lifetime_ms()
-        )
 
     # -- ending --
 
@@ -551,8 +499,3 @@ def _difference(before: Set[int], now: Set[int]) -> str:
     gone = "".join(f" /{each}" for each in sorted(before - now)[:_SHOWN])
     new = "".join(f" /{each}" for each in sorted(now - before)[:_SHOWN])
     return (f" without{gone} now" if gone else "") + (f" with{new} now" if new else "")
-
-
-def _log_not_noted(error: Exception | None) -> None:
-    if error is not None:
-        log_not_stored(log, "command.not_noted", error)

@@ -1,6 +1,6 @@
 """A command on its way: what is stored before it leaves."""
 
-from collections.abc import Callable
+from typing import Final
 
 from stellwerk.app.changes import Change, ChangeCommand, CommandSent
 from stellwerk.app.handlers.observations import Observations
@@ -8,6 +8,9 @@ from stellwerk.app.registry import Known
 from stellwerk.device.command import Command, Step
 from stellwerk.device.observation import WantedObservation
 from stellwerk.lwm2m.operations import AnyCancel, AnyObserve
+
+_CONNECTED: Final = frozenset({"tcp", "tls", "ws", "wss"})
+"""Transports on which nothing can be reset (RFC 8323), so that a device learns of no passive cancel."""
 
 
 class Flight:
@@ -39,6 +42,15 @@ def refusal(command: Command, observations: Observations, sent_before: bool) -> 
     return None
 
 
+def is_passive(operation: AnyCancel, wanted: WantedObservation, known: Known, *, listens: bool) -> bool:
+    """Whether the relation is forgotten here and the device hears of it with its next notification (OB-5): where that
+    is asked for, and where the device sleeps; but then attributes that were written for it have to be taken back some
+    day."""
+    if known.registration.peer.carrier in _CONNECTED:
+        return False
+    return operation.passive or (not wanted.attributes and not listens)
+
+
 def prepare(
     command: Command,
     known: Known,
@@ -46,10 +58,10 @@ def prepare(
     at_ms: int,
     *,
     sent_before: bool,
-    is_passive: Callable[[AnyCancel, WantedObservation, Known], bool],
+    listens: bool,
 ) -> tuple[Flight, list[Change]]:
     """The flight of a command, and what to store before its first datagram leaves. What it wants observed is known to
-    ``observations`` at once, for a notification may overtake the commit."""
+    ``observations`` at once, for a notification may overtake the commit. ``listens``: the device does now."""
     flight = Flight(command)
     changes: list[Change] = []
     operation = command.operation
@@ -60,7 +72,7 @@ def prepare(
         changes.append(observations.put(flight.observation))
     elif isinstance(operation, AnyCancel) and before is not None:
         flight.token = before.token
-        flight.operation = before.cancel(passive=is_passive(operation, before, known))
+        flight.operation = before.cancel(passive=is_passive(operation, before, known, listens=listens))
     if sent_before:
         changes.append(ChangeCommand(command.command_id, Step.SENT, at_ms))
     else:
