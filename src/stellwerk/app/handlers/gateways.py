@@ -1,13 +1,13 @@
 """Gateways: each end device that one lists becomes a device of its own (LwM2M Gateway 1.1; contract §12).
 
-The Gateway object is read after a Register, after an Update that lists other instances of it, and when an observation
-of it tells something. What it lists is compared with what is stored: a device that is new is made, one that came back
+The Gateway object is read (`surveying`) after a Register, after an Update that lists other instances of it, and when an
+observation of it tells something. What it lists is compared with what is stored: a device that is new is made, one that came back
 is registered again, one that is gone is not registered any more. Nothing here waits for a device: an answer starts the
 next step. One comparison runs at a time for each gateway; what comes meanwhile is looked at afterwards.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -21,6 +21,7 @@ from stellwerk.app.handlers.adopting import Adoption, NotTaken, log_line
 from stellwerk.app.handlers.deregistering import forget_registration
 from stellwerk.app.handlers.observations import Observations
 from stellwerk.app.handlers.reading import Reading
+from stellwerk.app.handlers.surveying import Surveying
 from stellwerk.app.handlers.turns import Later, on_the_loop
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.listener import Listener
@@ -29,58 +30,35 @@ from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
 from stellwerk.app.registry import Known, KnownGateway, Registry
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.entropy import Entropy
-from stellwerk.core.errors import PeerError
 from stellwerk.core.ids import DeviceId
 from stellwerk.core.instant import Instant
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration, register_behind
-from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.end_device_names import node_id
 from stellwerk.lwm2m.gateway import (
     GATEWAY,
     ROUTING,
     EndDevice,
     EndDevices,
-    decode_device_objects,
     encode_device_objects,
     join_flaws,
-    read_end_devices,
-    read_routes,
 )
 from stellwerk.lwm2m.link_format import ObjectList
-from stellwerk.lwm2m.operations import Discover
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import Library
-from stellwerk.lwm2m.status import Status, is_success
+from stellwerk.lwm2m.status import Status
 
 log = structlog.get_logger(__name__)
 
-FIRST_HANDLE: Final = 1 << 50
-"""Handles of Discovers of end devices start here."""
 AGAIN_S: Final = 30.0
 PAUSE_S: Final = 1.0
 LOOK_AGAIN_S: Final = 60.0
 """An unknown prefix lets a gateway be read anew at most this often."""
 
-_ROOT: Final = Path()
 _OBJECT: Final = Path(GATEWAY)
 _LINES: Final = 20
 """Lines that one reading may leave in a gateway's log."""
 _SLICE: Final = 64
 """Devices whose registrations are written together."""
-
-
-class _Survey:
-    """The end devices of a gateway whose objects it does not say, each asked in turn (version 1.0)."""
-
-    __slots__ = ("devices", "flaws", "left", "location", "routes")
-
-    def __init__(self, location: str, listed: EndDevices, routes: dict[int, ObjectList], most: int) -> None:
-        self.location = location
-        self.devices = list(listed.devices)
-        self.flaws = list(listed.flaws)
-        self.routes = routes
-        unknown = [place for place, each in enumerate(self.devices) if each.objects is None and not each.trouble]
-        self.left = unknown[:most][::-1]
 
 
 class Gateways:
@@ -120,11 +98,6 @@ class Gateways:
         self._link = link
         self._listener = listener
         self._most = most
-        self._next_handle = FIRST_HANDLE
-        self._surveys: dict[DeviceId, _Survey] = {}
-        self._out: dict[int, tuple[DeviceId, int]] = {}
-        """Discovers that are out: gateway, and place in its survey."""
-        self._routes: dict[DeviceId, dict[int, ObjectList]] = {}
         self._comparing: dict[DeviceId, EndDevices | None] = {}
         """Gateways that are being compared, each with what came meanwhile."""
         self._read_at: dict[DeviceId, float] = {}
@@ -138,8 +111,9 @@ class Gateways:
         """Gateways that are read anew in a moment."""
         self._model_warnings = ModelWarnings()
         self._adoption = Adoption(store=store, registry=registry, clock=clock, most=most)
+        self._surveying = Surveying(registry=registry, link=link, most=most, listed=self._compare)
         if most:
-            reading.on_read = self._read
+            reading.on_read = self._surveying.take_read
 
     # -- what happens to gateways --
 
@@ -189,8 +163,7 @@ class Gateways:
             self.look(known, at)
 
     def _forget(self, gateway_id: DeviceId) -> None:
-        self._surveys.pop(gateway_id, None)
-        self._routes.pop(gateway_id, None)
+        self._surveying.forget(gateway_id)
         self._read_at.pop(gateway_id, None)
         self._anew.discard(gateway_id)
         self._reconnected.discard(gateway_id)
@@ -201,24 +174,8 @@ class Gateways:
         return read_at is not None and now - read_at < LOOK_AGAIN_S
 
     def finished(self, answer: DeviceAnswer, at: Instant) -> bool:
-        """What came of a Discover; False when ``answer.handle`` is not one of ours."""
-        out = self._out.pop(answer.handle, None)
-        if out is None:
-            return False
-        gateway_id, place = out
-        known = self._registry.of(gateway_id)
-        survey = self._surveys.get(gateway_id)
-        if known is None or survey is None or survey.location != known.registration.location:
-            return True
-        if answer.failure:
-            # It does not answer; what is known of the others stays as it is until it is read again.
-            survey.left.clear()
-            survey.flaws.append(f"its end devices could not be asked for their objects: {answer.failure}")
-        else:
-            known.heard(at.now, self._link)
-            self._take_discovered(survey, place, known, answer)
-        self._survey_on(known, survey)
-        return True
+        """What came of a request to a gateway; False when ``answer.handle`` is not one of ours."""
+        return self._surveying.finished(answer, at)
 
     # -- reading --
 
@@ -242,47 +199,6 @@ class Gateways:
         known = self._registry.of(gateway_id)
         if known is not None:
             self._reading.read(known, (GATEWAY,), Instant(self._clock.now(), self._clock.wall_ms()))
-
-    def _read(self, known: Known, object_id: int, content: Content, at: Instant) -> None:
-        """The gateway answered to a Read of ours."""
-        if known.household is not known:
-            return
-        registration = known.registration
-        if object_id == ROUTING:
-            self._routes[registration.device_id] = read_routes(content)
-            return
-        if object_id != GATEWAY:
-            return
-        listed = read_end_devices(content, registration.objects.root)
-        routes = self._routes.pop(registration.device_id, {})
-        survey = self._surveys[registration.device_id] = _Survey(registration.location, listed, routes, self._most)
-        self._survey_on(known, survey)
-
-    def _survey_on(self, known: Known, survey: _Survey) -> None:
-        registration = known.registration
-        if not survey.left:
-            self._surveys.pop(registration.device_id, None)
-            self._compare(known, EndDevices(tuple(survey.devices), tuple(survey.flaws)))
-            return
-        place = survey.left.pop()
-        objects = registration.objects
-        behind = replace(registration, objects=replace(objects, root=f"{objects.root}/{survey.devices[place].prefix}"))
-        self._next_handle += 1
-        self._out[self._next_handle] = (registration.device_id, place)
-        self._link.send(self._next_handle, behind, Discover(_ROOT))
-
-    def _take_discovered(self, survey: _Survey, place: int, known: Known, answer: DeviceAnswer) -> None:
-        device = survey.devices[place]
-        objects: ObjectList | None = None
-        if is_success(answer.status):
-            try:
-                text = answer.payload.decode("utf-8", "replace")
-                objects = decode_device_objects(text, device.prefix, known.registration.objects.root)
-            except PeerError as error:
-                survey.flaws.append(f"/{GATEWAY}/{device.instance}: the answer to a Discover does not decode: {error}")
-        elif device.route is not None:
-            objects = survey.routes.get(device.route)
-        survey.devices[place] = replace(device, objects=objects)
 
     # -- comparing --
 
