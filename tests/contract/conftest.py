@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from stellwerk.app.ports import DecidingStore, Limits, ProjectedStore
+from stellwerk.app.ports import DecidingStore, Limits
+from stellwerk.app.reading_ports import ProjectedStore
 from stellwerk.storage.memory import MemoryStore
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector import Projector

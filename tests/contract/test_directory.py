@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from stellwerk.app.ports import DeviceDirectory
+from stellwerk.app.reading_ports import DeviceDirectory
 from stellwerk.core.ids import TenantId
 from stellwerk.device.record import DeviceRecord
 from stellwerk.storage.memory import MemoryStore

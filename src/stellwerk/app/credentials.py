@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from stellwerk.app.ports import DecidingStore
+from stellwerk.app.security_ports import SecurityStore
 from stellwerk.core.errors import UserError
 from stellwerk.device.end_device import EndDeviceRecord
 from stellwerk.device.key_material import (
@@ -169,7 +169,7 @@ def endpoint_names(node_id: str, name: str) -> tuple[str, ...]:
 
 
 async def place_credential(
-    store: DecidingStore, device: DeviceRecord, credential: Credential | None, now_ms: int
+    store: SecurityStore, device: DeviceRecord, credential: Credential | None, now_ms: int
 ) -> DeviceRecord | None:
     """Store what the device proves itself with from now on, None: nothing; the device as it is then, None where it is
     gone. Who serves devices has to hear of it by `Revoking`. Raises `AlreadyExists`, `BadCredential`."""

@@ -9,7 +9,8 @@ import structlog
 
 from stellwerk.app.brake import Brake, Level, Strain
 from stellwerk.app.lag import Lag
-from stellwerk.app.ports import Clock, DecidingStore, ProjectedStore
+from stellwerk.app.ports import Clock, DecidingStore
+from stellwerk.app.reading_ports import ProjectedStore
 
 log = structlog.get_logger(__name__)
 

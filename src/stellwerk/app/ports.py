@@ -1,46 +1,37 @@
-"""What the use cases need of storage and time, as protocols beside their user. `storage` implements the former; what
-they need of the device side is in `device_ports`."""
+"""What the use cases need of storage and time, as protocols beside their user; `storage` implements the former. What is
+about security is in `security_ports`, what is only read in `reading_ports`, the device side in `device_ports`."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.oscore import OscoreContext
 from stellwerk.app.records import (
     Account,
     ApiClient,
     ContainerState,
     DeviceChange,
-    DeviceState,
-    LogLine,
     MessageRecord,
     ModelHead,
     NewDevice,
     NewModel,
     NewOutgoing,
-    SecureSession,
-    StoredValue,
     TreeResource,
 )
+from stellwerk.app.security_ports import SecurityStore
 from stellwerk.core.ids import DeviceId, PeerId, TenantId
 from stellwerk.device.bootstrap.history import BootstrapSession
 from stellwerk.device.command import Command
 from stellwerk.device.end_device import EndDeviceRecord, EndDeviceRegistration
 from stellwerk.device.observation import WantedObservation
 from stellwerk.device.profile import ProfileRecord
-from stellwerk.device.record import Credential, DeviceRecord
+from stellwerk.device.record import DeviceRecord
 from stellwerk.device.registration import Registration
-
-# -- ports --
 
 OBJECT_LISTS_KEPT: Final = 4
 """Profile IDs kept per device: a new firmware has a new one."""
 
-
-Marks: TypeAlias = Sequence[tuple[bytes, int]]
-"""Of secure sessions by their IDs: the highest number (epoch << 48 | sequence number) of a record that was read."""
 
 BOOTSTRAP_SESSIONS_KEPT: Final = 50
 """Of each device."""
@@ -62,23 +53,9 @@ class StoreCondition:
     failing: str = ""
 
 
-class CredentialChange(NamedTuple):
-    """``number``: of the device's latest change. ``only_bootstrap``: all that changed since it was last forgotten is
-    what the bootstrap server goes by."""
-
-    device_id: DeviceId
-    number: int
-    only_bootstrap: bool = False
-
-
-class DecidingStore(Protocol):
+class DecidingStore(SecurityStore, Protocol):
     """Deciding state and journal: one transaction for both. Writers are serialised by the store; reads see every commit
     whose ``done`` has run. Methods raise the store's own errors only when the store itself fails."""
-
-    marks: Callable[[], Marks] | None
-    """Asked when a group of commits forms: read marks that are new since it was asked last. They are stored with the
-    group, so that after a crash no record is taken again whose effect was stored. Marks of a group that fails are
-    stored with the next."""
 
     def submit(self, commit: Commit) -> None:
         """Queue for the next group commit; never blocks. ``done`` gets `StoreOverloaded` soon when the queue is full
@@ -120,36 +97,6 @@ class DecidingStore(Protocol):
         """The device as it is then; None where there is none."""
         ...
 
-    async def credential_of(self, device_id: DeviceId) -> Credential | None: ...
-    async def credential_by_identity(self, credentials_id: str) -> tuple[DeviceRecord, Credential] | None:
-        """Whose ``identity`` that is, whatever the kind of credential."""
-        ...
-
-    async def credential_by_key(self, key_id: str) -> tuple[DeviceRecord, Credential] | None:
-        """Whose raw public key or certificate that is; None for an empty ``key_id``."""
-        ...
-
-    async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
-        """Give the device a credential, or take it away; ``security`` follows. None where there is no such device.
-        Raises `AlreadyExists` for an identity or a key that another device has. Sessions stay, and so does the
-        registration, but where the device proves itself otherwise from now on (`proof_of`), or the bootstrap server
-        goes by something else, `credential_changes` names it."""
-        ...
-
-    async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
-        """Devices whose credentials changed, longest ago first, until that is forgotten."""
-        ...
-
-    async def trust_authorities(self, fingerprints: Collection[str]) -> int:
-        """Only these are trusted from now on, and remembered. Where one that was trusted before is not among them, a
-        change is noted for every device that brings a certificate which only its name and an authority vouch for;
-        returns of how many."""
-        ...
-
-    async def forget_credential_change(self, number: int) -> None:
-        """The change was taken notice of."""
-        ...
-
     async def remove_device(self, device_id: DeviceId) -> bool:
         """Removes the device with registration, observations, commands and messages, and with the end devices behind
         it. False where there is none."""
@@ -168,22 +115,6 @@ class DecidingStore(Protocol):
         ...
 
     async def registration_from(self, peer: PeerId) -> Registration | None: ...
-    async def session(self, session_id: bytes) -> SecureSession | None:
-        """With the highest read mark that rows and groups know. Raises `core.errors.UserError` where it cannot be
-        decrypted."""
-        ...
-
-    async def session_from(self, address: PeerId) -> SecureSession | None:
-        """Of the sessions heard last from there the one that was made last, of those that are found ``by_address``."""
-        ...
-
-    async def sessions_of(self, device_id: DeviceId) -> Sequence[SecureSession]:
-        """As they were made, at most `SESSIONS_PER_DEVICE`."""
-        ...
-
-    async def drop_sessions(self) -> int:
-        """Forget all sessions of all devices; returns how many there were."""
-        ...
 
     async def registrations_due(self, before_ms: int, limit: int) -> Sequence[tuple[Registration, int]]:
         """Registrations whose stored deadline lies before ``before_ms``, soonest first, each with that deadline. Their
@@ -339,41 +270,6 @@ class DecidingStore(Protocol):
         """Forget models by `ModelHead.key`; returns how many there were."""
         ...
 
-    async def bootstrap_credential(self, bootstrap_id: str) -> tuple[DeviceRecord, Credential] | None:
-        """Whose bootstrap credential is found by ``bootstrap_id``: ``psk:`` with the identity, ``rpk:`` with the
-        SHA-256 of the SubjectPublicKeyInfo in hex, ``x509:`` with that of the certificate."""
-        ...
-
-    async def fresh_credential(self, device_id: DeviceId) -> Credential | None:
-        """The credential that the device was given and has not used yet. `credential_by_identity` and
-        `credential_by_key` find the device by it too, and give it as `Credential.is_fresh`."""
-        ...
-
-    async def put_fresh_credential(
-        self, device_id: DeviceId, credential: Credential | None, *, basis: tuple[str, ...] | None = None
-    ) -> None:
-        """Keep it beside the one that holds, in the place of an earlier fresh one, with its OSCORE context; None:
-        forget it. ``bootstrap`` of it is not kept. Raises `AlreadyExists` for an identity, a key or an OSCORE sender ID
-        that another device has, and where it cannot be told from the one that holds; `DeviceGone`; `CredentialChanged`
-        where ``basis`` is not `basis_of` the credential that holds, None: whatever that is. It is forgotten too when
-        `set_credential` changes what the device proves itself with, or what the bootstrap server goes by. Nothing
-        changes where it is kept already."""
-        ...
-
-    async def promote_fresh_credential(
-        self, device_id: DeviceId, used: Credential | None = None, *, session: bytes = b""
-    ) -> DeviceRecord | None:
-        """The device has used its fresh credential: it is the one that holds from now on, its OSCORE context keeps its
-        number, and the former are forgotten, with its secure sessions but ``session``; ``bootstrap`` stays. None where
-        there was none, or it is another than ``used`` by now. `credential_changes` does not name the device: whoever
-        calls this ends what came in with the former and lives."""
-        ...
-
-    async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
-        """A one-time bootstrap credential was used up at that time (`Credential.spent_ms`); nothing where it is not
-        one-time, was spent before, or was set after that. It can be used again once somebody sets it anew."""
-        ...
-
     async def put_bootstrap_session(self, session: BootstrapSession) -> int:
         """Make it, or replace the one of its number, where that is still kept; its number. The newest
         `BOOTSTRAP_SESSIONS_KEPT` of a device stay, and they go with the device. ``device_id`` is not None. Raises
@@ -388,31 +284,6 @@ class DecidingStore(Protocol):
         """At start: what is still running was interrupted; how many."""
         ...
 
-    async def oscore_context(
-        self, sender_id: bytes, id_context: bytes | None, *, is_bootstrap: bool = False
-    ) -> OscoreContext | None:
-        """The context of the device that sends as ``sender_id`` to the bootstrap server or to that of device
-        management, there also one that is fresh; ``id_context`` None: whatever it is. At one server no two contexts
-        have the same ``sender_id``."""
-        ...
-
-    async def oscore_context_of(self, device_id: DeviceId, *, is_bootstrap: bool = False) -> OscoreContext | None:
-        """The one that holds. `set_credential` makes it of `Credential.oscore`, that with the bootstrap server of what
-        `Credential.bootstrap` says, and leaves each alone where the device proves itself as before."""
-        ...
-
-    async def put_oscore_context(self, context: OscoreContext) -> OscoreContext:
-        """Make it, or replace the one that the device had (the fresh one with one that ``is_fresh``); the context with
-        its number, another than before. ``ceiling`` is higher, or `UNKNOWN`, where the same keys were used before and
-        were gone meanwhile. Raises `AlreadyExists` for a ``sender_id`` that another context has at that server, and for
-        a key of ours that another one has, wherever (`app.oscore.SAME_KEY`); `DeviceGone`."""
-        ...
-
-    async def raise_oscore_ceiling(self, number: int, ceiling: int) -> bool:
-        """Numbers below ``ceiling`` may be used from now on; never lowered. False where there is no such context, or
-        its ceiling is `UNKNOWN`: then nothing may be protected with it."""
-        ...
-
     def may_recall(self, receipt: bytes) -> bool:
         """Whether `recall` could find something: False is certain, True may be wrong. In memory and cheap, for it is
         asked of every request in the first EXCHANGE_LIFETIME after a start."""
@@ -424,73 +295,6 @@ class DecidingStore(Protocol):
 
     async def check(self) -> None:
         """Raises when the store does not answer (health)."""
-        ...
-
-
-class ProjectedStore(Protocol):
-    """Reads of what the projector made of the journal; a little behind, never ahead."""
-
-    async def received_messages(self, device_id: DeviceId, limit: int, offset: int) -> Sequence[MessageRecord]:
-        """Newest first, at most what the eviction rules leave."""
-        ...
-
-    async def received_state(self, device_id: DeviceId) -> ContainerState: ...
-    async def find_received(
-        self,
-        device_id: DeviceId,
-        *,
-        name: str | None = None,
-        resource_id: str | None = None,
-        seq: int | None = None,
-    ) -> MessageRecord | None:
-        """A received message by resource name, by resource ID, or by the journal sequence number it came from."""
-        ...
-
-    async def received_by_resource_id(self, resource_id: str) -> tuple[DeviceId, MessageRecord] | None:
-        """A received message of any device; the caller checks whose."""
-        ...
-
-    async def recent_states(self, tenant_devices: Sequence[DeviceId]) -> Sequence[DeviceState]:
-        """The states of these devices, those there are."""
-        ...
-
-    async def state_of(self, device_id: DeviceId) -> DeviceState | None: ...
-    async def current_values(self, device_id: DeviceId) -> Sequence[StoredValue]: ...
-    async def value_history(self, device_id: DeviceId, path: str, limit: int) -> Sequence[StoredValue]:
-        """Newest first."""
-        ...
-
-    async def device_log(self, device_id: DeviceId, limit: int) -> Sequence[LogLine]:
-        """Newest first."""
-        ...
-
-    async def projected_seq(self) -> int:
-        """The journal sequence number up to which everything is projected."""
-        ...
-
-
-# -- devices to choose from --
-
-
-class DeviceDirectory(Protocol):
-    """Devices in pages, for people who look for one. Works beside the event loop: a search may read every device of a
-    tenant, and no acknowledgement waits for it."""
-
-    async def page(
-        self,
-        tenant_id: TenantId | None,
-        text: str,
-        limit: int,
-        *,
-        after: DeviceRecord | None = None,
-        before: DeviceRecord | None = None,
-    ) -> Sequence[DeviceRecord]:
-        """At most ``limit`` devices by tenant and name, of one tenant or of all: those with ``text`` in name, node ID
-        or labels (letters of ASCII in either case), the first behind ``after`` or the last before ``before``."""
-        ...
-
-    async def count(self, tenant_id: TenantId | None, text: str, at_most: int) -> int:
-        """How many devices `page` would find in all; the count ends at ``at_most``."""
         ...
 
 

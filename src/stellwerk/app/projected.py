@@ -4,7 +4,7 @@ it)."""
 import asyncio
 from typing import Final
 
-from stellwerk.app.ports import ProjectedStore
+from stellwerk.app.reading_ports import ProjectedStore
 from stellwerk.core.errors import UserError
 
 WITHIN_S: Final = 5.0

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from stellwerk.app.ports import DecidingStore, ProjectedStore
+from stellwerk.app.ports import DecidingStore
+from stellwerk.app.reading_ports import ProjectedStore
 from stellwerk.app.records import MessageRecord
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.views import View

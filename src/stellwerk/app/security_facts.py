@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stellwerk.app.oscore import read_oscore
-from stellwerk.app.ports import DecidingStore
+from stellwerk.app.security_ports import SecurityStore
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.key_material import BadMaterial, read_certificate
@@ -32,7 +32,7 @@ class SecurityFacts:
 NOTHING: Final = SecurityFacts()
 
 
-async def read_security(store: DecidingStore, device_id: DeviceId, before: SecurityFacts) -> SecurityFacts:
+async def read_security(store: SecurityStore, device_id: DeviceId, before: SecurityFacts) -> SecurityFacts:
     """``before`` itself where nothing changed."""
     try:
         credential = await store.credential_of(device_id)

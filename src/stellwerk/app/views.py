@@ -11,8 +11,9 @@ import structlog
 
 from stellwerk.app.bootstrap_sight import BootstrapSight, RefusedPeer, recent_sessions
 from stellwerk.app.failures import Security
-from stellwerk.app.ports import Clock, DecidingStore, DeviceDirectory, ProjectedStore
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.profiles import Profiles
+from stellwerk.app.reading_ports import DeviceDirectory, ProjectedStore
 from stellwerk.app.records import DeviceState, LogLine, MessageRecord, StoredValue
 from stellwerk.app.security_facts import NOTHING, SecurityFacts, read_security
 from stellwerk.app.tasks import Tasks

@@ -11,7 +11,8 @@ from stellwerk.app.handlers.commands import Place
 from stellwerk.app.handlers.devices import Devices
 from stellwerk.app.handlers.injecting import Injecting
 from stellwerk.app.handlers.provisioning import Provisioning
-from stellwerk.app.ports import Clock, DecidingStore, Limits, ProjectedStore
+from stellwerk.app.ports import Clock, DecidingStore, Limits
+from stellwerk.app.reading_ports import ProjectedStore
 from stellwerk.app.records import MessageRecord
 from stellwerk.core.entropy import Entropy
 from stellwerk.device.record import DeviceRecord

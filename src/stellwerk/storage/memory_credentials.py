@@ -7,8 +7,9 @@ from typing import TypeAlias
 
 from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
 from stellwerk.app.oscore import SAME_KEY, UNKNOWN, OscoreContext, later, read_oscore
-from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT, CredentialChange
+from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
+from stellwerk.app.security_ports import CredentialChange
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState
 from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of

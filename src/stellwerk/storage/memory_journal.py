@@ -13,23 +13,23 @@ class MemoryJournal:
 
     def __init__(self, projection: MemoryProjection) -> None:
         self._projection = projection
-        self._entries: list[JournalEntry] = []
+        self.entries: list[JournalEntry] = []
         self._by_receipt: dict[bytes, JournalEntry] = {}
         self._updated_ms: dict[DeviceId, int] = {}
 
     @property
     def last_seq(self) -> int:
         """The number of the newest entry; 0 before the first."""
-        return len(self._entries)
+        return len(self.entries)
 
     def append(self, entries: Sequence[JournalEntry]) -> None:
         for entry in entries:
-            self._entries.append(entry)
+            self.entries.append(entry)
             if entry.receipt:
                 self._by_receipt[entry.receipt] = entry
             if entry.kind == Kind.UPDATE and entry.status == Status.CHANGED:
                 self._updated_ms[DeviceId(entry.device_id)] = entry.time_ms
-            self._projection.project(len(self._entries), entry)
+            self._projection.project(len(self.entries), entry)
 
     def by_receipt(self, receipt: bytes) -> JournalEntry | None:
         """The newest entry whose message had this receipt."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from stellwerk.app.ports import Marks
+from stellwerk.app.security_ports import Marks
 from stellwerk.app.session import SecureSession
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.storage.memory_models import MemoryModels

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from stellwerk.app.ports import ProjectedStore
 from stellwerk.app.projected import NotReadableYet, Projected
+from stellwerk.app.reading_ports import ProjectedStore
 
 
 class Behind:

@@ -8,7 +8,8 @@ import pytest
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Marks, StoreFailing, StoreOverloaded
+from stellwerk.app.ports import StoreFailing, StoreOverloaded
+from stellwerk.app.security_ports import Marks
 from stellwerk.storage.sqlite.writer import (
     AWAY_S,
     COMPANY,

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
 from stellwerk.app.bootstrap_admission import Admitted
 from stellwerk.app.credentials import certificate_credential
-from stellwerk.app.ports import DecidingStore
 from stellwerk.app.records import AlreadyExists, CredentialChanged
+from stellwerk.app.security_ports import SecurityStore
 from stellwerk.app.speaking import Refusal
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.configuration import EST_KEYS
@@ -52,7 +52,7 @@ class Enrolled:
 class Enrolling:
     """``authority`` None: nobody signs certificates here."""
 
-    def __init__(self, store: DecidingStore, accounts: BootstrapAccounts, authority: Authority | None) -> None:
+    def __init__(self, store: SecurityStore, accounts: BootstrapAccounts, authority: Authority | None) -> None:
         self._store = store
         self._accounts = accounts
         self._authority = authority

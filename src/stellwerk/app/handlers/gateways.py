@@ -1,9 +1,9 @@
 """Gateways: each end device that one lists becomes a device of its own (LwM2M Gateway 1.1; contract §12).
 
 The Gateway object is read (`surveying`) after a Register, after an Update that lists other instances of it, and when an
-observation of it tells something. What it lists is compared with what is stored: a device that is new is made, one that came back
-is registered again, one that is gone is not registered any more. Nothing here waits for a device: an answer starts the
-next step. One comparison runs at a time for each gateway; what comes meanwhile is looked at afterwards.
+observation of it tells something. What it lists is compared with what is stored: a device that is new is made, one that
+came back is registered again, one that is gone is not registered any more. Nothing here waits for a device: an answer
+starts the next step. One comparison runs at a time for each gateway; what comes meanwhile is looked at afterwards.
 """
 
 from collections.abc import Sequence

@@ -8,8 +8,9 @@ import structlog
 
 from stellwerk.app.committing import commit
 from stellwerk.app.journal import JournalEntry, Kind
-from stellwerk.app.ports import Clock, DecidingStore, ProjectedStore
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.projected import Projected
+from stellwerk.app.reading_ports import ProjectedStore
 from stellwerk.app.records import AlreadyExists, MessageRecord
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from stellwerk.app.oscore import ContextName, read_oscore
-from stellwerk.app.ports import DecidingStore
+from stellwerk.app.security_ports import SecurityStore
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity, SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId, session_of
@@ -26,7 +26,7 @@ End = Callable[[DeviceRecord, PeerId], Awaitable[object]]
 class Promoting:
     """One for all ways in which a device proves who it is."""
 
-    def __init__(self, store: DecidingStore, tasks: Tasks) -> None:
+    def __init__(self, store: SecurityStore, tasks: Tasks) -> None:
         self._store = store
         self._tasks = tasks
         self.hearers: list[End] = []

@@ -19,8 +19,9 @@ from stellwerk.app.end_devices import ends_behind
 from stellwerk.app.handlers.deregistering import forget_registration
 from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.listener import Listener
-from stellwerk.app.ports import Clock, CredentialChange, DecidingStore
+from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.registry import Registry
+from stellwerk.app.security_ports import CredentialChange
 from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.device.record import NOSEC, DeviceRecord

@@ -7,7 +7,8 @@ from typing import Final
 
 from stellwerk.app.changes import Change, Commit
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.ports import Limits, Marks, StoreFailing
+from stellwerk.app.ports import Limits, StoreFailing
+from stellwerk.app.security_ports import Marks
 from stellwerk.storage.sqlite.changes import ChangeWriter
 from stellwerk.storage.sqlite.journal import Batch, JournalTail
 from stellwerk.storage.sqlite.marks import insert

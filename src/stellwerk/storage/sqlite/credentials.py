@@ -11,8 +11,8 @@ import structlog
 
 from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
 from stellwerk.app.oscore import OscoreContext, read_oscore
-from stellwerk.app.ports import CredentialChange
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
+from stellwerk.app.security_ports import CredentialChange
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
 from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once

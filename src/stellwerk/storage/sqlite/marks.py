@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stellwerk.app.ports import Marks
+from stellwerk.app.security_ports import Marks
 
 SWEEP_AT: Final = 50_000
 """So many marks may be in packed rows before a sweep begins. The more there are the more of them share a page, and the

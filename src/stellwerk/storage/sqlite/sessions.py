@@ -11,7 +11,8 @@ from typing import Any, Final
 import structlog
 
 from stellwerk.app.changes import PutSession
-from stellwerk.app.ports import Marks, StoreTrouble
+from stellwerk.app.ports import StoreTrouble
+from stellwerk.app.security_ports import Marks
 from stellwerk.app.session import SESSIONS_PER_DEVICE, SecureSession
 from stellwerk.core.ids import DeviceId, PeerId, decode_peer, encode_peer
 from stellwerk.storage.sqlite import rows

@@ -21,7 +21,8 @@ import structlog
 
 from stellwerk.app.changes import Commit
 from stellwerk.app.meters import Meters
-from stellwerk.app.ports import Marks, StoreFailing, StoreOverloaded, StoreTrouble
+from stellwerk.app.ports import StoreFailing, StoreOverloaded, StoreTrouble
+from stellwerk.app.security_ports import Marks
 from stellwerk.storage.sqlite.marks import ReadMarks
 
 log = structlog.get_logger(__name__)
