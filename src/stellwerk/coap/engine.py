@@ -9,10 +9,10 @@ from typing import Protocol, assert_never
 from stellwerk.coap import actions, codes
 from stellwerk.coap.blockwise import Bodies
 from stellwerk.coap.events import Event
-from stellwerk.coap.exchange import Requests
 from stellwerk.coap.layer import MessageLayer
 from stellwerk.coap.observe import Observing
 from stellwerk.coap.peers import Peer
+from stellwerk.coap.requests import Requests
 from stellwerk.coap.serving import Questions, Serving
 from stellwerk.core.ids import PeerId
 

@@ -25,7 +25,8 @@ from stellwerk.coap.options import (
 from stellwerk.coap.peers import Peer
 
 if TYPE_CHECKING:
-    from stellwerk.coap.exchange import Exchange, Requests
+    from stellwerk.coap.exchange import Exchange
+    from stellwerk.coap.requests import Requests
     from stellwerk.coap.serving import Questions
 
 _FRESH_AGAIN_S = 128.0

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stellwerk.coap.duplicates import EvictedMids, Inbound
     from stellwerk.coap.exchange import Outgoing
     from stellwerk.coap.observe import Relation
-    from stellwerk.coap.reliability import Transmission
+    from stellwerk.coap.transmission import Transmission
 
 
 class Peer:

@@ -10,12 +10,13 @@ from typing import Final
 
 from stellwerk.coap import codes
 from stellwerk.coap.duplicates import Answers, EvictedMids, Inbound, message_receipt
-from stellwerk.coap.events import PeerProbed
 from stellwerk.coap.layer import USUAL_ANSWER, MessageLayer, Owner, Sending
 from stellwerk.coap.message import ACK, CON, NON, RST, Message, encode_empty, encode_parts
 from stellwerk.coap.options import Cut, cut_datagrams
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, NON_LIFETIME_S, Limits, Parameters
 from stellwerk.coap.peers import Peer, PeerTable
+from stellwerk.coap.probes import ADDRESS_PROBE, ReachProbe
+from stellwerk.coap.transmission import Transmission
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
 from stellwerk.core.timers import Timed
@@ -25,122 +26,6 @@ _BESIDE_PAYLOAD: Final = 128
 """Header, token and options of a message with a block: a long path, and all that goes with it."""
 _FORGOTTEN_CREDIT = 40
 """What the shortest Register pays for beside its own answer: the credit of an address whose record is forgotten."""
-
-
-class Transmission(Sending):
-    """One confirmable message under way."""
-
-    __slots__ = (
-        "_layer",
-        "ack_timeout_s",
-        "budget",
-        "datagram",
-        "last_sent",
-        "left",
-        "mid",
-        "owed",
-        "peer",
-        "started",
-        "timeout",
-        "unpaid",
-    )
-
-    def __init__(
-        self,
-        layer: "DatagramLayer",
-        peer: Peer,
-        mid: int,
-        datagram: bytes,
-        owner: Owner,
-        timeout: float,
-        left: int,
-        now: float,
-        ack_timeout_s: float,
-    ) -> None:
-        super().__init__(owner)
-        self._layer = layer
-        self.peer = peer
-        self.mid = mid
-        self.datagram = datagram
-        self.timeout = timeout
-        self.ack_timeout_s = ack_timeout_s
-        """How soon the peer acknowledges, if it was reached."""
-        self.left = left
-        self.unpaid = False
-        """It has not been sent: the peer has to prove its address first, for so many bytes nobody has paid."""
-        self.owed = False
-        """The peer was heard so soon after this left that it may have missed it: the next repetition leaves, held or
-        not."""
-        self.started = now
-        self.last_sent = now
-        self.budget: int | None = None
-        """Bytes that may still go to an unverified peer in answer to its request, None for no bound."""
-
-    @property
-    def is_repeated(self) -> bool:
-        return self.last_sent > self.started
-
-    def redirect(self, new: Peer) -> None:
-        """It goes to ``new`` from now on, with its message ID."""
-        old = self.peer
-        if old.sent is not None:
-            old.sent.pop(self.mid, None)
-            if not old.sent:
-                old.sent = None
-        if new.sent is None:
-            new.sent = {}
-        new.sent.setdefault(self.mid, self)
-        self.peer = new
-
-    def fire(self, now: float) -> None:
-        """The peer was silent for one timeout."""
-        self._layer.retransmit(self, now)
-
-
-class _Probe:
-    """The owner of a ping: any reaction to it proves the address, which `DatagramLayer.verify` is told anyway."""
-
-    def acknowledged(self, now: float) -> None:
-        """Not what a ping is for, but a reaction."""
-
-    def reset(self, now: float) -> None:
-        """The address listens."""
-
-    def unacknowledged(self, now: float) -> None:
-        """Whatever waits for the proof ends by its own time."""
-
-    def refused(self, bound: str, now: float) -> None:
-        """Four bytes are never too many."""
-
-
-_PROBE = _Probe()
-
-
-class _ReachProbe:
-    """The owner of the ping to a session that moved: only a reaction to this very ping shows that it receives where it
-    is now, since what is under way besides may have reached it where it was."""
-
-    def __init__(self, layer: "DatagramLayer", peer: Peer) -> None:
-        self._layer = layer
-        self._peer = peer
-
-    def _tell(self, reached: bool) -> None:
-        self._layer.events.append(PeerProbed(self._peer.id, reached))
-
-    def acknowledged(self, now: float) -> None:
-        """Not what a ping is for, but a reaction."""
-        self._tell(True)
-
-    def reset(self, now: float) -> None:
-        """It listens there."""
-        self._tell(True)
-
-    def unacknowledged(self, now: float) -> None:
-        """It may still be there: its next message is another occasion to ask."""
-        self._tell(False)
-
-    def refused(self, bound: str, now: float) -> None:
-        """Four bytes are never too many."""
 
 
 class _EmptyAck(Timed):
@@ -381,11 +266,11 @@ class DatagramLayer(MessageLayer):
     def _keep_until_proven(self, sending: Transmission, now: float) -> None:
         sending.unpaid = True
         peer = sending.peer
-        if peer.sent is not None and any(each.owner is _PROBE for each in peer.sent.values()):
+        if peer.sent is not None and any(each.owner is ADDRESS_PROBE for each in peer.sent.values()):
             return
         ping = encode_empty(CON, self.take_mid(peer))
         if self._spendable(peer) >= len(ping):
-            self._send_reliably(peer, ping, _PROBE, now, True)
+            self._send_reliably(peer, ping, ADDRESS_PROBE, now, True)
 
     def _spendable(self, peer: Peer) -> int:
         """What may go to an unverified peer unasked: its credit without the usual answers that we still owe."""
@@ -402,10 +287,10 @@ class DatagramLayer(MessageLayer):
     def probe(self, peer: Peer, now: float) -> None:
         """Ask ``peer`` for a reaction from where it is now; a probe of where it was says nothing any more."""
         if peer.sent is not None:
-            for each in [each for each in peer.sent.values() if isinstance(each.owner, _ReachProbe)]:
+            for each in [each for each in peer.sent.values() if isinstance(each.owner, ReachProbe)]:
                 self.stop(each)
         ping = encode_empty(CON, self.take_mid(peer))
-        self._send_reliably(peer, ping, _ReachProbe(self, peer), now, False)
+        self._send_reliably(peer, ping, ReachProbe(self, peer), now, False)
 
     def room_for_answer(self, inbound: Inbound) -> int:
         """The largest answer that an unverified peer may get, in bytes: three times its request, or less where other
@@ -464,7 +349,7 @@ class DatagramLayer(MessageLayer):
             sending.unpaid = False
             sending.last_sent = now
             self.datagrams.append((peer.id, sending.datagram))
-        elif bounded and sending.owner is not _PROBE:
+        elif bounded and sending.owner is not ADDRESS_PROBE:
             self._keep_until_proven(sending, now)
 
     def stop(self, sending: Sending) -> None:

@@ -21,8 +21,8 @@ from stellwerk.coap.oscore.questions import Arrival, ContextQuestions
 from stellwerk.coap.oscore.recovery import is_sound
 from stellwerk.coap.oscore.replay import ReplayWindow
 from stellwerk.coap.peers import Peer
-from stellwerk.coap.reliability import Transmission
 from stellwerk.coap.serving import Questions, Resume, Serving
+from stellwerk.coap.transmission import Transmission
 
 _BUSY_S: Final = 5
 _CANDIDATES: Final = 4

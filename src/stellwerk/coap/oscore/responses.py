@@ -9,7 +9,6 @@ from dataclasses import replace
 from stellwerk.coap import actions, codes
 from stellwerk.coap.duplicates import Inbound
 from stellwerk.coap.events import ContextRederived, TokenQuestion
-from stellwerk.coap.exchange import Requests
 from stellwerk.coap.message import Message
 from stellwerk.coap.observe import Observing
 from stellwerk.coap.options import OptionView
@@ -20,6 +19,7 @@ from stellwerk.coap.oscore.option import BrokenOption, OscoreOption, decode_opti
 from stellwerk.coap.oscore.protection import Opened, bind, open_response
 from stellwerk.coap.oscore.recovery import is_sound
 from stellwerk.coap.peers import Peer
+from stellwerk.coap.requests import Requests
 
 _LONGEST_TEXT = 64
 
