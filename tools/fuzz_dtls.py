@@ -81,7 +81,8 @@ def _messages() -> Target:
 
 
 def _fragments() -> Target:
-    from stellwerk.dtls.messages import HandshakeFormatError, decode_fragments, encode_fragment
+    from stellwerk.dtls.fragments import decode_fragments, encode_fragment
+    from stellwerk.dtls.messages import HandshakeFormatError
 
     def take(data: bytes) -> None:
         try:

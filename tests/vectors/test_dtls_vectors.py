@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from stellwerk.dtls import messages, prf
 from stellwerk.dtls.certificates import read_certificate
-from stellwerk.dtls.messages import Fragment, HandshakeType, transcript_form
+from stellwerk.dtls.fragments import Fragment, decode_fragments, transcript_form
+from stellwerk.dtls.messages import HandshakeType
 from stellwerk.dtls.protection import Protection
 from stellwerk.dtls.records import ContentType, Record, encode_record, split_records
 from stellwerk.dtls.signatures import ECDSA_SHA256, sign, verify
@@ -51,7 +52,7 @@ class Listener:
             assert kind == record.type
             self.sealed.append((sender, record, plaintext))
         if record.type == ContentType.HANDSHAKE:
-            for fragment in messages.decode_fragments(plaintext):
+            for fragment in decode_fragments(plaintext):
                 self._take(sender, fragment)
         elif record.type != ContentType.CHANGE_CIPHER_SPEC:
             self.data.append((sender, record.type, plaintext))

@@ -18,9 +18,10 @@ from stellwerk.dtls import actions
 from stellwerk.dtls.base import Admission, Base
 from stellwerk.dtls.client import ClientHandshake
 from stellwerk.dtls.events import Event
+from stellwerk.dtls.fragments import decode_fragments
 from stellwerk.dtls.handshakes import Handshakes
 from stellwerk.dtls.live import LiveSessions
-from stellwerk.dtls.messages import HandshakeFormatError, HandshakeType, decode_fragments
+from stellwerk.dtls.messages import HandshakeFormatError, HandshakeType
 from stellwerk.dtls.parameters import Limits, ServerParameters
 from stellwerk.dtls.questions import Question, Questions
 from stellwerk.dtls.records import (

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from stellwerk.core.ids import PeerId
 from stellwerk.core.timers import Timed
 from stellwerk.dtls.association import Association
-from stellwerk.dtls.messages import HEADER_BYTES as _FRAGMENT_HEADER
-from stellwerk.dtls.messages import decode_fragments, encode_fragment
+from stellwerk.dtls.fragments import HEADER_BYTES as _FRAGMENT_HEADER
+from stellwerk.dtls.fragments import decode_fragments, encode_fragment
 from stellwerk.dtls.records import HEADER_BYTES, MAX_SEQUENCE, ContentType, encode_record
 
 _LEAST_FRAGMENT: Final = _FRAGMENT_HEADER + 32

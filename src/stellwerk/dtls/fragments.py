@@ -1,14 +1,71 @@
-"""Handshake messages out of fragments, in any order, and in the order of their numbers (RFC 6347 §4.2.2, 4.2.3)."""
+"""The fragments that carry handshake messages: bytes to values and back, and messages out of fragments that come in any
+order, in the order of their numbers (RFC 6347 §4.2.2, 4.2.3)."""
 
-from typing import Final
+from struct import Struct
+from typing import Final, NamedTuple
 
 from stellwerk.core.errors import PeerError
-from stellwerk.dtls.messages import Fragment
+from stellwerk.dtls.messages import HandshakeFormatError
 
+HEADER_BYTES: Final = 12
+
+_MAX_FRAGMENTS: Final = 32
+"""In one record."""
+_HEADER: Final = Struct("!IHHI")
+"""Type and length, sequence number, offset without its last byte, that byte and the length of the fragment."""
 _AHEAD: Final = 16
 """Messages beyond the next one that are kept; the longest flight has five."""
 _PIECES: Final = 32
 """Of one message, with gaps in between."""
+
+
+class Fragment(NamedTuple):
+    """A piece of a handshake message: ``data`` stands at ``offset`` of a body of ``length`` bytes."""
+
+    type: int
+    length: int
+    message_seq: int
+    offset: int
+    data: bytes
+
+
+def decode_fragments(plaintext: bytes) -> list[Fragment]:
+    """The fragments in one handshake record, 1 to 32. Raises `HandshakeFormatError`, also for a fragment that does not
+    lie in its message (RFC 6347 §4.2.3)."""
+    fragments: list[Fragment] = []
+    at, end = 0, len(plaintext)
+    while True:
+        start = at + HEADER_BYTES
+        if start > end:
+            raise HandshakeFormatError("handshake fragment", "a header beyond the end")
+        first, message_seq, high, low = _HEADER.unpack_from(plaintext, at)
+        length = first & 0xFF_FFFF
+        offset = high << 8 | low >> 24
+        size = low & 0xFF_FFFF
+        at = start + size
+        if at > end:
+            raise HandshakeFormatError("handshake fragment", "a fragment beyond the end")
+        if offset + size > length:
+            raise HandshakeFormatError("handshake fragment", "a fragment beyond its message")
+        if not size and length:
+            raise HandshakeFormatError("handshake fragment", "a fragment of nothing")
+        fragments.append(Fragment(first >> 24, length, message_seq, offset, plaintext[start:at]))
+        if at == end:
+            return fragments
+        if len(fragments) == _MAX_FRAGMENTS:
+            raise HandshakeFormatError("handshake fragment", f"more than {_MAX_FRAGMENTS} in one record")
+
+
+def encode_fragment(fragment: Fragment) -> bytes:
+    """Header and data."""
+    kind, length, message_seq, offset, data = fragment
+    return _HEADER.pack(kind << 24 | length, message_seq, offset >> 8, (offset & 0xFF) << 24 | len(data)) + data
+
+
+def transcript_form(type: int, message_seq: int, body: bytes) -> bytes:
+    """The message as hashes of the handshake take it: as if sent in one fragment (RFC 6347 §4.2.6)."""
+    length = len(body)
+    return _HEADER.pack(type << 24 | length, message_seq, 0, length) + body
 
 
 class FragmentError(PeerError):

@@ -27,15 +27,9 @@ from stellwerk.dtls.flights import (
     SentFlight,
     encode_flight,
 )
-from stellwerk.dtls.fragments import FragmentError, Reassembly
+from stellwerk.dtls.fragments import Fragment, FragmentError, Reassembly, decode_fragments, transcript_form
 from stellwerk.dtls.machine import HandshakeFault, Host, Phase, Step, Timing
-from stellwerk.dtls.messages import (
-    Fragment,
-    HandshakeFormatError,
-    HandshakeType,
-    decode_fragments,
-    transcript_form,
-)
+from stellwerk.dtls.messages import HandshakeFormatError, HandshakeType
 from stellwerk.dtls.prf import (
     CLIENT_FINISHED,
     SERVER_FINISHED,

@@ -11,12 +11,12 @@ from stellwerk.dtls.alerts import AlertDescription
 from stellwerk.dtls.base import Base
 from stellwerk.dtls.client import ClientHandshake
 from stellwerk.dtls.cookies import Cookies
+from stellwerk.dtls.fragments import Fragment, transcript_form
 from stellwerk.dtls.half_open import HalfOpen
 from stellwerk.dtls.handshake import Handshake
 from stellwerk.dtls.live import LiveSessions
 from stellwerk.dtls.messages import (
     RANDOM_BYTES,
-    Fragment,
     HandshakeFormatError,
     HandshakeType,
     HelloOutline,
@@ -24,7 +24,6 @@ from stellwerk.dtls.messages import (
     decode_client_hello,
     encode_hello_verify_request,
     outline_client_hello,
-    transcript_form,
 )
 from stellwerk.dtls.parameters import ClientParameters, ServerIdentity
 from stellwerk.dtls.records import DTLS_1_0, ContentType, Record, encode_record

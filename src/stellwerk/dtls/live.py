@@ -14,8 +14,9 @@ from stellwerk.dtls.association import EPOCH, NO_CEILING, Association, Exhausted
 from stellwerk.dtls.base import Base
 from stellwerk.dtls.events import DataReceived, PeerMoved, SessionEnded, SessionEstablished, SessionState
 from stellwerk.dtls.flights import LastFlight
+from stellwerk.dtls.fragments import Fragment, decode_fragments
 from stellwerk.dtls.handshake import Handshake
-from stellwerk.dtls.messages import Fragment, HandshakeFormatError, HandshakeType, decode_fragments
+from stellwerk.dtls.messages import HandshakeFormatError, HandshakeType
 from stellwerk.dtls.protection import ProtectionError
 from stellwerk.dtls.records import HEADER_BYTES, ContentType, Record
 from stellwerk.dtls.resumption import Resumptions, encode_client_session

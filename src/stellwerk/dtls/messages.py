@@ -1,5 +1,5 @@
-"""Handshake messages: bodies to values and back, and the fragments that carry them (RFC 5246 §7.4, RFC 6347 §4.2 and
-4.3.2, RFC 8422 §5, RFC 4279 §2, RFC 7250 §3, RFC 5077 §3.3).
+"""Handshake messages: bodies to values and back (RFC 5246 §7.4, RFC 6347 §4.3.2, RFC 8422 §5, RFC 4279 §2, RFC 7250 §3,
+RFC 5077 §3.3). `fragments` carry them.
 
 A body is a message without its header of 12 bytes. Every ``decode`` takes any bytes and raises `HandshakeFormatError`
 or nothing.
@@ -8,7 +8,7 @@ or nothing.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from struct import Struct, unpack
+from struct import unpack
 from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from stellwerk.core.cursor import Truncated
@@ -44,14 +44,10 @@ MAX_CHAIN: Final = 10
 """Certificates in one chain."""
 ECDSA_SIGN: Final = 64
 """The client certificate type of ECDSA keys (RFC 8422 §5.5)."""
-HEADER_BYTES: Final = 12
 
 _HELLO_SESSION_ID: Final = 2 + RANDOM_BYTES
 """Where the length of the session id stands in a ClientHello."""
 _NAMED_CURVE: Final = 3
-_MAX_FRAGMENTS: Final = 32
-# Type and length, sequence number, offset without its last byte, that byte and the length of the fragment.
-_HEADER: Final = Struct("!IHHI")
 
 
 class HandshakeFormatError(PeerError):
@@ -173,16 +169,6 @@ class Finished:
 @dataclass(slots=True)
 class ServerHelloDone:
     """Nothing more from the server for now."""
-
-
-class Fragment(NamedTuple):
-    """A piece of a handshake message: ``data`` stands at ``offset`` of a body of ``length`` bytes."""
-
-    type: int
-    length: int
-    message_seq: int
-    offset: int
-    data: bytes
 
 
 def _decoder(
@@ -466,45 +452,6 @@ def decode_server_hello_done(reader: Reader) -> ServerHelloDone:
 def encode_server_hello_done(message: ServerHelloDone) -> bytes:
     """The body: empty."""
     return b""
-
-
-def decode_fragments(plaintext: bytes) -> list[Fragment]:
-    """The fragments in one handshake record, 1 to 32. Raises `HandshakeFormatError`, also for a fragment that does not
-    lie in its message (RFC 6347 §4.2.3)."""
-    fragments: list[Fragment] = []
-    at, end = 0, len(plaintext)
-    while True:
-        start = at + HEADER_BYTES
-        if start > end:
-            raise HandshakeFormatError("handshake fragment", "a header beyond the end")
-        first, message_seq, high, low = _HEADER.unpack_from(plaintext, at)
-        length = first & 0xFF_FFFF
-        offset = high << 8 | low >> 24
-        size = low & 0xFF_FFFF
-        at = start + size
-        if at > end:
-            raise HandshakeFormatError("handshake fragment", "a fragment beyond the end")
-        if offset + size > length:
-            raise HandshakeFormatError("handshake fragment", "a fragment beyond its message")
-        if not size and length:
-            raise HandshakeFormatError("handshake fragment", "a fragment of nothing")
-        fragments.append(Fragment(first >> 24, length, message_seq, offset, plaintext[start:at]))
-        if at == end:
-            return fragments
-        if len(fragments) == _MAX_FRAGMENTS:
-            raise HandshakeFormatError("handshake fragment", f"more than {_MAX_FRAGMENTS} in one record")
-
-
-def encode_fragment(fragment: Fragment) -> bytes:
-    """Header and data."""
-    kind, length, message_seq, offset, data = fragment
-    return _HEADER.pack(kind << 24 | length, message_seq, offset >> 8, (offset & 0xFF) << 24 | len(data)) + data
-
-
-def transcript_form(type: int, message_seq: int, body: bytes) -> bytes:
-    """The message as hashes of the handshake take it: as if sent in one fragment (RFC 6347 §4.2.6)."""
-    length = len(body)
-    return _HEADER.pack(type << 24 | length, message_seq, 0, length) + body
 
 
 def _extensions(rest: bytes, server: bool, cid_code_points: Sequence[int]) -> Extensions:

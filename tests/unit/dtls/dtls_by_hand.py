@@ -6,18 +6,15 @@ from dtls_wire import KEY, Bed, address
 
 from stellwerk.core.ids import PeerId
 from stellwerk.dtls.extensions import Extensions
+from stellwerk.dtls.fragments import Fragment, decode_fragments, encode_fragment, transcript_form
 from stellwerk.dtls.messages import (
     ClientHello,
     ClientKeyExchangePsk,
-    Fragment,
     HandshakeType,
-    decode_fragments,
     decode_hello_verify_request,
     decode_server_hello,
     encode_client_hello,
     encode_client_key_exchange_psk,
-    encode_fragment,
-    transcript_form,
 )
 from stellwerk.dtls.prf import CLIENT_FINISHED, Prf, extended_master_secret, key_block, psk_premaster, verify_data
 from stellwerk.dtls.protection import Protection

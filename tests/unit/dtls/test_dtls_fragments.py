@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stellwerk.dtls.fragments import FragmentError, Reassembly
-from stellwerk.dtls.messages import Fragment
+from stellwerk.dtls.fragments import Fragment, FragmentError, Reassembly
 
 
 def _cut(message_seq: int, body: bytes, size: int) -> list[Fragment]:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from stellwerk.core.identity import PskIdentity, RawKeyIdentity
 from stellwerk.dtls import actions, events
 from stellwerk.dtls.endpoint import Endpoint
-from stellwerk.dtls.messages import Fragment, HandshakeType, decode_fragments, encode_client_hello, encode_fragment
+from stellwerk.dtls.fragments import Fragment, decode_fragments, encode_fragment
+from stellwerk.dtls.messages import HandshakeType, encode_client_hello
 from stellwerk.dtls.parameters import ClientParameters, Limits, ServerIdentity, ServerParameters
 from stellwerk.dtls.prf import CLIENT_FINISHED, Prf, verify_data
 from stellwerk.dtls.records import ContentType, encode_record, split_records

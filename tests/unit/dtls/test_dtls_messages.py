@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stellwerk.dtls import messages as m
-from stellwerk.dtls.messages import Fragment, HandshakeFormatError
+from stellwerk.dtls.fragments import Fragment, decode_fragments, encode_fragment, transcript_form
+from stellwerk.dtls.messages import HandshakeFormatError
 
 randoms = st.binary(min_size=32, max_size=32)
 u16s = st.lists(u16, min_size=1, max_size=4).map(tuple)
@@ -160,23 +161,23 @@ def fragments(draw: st.DrawFn) -> Fragment:
 @given(st.lists(fragments(), min_size=1, max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_several_fragments_share_a_record(several: list[Fragment]) -> None:
-    assert m.decode_fragments(b"".join(map(m.encode_fragment, several))) == several
+    assert decode_fragments(b"".join(map(encode_fragment, several))) == several
 
 
 @given(st.binary(max_size=60))
 @settings(max_examples=60, deadline=None)
 def test_any_record_holds_fragments_or_an_error(data: bytes) -> None:
     try:
-        found = m.decode_fragments(data)
+        found = decode_fragments(data)
     except HandshakeFormatError:
         return
-    assert b"".join(map(m.encode_fragment, found)) == data
+    assert b"".join(map(encode_fragment, found)) == data
 
 
 @pytest.mark.spec("RFC 6347 4.2.2", "RFC 6347 4.2.6")
 def test_the_header_is_the_standards() -> None:
-    assert m.encode_fragment(Fragment(11, 0x010203, 4, 5, b"ab")) == bytes.fromhex("0b 010203 0004 000005 000002 6162")
-    assert m.transcript_form(14, 3, b"") == bytes.fromhex("0e 000000 0003 000000 000000")
+    assert encode_fragment(Fragment(11, 0x010203, 4, 5, b"ab")) == bytes.fromhex("0b 010203 0004 000005 000002 6162")
+    assert transcript_form(14, 3, b"") == bytes.fromhex("0e 000000 0003 000000 000000")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_the_header_is_the_standards() -> None:
 )
 def test_broken_fragments_are_refused(record: str, rule: str) -> None:
     with pytest.raises(HandshakeFormatError, match=rule):
-        m.decode_fragments(bytes.fromhex(record))
+        decode_fragments(bytes.fromhex(record))
 
 
 def test_secrets_do_not_show() -> None:
