@@ -1,6 +1,6 @@
-"""What both ends of a handshake have in common: messages in order, the transcript, flights and their timer, the change
-to epoch 1. Which message means what in which state is the table of `server.ServerHandshake` and
-`client.ClientHandshake`.
+"""What both ends of a handshake have in common: messages in order, flights and their timer, the change to epoch 1;
+`keying` has the transcript and the keys. Which message means what in which state is the table of
+`server.ServerHandshake` and `client.ClientHandshake`.
 
 A message is handed to its step only if the table has one for (state, message); everything else ends the handshake. A
 question to the outside pauses it: messages wait in the reassembly, records of epoch 1 in a bounded stash.
@@ -8,17 +8,11 @@ question to the outside pauses it: messages wait in the reassembly, records of e
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from hashlib import sha256
-from hmac import compare_digest
 from typing import ClassVar, Final
 
-from stellwerk.core.identity import SecureIdentity
 from stellwerk.core.ids import PeerId
-from stellwerk.core.timers import Timed
 from stellwerk.dtls.alerts import AlertDescription, AlertFormatError, AlertLevel, alert_name, decode_alert, encode_alert
-from stellwerk.dtls.association import Association, associate
 from stellwerk.dtls.events import HandshakeFailed
-from stellwerk.dtls.extensions import RFC_9146_CODE_POINT
 from stellwerk.dtls.flights import (
     CHANGE_CIPHER_SPEC,
     LastFlight,
@@ -28,23 +22,12 @@ from stellwerk.dtls.flights import (
     encode_flight,
 )
 from stellwerk.dtls.fragments import Fragment, FragmentError, Reassembly, decode_fragments, transcript_form
+from stellwerk.dtls.keying import Keying
 from stellwerk.dtls.machine import HandshakeFault, Host, Phase, Step, Timing
 from stellwerk.dtls.messages import HandshakeFormatError, HandshakeType
-from stellwerk.dtls.prf import (
-    CLIENT_FINISHED,
-    SERVER_FINISHED,
-    KeyBlock,
-    Prf,
-    extended_master_secret,
-    key_block,
-    master_secret,
-    verify_data,
-)
 from stellwerk.dtls.protection import ProtectionError
-from stellwerk.dtls.records import MAX_PLAINTEXT, ContentType, Record
-from stellwerk.dtls.session import SessionSecrets
+from stellwerk.dtls.records import ContentType, Record
 from stellwerk.dtls.stash import Stash
-from stellwerk.dtls.suites import Suite
 
 # As plain names: to read a member off its class costs as much as a call.
 _ASKING: Final = Phase.ASKING
@@ -54,97 +37,47 @@ _CHANGE_CIPHER_SPEC: Final = int(ContentType.CHANGE_CIPHER_SPEC)
 _HELLO_REQUEST: Final = int(HandshakeType.HELLO_REQUEST)
 
 
-class Handshake(Timed):
+class Handshake(Keying):
     """One handshake with ``address``. ``first``: the number of the peer's first message that is to come."""
 
     __slots__ = (
-        "_before",
         "_ends",
         "_flight",
         "_incoming",
         "_message_seq",
-        "_prf",
         "_stash",
         "_write_epoch",
-        "address",
         "asked_until",
-        "association",
         "began",
-        "cid_code_point",
-        "client_random",
-        "device",
-        "encrypt_then_mac",
-        "established_s",
-        "extended_master_secret",
         "failure",
         "first",
         "host",
-        "identity",
-        "keys",
-        "master",
-        "own_cid",
-        "peer_cid",
         "plain",
         "question",
-        "resumed",
-        "send_limit",
-        "server_random",
-        "session_id",
         "state",
-        "suite",
         "timing",
-        "tls_session_id",
-        "transcript",
     )
 
     TABLE: ClassVar[Mapping[tuple[Enum, int], Step]]
-    IS_SERVER: ClassVar[bool]
     AWAIT_CHANGE: ClassVar[Enum]
     """The state in which the peer's ChangeCipherSpec is right."""
     AWAIT_FINISHED: ClassVar[Enum]
     """The state after it."""
 
     def __init__(self, host: Host, address: PeerId, timing: Timing, first: int, now: float) -> None:
-        super().__init__()
+        super().__init__(address)
         self.host = host
-        self.address = address
         self.timing = timing
         self.began = now
         self.state: Enum = _OVER
-        self.transcript = bytearray()
         self.plain = PlainWriter()
         self.first = first
         """The number of the peer's first message."""
         self.question = 0
         """The number of its open question."""
-        self.association: Association | None = None
-        """The session as it will be, once there are keys."""
-        self.suite: Suite | None = None
-        self.identity: SecureIdentity | None = None
-        self.device = 0
-        self.client_random = b""
-        self.server_random = b""
-        self.master = b""
-        self.session_id = b""
-        """8 bytes: the session as our side knows it."""
-        self.tls_session_id = b""
-        self.resumed: bytes | None = None
-        """The `session_id` of the session that it goes on from."""
-        self.established_s = 0
-        """When the full handshake behind it was; 0: this is one."""
-        self.extended_master_secret = False
-        self.encrypt_then_mac = False
-        self.own_cid = b""
-        self.peer_cid = b""
-        self.cid_code_point = RFC_9146_CODE_POINT
-        self.send_limit = MAX_PLAINTEXT
-        self.keys: KeyBlock | None = None
         self.failure: tuple[str, str] | None = None
         """What an undecryptable Finished really means, where we know: reason and detail."""
         self.asked_until: float | None = None
-        self._before = 0
-        self._prf: Prf | None = None
-        """Under the master secret."""
         self._ends = now + host.base.limits.handshake_s
         self._incoming = Reassembly(first, host.base.limits.handshake_bytes)
         self._message_seq = 0
@@ -297,61 +230,6 @@ class Handshake(Timed):
             self._note(type, number, body)
             self.state = step(self, body, now)
 
-    def _note(self, type: int, number: int, body: bytes) -> None:
-        self._before = len(self.transcript)
-        self.transcript += transcript_form(type, number, body)
-
-    @property
-    def _transcript_before(self) -> bytes:
-        """All messages before the one whose step runs."""
-        return bytes(self.transcript[: self._before])
-
-    # --- keys ----------------------------------------------------------------------------------------------------
-
-    def _derive(self, premaster: bytes) -> None:
-        """Keys of a full handshake; the transcript ends with the ClientKeyExchange."""
-        if self.extended_master_secret:
-            master = extended_master_secret(premaster, self.transcript_hash())
-        else:
-            master = master_secret(premaster, self.client_random, self.server_random)
-        self._use_master(master)
-
-    def _use_master(self, master: bytes) -> None:
-        """The session as it will be: its keys come from ``master`` and both randoms."""
-        suite = self.suite
-        assert suite is not None
-        self.master = master
-        self._prf = prf = Prf(master)
-        self.keys = key_block(suite, prf, self.server_random, self.client_random)
-        self.association = associate(
-            suite,
-            self.keys,
-            session_id=self.session_id,
-            address=self.address,
-            is_server=self.IS_SERVER,
-            encrypt_then_mac=self.encrypt_then_mac,
-            own_cid=self.own_cid,
-            peer_cid=self.peer_cid,
-            cid_code_point=self.cid_code_point,
-            limit=self.send_limit,
-        )
-
-    def secrets(self) -> SessionSecrets:
-        """What a resumption of the session will need."""
-        assert self.suite is not None
-        assert self.identity is not None
-        return SessionSecrets(
-            self.session_id,
-            self.tls_session_id,
-            self.suite.number,
-            self.master,
-            self.extended_master_secret,
-            self.encrypt_then_mac,
-            self.identity,
-            self.device,
-            self.established_s,
-        )
-
     def last_flight(self) -> LastFlight | None:
         """Our last flight, if it is the one that ended the handshake: on the server's side of a full handshake, on the
         client's of a resumed one."""
@@ -402,26 +280,7 @@ class Handshake(Timed):
 
     def _finished(self, now: float) -> list[Outgoing]:
         """Our ChangeCipherSpec and Finished."""
-        label = SERVER_FINISHED if self.IS_SERVER else CLIENT_FINISHED
-        assert self._prf is not None
-        verify = verify_data(self._prf, label, self.transcript_hash())
-        return [CHANGE_CIPHER_SPEC, self._message(HandshakeType.FINISHED, verify, 1)]
-
-    def _check_finished(self, body: bytes) -> None:
-        """Raises `HandshakeFault` unless ``body`` is the peer's Finished."""
-        label = CLIENT_FINISHED if self.IS_SERVER else SERVER_FINISHED
-        assert self._prf is not None
-        expected = verify_data(self._prf, label, sha256(self._transcript_before).digest())
-        if not compare_digest(body, expected):
-            raise HandshakeFault(
-                "bad-finished",
-                "the peer's Finished is another one: it saw other handshake messages than we",
-                AlertDescription.DECRYPT_ERROR,
-            )
-
-    def transcript_hash(self) -> bytes:
-        """SHA-256 of all messages so far."""
-        return sha256(self.transcript).digest()
+        return [CHANGE_CIPHER_SPEC, self._message(HandshakeType.FINISHED, self._own_verify_data(), 1)]
 
     def _send_flight(self, messages: list[Outgoing], now: float, *, is_last: bool = False) -> None:
         """Send, and unless it ``is_last`` repeat until the peer answers."""
