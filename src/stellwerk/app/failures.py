@@ -84,9 +84,7 @@ class Failures:
         identity, detail = identity[:LONGEST_IDENTITY], detail[:_LONGEST_DETAIL]
         said = event.replace("-", ".", 1)
         log.info(said, address=str(address), identity=identity, reason=reason, detail=detail, **more)
-        work = self._note(event, address, identity, reason, detail, named, at)
-        if not self._tasks.start("handshake failure", work):
-            work.close()
+        self._tasks.start("handshake failure", self._note(event, address, identity, reason, detail, named, at))
 
     async def _note(
         self,

@@ -1,6 +1,7 @@
 """Whose an OSCORE context is, which numbers of ours may be used, and which end: the decisions behind the engines."""
 
 import asyncio
+import warnings
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -565,5 +566,17 @@ def test_a_fresh_context_that_is_heard_becomes_the_one_that_holds() -> None:
         assert bench.devices == {context_peer(number, "udp"): record.device_id}
         bench.contexts.asked(bench.udp, 3, FAR, NAME, NOW)
         assert bench.udp.told[-1] == ("none", 3)
+
+    run(work)
+
+
+def test_what_cannot_be_looked_up_for_want_of_tasks_is_busy_and_leaves_nothing_behind() -> None:
+    async def work(bench: Bench) -> None:
+        bench.contexts._tasks = Tasks(limit=0)
+        with warnings.catch_warnings():
+            # What was made and never ran would say so.
+            warnings.simplefilter("error")
+            bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        assert bench.udp.told == [("busy", 1)]
 
     run(work)

@@ -7,9 +7,9 @@ a secure session is, and speaks for it by the same rule (`app.speaking`).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -146,17 +146,17 @@ class OscoreContexts:
             self._meters.contexts["limited"] += 1
             link.no_context(question, is_busy=True)
             return
-        work = self._answered(link, question, self._answer(link, question, carrier, name, at))
-        if not self._tasks.start("oscore context", work):
-            work.close()
+        if not self._tasks.start("oscore context", self._look_up_and_answer(link, question, carrier, name, at)):
             self._meters.contexts["limited"] += 1
             link.no_context(question, is_busy=True)
 
-    async def _answered(self, link: ContextLink, question: int, work: Coroutine[Any, Any, bool]) -> None:
+    async def _look_up_and_answer(
+        self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant
+    ) -> None:
         given, is_busy = False, False
         self._looking += 1
         try:
-            given = await work
+            given = await self._give(link, question, carrier, name, at)
         except UserError as error:
             # A secret that does not open with this master key: the text says what to do, and names none.
             log.warning("oscore.not_answered", detail=str(error))
@@ -170,7 +170,9 @@ class OscoreContexts:
             if not given:
                 link.no_context(question, is_busy=is_busy)
 
-    async def _answer(self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant) -> bool:
+    async def _give(self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant) -> bool:
+        """Give ``link`` the context that it asked for, with numbers; False where it may not have it. Raises what the
+        store raises."""
         for _ in range(_TRIES):
             before = self._revision
             context = await self._look_up(name)
@@ -271,8 +273,7 @@ class OscoreContexts:
         # Those that follow its own may have been given to another engine, or be on their way there.
         unused = max(held.top, low)
         held.top = unused + ceiling - low
-        if not self._tasks.start("oscore numbers", work := self._raise(link, number, unused, held.top)):
-            work.close()
+        if not self._tasks.start("oscore numbers", self._raise(link, number, unused, held.top)):
             link.stored(number, 0, 0)
 
     async def _raise(self, link: ContextLink, number: int, unused: int, ceiling: int) -> None:

@@ -40,9 +40,8 @@ class Promoting:
         if device_id in self._waiting:
             return
         waiting = self._waiting[device_id] = []
-        if not self._tasks.start("fresh credential", work := self._promote(peer, identity, device_id, waiting)):
+        if not self._tasks.start("fresh credential", self._promote(peer, identity, device_id, waiting)):
             # The next handshake tells it again.
-            work.close()
             del self._waiting[device_id]
 
     async def settled(self, device_id: DeviceId) -> None:

@@ -145,9 +145,7 @@ class SecureSessions:
             self._meters.limited["look-up"] += 1
             self._link.no_session(question)
             return
-        work = self._find_session(question, session_id, address, at)
-        if not self._tasks.start("session", work):
-            work.close()
+        if not self._tasks.start("session", self._find_session(question, session_id, address, at)):
             self._link.no_session(question)
 
     async def _find_session(self, question: int, session_id: bytes | None, address: PeerId | None, at: Instant) -> None:
