@@ -87,9 +87,8 @@ class MemoryStore(MemoryCommands):
         self._take_marks()
         error: Exception | None = None
         try:
-            with self._undo:
-                for change in commit.changes:
-                    self._apply(change)
+            if commit.changes:
+                self._apply_all(commit.changes)
         except Broken as broken:
             error = broken
         else:

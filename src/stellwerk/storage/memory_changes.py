@@ -1,5 +1,6 @@
 """What decided changes write into the dicts: a part of `memory`."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, assert_never
 
@@ -52,6 +53,12 @@ class MemoryChanges(MemoryCredentials):
         """By the number of their command."""
         self._containers: dict[tuple[DeviceId, str], tuple[int, int]] = {}
         """State tag and time of the last change."""
+
+    def _apply_all(self, changes: Iterable[Change]) -> None:
+        """All of them or, raising `Broken`, none."""
+        with self._undo:
+            for change in changes:
+                self._apply(change)
 
     def _apply(self, change: Change) -> None:
         """Inside a ``with self._undo``. Raises `Broken`."""
