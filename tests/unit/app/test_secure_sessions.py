@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from stellwerk.app.changes import Commit, PutSession
 from stellwerk.app.credential_record import parse_record
-from stellwerk.app.handlers.secure_sessions import LIVE_PER_DEVICE, SecureSessions
+from stellwerk.app.handlers.secure_sessions import SecureSessions
 from stellwerk.app.identities import Trust
+from stellwerk.app.live_peers import MOST_PER_DEVICE
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import StoreOverloaded
 from stellwerk.app.rare_lines import RareLines
@@ -574,7 +575,7 @@ def test_what_ends_a_session_says_whether_it_may_come_back(reason: str, is_kept:
 def test_a_device_that_makes_session_after_session_keeps_the_newest() -> None:
     async def story(bench: Bench) -> None:
         device = await bench.device("meter", psk())
-        made = [bench.establish(number, device.device_id) for number in range(LIVE_PER_DEVICE + 1)]
+        made = [bench.establish(number, device.device_id) for number in range(MOST_PER_DEVICE + 1)]
         assert bench.wire.told == [("close", made[0], False)]
         # Nobody has said yet that the first has ended.
         bench.establish(len(made), device.device_id)

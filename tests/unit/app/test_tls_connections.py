@@ -1,6 +1,7 @@
 """Whose connections behind TLS are, and which have to end."""
 
-from stellwerk.app.handlers.tls_connections import LIVE_PER_DEVICE, TOO_MANY, TlsConnections
+from stellwerk.app.handlers.tls_connections import TOO_MANY, TlsConnections
+from stellwerk.app.live_peers import MOST_PER_DEVICE
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.tasks import Tasks
@@ -35,7 +36,7 @@ def test_connections_that_come_faster_than_others_end_are_bounded_all_the_same()
     wire = Wire()
     store = MemoryStore()
     connections = TlsConnections(store=store, tasks=Tasks(), link=wire, lines=RareLines(store), meters=SecureMeters())
-    peers = [PeerId("tls", "192.0.2.7", number, "192.0.2.1", 5684) for number in range(LIVE_PER_DEVICE + 3)]
+    peers = [PeerId("tls", "192.0.2.7", number, "192.0.2.1", 5684) for number in range(MOST_PER_DEVICE + 3)]
     for each in peers:
         connections.established(each, PskIdentity(b"id"), DEVICE, NOW)
     assert set(wire.closed) == {(each, TOO_MANY) for each in peers[:3]}

@@ -20,6 +20,7 @@ from stellwerk.app.failures import LONGEST_IDENTITY, Failures, Security
 from stellwerk.app.handlers.handshakes import Handshakes
 from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.identities import Identities
+from stellwerk.app.live_peers import LivePeers
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.rare_lines import RareLines
@@ -35,8 +36,6 @@ from stellwerk.device.record import NOSEC, DeviceRecord
 
 log = structlog.get_logger(__name__)
 
-LIVE_PER_DEVICE: Final = 4
-"""Sessions of one device that are kept in memory; with one more the oldest ends."""
 _LOOK_UPS_PER_S: Final = 5_000.0
 """Of sessions that may be stored, and as many by address: anybody may ask from an address that he made up, but not with
 a connection ID."""
@@ -69,8 +68,8 @@ class SecureSessions:
         failures: Failures | None = None,
         promoting: Promoting | None = None,
     ) -> None:
-        """``devices``: the table of whose each session is, for those who look only. ``failures``: where handshakes that
-        came to nothing are kept; ``promoting``: who is told of fresh credentials; one of its own for None."""
+        """``devices``: as for `LivePeers`; ``failures``: where handshakes that came to nothing are kept; ``promoting``:
+        who is told of fresh credentials. Each is one of its own for None."""
         self._store = store
         self._tasks = tasks
         self._clock = clock
@@ -87,10 +86,9 @@ class SecureSessions:
             elsewhere=(BootstrapIdentities(store), BOOTSTRAP_PORTS),
         )
         self._look_ups: TokenBuckets[bool] = TokenBuckets(_LOOK_UPS_PER_S, _LOOK_UPS_PER_S)
-        self.devices: dict[PeerId, DeviceId] = {} if devices is None else devices
+        self._live = LivePeers(devices)
+        self.devices = self._live.devices
         """Whose each session in memory is."""
-        self._live: dict[DeviceId, tuple[PeerId, ...]] = {}
-        """The same by device, oldest first."""
         self._continued: set[PeerId] = set()
         """Sessions in memory that another one goes on from: what hangs on them is there already, and what is stored of
         them may be resumed again."""
@@ -251,7 +249,7 @@ class SecureSessions:
     def ended(self, peer: PeerId, reason: str, detail: str, at: Instant) -> None:
         """The session is not in memory any more."""
         self._meters.ended[reason] += 1
-        self._release(peer)
+        self._live.remove(peer)
         if reason == "evicted":
             return
         self._ended_lately[peer] = None
@@ -290,7 +288,7 @@ class SecureSessions:
         device_id = device.device_id
         self.handshakes.revisions += 1
         self._link.forget_handshakes(device_id)
-        for other in self._live.get(device_id, ()):
+        for other in self._live.of(device_id):
             if other != peer:
                 self._link.close(other)
         for session in [each for _, each in self._unstored.values() if each.device_id == device_id]:
@@ -305,29 +303,15 @@ class SecureSessions:
         self._link.forget_handshakes(device_id)
         for session in [each for _, each in self._unstored.values() if each.device_id == device_id]:
             del self._unstored[session.session_id]
-        for peer in self._live.get(device_id, ()):
+        for peer in self._live.of(device_id):
             self._link.close(peer, revoked=revoked)
 
     # -- inside --
 
     def _bind(self, peer: PeerId, device_id: DeviceId) -> None:
-        live = tuple(each for each in self._live.get(device_id, ()) if each != peer)
-        # Those that were closed just now still count: their end is told later.
-        for old in live[: max(0, len(live) + 1 - LIVE_PER_DEVICE)]:
-            self._link.close(old)
         self._ended_lately.pop(peer, None)
-        self.devices[peer] = device_id
-        self._live[device_id] = (*live, peer)
-
-    def _release(self, peer: PeerId) -> None:
-        device_id = self.devices.pop(peer, None)
-        if device_id is None:
-            return
-        rest = tuple(each for each in self._live.get(device_id, ()) if each != peer)
-        if rest:
-            self._live[device_id] = rest
-        else:
-            self._live.pop(device_id, None)
+        for old in self._live.add(peer, device_id):
+            self._link.close(old)
 
 
 def _log_failure(error: Exception | None) -> None:

@@ -13,6 +13,7 @@ from stellwerk.app.failures import LONGEST_IDENTITY, Failures
 from stellwerk.app.handlers.handshakes import HandshakeLink, Handshakes
 from stellwerk.app.handlers.promoting import Promoting
 from stellwerk.app.identities import Identities
+from stellwerk.app.live_peers import LivePeers
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.ports import DecidingStore
 from stellwerk.app.rare_lines import RareLines
@@ -24,8 +25,6 @@ from stellwerk.device.record import NOSEC, DeviceRecord
 
 log = structlog.get_logger(__name__)
 
-LIVE_PER_DEVICE: Final = 4
-"""Connections of one device at the same time; with one more the oldest ends."""
 REPLACED: Final = "the credentials of this device were replaced"
 TAKEN: Final = "the credentials of this device were taken away"
 SUPERSEDED: Final = "the device speaks over another connection now"
@@ -60,8 +59,7 @@ class TlsConnections:
         failures: Failures | None = None,
         promoting: Promoting | None = None,
     ) -> None:
-        """``devices``: the table of whose each peer is, for those who look only; others may have theirs in it, too.
-        ``failures``: as for `Handshakes`; ``promoting``: as for `SecureSessions`."""
+        """``devices``: as for `LivePeers`; ``failures``: as for `Handshakes`; ``promoting``: as for `SecureSessions`."""
         self._link = link
         self._meters = meters
         self.handshakes = Handshakes(
@@ -74,9 +72,7 @@ class TlsConnections:
             failures=failures,
             elsewhere=(BootstrapIdentities(store), BOOTSTRAP_PORTS),
         )
-        self._devices: dict[PeerId, DeviceId] = {} if devices is None else devices
-        self._live: dict[DeviceId, tuple[PeerId, ...]] = {}
-        """Connections by device, oldest first."""
+        self._live = LivePeers(devices)
         self.promoting = Promoting(store, tasks) if promoting is None else promoting
         self.promoting.hearers.append(self._promoted)
 
@@ -87,11 +83,7 @@ class TlsConnections:
         log.info(
             "connection.secured", device_id=device_id, identity=str(identity)[:LONGEST_IDENTITY], address=str(peer)
         )
-        live = self._live.get(device_id, ())
-        self._devices[peer] = device_id
-        self._live[device_id] = (*live, peer)
-        # Those that were closed just now still count: their end is told later.
-        for old in live[: max(0, len(live) + 1 - LIVE_PER_DEVICE)]:
+        for old in self._live.add(peer, device_id):
             self._link.close(old, TOO_MANY)
         if shows_fresh:
             self.promoting.used(peer, identity, device_id)
@@ -99,19 +91,13 @@ class TlsConnections:
     def ended(self, peer: PeerId, reason: str, detail: str) -> None:
         """The connection is no more."""
         self._meters.ended[reason] += 1
-        device_id = self._devices.pop(peer, None)
-        if device_id is None:
-            return
-        log.info("connection.ended", device_id=device_id, address=str(peer), reason=reason, detail=detail)
-        rest = tuple(each for each in self._live.get(device_id, ()) if each != peer)
-        if rest:
-            self._live[device_id] = rest
-        else:
-            self._live.pop(device_id, None)
+        device_id = self._live.remove(peer)
+        if device_id is not None:
+            log.info("connection.ended", device_id=device_id, address=str(peer), reason=reason, detail=detail)
 
     def superseded(self, peer: PeerId) -> None:
         """The device is registered over another connection or session than ``peer`` now."""
-        if peer.transport == "tls" and not peer.has_ended and peer in self._devices:
+        if peer.transport == "tls" and not peer.has_ended and peer in self._live:
             self._link.close(peer, SUPERSEDED)
 
     # -- revocation (SEC-9) --
@@ -128,12 +114,12 @@ class TlsConnections:
         """Of the device's connections only ``peer`` stays, and no handshake goes on that was begun with what it had."""
         self.handshakes.revisions += 1
         self._link.forget_handshakes(device.device_id)
-        for other in self._live.get(device.device_id, ()):
+        for other in self._live.of(device.device_id):
             if other != peer:
                 self._link.close(other, REPLACED)
 
     def _end_all(self, device_id: DeviceId, why: str) -> None:
         self.handshakes.revisions += 1
         self._link.forget_handshakes(device_id)
-        for peer in self._live.get(device_id, ()):
+        for peer in self._live.of(device_id):
             self._link.close(peer, why, is_abort=True)
