@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stellwerk.app.bootstrap_admission import Admitted
-from stellwerk.app.bootstrap_blocks import KeyBlock
+from stellwerk.app.bootstrap_blocks import StoredKeys
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.account import (
@@ -151,7 +151,7 @@ def _device_keys(admitted: Admitted, entry: ServerEntry, is_secure: bool) -> Cli
     return keys
 
 
-def keys_of(block: KeyBlock) -> ClientKeys:
+def keys_of(block: StoredKeys) -> ClientKeys:
     """What a device is given that has ``block`` in its record."""
     oscore = None if block.oscore is None else _oscore(block.oscore)
     if block.kind == NOSEC:

@@ -20,7 +20,7 @@ from stellwerk.device.key_material import der_of, read_certificate, read_public_
 from stellwerk.device.record import NOSEC, RPK, X509, Credential, DeviceRecord
 from stellwerk.lwm2m.status import Status
 
-UNKNOWN: Status = Status.BAD_REQUEST
+NOT_ADMITTED: Status = Status.BAD_REQUEST
 """Of whoever may not be bootstrapped (contract SEC-3, §5)."""
 
 
@@ -64,18 +64,18 @@ class BootstrapAdmission:
 
     async def _in_the_open(self, name: str | None) -> Admitted | Refusal:
         if name is None:
-            return Refusal("no-name", UNKNOWN, "ep is missing and no secure identity stands in for it")
+            return Refusal("no-name", NOT_ADMITTED, "ep is missing and no secure identity stands in for it")
         record = await self._store.device_by_endpoint(name)
         if record is None:
-            return Refusal("unknown-endpoint", UNKNOWN, f"no device has the endpoint name {name!r}")
+            return Refusal("unknown-endpoint", NOT_ADMITTED, f"no device has the endpoint name {name!r}")
         if isinstance(record, EndDeviceRecord):
             text = f"device {record.name!r} is reached through gateway {record.gateway!r} and is not bootstrapped"
-            return Refusal("end-device", UNKNOWN, text)
+            return Refusal("end-device", NOT_ADMITTED, text)
         credential = await self._store.credential_of(record.device_id)
         blocks = read_blocks(credential)
         if blocks.bootstrap_server.security != NOSEC:
             text = f"device {record.name!r} has credentials for the bootstrap server and must use them"
-            return Refusal("has-credentials", UNKNOWN, text, record)
+            return Refusal("has-credentials", NOT_ADMITTED, text, record)
         return Admitted(record, credential, blocks, name)
 
     async def _proven(self, name: str | None, peer: PeerId) -> Admitted | Refusal:
@@ -83,16 +83,16 @@ class BootstrapAdmission:
         record = None if device_id is None else await self._store.device(device_id)
         if record is None:
             what = "OSCORE context" if peer.is_context else "secure session"
-            return Refusal("no-device", UNKNOWN, f"the device of this {what} is gone")
+            return Refusal("no-device", NOT_ADMITTED, f"the device of this {what} is gone")
         credential = await self._store.credential_of(record.device_id)
         blocks = read_blocks(credential)
         names = await self._still_shown(record, blocks, peer)
         if names is None:
             text = f"the credential of device {record.name!r} has changed; it has to connect with what it is now"
-            return Refusal("wrong-identity", UNKNOWN, text, record)
+            return Refusal("wrong-identity", NOT_ADMITTED, text, record)
         missing = missing_layers(peer, replace(record, security=blocks.bootstrap_server.security))
         if missing:
-            return Refusal("wrong-layers", UNKNOWN, missing, record)
+            return Refusal("wrong-layers", NOT_ADMITTED, missing, record)
         aliases = names | {blocks.endpoint, "" if credential is None else credential.endpoint}
         if name is None:
             # SEC-4. Of several names the one that people wrote is the best for a history.
@@ -105,7 +105,7 @@ class BootstrapAdmission:
                     f"endpoint {name!r} is not that of device {record.name!r}, whose identity this session has proven; "
                     "where it has another name here, bootstrap.endpoint of its credential record says it"
                 )
-                return Refusal("wrong-identity", UNKNOWN, text, record)
+                return Refusal("wrong-identity", NOT_ADMITTED, text, record)
         return Admitted(record, credential, blocks, name)
 
     async def _still_shown(self, record: DeviceRecord, blocks: BootstrapBlocks, peer: PeerId) -> set[str] | None:
@@ -122,7 +122,7 @@ class BootstrapAdmission:
 def _unspent(found: Admitted | Refusal) -> Admitted | Refusal:
     if isinstance(found, Admitted) and found.blocks.one_time and found.credential and found.credential.spent_ms:
         text = f"the bootstrap credential of device {found.record.name!r} was for one time and was used up"
-        return Refusal("spent", UNKNOWN, f"{text}; give it another one", found.record)
+        return Refusal("spent", NOT_ADMITTED, f"{text}; give it another one", found.record)
     return found
 
 

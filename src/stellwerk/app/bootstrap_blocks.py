@@ -19,7 +19,7 @@ ENDPOINT: Final = "endpoint"
 
 
 @dataclass(frozen=True, slots=True)
-class KeyBlock:
+class StoredKeys:
     """What a device has for one server. ``kind`` as of `device.record`; ``public``: the PSK identity, or the public key
     or certificate in base64 of DER; ``secret``: the key in hex, or the private key in base64 of PKCS#8."""
 
@@ -40,13 +40,13 @@ class KeyBlock:
 class BootstrapBlocks:
     """All of one device."""
 
-    bootstrap_server: KeyBlock = KeyBlock()
-    lwm2m_server: KeyBlock = KeyBlock()
-    servers: tuple[tuple[int, KeyBlock], ...] = ()
+    bootstrap_server: StoredKeys = StoredKeys()
+    lwm2m_server: StoredKeys = StoredKeys()
+    servers: tuple[tuple[int, StoredKeys], ...] = ()
     one_time: bool = False
     endpoint: str = ""
 
-    def of_server(self, short_id: int) -> KeyBlock:
+    def of_server(self, short_id: int) -> StoredKeys:
         """The keys of that server: its own, else those of all."""
         return dict(self.servers).get(short_id, self.lwm2m_server)
 
@@ -65,10 +65,10 @@ def read_blocks(credential: Credential | None) -> BootstrapBlocks:
     )
 
 
-def _block(block: dict[str, Any] | None) -> KeyBlock:
+def _block(block: dict[str, Any] | None) -> StoredKeys:
     if not block:
-        return KeyBlock()
-    return KeyBlock(
+        return StoredKeys()
+    return StoredKeys(
         MODES[block["securityMode"]],
         block.get("clientPublicKeyOrId", ""),
         block.get("clientSecretKey", ""),

@@ -59,7 +59,7 @@ class TlsConnections:
         failures: Failures | None = None,
         promoting: Promoting | None = None,
     ) -> None:
-        """``devices``: as for `LivePeers`; ``failures``: as for `Handshakes`; ``promoting``: as for `SecureSessions`."""
+        """``devices`` as for `LivePeers`, ``failures`` as for `Handshakes`, ``promoting`` as for `SecureSessions`."""
         self._link = link
         self._meters = meters
         self.handshakes = Handshakes(

@@ -20,6 +20,10 @@ from stellwerk.core.ids import PeerId, context_peer
 NUMBERS_AHEAD: Final = 256
 """How many numbers are stored as used at a time; so many are lost with a restart (App. B.1.1)."""
 _SALT_BYTES: Final = 8
+_NONE: Final = -1
+"""No number."""
+_WITHOUT_NUMBER: Final = -2
+"""Stands for the answer with the nonce of its request."""
 _ROOM_TRIES: Final = 8
 
 
@@ -33,22 +37,22 @@ class SentRequest:
         self.binding = binding
         self.observes = observes
         """Notifications may come of it."""
-        self.newest = -1
+        self.newest = _NONE
         """The notification number (RFC 8613 §7.4.1)."""
-        self.again = -1
-        """A notification that had no effect and may come once more."""
+        self.again = _NONE
+        """The number of a response that had no effect and may come once more."""
         self.is_answered = False
         """An answer came with the nonce of the request, which serves once."""
 
     def is_new(self, number: int | None) -> bool:
         """Whether a response with ``number``, None for the request's nonce, may be taken."""
         if number is None:
-            return not self.is_answered or self.again == -2
+            return not self.is_answered or self.again == _WITHOUT_NUMBER
         return number > self.newest or number == self.again
 
     def take(self, number: int | None) -> None:
         """It came, and verified."""
-        self.again = -1
+        self.again = _NONE
         if number is None:
             self.is_answered = True
         else:
@@ -56,7 +60,7 @@ class SentRequest:
 
     def forget(self, number: int | None) -> None:
         """It had no effect."""
-        self.again = -2 if number is None else number
+        self.again = _WITHOUT_NUMBER if number is None else number
 
 
 class ContextPeer(Peer):
@@ -114,10 +118,10 @@ class Context:
         """The ceiling that shall be stored, as far as was asked."""
         self.window: ReplayWindow | None = None
         """None until something is known to be fresh."""
-        self.challenged = b"", -1
+        self.challenged = b"", _NONE
         """The highest number that was answered with an Echo, and under which ID Context: it was not served, and shall
         not be once its sender has asked anew."""
-        self.newest = -1
+        self.newest = _NONE
         """The highest number that was heard."""
         self.recovery = Recovery(material)
         self.salt = entropy.take(_SALT_BYTES)
@@ -145,14 +149,14 @@ class Context:
 
     def past(self, id_context: bytes) -> int:
         """Up to which number nothing is served any more under ``id_context``, though it may never have come before."""
-        return self.challenged[1] if self.challenged[0] == id_context else -1
+        return self.challenged[1] if self.challenged[0] == id_context else _NONE
 
     def adopt_keys(self, keys: Keys, newest: int) -> None:
         """Both ends have agreed on ``keys``; numbers of theirs up to ``newest`` may be old. Ours go on: none is ever
         used twice, whatever the keys."""
         self.keys = keys
         self.window = ReplayWindow(newest)
-        self.newest = -1
+        self.newest = _NONE
 
     def is_idle(self) -> bool:
         """Whether forgetting it loses nothing but what can be asked again."""

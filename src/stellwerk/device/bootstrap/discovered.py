@@ -13,7 +13,7 @@ from typing import Final
 
 from stellwerk.device.bootstrap.account import DEFAULT_VERSIONS
 from stellwerk.device.bootstrap.configuration import SHORT_IDS
-from stellwerk.lwm2m.bootstrap import OSCORE, SECURITY, SERVER
+from stellwerk.lwm2m.bootstrap import SECURITY, SERVER
 from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.link_format import MAX_BODY, LinkFormatError, decode_links
 from stellwerk.lwm2m.path import RESERVED_ID
@@ -118,9 +118,6 @@ def decode_discovered(body: bytes) -> Discovered:
         {each: tuple(known[at] for at in sorted(known)) for each, known in sorted(instances.items())}, versions, version
     )
 
-
-ACCOUNT_OBJECTS: Final = (SECURITY, SERVER, OSCORE)
-"""Objects whose instances carry ``ssid``."""
 
 _LONGEST_URI: Final = 255
 _BARE_VERSION: Final = re.compile(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
+from stellwerk.lwm2m.bootstrap import ACCESS_CONTROL, OSCORE, SECURITY, SERVER
 from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.library import Library
@@ -17,17 +18,15 @@ _MAX_HEARD: Final = 500
 _SHORTEST_SECRET: Final = 4
 """What is shorter stands in any text by chance."""
 
-_SECURITY: Final = 0
-_OSCORE: Final = 21
 _MODE: Final = 2
 _IDENTITY: Final = 3
 _PSK: Final = 0
 
-SECRETS: Final = frozenset({(_SECURITY, 5), (_SECURITY, 8), (_OSCORE, 0), (_OSCORE, 5), (23, 2), (24, 8)})
+SECRETS: Final = frozenset({(SECURITY, 5), (SECURITY, 8), (OSCORE, 0), (OSCORE, 5), (23, 2), (24, 8)})
 """Object and resource: keys of devices and of SMS, secret and salt of an OSCORE context, COSE keys, MQTT passwords."""
-_OPEN: Final = frozenset({_SECURITY, 1, 2, _OSCORE})
+_OPEN: Final = frozenset({SECURITY, SERVER, ACCESS_CONTROL, OSCORE})
 """Objects whose other values are no secrets; what stands in the rest nobody here knows."""
-_SHORT_IDS: Final = frozenset({(_OSCORE, 1), (_OSCORE, 2), (_OSCORE, 6)})
+_SHORT_IDS: Final = frozenset({(OSCORE, 1), (OSCORE, 2), (OSCORE, 6)})
 
 _TYPES: Final = Library.builtin().for_device("1.2", {})
 
@@ -97,7 +96,7 @@ def _shown(path: Path, value: Value, psk: bool) -> str:
     if isinstance(value, bytes):
         if not value:
             return "empty"
-        if resource == (_SECURITY, _IDENTITY) and psk:
+        if resource == (SECURITY, _IDENTITY) and psk:
             return _cut(heard(value), _MAX_VALUE)
         if resource in _SHORT_IDS and len(value) <= _MAX_VALUE // 2:
             return value.hex()
@@ -108,7 +107,7 @@ def _shown(path: Path, value: Value, psk: bool) -> str:
 
 
 def _is_mode(path: Path) -> bool:
-    return path[0] == _SECURITY and _resource(path) == _MODE
+    return path[0] == SECURITY and _resource(path) == _MODE
 
 
 def _resource(path: Path) -> int:
