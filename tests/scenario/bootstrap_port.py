@@ -170,7 +170,7 @@ class BootstrapPort:
             conversations=BootstrapConversations(
                 store=store, tasks=stack.tasks, clock=clock, link=links, history=self.history, later=stack._later
             ),
-            enrolling=Enrolling(store, accounts, self.authority),
+            enrolling=Enrolling(accounts, self.authority),
             meters=stack.meters.bootstrap,
             most=self.most,
             packs=self.packs,

@@ -10,6 +10,8 @@ from typing import Any
 from stellwerk.app.bootstrap_admission import Admitted
 from stellwerk.app.bootstrap_blocks import StoredKeys
 from stellwerk.app.ports import DecidingStore
+from stellwerk.app.records import AlreadyExists, CredentialChanged
+from stellwerk.app.speaking import Refusal
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.account import (
     Account,
@@ -27,6 +29,7 @@ from stellwerk.device.bootstrap.configuration import (
     ServerEntry,
 )
 from stellwerk.device.record import NOSEC, PSK, X509, Credential, DeviceRecord, basis_of, security_of
+from stellwerk.lwm2m.status import Status
 
 Issue = Callable[[DeviceRecord, ServerEntry, int], tuple[ClientKeys, Credential]]
 """Makes fresh keys for a device at that server, at that time (UTC milliseconds since 1970): what the device is given,
@@ -116,6 +119,18 @@ class BootstrapAccounts:
         if self._issue is None:
             raise BadAccount(f"server {entry.short_id}", "this server makes no fresh keys; the record has to have them")
         return self._issue(record, entry, now_ms)
+
+    async def keep_fresh(self, admitted: Admitted, fresh: Credential) -> Refusal | None:
+        """Store what the device is given before it leaves, beside the credential that it was ``admitted`` with; why it
+        may not leave, None where it may. Raises `StoreTrouble`, `DeviceGone`."""
+        record = admitted.record
+        try:
+            await self._store.put_fresh_credential(record.device_id, fresh, basis=basis_of(admitted.credential))
+        except CredentialChanged as error:
+            return Refusal("revoked", Status.BAD_REQUEST, str(error), record)
+        except AlreadyExists as error:
+            return Refusal("not-stored", Status.BAD_REQUEST, str(error), record)
+        return None
 
 
 def _check_enrolment(admitted: Admitted, entry: ServerEntry, may_enrol: bool) -> None:

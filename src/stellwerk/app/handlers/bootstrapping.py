@@ -22,7 +22,7 @@ from stellwerk.app.handlers.enrolling import Enrolling
 from stellwerk.app.handlers.registering import may_be_forged
 from stellwerk.app.meters import BootstrapMeters
 from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
-from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
+from stellwerk.app.records import DeviceGone
 from stellwerk.app.speaking import Refusal
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import PeerError, StellwerkError, UserError
@@ -30,7 +30,7 @@ from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.core.rates import TokenBuckets
 from stellwerk.device.bootstrap.history import MAX_TEXT, BootstrapState, BootstrapTrigger, StepRecord
-from stellwerk.device.bootstrap.pack import PackRefused, make_pack
+from stellwerk.device.bootstrap.pack import Pack, PackRefused, make_pack
 from stellwerk.device.bootstrap.summaries import summarize
 from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.bootstrap import (
@@ -47,6 +47,7 @@ from stellwerk.lwm2m.bootstrap import (
     pack_format,
     write_format,
 )
+from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.status import Status
 
 log = structlog.get_logger(__name__)
@@ -212,36 +213,26 @@ class Bootstrapping:
         admitted = await self._admit(name, asked)
         if admitted is None:
             return
-        record = admitted.record
         given = await self._gather(admitted, asked)
         if given is None:
             return
         try:
             content_format = pack_format(request.accept)
-            if not given.configuration.servers:
-                raise _NothingToGive(f"the profile of device {record.name!r} gives it no server")
-            if admitted.blocks.one_time:
-                raise PackRefused("nobody knows whether a pack arrived, and the credential is for one time")
-            pack = make_pack(given.configuration, given.accounts, own_account)
+            pack = _pack_of(admitted, given, own_account)
             payload = encode_pack(pack.content, content_format)
         except (PackFormatUnsupported, _NothingToGive, PackRefused) as error:
-            refusal = Refusal(*_PACK_REFUSALS[type(error)], str(error), record)
+            refusal = Refusal(*_PACK_REFUSALS[type(error)], str(error), admitted.record)
             await self._refuse(refusal, admitted.endpoint, asked)
             return
-        if given.fresh is not None:
-            try:
-                await self._store.put_fresh_credential(record.device_id, given.fresh, basis=given.basis)
-            except (AlreadyExists, CredentialChanged) as error:
-                reason = "revoked" if isinstance(error, CredentialChanged) else "not-stored"
-                refusal = Refusal(reason, Status.BAD_REQUEST, str(error), record)
-                await self._refuse(refusal, admitted.endpoint, asked)
-                return
-        self.conversations.replace(record.device_id, asked.peer)
+        not_kept = None if given.fresh is None else await self._accounts.keep_fresh(admitted, given.fresh)
+        if not_kept is not None:
+            await self._refuse(not_kept, admitted.endpoint, asked)
+            return
+        device_id = admitted.record.device_id
+        self.conversations.replace(device_id, asked.peer)
         step = StepRecord(asked.at.wall_ms, "Bootstrap-Pack", "", summarize(pack.content, ROOT), int(Status.CONTENT))
-        session = self.conversations.make(admitted, given, asked.peer, asked.trigger, asked.at)
-        session.about.steps.append(step)
         kept = replace(
-            session.kept,
+            self.conversations.make(admitted, given, asked.peer, asked.trigger, asked.at).kept,
             state=BootstrapState.CONFIGURED,
             ended_ms=self._clock.wall_ms(),
             detail="; ".join(pack.warnings),
@@ -249,7 +240,7 @@ class Bootstrapping:
         )
         kept = replace(kept, number=await self._store.put_bootstrap_session(kept))
         self.history.began(kept)
-        self.history.step(record.device_id, step)
+        self.history.step(device_id, step)
         asked.answer(Acknowledgement(Status.CONTENT, payload=payload, content_format=content_format))
         self.history.ended(kept)
         self._link.end(asked.peer)
@@ -371,7 +362,17 @@ class CannotBegin(UserError):
 
 
 class _NothingToGive(StellwerkError):
-    pass
+    """The profile has no server for this device."""
+
+
+def _pack_of(admitted: Admitted, given: Given, own_account: tuple[Path, ...] | None) -> Pack:
+    """``own_account``: the instances that are the device's bootstrap account, as it says. Raises `_NothingToGive`,
+    `PackRefused`."""
+    if not given.configuration.servers:
+        raise _NothingToGive(f"the profile of device {admitted.record.name!r} gives it no server")
+    if admitted.blocks.one_time:
+        raise PackRefused("nobody knows whether a pack arrived, and the credential is for one time")
+    return make_pack(given.configuration, given.accounts, own_account)
 
 
 _PACK_REFUSALS: Final[dict[type[Exception], tuple[str, Status]]] = {

@@ -15,13 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
 from stellwerk.app.bootstrap_admission import Admitted
 from stellwerk.app.credentials import certificate_credential
-from stellwerk.app.records import AlreadyExists, CredentialChanged
-from stellwerk.app.security_ports import SecurityStore
 from stellwerk.app.speaking import Refusal
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.configuration import EST_KEYS
 from stellwerk.device.bootstrap.enrolment import CERTS_ONLY, PKCS10, PKIX_CERT, BadRequest, in_format, read_request
-from stellwerk.device.record import basis_of
 from stellwerk.lwm2m.bootstrap import EstRequest
 from stellwerk.lwm2m.status import Status
 
@@ -52,8 +49,7 @@ class Enrolled:
 class Enrolling:
     """``authority`` None: nobody signs certificates here."""
 
-    def __init__(self, store: SecurityStore, accounts: BootstrapAccounts, authority: Authority | None) -> None:
-        self._store = store
+    def __init__(self, accounts: BootstrapAccounts, authority: Authority | None) -> None:
         self._accounts = accounts
         self._authority = authority
 
@@ -88,13 +84,9 @@ class Enrolling:
             log.error("enrolment.not_issued", device=admitted.record.name, detail=str(error))
             return refuse("est-authority", Status.SERVICE_UNAVAILABLE, CANNOT_ISSUE)
         credential = replace(certificate_credential(certificate, now_ms), is_fresh=True)
-        try:
-            await self._store.put_fresh_credential(
-                admitted.record.device_id, credential, basis=basis_of(admitted.credential)
-            )
-        except (AlreadyExists, CredentialChanged) as error:
-            reason = "revoked" if isinstance(error, CredentialChanged) else "not-stored"
-            return refuse(reason, Status.BAD_REQUEST, str(error))
+        refusal = await self._accounts.keep_fresh(admitted, credential)
+        if refusal is not None:
+            return refusal
         summary = f"a certificate for {admitted.record.node_id}: {credential.identity}"
         return Enrolled(Status.CHANGED, in_format(certificate, accept), accept, summary)
 
