@@ -27,7 +27,7 @@ class OscoreContext:
     """``number`` is the store's, 0 before it has one. Names are those of object 21, so from the device's view: it sends
     as ``sender_id``, and so do we find its context. ``aead`` and ``hkdf`` are COSE algorithm numbers. ``ceiling``:
     numbers of ours below it may have been used (RFC 8613 App. B.1.1), 0: none was, `UNKNOWN`. ``is_fresh``: it goes
-    with the device's fresh credential (`DecidingStore.fresh_credential`). ``is_bootstrap``: it is good at the
+    with the device's fresh credential (`SecurityStore.fresh_credential`). ``is_bootstrap``: it is good at the
     bootstrap server and nowhere else."""
 
     number: int

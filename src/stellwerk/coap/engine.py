@@ -1,6 +1,6 @@
 """The engine above a message layer: what is the same for datagrams and for streams.
 
-`endpoint.Endpoint` is the one over UDP, `tcp.StreamEndpoint` the one over TCP; they differ in `feed`.
+`endpoint.Endpoint` is the one over UDP, `tcp.endpoint.StreamEndpoint` the one over TCP; they differ in `feed`.
 """
 
 from collections.abc import Mapping

@@ -178,7 +178,7 @@ class Handshakes:
         self.clients[address] = handshake
         handshake.begin(now)
 
-    # --- what handshakes need (`handshake.Host`, `server.ServerHost`) ---------------------------------------------
+    # --- what handshakes need (`machine.Host`, `server.ServerHost`) ---------------------------------------------
 
     def new_session_id(self, handshake: ServerHandshake) -> bytes:
         """See `server.ServerHost`."""
@@ -190,7 +190,7 @@ class Handshakes:
                 return session_id
 
     def ask(self, handshake: Handshake) -> int:
-        """See `handshake.Host`."""
+        """See `machine.Host`."""
         number = self.base.number()
         self._asking[number] = handshake
         handshake.question = number
@@ -205,7 +205,7 @@ class Handshakes:
         return self.base.wall_s(now)
 
     def is_foreign(self, handshake: Handshake, records: list[Record], now: float) -> bool:
-        """See `handshake.Host`."""
+        """See `machine.Host`."""
         session = self._live.sessions.find_at(handshake.address)
         if session is None:
             return False
@@ -216,7 +216,7 @@ class Handshakes:
         return bool(claimed)
 
     def established(self, handshake: Handshake, now: float) -> None:
-        """See `handshake.Host`."""
+        """See `machine.Host`."""
         self.ended(handshake)
         if isinstance(handshake, ServerHandshake):
             self._note_begun(handshake, now)
@@ -227,7 +227,7 @@ class Handshakes:
                 self._live.receive(session, record, handshake.address, now)
 
     def ended(self, handshake: Handshake) -> None:
-        """See `handshake.Host`."""
+        """See `machine.Host`."""
         self._asking.pop(handshake.question, None)
         if isinstance(handshake, ServerHandshake):
             self.half_open.drop(handshake)

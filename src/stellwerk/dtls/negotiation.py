@@ -81,9 +81,12 @@ def _obstacle(
     if groups is not None and SECP256R1 not in groups:
         return "no-common-group", "the client's supported_groups are without secp256r1 (P-256); switch it on there"
     if formats is not None and UNCOMPRESSED not in formats:
-        return "no-common-group", "the client takes no uncompressed points"
+        return "no-common-group", "the client takes no uncompressed points; switch them on there"
     if schemes is not None and ECDSA_SHA256 not in schemes:
-        return "no-common-group", "the client's signature_algorithms are without ecdsa_secp256r1_sha256"
+        return (
+            "no-common-group",
+            "the client's signature_algorithms are without ecdsa_secp256r1_sha256; switch it on there",
+        )
     for whose, type, names in (
         ("its own", types[0], offered.client_certificate_types),
         ("the server's", types[1], offered.server_certificate_types),

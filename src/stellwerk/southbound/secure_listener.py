@@ -157,7 +157,7 @@ class SecureListener(Generic[L]):
         )
 
     def marks(self) -> list[tuple[bytes, int]]:
-        """What sessions have read since the last call (`app.ports.DecidingStore.marks`)."""
+        """What sessions have read since the last call (`app.security_ports.SecurityStore.marks`)."""
         return self._dtls.take_marks()
 
     def replace_identity(self) -> None:

@@ -50,7 +50,7 @@ class ReadMarks:
 
     def __init__(self) -> None:
         self.ask: Callable[[], Marks] | None = None
-        """`DecidingStore.marks`."""
+        """`SecurityStore.marks`."""
         self.packed = 0
         """Marks in packed rows, as many as there are and not how many sessions have one."""
         self._since_ms = 0
