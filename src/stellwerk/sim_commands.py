@@ -179,6 +179,14 @@ def sim(
             help="Seconds after which it forgets the bootstrap server; 0: never.", min=0, rich_help_panel=_BOOTSTRAP
         ),
     ] = 0,
+    renew_every: Annotated[
+        float,
+        typer.Option(
+            help="Seconds after which a device that enrolled asks for another certificate; 0: only before it ends.",
+            min=0,
+            rich_help_panel=_BOOTSTRAP,
+        ),
+    ] = 0,
     pct: Annotated[
         str, typer.Option(help="Preferred content format: a number, or none.", rich_help_panel=_BOOTSTRAP)
     ] = "",
@@ -244,6 +252,7 @@ def sim(
             instance=bootstrap_instance,
             hold_off_s=hold_off,
             account_timeout_s=account_timeout,
+            renew_every_s=renew_every,
             pct=pct,
             pack_format=pack_format,
             factory_server=factory_server,

@@ -245,7 +245,9 @@ def test_what_belongs_to_the_bootstrap_account_stays_with_it():
         (account(uri="http://10.0.0.3"), "is no URI like"),
         (account(uri="coaps://10.0.0.3", mode=0, r3=b"me"), "no key"),
         (account(uri="coaps://10.0.0.3", mode=1, r3=b"me", r5=b"key"), "private key"),
-        (account(mode=4), "no security mode from 0 to 3"),
+        (account(mode=5), "no security mode from 0 to 4"),
+        (account(uri="coaps://10.0.0.3", mode=4), "the device can enrol nowhere"),
+        (account(uri="coaps://10.0.0.3", mode=4, r3=b"me", r5=b"key"), "private key"),
         (account(r17=ObjectLink(21, 0)), "/0/1/17 is a link to 21:0, which is not there"),
     ],
 )

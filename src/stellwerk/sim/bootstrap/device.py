@@ -21,10 +21,13 @@ from stellwerk.sim.bootstrap.accounts import (
     ServerAccount,
     as_made,
     bootstrap_account,
+    keep_certificate,
     server_accounts,
 )
 from stellwerk.sim.bootstrap.client import BootstrapClient, Configured, Failed, Outcome
 from stellwerk.sim.bootstrap.contexts import UNPROTECTED, KeptContexts
+from stellwerk.sim.bootstrap.est import EstClient, Issued, NotIssued, renewal_of
+from stellwerk.sim.bootstrap.est import Outcome as Enrolling
 from stellwerk.sim.bootstrap.furnishing import furnish, refurnish
 from stellwerk.sim.bootstrap.memory import Memory, memory_of, remember
 from stellwerk.sim.bootstrap.options import BootstrapOptions
@@ -46,6 +49,8 @@ from stellwerk.sim.happenings import (
     BootstrapFailed,
     Bootstrapped,
     Deregistered,
+    Enrolled,
+    EnrolmentFailed,
     Forgot,
     HandshakeDone,
     HandshakeFailed,
@@ -55,6 +60,7 @@ from stellwerk.sim.happenings import (
 )
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.reactions import Effect, Reaction
+from stellwerk.sim.security import Certificate
 from stellwerk.sim.tree import SECURITY, Instance
 
 Resolve: TypeAlias = Callable[[str, int], tuple[str, int] | None]
@@ -83,10 +89,12 @@ class BootstrapDevice(Device):
         "_client",
         "_close_at",
         "_contexts",
+        "_est",
         "_expires_at",
         "_failed",
         "_home",
         "_known",
+        "_lacks_certificate",
         "_on",
         "_orders",
         "_resolve",
@@ -109,11 +117,14 @@ class BootstrapDevice(Device):
         self._home = server
         self._resolve = resolve
         self._client = BootstrapClient(self._body, bootstrap, server)
+        self._est = EstClient(self._body, bootstrap, server)
         self._orders: list[WayOrder] = []
         self._known: Instance = {}
         forgotten = bootstrap.oscore if bootstrap.forgets else None
         self._contexts = KeptContexts(forgotten)
         self._failed = 0
+        self._lacks_certificate = False
+        """An account of its waits for a certificate."""
         self._on = False
         self._expires_at: float | None = None
         self._close_at: float | None = None
@@ -135,6 +146,7 @@ class BootstrapDevice(Device):
         """De-register where registered, then be quiet."""
         if self._client.is_on:
             self._client.abandon()
+        self._est.abandon()
         self._on, self._expires_at, self._close_at = False, None, None
         if self._account_of(self._home) is None:
             self._orders.append(CloseWay(self._home))
@@ -145,8 +157,14 @@ class BootstrapDevice(Device):
         old = self._home.local_host, self._home.local_port
         self._home = self._home._replace(local_host=server.local_host, local_port=server.local_port)
         self._orders.append(MoveWays(old, (server.local_host, server.local_port)))
-        self._client.server = self._home
+        self._client.server = self._est.server = self._home
         super().move(server, unnoticed=unnoticed)
+
+    def renew(self, now: float) -> None:
+        """Ask for another certificate now, where it enrolled for the one that it has."""
+        if any(each.enrols and not each.lacks_certificate for each in self._found()) and not self._client.is_on:
+            self._est.begin("sren", now)
+            self.tick(now)
 
     def memory(self) -> Memory:
         """What it keeps across restarts."""
@@ -179,18 +197,20 @@ class BootstrapDevice(Device):
 
     @property
     def faults_committed(self) -> int:
-        return super().faults_committed + self._client.faults_committed
+        return super().faults_committed + self._client.faults_committed + self._est.faults_committed
 
     def is_listening(self, now: float) -> bool:
         if self._down_until is not None and now < self._down_until:
             return False
-        return self._client.is_on or not self.accounts or super().is_listening(now)
+        expects = self._client.is_on or self._est.is_under_way or not self.accounts
+        return expects or super().is_listening(now)
 
     def take_actions(self) -> list[Action]:
         """What to submit to the ways."""
         # A way is there before what is said over it.
         orders, self._orders = self._orders, []
-        return [*cast("list[Action]", orders), *self._client.take_actions(), *super().take_actions()]
+        own = [*self._client.take_actions(), *self._est.take_actions()]
+        return [*cast("list[Action]", orders), *own, *super().take_actions()]
 
     # -- time --
 
@@ -199,7 +219,7 @@ class BootstrapDevice(Device):
             return self._down_until
         times = [self._client.deadline(), self._close_at, self._expires_at]
         if not self._client.is_under_way:
-            times.append(super().deadline())
+            times += (super().deadline(), self._est.deadline())
         return min((each for each in times if each is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -207,7 +227,9 @@ class BootstrapDevice(Device):
             return
         if self._close_at is not None and self._close_at <= now:
             self._close_at = None
-            if not self._client.is_on:
+            if self._est.is_under_way:
+                self._close_at = now + _LINGER_S
+            elif not self._client.is_on:
                 self._orders.append(DropWay(_carrier_of(self._home), tells=True))
         if self._expires_at is not None and self._expires_at <= now:
             self._expire()
@@ -216,6 +238,8 @@ class BootstrapDevice(Device):
             # While it bootstraps it does nothing for the servers that it has.
             self._down_until = None
             return
+        has_home = bootstrap_account(self.tree, self._bootstrap) is not None
+        self._conclude_enrolment(self._est.tick(now, may_ask=has_home), now)
         super().tick(now)
         self._follow_failures(now)
 
@@ -236,6 +260,9 @@ class BootstrapDevice(Device):
                 self._body.tell(Remembered(self.options.endpoint_name))
         elif isinstance(event, WayUp | WayFailed | WayLost):
             self._hear_of_way(event, now)
+        elif self._est.is_about(event):
+            self._conclude_enrolment(self._est.handle(event, now), now)
+            self._doubt(event)
         elif self._is_home(event.peer):
             self._conclude(self._client.handle(event, now), now)
             if self._client.restarts:
@@ -251,11 +278,14 @@ class BootstrapDevice(Device):
                 self._actions.append(Proceed(event.exchange))
         else:
             super().handle(event, now)
-            if isinstance(event, RequestFailed) and event.reason == _TIMED_OUT and event.peer.carrier == "dtls":
-                # The server may have lost the session, or the way back to here.
-                self._orders.append(DropWay(_carrier_of(event.peer)))
+            self._doubt(event)
         self._follow_failures(now)
         self._close_left()
+
+    def _doubt(self, event: Event) -> None:
+        """The server may have lost the session, or the way back to here."""
+        if isinstance(event, RequestFailed) and event.reason == _TIMED_OUT and event.peer.carrier == "dtls":
+            self._orders.append(DropWay(_carrier_of(event.peer)))
 
     def _close_left(self) -> None:
         """It has left, and says so to the DTLS engines of its servers too."""
@@ -281,7 +311,7 @@ class BootstrapDevice(Device):
         elif isinstance(event, WayFailed):
             self._body.tell(HandshakeFailed(name, event.reason, event.detail))
             if home:
-                self._conclude(self._client.lose("handshake", f"{event.reason}: {event.detail}"), now)
+                self._lose_home("handshake", f"{event.reason}: {event.detail}", now)
             elif account is not None:
                 leaving = account.enrolment.state is State.LEAVING
                 account.fail(event.reason, now)
@@ -289,7 +319,7 @@ class BootstrapDevice(Device):
                     self._body.tell(Deregistered(name))
         elif home:
             self._body.tell(SessionLost(name, event.reason, event.detail))
-            self._conclude(self._client.lose("lost", f"{event.reason}: {event.detail}"), now)
+            self._lose_home("lost", f"{event.reason}: {event.detail}", now)
         elif account is not None:
             self._body.tell(SessionLost(name, event.reason, event.detail))
             registered = account.enrolment.is_registered
@@ -298,6 +328,10 @@ class BootstrapDevice(Device):
                 # Transport 1.2.2 6.4.3: in a new security context it registers again.
                 account.enrolment.start(now)
             self.tick(now)
+
+    def _lose_home(self, reason: str, detail: str, now: float) -> None:
+        self._conclude(self._client.lose(reason, detail), now)
+        self._conclude_enrolment(self._est.lose(reason, detail, now), now)
 
     # -- bootstrapping --
 
@@ -324,6 +358,7 @@ class BootstrapDevice(Device):
             self._fail(Failed("no-account", "the device has no account of a bootstrap server"), now)
             return
         self._close_at = None
+        self._est.abandon()
         # Not before: what it was given last is finished over the way that it came.
         self._open_home_anew()
         self._client.begin(at, self._hold_off_s())
@@ -356,30 +391,33 @@ class BootstrapDevice(Device):
 
     def _follow_failures(self, now: float) -> None:
         """When none of its servers takes it, it asks for others (ETS int-7)."""
-        if not self.accounts or self._client.is_on or not self._is_on:
+        if self._client.is_on or not self._is_on:
             return
-        if all(
-            not each.enrolment.is_registered and each.enrolment.failures >= self._bootstrap.failures
-            for each in self.accounts
-        ) and bootstrap_account(self.tree, self._bootstrap):
+        failures = [0 if each.enrolment.is_registered else each.enrolment.failures for each in self.accounts]
+        if self._lacks_certificate:
+            failures.append(self._est.failures)
+        if min(failures, default=0) >= self._bootstrap.failures and bootstrap_account(self.tree, self._bootstrap):
             self._begin(now, now)
 
     def _adopt(self, accounts: tuple[ServerAccount, ...], at: float) -> bool:
         """Register with ``accounts`` at ``at``, and with nobody else. Whether there is one that can be spoken to."""
-        ways = [(each, self._peer_of(each)) for each in accounts]
+        self._enrol(accounts, at)
+        ways = [(each, self._peer_of(each)) for each in accounts if not each.lacks_certificate]
         reached = [(account, peer) for account, peer in ways if peer is not None]
         for account, peer in ways:
             if peer is None:
                 why = f"no way to {account.uri}"
                 self._body.tell(RegistrationRefused(self.options.endpoint_name, why))
         self._leave_accounts()
-        fresh = []
         for account, peer in reached:
-            self._open(account, peer)
-            fresh.append(Account(self._body, peer, account.number, account.short_id))
-            fresh[-1].start(at)
-        self.accounts = tuple(fresh)
-        return bool(fresh)
+            self._add(account, peer, at)
+        return bool(reached) or self._lacks_certificate
+
+    def _add(self, account: ServerAccount, peer: PeerId, at: float) -> None:
+        self._open(account, peer)
+        added = Account(self._body, peer, account.number, account.short_id)
+        added.start(at)
+        self.accounts = (*self.accounts, added)
 
     def _leave_accounts(self, *, answered: bool = False) -> None:
         """Speak with no server any more but the bootstrap server; none of them is told. ``answered``: once what they
@@ -414,7 +452,7 @@ class BootstrapDevice(Device):
         account = bootstrap_account(self.tree, self._bootstrap)
         if account is not None:
             # What it keeps of an earlier life may name another one than it was made with.
-            self._home = self._client.server = self._peer_of(account) or self._home
+            self._home = self._client.server = self._est.server = self._peer_of(account) or self._home
             self._known = self.tree.instance(Path(SECURITY, account.instance))
             self._open(account, self._home)
 
@@ -428,6 +466,52 @@ class BootstrapDevice(Device):
             self._orders.append(CloseWay(self._home))
             self._close_at = None
             self._open_home()
+
+    # -- enrolling --
+
+    def _enrol(self, accounts: tuple[ServerAccount, ...], at: float) -> None:
+        """Get a certificate for those of ``accounts`` that need one of the device's own, now or before it ends."""
+        self._est.abandon()
+        self._lacks_certificate = any(each.lacks_certificate for each in accounts)
+        chains = [
+            each.credentials.chain for each in accounts if each.enrols and isinstance(each.credentials, Certificate)
+        ]
+        if self._lacks_certificate:
+            self._est.begin("sen", at)
+        elif chains:
+            ends = min(map(renewal_of, chains)).timestamp() - self._body.utc_offset_s
+            every_s = self._bootstrap.renew_every_s
+            self._est.begin("sren", max(at, min(ends, at + every_s) if every_s else ends))
+
+    def _conclude_enrolment(self, outcome: Enrolling, now: float) -> None:
+        name = self.options.endpoint_name
+        if isinstance(outcome, NotIssued):
+            self._body.tell(EnrolmentFailed(name, outcome.reason, outcome.detail))
+        elif isinstance(outcome, Issued):
+            keep_certificate(self.tree, outcome.certificate)
+            self._body.tell(Enrolled(name, outcome.function))
+            self._close_at = now + _LINGER_S
+            found = self._found()
+            self._enrol(found, now)
+            for account in found:
+                if account.enrols:
+                    self._use_certificate(account, now)
+        if self._est.restarts:
+            self._est.restarts = False
+            self._reboot(now)
+
+    def _use_certificate(self, account: ServerAccount, now: float) -> None:
+        """Register with ``account`` in a session that its new certificate makes."""
+        peer = self._peer_of(account)
+        before = next((each for each in self.accounts if each.number == account.number), None)
+        if peer is None:
+            self._body.tell(RegistrationRefused(self.options.endpoint_name, f"no way to {account.uri}"))
+        elif before is None:
+            self._add(account, peer, now)
+        else:
+            self._open(account, peer)
+            before.interrupt(now)
+            before.enrolment.start(now)
 
     # -- what it has --
 
@@ -489,6 +573,9 @@ class BootstrapDevice(Device):
                 self._body.tell(BootstrapFailed(self.options.endpoint_name, "restarted", "in the middle"))
             self._client.abandon()
         super()._reboot(now)
+        if self._est.is_on:
+            # A key that has no certificate is forgotten.
+            self._enrol(self._found(), self._down_until or now)
         # The sessions are gone with the device's memory, and its servers hear nothing of that.
         for peer in (self._home, *(each.server for each in self.accounts)):
             if peer.carrier == "dtls":
