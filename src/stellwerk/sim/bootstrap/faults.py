@@ -47,6 +47,8 @@ class StepFaultKind(Enum):
     """After its answer the device speaks from another port, as behind a NAT that forgot it."""
     REBOOT = "reboot"
     """Instead of an answer the device restarts, and has what it had before."""
+    CLOSE = "close"
+    """Instead of an answer the device closes the connection or secure session that the request came over."""
     STRANGER = "stranger"
     """The Bootstrap-Request names an endpoint that nobody knows."""
     PCT = "pct"
@@ -54,7 +56,7 @@ class StepFaultKind(Enum):
 
 
 _WITHOUT_EFFECT: Final = frozenset(
-    {StepFaultKind.SILENCE, StepFaultKind.RESET, StepFaultKind.REFUSE, StepFaultKind.REBOOT}
+    {StepFaultKind.SILENCE, StepFaultKind.RESET, StepFaultKind.REFUSE, StepFaultKind.REBOOT, StepFaultKind.CLOSE}
 )
 _OF_REQUEST: Final = frozenset({StepFaultKind.STRANGER, StepFaultKind.PCT})
 _KINDS: Final = {each.value: each for each in StepFaultKind}
