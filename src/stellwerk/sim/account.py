@@ -284,7 +284,7 @@ class Account:
                 each.reporting.forget()
             by_profile = bool(options.profile_id) and not self._profile_refused
             body = list_beside_profile(options, release, listings) if by_profile else links
-            query = register_query(options, release, lifetime_s)
+            query = register_query(options, release, lifetime_s, self.server.carrier)
             handle = self._request(codes.POST, ("rd",), query, ContentFormat.LINK_FORMAT if body else None, body, now)
         elif ask is Ask.UPDATE:
             query = (f"lt={lifetime_s}",) if lifetime_s != self.enrolment.registered_lifetime_s else ()

@@ -21,6 +21,7 @@ from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver, Engine
 from stellwerk.net.open_files import SPARE_FILES, raise_open_files
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
+from stellwerk.sim.bootstrap.connections import Connections, Fork
 from stellwerk.sim.bootstrap.fleet import BootstrapFleet, Commissioning
 from stellwerk.sim.bootstrap.options import BootstrapOptions
 from stellwerk.sim.device import Device
@@ -198,6 +199,7 @@ class Fleet:
         self._credentials: list[Credentials] = []
         self._driver: Driver[Happening, Order | Join] | None = None
         self._bearer: StreamBearer | None = None
+        self._connections: Connections | None = None
         self._sockets: list[UdpSocket] = []
         # All sockets are read by this thread alone, one datagram at a time: one buffer serves them all.
         self._buffer = bytearray(BUFFER_BYTES)
@@ -223,9 +225,9 @@ class Fleet:
         if allowed < options.count:
             raise TooManyDevices(options.count, allowed + SPARE_FILES)
         commissioning = options.commissioning
-        if commissioning is not None and (options.is_stream or options.template.other_server_uris):
-            why = "devices that bootstrap or have OSCORE speak UDP or DTLS, and with the one server that is named"
-            raise NoServer(options.server, f"{why}; write coap:// or coaps://, and no second server")
+        if commissioning is not None and options.template.other_server_uris:
+            why = "devices that bootstrap or have OSCORE speak with the one server that is named"
+            raise NoServer(options.server, f"{why}; write no second server")
         astray = next((each for each in options.faults if each.is_of_handshake and not options.is_secure), None)
         if astray is not None and options.is_tls:
             raise InvalidFault(astray.kind.value, "it befalls handshakes of DTLS; write coaps://")
@@ -237,7 +239,9 @@ class Fleet:
                     each, "several servers of one device are reached over UDP; write coap:// for all of them"
                 )
         server_host, server_port = await resolve(options.server)
-        if options.is_stream:
+        if options.is_stream and not options.conditions.perfect:
+            raise NoServer(options.server, "a bad network is one of datagrams; leave out the losses or write coap://")
+        if options.is_stream and commissioning is None:
             await self._connect(server_host, server_port)
             return
         others = [await resolve(each) for each in options.template.other_server_uris]
@@ -248,14 +252,22 @@ class Fleet:
                 commissioning, options.server, options.security, options.count, options.oscore
             )
             limits, offset_s = Limits(peers_total=max(1000, 2 * options.count)), instant.wall_ms / 1000 - instant.now
-            self.population = self._bootstrap.population(limits, options.parameters, offset_s)
+            self.population = self._bootstrap.population(
+                limits, options.parameters, offset_s, lambda way: connections.ask(way)
+            )
         engine: Engine[Happening, Any] = self.population
+        if self._bootstrap is not None:
+            fork = Fork(engine)
+            connections = self._connections = Connections(fork.streams, self._hear, clock=self._clock)
+            engine = fork.datagrams
         if options.security is not None and self._bootstrap is None:
             engine = self._secure = self._secured(options.security, instant)
             self.population = self._secure.population
         if not options.conditions.perfect:
             engine = LossyEngine(engine, self.impairment)
         self._driver = Driver(engine, self._hear, clock=self._clock, on_lost=self._count_lost)
+        if self._bootstrap is not None:
+            fork.datagrams.wake = self._driver.wake
         handles = count(1)
         for index in range(options.count):
             bound = UdpSocket(local_host, 0, self._buffer)
@@ -295,8 +307,6 @@ class Fleet:
     async def _connect(self, host: str, port: int) -> None:
         """Open a connection for each device."""
         options = self.options
-        if not options.conditions.perfect:
-            raise NoServer(options.server, "a bad network is one of datagrams; leave out the losses or write coap://")
         how: dict[str, Any] = {
             "entropy": SystemEntropy(),
             "clock": self._clock,
@@ -367,6 +377,8 @@ class Fleet:
         self._closed = True
         if self._driver is not None:
             self._driver.close()
+        if self._connections is not None:
+            self._connections.close()
         if self._bearer is not None:
             self._bearer.driver.submit(ReleaseConnections())
             self._bearer.driver.close()

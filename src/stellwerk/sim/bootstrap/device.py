@@ -31,7 +31,7 @@ from stellwerk.sim.bootstrap.est import Outcome as Enrolling
 from stellwerk.sim.bootstrap.furnishing import furnish, refurnish
 from stellwerk.sim.bootstrap.memory import Memory, memory_of, remember
 from stellwerk.sim.bootstrap.options import BootstrapOptions
-from stellwerk.sim.bootstrap.ways import (
+from stellwerk.sim.bootstrap.orders import (
     CloseWay,
     DropWay,
     MoveWays,
@@ -43,6 +43,7 @@ from stellwerk.sim.bootstrap.ways import (
     WayOrder,
     WayUp,
 )
+from stellwerk.sim.bootstrap.stream_ways import UNCONNECTED
 from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import State
 from stellwerk.sim.happenings import (
@@ -66,7 +67,7 @@ from stellwerk.sim.tree import SECURITY, Instance
 Resolve: TypeAlias = Callable[[str, int], tuple[str, int] | None]
 """The address of a host name and a port; None where it has none."""
 
-_SCHEMES: Final = {"coap": "udp", "coaps": "dtls"}
+_SCHEMES: Final = {"coap": "udp", "coaps": "dtls", "coap+tcp": "tcp", "coaps+tcp": "tls"}
 """What is spoken here, and the transport of its peers."""
 
 _TRIGGERED_S: Final = 0.5
@@ -74,6 +75,12 @@ _TRIGGERED_S: Final = 0.5
 
 _LINGER_S: Final = 93.0
 """MAX_TRANSMIT_WAIT: so long a Finish may still be repeated, so the session with the bootstrap server stays."""
+
+_STREAM_LINGER_S: Final = 5.0
+"""The same of a connection, where nothing is repeated."""
+
+_RECONNECT_S: Final = 1.0
+"""From the loss of a connection to the next."""
 
 _SPREAD: Final = 0.2
 _TIMED_OUT: Final = "timeout"
@@ -268,6 +275,9 @@ class BootstrapDevice(Device):
             if self._client.restarts:
                 self._client.restarts = False
                 self._reboot(now)
+            if self._client.closes:
+                self._client.closes = False
+                self._conclude(self._client.lose("lost", "the device closed it, as it was asked to"), now)
         elif self._client.is_under_way:
             if isinstance(event, RequestReceived):
                 # Transport 1.2.2 6.4.2: whatever does not belong to the bootstrap may be ignored meanwhile.
@@ -283,8 +293,8 @@ class BootstrapDevice(Device):
         self._close_left()
 
     def _doubt(self, event: Event) -> None:
-        """The server may have lost the session, or the way back to here."""
-        if isinstance(event, RequestFailed) and event.reason == _TIMED_OUT and event.peer.carrier == "dtls":
+        """The server may have lost the session or connection, or the way back to here."""
+        if isinstance(event, RequestFailed) and event.reason == _TIMED_OUT and event.peer.carrier != "udp":
             self._orders.append(DropWay(_carrier_of(event.peer)))
 
     def _close_left(self) -> None:
@@ -309,9 +319,11 @@ class BootstrapDevice(Device):
         if isinstance(event, WayUp):
             self._body.tell(HandshakeDone(name, event.suite, event.has_cid))
         elif isinstance(event, WayFailed):
-            self._body.tell(HandshakeFailed(name, event.reason, event.detail))
+            if event.peer.carrier != "tcp":
+                self._body.tell(HandshakeFailed(name, event.reason, event.detail))
             if home:
-                self._lose_home("handshake", f"{event.reason}: {event.detail}", now)
+                failure = "handshake" if event.reason != UNCONNECTED and event.peer.carrier != "tcp" else UNCONNECTED
+                self._lose_home(failure, f"{event.reason}: {event.detail}", now)
             elif account is not None:
                 leaving = account.enrolment.state is State.LEAVING
                 account.fail(event.reason, now)
@@ -323,10 +335,16 @@ class BootstrapDevice(Device):
         elif account is not None:
             self._body.tell(SessionLost(name, event.reason, event.detail))
             registered = account.enrolment.is_registered
-            account.interrupt(now)
-            if registered:
-                # Transport 1.2.2 6.4.3: in a new security context it registers again.
-                account.enrolment.start(now)
+            if event.peer.is_connection:
+                # What is observed ended with the connection; in the next one an Update tells who this is.
+                account.interrupt(now + _RECONNECT_S)
+                account.move(account.server, unnoticed=False)
+                account.enrolment.ask_update(now + _RECONNECT_S)
+            else:
+                account.interrupt(now)
+                if registered:
+                    # Transport 1.2.2 6.4.3: in a new security context it registers again.
+                    account.enrolment.start(now)
             self.tick(now)
 
     def _lose_home(self, reason: str, detail: str, now: float) -> None:
@@ -367,8 +385,9 @@ class BootstrapDevice(Device):
 
     def _conclude(self, outcome: Outcome, now: float) -> None:
         if isinstance(outcome, Configured):
-            if self._home.carrier == "dtls":
-                self._close_at = now + _LINGER_S
+            if self._home.carrier != "udp":
+                linger_s = _LINGER_S if self._home.carrier == "dtls" else _STREAM_LINGER_S
+                self._close_at = now + linger_s
             self._failed = 0
             self._arm_expiry(now)
             if self._adopt(outcome.accounts, now):
@@ -578,7 +597,7 @@ class BootstrapDevice(Device):
             self._enrol(self._found(), self._down_until or now)
         # The sessions are gone with the device's memory, and its servers hear nothing of that.
         for peer in (self._home, *(each.server for each in self.accounts)):
-            if peer.carrier == "dtls":
+            if peer.carrier != "udp":
                 self._orders.append(DropWay(_carrier_of(peer)))
         self._actions.append(ForgetPeer(self._home))
         if bootstrapping and not self.accounts:

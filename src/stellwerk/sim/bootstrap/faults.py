@@ -51,6 +51,8 @@ class StepFaultKind(Enum):
     """After its answer the device speaks from another port, as behind a NAT that forgot it."""
     REBOOT = "reboot"
     """Instead of an answer the device restarts, and has what it had before; so it does instead of hearing one."""
+    CLOSE = "close"
+    """Instead of an answer the device closes the connection or secure session that the request came over."""
     STRANGER = "stranger"
     """The Bootstrap-Request names an endpoint that nobody knows, or the signing request does."""
     PCT = "pct"
@@ -60,7 +62,7 @@ class StepFaultKind(Enum):
 
 
 _WITHOUT_EFFECT: Final = frozenset(
-    {StepFaultKind.SILENCE, StepFaultKind.RESET, StepFaultKind.REFUSE, StepFaultKind.REBOOT}
+    {StepFaultKind.SILENCE, StepFaultKind.RESET, StepFaultKind.REFUSE, StepFaultKind.REBOOT, StepFaultKind.CLOSE}
 )
 _OF_REQUEST: Final = frozenset({StepFaultKind.STRANGER, StepFaultKind.PCT})
 _NOT_OF_STEPS: Final = _OF_REQUEST | {StepFaultKind.CSR}
