@@ -53,6 +53,8 @@ from stellwerk.sim.sending import Sending
 from stellwerk.sim.serving import Service, Serving
 
 _TOKEN_BYTES: Final = 8
+_RECONNECT_S: Final = 1.0
+"""From the loss of a connection to the next."""
 
 
 class Account:
@@ -144,6 +146,20 @@ class Account:
             if self.enrolment.interrupted(now) is not None:
                 self._body.tell(Deregistered(self._name))
                 self._rejoin(now)
+
+    def lose(self, now: float, *, connection: bool) -> None:
+        """The server ended the session, or the ``connection``; there will be another."""
+        registered = self.enrolment.is_registered
+        if connection:
+            # What is observed ended with the connection; in the next one an Update tells who this is.
+            self.interrupt(now + _RECONNECT_S)
+            self.move(self.server, unnoticed=False)
+            self.enrolment.ask_update(now + _RECONNECT_S)
+            return
+        self.interrupt(now)
+        if registered:
+            # Transport 1.2.2 6.4.3: in a new security context it registers again.
+            self.enrolment.start(now)
 
     def fail(self, reason: str, now: float) -> None:
         """The way to the server could not be opened: what waits for an answer gets none."""

@@ -117,6 +117,22 @@ def bootstrap_account(tree: ObjectTree, options: BootstrapOptions) -> ServerAcco
     return None
 
 
+def seconds_of_account(tree: ObjectTree, resource_id: int) -> int:
+    """What the account of a bootstrap server says; 0 where it says nothing."""
+    for cells in tree.instances(SECURITY).values():
+        value = cells.get(resource_id)
+        if cells.get(IS_BOOTSTRAP) is True and isinstance(value, int):
+            return max(0, value)
+    return 0
+
+
+def purge_bootstrap_account(tree: ObjectTree) -> None:
+    """There is no bootstrap server any more."""
+    for number, cells in [*tree.instances(SECURITY).items()]:
+        if cells.get(IS_BOOTSTRAP) is True:
+            tree.remove(Path(SECURITY, number))
+
+
 def as_made(account: ServerAccount, tree: ObjectTree, options: BootstrapOptions) -> ServerAccount:
     """With what the device was made with, which says more than fits object 0, as long as the account is the same."""
     if tree.instance(Path(SECURITY, account.instance)) == bootstrap_instance(options):

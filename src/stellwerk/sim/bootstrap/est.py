@@ -5,6 +5,7 @@ It asks for the certificates of the authority (``crts``), once in a life, then f
 one (``sren``). What does not come is asked for again, until it comes or nobody wants it any more.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -26,6 +27,7 @@ from stellwerk.device.key_material import der_of, spki_of
 from stellwerk.issuing import new_key
 from stellwerk.sim.account import max_age_of
 from stellwerk.sim.body import Body
+from stellwerk.sim.bootstrap.accounts import ServerAccount
 from stellwerk.sim.bootstrap.faults import StepFaultKind, StepFaults
 from stellwerk.sim.bootstrap.options import BootstrapOptions
 from stellwerk.sim.security import STRANGER, Certificate
@@ -73,12 +75,14 @@ class EstClient:
         "_authorities",
         "_body",
         "_due",
+        "_every_s",
         "_faults",
         "_function",
         "_key",
         "_request",
         "_under_way",
         "failures",
+        "is_needed",
         "restarts",
         "server",
     )
@@ -90,6 +94,9 @@ class EstClient:
         """Requests that came to nothing, one after the other, since it began to ask."""
         self.restarts = False
         """A fault wants the device to restart."""
+        self.is_needed = False
+        """An account waits for a certificate."""
+        self._every_s = options.renew_every_s
         self._faults = StepFaults(options.faults, body.options.seed)
         self._actions: list[Action] = []
         self._authorities: list[x509.Certificate] = []
@@ -101,6 +108,19 @@ class EstClient:
         self._again: StepFaultKind | None = None
 
     # -- from outside --
+
+    def serve(self, accounts: Iterable[ServerAccount], at: float) -> None:
+        """Get a certificate for those of ``accounts`` that need one of the device's own, from ``at`` on, or another one
+        before it ends."""
+        enrolling = [each for each in accounts if each.enrols]
+        chains = [each.credentials.chain for each in enrolling if isinstance(each.credentials, Certificate)]
+        self.abandon()
+        self.is_needed = any(each.lacks_certificate for each in enrolling)
+        if self.is_needed:
+            self.begin("sen", at)
+        elif chains:
+            ends = min(map(renewal_of, chains)).timestamp() - self._body.utc_offset_s
+            self.begin("sren", max(at, min(ends, at + self._every_s) if self._every_s else ends))
 
     def begin(self, function: str, at: float) -> None:
         """Ask for ``function`` (``sen`` or ``sren``) from ``at`` on, until a certificate comes."""
