@@ -56,8 +56,10 @@ class World:
         credential = parse_record(json.dumps(record), 0)
         await self.server.provision([NewDevice(name, f"urn:dev:os:{name}", profile=profile, credential=credential)])
 
-    async def run(self, count: int, *, security: Security | None = None, **changes: Any) -> Fleet:
-        """Devices that bootstrap; with ``bootstrap`` None such as register themselves."""
+    async def run(
+        self, count: int, *, security: Security | None = None, stream: bool = False, **changes: Any
+    ) -> Fleet:
+        """Devices that bootstrap; with ``bootstrap`` None such as register themselves. ``stream``: over TCP or TLS."""
         bound = self.server.bound
         options = {"prefix": "dev-", "parameters": EAGER, "bootstrap": Commissioning(), **changes}
         commissioning = options["bootstrap"]
@@ -66,6 +68,7 @@ class World:
         else:
             open_port, secure_port = bound.coap, bound.coaps
         scheme, (host, port) = ("coap", open_port[0]) if security is None else ("coaps", secure_port[0])
+        scheme += "+tcp" if stream else ""
         fleet = Fleet(
             FleetOptions(server=f"{scheme}://{host}:{port}", count=count, security=security, **options),
             self.happened.append,

@@ -138,15 +138,15 @@ def test_a_device_gets_a_context_from_the_bootstrap_server_and_goes_on_with_it_a
 
 
 @pytest.mark.slow
-@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 B.2")
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 B.2", "RFC 8323 4.1")
 @pytest.mark.parametrize("keeps", [True, False])
-@pytest.mark.parametrize("mode", [NOSEC, PSK])
+@pytest.mark.parametrize("transport", ["oscore+udp", "oscore+dtls", "oscore+tcp", "oscore+tls"])
 def test_a_device_has_a_context_of_its_own_and_goes_on_with_it_after_restarts(
-    world, tmp_path: Path, mode: str, keeps: bool
+    world, tmp_path: Path, transport: str, keeps: bool
 ):
     async def story(world: World) -> None:
         client, block, security = NO_KEYS, NO_SEC, None
-        if mode == PSK:
+        if transport in ("oscore+dtls", "oscore+tls"):
             client = {"securityConfigClientMode": "PSK", "identity": "dm-1", "key": DM_KEY.hex()}
             block = psk_block("dm-1", DM_KEY)
             security = Security(lambda name, number: PreSharedKey(b"dm-1", DM_KEY))
@@ -154,8 +154,9 @@ def test_a_device_has_a_context_of_its_own_and_goes_on_with_it_after_restarts(
         text = ":".join(CONTEXT[each] for each in ("senderId", "recipientId", "masterSecret", "masterSalt"))
         states = tmp_path / "states" if keeps else None
         kept = Commissioning(BootstrapOptions("", is_bootstrap=False), states)
-        options = {"bootstrap": kept, "security": security, "oscore": oscore_keyring(text, count=1)}
-        await goes_on_after_restarts(world, tmp_path, options, "oscore+udp" if mode == NOSEC else "oscore+dtls")
+        stream = transport in ("oscore+tcp", "oscore+tls")
+        options = {"bootstrap": kept, "security": security, "oscore": oscore_keyring(text, count=1), "stream": stream}
+        await goes_on_after_restarts(world, tmp_path, options, transport)
 
     world(story)
 

@@ -16,7 +16,7 @@ from stellwerk.sim.bootstrap.accounts import (
 from stellwerk.sim.bootstrap.contexts import KeptContexts
 from stellwerk.sim.bootstrap.memory import Ceilings
 from stellwerk.sim.bootstrap.options import BootstrapOptions
-from stellwerk.sim.bootstrap.orders import CloseWay, DropWay, MoveWays, OpenWay, WayOrder
+from stellwerk.sim.bootstrap.orders import CloseWay, DropWay, MoveWays, OpenWay, WayOrder, carrier_of
 from stellwerk.sim.faults import FaultKind
 from stellwerk.sim.tree import SECURITY, Instance, ObjectTree
 
@@ -140,8 +140,3 @@ class Reaching:
         old = self.home.local_host, self.home.local_port
         self.home = self.home._replace(local_host=local[0], local_port=local[1])
         self._orders.append(MoveWays(old, local))
-
-
-def carrier_of(peer: PeerId) -> PeerId:
-    """The way that an OSCORE context is carried by, else itself."""
-    return peer._replace(transport=peer.carrier)
