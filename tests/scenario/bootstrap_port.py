@@ -11,6 +11,7 @@ from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
 from stellwerk.app.failures import Failures
+from stellwerk.app.handlers.bootstrap_channels import ChannelTable
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
@@ -23,8 +24,7 @@ from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
 from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message
 from stellwerk.coap.options import BLOCK1, read_options
-from stellwerk.core.identity import SecureIdentity
-from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.ids import PeerId
 from stellwerk.device.bootstrap.account import ServerMaterial
 from stellwerk.device.bootstrap.configuration import BootstrapConfiguration, ServerEntry
 from stellwerk.device.bootstrap.enrolment import LONGEST_REQUEST
@@ -101,9 +101,8 @@ class BootstrapPort:
         )
         by_transport = {"udp": self.link}
         lines = RareLines(store)
-        devices: dict[PeerId, DeviceId] = {}
-        identities: dict[PeerId, SecureIdentity] = {}
         self.failures = Failures(tasks=stack.tasks, lines=lines)
+        table = self.table = ChannelTable(self.failures)
         if self.secure is not None:
             self.dtls = DtlsEndpoint(
                 entropy,
@@ -124,7 +123,7 @@ class BootstrapPort:
                 entropy=entropy,
                 clock=clock,
                 reaches=lambda peer: self.secure_peers.may_reach(peer),
-                close=lambda peer: self.secure_peers.close(peer),
+                close=lambda peer, why: self.secure_peers.close(peer),
             )
             self.secure_peers = SecurePeers(
                 submit=lambda action: self.secure_stack.submit(action, clock.now()),
@@ -140,20 +139,18 @@ class BootstrapPort:
                 link=self.secure_peers,
                 lines=lines,
                 meters=stack.meters.secure,
+                table=table,
             )
             self.secure_peers.connect(self.sessions)
-            devices, identities = self.sessions.devices, self.sessions.identities
             by_transport["dtls"] = self.secure_link
-        self.history = BootstrapHistory(
-            store, lines, stack.meters.bootstrap, str if self.secure is None else self.sessions.whence
-        )
+        self.history = BootstrapHistory(store, lines, stack.meters.bootstrap, table.whence)
         links = BootstrapLinks(by_transport)
         self.contexts = OscoreContexts(
             store=store,
             tasks=stack.tasks,
             failures=self.failures,
             meters=stack.meters.oscore,
-            devices=devices,
+            devices=table.devices,
             promoting=None,
             is_bootstrap=True,
         )
@@ -164,7 +161,7 @@ class BootstrapPort:
             tasks=stack.tasks,
             clock=clock,
             link=links,
-            admission=BootstrapAdmission(store, devices, identities),
+            admission=BootstrapAdmission(store, table.devices, table.identities),
             accounts=accounts,
             history=self.history,
             conversations=BootstrapConversations(
