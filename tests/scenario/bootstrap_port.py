@@ -82,6 +82,8 @@ class BootstrapPort:
     packs: bool = True
     sessions_kept: int = 1_000
     prove_moves: bool = False
+    over: tuple[Callable[["BootstrapPort"], Any], ...] = ()
+    """What makes its ports for connections (`bootstrap_streams`)."""
 
     def __post_init__(self) -> None:
         self.clock = self.stack.clock
@@ -144,6 +146,10 @@ class BootstrapPort:
             self.secure_peers.connect(self.sessions)
             by_transport["dtls"] = self.secure_link
         self.history = BootstrapHistory(store, lines, stack.meters.bootstrap, table.whence)
+        made = [make(self) for make in self.over]
+        self.streams = {each.transport: each for each in made}
+        """By transport."""
+        by_transport |= {each.transport: each.link for each in made}
         links = BootstrapLinks(by_transport)
         self.contexts = OscoreContexts(
             store=store,
@@ -178,6 +184,8 @@ class BootstrapPort:
         links.connect(self.bootstrapping)
         if self.secure is not None:
             self.sessions.is_used = self.bootstrapping.conversations.runs_for
+        if "tls" in self.streams:
+            self.streams["tls"].connections.is_used = self.bootstrapping.conversations.runs_for
         self.contexts.connect(self.bootstrapping.lost)
 
     # -- as `Stack` runs it --
@@ -198,16 +206,21 @@ class BootstrapPort:
             protected = self.secure_stack.take_datagrams()
             self.secure_out += protected
             happened = happened or bool(found or protected)
+        for each in self.streams.values():
+            happened = each.pump() or happened
         return happened
 
     def deadlines(self) -> list[float]:
         engines: list[Any] = [self.engine] if self.secure is None else [self.engine, self.secure_stack]
+        engines += [each.engine for each in self.streams.values()]
         return [each for each in (engine.deadline() for engine in engines) if each is not None]
 
     def tick(self, now: float) -> None:
         self.engine.tick(now)
         if self.secure is not None:
             self.secure_stack.tick(now)
+        for each in self.streams.values():
+            each.engine.tick(now)
 
     # -- for clients --
 
@@ -251,6 +264,8 @@ class BootstrapPort:
     def revoked_now(self, device: Any) -> None:
         """The same, where the loop runs, and of its secure sessions too (as `BootstrapServer.revoked`)."""
         self.sessions.removed(device.device_id)
+        if "tls" in self.streams:
+            self.streams["tls"].connections.removed(device.device_id)
         self.contexts.removed(device.device_id)
         self.bootstrapping.conversations.revoked(device.device_id)
 
