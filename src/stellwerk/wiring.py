@@ -57,8 +57,9 @@ from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.northbound.auth import Access
 from stellwerk.northbound.rest.metrics import Sources
 from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
-from stellwerk.southbound.listeners import Listeners, StreamSettings
+from stellwerk.southbound.listeners import Listeners
 from stellwerk.southbound.secure_listener import SecureSettings
+from stellwerk.southbound.stream_listener import StreamSettings, within_open_files
 from stellwerk.storage.lock import DataDirUnusable, DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
@@ -225,6 +226,7 @@ class Server:
         keys = None
         if settings.coaps_port is not None:
             keys = await asyncio.to_thread(ServerKeys.open, settings.data_dir, addresses=[settings.coap_host])
+        streams, tls, bootstrap_streams, bootstrap_tls = _stream_settings(settings)
         listeners = self._listeners = Listeners(
             store=store,
             remembers=store.remembers,
@@ -233,13 +235,13 @@ class Server:
             clock=clock,
             brake=brake,
             meters=meters,
-            streams=_stream_settings(settings) if settings.coap_tcp and settings.coap_port is not None else None,
+            streams=streams,
             secure=_secure_settings(settings),
             keys=keys,
             ticket_key=TicketKey(*ticket_secret(settings.data_dir)),
             id_secret=session_id_secret(settings.data_dir),
             ask_echo=settings.echo != "off",
-            tls=_stream_settings(settings) if settings.coap_tls else None,
+            tls=tls,
             oscore=settings.oscore,
         )
         link = listeners.links
@@ -376,6 +378,8 @@ class Server:
             entropy=entropy,
             meters=meters,
             secure=_secure_settings(settings),
+            streams=bootstrap_streams,
+            tls=bootstrap_tls,
             server_keys=keys,
             issue=FreshKeys(KeyFolder(settings.data_dir).certify),
             brake=brake,
@@ -391,7 +395,7 @@ class Server:
         if settings.coaps_port is not None:
             self.bound.coaps = await listeners.listen_secure(settings.coap_host, settings.coaps_port)
         if bootstrap is not None:
-            bootstrap.listen()
+            await bootstrap.listen()
             self.bound.bootstrap_coap, self.bound.bootstrap_coaps = bootstrap.bound, bootstrap.bound_secure
         tasks.spawn("monitor", monitor.run())
         open_commands = await commands.recover()
@@ -515,8 +519,16 @@ def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, task
     tasks.spawn("authorities", devices.revoking.trust(keys.fingerprints()))
 
 
-def _stream_settings(settings: Settings) -> StreamSettings:
-    return StreamSettings(settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s)
+def _stream_settings(settings: Settings) -> tuple[StreamSettings | None, ...]:
+    """Of TCP and TLS, and of both at the bootstrap server; None where there is none."""
+    each = StreamSettings(settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s)
+    wanted = (
+        settings.coap_tcp and settings.coap_port is not None,
+        settings.coap_tls and settings.coaps_port is not None,
+        settings.coap_tcp and settings.bootstrap_coap_port is not None,
+        settings.coap_tls and settings.bootstrap_coaps_port is not None,
+    )
+    return within_open_files(*(each if is_wanted else None for is_wanted in wanted))
 
 
 def _secure_settings(settings: Settings) -> SecureSettings:

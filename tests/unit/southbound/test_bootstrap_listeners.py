@@ -9,7 +9,7 @@ import pytest
 from tests.unit.southbound.test_listeners import CLIENT_HELLO
 
 from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
-from stellwerk.app.meters import SecureMeters
+from stellwerk.app.meters import Meters
 from stellwerk.coap.codes import BAD_REQUEST, POST
 from stellwerk.coap.message import CON, Message, decode_message, encode_message
 from stellwerk.core.ids import PeerId, session_peer
@@ -54,7 +54,7 @@ def with_listeners(work: Callable[[BootstrapListeners, Uses], Awaitable[None]]) 
             plain=True,
             secure=SecureSettings(),
             keys=Keys(),
-            meters=SecureMeters(),
+            meters=Meters(lambda: 0.0),
         )
         uses = Uses()
         listeners.connect(uses)
@@ -83,9 +83,9 @@ async def heard(port: int, *datagrams: bytes) -> bytes:
 def test_both_ports_answer_in_their_ways_and_are_counted_together() -> None:
     async def work(listeners: BootstrapListeners, uses: Uses) -> None:
         assert len(listeners.missing()) == 2
-        ((_, port),) = listeners.listen("127.0.0.1", 0)
+        ((_, port),) = await listeners.listen("127.0.0.1", 0)
         assert listeners.missing() == ["the bootstrap server does not listen for DTLS"]
-        ((_, secure_port),) = listeners.listen_secure("127.0.0.1", 0)
+        ((_, secure_port),) = await listeners.listen_secure("127.0.0.1", 0)
         assert listeners.missing() == []
         request = encode_message(Message(CON, POST, 7, b"t", ((11, b"bs"), (15, b"ep=x")), b""))
         answer = decode_message(await heard(port, request))
@@ -116,6 +116,6 @@ def test_a_taken_port_is_an_error_that_names_the_setting(secure: bool, setting: 
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]
             with pytest.raises(CannotBind, match=f"{port}.*STELLWERK_{setting}"):
-                (listeners.listen_secure if secure else listeners.listen)("127.0.0.1", port)
+                await (listeners.listen_secure if secure else listeners.listen)("127.0.0.1", port)
 
     with_listeners(work)
