@@ -5,7 +5,9 @@ from dataclasses import replace
 from itertools import islice
 from typing import TypeAlias
 
+from stellwerk.app.bootstrap_progress import as_interrupted, progress_in, spent_in
 from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
+from stellwerk.app.journal import JournalEntry
 from stellwerk.app.oscore import SAME_KEY, UNKNOWN, OscoreContext, later, read_oscore
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT, CredentialChange
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
@@ -22,6 +24,8 @@ server."""
 
 class MemoryCredentials(MemorySessions):
     """A part of `MemoryStore`."""
+
+    _journal: list[JournalEntry]
 
     def __init__(self, salt: bytes) -> None:
         super().__init__()
@@ -202,11 +206,15 @@ class MemoryCredentials(MemorySessions):
         return found[::-1][:limit]
 
     async def interrupt_bootstrap_sessions(self, now_ms: int) -> int:
-        running = [each for each in self._bootstrap_sessions.values() if each.state is BootstrapState.RUNNING]
-        for each in running:
-            ended = replace(each, state=BootstrapState.INTERRUPTED, ended_ms=now_ms)
-            self._bootstrap_sessions[each.number] = ended
-        return len(running)
+        known = progress_in(self._journal)
+        interrupted = 0
+        for each in list(self._bootstrap_sessions.values()):
+            if each.state is BootstrapState.RUNNING and each.device_id is not None:
+                ended = self._bootstrap_sessions[each.number] = as_interrupted(each, known, now_ms)
+                interrupted += ended.state is BootstrapState.INTERRUPTED
+                if spent_ms := spent_in(each, known):
+                    await self.spend_bootstrap_credential(each.device_id, spent_ms)
+        return interrupted
 
     # -- inside --
 

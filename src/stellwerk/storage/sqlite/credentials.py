@@ -56,7 +56,7 @@ class SqliteCredentials(SqliteSessions):
         return await self._task(set_credential, self._vault, self._salt, device_id, credential)
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
-        await self._task(_spend, self._vault, device_id, now_ms)
+        await self._task(spend, self._vault, device_id, now_ms)
 
     async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
         found = self._rows("SELECT device_id,id,only_bootstrap FROM credential_change ORDER BY id LIMIT ?", limit)
@@ -230,7 +230,8 @@ def _refuse_taken(connection: sqlite3.Connection, device_id: DeviceId, credentia
                 raise AlreadyExists(what, value)
 
 
-def _spend(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, now_ms: int) -> None:
+def spend(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, now_ms: int) -> None:
+    """As `SqliteCredentials.spend_bootstrap_credential`. Raises `SecretUnreadable`."""
     known = credential_of(connection, vault, device_id)
     if known is not None and known.modified_ms <= now_ms and is_one_time(known.bootstrap):
         connection.execute("UPDATE credential SET spent_ms=? WHERE device_id=? AND spent_ms=0", (now_ms, device_id))
