@@ -108,6 +108,15 @@ def pre_shared_credential(identity: str, key: str, now_ms: int) -> Credential:
     return _pre_shared(Members("client", {"identity": identity, "key": key}), now_ms, "")
 
 
+def oscore_text(context: dict[str, str], bootstrap: str) -> str:
+    """`Credential.oscore` by the rules of a record: ``context`` as ``client.oscore`` of one whose other part is
+    ``bootstrap`` (as `Credential.bootstrap`). Raises `BadField`."""
+    oscore = _oscore(Members("client", {_OSCORE: context}))
+    if bootstrap:
+        _check_apart(json.loads(bootstrap)[BOOTSTRAP_SERVER], [oscore])
+    return json.dumps(oscore)
+
+
 def render_record(credential: Credential | None, endpoint: str) -> dict[str, Any]:
     """The record, secrets and all. ``endpoint``: the device's, where the credential names none; None: the device has no
     credential. A pre-shared key of another length than `parse_record` takes is shown as it is."""

@@ -136,6 +136,14 @@ class DecidingStore(Protocol):
         goes by something else, `credential_changes` names it."""
         ...
 
+    async def change_credential(
+        self, device_id: DeviceId, change: Callable[[Credential | None], Credential | None]
+    ) -> DeviceRecord | None:
+        """`set_credential` with what ``change`` makes of the credential that the device has then: nothing comes in
+        between, no other program and no fresh key that is taken. ``change`` looks at nothing else and is quick; what it
+        raises is raised, and nothing is changed."""
+        ...
+
     async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
         """Devices whose credentials changed, longest ago first, until that is forgotten."""
         ...

@@ -85,6 +85,13 @@ class MemoryCredentials(MemorySessions):
                 self._replace_context(each)
         return self._secured(device_id, credential)
 
+    async def change_credential(
+        self, device_id: DeviceId, change: Callable[[Credential | None], Credential | None]
+    ) -> DeviceRecord | None:
+        if device_id not in self._devices:
+            return None
+        return await self.set_credential(device_id, change(self._credentials.get(device_id)))
+
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
         known = self._credentials.get(device_id)
         if known is None or known.modified_ms > now_ms:

@@ -1,7 +1,7 @@
 """What devices prove themselves with, in SQLite: a part of `store`, and what a transaction of it writes."""
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -54,6 +54,11 @@ class SqliteCredentials(SqliteSessions):
 
     async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
         return await self._task(set_credential, self._vault, self._salt, device_id, credential)
+
+    async def change_credential(
+        self, device_id: DeviceId, change: Callable[[Credential | None], Credential | None]
+    ) -> DeviceRecord | None:
+        return await self._task(_change, self._vault, self._salt, device_id, change)
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
         await self._task(spend, self._vault, device_id, now_ms)
@@ -187,6 +192,20 @@ def set_credential(
     if not is_known_there and credential is not None:
         _put_bootstrap_context(connection, vault, salt, device_id, credential)
     return _secured(connection, device_id, credential)
+
+
+def _change(
+    connection: sqlite3.Connection,
+    vault: Vault,
+    salt: bytes,
+    device_id: DeviceId,
+    change: Callable[[Credential | None], Credential | None],
+) -> DeviceRecord | None:
+    if rows.read_device(connection, device_id) is None:
+        return None
+    # The transaction has the file for itself since it began.
+    wanted = change(credential_of(connection, vault, device_id))
+    return set_credential(connection, vault, salt, device_id, wanted)
 
 
 def _secured(connection: sqlite3.Connection, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
