@@ -53,17 +53,31 @@ class KeyRefused(UserError):
 @keys.command("show")
 def keys_show(
     spki: Annotated[
-        bool, typer.Option("--spki", help="Only the server's public key: base64 of its SubjectPublicKeyInfo.")
+        bool,
+        typer.Option(
+            "--spki",
+            help="Only the server's public key, which devices for raw public keys know it by (/0/x/4): base64 of its "
+            "SubjectPublicKeyInfo.",
+        ),
+    ] = False,
+    bootstrap: Annotated[
+        bool, typer.Option("--bootstrap", help="Only the bootstrap server's; with --spki instead of the server's.")
     ] = False,
     config: _Config = None,
 ) -> None:
     """Show public keys, certificates and whom the server trusts. Private keys are never shown."""
     folder = _folder(config)
-    if not folder.exists(SERVER):
+    wanted = BOOTSTRAP if bootstrap else SERVER
+    if not folder.exists(SERVER) and not folder.exists(BOOTSTRAP):
         raise KeyRefused("there are no keys yet; `stellwerk keys make` or the first `stellwerk serve` makes them")
-    server = folder.load(SERVER)
+    if (spki or bootstrap) and not folder.exists(wanted):
+        make = f"stellwerk keys make{' --bootstrap' if bootstrap else ''}"
+        raise KeyRefused(f"{folder.key_file(wanted)} is not there; `{make}` or the next `stellwerk serve` makes it")
     if spki:
-        typer.echo(to_base64(spki_of(server.key.public_key())))
+        typer.echo(to_base64(spki_of(folder.load(wanted).key.public_key())))
+        return
+    if bootstrap:
+        _show(folder, wanted, folder.load(wanted))
         return
     for name in (SERVER, BOOTSTRAP, AUTHORITY):
         if folder.exists(name):

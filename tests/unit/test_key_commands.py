@@ -91,9 +91,17 @@ def test_a_new_server_key_is_of_the_same_authority_and_the_old_one_stays_beside_
 
 @pytest.mark.spec("SEC-8")
 def test_the_bootstrap_server_has_a_key_of_its_own(folder: KeyFolder) -> None:
+    folder.key_file(BOOTSTRAP).unlink(missing_ok=True)
+    text = refused("show", "--spki", "--bootstrap")
+    assert "bootstrap.key is not there; `stellwerk keys make --bootstrap` or the next `stellwerk serve`" in text
     words("make", "--bootstrap")
     keys = [spki_of(folder.load(each).key.public_key()) for each in (AUTHORITY, SERVER, BOOTSTRAP)]
     assert len(set(keys)) == 3
+    # A device that knows its servers by raw public keys needs both.
+    spki, bootstrap = words("show", "--spki"), words("show", "--spki", "--bootstrap")
+    assert [spki, bootstrap] == [[[to_base64(each)]] for each in keys[1:]]
+    shown = run.invoke(app, ["keys", "show", "--bootstrap"]).stdout
+    assert (bootstrap[0][0] in shown, spki[0][0] in shown) == (True, False)
     said = refused("import", "--bootstrap", "--key", str(folder.key_file(SERVER)))
     assert "server.key is the same key; each has one of its own" in said
 
