@@ -96,6 +96,25 @@ async def test_a_one_time_credential_is_spent_once_and_others_never(store: Decid
     assert await store.credential_of(meter) == anew
 
 
+async def test_whoever_uses_a_fresh_credential_has_used_up_the_one_time_credential_that_it_was_given_for(
+    store: DecidingStore,
+) -> None:
+    once = replace(KEY, bootstrap=blocks("meter@bs", oneTime=True), modified_ms=NOW_MS)
+    meter = (await make_device(store, "meter", credential=once)).device_id
+    await store.put_fresh_credential(meter, fresh(oscore=render_oscore(context())))
+    assert await store.promote_fresh_credential(meter) is not None
+    used = await store.credential_of(meter)
+    assert used is not None
+    assert used.spent_ms == NOW_MS
+    # Armed again after it was given.
+    await store.put_fresh_credential(meter, fresh("another"))
+    await store.change_credential(meter, lambda known: known and replace(known, spent_ms=0, modified_ms=NOW_MS + 1))
+    assert await store.promote_fresh_credential(meter) is not None
+    armed = await store.credential_of(meter)
+    assert armed is not None
+    assert (armed.identity, armed.spent_ms) == ("another", 0)
+
+
 # -- fresh credentials --
 
 

@@ -53,7 +53,7 @@ from stellwerk.device.key_material import (
     spki_of,
     to_base64,
 )
-from stellwerk.device.record import MODE_NAMES, MODES, NOSEC, OSCORE, X509, Credential
+from stellwerk.device.record import MODE_NAMES, MODES, NOSEC, OSCORE, X509, Credential, promoted
 
 LONGEST: Final = 131_072
 """Characters of a record."""
@@ -352,3 +352,12 @@ def bootstrap_oscore(bootstrap: str) -> str:
 def is_one_time(bootstrap: str) -> bool:
     """Whether the device with this `Credential.bootstrap` is bootstrapped once with it."""
     return bool(bootstrap and json.loads(bootstrap).get(ONE_TIME))
+
+
+def taken_up(before: Credential | None, fresh: Credential) -> Credential:
+    """`promoted`. A device that uses what it was given has been bootstrapped, whether or not its answer to Finish was
+    heard: a credential for one time that was armed before is used up."""
+    credential = promoted(before, fresh)
+    if credential.spent_ms or before is None or not before.modified_ms <= fresh.created_ms:
+        return credential
+    return replace(credential, spent_ms=fresh.created_ms) if is_one_time(before.bootstrap) else credential

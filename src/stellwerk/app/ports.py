@@ -372,9 +372,10 @@ class DecidingStore(Protocol):
         self, device_id: DeviceId, used: Credential | None = None, *, session: bytes = b""
     ) -> DeviceRecord | None:
         """The device has used its fresh credential: it is the one that holds from now on, its OSCORE context keeps its
-        number, and the former are forgotten, with its secure sessions but ``session``; ``bootstrap`` stays. None where
-        there was none, or it is another than ``used`` by now. `credential_changes` does not name the device: whoever
-        calls this ends what came in with the former and lives."""
+        number, and the former are forgotten, with its secure sessions but ``session``; ``bootstrap`` stays, used up
+        where it was for one time. None where there was none, or it is another than ``used`` by now.
+        `credential_changes` does not name the device: whoever calls this ends what came in with the former and
+        lives."""
         ...
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:

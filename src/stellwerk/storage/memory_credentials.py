@@ -6,14 +6,14 @@ from itertools import islice
 from typing import TypeAlias
 
 from stellwerk.app.bootstrap_progress import as_interrupted, progress_in, spent_in
-from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
+from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time, taken_up
 from stellwerk.app.journal import JournalEntry
 from stellwerk.app.oscore import SAME_KEY, UNKNOWN, OscoreContext, later, read_oscore
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT, CredentialChange
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState
-from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, proof_of, security_of
 from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once
 from stellwerk.storage.memory_sessions import MemorySessions
 
@@ -152,7 +152,7 @@ class MemoryCredentials(MemorySessions):
         if fresh is None or used not in (None, fresh):
             return None
         del self._fresh_credentials[device_id]
-        credential = self._credentials[device_id] = promoted(self._credentials.get(device_id), fresh)
+        credential = self._credentials[device_id] = taken_up(self._credentials.get(device_id), fresh)
         self._drop_context((device_id, False, False))
         context = self._contexts.pop((device_id, True, False), None)
         if context is not None:

@@ -9,12 +9,12 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
+from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time, taken_up
 from stellwerk.app.oscore import OscoreContext, read_oscore
 from stellwerk.app.ports import CredentialChange
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.core.ids import DeviceId
-from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, proof_of, security_of
 from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once
 from stellwerk.storage.sqlite import oscore_contexts, rows
 from stellwerk.storage.sqlite.sessions import SqliteSessions
@@ -310,7 +310,7 @@ def _promote(
     fresh = _fresh_of(connection, vault, device_id)
     if fresh is None or used not in (None, fresh):
         return None
-    credential = promoted(credential_of(connection, vault, device_id), fresh)
+    credential = taken_up(credential_of(connection, vault, device_id), fresh)
     connection.execute("DELETE FROM fresh_credential WHERE device_id=?", (device_id,))
     oscore_contexts.promote(connection, device_id)
     # At once: whoever has one could go on from it after a crash, whatever the device has to prove by then.
