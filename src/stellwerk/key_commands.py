@@ -3,6 +3,7 @@ up within seconds."""
 
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -11,6 +12,7 @@ from typing import Annotated, Final
 
 import typer
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -22,6 +24,7 @@ from stellwerk.key_files import (
     AUTHORITY,
     BOOTSTRAP,
     SERVER,
+    KeyFileUnusable,
     KeyFolder,
     check_authority,
     fingerprint_of,
@@ -113,7 +116,9 @@ def keys_make(
                     f"{folder.key_file(each)} is there already; --force replaces it, and devices that know it have to "
                     "learn the new one"
                 )
+    void: list[Path] = []
     if ca or not folder.exists(AUTHORITY):
+        void = _signed_by_authority(folder, {SERVER, BOOTSTRAP} - {wanted})
         _keep_old(folder, AUTHORITY)
         folder.store(AUTHORITY, make_authority(f"Stellwerk CA of {host_name()}"))
         typer.echo(f"made\t{folder.certificate_file(AUTHORITY)}")
@@ -123,6 +128,11 @@ def keys_make(
     _keep_old(folder, wanted)
     folder.store(wanted, issued)
     typer.echo(f"made\t{folder.certificate_file(wanted)}")
+    for file in void:
+        other = "" if bootstrap else "--bootstrap "
+        typer.echo(
+            f"warning: {file} is of the former authority; `stellwerk keys make {other}--force` renews it", err=True
+        )
 
 
 @keys.command("import")
@@ -262,6 +272,18 @@ def _keep_old(folder: KeyFolder, name: str) -> None:
             old = file.with_name(f"{file.name}.old")
             old.unlink(missing_ok=True)
             os.link(file, old)
+
+
+def _signed_by_authority(folder: KeyFolder, names: Iterable[str]) -> list[Path]:
+    """Whose certificates the platform's own authority has signed."""
+    found = []
+    with suppress(KeyFileUnusable):
+        authority = folder.load(AUTHORITY).chain[0]
+        for each in names:
+            with suppress(KeyFileUnusable, InvalidSignature, ValueError, TypeError, IndexError):
+                folder.load(each).chain[0].verify_directly_issued_by(authority)
+                found.append(folder.certificate_file(each))
+    return found
 
 
 def _show(folder: KeyFolder, name: str, issued: Issued) -> None:

@@ -116,6 +116,9 @@ def test_a_record_is_set_whole_and_keeps_what_a_bootstrap_server_gives(scratch: 
     (scratch / "record.json").write_text(record({"securityConfigClientMode": "NO_SEC"}))
     said("set", "meter-1", "--record", "record.json")
     assert shown("--reveal")["bootstrap"] == BARE
+    said("set", "meter-1", "--record", "-", given=text)
+    said("set", "meter-1", "--none")
+    assert shown("--reveal")["bootstrap"] == BARE
 
 
 @pytest.mark.spec("Platform 4")

@@ -106,6 +106,18 @@ def test_the_bootstrap_server_has_a_key_of_its_own(folder: KeyFolder) -> None:
     assert "server.key is the same key; each has one of its own" in said
 
 
+def test_a_new_authority_leaves_the_other_server_behind_and_says_so(folder: KeyFolder) -> None:
+    words("make", "--bootstrap", "--force")
+    for options, behind, how in (((), BOOTSTRAP, "make --bootstrap"), (("--bootstrap",), SERVER, "make")):
+        found = run.invoke(app, ["keys", "make", "--ca", "--force", *options])
+        file = folder.certificate_file(behind)
+        said = f"warning: {file} is of the former authority; `stellwerk keys {how} --force` renews it"
+        assert found.stderr.splitlines() == [said]
+        # It is behind already.
+        assert run.invoke(app, ["keys", "make", "--ca", "--force", *options]).stderr == ""
+        words("make", "--force", *(() if options else ("--bootstrap",)))
+
+
 def test_a_key_with_its_chain_is_imported(folder: KeyFolder, tmp_path: Path) -> None:
     key, cert = tmp_path / "own.key", tmp_path / "own.pem"
     key.write_bytes(pkcs8())
