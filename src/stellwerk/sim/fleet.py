@@ -233,6 +233,12 @@ class Fleet:
             raise InvalidFault(astray.kind.value, "it befalls handshakes of DTLS; write coaps://")
         if astray is not None and (commissioning is None or not commissioning.template.is_bootstrap):
             raise InvalidFault(astray.kind.value, "it befalls handshakes, and without security there are none")
+        if commissioning is not None and not (options.is_stream or options.is_secure):
+            hanging_up = next((each for each in commissioning.template.faults if each.needs_channel), None)
+            if hanging_up is not None:
+                raise InvalidFault(
+                    hanging_up.kind.value, "it ends a connection or a secure session; write coap+tcp://, or give keys"
+                )
         for each in options.template.other_server_uris:
             if options.is_stream or options.is_secure or not each.startswith("coap://"):
                 raise NoServer(
