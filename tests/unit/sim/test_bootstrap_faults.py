@@ -30,6 +30,11 @@ from .bootstrap_bench import PLAIN, BootstrapBench
         ("again@/0/1", StepFault(StepFaultKind.AGAIN, None, Path(0, 1))),
         ("close:once@write", StepFault(StepFaultKind.CLOSE, "write", once=True)),
         ("stranger", StepFault(StepFaultKind.STRANGER)),
+        ("stranger:once@sen", StepFault(StepFaultKind.STRANGER, "sen", once=True)),
+        ("csr", StepFault(StepFaultKind.CSR)),
+        ("csr:50%@sren", StepFault(StepFaultKind.CSR, "sren", share=0.5)),
+        ("again@crts", StepFault(StepFaultKind.AGAIN, "crts")),
+        ("reboot:once@sren", StepFault(StepFaultKind.REBOOT, "sren", once=True)),
         ("pct:65001:once", StepFault(StepFaultKind.PCT, number=65001, once=True)),
     ],
 )
@@ -50,6 +55,10 @@ def test_faults_as_people_write_them(text: str, fault: StepFault):
         ("silence@0", "no step"),
         ("silence@register", "one of discover, read, write, delete, finish"),
         ("stranger@write", "Bootstrap-Request"),
+        ("stranger@crts", "like stranger:20% or stranger@sen"),
+        ("csr@crts", "like csr:once or csr@sren"),
+        ("csr@write", "like csr:once or csr@sren"),
+        ("silence@sen", r"where the device enrols \(crts, sen, sren\) go again, reboot, stranger, csr"),
         ("pct:70000", "pct:65000"),
     ],
 )

@@ -20,7 +20,7 @@ from stellwerk.sim.bootstrap.options import BootstrapOptions, OscoreValues
 from stellwerk.sim.bootstrap.stream_ways import Connected, ConnectionReport, Judge, StreamWays, Unconnected
 from stellwerk.sim.bootstrap.ways import Ways
 from stellwerk.sim.device import Device
-from stellwerk.sim.happenings import Bootstrapped, Forgot, Happening, Remembered
+from stellwerk.sim.happenings import Bootstrapped, Enrolled, Forgot, Happening, Remembered
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Order, Population
 from stellwerk.sim.security import Credentials, RawKey, Security
@@ -150,7 +150,7 @@ class BootstrapFleet:
 
     def note(self, happening: Happening, device: Device) -> None:
         """Keep what ``device`` has from now on, if ``happening`` changed that. Raises `BadMemory`."""
-        if self._folder is not None and isinstance(happening, Bootstrapped | Forgot | Remembered):
+        if self._folder is not None and isinstance(happening, Bootstrapped | Enrolled | Forgot | Remembered):
             assert isinstance(device, BootstrapDevice)
             self._folder.store(device.memory())
 

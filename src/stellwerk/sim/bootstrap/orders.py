@@ -99,3 +99,8 @@ class WayCounted:
 
 
 WayEvent: TypeAlias = WayUp | WayFailed | WayLost | WayCounted
+
+
+def carrier_of(peer: PeerId) -> PeerId:
+    """The way that an OSCORE context is carried by, else itself."""
+    return peer._replace(transport=peer.carrier)

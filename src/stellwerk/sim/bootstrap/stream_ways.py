@@ -247,10 +247,11 @@ class StreamWays:
                         self._hear_of_end(event)
                     elif not (isinstance(event, RequestFailed) and event.reason in _GONE):
                         self._events.append((carrier, event))
-                        self._note_heard(event)
+                        self.note_heard(event, event.peer)
 
-    def _note_heard(self, event: Event) -> None:
-        way = self._ways.get(event.peer)
+    def note_heard(self, event: Event, carrier: PeerId) -> None:
+        """What ``carrier`` brought shows that the server has let the device in."""
+        way = self._ways.get(carrier)
         if way is not None and isinstance(event, RequestReceived | ResponseReceived):
             way.heard = True
 

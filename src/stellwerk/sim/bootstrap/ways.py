@@ -25,6 +25,7 @@ from stellwerk.coap.actions import (
     RejectRequest,
     RejectToken,
     Respond,
+    SendRequest,
 )
 from stellwerk.coap.events import ContextState, Event, RequestQuestion, RequestReceived, TokenQuestion
 from stellwerk.coap.oscore.material import ContextMaterial
@@ -50,6 +51,7 @@ from stellwerk.sim.bootstrap.orders import (
     WayLost,
     WayOrder,
     WayUp,
+    carrier_of,
 )
 from stellwerk.sim.bootstrap.stream_ways import NOT_WANTED, Connected, ConnectionReport, Judge, StreamWays, Unconnected
 from stellwerk.sim.security import client_parameters
@@ -153,7 +155,7 @@ class Ways:
 
     def _direct(self, order: OpenWay | DropWay | CloseWay, now: float) -> None:
         """Do what is ordered of one way."""
-        peer = order.peer._replace(transport=order.peer.carrier)
+        peer = carrier_of(order.peer)
         if peer.is_connection and self._streams is not None:
             if isinstance(order, OpenWay):
                 self._streams.open(order, now)
@@ -254,7 +256,11 @@ class Ways:
             if number is None:
                 return
             action.peer = context_peer(number, peer.carrier)  # type: ignore[union-attr]
-        self._hand(peer.carrier, action, peer._replace(transport=peer.carrier), now)
+            if isinstance(action, SendRequest) and carrier_of(peer).is_connection:
+                # The engine forgets where a context's other end is with the connection that it spoke over.
+                adopt = AdoptContext(_material(number, self._contexts[action.peer]), carrier_of(peer))
+                self._hand(peer.carrier, adopt, None, now)
+        self._hand(peer.carrier, action, carrier_of(peer), now)
 
     def _hand(self, carrier: str, action: Action, way: PeerId | None, now: float) -> None:
         """Give ``action`` to the engine of ``carrier``; ``way``: whom it concerns, or who carries it."""
@@ -269,23 +275,11 @@ class Ways:
             # Whoever orders may not have heard of the last ones.
             order = replace(order, ceiling=max(order.ceiling, former.ceiling))
         self._last_number += 1
-        values, peer = order.values, order.peer
-        material = ContextMaterial(
-            self._last_number,
-            values.sender_id,
-            values.recipient_id,
-            values.master_secret,
-            values.master_salt,
-            values.id_context,
-            values.aead,
-            values.hkdf,
-            order.ceiling,
-            order.ceiling,
-        )
+        peer = order.peer
         self._numbers[peer] = self._last_number
         self._contexts[context_peer(self._last_number, peer.carrier)] = order
-        carrier = peer._replace(transport=peer.carrier)
-        self._hand(peer.carrier, AdoptContext(material, carrier, order.rederive), None, self._now)
+        adopt = AdoptContext(_material(self._last_number, order), carrier_of(peer), order.rederive)
+        self._hand(peer.carrier, adopt, None, self._now)
 
     def _unprotect(self, peer: PeerId) -> ProtectWay | None:
         """Forget the context of ``peer``, if any; what was ordered of it."""
@@ -318,6 +312,8 @@ class Ways:
             if order is None or context_of(peer) != self._numbers.get(order.peer):
                 return
             event.peer = order.peer
+            if self._streams is not None:
+                self._streams.note_heard(event, carrier_of(order.peer))
         self._events.append(event)
 
     # -- inside --
@@ -393,6 +389,22 @@ class Ways:
 
     def _judge(self, order: OpenWay, identity: RawKeyIdentity | CertificateIdentity) -> Refusal | None:
         return judge_server(order.security, identity, datetime.fromtimestamp(self._now + self._utc_offset_s, UTC))
+
+
+def _material(number: int, order: ProtectWay) -> ContextMaterial:
+    values = order.values
+    return ContextMaterial(
+        number,
+        values.sender_id,
+        values.recipient_id,
+        values.master_secret,
+        values.master_salt,
+        values.id_context,
+        values.aead,
+        values.hkdf,
+        order.ceiling,
+        order.ceiling,
+    )
 
 
 def _route(peer: PeerId) -> Route:
