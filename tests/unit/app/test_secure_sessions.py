@@ -734,6 +734,22 @@ def test_a_handshake_with_the_former_key_promotes_nothing() -> None:
     tell(story)
 
 
+def test_a_handshake_with_the_fresh_key_counts_though_one_with_the_former_came_to_its_end_meanwhile() -> None:
+    async def story(bench: Bench) -> None:
+        meter = await bench.device("meter", psk())
+        await bench.store.put_fresh_credential(meter.device_id, psk("fresh"))
+        for number, identity in ((1, b"fresh"), (2, b"meter-1")):
+            bench.sessions.handshakes.asked_for_key(number, identity, NOW)
+            await bench.settle()
+        for number, identity in ((2, b"meter-1"), (1, b"fresh")):
+            peer = session_peer(bytes([number] * 8))
+            bench.sessions.established(peer, FAR, PskIdentity(identity), meter.device_id, NOW)
+            await bench.settle()
+        assert await bench.store.fresh_credential(meter.device_id) is None
+
+    tell(story)
+
+
 @pytest.mark.parametrize(
     ("credential", "identity"),
     [
