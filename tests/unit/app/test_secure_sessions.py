@@ -670,6 +670,25 @@ def test_look_ups_by_address_leave_room_for_those_by_connection_id() -> None:
     tell(story)
 
 
+def test_whose_identity_cannot_be_looked_up_while_credentials_change_may_try_again() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", psk())
+        handshakes = bench.sessions.handshakes
+        look_up = handshakes._identities.with_key
+
+        async def overtaken(identity: PskIdentity) -> Any:
+            found = await look_up(identity)
+            handshakes.revisions += 1
+            return found
+
+        handshakes._identities.with_key = overtaken  # type: ignore[method-assign]
+        handshakes.asked_for_key(7, b"meter-1", NOW)
+        await bench.settle()
+        assert bench.wire.told == [("refuse", 7, "not-answered")]
+
+    tell(story)
+
+
 # -- fresh credentials --
 
 

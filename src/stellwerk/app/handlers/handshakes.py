@@ -48,6 +48,13 @@ class HandshakeLink(Protocol):
     def refuse(self, handshake: int, reason: str, detail: str) -> None: ...
 
 
+class _Overtaken(UserError):
+    """Credentials changed each time an identity was looked up."""
+
+    def __init__(self) -> None:
+        super().__init__("credentials of devices changed while it was looked up who that is; it may try again")
+
+
 class Handshakes:
     """``link`` reaches whoever asks. ``per_tenant``: complete handshakes a second, 0 for no bound."""
 
@@ -108,20 +115,21 @@ class Handshakes:
         try:
             await work
         except UserError as error:
-            # A key that does not open with this master key: the text says what to do, and names no secret.
+            # `_Overtaken`, or a key that does not open with this master key: the text says what to do, and names no
+            # secret.
             self._link.refuse(handshake, "not-answered", str(error))
         except Exception:
             self._link.refuse(handshake, "not-answered", "the store could not say who that is; it may try again")
             raise
 
     async def _looked_up(self, look: Callable[[], Awaitable[Found | None]]) -> Found | None:
-        """What ``look`` finds while nobody's credentials change."""
+        """What ``look`` finds while nobody's credentials change. Raises `_Overtaken`."""
         for _ in range(_TRIES):
             before = self.revisions
             found = await look()
             if before == self.revisions:
                 return found
-        return None
+        raise _Overtaken
 
     async def _answer_key(self, handshake: int, identity: PskIdentity, at: Instant) -> None:
         found = await self._looked_up(lambda: self._identities.with_key(identity))
