@@ -6,8 +6,6 @@ from typing import Any
 
 from stellwerk.app.changes import CommandNeverSent
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.session import SESSIONS_PER_DEVICE as SESSIONS_PER_DEVICE
-from stellwerk.app.session import SecureSession as SecureSession
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, TenantId
 from stellwerk.device.command import Command, Step

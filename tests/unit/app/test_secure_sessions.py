@@ -18,7 +18,8 @@ from stellwerk.app.live_peers import MOST_PER_DEVICE
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import StoreOverloaded
 from stellwerk.app.rare_lines import RareLines
-from stellwerk.app.records import NewDevice, SecureSession
+from stellwerk.app.records import NewDevice
+from stellwerk.app.session import SecureSession
 from stellwerk.app.speaking import Speaking
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity

@@ -24,8 +24,8 @@ from stellwerk.app.live_peers import LivePeers
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.rare_lines import RareLines
-from stellwerk.app.records import SecureSession
 from stellwerk.app.registry import Known
+from stellwerk.app.session import SecureSession
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import UserError
 from stellwerk.core.identity import SecureIdentity
