@@ -1,6 +1,8 @@
-/* load: a fleet of LwM2M devices in one thread, to find out how fast a server answers them (CoAP over UDP or DTLS).
+/* load: a fleet of LwM2M devices in one thread, to find out how fast a server answers them (CoAP over UDP, DTLS, TCP
+ * or TLS, also with OSCORE).
  *
- *   cc -O2 -o load benchmarks/load.c benchmarks/secure.c -lcrypto     (or -DWITHOUT_CRYPTO, without secure.c: NoSec only)
+ *   cc -O2 -o load benchmarks/load.c benchmarks/secure.c benchmarks/oscore.c benchmarks/stream.c -lssl -lcrypto
+ *   (or -DWITHOUT_CRYPTO, without the others: NoSec over UDP only)
  *   ./load --port 5683 --devices 2000 --window 64 --seconds 10 --scenario update
  *
  * A closed loop: at most --window requests are out, at most one of each device; each answer makes room for the next.
@@ -19,7 +21,13 @@
  * files takes several.
  *
  * With --security psk, rpk or x509 devices are secure (secure.h tells their keys; x509 wants --certificates FILE). They
- * ask for a connection ID unless --cid 0. Every one makes a session first and keeps it.
+ * ask for a connection ID unless --cid 0. Every one makes a session first and keeps it. With --security oscore they
+ * protect their messages (oscore.h tells their keys) and cannot notify.
+ *
+ * With --over tcp, tls1.2 or tls1.3 each device has a connection (stream.h), over TLS with --security psk or x509. Nothing is
+ * repeated there. A handshake lasts from the connection to the server's first word, and ends the connection.
+ *
+ * With --warm S nothing counts for the first S seconds after the fleet is registered.
  *
  * With --rate R it is an open loop: R requests a second are due, whether or not the earlier ones were answered.
  *
@@ -42,7 +50,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "oscore.h"
 #include "secure.h"
+#include "stream.h"
 
 enum { CONFIRMABLE, NON_CONFIRMABLE, ACKNOWLEDGEMENT, RESET };
 enum { EMPTY = 0x00, GET = 0x01, POST = 0x02, DELETE = 0x04, FETCH = 0x05, LAST_METHOD = 0x1f };
@@ -75,8 +85,10 @@ static struct {
     const char *host, *prefix, *certificates;
     enum scenario scenario;
     enum credentials security;
+    bool oscore;
+    enum stream_kind over;
     int cid, port, devices, first, window, lifetime, lists;
-    double seconds, rto, rate;
+    double seconds, warm, rto, rate;
 } options = {
     .host = "127.0.0.1", .prefix = "load-", .scenario = UPDATE, .port = 5683, .devices = 1000, .first = 0, .window = 64,
     .lifetime = 86400, .lists = 1, .seconds = 10, .rto = 2, .rate = 0, .security = NO_SECURITY, .cid = 1,
@@ -101,6 +113,8 @@ struct device {
     int fd, slot; /* its place among those in flight, or NOBODY */
     uint16_t message_id;
     struct secure *session; /* NULL: plain */
+    struct oscore *context; /* NULL: not protected */
+    struct stream *stream;  /* NULL: datagrams */
     bool shaking;           /* hands, at this moment */
     bool registered, observed;
     uint8_t token_length, token[LONGEST_TOKEN]; /* of the observation */
@@ -323,7 +337,7 @@ static void build_register(struct device *device, int index) {
     snprintf(query, sizeof query, "lt=%d", options.lifetime);
     put_text_option(&w, URI_QUERY, query);
     put_text_option(&w, URI_QUERY, "lwm2m=1.1");
-    put_text_option(&w, URI_QUERY, "b=U");
+    put_text_option(&w, URI_QUERY, options.over ? "b=T" : "b=U");
     put_payload_marker(&w);
     put_object_list(&w, number % options.lists);
     device->request_length = (uint16_t)w.length;
@@ -366,6 +380,10 @@ static void build(struct device *device, int index, enum scenario what) {
     case NOTIFY: build_notification(device); break;
     case HOLD: break;
     }
+    if (device->context && device->request_length) {
+        device->request_length =
+            (uint16_t)oscore_seal(device->context, device->request, device->request_length, LARGEST_MESSAGE);
+    }
 }
 
 static void leave(int fd, const uint8_t *bytes, int length) {
@@ -375,7 +393,9 @@ static void leave(int fd, const uint8_t *bytes, int length) {
 }
 
 static void say_to_server(const struct device *device, const uint8_t *bytes, int length) {
-    if (device->session) {
+    if (device->stream) {
+        stream_send(device->stream, bytes, length);
+    } else if (device->session) {
         secure_send(device->session, device->fd, bytes, length);
     } else {
         leave(device->fd, bytes, length);
@@ -401,6 +421,16 @@ static void launch(int index, enum scenario what, double counts_from, double at)
     device->repeat_at = at + options.rto;
     device->slot = flying;
     in_flight[flying++] = index;
+    if (device->stream) {
+        device->repetitions = REPETITIONS;
+        device->repeat_at = at + SEPARATE_WITHIN_S;
+        if (what == HANDSHAKE || !stream_is_established(device->stream)) {
+            device->shaking = true;
+            if (!stream_connect(device->stream)) exit(2);
+            device->shaking = !stream_is_established(device->stream);
+            if (device->shaking) return;
+        }
+    }
     if (device->session && (what == HANDSHAKE || !secure_is_established(device->session))) {
         device->shaking = true;
         secure_connect(device->session, device->fd);
@@ -493,7 +523,10 @@ static bool parse(const uint8_t *bytes, int length, struct message *m) {
 
 /* -- answering the server -- */
 
-static void reply(struct device *device, const struct writer *w) { say_to_server(device, w->bytes, w->length); }
+static void reply(struct device *device, const struct writer *w) {
+    int length = device->context ? oscore_seal(device->context, w->bytes, w->length, w->room) : w->length;
+    say_to_server(device, w->bytes, length);
+}
 
 static void acknowledge(struct device *device, uint16_t id) {
     uint8_t bytes[4];
@@ -592,6 +625,18 @@ static int hear_secure(struct device *device, enum scenario what, uint8_t *bytes
     return length;
 }
 
+/* What a protected datagram says, in its place; its length, or 0. A request that is asked for once more goes again. */
+static int hear_protected(struct device *device, enum scenario what, uint8_t *bytes, int length, double at) {
+    bool told_echo = false;
+    length = oscore_open(device->context, bytes, length, &told_echo);
+    if (!told_echo || device->slot == NOBODY) return length;
+    if ((bytes[0] >> 4 & 3) == CONFIRMABLE) acknowledge(device, (uint16_t)(bytes[2] << 8 | bytes[3]));
+    build(device, (int)(device - fleet), what);
+    device->repeat_at = at + options.rto;
+    transmit(device);
+    return 0;
+}
+
 static bool answers_request(const struct device *device, const struct message *m) {
     int length = device->request[0] & 15;
     return m->token_length == length && memcmp(m->token, device->request + 4, (size_t)length) == 0;
@@ -627,6 +672,36 @@ static void hear(struct device *device, const struct message *m, bool measuring,
     }
 }
 
+/* What came over a connection: the end of its handshake, messages, its end. */
+static void hear_stream(struct device *device, enum scenario what, bool measuring, double at) {
+    uint8_t bytes[2048];
+    struct message m;
+    int length;
+    stream_hear(device->stream);
+    if (device->shaking && stream_is_established(device->stream)) {
+        device->shaking = false;
+        if (device->slot != NOBODY && what == HANDSHAKE) {
+            land(device);
+            count_answer(ESTABLISHED, device->counts_from, at);
+            stream_close(device->stream);
+            return;
+        }
+        if (device->slot != NOBODY) transmit(device);
+    }
+    while ((length = stream_receive(device->stream, bytes, sizeof bytes)) > 0) {
+        if (device->context) length = hear_protected(device, what, bytes, length, at);
+        if (length > 0 && parse(bytes, length, &m)) hear(device, &m, measuring, at);
+    }
+    if (length == 0) return;
+    if (device->shaking && !measuring) refusal = NOT_ACCEPTABLE;
+    device->shaking = false;
+    stream_close(device->stream);
+    if (device->slot == NOBODY) return;
+    count.lost++;
+    land(device);
+    if (!measuring && !device->registered) enqueue((int)(device - fleet));
+}
+
 static void repeat_late_ones(bool measuring, double at) {
     for (int slot = flying - 1; slot >= 0; slot--) {
         int index = in_flight[slot];
@@ -637,6 +712,7 @@ static void repeat_late_ones(bool measuring, double at) {
             land(device);
             /* The other end may know nothing of the session any more. */
             if (device->session) secure_forget(device->session);
+            if (device->stream) stream_close(device->stream);
             if (!measuring && !device->registered) enqueue(index);
             continue;
         }
@@ -714,7 +790,7 @@ static int fail(const char *why) {
 
 /* -- the loop -- */
 
-enum phase { ENROLLING, AWAITING_OBSERVES, MEASURING, HOLDING, ROUND };
+enum phase { ENROLLING, AWAITING_OBSERVES, WARMING, MEASURING, HOLDING, ROUND };
 
 static bool counts(enum phase phase) { return phase == MEASURING || phase == ROUND; }
 
@@ -727,13 +803,14 @@ static void reset_counts(void) {
 
 static enum phase after_enrolment(void) {
     if (options.scenario == HOLD) return HOLDING;
-    return options.scenario == NOTIFY && observed < options.devices ? AWAITING_OBSERVES : MEASURING;
+    if (options.scenario == NOTIFY && observed < options.devices) return AWAITING_OBSERVES;
+    return options.warm > 0 ? WARMING : MEASURING;
 }
 
 static void fill_window(enum phase phase, enum scenario what, double began, long *started, double at) {
     if (phase == ENROLLING || phase == ROUND) {
         while (flying < options.window && waiting_count > 0 && at >= rest_until) launch(dequeue(), what, at, at);
-    } else if (phase == MEASURING) {
+    } else if (phase == MEASURING || phase == WARMING) {
         while (flying < options.window) {
             double due = options.rate > 0 ? began + (double)*started / options.rate : at;
             if (due > at) return;
@@ -789,9 +866,15 @@ static int run(int poll) {
             phase = after_enrolment();
         }
         if (phase == AWAITING_OBSERVES && observed == options.devices) phase = MEASURING;
+        if (phase == WARMING && before != WARMING) {
+            began = at;
+            what = options.scenario;
+        }
+        if (phase == WARMING && at - began >= options.warm) phase = MEASURING;
         if (phase == MEASURING && before != MEASURING) {
             say("measuring", at - started_at);
             began = at;
+            started = 0;
             what = options.scenario;
             reset_counts();
         }
@@ -809,7 +892,7 @@ static int run(int poll) {
             if (at - began >= options.seconds) break;
         }
         fill_window(phase, what, began, &started, at);
-        bool paced = phase == MEASURING && options.rate > 0 && flying < options.window;
+        bool paced = (phase == MEASURING || phase == WARMING) && options.rate > 0 && flying < options.window;
         int ready = epoll_wait(poll, events, EVENTS_PER_ROUND, paced ? 1 : 20);
         at = now_s();
         for (int each = 0; each < ready; each++) {
@@ -825,9 +908,14 @@ static int run(int poll) {
             }
             struct device *device = &fleet[events[each].data.u32];
             struct message m;
+            if (device->stream) {
+                hear_stream(device, what, counts(phase), at);
+                continue;
+            }
             /* One datagram a turn: what else there is makes the socket readable again. */
             int length = (int)recv(device->fd, datagram, sizeof datagram, 0);
             if (length > 0 && device->session) length = hear_secure(device, what, datagram, length, counts(phase), at);
+            if (length > 0 && device->context) length = hear_protected(device, what, datagram, length, at);
             if (length > 0 && parse(datagram, length, &m)) hear(device, &m, counts(phase), at);
         }
         if (at - swept > SWEEP_EVERY_S) {
@@ -883,7 +971,16 @@ static enum credentials credentials_of(const char *name, const char *text) {
     if (strcmp(text, "psk") == 0) return WITH_PSK;
     if (strcmp(text, "rpk") == 0) return WITH_RPK;
     if (strcmp(text, "x509") == 0) return WITH_X509;
-    fprintf(stderr, "load: %s %s: nosec, psk, rpk or x509\n", name, text);
+    fprintf(stderr, "load: %s %s: nosec, oscore, psk, rpk or x509\n", name, text);
+    exit(2);
+}
+
+static enum stream_kind stream_of(const char *name, const char *text) {
+    static const char *const names[] = {"udp", "tcp", "tls1.2", "tls1.3"};
+    for (int each = NO_STREAM; each <= OVER_TLS_1_3; each++) {
+        if (strcmp(text, names[each]) == 0) return (enum stream_kind)each;
+    }
+    fprintf(stderr, "load: %s %s: udp, tcp, tls1.2 or tls1.3\n", name, text);
     exit(2);
 }
 
@@ -908,11 +1005,14 @@ static void read_options(int argc, char **argv) {
         else if (strcmp(name, "--lifetime") == 0) options.lifetime = whole(name, value, 1);
         else if (strcmp(name, "--lists") == 0) options.lists = whole(name, value, 1);
         else if (strcmp(name, "--prefix") == 0) options.prefix = value;
+        else if (strcmp(name, "--security") == 0 && strcmp(value, "oscore") == 0) options.oscore = true;
         else if (strcmp(name, "--security") == 0) options.security = credentials_of(name, value);
+        else if (strcmp(name, "--over") == 0) options.over = stream_of(name, value);
         else if (strcmp(name, "--cid") == 0) options.cid = whole(name, value, 0);
         else if (strcmp(name, "--certificates") == 0) options.certificates = value;
         else if (strcmp(name, "--scenario") == 0) options.scenario = scenario_of(name, value);
         else if (strcmp(name, "--seconds") == 0) options.seconds = positive(name, value);
+        else if (strcmp(name, "--warm") == 0) options.warm = positive(name, value);
         else if (strcmp(name, "--rate") == 0) options.rate = positive(name, value);
         else if (strcmp(name, "--rto") == 0) options.rto = positive(name, value) / 1e3;
         else {
@@ -938,22 +1038,33 @@ int main(int argc, char **argv) {
         fprintf(stderr, "load: --scenario handshake wants --security\n");
         return 2;
     }
-    if (options.security != NO_SECURITY) {
-        secure_start(options.security, options.cid, options.certificates, options.first, leave);
+    if ((options.over == OVER_TCP && options.security != NO_SECURITY) ||
+        (options.over > OVER_TCP && options.security != WITH_PSK && options.security != WITH_X509)) {
+        fprintf(stderr, "load: --over tcp goes with --security nosec or oscore, tls with psk or x509\n");
+        return 2;
+    }
+    if (options.oscore && options.scenario == NOTIFY) {
+        fprintf(stderr, "load: --scenario notify: not with --security oscore\n");
+        return 2;
     }
     int poll = epoll_create1(EPOLL_CLOEXEC);
+    if (options.over) {
+        stream_start(options.over, options.security, options.certificates, options.first, &server, poll);
+    } else if (options.security != NO_SECURITY) {
+        secure_start(options.security, options.cid, options.certificates, options.first, leave);
+    }
     uint32_t mixed = (uint32_t)time(NULL);
     for (int index = 0; index < options.devices; index++) {
         /* RFC 7252 4.4: where message IDs start is not the same for all, nor in every run. */
         mixed = mixed * 1664525u + 1013904223u;
         fleet[index].message_id = (uint16_t)(mixed >> 16);
         fleet[index].slot = NOBODY;
-        if (options.security != NO_SECURITY) {
-            char name[80];
-            snprintf(name, sizeof name, "%.60s%08d", options.prefix, options.first + index);
-            fleet[index].session = secure_new(name, index);
-        }
-        open_socket(&fleet[index], index, &server, poll);
+        char name[80];
+        snprintf(name, sizeof name, "%.60s%08d", options.prefix, options.first + index);
+        if (options.over) fleet[index].stream = stream_new(name, index);
+        else if (options.security != NO_SECURITY) fleet[index].session = secure_new(name, index);
+        if (options.oscore) fleet[index].context = oscore_new(name, (uint32_t)(options.first + index));
+        if (!options.over) open_socket(&fleet[index], index, &server, poll);
         enqueue(index);
     }
     if (options.scenario == HOLD) {

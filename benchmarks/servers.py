@@ -34,7 +34,7 @@ class Running:
 
     def port_for(self, security: str) -> int:
         """Where devices with this ``security`` of the load go."""
-        return self.port if security == "nosec" else self.secure_port
+        return self.port if security in ("nosec", "oscore", "tcp") else self.secure_port
 
 
 @contextmanager
@@ -114,12 +114,15 @@ def wait_ready(http_port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def aiocoap(observe: str | None = None) -> Iterator[Running]:
-    """aiocoap's minimal server. ``observe``: a path it observes on every device that registers."""
+def aiocoap(observe: str | None = None, contexts: int = 0) -> Iterator[Running]:
+    """aiocoap's minimal server. ``observe``: a path it observes on every device that registers; ``contexts``: how many
+    devices have OSCORE contexts there."""
     port = free_port(socket.SOCK_DGRAM)
     command = [sys.executable, str(Path(__file__).with_name("aiocoap_server.py")), str(port)]
     if observe:
         command.append(observe)
+    if contexts:
+        command += ["--oscore", str(contexts)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         try:
             _wait_ping(port)
@@ -132,13 +135,95 @@ def aiocoap(observe: str | None = None) -> Iterator[Running]:
 @contextmanager
 def californium(devices: int, threads: int = 1) -> Iterator[Running]:
     """Californium with Scandium (benchmarks/scandium): answers, stores nothing. ``devices`` have keys there."""
-    folder = Path(__file__).with_name("scandium")
-    fetched = subprocess.run(["sh", str(folder / "fetch.sh")], capture_output=True, text=True, check=False)
+    port, secure_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+    with _java("RdServer", port, secure_port, devices, threads) as process:
+        yield Running("californium", port, process.pid, secure_port=secure_port)
+
+
+@contextmanager
+def californium_oscore(devices: int) -> Iterator[Running]:
+    """The same with its OSCORE; it has the contexts of ``devices`` of them."""
+    port = free_port(socket.SOCK_DGRAM)
+    with _java("OscoreServer", port, devices) as process:
+        yield Running("californium", port, process.pid)
+
+
+@contextmanager
+def californium_tls(folder: Path) -> Iterator[Running]:
+    """The same over TCP and TLS, with the certificates in ``folder`` (`fleet.Certified`)."""
+    port, secure_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_STREAM)
+    with _java("TlsServer", port, secure_port, folder) as process:
+        yield Running("californium", port, process.pid, secure_port=secure_port)
+
+
+@contextmanager
+def aiocoap_tls(folder: Path) -> Iterator[Running]:
+    """aiocoap over TLS alone, with the certificates in ``folder``."""
+    port = _free_pair()
+    command = [sys.executable, str(Path(__file__).with_name("aiocoap_server.py")), str(port), "--tls", str(folder)]
+    with _listening("aiocoap", command, port) as running:
+        yield running
+
+
+@contextmanager
+def libcoap_tls(folder: Path, key: str) -> Iterator[Running]:
+    """libcoap's example server on OpenSSL, with the certificates in ``folder`` and one pre-shared ``key`` for
+    everybody. It has no resources of ours."""
+    program = shutil.which("coap-server-openssl")
+    if program is None:
+        raise SystemExit(
+            "bench: no coap-server-openssl on this machine (Debian: libcoap3-bin); leave it out with --only"
+        )
+    port = _free_pair()
+    server = str(folder / "server.pem")
+    command = [program, "-A", "127.0.0.1", "-p", str(port), "-v", "2", "-k", key, "-h", ""]
+    command += ["-c", server, "-j", server, "-C", str(folder / "authority.pem")]
+    with _listening("libcoap", command, port) as running:
+        yield running
+
+
+@contextmanager
+def _listening(name: str, command: list[str], port: int) -> Iterator[Running]:
+    """``command``, once it takes connections at the port above ``port``."""
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port + 1), 1).close()
+                    break
+                except OSError:
+                    if time.monotonic() > deadline or process.poll() is not None:
+                        raise SystemExit(f"bench: {name} takes no connections") from None
+                    time.sleep(0.05)
+            yield Running(name, port, process.pid, secure_port=port + 1)
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+def _free_pair() -> int:
+    """A port of which the next is free, too: some servers have TLS there."""
+    while True:
+        port = free_port(socket.SOCK_STREAM)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+@contextmanager
+def _java(program: str, *words: int | Path) -> Iterator[subprocess.Popen[str]]:
+    """One of the servers in benchmarks/scandium, once it is ready."""
+    script = Path(__file__).with_name("scandium") / "fetch.sh"
+    fetched = subprocess.run(["sh", str(script), program], capture_output=True, text=True, check=False)
     said = fetched.stdout.strip().rpartition("\n")[2]
     if fetched.returncode != 0:
         raise SystemExit(f"bench: californium: {said}; leave it out with --only stellwerk")
-    port, secure_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
-    command = ["java", "-cp", said, "RdServer", str(port), str(secure_port), str(devices), str(threads)]
+    command = ["java", "-cp", said, program, *map(str, words)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -146,7 +231,7 @@ def californium(devices: int, threads: int = 1) -> Iterator[Running]:
             assert process.stdout is not None
             if process.stdout.readline().strip() != "ready":
                 raise SystemExit("bench: californium did not start")
-            yield Running("californium", port, process.pid, secure_port=secure_port)
+            yield process
         finally:
             process.kill()
             process.wait(10)
