@@ -20,7 +20,15 @@ from stellwerk.app.records import AlreadyExists, CredentialChanged
 from stellwerk.app.speaking import Refusal
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.configuration import EST_KEYS
-from stellwerk.device.bootstrap.enrolment import CERTS_ONLY, PKCS10, PKIX_CERT, BadRequest, in_format, read_request
+from stellwerk.device.bootstrap.enrolment import (
+    CERTS_ONLY,
+    PKCS10,
+    PKIX_CERT,
+    BadRequest,
+    in_format,
+    read_request,
+    wrong_name,
+)
 from stellwerk.device.record import basis_of
 from stellwerk.lwm2m.bootstrap import EstRequest
 from stellwerk.lwm2m.status import Status
@@ -79,8 +87,10 @@ class Enrolling:
             if request.content_format != PKCS10:
                 text = f"a signing request has Content-Format {PKCS10}, not {request.content_format}"
                 return refuse("content-format", Status.UNSUPPORTED_CONTENT_FORMAT, text)
-            key = read_request(request.payload, admitted.record.node_id)
-            certificate = self._authority.enrol(key, admitted.record.node_id)
+            wanted = read_request(request.payload)
+            if not await self._is_named(wanted.name, admitted):
+                raise wrong_name(wanted.name)
+            certificate = self._authority.enrol(wanted.key, wanted.name)
         except BadRequest as error:
             return refuse(error.reason, error.status, str(error))
         except UserError as error:
@@ -95,8 +105,16 @@ class Enrolling:
         except (AlreadyExists, CredentialChanged) as error:
             reason = "revoked" if isinstance(error, CredentialChanged) else "not-stored"
             return refuse(reason, Status.BAD_REQUEST, str(error))
-        summary = f"a certificate for {admitted.record.node_id}: {credential.identity}"
+        summary = f"a certificate for {wanted.name}: {credential.identity}"
         return Enrolled(Status.CHANGED, in_format(certificate, accept), accept, summary)
+
+    async def _is_named(self, name: str, admitted: Admitted) -> bool:
+        """Whether ``name`` means this device to the server of device management too. A name that it has at the
+        bootstrap server alone may be another's there, and the authority vouches for names."""
+        if name == admitted.record.node_id:
+            return True
+        named = await self._store.device_by_endpoint(name)
+        return named is not None and named.device_id == admitted.record.device_id
 
 
 def _refuse(admitted: Admitted) -> Callable[[str, Status, str], Refusal]:
