@@ -91,8 +91,8 @@ class World:
         self.server = Server(self.settings, {})
         await self.server.start()
 
-    def told(self, kind: type) -> list[Any]:
-        return [each for each in self.happened if isinstance(each, kind)]
+    def told(self, *kinds: type) -> list[Any]:
+        return [each for each in self.happened if isinstance(each, kinds)]
 
     async def states_of(self, name: str) -> list[BootstrapState]:
         """How the bootstrap sessions of a device ended."""

@@ -148,6 +148,11 @@ def require_possible(options: FleetOptions) -> None:
         if options.is_tls:
             raise InvalidFault(astray.kind.value, "it befalls handshakes of DTLS; write coaps://")
         raise InvalidFault(astray.kind.value, "it befalls handshakes, and without security there are none")
+    if commissioning is not None and not (options.is_stream or options.is_secure):
+        hanging_up = next((each for each in commissioning.template.faults if each.needs_channel), None)
+        if hanging_up is not None:
+            text = "it ends a connection or a secure session; write coap+tcp://, or give keys"
+            raise InvalidFault(hanging_up.kind.value, text)
     for each in options.template.other_server_uris:
         if options.is_stream or options.is_secure or not each.startswith("coap://"):
             raise NoServer(each, "several servers of one device are reached over UDP; write coap:// for all of them")

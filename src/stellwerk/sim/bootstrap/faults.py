@@ -134,6 +134,11 @@ class StepFault:
         """Whether the request that it befalls is carried out all the same."""
         return self.kind not in _WITHOUT_EFFECT
 
+    @property
+    def needs_channel(self) -> bool:
+        """Whether there has to be a connection or a secure session that it can end."""
+        return self.kind is StepFaultKind.CLOSE
+
     def is_at(self, step: str, number: int, path: Path) -> bool:
         """Whether it befalls the request ``number`` of a session, which is a ``step`` at ``path``."""
         if isinstance(self.step, int):
