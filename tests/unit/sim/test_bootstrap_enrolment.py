@@ -138,8 +138,11 @@ def test_a_server_that_is_not_ready_for_long_is_asked_as_long(bench: BootstrapBe
     assert len(bench.of(Bootstrapped)) == 1
 
 
-STRANGER = make_authority("stranger")
-OTHER = Issuer(STRANGER.key, STRANGER.chain[0])
+STRANGERS = {
+    "stranger": "the certificate is not of the authority that the server names",
+    "authority": "a signature in it is not of the authority",
+}
+"""Other authorities, the second of the same name."""
 FOR_ANOTHER_KEY = pkcs7(ISSUER.enrolled(new_key().public_key(), "dev-1"))
 NO_CERTIFICATES: dict[str, tuple[Answer, str]] = {
     "a refusal": (reply(codes.FORBIDDEN, b"not you"), "4.03 not you"),
@@ -168,10 +171,12 @@ def test_what_is_no_certificate_of_its_own_is_not_kept_and_another_key_is_tried(
     assert bench.of(Registered)
 
 
-def test_a_certificate_of_another_authority_is_not_kept(bench: BootstrapBench):
-    registrar = Registrar(bench, OTHER)
+@pytest.mark.parametrize("name", STRANGERS)
+def test_a_certificate_of_another_authority_is_not_kept(bench: BootstrapBench, name: str):
+    stranger = make_authority(name)
+    registrar = Registrar(bench, Issuer(stranger.key, stranger.chain[0]))
     bench.start(2)
-    assert why(bench) == [("answer", "the certificate is not of the authority that the server names")]
+    assert why(bench) == [("answer", STRANGERS[name])]
     assert registrar.functions == ["crts", "sen"]
     assert not bench.of(Enrolled)
 
