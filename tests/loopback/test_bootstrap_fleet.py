@@ -139,16 +139,18 @@ def test_what_a_fleet_was_given_is_kept_and_used_after_a_restart(world, tmp_path
 @pytest.mark.spec("ETS 10", "LwM2M-contract 2.5", "SEC-10", "RFC 9148 3", "RFC 9148 4.2")
 def test_a_fleet_enrols_with_certificates_of_the_factory_and_renews_what_it_got_in_another_life(world, tmp_path: Path):
     async def story(world: World) -> None:
-        await world.profile("enrols", X509, keys=EST_KEYS)
+        await world.profile("dev-1", X509, keys=EST_KEYS)
+        await world.profile("dev-2", X509, keys=EST_KEYS, transport="tcp", binding="T")
         issuer = KeyFolder(world.settings.data_dir).issuer()
         own = {name: issued(issuer, name) for name in ("dev-1", "dev-2")}
         for name, certificate in own.items():
             client = {"securityConfigClientMode": "X509", "cert": ""}
-            await world.provision(name, "enrols", client, certificate_block(certificate), NO_SEC)
+            await world.provision(name, name, client, certificate_block(certificate), NO_SEC)
         security = Security(lambda name, number: own[name], anchors=(issuer.certificate,))
         kept = Commissioning(state=tmp_path / "states")
         first = await world.run(2, security=security, bootstrap=kept)
         await until(lambda: registered(first))
+        assert [each.accounts[0].server.transport for each in first.devices] == ["dtls", "tls"]
         assert sorted(world.told(Enrolled), key=str) == [Enrolled("dev-1", "sen"), Enrolled("dev-2", "sen")]
         (entry,) = [
             cells
@@ -160,12 +162,14 @@ def test_a_fleet_enrols_with_certificates_of_the_factory_and_renews_what_it_got_
         second = await world.run(2, security=security, bootstrap=kept)
         await until(lambda: registered(second))
         assert (len(world.told(Bootstrapped)), len(world.told(Enrolled))) == (2, 2)
-        second._submit(Poke(second.devices[0], BootstrapDevice.renew))
-        await until(lambda: len(world.told(Registered)) == 5)
-        assert world.told(Enrolled)[-1] == Enrolled("dev-1", "sren")
-        assert (await world.server.operations.read("dev-1", "/3/0/0")).values[0].value == "Stellwerk"
+        for device in second.devices:
+            second._submit(Poke(device, BootstrapDevice.renew))
+        await until(lambda: len(world.told(Registered)) == 6)
+        assert {each.function for each in world.told(Enrolled)[-2:]} == {"sren"}
+        for name in own:
+            assert (await world.server.operations.read(name, "/3/0/0")).values[0].value == "Stellwerk"
         assert world.told(EnrolmentFailed) == world.told(BootstrapFailed) == []
         assert "2 bootstraps" not in str(second.summary())
-        assert "1 enrolments" in str(second.summary())
+        assert "2 enrolments" in str(second.summary())
 
     world(story)
