@@ -93,15 +93,20 @@ def bootstrap_plan(
     ] = None,
     pct: Annotated[int | None, typer.Option(help="The Content-Format that it prefers, as 11542.")] = None,
     lwm2m_version: Annotated[str | None, typer.Option(help="Its version of LwM2M, as 1.1.")] = None,
+    transport: Annotated[
+        str | None, typer.Option(help="How it comes, udp or tcp; as it is registered unless given, else udp.")
+    ] = None,
     tenant: _Tenant = None,
     config: _Config = None,
 ) -> None:
     """Print what would be written to a device, secrets withheld; nothing is sent or changed."""
     if lwm2m_version is not None and not _VERSION.fullmatch(lwm2m_version):
         raise BadOption("--lwm2m-version: it is a version as 1.0, 1.1 or 1.2")
+    if transport not in (None, "udp", "tcp"):
+        raise BadOption("--transport: it is udp or tcp, with DTLS and TLS alike")
     settings = _settings(config)
     held = None if discovered is None else _held(discovered)
-    typer.echo(asyncio.run(_plan(settings, tenant or settings.tenant, device, held, pct, lwm2m_version)))
+    typer.echo(asyncio.run(_plan(settings, tenant or settings.tenant, device, held, pct, lwm2m_version, transport)))
 
 
 @bootstrap.command("history")
@@ -183,7 +188,13 @@ async def _profile_bootstrap(
 
 
 async def _plan(
-    settings: Settings, tenant: str, name: str, held: Discovered | None, pct: int | None, version: str | None
+    settings: Settings,
+    tenant: str,
+    name: str,
+    held: Discovered | None,
+    pct: int | None,
+    version: str | None,
+    transport: str | None,
 ) -> str:
     check_master_key(settings)
     folder = KeyFolder(settings.data_dir)
@@ -196,7 +207,8 @@ async def _plan(
                     f"Nothing would be written: the device's profile {device.profile!r} says nothing of bootstrapping; "
                     "`stellwerk profile bootstrap` changes it, `stellwerk device profile` gives the device another"
                 )
-            return str(await preview(store, accounts, device, held, pct=pct, version=version))
+            dry_run = await preview(store, accounts, device, held, pct=pct, version=version, transport=transport or "")
+            return str(dry_run)
         except PctUnsupported as error:
             raise BadOption(f"--pct: {error}") from None
 

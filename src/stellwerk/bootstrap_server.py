@@ -12,6 +12,8 @@ from stellwerk.app.bootstrap_history import BootstrapHistory
 from stellwerk.app.bootstrap_sight import BootstrapSight
 from stellwerk.app.brake import Brake
 from stellwerk.app.failures import Failures
+from stellwerk.app.handlers.bootstrap_channels import BootstrapChannels, ChannelTable
+from stellwerk.app.handlers.bootstrap_connections import BootstrapConnections
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
@@ -30,9 +32,9 @@ from stellwerk.device.record import DeviceRecord
 from stellwerk.dtls.parameters import ServerIdentity
 from stellwerk.key_files import BOOTSTRAP, SERVER, KeyFolder, ServerKeys
 from stellwerk.net.clock import SystemClock
-from stellwerk.southbound.bootstrap_link import BootstrapLink
 from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
-from stellwerk.southbound.secure_listener import SecureListener, SecureSettings
+from stellwerk.southbound.secure_listener import SecureSettings
+from stellwerk.southbound.stream_listener import StreamSettings
 
 log = structlog.get_logger(__name__)
 
@@ -45,14 +47,14 @@ class BootstrapServer:
         settings: Settings,
         listeners: BootstrapListeners,
         bootstrapping: Bootstrapping,
-        sessions: BootstrapSessions | None,
+        channels: list[BootstrapChannels],
         contexts: OscoreContexts | None,
         sight: BootstrapSight,
     ) -> None:
         self._settings = settings
         self.listeners = listeners
         self.bootstrapping = bootstrapping
-        self.sessions = sessions
+        self.channels = channels
         self.contexts = contexts
         self.sight = sight
         self.bound: list[tuple[str, int]] = []
@@ -69,11 +71,14 @@ class BootstrapServer:
         entropy: Entropy,
         meters: Meters,
         secure: SecureSettings,
+        streams: StreamSettings | None,
+        tls: StreamSettings | None,
         server_keys: ServerKeys | None,
         issue: Issue | None,
         brake: Brake,
     ) -> "BootstrapServer | None":
-        """None where both ports are off. ``server_keys``: those of device management, None where it has no secure
+        """None where both ports are off. ``streams`` and ``tls``: bounds of connections, None for none; they are of no
+        effect where their port is off. ``server_keys``: those of device management, None where it has no secure
         port. Raises `KeyFileUnusable`, `StoreTrouble`."""
         interrupted = await store.interrupt_bootstrap_sessions(clock.wall_ms())
         if interrupted:
@@ -100,13 +105,16 @@ class BootstrapServer:
             plain=plain,
             secure=secure if over_dtls else None,
             keys=keys,
-            meters=meters.secure,
+            meters=meters,
+            streams=streams,
+            tls=tls,
             ask_echo=settings.echo != "off",
             oscore=settings.oscore,
         )
         lines = RareLines(store)
-        sessions = None
-        if listeners.secure is not None and keys is not None:
+        table = ChannelTable(Failures(tasks=tasks, lines=lines))
+        channels: list[BootstrapChannels] = []
+        if listeners.secure is not None:
             sessions = BootstrapSessions(
                 store=store,
                 tasks=tasks,
@@ -114,41 +122,56 @@ class BootstrapServer:
                 link=listeners.secure.peers,
                 lines=lines,
                 meters=meters.secure,
+                table=table,
                 per_tenant=settings.dtls_handshakes_per_tenant,
             )
             listeners.secure.peers.connect(sessions)
-            keys.changed = partial(_keys_changed, listeners.secure, sessions)
+            channels.append(sessions)
+        if listeners.tls is not None:
+            connections = BootstrapConnections(
+                store=store,
+                tasks=tasks,
+                clock=clock,
+                link=listeners.tls.peers,
+                lines=lines,
+                meters=meters.tls,
+                table=table,
+                per_tenant=settings.dtls_handshakes_per_tenant,
+            )
+            listeners.tls.peers.connect(connections)
+            channels.append(connections)
+        if keys is not None:
+            keys.changed = partial(_keys_changed, listeners, channels)
             tasks.spawn("bootstrap server keys", keys.run())
-            tasks.spawn("bootstrap sessions", sessions.run())
+        for each in channels:
+            tasks.spawn("bootstrap sessions", each.run())
         folder = KeyFolder(settings.data_dir)
         accounts = BootstrapAccounts(store, own_material(folder, server_keys, keys), issue)
-        devices = {} if sessions is None else sessions.devices
-        failures = Failures(tasks=tasks, lines=lines) if sessions is None else sessions.failures
         contexts = None
         if settings.oscore:
             contexts = OscoreContexts(
                 store=store,
                 tasks=tasks,
-                failures=failures,
+                failures=table.failures,
                 meters=meters.oscore,
-                devices=devices,
+                devices=table.devices,
                 promoting=None,
                 is_bootstrap=True,
             )
             listeners.links.speak_oscore(contexts)
-        history = BootstrapHistory(store, lines, meters.bootstrap, str if sessions is None else sessions.whence)
+        history = BootstrapHistory(store, lines, meters.bootstrap, table.whence)
         bootstrapping = Bootstrapping(
             store=store,
             tasks=tasks,
             clock=clock,
             link=listeners.links,
-            admission=BootstrapAdmission(store, devices, {} if sessions is None else sessions.identities),
+            admission=BootstrapAdmission(store, table.devices, table.identities),
             accounts=accounts,
             history=history,
             conversations=BootstrapConversations(
                 store=store, tasks=tasks, clock=clock, link=listeners.links, history=history
             ),
-            enrolling=Enrolling(accounts, Authority(folder.authority, folder.enrol)),
+            enrolling=Enrolling(store, accounts, Authority(folder.authority, folder.enrol)),
             meters=meters.bootstrap,
             most=settings.bootstrap_sessions,
             packs=settings.bootstrap_packs,
@@ -156,8 +179,8 @@ class BootstrapServer:
             prove_moves=settings.echo == "moves",
         )
         listeners.connect(bootstrapping)
-        if sessions is not None:
-            sessions.is_used = bootstrapping.conversations.runs_for
+        for each in channels:
+            each.is_used = bootstrapping.conversations.runs_for
         if contexts is not None:
             contexts.connect(bootstrapping.lost)
         sight = BootstrapSight(
@@ -166,18 +189,18 @@ class BootstrapServer:
             under_way=bootstrapping.conversations.under_way,
             begin=lambda record: bootstrapping.begin(record, None, clock.instant()),
             requests=history.refusals,
-            handshakes=failures.recent,
+            handshakes=table.failures.recent,
         )
-        return cls(settings, listeners, bootstrapping, sessions, contexts, sight)
+        return cls(settings, listeners, bootstrapping, channels, contexts, sight)
 
-    def listen(self) -> None:
+    async def listen(self) -> None:
         """Raises `CannotBind`."""
         host, settings = self._settings.coap_host, self._settings
         if settings.bootstrap_coap_port is not None:
-            self.bound = self.listeners.listen(host, settings.bootstrap_coap_port)
+            self.bound = await self.listeners.listen(host, settings.bootstrap_coap_port)
             self.bootstrapping.listens_at = host, self.bound[0][1]
         if settings.bootstrap_coaps_port is not None:
-            self.bound_secure = self.listeners.listen_secure(host, settings.bootstrap_coaps_port)
+            self.bound_secure = await self.listeners.listen_secure(host, settings.bootstrap_coaps_port)
 
     def transport(self) -> Transport:
         """What was counted."""
@@ -195,14 +218,10 @@ class BootstrapServer:
 
     def _forget(self, device_id: DeviceId) -> None:
         """Nobody stays who came in with what the device had."""
-        if self.sessions is not None:
-            self.sessions.removed(device_id)
+        for each in self.channels:
+            each.removed(device_id)
         if self.contexts is not None:
             self.contexts.removed(device_id)
-
-
-def _none(_: str | None) -> tuple[()]:
-    return ()
 
 
 def own_material(
@@ -223,9 +242,10 @@ def own_material(
     return own
 
 
-def _keys_changed(secure: SecureListener[BootstrapLink], sessions: BootstrapSessions) -> None:
-    secure.replace_identity()
-    sessions.keys_changed()
+def _keys_changed(listeners: BootstrapListeners, channels: list[BootstrapChannels]) -> None:
+    listeners.replace_identity()
+    for each in channels:
+        each.keys_changed()
 
 
 def _material(identity: ServerIdentity) -> ServerMaterial:

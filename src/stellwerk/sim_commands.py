@@ -29,6 +29,7 @@ from stellwerk.sim.written import (
     parse_rights,
     parse_root,
     parse_send_format,
+    require,
 )
 
 _say = Console(stderr=True, highlight=False)
@@ -40,8 +41,8 @@ def sim(
     server: Annotated[
         str,
         typer.Option(
-            help="Where to register: coap://HOST:PORT, coaps://HOST:PORT, coap+tcp://HOST:PORT or "
-            "coaps+tcp://HOST:PORT. "
+            help="Where to register: coap://HOST:PORT (UDP), coaps:// (DTLS), coap+tcp:// (TCP) or coaps+tcp:// (TLS), "
+            "all with --bootstrap and --oscore too. "
             "[default: coap://127.0.0.1:5683, with --bootstrap port 5687]",
             show_default=False,
         ),
@@ -49,7 +50,8 @@ def sim(
     count: Annotated[int, typer.Option(help="How many devices.", min=1, max=100_000)] = 1,
     prefix: Annotated[str, typer.Option(help="Endpoint names are PREFIX1, PREFIX2, ...")] = "sim-",
     second_server: Annotated[
-        list[str] | None, typer.Option(help="Where to register too: coap://HOST:PORT; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Where to register too, without security or bootstrap: coap://HOST:PORT; may be repeated."),
     ] = None,
     lwm2m_version: Annotated[
         str, typer.Option("--lwm2m", "--lwm2m-version", help="Release of LwM2M: 1.0, 1.1 or 1.2.")
@@ -115,7 +117,8 @@ def sim(
         Path | None, typer.Option(help="Secure: lines of ENDPOINT IDENTITY HEXKEY, one for each device.")
     ] = None,
     rpk: Annotated[
-        Path | None, typer.Option(help="Secure: raw public key; file with the private key, or folder of ENDPOINT.key.")
+        Path | None,
+        typer.Option(help="Secure (DTLS): raw public key; file with the private key, or folder of ENDPOINT.key."),
     ] = None,
     cert: Annotated[
         Path | None, typer.Option(help="Secure: certificate, or folder of ENDPOINT.crt and ENDPOINT.key.")
@@ -128,8 +131,8 @@ def sim(
     oscore: Annotated[
         str,
         typer.Option(
-            help="OSCORE: SENDER:RECIPIENT:SECRET[:SALT] in hex, from the device's view; {endpoint} or {n} in both IDs "
-            "for several devices."
+            help="OSCORE, over whatever the server is reached by: SENDER:RECIPIENT:SECRET[:SALT] in hex, from the "
+            "device's view; {endpoint} or {n} in both IDs for several devices."
         ),
     ] = "",
     oscore_file: Annotated[
@@ -143,17 +146,27 @@ def sim(
         Path | None, typer.Option(help="Certificates that the server's must lead to. Else any is taken.")
     ] = None,
     suites: Annotated[
-        list[str] | None, typer.Option("--suite", help="Cipher suite, like PSK_WITH_AES_128_CCM_8; may be repeated.")
+        list[str] | None,
+        typer.Option("--suite", help="DTLS: cipher suite, like PSK_WITH_AES_128_CCM_8; may be repeated."),
     ] = None,
-    cid: Annotated[bool, typer.Option("--cid", help="Use a connection ID of the server's, and want none.")] = False,
+    cid: Annotated[
+        bool, typer.Option("--cid", help="DTLS: use a connection ID of the server's, and want none.")
+    ] = False,
     cid_length: Annotated[
-        int | None, typer.Option(help="Want a connection ID of so many bytes, too.", min=0, max=LONGEST_CID)
+        int | None, typer.Option(help="DTLS: want a connection ID of so many bytes, too.", min=0, max=LONGEST_CID)
     ] = None,
     resume: Annotated[
-        Resume | None, typer.Option(help="Go on from the earlier session after sleep, reboot or loss, by id or ticket.")
+        Resume | None,
+        typer.Option(
+            help="DTLS: go on from the earlier session after sleep, reboot or loss, by id or ticket; not with "
+            "--bootstrap or --oscore."
+        ),
     ] = None,
     after_handshake: Annotated[
-        AfterHandshake, typer.Option(help="What a registered device does after a full handshake.")
+        AfterHandshake,
+        typer.Option(
+            help="DTLS: what a registered device does after a full handshake; not with --bootstrap or --oscore."
+        ),
     ] = AfterHandshake.REGISTER,
     handshake_timeout: Annotated[
         float, typer.Option(help="Seconds after which a handshake has failed.", min=0.1, max=3600)
@@ -177,6 +190,14 @@ def sim(
         int,
         typer.Option(
             help="Seconds after which it forgets the bootstrap server; 0: never.", min=0, rich_help_panel=_BOOTSTRAP
+        ),
+    ] = 0,
+    renew_every: Annotated[
+        float,
+        typer.Option(
+            help="Seconds after which a device that enrolled asks for another certificate; 0: only before it ends.",
+            min=0,
+            rich_help_panel=_BOOTSTRAP,
         ),
     ] = 0,
     pct: Annotated[
@@ -203,8 +224,10 @@ def sim(
             rich_help_panel=_BOOTSTRAP,
         ),
     ] = None,
-    loss: Annotated[str, typer.Option(help="Share of datagrams lost each way, like 5%.")] = "0%",
-    duplicates: Annotated[str, typer.Option(help="Share of datagrams that come twice, each way, like 5%.")] = "0%",
+    loss: Annotated[str, typer.Option(help="UDP and DTLS: share of datagrams lost each way, like 5%.")] = "0%",
+    duplicates: Annotated[
+        str, typer.Option(help="UDP and DTLS: share of datagrams that come twice, each way, like 5%.")
+    ] = "0%",
     seed: Annotated[int, typer.Option(help="The same seed gives the same values, faults and losses.")] = 1,
 ) -> None:
     """Simulated LwM2M clients against any server. End with Ctrl-C: they de-register."""
@@ -229,6 +252,19 @@ def sim(
             after_handshake=after_handshake,
             handshake_s=handshake_timeout,
         )
+    else:
+        require(
+            {
+                "--server-key": server_key,
+                "--ca": ca,
+                "--suite": suites,
+                "--cid": cid,
+                "--cid-length": cid_length is not None,
+                "--resume": resume,
+                "--after-handshake": after_handshake is not AfterHandshake.REGISTER,
+            },
+            "credentials (--psk, --rpk or --cert)",
+        )
     contexts = context_keyring(oscore, oscore_file, count=count)
     if (bootstrap or contexts is not None) and (resume is not None or after_handshake is not AfterHandshake.REGISTER):
         raise typer.BadParameter(
@@ -244,14 +280,32 @@ def sim(
             instance=bootstrap_instance,
             hold_off_s=hold_off,
             account_timeout_s=account_timeout,
+            renew_every_s=renew_every,
             pct=pct,
             pack_format=pack_format,
             factory_server=factory_server,
             faults=bootstrap_fault or (),
             state=state,
         )
-    elif contexts is not None:
-        commissioning = Commissioning(BootstrapOptions("", is_bootstrap=False), state)
+    else:
+        require(
+            {
+                "--bootstrap-mode": bootstrap_mode is not Mode.CLIENT,
+                "--bootstrap-instance": bootstrap_instance,
+                "--hold-off": hold_off,
+                "--account-timeout": account_timeout,
+                "--renew-every": renew_every,
+                "--pct": pct,
+                "--pack-format": pack_format != ContentFormat.SENML_CBOR,
+                "--factory-server": factory_server,
+                "--bootstrap-fault": bootstrap_fault,
+            },
+            "--bootstrap",
+        )
+        if contexts is not None:
+            commissioning = Commissioning(BootstrapOptions("", is_bootstrap=False), state)
+        else:
+            require({"--state": state}, "--bootstrap or --oscore")
     template = DeviceOptions(
         "",
         other_server_uris=tuple(second_server or ()),

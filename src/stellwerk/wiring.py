@@ -11,61 +11,41 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from stellwerk.app.brake import Bounds, Brake
-from stellwerk.app.channels import SecureChannels
 from stellwerk.app.device_operations import DeviceOperations
 from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.handlers.accounts import ADMINISTRATOR, SYSTEM_ADMINISTRATOR, Accounts
-from stellwerk.app.handlers.commands import Commands
-from stellwerk.app.handlers.connections import Connections
-from stellwerk.app.handlers.deregistering import forget_registration
-from stellwerk.app.handlers.devices import Devices
-from stellwerk.app.handlers.expiry import Expiry
-from stellwerk.app.handlers.gateway_sends import GatewaySends
-from stellwerk.app.handlers.gateways import Gateways, read_after_register
-from stellwerk.app.handlers.observations import Observations
-from stellwerk.app.handlers.prolonging import Prolonging
 from stellwerk.app.handlers.provisioning import Provisioning
-from stellwerk.app.handlers.reading import Reading
-from stellwerk.app.handlers.registering import Registering
-from stellwerk.app.handlers.turns import Turns
-from stellwerk.app.listening import Listening
 from stellwerk.app.live_models import LiveModels
 from stellwerk.app.meters import Meters, Transport
 from stellwerk.app.monitoring import Monitor
 from stellwerk.app.ports import Limits, StoreFailing
 from stellwerk.app.posting import Posting
-from stellwerk.app.profiles import Profiles
 from stellwerk.app.records import AlreadyExists, NewDevice
-from stellwerk.app.registry import Registry
 from stellwerk.app.reports import Reports
-from stellwerk.app.speaking import Speaking
 from stellwerk.app.tasks import Tasks
-from stellwerk.app.uplinks import Uplinks
 from stellwerk.bootstrap_server import BootstrapServer
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
-from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.bootstrap.configuration import BootstrapConfiguration
 from stellwerk.device.profile import DEFAULT, ProfileRecord
 from stellwerk.device.record import DeviceRecord
-from stellwerk.dtls.tickets import TicketKey
+from stellwerk.device_server import DeviceServer
 from stellwerk.faces import Faces
-from stellwerk.key_files import KeyFolder, ServerKeys
-from stellwerk.lwm2m.registration_parameters import Tolerances
+from stellwerk.key_files import KeyFolder
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.northbound.auth import Access
 from stellwerk.northbound.rest.metrics import Sources
 from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
-from stellwerk.southbound.listeners import Listeners, StreamSettings
+from stellwerk.southbound.listeners import Listeners
 from stellwerk.southbound.secure_listener import SecureSettings
+from stellwerk.southbound.stream_listener import StreamSettings, within_open_files
 from stellwerk.storage.lock import DataDirUnusable, DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.projector_process import ProjectorProcess
 from stellwerk.storage.resealing import find_unreadable
 from stellwerk.storage.retention import retain
 from stellwerk.storage.sqlite.store import SqliteStore
-from stellwerk.storage.token_key import session_id_secret, ticket_secret
 from stellwerk.storage.vault import Vault
 
 log = structlog.get_logger(__name__)
@@ -217,157 +197,24 @@ class Server:
             restart_projector=projector.restart,
         )
 
-        registry = Registry(store)
-        prolonging = None
-        if settings.uplinks_extend_lifetime:
-            prolonging = Prolonging(store=store, clock=clock, grace_s=settings.expiry_grace_s)
-        listening = Listening(tasks, prolonging)
-        keys = None
-        if settings.coaps_port is not None:
-            keys = await asyncio.to_thread(ServerKeys.open, settings.data_dir, addresses=[settings.coap_host])
-        listeners = self._listeners = Listeners(
+        streams, tls, bootstrap_streams, bootstrap_tls = _stream_settings(settings)
+        server = await DeviceServer.build(
+            settings,
             store=store,
-            remembers=store.remembers,
             tasks=tasks,
-            entropy=entropy,
             clock=clock,
-            brake=brake,
+            entropy=entropy,
             meters=meters,
-            streams=_stream_settings(settings) if settings.coap_tcp and settings.coap_port is not None else None,
-            secure=_secure_settings(settings),
-            keys=keys,
-            ticket_key=TicketKey(*ticket_secret(settings.data_dir)),
-            id_secret=session_id_secret(settings.data_dir),
-            ask_echo=settings.echo != "off",
-            tls=_stream_settings(settings) if settings.coap_tls else None,
-            oscore=settings.oscore,
-        )
-        link = listeners.links
-        profiles = Profiles(
-            store=store,
-            registry=registry,
-            awake_s=settings.awake_s,
-            queue_s=settings.queue_s,
-            queue_length=settings.queue_length,
-        )
-        await profiles.refresh()
-        turns = Turns(registry=registry, profiles=profiles, clock=clock, link=link)
-        observations = Observations(store=store, registry=registry, clock=clock, link=turns)
-        commands = Commands(
-            store=store,
-            registry=registry,
             library=library,
-            observations=observations,
-            tasks=tasks,
-            clock=clock,
-            entropy=entropy,
-            link=link,
             limits=limits,
-            profiles=profiles,
-            turns=turns,
-            grace_s=settings.expiry_grace_s,
-            meters=meters,
-        )
-        reading = Reading(
-            store=store,
-            registry=registry,
-            clock=clock,
-            link=turns,
-            objects=read_after_register(settings.auto_read, settings.gateway_end_devices),
-            as_messages=settings.auto_read_messages,
-        )
-        devices_of_sessions: dict[PeerId, DeviceId] = {}
-        registering = Registering(
-            store=store,
-            registry=registry,
-            library=library,
-            clock=clock,
-            entropy=entropy,
-            link=link,
-            listener=listening,
             brake=brake,
-            meters=meters,
-            grace_s=settings.expiry_grace_s,
-            auto_provision=settings.auto_provision,
             tenant_id=tenant_id,
-            tolerances=Tolerances(
-                missing_version="missing-version" in settings.tolerate,
-                queue_in_binding="queue-in-binding" in settings.tolerate,
-            ),
-            prove_moves=settings.echo == "moves",
-            speaking=Speaking(store, devices_of_sessions),
+            secure=_secure_settings(settings),
+            streams=streams,
+            tls=tls,
         )
-        gateways = Gateways(
-            store=store,
-            registry=registry,
-            library=library,
-            observations=observations,
-            reading=reading,
-            tasks=tasks,
-            clock=clock,
-            entropy=entropy,
-            link=turns,
-            listener=listening,
-            most=settings.gateway_end_devices,
-        )
-        uplinks = Uplinks(
-            store=store,
-            registry=registry,
-            library=library,
-            registering=registering,
-            tasks=tasks,
-            clock=clock,
-            link=link,
-            listener=listening,
-            brake=brake,
-            grace_s=settings.expiry_grace_s,
-            gateway_sends=GatewaySends(store=store, gateways=gateways, tasks=tasks, listener=listening, brake=brake)
-            if settings.gateway_end_devices
-            else None,
-        )
-        expiry = Expiry(
-            store=store,
-            registry=registry,
-            clock=clock,
-            link=link,
-            listener=listening,
-            brake=brake,
-            grace_s=settings.expiry_grace_s,
-        )
-        connections = Connections(store=store, registry=registry, link=link, grace_s=settings.expiry_grace_s)
-        listening.connect(commands, observations, reading, turns, connections, gateways)
-        observations.from_elsewhere = uplinks.moving.notified_from_elsewhere
-        listeners.connect(uplinks, observations, listening.finished, listening.reacted, connections.lost)
-
-        devices = Devices(
-            store=store,
-            registry=registry,
-            clock=clock,
-            link=link,
-            listener=listening,
-            relabel=commands.delivery.relabel,
-        )
-        devices.revoking.withdraw = commands.withdraw_all
-        channels = SecureChannels(
-            store=store,
-            tasks=tasks,
-            clock=clock,
-            lines=registering.lines,
-            meters=meters,
-            devices=devices_of_sessions,
-            dtls=None if listeners.secure is None else listeners.secure.peers,
-            tls=None if listeners.tls is None else listeners.tls.peers,
-            oscore=settings.oscore,
-            per_tenant=settings.dtls_handshakes_per_tenant,
-        )
-        channels.connect(uplinks.moving.take_over, connections.lost, registering, devices.revoking)
-        listeners.connect_channels(channels)
-        if listeners.secure is not None and keys is not None and channels.sessions is not None:
-            store.marks = listeners.secure.marks
-            keys.changed = lambda: _keys_changed(keys, listeners, devices, tasks)
-            await devices.revoking.trust(keys.fingerprints())
-            tasks.spawn("secure sessions", channels.sessions.run())
-            tasks.spawn("server keys", keys.run())
+        self._listeners = server.listeners
+        commands, devices, channels = server.commands, server.devices, server.channels
         bootstrap = self._bootstrap = await BootstrapServer.build(
             settings,
             store=store,
@@ -376,7 +223,9 @@ class Server:
             entropy=entropy,
             meters=meters,
             secure=_secure_settings(settings),
-            server_keys=keys,
+            streams=bootstrap_streams,
+            tls=bootstrap_tls,
+            server_keys=server.keys,
             issue=FreshKeys(KeyFolder(settings.data_dir).certify),
             brake=brake,
         )
@@ -386,34 +235,19 @@ class Server:
         await devices.revoking.look()
 
         # Sockets first: what was open leaves at once.
-        if settings.coap_port is not None:
-            self.bound.coap = await listeners.listen(settings.coap_host, settings.coap_port)
-        if settings.coaps_port is not None:
-            self.bound.coaps = await listeners.listen_secure(settings.coap_host, settings.coaps_port)
+        self.bound.coap, self.bound.coaps = await server.listen()
         if bootstrap is not None:
-            bootstrap.listen()
+            await bootstrap.listen()
             self.bound.bootstrap_coap, self.bound.bootstrap_coaps = bootstrap.bound, bootstrap.bound_secure
         tasks.spawn("monitor", monitor.run())
-        open_commands = await commands.recover()
-        tasks.spawn("expiry", expiry.run())
-        tasks.spawn("command expiry", commands.delivery.run_expiry())
-        tasks.spawn("profiles", profiles.run())
+        open_commands = await server.begin()
         tasks.spawn("retention", retain(store, clock, settings.dtls_session_days))
         tasks.spawn("models", models.run())
-        tasks.spawn("credentials", devices.revoking.run())
-        if settings.auto_provision:
-            log.warning(
-                "auto_provision.on", patterns=list(settings.auto_provision), meaning="these may register without keys"
-            )
 
         def removed(device: DeviceRecord) -> None:
-            channels.removed(device.device_id)
             if bootstrap is not None:
                 bootstrap.removed(device.device_id)
-            known = registry.of(device.device_id)
-            if known is not None:
-                forget_registration(registry, link, listening, known.registration, clock.instant())
-            commands.device_removed(device.device_id, clock.instant())
+            server.removed(device)
 
         provisioning = Provisioning(
             store=store,
@@ -433,7 +267,7 @@ class Server:
             monitor=monitor,
             condition=store.condition,
             transport=self._transport,
-            registrations=lambda: len(registry),
+            registrations=lambda: len(server.registry),
             commands=lambda: (len(commands.delivery) - commands.delivery.in_flight, commands.delivery.in_flight),
             projector=lambda: (projector.pid, projector.restarts, store.projection.failures()),
         )
@@ -454,7 +288,7 @@ class Server:
             )
             await faces.start(
                 commands=commands,
-                profiles=profiles,
+                profiles=server.profiles,
                 provisioning=provisioning,
                 devices=devices,
                 accounts=accounts,
@@ -475,7 +309,7 @@ class Server:
             bootstrap_coap=[f"{host}:{port}" for host, port in self.bound.bootstrap_coap],
             bootstrap_coaps=[f"{host}:{port}" for host, port in self.bound.bootstrap_coaps],
             coap_tcp="on" if settings.coap_tcp else "off",
-            coap_tls="off" if listeners.tls is None else listeners.tls.offers(),
+            coap_tls=next((each.tls.offers() for each in self._all_listeners() if each.tls is not None), "off"),
             http=f"{self.bound.http_host}:{self.bound.http_port}" if self._faces is not None else "off",
             devices_with_open_commands=open_commands,
         )
@@ -507,16 +341,16 @@ class Server:
         return missing
 
 
-def _keys_changed(keys: ServerKeys, listeners: Listeners, devices: Devices, tasks: Tasks) -> None:
-    if listeners.secure is not None:
-        listeners.secure.replace_identity()
-    if listeners.tls is not None:
-        listeners.tls.replace_identity()
-    tasks.spawn("authorities", devices.revoking.trust(keys.fingerprints()))
-
-
-def _stream_settings(settings: Settings) -> StreamSettings:
-    return StreamSettings(settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s)
+def _stream_settings(settings: Settings) -> tuple[StreamSettings | None, ...]:
+    """Of TCP and TLS, and of both at the bootstrap server; None where there is none."""
+    each = StreamSettings(settings.coap_tcp_connections, settings.coap_tcp_per_address, settings.coap_tcp_ping_s)
+    wanted = (
+        settings.coap_tcp and settings.coap_port is not None,
+        settings.coap_tls and settings.coaps_port is not None,
+        settings.coap_tcp and settings.bootstrap_coap_port is not None,
+        settings.coap_tls and settings.bootstrap_coaps_port is not None,
+    )
+    return within_open_files(*(each if is_wanted else None for is_wanted in wanted))
 
 
 def _secure_settings(settings: Settings) -> SecureSettings:

@@ -56,8 +56,9 @@ class World:
         credential = parse_record(json.dumps(record), 0)
         await self.server.provision([NewDevice(name, f"urn:dev:os:{name}", profile=profile, credential=credential)])
 
-    async def run(self, count: int, *, security: Security | None = None, **changes: Any) -> Fleet:
-        """Devices that bootstrap; with ``bootstrap`` None such as register themselves."""
+    async def run(self, count: int, *, security: Security | None = None, over: str = "udp", **changes: Any) -> Fleet:
+        """Devices that bootstrap, ``over`` UDP and DTLS or ``tcp`` and TLS; with ``bootstrap`` None such as register
+        themselves."""
         bound = self.server.bound
         options = {"prefix": "dev-", "parameters": EAGER, "bootstrap": Commissioning(), **changes}
         commissioning = options["bootstrap"]
@@ -66,6 +67,7 @@ class World:
         else:
             open_port, secure_port = bound.coap, bound.coaps
         scheme, (host, port) = ("coap", open_port[0]) if security is None else ("coaps", secure_port[0])
+        scheme += "+tcp" if over == "tcp" else ""
         fleet = Fleet(
             FleetOptions(server=f"{scheme}://{host}:{port}", count=count, security=security, **options),
             self.happened.append,
@@ -89,8 +91,8 @@ class World:
         self.server = Server(self.settings, {})
         await self.server.start()
 
-    def told(self, kind: type) -> list[Any]:
-        return [each for each in self.happened if isinstance(each, kind)]
+    def told(self, *kinds: type) -> list[Any]:
+        return [each for each in self.happened if isinstance(each, kinds)]
 
     async def states_of(self, name: str) -> list[BootstrapState]:
         """How the bootstrap sessions of a device ended."""
@@ -113,6 +115,7 @@ async def bootstrap_world(data_dir: Path) -> AsyncIterator[World]:
         coaps_port=0,
         bootstrap_coap_port=0,
         bootstrap_coaps_port=0,
+        coap_tcp_connections=1_000,
         auto_read=(),
     )
     server = Server(settings, {})

@@ -138,15 +138,15 @@ def test_a_device_gets_a_context_from_the_bootstrap_server_and_goes_on_with_it_a
 
 
 @pytest.mark.slow
-@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 B.2")
+@pytest.mark.spec("RFC 8613 B.1.1", "RFC 8613 B.2", "RFC 8323 4.1")
 @pytest.mark.parametrize("keeps", [True, False])
-@pytest.mark.parametrize("mode", [NOSEC, PSK])
+@pytest.mark.parametrize("transport", ["oscore+udp", "oscore+dtls", "oscore+tcp", "oscore+tls"])
 def test_a_device_has_a_context_of_its_own_and_goes_on_with_it_after_restarts(
-    world, tmp_path: Path, mode: str, keeps: bool
+    world, tmp_path: Path, transport: str, keeps: bool
 ):
     async def story(world: World) -> None:
         client, block, security = NO_KEYS, NO_SEC, None
-        if mode == PSK:
+        if transport in ("oscore+dtls", "oscore+tls"):
             client = {"securityConfigClientMode": "PSK", "identity": "dm-1", "key": DM_KEY.hex()}
             block = psk_block("dm-1", DM_KEY)
             security = Security(lambda name, number: PreSharedKey(b"dm-1", DM_KEY))
@@ -154,24 +154,31 @@ def test_a_device_has_a_context_of_its_own_and_goes_on_with_it_after_restarts(
         text = ":".join(CONTEXT[each] for each in ("senderId", "recipientId", "masterSecret", "masterSalt"))
         states = tmp_path / "states" if keeps else None
         kept = Commissioning(BootstrapOptions("", is_bootstrap=False), states)
-        options = {"bootstrap": kept, "security": security, "oscore": oscore_keyring(text, count=1)}
-        await goes_on_after_restarts(world, tmp_path, options, "oscore+udp" if mode == NOSEC else "oscore+dtls")
+        over = "tcp" if transport in ("oscore+tcp", "oscore+tls") else "udp"
+        options = {"bootstrap": kept, "security": security, "oscore": oscore_keyring(text, count=1), "over": over}
+        await goes_on_after_restarts(world, tmp_path, options, transport)
 
     world(story)
 
 
 @pytest.mark.slow
 @pytest.mark.spec("LwM2M-contract 2.6", "ETS 11", "RFC 8613 B.2")
-def test_a_device_speaks_oscore_with_the_bootstrap_server_and_with_the_server_that_it_is_given(world):
+@pytest.mark.parametrize("way", ["oscore+udp", "oscore+tcp", "oscore+tls"])
+def test_a_device_speaks_oscore_with_the_bootstrap_server_and_with_the_server_that_it_is_given(world, way: str):
     async def story(world: World) -> None:
         await world.profile("protected", NOSEC, keys=FRESH_KEYS, oscore=True)
-        block = {**NO_SEC, "oscore": CONTEXT}
+        block, security = {**NO_SEC, "oscore": CONTEXT}, None
+        if way == "oscore+tls":
+            block |= psk_block("bs-1", BS_KEY)
+            security = Security(lambda name, number: PreSharedKey(b"bs-1", BS_KEY))
         await world.provision("dev-1", "protected", NO_KEYS, block, NO_SEC)
         text = ":".join(CONTEXT[each] for each in ("senderId", "recipientId", "masterSecret", "masterSalt"))
+        over = "udp" if way == "oscore+udp" else "tcp"
         for life in (1, 2):
-            fleet = await world.run(1, oscore=oscore_keyring(text, count=1))
+            fleet = await world.run(1, oscore=oscore_keyring(text, count=1), over=over, security=security)
             await until(lambda fleet=fleet: registered(fleet))
-            assert await transport_of(world, "dev-1") == "oscore+udp"
+            assert fleet.devices[0].server.transport == way
+            assert (await transport_of(world, "dev-1")).startswith("oscore+")
             assert await read(world, "dev-1") == "Stellwerk"
             assert await world.states_of("dev-1") == [BootstrapState.CONFIGURED] * life
             fleet.close()

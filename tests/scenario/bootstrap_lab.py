@@ -22,12 +22,13 @@ from stellwerk.lwm2m.path import Path
 from stellwerk.northbound.onem2m.commands import parse_commands
 from stellwerk.sim.bootstrap.device import BootstrapDevice
 from stellwerk.sim.bootstrap.faults import StepFault
+from stellwerk.sim.bootstrap.memory import Memory
 from stellwerk.sim.bootstrap.options import BootstrapOptions
 from stellwerk.sim.bootstrap.ways import Ways
 from stellwerk.sim.happenings import BootstrapFailed, Happening
 from stellwerk.sim.network import MemoryNetwork
 from stellwerk.sim.options import DeviceOptions
-from stellwerk.sim.population import Population, Start
+from stellwerk.sim.population import Leave, Poke, Population, Start, Stop
 from stellwerk.sim.security import Security, one_for_all
 from stellwerk.sim.sessions import client_endpoint
 from tests.scenario.bootstrap_port import BootstrapPort
@@ -82,10 +83,16 @@ class BootstrapLab:
         return self.stack.provision(name, credential=credential)
 
     def join(
-        self, name: str = "dev1", *, options: dict[str, Any] | None = None, wait_s: float = 3.0, **bootstrap: Any
+        self,
+        name: str = "dev1",
+        *,
+        options: dict[str, Any] | None = None,
+        wait_s: float = 3.0,
+        memory: Memory | None = None,
+        **bootstrap: Any,
     ) -> BootstrapDevice:
-        """A device that was provisioned comes from the factory; ``options`` of `DeviceOptions`, the others of
-        `BootstrapOptions`."""
+        """A device that was provisioned comes from the factory, or goes on from ``memory``; ``options`` of
+        `DeviceOptions`, the others of `BootstrapOptions`."""
         secure = bootstrap.get("credentials") is not None
         bootstrap["faults"] = tuple(StepFault.parse(each) for each in bootstrap.get("faults", ()))
         port = SECURE_BOOTSTRAP if secure else BOOTSTRAP
@@ -97,10 +104,25 @@ class BootstrapLab:
             utc_offset_s=self._offset_s,
             handles=self._handles,
             resolve=lambda host, port: (host, port) if host == HOST else None,
+            memory=memory,
         )
         self._devices.submit(Start(device))
         self.run_for(wait_s)
         return device
+
+    def leave(self, device: BootstrapDevice) -> None:
+        """It is gone without a word."""
+        self._devices.submit(Leave(device))
+
+    def stop(self, device: BootstrapDevice) -> None:
+        """It takes leave."""
+        self._devices.submit(Stop(device))
+        self.run_for(1)
+
+    def poke(self, device: BootstrapDevice, act: Callable[[Any, float], None], wait_s: float = 3.0) -> None:
+        """It does something by itself."""
+        self._devices.submit(Poke(device, act))
+        self.run_for(wait_s)
 
     def accounts(self, device: BootstrapDevice) -> list[int]:
         """The short server IDs of the accounts that it has."""

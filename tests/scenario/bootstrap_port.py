@@ -11,6 +11,7 @@ from stellwerk.app.bootstrap_accounts import BootstrapAccounts, Issue
 from stellwerk.app.bootstrap_admission import BootstrapAdmission
 from stellwerk.app.bootstrap_history import BootstrapHistory
 from stellwerk.app.failures import Failures
+from stellwerk.app.handlers.bootstrap_channels import ChannelTable
 from stellwerk.app.handlers.bootstrap_conversations import BootstrapConversations
 from stellwerk.app.handlers.bootstrap_sessions import BootstrapSessions
 from stellwerk.app.handlers.bootstrapping import Bootstrapping
@@ -23,8 +24,7 @@ from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
 from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message
 from stellwerk.coap.options import BLOCK1, read_options
-from stellwerk.core.identity import SecureIdentity
-from stellwerk.core.ids import DeviceId, PeerId
+from stellwerk.core.ids import PeerId
 from stellwerk.device.bootstrap.account import ServerMaterial
 from stellwerk.device.bootstrap.configuration import BootstrapConfiguration, ServerEntry
 from stellwerk.device.bootstrap.enrolment import LONGEST_REQUEST
@@ -82,6 +82,8 @@ class BootstrapPort:
     packs: bool = True
     sessions_kept: int = 1_000
     prove_moves: bool = False
+    over: tuple[Callable[["BootstrapPort"], Any], ...] = ()
+    """What makes its ports for connections (`bootstrap_streams`)."""
 
     def __post_init__(self) -> None:
         self.clock = self.stack.clock
@@ -101,9 +103,8 @@ class BootstrapPort:
         )
         by_transport = {"udp": self.link}
         lines = RareLines(store)
-        devices: dict[PeerId, DeviceId] = {}
-        identities: dict[PeerId, SecureIdentity] = {}
         self.failures = Failures(tasks=stack.tasks, lines=lines)
+        table = self.table = ChannelTable(self.failures)
         if self.secure is not None:
             self.dtls = DtlsEndpoint(
                 entropy,
@@ -124,7 +125,7 @@ class BootstrapPort:
                 entropy=entropy,
                 clock=clock,
                 reaches=lambda peer: self.secure_peers.may_reach(peer),
-                close=lambda peer: self.secure_peers.close(peer),
+                close=lambda peer, why: self.secure_peers.close(peer),
             )
             self.secure_peers = SecurePeers(
                 submit=lambda action: self.secure_stack.submit(action, clock.now()),
@@ -140,20 +141,22 @@ class BootstrapPort:
                 link=self.secure_peers,
                 lines=lines,
                 meters=stack.meters.secure,
+                table=table,
             )
             self.secure_peers.connect(self.sessions)
-            devices, identities = self.sessions.devices, self.sessions.identities
             by_transport["dtls"] = self.secure_link
-        self.history = BootstrapHistory(
-            store, lines, stack.meters.bootstrap, str if self.secure is None else self.sessions.whence
-        )
+        self.history = BootstrapHistory(store, lines, stack.meters.bootstrap, table.whence)
+        made = [make(self) for make in self.over]
+        self.streams = {each.transport: each for each in made}
+        """By transport."""
+        by_transport |= {each.transport: each.link for each in made}
         links = BootstrapLinks(by_transport)
         self.contexts = OscoreContexts(
             store=store,
             tasks=stack.tasks,
             failures=self.failures,
             meters=stack.meters.oscore,
-            devices=devices,
+            devices=table.devices,
             promoting=None,
             is_bootstrap=True,
         )
@@ -164,13 +167,13 @@ class BootstrapPort:
             tasks=stack.tasks,
             clock=clock,
             link=links,
-            admission=BootstrapAdmission(store, devices, identities),
+            admission=BootstrapAdmission(store, table.devices, table.identities),
             accounts=accounts,
             history=self.history,
             conversations=BootstrapConversations(
                 store=store, tasks=stack.tasks, clock=clock, link=links, history=self.history, later=stack._later
             ),
-            enrolling=Enrolling(accounts, self.authority),
+            enrolling=Enrolling(store, accounts, self.authority),
             meters=stack.meters.bootstrap,
             most=self.most,
             packs=self.packs,
@@ -181,6 +184,8 @@ class BootstrapPort:
         links.connect(self.bootstrapping)
         if self.secure is not None:
             self.sessions.is_used = self.bootstrapping.conversations.runs_for
+        if "tls" in self.streams:
+            self.streams["tls"].connections.is_used = self.bootstrapping.conversations.runs_for
         self.contexts.connect(self.bootstrapping.lost)
 
     # -- as `Stack` runs it --
@@ -201,16 +206,21 @@ class BootstrapPort:
             protected = self.secure_stack.take_datagrams()
             self.secure_out += protected
             happened = happened or bool(found or protected)
+        for each in self.streams.values():
+            happened = each.pump() or happened
         return happened
 
     def deadlines(self) -> list[float]:
         engines: list[Any] = [self.engine] if self.secure is None else [self.engine, self.secure_stack]
+        engines += [each.engine for each in self.streams.values()]
         return [each for each in (engine.deadline() for engine in engines) if each is not None]
 
     def tick(self, now: float) -> None:
         self.engine.tick(now)
         if self.secure is not None:
             self.secure_stack.tick(now)
+        for each in self.streams.values():
+            each.engine.tick(now)
 
     # -- for clients --
 
@@ -254,6 +264,8 @@ class BootstrapPort:
     def revoked_now(self, device: Any) -> None:
         """The same, where the loop runs, and of its secure sessions too (as `BootstrapServer.revoked`)."""
         self.sessions.removed(device.device_id)
+        if "tls" in self.streams:
+            self.streams["tls"].connections.removed(device.device_id)
         self.contexts.removed(device.device_id)
         self.bootstrapping.conversations.revoked(device.device_id)
 

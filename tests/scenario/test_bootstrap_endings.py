@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stellwerk.app.handlers.bootstrap_sessions import IDLE_S
+from stellwerk.app.handlers.bootstrap_channels import IDLE_S
 from stellwerk.app.ports import StoreFailing
 from stellwerk.coap.codes import (
     BAD_REQUEST,

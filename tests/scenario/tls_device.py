@@ -25,11 +25,13 @@ class TlsDevice:
         version: ssl.TLSVersion = V13,
         port: int = 50_001,
         client: Any = None,
+        server: Any = None,
         **more: Any,
     ) -> None:
-        assert stack.behind_tls is not None
+        """``server``: whose port it is, None for that of device management."""
+        assert server is not None or stack.behind_tls is not None
         self.stack = stack
-        self.server: BehindTls = stack.behind_tls
+        self.server: BehindTls = server or stack.behind_tls
         self.peer = PeerId("tls", "192.0.2.1", port, "192.0.2.100", 5684)
         self.client = client or TlsClient(version, issued, trusts=False, **more)
         self.was_closed = False

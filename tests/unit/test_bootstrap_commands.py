@@ -150,6 +150,18 @@ def test_a_plan_shows_what_would_be_written_and_no_secret(scratch: Path) -> None
     assert in_store(lambda store: store.fresh_credential(1)) is None
 
 
+@pytest.mark.spec("Platform 12.1", "BIN-1")
+def test_a_plan_is_for_the_transport_that_the_device_comes_over(scratch: Path) -> None:
+    give({"bootstrap": [ENTRY, {**ENTRY, "shortServerId": 8, "transport": "udp", "host": "other.example"}]})
+    give_keys(servers={"8": PSK})
+    assert "coaps://lwm2m.example.org:5684" in said("bootstrap", "plan", "meter-1")
+    planned = said("bootstrap", "plan", "meter-1", "--transport", "tcp")
+    assert "LWM2M Server URI: coaps+tcp://lwm2m.example.org:5684" in planned
+    assert "LWM2M Server URI: coaps://other.example:5684" in planned
+    assert "Binding: T\n" in planned
+    assert "--transport: it is udp or tcp" in refused("bootstrap", "plan", "meter-1", "--transport", "tls")
+
+
 def test_a_plan_with_fresh_keys_gives_none_away(scratch: Path) -> None:
     give({"bootstrap": [{**ENTRY, "keys": "fresh"}]})
     give_keys()

@@ -124,7 +124,8 @@ def test_the_simulator_bootstraps_as_its_options_say(monkeypatch, tmp_path):
     monkeypatch.setattr("stellwerk.sim_commands.run_fleet", note)
     words = (
         "sim --bootstrap --lwm2m 1.2 --bootstrap-mode pack --bootstrap-instance 5 --hold-off 3 --account-timeout 60 "
-        "--pct none --pack-format 11544 --factory-server coap://f:1 --bootstrap-fault silence@finish --duplicates 2%"
+        "--renew-every 90 --pct none --pack-format 11544 --factory-server coap://f:1 --bootstrap-fault silence@finish "
+        "--duplicates 2%"
     )
     found = run.invoke(app, [*words.split(), "--state", str(tmp_path)])
     assert found.exit_code == 0, found.output
@@ -138,6 +139,7 @@ def test_the_simulator_bootstraps_as_its_options_say(monkeypatch, tmp_path):
             instance=5,
             hold_off_s=3,
             account_timeout_s=60,
+            renew_every_s=90,
             preference=Preference.NONE,
             accept=11544,
             factory_uri="coap://f:1",
@@ -235,6 +237,22 @@ def test_credentials_that_make_no_sense_are_refused_before_anything_runs():
     ):
         found = run.invoke(app, ["sim", "--server", "coaps://127.0.0.1:9", *words])
         assert isinstance(found.exception, UserError), words
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        ("--hold-off 3", "--hold-off goes with --bootstrap"),
+        ("--renew-every 60 --bootstrap-fault csr", "--renew-every and --bootstrap-fault go with --bootstrap"),
+        ("--state here", "--state goes with --bootstrap or --oscore"),
+        ("--cid --suite PSK_WITH_AES_128_CCM_8", "--suite and --cid go with credentials (--psk, --rpk or --cert)"),
+        ("--ca ca.pem", "--ca goes with credentials"),
+    ],
+)
+def test_options_that_say_something_about_nothing_are_refused(words: str, rule: str):
+    found = run.invoke(app, ["sim", *words.split()])
+    assert isinstance(found.exception, UserError)
+    assert rule in str(found.exception)
 
 
 @pytest.mark.parametrize("tenant", ["[/red]", "[bold]x", "x" * 200 + " y"])

@@ -67,11 +67,14 @@ class BootstrapAccounts:
         profile = await self._store.profile(record.tenant_id, record.profile)
         return NO_BOOTSTRAP if profile is None else profile.bootstrap
 
-    async def gather(self, admitted: Admitted, *, is_secure: bool, now_ms: int, may_enrol: bool = True) -> Given:
-        """What the device gets. ``is_secure``: only it will hear it. ``may_enrol``: it came over DTLS. Raises
+    async def gather(
+        self, admitted: Admitted, *, is_secure: bool, now_ms: int, may_enrol: bool = True, transport: str = "udp"
+    ) -> Given:
+        """What the device gets. ``is_secure``: only it will hear it. ``may_enrol``: it came over DTLS. ``transport``:
+        ``udp`` or ``tcp``, over which it comes, and where the profile leaves that open, goes to its servers. Raises
         `BadAccount`, `OpenKeys` and other `UserError` for what people have to mend, `StoreTrouble`."""
         configuration = await self.configuration_of(admitted.record)
-        servers = configuration.given
+        servers = configuration.given_over(transport)
         accounts = []
         issued: tuple[ServerEntry, ClientKeys, Credential] | None = None
         for entry in servers:

@@ -57,16 +57,21 @@ async def preview(
     *,
     pct: int | None = None,
     version: str | None = None,
+    transport: str = "",
 ) -> DryRun:
     """What would be written to the device; nothing is sent or stored, fresh keys are made for the look alone. ``held``:
-    what it has, None: as if it could not be asked. Raises `UserError` for what people have to mend (the device would be
+    what it has, None: as if it could not be asked. ``transport``: over which it comes, ``udp`` or ``tcp``, empty: as it
+    is registered. Raises `UserError` for what people have to mend (the device would be
     refused with it), `PctUnsupported`, `StoreTrouble`."""
     credential = await store.credential_of(record.device_id)
     blocks = read_blocks(credential)
     admitted = Admitted(record, credential, blocks, blocks.endpoint or record.node_id)
     is_secure = blocks.bootstrap_server.security != NOSEC
     # What is made for the look is stored nowhere, so it was made at no time.
-    given = await accounts.gather(admitted, is_secure=is_secure, now_ms=0)
+    if not transport:
+        registration = await store.registration_of(record.device_id)
+        transport = "tcp" if registration is not None and registration.peer.is_over_tcp else "udp"
+    given = await accounts.gather(admitted, is_secure=is_secure, now_ms=0, transport=transport)
     plan = make_plan(given.configuration, given.accounts, held, pct=pct, version=version)
     elsewhere = {short_id for short_id, _ in blocks.servers}
     ours = [each for each in given.accounts if each.entry.short_id not in elsewhere]

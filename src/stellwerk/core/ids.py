@@ -51,6 +51,11 @@ class PeerId(NamedTuple):
         return self.transport.removeprefix(_CONTEXT)
 
     @property
+    def is_over_tcp(self) -> bool:
+        """Whether its messages go over TCP in the end, whatever is above."""
+        return self.carrier in ("tcp", "tls")
+
+    @property
     def is_session(self) -> bool:
         """Whether it stands for a secure session of DTLS."""
         return self.transport == "dtls"

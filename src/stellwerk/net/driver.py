@@ -46,6 +46,10 @@ class Rounds(Generic[E, A]):
         self._engine.submit(action, self._clock.now())
         self._ask_for_round()
 
+    def wake(self) -> None:
+        """The engine has something to do that did not come by this driver."""
+        self._ask_for_round()
+
     def _close_rounds(self) -> None:
         self._closed = True
         if self._timer is not None:

@@ -1,5 +1,5 @@
 """One server account of a simulated device: it registers and keeps registered (`enrolment`), answers that server
-(`serving`), tells it what it observes (`reporting`) and sends to it by itself (`sending`)."""
+(`serving`), tells it what it observes (`notifying`) and sends to it by itself (`sending`)."""
 
 from typing import Final
 
@@ -10,7 +10,6 @@ from stellwerk.coap.actions import (
     ForgetPeer,
     Proceed,
     RejectToken,
-    SendNotification,
     SendRequest,
     VerifyPeer,
 )
@@ -37,7 +36,6 @@ from stellwerk.sim.body import Body
 from stellwerk.sim.enrolment import Ask, Enrolment, Outcome, State
 from stellwerk.sim.happenings import (
     Deregistered,
-    Notified,
     ObservationEnded,
     Registered,
     RegistrationLost,
@@ -45,19 +43,18 @@ from stellwerk.sim.happenings import (
     SendEnded,
     Updated,
 )
+from stellwerk.sim.notifying import TIMED, Notifying
 from stellwerk.sim.options import Composites
 from stellwerk.sim.places import Places
 from stellwerk.sim.registration import list_beside_profile, object_list, register_query
-from stellwerk.sim.reporting import Observation, Reporting
+from stellwerk.sim.reporting import Reporting
 from stellwerk.sim.rights import Rights
 from stellwerk.sim.sending import Sending
 from stellwerk.sim.serving import Service, Serving
-from stellwerk.sim.tree import Denied
 
 _TOKEN_BYTES: Final = 8
-_CONFIRM_AFTER_S: Final = 86_400.0
-_TIMED: Final = frozenset({ContentFormat.SENML_JSON, ContentFormat.SENML_CBOR})
-"""Formats that say when a value was measured."""
+_RECONNECT_S: Final = 1.0
+"""From the loss of a connection to the next."""
 
 
 class Account:
@@ -68,6 +65,7 @@ class Account:
     __slots__ = (
         "_actions",
         "_body",
+        "_notifying",
         "_places",
         "_profile_refused",
         "_registered_links",
@@ -100,6 +98,7 @@ class Account:
             composites = Composites.METHOD_NOT_ALLOWED
         self._serving = Serving(composites, body.faults, body.handles)
         self._sending = Sending()
+        self._notifying = Notifying(body, self._places, server, number, self._emit)
         self.follow_gateway()
         self._actions: list[Action] = []
         self._under_way: int | None = None
@@ -148,6 +147,20 @@ class Account:
                 self._body.tell(Deregistered(self._name))
                 self._rejoin(now)
 
+    def lose(self, now: float, *, connection: bool) -> None:
+        """The server ended the session, or the ``connection``; there will be another."""
+        registered = self.enrolment.is_registered
+        if connection:
+            # What is observed ended with the connection; in the next one an Update tells who this is.
+            self.interrupt(now + _RECONNECT_S)
+            self.move(self.server, unnoticed=False)
+            self.enrolment.ask_update(now + _RECONNECT_S)
+            return
+        self.interrupt(now)
+        if registered:
+            # Transport 1.2.2 6.4.3: in a new security context it registers again.
+            self.enrolment.start(now)
+
     def fail(self, reason: str, now: float) -> None:
         """The way to the server could not be opened: what waits for an answer gets none."""
         self._actions.append(ForgetPeer(self.server))
@@ -159,7 +172,7 @@ class Account:
 
     def move(self, server: PeerId, *, unnoticed: bool) -> None:
         """Speak from the local address in ``server`` from now on."""
-        self.server = server
+        self.server = self._notifying.server = server
         if not unnoticed:
             for each in self._places.all():
                 each.reporting.forget()
@@ -237,7 +250,7 @@ class Account:
             return
         if self._sending.due is not None and self._sending.due <= now:
             self._measure(now)
-        self._report(now)
+        self._notifying.report(now)
 
     # -- events --
 
@@ -287,7 +300,7 @@ class Account:
                 each.reporting.forget()
             by_profile = bool(options.profile_id) and not self._profile_refused
             body = list_beside_profile(options, release, listings) if by_profile else links
-            query = register_query(options, release, lifetime_s)
+            query = register_query(options, release, lifetime_s, self.server.carrier)
             handle = self._request(codes.POST, ("rd",), query, ContentFormat.LINK_FORMAT if body else None, body, now)
         elif ask is Ask.UPDATE:
             query = (f"lt={lifetime_s}",) if lifetime_s != self.enrolment.registered_lifetime_s else ()
@@ -376,71 +389,10 @@ class Account:
     def _awake(self, now: float) -> None:
         # The radio is on anyway: what waited for it goes out now, and not in the middle of the next sleep.
         if self._body.options.queue_mode:
-            for access in self._places.all():
-                access.reporting.touch()
-                for each in access.reporting.watched():
-                    if each.history:
-                        self._tell_history(access, each, now)
+            self._notifying.tell_kept(now)
             self.send(now)
 
     # -- what it tells by itself --
-
-    def _report(self, now: float) -> None:
-        for access in self._places.all():
-            for each in access.reporting.watched() if access.reporting else ():
-                if access.reporting.due_at(each) <= now:
-                    self._report_one(access, each, now)
-
-    def _report_one(self, access: Access, each: Observation, now: float) -> None:
-        utc_s = self._body.utc_s(now)
-        try:
-            content, content_format, payload = _read(access, each, utc_s)
-        except Denied as denied:
-            access.reporting.cancel(each.token)
-            self._actions.append(SendNotification(each.handle, self.server, each.token, denied.code))
-            self._body.stay_awake(now)
-            return
-        if not access.reporting.is_due(each, content, now):
-            return
-        if each.attributes.hqmax and not self._body.is_awake(now) and self._stores(now):
-            access.reporting.keep(each, content, now, utc_s, each.attributes.hqmax)
-            return
-        self._notify(access, each, content, content_format, payload, now)
-
-    def _tell_history(self, access: Access, each: Observation, now: float) -> None:
-        """What was kept, oldest first, and what is now; a format without times says what is now alone."""
-        kept, each.history = each.history, ()
-        utc_s = self._body.utc_s(now)
-        try:
-            content, content_format, payload = _read(access, each, utc_s)
-            if content_format in _TIMED:
-                latest = (entry._replace(time_s=round(utc_s, 3)) for entry in content.entries)
-                told = Content((*(entry for _, entries in kept for entry in entries), *latest))
-                payload = access.encode(content_format, told, each.path)
-        except Denied:
-            return
-        self._notify(access, each, content, content_format, payload, now)
-
-    def _notify(
-        self, access: Access, each: Observation, content: Content, content_format: int, payload: bytes, now: float
-    ) -> None:
-        sequence = access.reporting.told(each, content, now)
-        con = each.attributes.con
-        # RFC 7641 4.5: at least once a day a notification asks whether the observer is still there.
-        confirmable = now - each.confirmed_at >= _CONFIRM_AFTER_S or (
-            each.notified % self._body.options.confirm_every == 0 if con is None else con == 1
-        )
-        if confirmable:
-            each.confirmed_at = now
-        if self._body.faults is not None:
-            payload = self._body.faults.spoil(payload, each.path)
-        self._actions.append(
-            SendNotification(
-                each.handle, self.server, each.token, codes.CONTENT, sequence, content_format, payload, confirmable
-            )
-        )
-        self._body.stay_awake(now)
-        self._body.tell(Notified(self._name, str(each.path)))
 
     def _measure(self, now: float) -> None:
         sending, options = self._sending, self._body.options
@@ -475,7 +427,7 @@ class Account:
         if not entries or access is None:
             return
         chosen = self._body.options.send_format
-        if chosen not in _TIMED:
+        if chosen not in TIMED:
             latest = {entry.path: entry._replace(time_s=None) for entry in entries}
             entries = tuple(latest.values())
         payload = access.bodies.encode(chosen, Content(entries), Path())
@@ -495,6 +447,9 @@ class Account:
 
     # -- the details --
 
+    def _emit(self, action: Action) -> None:
+        self._actions.append(action)
+
     @property
     def _name(self) -> str:
         return self._body.options.endpoint_name
@@ -506,10 +461,6 @@ class Account:
         pmin, pmax = self._seconds(objects.DEFAULT_PMIN), self._seconds(objects.DEFAULT_PMAX)
         for each in self._places.all():
             each.reporting.set_defaults(pmin, pmax)
-
-    def _stores(self, now: float) -> bool:
-        value = self._body.tree.value(Path(objects.SERVER, self.number, objects.STORING), self._body.utc_s(now))
-        return value is True
 
     def _lifetime_s(self, now: float) -> int:
         value = self._body.tree.value(Path(objects.SERVER, self.number, objects.LIFETIME), self._body.utc_s(now))
@@ -523,10 +474,3 @@ class Account:
 def max_age_of(event: ResponseReceived) -> int | None:
     """The server's Max-Age in seconds, None where it said none."""
     return next((decode_uint(value) for number, value in event.options if number == MAX_AGE), None)
-
-
-def _read(access: Access, each: Observation, utc_s: float) -> tuple[Content, ContentFormat, bytes]:
-    """What is observed, as it is told. Raises `Denied`."""
-    if each.composite:
-        return access.read_several(each.paths, each.accept, utc_s)
-    return access.read(each.path, each.accept, utc_s)

@@ -2,17 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, Final
 
 import structlog
 
-from stellwerk.coap import codes
 from stellwerk.coap.endpoint import Endpoint
-from stellwerk.coap.parameters import Limits, Parameters
+from stellwerk.coap.parameters import Limits
 from stellwerk.coap.tcp.endpoint import ReleaseConnections
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import PeerId
@@ -21,33 +18,24 @@ from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.driver import Driver, Engine
 from stellwerk.net.open_files import SPARE_FILES, raise_open_files
 from stellwerk.net.udp import BUFFER_BYTES, UdpSocket
-from stellwerk.sim.bootstrap.fleet import BootstrapFleet, Commissioning
-from stellwerk.sim.bootstrap.options import BootstrapOptions
+from stellwerk.sim.bootstrap.connections import Connections, Fork
+from stellwerk.sim.bootstrap.fleet import BootstrapFleet
 from stellwerk.sim.device import Device
-from stellwerk.sim.enrolment import Patience
-from stellwerk.sim.faults import MISBEHAVIOUR, Fault, FaultKind, InvalidFault
+from stellwerk.sim.faults import FaultKind, InvalidFault
+from stellwerk.sim.fleet_options import Behaviour as Behaviour
+from stellwerk.sim.fleet_options import FleetOptions as FleetOptions
+from stellwerk.sim.fleet_options import require_possible
 from stellwerk.sim.happenings import (
-    BootstrapFailed,
-    Bootstrapped,
     Deregistered,
-    HandshakeDone,
-    HandshakeFailed,
     Happening,
     Moved,
     Rebooted,
-    Registered,
-    RegistrationLost,
-    RegistrationRefused,
-    Resumed,
-    Served,
-    SessionLost,
 )
-from stellwerk.sim.impairment import Conditions, Impairment
-from stellwerk.sim.key_files import ContextKeyring
+from stellwerk.sim.impairment import Impairment
+from stellwerk.sim.log_lines import write_down
 from stellwerk.sim.lossy import LossyEngine
-from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.population import Move, Order, Poke, Population, Start, Stop
-from stellwerk.sim.reach import SECURE_SCHEME, TCP_SCHEME, TLS_SCHEME, NoServer, local_address, resolve
+from stellwerk.sim.reach import NoServer, local_address, resolve
 from stellwerk.sim.security import Certificate, Credentials, Security
 from stellwerk.sim.sessions import Join, SecureDevices, client_endpoint
 from stellwerk.sim.streams import StreamBearer
@@ -62,121 +50,13 @@ _PACKAGES: Final[Mapping[tuple[str, ...], int]] = {("5", "0", "0"): 1024 * 1024}
 _MOVE_AFTER_S: Final = 0.5
 
 
-class Behaviour(Enum):
-    """What kind of device one is."""
-
-    QUIET = "quiet"
-    """Awake; nothing moves, and it speaks only to keep its registration."""
-    MOVING = "moving"
-    SLEEPER = "sleeper"
-    """Queue mode: does not listen outside its awake window."""
-    MISBEHAVING = "misbehaving"
-    """Late, silent, refusing or talking nonsense now and then."""
-
-
 class TooManyDevices(UserError):
-    """``wanted`` devices need more open files than the ``limit`` of this system."""
+    """``wanted`` devices need more open files, ``files`` and some more, than the ``limit`` of this system."""
 
-    def __init__(self, wanted: int, limit: int) -> None:
+    def __init__(self, wanted: int, files: int, limit: int) -> None:
         self.wanted, self.limit = wanted, limit
         super().__init__(
-            f"{wanted} devices need {wanted + SPARE_FILES} open files, the limit is {limit}: raise it (ulimit -Hn)"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class FleetOptions:
-    """What to simulate. Times in seconds, None switches a timer off.
-
-    Devices are named ``{prefix}{first}``, ``{prefix}{first + 1}`` and so on; ``behaviours`` says what the first ones
-    are, and the last of it counts for all that follow. ``conditions`` hold for both directions.
-    """
-
-    server: str = "coap://127.0.0.1:5683"
-    count: int = 1
-    prefix: str = "sim-"
-    first: int = 1
-    lwm2m_version: str = "1.1"
-    lifetime_s: int = 300
-    update_every_s: float | None = None
-    sample_every_s: float = 10.0
-    send_every_s: float | None = None
-    queue_mode: bool = False
-    """All of them sleep, whatever else they are."""
-    sleeper_update_every_s: float = 60.0
-    """How often a sleeper wakes up, where ``update_every_s`` says nothing."""
-    awake_s: float = 10.0
-    start_per_s: float = 250.0
-    conditions: Conditions = field(default_factory=Conditions)
-    behaviours: Sequence[Behaviour] = (Behaviour.MOVING,)
-    template: DeviceOptions = field(default_factory=lambda: DeviceOptions(""))
-    """What all of them are besides: formats, alternate path, profile, further servers, end devices. What is said here
-    counts above it."""
-    faults: tuple[Fault, ...] = ()
-    """What all of them get wrong, besides what their behaviour brings."""
-    patience: Patience = field(default_factory=Patience)
-    reboot_moves: bool = False
-    """After a reboot a device speaks from a new port, as one that gets another address would."""
-    security: Security | None = None
-    """What they have in common as secure devices, whose ``server`` is written ``coaps://``. None: they are not."""
-    bootstrap: Commissioning | None = None
-    """How they bootstrap; ``server`` is their bootstrap server then. None: they register with ``server``."""
-    oscore: ContextKeyring | None = None
-    """The OSCORE context that each has with ``server``; within DTLS where it is secure besides."""
-    parameters: Parameters = field(default_factory=Parameters)
-    """Transmission parameters of the devices; modems on slow links have an ACK timeout of 4 to 15 s."""
-    seed: int = 1
-    summary_every_s: float = 5.0
-    leave_within_s: float = 5.0
-    """How long a stop waits for the answers to De-register."""
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether the devices speak over TCP, or TLS."""
-        return self.server.startswith(f"{TCP_SCHEME}://") or self.is_tls
-
-    @property
-    def is_tls(self) -> bool:
-        """Whether the devices speak over TLS."""
-        return self.server.startswith(f"{TLS_SCHEME}://")
-
-    @property
-    def commissioning(self) -> Commissioning | None:
-        """How they get the accounts that say which security they have with whom. None: they need none."""
-        if self.oscore is not None and self.bootstrap is None:
-            return Commissioning(BootstrapOptions("", is_bootstrap=False))
-        return self.bootstrap
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether the server is to be reached by DTLS."""
-        return self.server.startswith(f"{SECURE_SCHEME}://")
-
-    def behaviour_of(self, index: int) -> Behaviour:
-        """What the device with ``index`` (from 0) is."""
-        return self.behaviours[min(index, len(self.behaviours) - 1)] if self.behaviours else Behaviour.MOVING
-
-    def device(self, index: int) -> DeviceOptions:
-        """The options of the device with ``index`` (from 0)."""
-        behaviour = self.behaviour_of(index)
-        sleeps = self.queue_mode or behaviour is Behaviour.SLEEPER
-        quiet = behaviour is Behaviour.QUIET
-        return replace(
-            self.template,
-            endpoint_name=f"{self.prefix}{self.first + index}",
-            server_uri=self.server,
-            lwm2m_version=self.lwm2m_version,
-            lifetime_s=self.lifetime_s,
-            update_every_s=self.update_every_s or (self.sleeper_update_every_s if sleeps else None),
-            sample_every_s=self.sample_every_s,
-            send_every_s=None if quiet else self.send_every_s,
-            binding="T" if self.is_stream and self.template.binding == "U" else self.template.binding,
-            queue_mode=sleeps,
-            awake_s=self.awake_s,
-            moving=not quiet,
-            faults=(*self.faults, *(MISBEHAVIOUR if behaviour is Behaviour.MISBEHAVING else ())),
-            patience=self.patience,
-            seed=self.seed * 1_000_003 + index,
+            f"{wanted} devices need {files + SPARE_FILES} open files, the limit is {limit}: raise it (ulimit -Hn)"
         )
 
 
@@ -198,6 +78,7 @@ class Fleet:
         self._credentials: list[Credentials] = []
         self._driver: Driver[Happening, Order | Join] | None = None
         self._bearer: StreamBearer | None = None
+        self._connections: Connections | None = None
         self._sockets: list[UdpSocket] = []
         # All sockets are read by this thread alone, one datagram at a time: one buffer serves them all.
         self._buffer = bytearray(BUFFER_BYTES)
@@ -208,36 +89,17 @@ class Fleet:
 
     async def open(self) -> None:
         """Resolve the server and bind a socket for each device. Raises `NoServer`, `TooManyDevices`, `CannotBind`,
-        `BadMemory`, and whatever the keyring of secure devices raises."""
+        `BadMemory`, `NoWay`, `InvalidFault`, and whatever the keyring of secure devices raises."""
         options = self.options
-        if (options.is_secure or options.is_tls) is (options.security is None):
-            raise NoServer(
-                options.server,
-                "devices that speak DTLS need credentials; give them some (--psk, --rpk or --cert), or write coap://"
-                if options.is_secure
-                else "devices that speak TLS need credentials; give them some (--psk or --cert), or write coap+tcp://"
-                if options.is_tls
-                else "devices with credentials speak DTLS or TLS; write coaps://HOST:PORT or coaps+tcp://HOST:PORT",
-            )
-        allowed = raise_open_files(options.count)
-        if allowed < options.count:
-            raise TooManyDevices(options.count, allowed + SPARE_FILES)
+        require_possible(options)
         commissioning = options.commissioning
-        if commissioning is not None and (options.is_stream or options.template.other_server_uris):
-            why = "devices that bootstrap or have OSCORE speak UDP or DTLS, and with the one server that is named"
-            raise NoServer(options.server, f"{why}; write coap:// or coaps://, and no second server")
-        astray = next((each for each in options.faults if each.is_of_handshake and not options.is_secure), None)
-        if astray is not None and options.is_tls:
-            raise InvalidFault(astray.kind.value, "it befalls handshakes of DTLS; write coaps://")
-        if astray is not None and (commissioning is None or not commissioning.template.is_bootstrap):
-            raise InvalidFault(astray.kind.value, "it befalls handshakes, and without security there are none")
-        for each in options.template.other_server_uris:
-            if options.is_stream or options.is_secure or not each.startswith("coap://"):
-                raise NoServer(
-                    each, "several servers of one device are reached over UDP; write coap:// for all of them"
-                )
+        # A connection with each of its servers besides.
+        files = options.count * (3 if options.is_stream and commissioning is not None else 1)
+        allowed = raise_open_files(files)
+        if allowed < files:
+            raise TooManyDevices(options.count, files, allowed + SPARE_FILES)
         server_host, server_port = await resolve(options.server)
-        if options.is_stream:
+        if options.is_stream and commissioning is None:
             await self._connect(server_host, server_port)
             return
         others = [await resolve(each) for each in options.template.other_server_uris]
@@ -248,14 +110,22 @@ class Fleet:
                 commissioning, options.server, options.security, options.count, options.oscore
             )
             limits, offset_s = Limits(peers_total=max(1000, 2 * options.count)), instant.wall_ms / 1000 - instant.now
-            self.population = self._bootstrap.population(limits, options.parameters, offset_s)
+            self.population = self._bootstrap.population(
+                limits, options.parameters, offset_s, lambda way: connections.ask(way)
+            )
         engine: Engine[Happening, Any] = self.population
+        if self._bootstrap is not None:
+            fork = Fork(engine)
+            connections = self._connections = Connections(fork.streams, self._hear, clock=self._clock)
+            engine = fork.datagrams
         if options.security is not None and self._bootstrap is None:
             engine = self._secure = self._secured(options.security, instant)
             self.population = self._secure.population
         if not options.conditions.perfect:
             engine = LossyEngine(engine, self.impairment)
         self._driver = Driver(engine, self._hear, clock=self._clock, on_lost=self._count_lost)
+        if self._bootstrap is not None:
+            fork.datagrams.wake = self._driver.wake
         handles = count(1)
         for index in range(options.count):
             bound = UdpSocket(local_host, 0, self._buffer)
@@ -295,8 +165,6 @@ class Fleet:
     async def _connect(self, host: str, port: int) -> None:
         """Open a connection for each device."""
         options = self.options
-        if not options.conditions.perfect:
-            raise NoServer(options.server, "a bad network is one of datagrams; leave out the losses or write coap://")
         how: dict[str, Any] = {
             "entropy": SystemEntropy(),
             "clock": self._clock,
@@ -367,6 +235,8 @@ class Fleet:
         self._closed = True
         if self._driver is not None:
             self._driver.close()
+        if self._connections is not None:
+            self._connections.close()
         if self._bearer is not None:
             self._bearer.driver.submit(ReleaseConnections())
             self._bearer.driver.close()
@@ -424,57 +294,17 @@ class Fleet:
                 self._bootstrap.note(happening, self.devices[self._index_of(happening.endpoint_name)])
             if self._tell is not None:
                 self._tell(happening)
-            if isinstance(happening, Registered):
-                log.debug("device.registered", endpoint_name=happening.endpoint_name, location=happening.location)
-            elif isinstance(happening, RegistrationRefused | RegistrationLost):
-                log.info("device.refused", endpoint_name=happening.endpoint_name, reason=happening.reason)
-            elif isinstance(happening, Bootstrapped):
-                log.debug("device.bootstrapped", endpoint_name=happening.endpoint_name, servers=happening.servers)
-            elif isinstance(happening, BootstrapFailed):
-                log.info(
-                    "device.bootstrap_failed",
-                    endpoint_name=happening.endpoint_name,
-                    reason=happening.reason,
-                    detail=happening.detail,
-                )
-            elif isinstance(happening, Deregistered):
+            write_down(happening)
+            loop = asyncio.get_running_loop()
+            if isinstance(happening, Deregistered):
                 self._leaving -= 1
                 if self._leaving == 0:
                     self._left.set()
-            elif isinstance(happening, HandshakeDone | Resumed):
-                log.debug(
-                    "device.secured",
-                    endpoint_name=happening.endpoint_name,
-                    suite=happening.suite,
-                    cid=happening.has_cid,
-                    resumed=isinstance(happening, Resumed),
-                )
-            elif isinstance(happening, HandshakeFailed | SessionLost):
-                log.info(
-                    "device.handshake_failed" if isinstance(happening, HandshakeFailed) else "device.session_lost",
-                    endpoint_name=happening.endpoint_name,
-                    reason=happening.reason,
-                    detail=happening.detail,
-                )
-            elif isinstance(happening, Rebooted):
-                log.info("device.rebooted", endpoint_name=happening.endpoint_name)
-                if self.options.reboot_moves:
-                    # Not yet: the answer to the Execute still has to leave from the old port.
-                    loop = asyncio.get_running_loop()
-                    loop.call_later(_MOVE_AFTER_S, self._move, happening.endpoint_name)
+            elif isinstance(happening, Rebooted) and self.options.reboot_moves:
+                # Not yet: the answer to the Execute still has to leave from the old port.
+                loop.call_later(_MOVE_AFTER_S, self._move, happening.endpoint_name)
             elif isinstance(happening, Moved):
-                log.info("device.moved", endpoint_name=happening.endpoint_name)
-                loop = asyncio.get_running_loop()
                 loop.call_later(_MOVE_AFTER_S, self._move, happening.endpoint_name, True)
-            elif isinstance(happening, Served):
-                log.debug(
-                    "device.served",
-                    endpoint_name=happening.endpoint_name,
-                    method=codes.dotted(happening.method),
-                    path=happening.path,
-                    code=codes.dotted(happening.code),
-                    why=happening.why,
-                )
 
     def _move(self, endpoint_name: str, unnoticed: bool = False) -> None:
         driver, bearer = self._driver, self._bearer

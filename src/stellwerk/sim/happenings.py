@@ -144,6 +144,24 @@ class BootstrapFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The device has a certificate for a key of its own; ``function``: whether it is its first (``sen``) or another one
+    (``sren``)."""
+
+    endpoint_name: str
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentFailed:
+    """It asks again after a while. ``reason`` is one of `bootstrap.est.REASONS`, ``detail`` a code or a sentence."""
+
+    endpoint_name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forgot:
     """The device keeps something else now than was kept of it: a factory reset, an account whose time is over."""
 
@@ -176,6 +194,8 @@ Happening: TypeAlias = (
     | BootstrapAsked
     | Bootstrapped
     | BootstrapFailed
+    | Enrolled
+    | EnrolmentFailed
     | Forgot
     | Remembered
 )

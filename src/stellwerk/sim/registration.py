@@ -8,13 +8,15 @@ from stellwerk.sim.release import Release
 from stellwerk.sim.tree import Listing
 
 
-def register_query(options: DeviceOptions, release: Release, lifetime_s: int) -> tuple[str, ...]:
-    """The parameters of a Register."""
+def register_query(options: DeviceOptions, release: Release, lifetime_s: int, carrier: str = "udp") -> tuple[str, ...]:
+    """The parameters of a Register. ``carrier``: the transport that it leaves over, which a device that says nothing of
+    its binding speaks."""
+    binding = "T" if options.binding == "U" and carrier in ("tcp", "tls") else options.binding
     return (
         f"ep={options.endpoint_name}",
         f"lt={lifetime_s}",
         f"lwm2m={release.name}",
-        *release.binding(options.binding, queue_mode=options.queue_mode),
+        *release.binding(binding, queue_mode=options.queue_mode),
         *((f"pid={options.profile_id}",) if options.profile_id else ()),
     )
 

@@ -10,6 +10,8 @@ from stellwerk.sim.happenings import (
     BootstrapFailed,
     Bootstrapped,
     Deregistered,
+    Enrolled,
+    EnrolmentFailed,
     HandshakeDone,
     HandshakeFailed,
     Happening,
@@ -37,6 +39,7 @@ _COUNTED: Final = {
     Resumed: "resumptions",
     SessionLost: "lost_sessions",
     Bootstrapped: "bootstraps",
+    Enrolled: "enrolments",
 }
 
 
@@ -45,7 +48,7 @@ class Summary:
     """The state of a fleet now, and rates per second since the summary before. ``served``: requests of the server that
     were answered; ``refusals``: registration requests refused or unanswered, ``failed_sends`` likewise. ``faults``:
     misdeeds of misbehaving devices; ``lost``: datagrams lost on purpose or by the system. ``handshakes``: full ones of
-    secure devices; ``failed_handshakes`` and ``failed_bootstraps``: how many failed for which reason."""
+    secure devices; ``failed_handshakes`` and so on: how many failed for which reason."""
 
     elapsed_s: float
     devices: int
@@ -73,6 +76,8 @@ class Summary:
     failed_handshakes: Mapping[str, int] = field(default_factory=dict)
     bootstraps_total: int = 0
     failed_bootstraps: Mapping[str, int] = field(default_factory=dict)
+    enrolments_total: int = 0
+    failed_enrolments: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """A line for people: how it stands, and what was since the start."""
@@ -82,6 +87,8 @@ class Summary:
         )
         if self.handshakes_total or self.resumptions_total:
             happened += f", {self.handshakes_total} handshakes, {self.resumptions_total} sessions resumed"
+        if self.enrolments_total:
+            happened = f"{self.enrolments_total} enrolments, {happened}"
         if self.bootstraps_total:
             happened = f"{self.bootstraps_total} bootstraps, {happened}"
         troubles = {
@@ -93,7 +100,11 @@ class Summary:
             "faults": self.faults,
         }
         bad = "".join(f", {number} {what}" for what, number in troubles.items() if number)
-        for what, failed in (("handshakes", self.failed_handshakes), ("bootstraps", self.failed_bootstraps)):
+        for what, failed in (
+            ("handshakes", self.failed_handshakes),
+            ("bootstraps", self.failed_bootstraps),
+            ("enrolments", self.failed_enrolments),
+        ):
             if failed:
                 reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(failed.items()))
                 bad += f", {sum(failed.values())} {what} failed ({reasons})"
@@ -111,13 +122,22 @@ class Summary:
 class Tally:
     """Counts what happens."""
 
-    __slots__ = ("_before", "_since", "counts", "failed_bootstraps", "failed_handshakes", "started")
+    __slots__ = (
+        "_before",
+        "_since",
+        "counts",
+        "failed_bootstraps",
+        "failed_enrolments",
+        "failed_handshakes",
+        "started",
+    )
 
     def __init__(self) -> None:
         self.started = 0
         self.counts: dict[str, int] = dict.fromkeys([*_COUNTED.values(), "sends", "failed_sends", "served"], 0)
         self.failed_handshakes: Counter[str] = Counter()
         self.failed_bootstraps: Counter[str] = Counter()
+        self.failed_enrolments: Counter[str] = Counter()
         self._before = dict(self.counts)
         self._since: float | None = None
 
@@ -132,6 +152,8 @@ class Tally:
             self.failed_handshakes[happening.reason] += 1
         elif isinstance(happening, BootstrapFailed):
             self.failed_bootstraps[happening.reason] += 1
+        elif isinstance(happening, EnrolmentFailed):
+            self.failed_enrolments[happening.reason] += 1
         else:
             name = _COUNTED.get(type(happening))
             if name is not None:
@@ -172,6 +194,8 @@ class Tally:
             failed_handshakes=dict(self.failed_handshakes),
             bootstraps_total=counts["bootstraps"],
             failed_bootstraps=dict(self.failed_bootstraps),
+            enrolments_total=counts["enrolments"],
+            failed_enrolments=dict(self.failed_enrolments),
         )
         self._since, self._before = now, dict(counts)
         return summary

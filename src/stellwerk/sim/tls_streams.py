@@ -109,11 +109,7 @@ class TlsBearer(StreamBearer):
 def tls_bearer(host: str, port: int, security: Security, names: list[str], first: int, **how: Any) -> TlsBearer:
     """Connections of devices with ``names``, numbered from ``first`` on, that prove themselves by ``security``. Raises
     `NoWay`, and whatever its keyring raises."""
-    if security.cid_length is not None or security.resume is not None or security.suites:
-        why = "over TLS there are no connection IDs, no resumption and no choice of suites"
-        raise NoWay(f"{why}; leave out --cid, --cid-length, --resume and --suite, or write coaps://")
-    if security.after_handshake is not AfterHandshake.REGISTER:
-        raise NoWay("over TLS a device goes on with an Update in each new connection; leave out --after-handshake")
+    require_tls(security)
     proofs = [security.keyring(name, number) for number, name in enumerate(names, first)]
     if any(isinstance(each, RawKey) for each in proofs):
         raise NoWay("over TLS there are no raw public keys; use --psk or --cert, or write coaps://")
@@ -125,3 +121,12 @@ def tls_bearer(host: str, port: int, security: Security, names: list[str], first
         return judge_server(security, identity, datetime.fromtimestamp(at.wall_ms / 1000, UTC))
 
     return TlsBearer(host, port, prove=prove, judge=judge, handshake_s=security.handshake_s, **how)
+
+
+def require_tls(security: Security) -> None:
+    """Raises `NoWay` for what ``security`` wants and TLS has not."""
+    if security.cid_length is not None or security.resume is not None or security.suites:
+        why = "over TLS there are no connection IDs, no resumption and no choice of suites"
+        raise NoWay(f"{why}; leave out --cid, --cid-length, --resume and --suite, or write coaps://")
+    if security.after_handshake is not AfterHandshake.REGISTER:
+        raise NoWay("over TLS a device goes on with an Update in each new connection; leave out --after-handshake")

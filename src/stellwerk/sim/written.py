@@ -1,7 +1,7 @@
 """Options of devices as people write them on a command line."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from stellwerk.core.errors import UserError
@@ -23,6 +23,22 @@ class InvalidOption(UserError):
     def __init__(self, what: str, text: str, rule: str) -> None:
         self.what, self.text, self.rule = what, text, rule
         super().__init__(f"{what} {text[:60]!r}: {rule}")
+
+
+class Lonely(UserError):
+    """``options`` say something about what the devices do not do; ``with_`` is what they go with."""
+
+    def __init__(self, options: Iterable[str], with_: str) -> None:
+        self.options, self.with_ = tuple(options), with_
+        text = " and ".join(self.options)
+        super().__init__(f"{text} {'goes' if len(self.options) == 1 else 'go'} with {with_}; say that, or leave it out")
+
+
+def require(said: Mapping[str, object], with_: str) -> None:
+    """Raises `Lonely` for the options in ``said`` that say something."""
+    lonely = [option for option, value in said.items() if value]
+    if lonely:
+        raise Lonely(lonely, with_)
 
 
 def parse_formats(text: str, release: Release) -> tuple[int, ...]:

@@ -25,8 +25,14 @@ TOKEN_BYTES: Final = 8
 PATIENCE_S: Final = 60.0
 """How long a step may take after the device has acknowledged it; a session has 247 s for all of them (B-3)."""
 LINGER_S: Final = 93.0
-"""How long a secure session or a connection stays after `BootstrapLink.end`: for as long the last answer may have to be
-repeated, or a pack is fetched in blocks (RFC 7252 §4.8.2)."""
+"""How long a secure session stays after `BootstrapLink.end`: for as long the last answer may have to be repeated, or a
+pack is fetched in blocks (RFC 7252 §4.8.2)."""
+STREAM_LINGER_S: Final = 15.0
+"""How long a connection stays: nothing is repeated there, and a pack in blocks is fetched at once."""
+IDLE_S: Final = 600.0
+"""How long a connection without security stays after a request; secure ones have `app.handlers.bootstrap_channels`.
+Longer than any session."""
+DONE: Final = "bootstrapping is over"
 
 _REFUSALS: Final = {
     codes.NOT_FOUND: "path",
@@ -85,10 +91,10 @@ class BootstrapLink:
         entropy: Entropy,
         clock: Clock,
         reaches: Callable[[PeerId], bool] | None = None,
-        close: Callable[[PeerId], None] | None = None,
+        close: Callable[[PeerId, str], None] | None = None,
     ) -> None:
         """``reaches``: whether a request to a peer could leave; None where it always can. ``close``: end a secure
-        session or a connection; None where there are none."""
+        session or a connection, and say why; None where there are none."""
         self.submit = self._submit = submit
         self._entropy = entropy
         self._clock = clock
@@ -140,8 +146,9 @@ class BootstrapLink:
     def end(self, peer: PeerId) -> None:
         self._submit(actions.ForgetPeer(peer))
         channel = self._carrier(peer)
-        if self._close is not None and channel is not None and channel.is_channel and channel not in self.closing:
-            self.closing[channel] = asyncio.get_running_loop().call_later(LINGER_S, self._close_peer, channel)
+        if channel is not None and channel.is_channel and self._may_reach(channel):
+            # One that is gone may have a successor of the same name, which is not to be closed.
+            self._close_later(channel, STREAM_LINGER_S if channel.is_connection else LINGER_S)
 
     def lose_peer(self, peer: PeerId, detail: str, *, unsent: bool = False) -> None:
         """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
@@ -163,10 +170,15 @@ class BootstrapLink:
             return None if self.oscore is None else self.oscore.carrier_of(peer)
         return peer
 
+    def _close_later(self, channel: PeerId, after_s: float) -> None:
+        self._stay_open(channel)
+        if self._close is not None:
+            self.closing[channel] = asyncio.get_running_loop().call_later(after_s, self._close_peer, channel)
+
     def _close_peer(self, peer: PeerId) -> None:
         del self.closing[peer]
         if self._close is not None:
-            self._close(peer)
+            self._close(peer, DONE)
 
     def _stay_open(self, peer: PeerId) -> None:
         closing = self.closing.pop(peer, None)
@@ -248,6 +260,9 @@ class BootstrapLink:
 
     def _request(self, event: events.RequestReceived, at: Instant) -> None:
         exchange, peer = event.exchange, event.peer
+        carrier = self._carrier(peer)
+        if carrier is not None and carrier.transport == "tcp":
+            self._close_later(carrier, IDLE_S)
         uplink = translate_bootstrap_up(event)
         if isinstance(uplink, BootstrapPackRequest | EstRequest):
             block = read_options(event.options).block2
@@ -268,8 +283,7 @@ class BootstrapLink:
             self._count("unproven")
             self._submit(actions.Respond(exchange, codes.UNAUTHORIZED, ask_echo=True))
             return
-        carrier = self._carrier(peer)
-        if carrier is not None:
+        if carrier is not None and carrier.transport != "tcp":
             self._stay_open(carrier)
 
         def answer(acknowledgement: Acknowledgement) -> None:

@@ -1,10 +1,7 @@
 """Where devices are listened to: a CoAP engine for each transport, its driver, its sockets and its link to `app`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
-
-import structlog
 
 from stellwerk.app.brake import Brake
 from stellwerk.app.channels import SecureChannels
@@ -17,38 +14,22 @@ from stellwerk.coap.actions import Action
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.events import Event
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S, Limits
-from stellwerk.coap.tcp.connection import Role, StreamLimits
-from stellwerk.coap.tcp.endpoint import AdoptConnection, ReleaseConnections, StreamAction, StreamEndpoint
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
 from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.driver import Driver
-from stellwerk.net.open_files import raise_open_files
-from stellwerk.net.tcp import StreamDriver
-from stellwerk.net.udp import CannotBind, UdpSocket
+from stellwerk.net.udp import CannotBind
 from stellwerk.southbound.link import ConnectionLost, Finished, Link, Reacted
 from stellwerk.southbound.links import Links
-from stellwerk.southbound.secure_listener import SecureListener, SecureSettings, ServerIdentities, add_counts
-from stellwerk.southbound.sockets import bind_datagrams
+from stellwerk.southbound.secure_listener import SecureListener, SecureSettings, ServerIdentities
+from stellwerk.southbound.sockets import listen_alike
+from stellwerk.southbound.stream_listener import StreamListener, StreamSettings
 from stellwerk.southbound.tls_listener import TlsListener
-
-log = structlog.get_logger(__name__)
 
 REGISTER_BODY_BYTES: Final = 65_536
 SEND_BODY_BYTES: Final = 65_536
 _BODIES: Final[dict[tuple[str, ...], int]] = {("rd",): REGISTER_BODY_BYTES, ("dp",): SEND_BODY_BYTES}
-_FREE_PORT_TRIES: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
-    """CoAP over TCP: how many connections there may be, together and of one address, and after which silence one is
-    asked whether it stands (0: never)."""
-
-    connections: int = 10_000
-    per_address: int = 1_000
-    ping_after_s: float = 600.0
 
 
 class Listeners:
@@ -103,26 +84,12 @@ class Listeners:
         self._link = link(lambda action: self._driver.submit(action))
         self._driver: Driver[Event, Action] = Driver(self._engine, self._link.handle, clock=clock)
         by_transport = {"udp": self._link}
-        self._streams: tuple[StreamEndpoint, StreamDriver[Event, StreamAction], Link] | None = None
-        wanted = [each for each in (streams, tls) if each is not None]
-        connections = sum(each.connections for each in wanted)
-        allowed = raise_open_files(connections) if connections else 0
-        if allowed < connections:
-            log.warning(
-                "coap_tcp.few_files",
-                connections=allowed,
-                wanted=connections,
-                meaning="the limit of open files allows no more connections; raise it (ulimit -Hn)",
-            )
+        self.streams: StreamListener[Link] | None = None
         if streams is not None:
-            limits = _stream_limits(streams, allowed // len(wanted))
-            engine = StreamEndpoint(entropy, streams=limits, body_bytes_by_path=_BODIES, oscore=oscore)
-            stream_link = link(lambda action: driver.submit(action), engine.is_connected)
-            driver: StreamDriver[Event, StreamAction] = StreamDriver(
-                engine, stream_link.handle, clock=clock, adopt=_adopt, is_full=engine.is_full
+            self.streams = StreamListener(
+                link=link, settings=streams, entropy=entropy, clock=clock, bodies=_BODIES, oscore=oscore
             )
-            self._streams = engine, driver, stream_link
-            by_transport["tcp"] = stream_link
+            by_transport["tcp"] = self.streams.link
         self.secure: SecureListener[Link] | None = None
         if secure is not None and keys is not None and ticket_key is not None:
             self.secure = SecureListener(
@@ -139,11 +106,11 @@ class Listeners:
                 oscore=oscore,
             )
             by_transport["dtls"] = self.secure.link
-        self.tls: TlsListener | None = None
+        self.tls: TlsListener[Link] | None = None
         if tls is not None and secure is not None and keys is not None:
             self.tls = TlsListener(
                 link=link,
-                streams=_stream_limits(tls, allowed // len(wanted)),
+                streams=tls,
                 settings=secure,
                 keys=keys,
                 entropy=entropy,
@@ -178,49 +145,24 @@ class Listeners:
     async def listen(self, host: str, port: int) -> list[tuple[str, int]]:
         """Bind ``port`` of ``host``, where it is empty of all addresses, for every transport alike; where that became.
         With port 0 all take the same free one. Raises `CannotBind`."""
-        for _ in range(_FREE_PORT_TRIES if port == 0 and self._streams is not None else 1):
-            bound = bind_datagrams(self._driver, host, port)
-            try:
-                if self._streams is not None:
-                    for each in bound:
-                        await self._streams[1].listen(each.host, each.port)
-            except CannotBind as error:
-                trouble = error
-                for each in bound:
-                    self._driver.remove(each)
-                self._streams[1].stop_listening()  # type: ignore[index]
-                continue
-            return [(each.host, each.port) for each in bound]
-        raise trouble
+        return await listen_alike(self._driver, None if self.streams is None else self.streams.driver, host, port)
 
     async def listen_secure(self, host: str, port: int) -> list[tuple[str, int]]:
         """The same for DTLS and TLS, with a port of their own. Raises `CannotBind`."""
         assert self.secure is not None
-        for _ in range(_FREE_PORT_TRIES if port == 0 and self.tls is not None else 1):
-            bound: list[UdpSocket] = []
-            try:
-                bound = bind_datagrams(self.secure.driver, host, port)
-                if self.tls is not None:
-                    for each in bound:
-                        await self.tls.driver.listen(each.host, each.port)
-            except CannotBind as error:
-                trouble = error
-                for each in bound:
-                    self.secure.driver.remove(each)
-                if self.tls is not None:
-                    self.tls.driver.stop_listening()
-                continue
-            return [(each.host, each.port) for each in bound]
-        # Whoever had no secure port so far does not know of it.
-        setting = "DTLS: STELLWERK_COAPS_PORT is a port or off"
-        if trouble.protocol == "TCP":
-            setting = "TLS: STELLWERK_COAP_TLS is on or off"
-        hint = f"{trouble.reason} (for CoAP over {setting})"
-        raise CannotBind(trouble.host, trouble.port, hint, trouble.protocol) from trouble
+        try:
+            return await listen_alike(self.secure.driver, None if self.tls is None else self.tls.driver, host, port)
+        except CannotBind as error:
+            # Whoever had no secure port so far does not know of it.
+            setting = "DTLS: STELLWERK_COAPS_PORT is a port or off"
+            if error.protocol == "TCP":
+                setting = "TLS: STELLWERK_COAP_TLS is on or off"
+            hint = f"{error.reason} (for CoAP over {setting})"
+            raise CannotBind(error.host, error.port, hint, error.protocol) from error
 
     def missing(self) -> list[str]:
         """What keeps devices from reaching us, once `listen` is done."""
-        if self._streams is not None and not self._streams[1].is_listening:
+        if self.streams is not None and not self.streams.driver.is_listening:
             return ["CoAP over TCP does not listen"]
         if self.secure is not None and not self.secure.driver.is_reading:
             return ["CoAP over DTLS does not listen"]
@@ -235,8 +177,8 @@ class Listeners:
             self.secure.driver.stop_reading()
         if self.tls is not None:
             self.tls.driver.stop_reading()
-        if self._streams is not None:
-            self._streams[1].stop_reading()
+        if self.streams is not None:
+            self.streams.driver.stop_reading()
 
     def close(self) -> None:
         """Send what waits, take leave of connections, close."""
@@ -245,9 +187,8 @@ class Listeners:
             self.secure.driver.close()
         if self.tls is not None:
             self.tls.close()
-        if self._streams is not None:
-            self._streams[1].submit(ReleaseConnections())
-            self._streams[1].close()
+        if self.streams is not None:
+            self.streams.close()
 
     def transport(self) -> Transport:
         """What was counted."""
@@ -265,27 +206,7 @@ class Listeners:
         if self.secure is not None:
             self.secure.count(figures)
         if self.tls is not None:
-            add_counts(figures.refused, self.tls.link.refused)
             self.tls.count(figures)
-        if self._streams is not None:
-            streams, stream_driver, link = self._streams
-            add_counts(figures.refused, link.refused)
-            figures.connections = streams.peers
-            figures.connections_opened = streams.opened
-            figures.connections_ended = dict(streams.lost)
-            if stream_driver.slow:
-                figures.connections_ended["slow-reader"] = stream_driver.slow
-            figures.stream_bytes = {"in": stream_driver.received, "out": stream_driver.sent}
+        if self.streams is not None:
+            self.streams.count(figures)
         return figures
-
-
-def _stream_limits(settings: StreamSettings, connections: int) -> StreamLimits:
-    return StreamLimits(
-        connections_total=max(1, min(settings.connections, connections)),
-        connections_per_address=settings.per_address,
-        ping_after_s=settings.ping_after_s or None,
-    )
-
-
-def _adopt(peer: PeerId, accepted: bool) -> AdoptConnection:
-    return AdoptConnection(peer, Role.ACCEPTED if accepted else Role.INITIATED)

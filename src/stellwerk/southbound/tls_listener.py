@@ -1,22 +1,21 @@
 """CoAP over TLS: both engines as one, their driver, and the two links to `app` (messages, and whose they are)."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import structlog
 
 from stellwerk.app.meters import SecureMeters, Transport
 from stellwerk.coap.events import Event
-from stellwerk.coap.tcp.connection import Role, StreamLimits
-from stellwerk.coap.tcp.endpoint import AdoptConnection, ReleaseConnections, StreamAction, StreamEndpoint
+from stellwerk.coap.tcp.endpoint import ReleaseConnections, StreamAction, StreamEndpoint
 from stellwerk.core.entropy import Entropy
-from stellwerk.core.ids import PeerId
 from stellwerk.dtls.actions import ReplaceIdentity
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.tcp import StreamDriver
 from stellwerk.net.tls import TlsAction, TlsEvent, TlsLimits, TlsStack
-from stellwerk.southbound.link import Link
-from stellwerk.southbound.secure_listener import MakeLink, Rates, SecureSettings, ServerIdentities
+from stellwerk.southbound.secure_listener import MakeLink, Rates, SecureSettings, ServerIdentities, add_counts
+from stellwerk.southbound.secure_peers import MessageLink
+from stellwerk.southbound.stream_listener import StreamSettings, adopt
 from stellwerk.southbound.tls_peers import TlsPeers
 
 log = structlog.get_logger(__name__)
@@ -25,14 +24,17 @@ _HALF_OPEN_SHARE: Final = 4
 """One address may have this part of all handshakes under way."""
 
 
-class TlsListener:
+L = TypeVar("L", bound=MessageLink)
+
+
+class TlsListener(Generic[L]):
     """``link`` makes the way from messages to `app`; ``streams`` bounds connections, ``settings`` handshakes."""
 
     def __init__(
         self,
         *,
-        link: MakeLink[Link],
-        streams: StreamLimits,
+        link: MakeLink[L],
+        streams: StreamSettings,
         settings: SecureSettings,
         keys: ServerIdentities,
         entropy: Entropy,
@@ -42,15 +44,15 @@ class TlsListener:
         oscore: bool = False,
     ) -> None:
         self._keys = keys
-        self._coap = StreamEndpoint(entropy, streams=streams, body_bytes_by_path=bodies, oscore=oscore)
-        half_open = min(settings.half_open, streams.connections_total)
+        self._coap = StreamEndpoint(entropy, streams=streams.limits(), body_bytes_by_path=bodies, oscore=oscore)
+        half_open = min(settings.half_open, streams.connections)
         self.stack: TlsStack[Event, StreamAction] = TlsStack(
             self._coap,
             entropy,
             keys.identity,
             cbc=settings.cbc,
             limits=TlsLimits(
-                connections=streams.connections_total,
+                connections=streams.connections,
                 half_open=half_open,
                 half_open_per_address=max(1, half_open // _HALF_OPEN_SHARE),
             ),
@@ -68,7 +70,7 @@ class TlsListener:
             self.stack,
             self.peers.handle,
             clock=clock,
-            adopt=_adopt,
+            adopt=adopt,
             is_full=self.stack.is_full,
             transport="tls",
         )
@@ -97,6 +99,7 @@ class TlsListener:
 
     def count(self, figures: Transport) -> None:
         """Add what was counted."""
+        add_counts(figures.refused, self.link.refused)
         figures.tls_connections = self._coap.peers
         figures.tls_opened = self.stack.opened
         figures.tls_ended = dict(self._coap.lost)
@@ -105,7 +108,3 @@ class TlsListener:
         figures.tls_handshakes = self.stack.half_open
         figures.tls_bytes = {"in": self.driver.received, "out": self.driver.sent}
         figures.tls_dropped = dict(self.peers.dropped)
-
-
-def _adopt(peer: PeerId, accepted: bool) -> AdoptConnection:
-    return AdoptConnection(peer, Role.ACCEPTED if accepted else Role.INITIATED)

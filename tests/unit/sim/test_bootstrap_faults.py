@@ -1,14 +1,19 @@
 """Devices that get a bootstrap wrong on request, and networks that do."""
 
+import asyncio
+
 import pytest
 
 from stellwerk.coap import codes
 from stellwerk.lwm2m.path import Path
 from stellwerk.sim.bootstrap.faults import StepFault, StepFaultKind
+from stellwerk.sim.bootstrap.fleet import Commissioning
+from stellwerk.sim.bootstrap.options import BootstrapOptions
 from stellwerk.sim.faults import InvalidFault
+from stellwerk.sim.fleet import Fleet, FleetOptions
 from stellwerk.sim.happenings import Bootstrapped, Moved, Rebooted, Registered
 from stellwerk.sim.population import Start
-from stellwerk.sim.security import STRANGER
+from stellwerk.sim.security import STRANGER, PreSharedKey
 
 from .bootstrap_bench import PLAIN, BootstrapBench
 
@@ -23,7 +28,13 @@ from .bootstrap_bench import PLAIN, BootstrapBench
         ("late:7.5s:20%@3", StepFault(StepFaultKind.LATE, 3, seconds=7.5, share=0.2)),
         ("garbage@discover", StepFault(StepFaultKind.GARBAGE, "discover")),
         ("again@/0/1", StepFault(StepFaultKind.AGAIN, None, Path(0, 1))),
+        ("close:once@write", StepFault(StepFaultKind.CLOSE, "write", once=True)),
         ("stranger", StepFault(StepFaultKind.STRANGER)),
+        ("stranger:once@sen", StepFault(StepFaultKind.STRANGER, "sen", once=True)),
+        ("csr", StepFault(StepFaultKind.CSR)),
+        ("csr:50%@sren", StepFault(StepFaultKind.CSR, "sren", share=0.5)),
+        ("again@crts", StepFault(StepFaultKind.AGAIN, "crts")),
+        ("reboot:once@sren", StepFault(StepFaultKind.REBOOT, "sren", once=True)),
         ("pct:65001:once", StepFault(StepFaultKind.PCT, number=65001, once=True)),
     ],
 )
@@ -44,6 +55,10 @@ def test_faults_as_people_write_them(text: str, fault: StepFault):
         ("silence@0", "no step"),
         ("silence@register", "one of discover, read, write, delete, finish"),
         ("stranger@write", "Bootstrap-Request"),
+        ("stranger@crts", "like stranger:20% or stranger@sen"),
+        ("csr@crts", "like csr:once or csr@sren"),
+        ("csr@write", "like csr:once or csr@sren"),
+        ("silence@sen", r"where the device enrols \(crts, sen, sren\) go again, reboot, stranger, csr"),
         ("pct:70000", "pct:65000"),
     ],
 )
@@ -199,3 +214,26 @@ def test_many_at_once_over_a_bad_network_are_configured(conditions: dict[str, fl
     # What comes twice has no effect twice.
     assert len(bench.of(Bootstrapped)) == 50
     assert all(codes.dotted(each.code)[0] == "2" for each in bench.bootstrap.answers if each is not None)
+
+
+@pytest.mark.parametrize("step", ["discover", "write", "finish"])
+def test_a_session_that_the_device_closes_is_over_and_it_comes_again(step: str):
+    key = bytes(range(16))
+    bench = BootstrapBench(
+        PLAIN, keys={b"bs-1": key}, credentials=PreSharedKey(b"bs-1", key), faults=[f"close:once@{step}"]
+    )
+    bench.start(2)
+    assert bench.failures == ["lost"]
+    assert [each.reason for each in bench.bootstrap.ended] == ["close-notify"]
+    bench.network.run_for(20)
+    assert bench.is_configured
+
+
+def test_what_is_to_be_closed_has_to_be_there():
+    fault = Commissioning(BootstrapOptions("", faults=(StepFault.parse("close@write"),)))
+
+    async def opened() -> None:
+        await Fleet(FleetOptions(server="coap://127.0.0.1:1", bootstrap=fault)).open()
+
+    with pytest.raises(InvalidFault, match=r"write coap\+tcp://, or give keys"):
+        asyncio.run(opened())

@@ -8,7 +8,7 @@ from stellwerk.coap import codes
 from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.formats import decode_content, encode_content
 from stellwerk.lwm2m.path import Path
-from stellwerk.lwm2m.value import ObjectLink
+from stellwerk.lwm2m.value import ObjectLink, Value
 from stellwerk.sim.objects import device_types
 
 from .bootstrap_bench import (
@@ -232,6 +232,9 @@ def test_what_belongs_to_the_bootstrap_account_stays_with_it():
 # -- Finish --
 
 
+NO_MODE: dict[str, Value] = {"/0/1/0": "coap://10.0.0.3", "/0/1/1": False, "/0/1/10": 123}
+
+
 @pytest.mark.parametrize(
     ("steps", "why"),
     [
@@ -245,7 +248,9 @@ def test_what_belongs_to_the_bootstrap_account_stays_with_it():
         (account(uri="http://10.0.0.3"), "is no URI like"),
         (account(uri="coaps://10.0.0.3", mode=0, r3=b"me"), "no key"),
         (account(uri="coaps://10.0.0.3", mode=1, r3=b"me", r5=b"key"), "private key"),
-        (account(mode=4), "no security mode from 0 to 3"),
+        ((write("/0/1", NO_MODE), account()[1]), "no security mode from 0 to 4"),
+        (account(uri="coaps://10.0.0.3", mode=4), "the device can enrol nowhere"),
+        (account(uri="coaps://10.0.0.3", mode=4, r3=b"me", r5=b"key"), "private key"),
         (account(r17=ObjectLink(21, 0)), "/0/1/17 is a link to 21:0, which is not there"),
     ],
 )

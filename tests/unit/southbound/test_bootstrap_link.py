@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from tests.scenario.stack import HOME, After, ManualClock, SeededEntropy, Step, ack, after, con, rst
 
 from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
+from stellwerk.app.handlers.bootstrap_conversations import SESSION_S
 from stellwerk.coap import codes
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.message import ACK, CON, RST, Message, decode_message, encode_message, encode_options
@@ -34,7 +35,7 @@ from stellwerk.lwm2m.content import Content, Entry
 from stellwerk.lwm2m.formats import ContentFormat
 from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.status import Status
-from stellwerk.southbound.bootstrap_link import LINGER_S, PATIENCE_S, BootstrapLink
+from stellwerk.southbound.bootstrap_link import IDLE_S, LINGER_S, PATIENCE_S, STREAM_LINGER_S, BootstrapLink
 
 SESSION = PeerId("dtls", "0011223344556677", 0)
 ACCOUNT = Content((Entry(Path(0, 1, 0), "coap://dm"), Entry(Path(0, 1, 1), False), Entry(Path(0, 1, 10), 123)))
@@ -80,7 +81,7 @@ class Bench:
             entropy=SeededEntropy(7),
             clock=self.clock,
             reaches=lambda peer: reaches,
-            close=self.closed.append,
+            close=lambda peer, why: self.closed.append(peer),
         )
         self.link.connect(self.uses)
         self.sizes: list[int] = []
@@ -507,6 +508,9 @@ def test_any_request_gets_one_answer_and_raises_nothing(
         assert target.startswith(("/bs?", "/bspack?"))
 
 
+CONNECTION = PeerId("tcp", "192.0.2.1", 40000, "192.0.2.100", 5685)
+
+
 class Later:
     """Stands for the loop's timers."""
 
@@ -523,17 +527,42 @@ class Later:
         self.calls.clear()
 
 
-@pytest.mark.parametrize("peer", [SESSION, PeerId("tcp", "192.0.2.1", 40000, "192.0.2.100", 5685)])
-def test_a_channel_stays_until_the_last_answer_has_arrived_for_sure(peer: PeerId, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("peer", "linger_s"),
+    [(SESSION, LINGER_S), (CONNECTION, STREAM_LINGER_S)],
+)
+def test_a_channel_stays_until_the_last_answer_has_arrived_for_sure(
+    peer: PeerId, linger_s: float, monkeypatch: pytest.MonkeyPatch
+):
     bench = Bench(verified=True)
     later = Later(bench)
     monkeypatch.setattr(asyncio, "get_running_loop", lambda: later)
     bench.link.end(peer)
     assert bench.closed == []
     ((delay, callback, values),) = later.calls
-    assert delay == LINGER_S
+    assert delay == linger_s
     callback(*values)
     assert bench.closed == [peer]
+
+
+def test_a_connection_without_security_stays_for_as_long_as_a_session_may_take(monkeypatch: pytest.MonkeyPatch):
+    bench = Bench(verified=True)
+    later = Later(bench)
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: later)
+    bench << con(codes.POST, "/bs?ep=dev1", mid=1, peer=CONNECTION)
+    bench << con(codes.POST, "/bs?ep=dev1", mid=2, peer=CONNECTION)
+    assert ([delay for delay, _, _ in later.calls], later.cancelled) == ([IDLE_S], 1)
+    assert IDLE_S > SESSION_S
+    bench.link.end(CONNECTION)
+    assert ([delay for delay, _, _ in later.calls], later.cancelled) == ([STREAM_LINGER_S], 2)
+
+
+def test_a_channel_that_has_ended_is_not_closed_later(monkeypatch: pytest.MonkeyPatch):
+    bench = Bench(verified=True, reaches=False)
+    later = Later(bench)
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: later)
+    bench.link.end(CONNECTION)
+    assert later.calls == []
 
 
 def test_a_session_whose_device_asks_again_is_not_closed(monkeypatch: pytest.MonkeyPatch):

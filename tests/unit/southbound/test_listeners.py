@@ -17,8 +17,10 @@ from stellwerk.core.instant import Instant
 from stellwerk.dtls.tickets import TicketKey
 from stellwerk.net.clock import SystemClock
 from stellwerk.net.udp import CannotBind
-from stellwerk.southbound.listeners import Listeners, StreamSettings
+from stellwerk.southbound import stream_listener
+from stellwerk.southbound.listeners import Listeners
 from stellwerk.southbound.secure_listener import SecureSettings
+from stellwerk.southbound.stream_listener import StreamSettings, within_open_files
 
 HELLO = bytes.fromhex("fefd") + bytes(32) + bytes.fromhex("00 00 0002 c0a8 01 00")
 MESSAGE = bytes.fromhex("01") + len(HELLO).to_bytes(3, "big") + bytes(5) + len(HELLO).to_bytes(3, "big") + HELLO
@@ -232,9 +234,14 @@ def test_what_nothing_here_can_send_is_answered_and_not_lost() -> None:
 
 
 def test_connections_are_as_many_as_open_files_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    from stellwerk.southbound import listeners as module
-
-    monkeypatch.setattr(module, "raise_open_files", lambda wanted: 1)
+    monkeypatch.setattr(stream_listener, "raise_open_files", lambda wanted: 10)
+    assert within_open_files(None, StreamSettings(60), StreamSettings(40)) == (
+        None,
+        StreamSettings(6),
+        StreamSettings(4),
+    )
+    monkeypatch.setattr(stream_listener, "raise_open_files", lambda wanted: 1)
+    (allowed,) = within_open_files(StreamSettings(connections=10))
 
     async def work(listeners: Listeners, uses: Uses) -> None:
         ((host, port),) = await listeners.listen("127.0.0.1", 0)
@@ -245,4 +252,4 @@ def test_connections_are_as_many_as_open_files_allow(monkeypatch: pytest.MonkeyP
         for each in (writer, other):
             each.close()
 
-    with_listeners(work, StreamSettings(connections=10))
+    with_listeners(work, allowed)

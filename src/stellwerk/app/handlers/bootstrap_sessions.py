@@ -1,38 +1,25 @@
-"""Secure sessions with the bootstrap server: whose each is. None is stored or resumed: each lives for as long as it is
-of use, and whoever comes again later proves itself anew."""
-
-import asyncio
-from collections.abc import Callable
-from itertools import takewhile
-from typing import Final
+"""Secure sessions of DTLS with the bootstrap server: whose each is. What they have in common with connections behind
+TLS is in `bootstrap_channels`."""
 
 import structlog
 
-from stellwerk.app.bootstrap_identities import MANAGEMENT_PORTS, BootstrapIdentities
 from stellwerk.app.device_ports import SecureLink
-from stellwerk.app.failures import LONGEST_IDENTITY, Failures
-from stellwerk.app.handlers.handshakes import Handshakes
-from stellwerk.app.identities import Identities
+from stellwerk.app.failures import LONGEST_IDENTITY
+from stellwerk.app.handlers.bootstrap_channels import BootstrapChannels, ChannelTable
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.rare_lines import RareLines
 from stellwerk.app.session import SecureSession
 from stellwerk.app.tasks import Tasks
-from stellwerk.core.identity import CertificateIdentity, SecureIdentity
+from stellwerk.core.identity import SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
 
 log = structlog.get_logger(__name__)
 
-IDLE_S: Final = 600.0
-"""How long a session may be that nothing goes on with: a device of LwM2M 1.0 may wait in it for the server to begin."""
-LOOK_EVERY_S: Final = 30.0
 
-
-class BootstrapSessions:
-    """Implements `southbound.secure_peers.SessionKeeper`. ``link`` reaches the engine; ``per_tenant``: complete
-    handshakes a second, 0 for no bound. ``is_used`` is set once there is who knows: whether a device is being
-    bootstrapped."""
+class BootstrapSessions(BootstrapChannels):
+    """Implements `southbound.secure_peers.SessionKeeper`. ``link`` reaches the engine."""
 
     def __init__(
         self,
@@ -43,65 +30,26 @@ class BootstrapSessions:
         link: SecureLink,
         lines: RareLines,
         meters: SecureMeters,
+        table: ChannelTable,
         per_tenant: float = 0.0,
     ) -> None:
-        self._link = link
-        self._clock = clock
-        self._meters = meters
-        self.is_used: Callable[[DeviceId], bool] = lambda device_id: False
-        self._since: dict[PeerId, float] = {}
-        """When each session was made, or was last seen to be of use, longest ago first."""
-        self.failures = Failures(tasks=tasks, lines=lines)
-        """Handshakes that came to nothing."""
-        self.handshakes = Handshakes(
-            identities=BootstrapIdentities(store),
+        super().__init__(
+            store=store,
             tasks=tasks,
+            clock=clock,
             link=link,
             lines=lines,
             meters=meters,
+            table=table,
             per_tenant=per_tenant,
-            failures=self.failures,
-            elsewhere=(Identities(store), MANAGEMENT_PORTS),
         )
-        self.devices: dict[PeerId, DeviceId] = {}
+        self._link = link
+        self.devices = table.devices
         """Whose each session in memory is."""
-        self.identities: dict[PeerId, SecureIdentity] = {}
-        """What it has proven."""
-        self._addresses: dict[PeerId, PeerId] = {}
-        """Where it was heard last."""
-
-    def __len__(self) -> int:
-        return len(self.devices)
-
-    def whence(self, peer: PeerId) -> str:
-        """A peer for people; of a session its address, too."""
-        address = self._addresses.get(peer)
-        return str(peer) if address is None else f"{address}, {peer}"
-
-    async def run(self) -> None:
-        """`look` now and then, for ever."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            self.look()
-
-    def look(self) -> None:
-        """Close the sessions that are of no use any more."""
-        now = self._clock.now()
-        for peer, _ in list(takewhile(lambda each: each[1] <= now - IDLE_S, self._since.items())):
-            del self._since[peer]
-            if self.is_used(self.devices[peer]):
-                self._since[peer] = now
-            else:
-                self._link.close(peer)
-
-    def keys_changed(self) -> None:
-        """Perhaps an authority is trusted no more: who came with a certificate has to show it anew."""
-        for peer in [each for each, shown in self.identities.items() if isinstance(shown, CertificateIdentity)]:
-            self._link.close(peer)
 
     def may_reach(self, peer: PeerId) -> bool:
         """Whether what is sent to the session may arrive."""
-        return peer in self.devices
+        return peer in self._since
 
     def keep(self, session: SecureSession) -> None:
         """Nothing is stored: a restart ends the session, so no number of it is ever used twice."""
@@ -128,10 +76,8 @@ class BootstrapSessions:
         resumed: PeerId | None = None,
     ) -> None:
         """A handshake is complete."""
-        self._meters.handshakes["full", ""] += 1
-        self.handshakes.completed(device_id, at)
-        self.devices[peer], self.identities[peer], self._addresses[peer] = device_id, identity, address
-        self._since[peer] = at.now
+        self._note(peer, identity, device_id, at)
+        self._table.addresses[peer] = address
         log.info(
             "bootstrap_session.established",
             device_id=device_id,
@@ -143,24 +89,19 @@ class BootstrapSessions:
     def moved(self, peer: PeerId, old: PeerId, new: PeerId) -> None:
         """The session is heard from another address; what is under way goes on there."""
         self._meters.moved += 1
-        if peer in self.devices:
-            self._addresses[peer] = new
+        if peer in self._since:
+            self._table.addresses[peer] = new
         log.info("bootstrap_session.moved", peer=str(peer), old=str(old), new=str(new))
 
     def ended(self, peer: PeerId, reason: str, detail: str, at: Instant) -> None:
         """The session is no more."""
-        self._meters.ended[reason] += 1
-        self.devices.pop(peer, None)
-        self.identities.pop(peer, None)
-        self._addresses.pop(peer, None)
-        self._since.pop(peer, None)
+        self._drop(peer, reason)
         if reason == "evicted":
             # It is stored nowhere, so there is no other end but this.
             self._link.lose(peer, "the secure session had to make room for others")
 
-    def removed(self, device_id: DeviceId) -> None:
-        """The device is gone, or its credentials changed: nobody stays who came in with them."""
-        self.handshakes.revisions += 1
+    def _close(self, peer: PeerId, why: str) -> None:
+        self._link.close(peer)
+
+    def _forget_handshakes(self, device_id: DeviceId) -> None:
         self._link.forget_handshakes(device_id)
-        for peer in [each for each in self.identities if self.devices[each] == device_id]:
-            self._link.close(peer)

@@ -308,6 +308,7 @@ class Bootstrapping:
                 is_secure=asked.peer.is_proven,
                 now_ms=asked.at.wall_ms,
                 may_enrol=asked.peer.carrier == "dtls",
+                transport="tcp" if asked.peer.is_over_tcp else "udp",
             )
         except UserError as error:
             refusal = Refusal("configuration", Status.BAD_REQUEST, str(error), admitted.record)

@@ -143,8 +143,8 @@ def _check_key(name: str, what: str, key: bytes) -> None:
 
 
 def server_uri(entry: ServerEntry) -> str:
-    """What goes into /0/x/0."""
-    scheme = _SCHEMES[entry.transport, entry.mode != NOSEC]
+    """What goes into /0/x/0; where the entry leaves the transport open, for a device over UDP."""
+    scheme = _SCHEMES[entry.transport or "udp", entry.mode != NOSEC]
     return f"{scheme}://{uri_host(entry.host)}:{entry.port}"
 
 

@@ -8,14 +8,14 @@ The JSON is the device platform's, with members of our own: in an entry ``keys``
 overlooked (§3.1).
 """
 
-import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from typing import Any, Final
 
-from stellwerk.core.errors import UserError
+from stellwerk.device.bootstrap.members import BadBootstrap as BadBootstrap
+from stellwerk.device.bootstrap.members import Members, is_number
 from stellwerk.device.key_material import (
     LONGEST,
     BadMaterial,
@@ -48,8 +48,9 @@ CREATES: Final = 16
 class ServerEntry:
     """One server. ``mode`` is a kind of `device.record` (`NOSEC`, `PSK`, `RPK`, `X509`). ``short_id`` is None of a
     bootstrap server. Keys and certificates are base64 of DER, empty where the platform's own stand in. ``transport``:
-    ``udp`` or ``tcp``. ``keys``: `DEVICE_KEYS`, `FRESH_KEYS` or `EST_KEYS`. ``oscore``: the account gets an OSCORE
-    context besides, or instead of, what ``mode`` says. Times are seconds."""
+    ``udp`` or ``tcp``, empty: as the device comes to the bootstrap server (`over`). ``keys``: `DEVICE_KEYS`,
+    `FRESH_KEYS` or `EST_KEYS`. ``oscore``: the account gets an OSCORE context besides, or instead of, what ``mode``
+    says. Times are seconds."""
 
     mode: str = NOSEC
     is_bootstrap: bool = False
@@ -65,13 +66,22 @@ class ServerEntry:
     default_max_period_s: int | None = None
     notif_if_disabled: bool = True
     binding: str = "U"
-    transport: str = "udp"
+    transport: str = ""
     keys: str = DEVICE_KEYS
     oscore: bool = False
     server_name: str = ""
     """SNI and the name to check, where the host is an address."""
     certificate_usage: int | None = None
     matching_type: int | None = None
+
+    def over(self, transport: str) -> "ServerEntry":
+        """For a device that comes over ``transport``, ``udp`` or ``tcp``: what is left open follows it."""
+        if self.transport:
+            return self
+        binding = self.binding
+        if transport == "tcp" and "T" not in binding:
+            binding = "TQ" if "Q" in binding else "T"
+        return replace(self, transport=transport, binding=binding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +112,29 @@ class BootstrapConfiguration:
         """The entries that devices are given: bootstrap servers only where the profile allows to update them."""
         return tuple(each for each in self.servers if self.updates_bootstrap_server or not each.is_bootstrap)
 
+    def given_over(self, transport: str) -> tuple[ServerEntry, ...]:
+        """The same for a device that comes over ``transport``, ``udp`` or ``tcp`` (`ServerEntry.over`)."""
+        taken = {(each.host, each.port) for each in self.given if each.transport == "tcp"}
+        # A list that names a place over tcp besides means udp where it says nothing.
+        return tuple(each.over("udp" if (each.host, each.port) in taken else transport) for each in self.given)
+
 
 NO_BOOTSTRAP: Final = BootstrapConfiguration()
-
-
-class BadBootstrap(UserError):
-    """``field`` (``bootstrap[1].shortServerId``) of a configuration breaks ``rule``."""
-
-    def __init__(self, field: str, rule: str) -> None:
-        self.field, self.rule = field, rule
-        super().__init__(f"{field}: {rule}")
 
 
 def parse_bootstrap(value: Any) -> BootstrapConfiguration:
     """The configuration that a profile's JSON says: an object with ``bootstrap``, ``bootstrapServerUpdateEnable``,
     ``acls`` and ``serverInitiated``, each of which may be missing. Raises `BadBootstrap`."""
-    profile = _Members("", value)
+    profile = Members("", value)
     updates = profile.flag("bootstrapServerUpdateEnable", False)
     servers = tuple(
-        _entry(_Members(f"bootstrap[{at}]", each), updates)
+        _entry(Members(f"bootstrap[{at}]", each), updates)
         for at, each in enumerate(profile.list("bootstrap", MOST_SERVERS))
     )
     _check_together(servers)
     short_ids = {each.short_id for each in servers if each.short_id is not None}
     acls = tuple(
-        _acl(_Members(f"acls[{at}]", each), short_ids) for at, each in enumerate(profile.list("acls", MOST_ACLS))
+        _acl(Members(f"acls[{at}]", each), short_ids) for at, each in enumerate(profile.list("acls", MOST_ACLS))
     )
     seen: dict[tuple[int, int], int] = {}
     for at, acl in enumerate(acls):
@@ -153,7 +161,6 @@ MOST_SERVERS: Final = 32
 MOST_ACLS: Final = 256
 LONGEST_HOST: Final = 200
 
-_MOST_SHOWN: Final = 40
 _SECONDS: Final = range(2**32)
 _PORTS: Final = range(1, 65536)
 _CHOICES: Final = range(4)
@@ -190,7 +197,7 @@ _BINDING: Final = re.compile(r"(?!.*(.).*\1)(?=.*[^Q])[UMHTSNQ]{1,7}")
 """U, M, H, T, S, N, UQ, UQS, TQ, TQS, SQ are what editors offer; any transports, each once, are understood (BIN-1)."""
 
 
-def _entry(entry: "_Members", updates: bool) -> ServerEntry:
+def _entry(entry: Members, updates: bool) -> ServerEntry:
     mode = entry.choice("securityMode", MODES)
     is_bootstrap = entry.flag("bootstrapServerIs", False)
     if is_bootstrap and not updates:
@@ -199,7 +206,7 @@ def _entry(entry: "_Members", updates: bool) -> ServerEntry:
         )
     # Editors fill the field of a bootstrap server too; it has no meaning there (§3.4, ours).
     short_id = None if is_bootstrap else entry.number("shortServerId", SHORT_IDS, DEFAULT_SHORT_ID)
-    transport = entry.choice("transport", dict.fromkeys(_TRANSPORTS), "udp")
+    transport = entry.optional_choice("transport", dict.fromkeys(_TRANSPORTS))
     binding = entry.text("binding", "T" if transport == "tcp" else "U", longest=7)
     if not _BINDING.fullmatch(binding):
         raise entry.bad("binding", "it is letters of U, M, H, T, S, N, each once, with Q for queue mode")
@@ -240,7 +247,7 @@ def _entry(entry: "_Members", updates: bool) -> ServerEntry:
     )
 
 
-def _host(entry: "_Members") -> str:
+def _host(entry: Members) -> str:
     host = entry.text("host", longest=LONGEST_HOST).strip()
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -254,14 +261,14 @@ def _host(entry: "_Members") -> str:
     return host
 
 
-def _server_name(entry: "_Members") -> str:
+def _server_name(entry: Members) -> str:
     name = entry.text("serverName", "", longest=LONGEST_HOST).strip()
     if name and not _HOST_NAME.fullmatch(name):
         raise entry.bad("serverName", "it is the name of a host")
     return name
 
 
-def _server_keys(entry: "_Members", mode: str) -> tuple[str, str]:
+def _server_keys(entry: Members, mode: str) -> tuple[str, str]:
     """``serverPublicKey`` and ``serverCertificate`` as base64 without line breaks; checked where the mode has one.
 
     Of X509 the first is the certificate, and the second a copy (§3.4). Editors that are filled with both of a server's
@@ -277,7 +284,7 @@ def _server_keys(entry: "_Members", mode: str) -> tuple[str, str]:
     return key, _material(entry, "serverCertificate", _read_certificate)
 
 
-def _material(entry: "_Members", name: str, read: Callable[[str], bytes]) -> str:
+def _material(entry: Members, name: str, read: Callable[[str], bytes]) -> str:
     """Raises `BadBootstrap`."""
     try:
         return to_base64(read(entry.text(name, longest=LONGEST)))
@@ -317,7 +324,7 @@ def _check_together(servers: tuple[ServerEntry, ...]) -> None:
             )
         if each.short_id is not None:
             short_ids.add(each.short_id)
-        other = addresses.setdefault((each.transport, uri_host(each.host).lower(), each.port), at)
+        other = addresses.setdefault((each.transport or "udp", uri_host(each.host).lower(), each.port), at)
         if other != at:
             raise BadBootstrap(f"bootstrap[{at}].port", f"bootstrap[{other}] has the same host, port and transport")
         if each.is_bootstrap and bootstrap is not None:
@@ -336,7 +343,7 @@ def uri_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _acl(acl: "_Members", short_ids: set[int]) -> Acl:
+def _acl(acl: Members, short_ids: set[int]) -> Acl:
     object_id = acl.number("objectId", range(1, 65535))
     instance_id = acl.number("instanceId", range(65536), 0)
     owner = acl.number("owner", range(1, 65536))
@@ -354,7 +361,7 @@ def _acl(acl: "_Members", short_ids: set[int]) -> Acl:
         if not (isinstance(name, str) and name.isascii() and name.isdigit() and len(name) <= 5 and int(name) < 65535):
             raise acl.bad("acl", "its names are short server IDs, 1 to 65534, or 0 for all others")
         member = f"acl.{int(name)}"
-        if not _is_number(bits, _RIGHTS):
+        if not is_number(bits, _RIGHTS):
             raise acl.bad(member, "rights are 0 to 31: the sum of 1 read, 2 write, 4 execute, 8 delete, 16 create")
         if instance_id == NO_INSTANCE and bits & ~CREATES:
             raise acl.bad(member, f"instance {NO_INSTANCE} knows the right to create only, {CREATES}")
@@ -394,7 +401,7 @@ def _render_entry(entry: ServerEntry) -> dict[str, Any]:
     ours: dict[str, tuple[Any, Any]] = {
         "keys": (entry.keys, DEVICE_KEYS),
         "oscore": (entry.oscore, False),
-        "transport": (entry.transport, "udp"),
+        "transport": (entry.transport, ""),
         "defaultMaxPeriod": (entry.default_max_period_s, None),
         "serverName": (entry.server_name, ""),
         "certificateUsage": (entry.certificate_usage, None),
@@ -410,91 +417,3 @@ def _render_acl(acl: Acl) -> dict[str, Any]:
         "owner": acl.owner,
         "acl": {str(server): bits for server, bits in acl.rights},
     }
-
-
-# -- JSON --
-
-
-def _is_number(value: object, allowed: range) -> bool:
-    return type(value) is int and value in allowed
-
-
-def _shown(value: object) -> str:
-    """What stands there, as JSON has it; of much only what it is."""
-    if isinstance(value, Mapping):
-        return "an object"
-    if isinstance(value, list):
-        return "a list"
-    text = json.dumps(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
-
-
-class _Members:
-    """An object of the configuration; ``path`` stands before the names of its members in errors."""
-
-    def __init__(self, path: str, value: Any) -> None:
-        if not isinstance(value, Mapping):
-            raise BadBootstrap(path or "profile", f"it is a JSON object, not {_shown(value)}")
-        self._path = path
-        self._members: Mapping[str, Any] = value
-
-    def bad(self, name: str, rule: str) -> BadBootstrap:
-        return BadBootstrap(f"{self._path}.{name}" if self._path else name, rule)
-
-    def need(self, name: str) -> Any:
-        if self._members.get(name) is None:
-            raise self.bad(name, "it is missing")
-        return self._members[name]
-
-    def text(self, name: str, usual: str | None = None, *, longest: int) -> str:
-        """``usual`` where it is missing or null; without one it has to be there and not blank."""
-        value = self._members.get(name)
-        if value is None:
-            if usual is None:
-                raise self.bad(name, "it is missing")
-            return usual
-        if not isinstance(value, str):
-            raise self.bad(name, f"it is a text, not {_shown(value)}")
-        if usual is None and not value.strip():
-            raise self.bad(name, "it is not blank")
-        if len(value) > longest:
-            raise self.bad(name, f"it has {len(value)} characters, {longest} are the most")
-        return value
-
-    def choice(self, name: str, of: Mapping[str, Any], usual: str | None = None) -> str:
-        if usual is None and self._members.get(name) is None:
-            raise self.bad(name, f"it is one of {', '.join(of)}, and it is missing")
-        value = self.text(name, usual, longest=100)
-        if value not in of:
-            raise self.bad(name, f"it is one of {', '.join(of)}, not {_shown(value)}")
-        return value
-
-    def flag(self, name: str, usual: bool) -> bool:
-        value = self._members.get(name)
-        if value is None:
-            return usual
-        if not isinstance(value, bool):
-            raise self.bad(name, f"it is true or false, not {_shown(value)}")
-        return value
-
-    def number(self, name: str, allowed: range, usual: int | None = None) -> int:
-        """``usual`` where it is missing; null is a number that is missing."""
-        value = self._members.get(name, usual)
-        if not _is_number(value, allowed):
-            found = "and it is missing" if value is None else f"not {_shown(value)}"
-            raise self.bad(name, f"it is a whole number, {allowed[0]} to {allowed[-1]}, {found}")
-        return int(value)
-
-    def optional_number(self, name: str, allowed: range) -> int | None:
-        return None if self._members.get(name) is None else self.number(name, allowed)
-
-    def list(self, name: str, most: int) -> list[Any]:
-        """Empty where it is missing or null."""
-        value = self._members.get(name)
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise self.bad(name, f"it is a list, not {_shown(value)}")
-        if len(value) > most:
-            raise self.bad(name, f"it has {len(value)} entries, {most} are the most")
-        return value

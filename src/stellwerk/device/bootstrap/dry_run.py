@@ -134,6 +134,8 @@ def _doubts(
             "what that one creates itself"
         )
     for each in accounts:
+        if each.entry.mode == RPK and each.entry.transport == "tcp":
+            found.append(f"{each}: raw public keys do not go over TLS here; PSK and X509 do, and all over UDP")
         if not each.entry.is_bootstrap and each.entry.keys == DEVICE_KEYS:
             found += [f"{each}: {difference}" for difference in differences(each, credential)]
     return found

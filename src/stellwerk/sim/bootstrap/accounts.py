@@ -48,9 +48,11 @@ PSK: Final = 0
 RPK: Final = 1
 X509: Final = 2
 NOSEC: Final = 3
+EST: Final = 4
+"""A certificate that the device enrols for, with a key that it makes (RFC 9148)."""
 FIRST_SHORT_ID: Final = 1
 """The Short Server ID of a server that the device was made for."""
-_MODES: Final = {PSK: "PSK", RPK: "RPK", X509: "certificate", NOSEC: "NoSec"}
+_MODES: Final = {PSK: "PSK", RPK: "RPK", X509: "certificate", NOSEC: "NoSec", EST: "certificate with EST"}
 _TRUST_ANCHORS: Final = (0, 2)
 """Certificate usages that name an authority and not the server itself."""
 
@@ -66,7 +68,7 @@ class Inconsistent(Exception):
 @dataclass(frozen=True, slots=True)
 class ServerAccount:
     """``instance`` is that of object 0, ``number`` that of object 1 (-1 of a bootstrap server, which has none).
-    ``credentials`` None: NoSec."""
+    ``credentials`` None: NoSec, or where it ``enrols``, that it has no certificate yet."""
 
     instance: int
     number: int
@@ -80,6 +82,12 @@ class ServerAccount:
     anchors: tuple[x509.Certificate, ...] = ()
     server_name: str = ""
     oscore: OscoreValues | None = None
+    enrols: bool = False
+
+    @property
+    def lacks_certificate(self) -> bool:
+        """Whether it cannot be used before the device has enrolled."""
+        return self.enrols and self.credentials is None
 
     def security(self, options: BootstrapOptions) -> Security | None:
         """How a handshake with this server goes; None: there is none."""
@@ -107,6 +115,22 @@ def bootstrap_account(tree: ObjectTree, options: BootstrapOptions) -> ServerAcco
                 return None
             return as_made(account, tree, options)
     return None
+
+
+def seconds_of_account(tree: ObjectTree, resource_id: int) -> int:
+    """What the account of a bootstrap server says; 0 where it says nothing."""
+    for cells in tree.instances(SECURITY).values():
+        value = cells.get(resource_id)
+        if cells.get(IS_BOOTSTRAP) is True and isinstance(value, int):
+            return max(0, value)
+    return 0
+
+
+def purge_bootstrap_account(tree: ObjectTree) -> None:
+    """There is no bootstrap server any more."""
+    for number, cells in [*tree.instances(SECURITY).items()]:
+        if cells.get(IS_BOOTSTRAP) is True:
+            tree.remove(Path(SECURITY, number))
 
 
 def as_made(account: ServerAccount, tree: ObjectTree, options: BootstrapOptions) -> ServerAccount:
@@ -143,7 +167,19 @@ def server_accounts(tree: ObjectTree) -> list[ServerAccount]:
         raise Inconsistent(f"/1/{by_short_id[min(lonely)]} has the Short Server ID {min(lonely)}, which /0 has not")
     if not found:
         raise Inconsistent("there is no account of a server")
+    for each in found.values():
+        if each.lacks_certificate and not _is_secure(tree):
+            why = "the device can enrol nowhere: its bootstrap server is not spoken to by DTLS"
+            raise Inconsistent(f"/0/{each.instance} wants a certificate, and {why}")
     return list(found.values())
+
+
+def keep_certificate(tree: ObjectTree, certificate: Certificate) -> None:
+    """Every account that enrols has ``certificate`` from now on, and its key."""
+    for number, cells in tree.instances(SECURITY).items():
+        if cells.get(MODE) == EST and cells.get(IS_BOOTSTRAP) is not True:
+            own: Instance = {IDENTITY: certificate.chain[0], SECRET: key_material.pkcs8_of(certificate.key)}
+            tree.add(Path(SECURITY, number), {**cells, **own})
 
 
 def bootstrap_instance(options: BootstrapOptions) -> Instance:
@@ -183,7 +219,7 @@ def _read(tree: ObjectTree, number: int, cells: Instance, *, short_id: int, serv
     where = f"/0/{number}"
     uri, mode = cells.get(URI), cells.get(MODE)
     if not isinstance(uri, str) or not isinstance(mode, int) or mode not in _MODES:
-        raise Inconsistent(f"{where} has no server URI or no security mode from 0 to 3")
+        raise Inconsistent(f"{where} has no server URI or no security mode from 0 to 4")
     try:
         parts = urlsplit(uri)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
@@ -214,8 +250,11 @@ def _pre_shared(where: str, cells: Mapping[int, object]) -> PreSharedKey:
 
 
 def _with_keys(account: ServerAccount, mode: int, where: str, cells: Mapping[int, object]) -> ServerAccount:
-    key = key_material.read_private_key(_bytes(cells, SECRET))
-    own, server = _bytes(cells, IDENTITY), _bytes(cells, SERVER_KEY)
+    own, server, secret = (_bytes(cells, each) for each in (IDENTITY, SERVER_KEY, SECRET))
+    account = replace(account, enrols=mode == EST)
+    if account.enrols and not own and not secret:
+        return _trusting(account, server, cells)
+    key = key_material.read_private_key(secret)
     if mode == RPK:
         if key_material.read_public_key(own) != spki_of(key.public_key()):
             raise Inconsistent(f"{where} has a public and a private key that do not belong together")
@@ -224,7 +263,11 @@ def _with_keys(account: ServerAccount, mode: int, where: str, cells: Mapping[int
     certificate = key_material.read_certificate(own)
     if key_material.key_of(certificate) != spki_of(key.public_key()):
         raise Inconsistent(f"{where} has a certificate and a private key that do not belong together")
-    account = replace(account, credentials=Certificate(key, (own,)))
+    return _trusting(replace(account, credentials=Certificate(key, (own,))), server, cells)
+
+
+def _trusting(account: ServerAccount, server: bytes, cells: Mapping[int, object]) -> ServerAccount:
+    """With what the server proves itself by. Raises `BadMaterial`."""
     if not server:
         return account
     theirs = key_material.read_certificate(server)
@@ -232,6 +275,12 @@ def _with_keys(account: ServerAccount, mode: int, where: str, cells: Mapping[int
         return replace(account, anchors=(theirs,))
     spki = theirs.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return replace(account, server_key=spki)
+
+
+def _is_secure(tree: ObjectTree) -> bool:
+    """Whether there is a bootstrap server, and it is spoken to by DTLS (RFC 9148 §3)."""
+    uris = (each.get(URI) for each in tree.instances(SECURITY).values() if each.get(IS_BOOTSTRAP) is True)
+    return any(isinstance(each, str) and each.startswith("coaps:") for each in uris)
 
 
 def _oscore(tree: ObjectTree, where: str, cells: Mapping[int, object]) -> OscoreValues | None:

@@ -22,11 +22,23 @@ from stellwerk.sim.security import STRANGER
 from stellwerk.sim.tree import Denied, Instance
 
 REASONS: Final = frozenset(
-    {"refused", "silent", "overtime", "lost", "handshake", "pack", "no-account", "unreachable", "restarted"}
+    {
+        "refused",
+        "silent",
+        "overtime",
+        "lost",
+        "handshake",
+        "unconnected",
+        "pack",
+        "no-account",
+        "unreachable",
+        "restarted",
+    }
 )
 """Why a bootstrap failed: the server refused the request or did not answer it, did not finish in time, ended the
-session or made none; its pack could not be used; the device has no account of a bootstrap server any more; the servers
-that it was given cannot be spoken to from here; the device restarted in the middle."""
+session or connection, made no session or took no connection; its pack could not be used; the device has no account of a
+bootstrap server any more; the servers that it was given cannot be spoken to from here; the device restarted in the
+middle."""
 
 _TOKEN_BYTES: Final = 8
 _NO_PACK: Final = (codes.METHOD_NOT_ALLOWED, codes.NOT_IMPLEMENTED)
@@ -79,6 +91,7 @@ class BootstrapClient:
         "_serving",
         "_steps",
         "_under_way",
+        "closes",
         "restarts",
         "server",
         "stage",
@@ -91,6 +104,8 @@ class BootstrapClient:
         self.stage = Stage.IDLE
         self.restarts = False
         """A fault wants the device to restart."""
+        self.closes = False
+        """A fault wants the connection or session with the server closed."""
         self._serving = BootstrapServing(body.tree, body.release, muted=body.options.muted)
         self._faults = StepFaults(options.faults, body.options.seed)
         self._actions: list[Action] = []
@@ -286,6 +301,7 @@ class BootstrapClient:
         else:
             self._actions.append(Drop(request.exchange))
             self.restarts = self.restarts or fault.kind is StepFaultKind.REBOOT
+            self.closes = self.closes or fault.kind is StepFaultKind.CLOSE
 
     def _ask_again(self, now: float) -> None:
         if self._before is not None:

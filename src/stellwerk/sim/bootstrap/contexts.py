@@ -7,7 +7,7 @@ from typing import Final
 from stellwerk.core.ids import PeerId
 from stellwerk.sim.bootstrap.memory import Ceilings
 from stellwerk.sim.bootstrap.options import OscoreValues
-from stellwerk.sim.bootstrap.ways import ProtectWay, WayCounted
+from stellwerk.sim.bootstrap.orders import ProtectWay, WayCounted
 
 UNPROTECTED: Final = "unprotected"
 """Why a request failed: the server could not read what was protected. It does not have the context, or not as it is

@@ -4,48 +4,40 @@ It registers with the accounts that it has; without any, or when all of them fai
 A bootstrap that fails leaves it with what it had: it registers with that again, or tries once more after a while.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Final, TypeAlias, cast
+from collections.abc import Iterator
+from typing import Final, cast
 
 from stellwerk.coap.actions import Action, Drop, ForgetPeer, Proceed, Respond
 from stellwerk.coap.codes import UNAUTHORIZED
 from stellwerk.coap.events import Event, RequestFailed, RequestQuestion, RequestReceived
 from stellwerk.core.ids import PeerId
-from stellwerk.lwm2m.path import Path
 from stellwerk.sim.account import Account
 from stellwerk.sim.bootstrap.accounts import (
     ACCOUNT_TIMEOUT,
     HOLD_OFF,
-    IS_BOOTSTRAP,
-    Inconsistent,
     ServerAccount,
-    as_made,
-    bootstrap_account,
-    server_accounts,
+    keep_certificate,
+    purge_bootstrap_account,
+    seconds_of_account,
 )
 from stellwerk.sim.bootstrap.client import BootstrapClient, Configured, Failed, Outcome
-from stellwerk.sim.bootstrap.contexts import UNPROTECTED, KeptContexts
+from stellwerk.sim.bootstrap.contexts import UNPROTECTED
+from stellwerk.sim.bootstrap.est import EstClient, Issued, NotIssued
+from stellwerk.sim.bootstrap.est import Outcome as Enrolling
 from stellwerk.sim.bootstrap.furnishing import furnish, refurnish
 from stellwerk.sim.bootstrap.memory import Memory, memory_of, remember
 from stellwerk.sim.bootstrap.options import BootstrapOptions
-from stellwerk.sim.bootstrap.ways import (
-    CloseWay,
-    DropWay,
-    MoveWays,
-    OpenWay,
-    WayCounted,
-    WayEvent,
-    WayFailed,
-    WayLost,
-    WayOrder,
-    WayUp,
-)
+from stellwerk.sim.bootstrap.orders import CloseWay, WayCounted, WayEvent, WayFailed, WayLost, WayOrder, WayUp
+from stellwerk.sim.bootstrap.reaching import Reaching, Resolve
+from stellwerk.sim.bootstrap.stream_ways import UNCONNECTED
 from stellwerk.sim.device import Device
 from stellwerk.sim.enrolment import State
 from stellwerk.sim.happenings import (
     BootstrapFailed,
     Bootstrapped,
     Deregistered,
+    Enrolled,
+    EnrolmentFailed,
     Forgot,
     HandshakeDone,
     HandshakeFailed,
@@ -55,19 +47,15 @@ from stellwerk.sim.happenings import (
 )
 from stellwerk.sim.options import DeviceOptions
 from stellwerk.sim.reactions import Effect, Reaction
-from stellwerk.sim.tree import SECURITY, Instance
-
-Resolve: TypeAlias = Callable[[str, int], tuple[str, int] | None]
-"""The address of a host name and a port; None where it has none."""
-
-_SCHEMES: Final = {"coap": "udp", "coaps": "dtls"}
-"""What is spoken here, and the transport of its peers."""
 
 _TRIGGERED_S: Final = 0.5
 """From the Execute to the Bootstrap-Request: the answer to the former is on its way by then."""
 
 _LINGER_S: Final = 93.0
 """MAX_TRANSMIT_WAIT: so long a Finish may still be repeated, so the session with the bootstrap server stays."""
+
+_STREAM_LINGER_S: Final = 5.0
+"""The same of a connection, where nothing is repeated."""
 
 _SPREAD: Final = 0.2
 _TIMED_OUT: Final = "timeout"
@@ -78,19 +66,7 @@ class BootstrapDevice(Device):
     ``resolve`` finds the servers that it is given; ``memory`` is what it keeps from an earlier life. Raises as
     `Device`, and `BadMemory`."""
 
-    __slots__ = (
-        "_bootstrap",
-        "_client",
-        "_close_at",
-        "_contexts",
-        "_expires_at",
-        "_failed",
-        "_home",
-        "_known",
-        "_on",
-        "_orders",
-        "_resolve",
-    )
+    __slots__ = ("_bootstrap", "_client", "_close_at", "_est", "_expires_at", "_failed", "_on", "_reaching")
 
     def __init__(
         self,
@@ -106,13 +82,9 @@ class BootstrapDevice(Device):
         super().__init__(options, server, utc_offset_s=utc_offset_s, handles=handles)
         self.accounts = ()
         self._bootstrap = bootstrap
-        self._home = server
-        self._resolve = resolve
+        self._reaching = Reaching(options.endpoint_name, self.tree, bootstrap, server, resolve, self.strike_handshake)
         self._client = BootstrapClient(self._body, bootstrap, server)
-        self._orders: list[WayOrder] = []
-        self._known: Instance = {}
-        forgotten = bootstrap.oscore if bootstrap.forgets else None
-        self._contexts = KeptContexts(forgotten)
+        self._est = EstClient(self._body, bootstrap, server)
         self._failed = 0
         self._on = False
         self._expires_at: float | None = None
@@ -127,7 +99,8 @@ class BootstrapDevice(Device):
         """Register with the accounts that there are, or bootstrap."""
         self._on = True
         self._arm_expiry(now)
-        self._open_home()
+        self._reaching.open_home()
+        self._client.server = self._est.server = self.server
         self._go(now)
         super().start(now)
 
@@ -135,27 +108,35 @@ class BootstrapDevice(Device):
         """De-register where registered, then be quiet."""
         if self._client.is_on:
             self._client.abandon()
+        self._est.abandon()
         self._on, self._expires_at, self._close_at = False, None, None
-        if self._account_of(self._home) is None:
-            self._orders.append(CloseWay(self._home))
+        if self._account_of(self.server) is None:
+            self._reaching.close(self.server)
         super().stop(now)
         self._close_left()
 
     def move(self, server: PeerId, *, unnoticed: bool = False) -> None:
-        old = self._home.local_host, self._home.local_port
-        self._home = self._home._replace(local_host=server.local_host, local_port=server.local_port)
-        self._orders.append(MoveWays(old, (server.local_host, server.local_port)))
-        self._client.server = self._home
+        self._reaching.move((server.local_host, server.local_port))
+        self._client.server = self._est.server = self.server
         super().move(server, unnoticed=unnoticed)
+
+    def renew(self, now: float) -> None:
+        """Ask for another certificate now, where it enrolled for the one that it has."""
+        if (
+            any(each.enrols and not each.lacks_certificate for each in self._reaching.found())
+            and not self._client.is_on
+        ):
+            self._est.begin("sren", now)
+            self.tick(now)
 
     def memory(self) -> Memory:
         """What it keeps across restarts."""
-        return memory_of(self.tree, self.options.endpoint_name, self._contexts.ceilings())
+        return memory_of(self.tree, self.options.endpoint_name, self._reaching.contexts.ceilings())
 
     @property
     def server(self) -> PeerId:
         """Its bootstrap server."""
-        return self._home
+        return self._reaching.home
 
     @property
     def state(self) -> State:
@@ -179,18 +160,19 @@ class BootstrapDevice(Device):
 
     @property
     def faults_committed(self) -> int:
-        return super().faults_committed + self._client.faults_committed
+        return super().faults_committed + self._client.faults_committed + self._est.faults_committed
 
     def is_listening(self, now: float) -> bool:
         if self._down_until is not None and now < self._down_until:
             return False
-        return self._client.is_on or not self.accounts or super().is_listening(now)
+        expects = self._client.is_on or self._est.is_under_way or not self.accounts
+        return expects or super().is_listening(now)
 
     def take_actions(self) -> list[Action]:
         """What to submit to the ways."""
         # A way is there before what is said over it.
-        orders, self._orders = self._orders, []
-        return [*cast("list[Action]", orders), *self._client.take_actions(), *super().take_actions()]
+        orders = cast("list[Action]", self._reaching.take_orders())
+        return [*orders, *self._client.take_actions(), *self._est.take_actions(), *super().take_actions()]
 
     # -- time --
 
@@ -199,7 +181,7 @@ class BootstrapDevice(Device):
             return self._down_until
         times = [self._client.deadline(), self._close_at, self._expires_at]
         if not self._client.is_under_way:
-            times.append(super().deadline())
+            times += (super().deadline(), self._est.deadline())
         return min((each for each in times if each is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -207,8 +189,10 @@ class BootstrapDevice(Device):
             return
         if self._close_at is not None and self._close_at <= now:
             self._close_at = None
-            if not self._client.is_on:
-                self._orders.append(DropWay(_carrier_of(self._home), tells=True))
+            if self._est.is_under_way:
+                self._close_at = now + _LINGER_S
+            elif not self._client.is_on:
+                self._reaching.drop(self.server, tells=True)
         if self._expires_at is not None and self._expires_at <= now:
             self._expire()
         self._conclude(self._client.tick(now), now)
@@ -216,6 +200,8 @@ class BootstrapDevice(Device):
             # While it bootstraps it does nothing for the servers that it has.
             self._down_until = None
             return
+        has_home = self._reaching.home_account is not None
+        self._conclude_enrolment(self._est.tick(now, may_ask=has_home), now)
         super().tick(now)
         self._follow_failures(now)
 
@@ -228,19 +214,23 @@ class BootstrapDevice(Device):
     def handle(self, event: Event | WayEvent, now: float) -> None:
         """React to an event of the ways that concerns the bootstrap server or one of the others."""
         if isinstance(event, RequestFailed) and event.reason == UNPROTECTED:
-            anew = self._contexts.lose(event.peer)
-            if anew is not None:
-                self._orders.append(anew)
+            self._reaching.lose_context(event.peer)
         if isinstance(event, WayCounted):
-            if self._contexts.count(event):
+            if self._reaching.contexts.count(event):
                 self._body.tell(Remembered(self.options.endpoint_name))
         elif isinstance(event, WayUp | WayFailed | WayLost):
             self._hear_of_way(event, now)
+        elif self._est.is_about(event):
+            self._conclude_enrolment(self._est.handle(event, now), now)
+            self._doubt(event)
         elif self._is_home(event.peer):
             self._conclude(self._client.handle(event, now), now)
             if self._client.restarts:
                 self._client.restarts = False
                 self._reboot(now)
+            if self._client.closes:
+                self._client.closes = False
+                self._conclude(self._client.lose("lost", "the device closed it, as it was asked to"), now)
         elif self._client.is_under_way:
             if isinstance(event, RequestReceived):
                 # Transport 1.2.2 6.4.2: whatever does not belong to the bootstrap may be ignored meanwhile.
@@ -251,24 +241,27 @@ class BootstrapDevice(Device):
                 self._actions.append(Proceed(event.exchange))
         else:
             super().handle(event, now)
-            if isinstance(event, RequestFailed) and event.reason == _TIMED_OUT and event.peer.carrier == "dtls":
-                # The server may have lost the session, or the way back to here.
-                self._orders.append(DropWay(_carrier_of(event.peer)))
+            self._doubt(event)
         self._follow_failures(now)
         self._close_left()
+
+    def _doubt(self, event: Event) -> None:
+        """The server may have lost the session or connection, or the way back to here."""
+        if isinstance(event, RequestFailed) and event.reason == _TIMED_OUT and event.peer.carrier != "udp":
+            self._reaching.drop(event.peer)
 
     def _close_left(self) -> None:
         """It has left, and says so to the DTLS engines of its servers too."""
         for each in self.accounts if not self._on else ():
             if each.enrolment.state is State.OFF and each.server.transport != "udp":
-                self._orders.append(CloseWay(each.server))
+                self._reaching.close(each.server)
 
     def _account_of(self, peer: PeerId) -> Account | None:
         # A bootstrap device with one account alone is spoken to by its bootstrap server too.
         return next((each for each in self.accounts if each.is_of == (peer.remote_host, peer.remote_port)), None)
 
     def _is_home(self, peer: PeerId) -> bool:
-        if (peer.remote_host, peer.remote_port) != (self._home.remote_host, self._home.remote_port):
+        if (peer.remote_host, peer.remote_port) != (self.server.remote_host, self.server.remote_port):
             return False
         # The same address may be both servers; then it is the other one's unless the device bootstraps.
         return self._client.is_on or self._account_of(peer) is None
@@ -279,9 +272,11 @@ class BootstrapDevice(Device):
         if isinstance(event, WayUp):
             self._body.tell(HandshakeDone(name, event.suite, event.has_cid))
         elif isinstance(event, WayFailed):
-            self._body.tell(HandshakeFailed(name, event.reason, event.detail))
+            if event.peer.carrier != "tcp":
+                self._body.tell(HandshakeFailed(name, event.reason, event.detail))
             if home:
-                self._conclude(self._client.lose("handshake", f"{event.reason}: {event.detail}"), now)
+                failure = "handshake" if event.reason != UNCONNECTED and event.peer.carrier != "tcp" else UNCONNECTED
+                self._lose_home(failure, f"{event.reason}: {event.detail}", now)
             elif account is not None:
                 leaving = account.enrolment.state is State.LEAVING
                 account.fail(event.reason, now)
@@ -289,15 +284,15 @@ class BootstrapDevice(Device):
                     self._body.tell(Deregistered(name))
         elif home:
             self._body.tell(SessionLost(name, event.reason, event.detail))
-            self._conclude(self._client.lose("lost", f"{event.reason}: {event.detail}"), now)
+            self._lose_home("lost", f"{event.reason}: {event.detail}", now)
         elif account is not None:
             self._body.tell(SessionLost(name, event.reason, event.detail))
-            registered = account.enrolment.is_registered
-            account.interrupt(now)
-            if registered:
-                # Transport 1.2.2 6.4.3: in a new security context it registers again.
-                account.enrolment.start(now)
+            account.lose(now, connection=event.peer.is_connection)
             self.tick(now)
+
+    def _lose_home(self, reason: str, detail: str, now: float) -> None:
+        self._conclude(self._client.lose(reason, detail), now)
+        self._conclude_enrolment(self._est.lose(reason, detail, now), now)
 
     # -- bootstrapping --
 
@@ -308,32 +303,28 @@ class BootstrapDevice(Device):
 
     def _register(self, at: float) -> bool:
         """Register at ``at`` with what there is, if anything; whether there was."""
-        found = self._found()
+        found = self._reaching.found()
         return bool(found) and self._adopt(found, at)
-
-    def _found(self) -> tuple[ServerAccount, ...]:
-        """The accounts that it has, if they can be used."""
-        try:
-            return tuple(as_made(each, self.tree, self._bootstrap) for each in server_accounts(self.tree))
-        except Inconsistent:
-            return ()
 
     def _begin(self, at: float, now: float) -> None:
         """Bootstrap from ``at`` on."""
-        if bootstrap_account(self.tree, self._bootstrap) is None:
+        if self._reaching.home_account is None:
             self._fail(Failed("no-account", "the device has no account of a bootstrap server"), now)
             return
         self._close_at = None
+        self._est.abandon()
         # Not before: what it was given last is finished over the way that it came.
-        self._open_home_anew()
-        self._client.begin(at, self._hold_off_s())
+        self._reaching.open_home_anew()
+        self._client.server = self._est.server = self.server
+        self._client.begin(at, seconds_of_account(self.tree, HOLD_OFF))
         if at <= now:
             self._conclude(self._client.tick(now), now)
 
     def _conclude(self, outcome: Outcome, now: float) -> None:
         if isinstance(outcome, Configured):
-            if self._home.carrier == "dtls":
-                self._close_at = now + _LINGER_S
+            if self.server.carrier != "udp":
+                linger_s = _LINGER_S if self.server.carrier == "dtls" else _STREAM_LINGER_S
+                self._close_at = now + linger_s
             self._failed = 0
             self._arm_expiry(now)
             if self._adopt(outcome.accounts, now):
@@ -342,7 +333,7 @@ class BootstrapDevice(Device):
             else:
                 self._fail(Failed("unreachable", "none of the servers that it was given can be spoken to"), now)
         elif isinstance(outcome, Failed):
-            self._orders.append(DropWay(_carrier_of(self._home), tells=True))
+            self._reaching.drop(self.server, tells=True)
             self._fail(outcome, now)
 
     def _fail(self, failed: Failed, now: float) -> None:
@@ -356,30 +347,33 @@ class BootstrapDevice(Device):
 
     def _follow_failures(self, now: float) -> None:
         """When none of its servers takes it, it asks for others (ETS int-7)."""
-        if not self.accounts or self._client.is_on or not self._is_on:
+        if self._client.is_on or not self._is_on:
             return
-        if all(
-            not each.enrolment.is_registered and each.enrolment.failures >= self._bootstrap.failures
-            for each in self.accounts
-        ) and bootstrap_account(self.tree, self._bootstrap):
+        failures = [0 if each.enrolment.is_registered else each.enrolment.failures for each in self.accounts]
+        if self._est.is_needed:
+            failures.append(self._est.failures)
+        if min(failures, default=0) >= self._bootstrap.failures and self._reaching.home_account:
             self._begin(now, now)
 
     def _adopt(self, accounts: tuple[ServerAccount, ...], at: float) -> bool:
         """Register with ``accounts`` at ``at``, and with nobody else. Whether there is one that can be spoken to."""
-        ways = [(each, self._peer_of(each)) for each in accounts]
+        self._est.serve(accounts, at)
+        ways = [(each, self._reaching.peer_of(each)) for each in accounts if not each.lacks_certificate]
         reached = [(account, peer) for account, peer in ways if peer is not None]
         for account, peer in ways:
             if peer is None:
                 why = f"no way to {account.uri}"
                 self._body.tell(RegistrationRefused(self.options.endpoint_name, why))
         self._leave_accounts()
-        fresh = []
         for account, peer in reached:
-            self._open(account, peer)
-            fresh.append(Account(self._body, peer, account.number, account.short_id))
-            fresh[-1].start(at)
-        self.accounts = tuple(fresh)
-        return bool(fresh)
+            self._add(account, peer, at)
+        return bool(reached) or self._est.is_needed
+
+    def _add(self, account: ServerAccount, peer: PeerId, at: float) -> None:
+        self._reaching.open(account, peer)
+        added = Account(self._body, peer, account.number, account.short_id)
+        added.start(at)
+        self.accounts = (*self.accounts, added)
 
     def _leave_accounts(self, *, answered: bool = False) -> None:
         """Speak with no server any more but the bootstrap server; none of them is told. ``answered``: once what they
@@ -389,45 +383,43 @@ class BootstrapDevice(Device):
                 self._actions += each.take_actions()
             self._actions.append(ForgetPeer(each.server))
             if each.server.transport != "udp":
-                last = cast("list[WayOrder]", self._actions) if answered else self._orders
-                last.append(CloseWay(each.server))
+                if answered:
+                    cast("list[WayOrder]", self._actions).append(CloseWay(each.server))
+                else:
+                    self._reaching.close(each.server)
         self.accounts = ()
 
-    def _peer_of(self, account: ServerAccount) -> PeerId | None:
-        transport = _SCHEMES.get(account.scheme)
-        if transport is None:
-            return None
-        if account.oscore is not None:
-            transport = f"oscore+{transport}"
-        address = self._resolve(account.host, account.port)
-        return None if address is None else PeerId(transport, *address, self._home.local_host, self._home.local_port)
+    # -- enrolling --
 
-    def _open(self, account: ServerAccount, peer: PeerId) -> None:
-        security = account.security(self._bootstrap)
-        if security is not None and account.credentials is not None:
-            name, carrier = self.options.endpoint_name, _carrier_of(peer)
-            self._orders.append(OpenWay(carrier, name, account.credentials, security, self.strike_handshake))
-        if account.oscore is not None:
-            self._orders.append(self._contexts.protect(peer, account.oscore))
+    def _conclude_enrolment(self, outcome: Enrolling, now: float) -> None:
+        name = self.options.endpoint_name
+        if isinstance(outcome, NotIssued):
+            self._body.tell(EnrolmentFailed(name, outcome.reason, outcome.detail))
+        elif isinstance(outcome, Issued):
+            keep_certificate(self.tree, outcome.certificate)
+            self._body.tell(Enrolled(name, outcome.function))
+            self._close_at = now + _LINGER_S
+            found = self._reaching.found()
+            self._est.serve(found, now)
+            for account in found:
+                if account.enrols:
+                    self._use_certificate(account, now)
+        if self._est.restarts:
+            self._est.restarts = False
+            self._reboot(now)
 
-    def _open_home(self) -> None:
-        account = bootstrap_account(self.tree, self._bootstrap)
-        if account is not None:
-            # What it keeps of an earlier life may name another one than it was made with.
-            self._home = self._client.server = self._peer_of(account) or self._home
-            self._known = self.tree.instance(Path(SECURITY, account.instance))
-            self._open(account, self._home)
-
-    def _open_home_anew(self) -> None:
-        """The bootstrap server may have given another account of itself."""
-        account = bootstrap_account(self.tree, self._bootstrap)
-        if account is None:
-            return
-        cells, peer = self.tree.instance(Path(SECURITY, account.instance)), self._peer_of(account)
-        if peer is not None and cells != self._known:
-            self._orders.append(CloseWay(self._home))
-            self._close_at = None
-            self._open_home()
+    def _use_certificate(self, account: ServerAccount, now: float) -> None:
+        """Register with ``account`` in a session that its new certificate makes."""
+        peer = self._reaching.peer_of(account)
+        before = next((each for each in self.accounts if each.number == account.number), None)
+        if peer is None:
+            self._body.tell(RegistrationRefused(self.options.endpoint_name, f"no way to {account.uri}"))
+        elif before is None:
+            self._add(account, peer, now)
+        else:
+            self._reaching.open(account, peer)
+            before.interrupt(now)
+            before.enrolment.start(now)
 
     # -- what it has --
 
@@ -436,34 +428,18 @@ class BootstrapDevice(Device):
         instances, ceilings = remember(memory, where)
         if self._bootstrap.is_bootstrap:
             refurnish(self._body, instances)
-        own = bootstrap_account(self.tree, self._bootstrap)
-        for account in (*self._found(), *((own,) if own is not None else ())):
-            if account.oscore is not None:
-                self._contexts.recall(account.oscore, ceilings)
-
-    def _hold_off_s(self) -> float:
-        return self._seconds_of_account(HOLD_OFF)
-
-    def _seconds_of_account(self, resource_id: int) -> int:
-        for cells in self.tree.instances(SECURITY).values():
-            value = cells.get(resource_id)
-            if cells.get(IS_BOOTSTRAP) is True and isinstance(value, int):
-                return max(0, value)
-        return 0
+        self._reaching.recall(ceilings)
 
     def _arm_expiry(self, now: float) -> None:
         """Core 1.2.2 E.1: the account of the bootstrap server is purged so long after a bootstrap."""
-        seconds = self._seconds_of_account(ACCOUNT_TIMEOUT)
-        self._expires_at = now + seconds if seconds and self._found() else None
+        seconds = seconds_of_account(self.tree, ACCOUNT_TIMEOUT)
+        self._expires_at = now + seconds if seconds and self._reaching.found() else None
 
     def _expire(self) -> None:
         self._expires_at = None
-        if self._client.is_on:
-            return
-        for number, cells in [*self.tree.instances(SECURITY).items()]:
-            if cells.get(IS_BOOTSTRAP) is True:
-                self.tree.remove(Path(SECURITY, number))
-        self._body.tell(Forgot(self.options.endpoint_name))
+        if not self._client.is_on:
+            purge_bootstrap_account(self.tree)
+            self._body.tell(Forgot(self.options.endpoint_name))
 
     # -- what follows from requests --
 
@@ -489,15 +465,13 @@ class BootstrapDevice(Device):
                 self._body.tell(BootstrapFailed(self.options.endpoint_name, "restarted", "in the middle"))
             self._client.abandon()
         super()._reboot(now)
+        if self._est.is_on:
+            # A key that has no certificate is forgotten.
+            self._est.serve(self._reaching.found(), self._down_until or now)
         # The sessions are gone with the device's memory, and its servers hear nothing of that.
-        for peer in (self._home, *(each.server for each in self.accounts)):
-            if peer.carrier == "dtls":
-                self._orders.append(DropWay(_carrier_of(peer)))
-        self._actions.append(ForgetPeer(self._home))
+        for peer in (self.server, *(each.server for each in self.accounts)):
+            if peer.carrier != "udp":
+                self._reaching.drop(peer)
+        self._actions.append(ForgetPeer(self.server))
         if bootstrapping and not self.accounts:
             self._begin(self._down_until or now, now)
-
-
-def _carrier_of(peer: PeerId) -> PeerId:
-    """The way that an OSCORE context is carried by, else itself."""
-    return peer._replace(transport=peer.carrier)

@@ -1,8 +1,9 @@
 """Devices that get bootstrapping wrong, on request.
 
 A fault is written ``KIND[:WORD...][@STEP]``: ``silence@finish``, ``refuse:4.06:once@finish``, ``late:5s@write``,
-``again@2``, ``garbage@discover``, ``stranger``. STEP is a kind of request of the bootstrap server (`STEPS`), the number
-of a request in the session (from 1 on), or a path like ``/0/1``; without it, every request.
+``again@2``, ``garbage@discover``, ``stranger``, ``csr:once@sen``. STEP is a kind of request of the bootstrap server
+(`STEPS`), the number of a request in the session (from 1 on), or a path like ``/0/1``; without it, every request. Or it
+is a request of the device that enrols (`ENROLMENTS`).
 """
 
 import re
@@ -16,6 +17,8 @@ from stellwerk.lwm2m.path import Path, PathError
 from stellwerk.sim.faults import InvalidFault
 
 STEPS: Final = ("discover", "read", "write", "delete", "finish")
+ENROLMENTS: Final = ("crts", "sen", "sren")
+"""What a device asks for that enrols (RFC 9148)."""
 _EVERYWHERE: Final = Path()
 _LATE_S: Final = 5.0
 _REMEMBERED: Final = 8
@@ -42,30 +45,48 @@ class StepFaultKind(Enum):
     GARBAGE = "garbage"
     """What it is answered cannot be decoded."""
     AGAIN = "again"
-    """After its answer the device sends another Bootstrap-Request, and forgets what it has been given."""
+    """After its answer the device sends another Bootstrap-Request, or asks for another certificate, and forgets what it
+    has been given."""
     MOVE = "move"
     """After its answer the device speaks from another port, as behind a NAT that forgot it."""
     REBOOT = "reboot"
-    """Instead of an answer the device restarts, and has what it had before."""
+    """Instead of an answer the device restarts, and has what it had before; so it does instead of hearing one."""
+    CLOSE = "close"
+    """Instead of an answer the device closes the connection or secure session that the request came over."""
     STRANGER = "stranger"
-    """The Bootstrap-Request names an endpoint that nobody knows."""
+    """The Bootstrap-Request names an endpoint that nobody knows, or the signing request does."""
     PCT = "pct"
     """The Bootstrap-Request prefers a content format that there is not, or the one with a number."""
+    CSR = "csr"
+    """A signing request bears a signature that is not of its key."""
 
 
 _WITHOUT_EFFECT: Final = frozenset(
-    {StepFaultKind.SILENCE, StepFaultKind.RESET, StepFaultKind.REFUSE, StepFaultKind.REBOOT}
+    {StepFaultKind.SILENCE, StepFaultKind.RESET, StepFaultKind.REFUSE, StepFaultKind.REBOOT, StepFaultKind.CLOSE}
 )
 _OF_REQUEST: Final = frozenset({StepFaultKind.STRANGER, StepFaultKind.PCT})
+_NOT_OF_STEPS: Final = _OF_REQUEST | {StepFaultKind.CSR}
 _KINDS: Final = {each.value: each for each in StepFaultKind}
 _HOW: Final = {
     StepFaultKind.REFUSE: "refuse says with which code of class 4 or 5, like refuse:4.00@write or "
     "refuse:4.06:once@finish",
     StepFaultKind.LATE: "late takes seconds and a step, like late:5s@write",
-    StepFaultKind.STRANGER: "stranger is of the Bootstrap-Request, so it takes a share or once, like stranger:20%",
+    StepFaultKind.STRANGER: "stranger is of the Bootstrap-Request, or of a signing request, so it takes a share or "
+    "once, like stranger:20% or stranger@sen",
     StepFaultKind.PCT: "pct is of the Bootstrap-Request, so it takes a number and a share, like pct:65000",
+    StepFaultKind.CSR: "csr is of signing requests, so it takes a share or once, like csr:once or csr@sren",
 }
-_WHERE: Final = f"write one of {', '.join(STEPS)}, the number of a request like 3, or a path like /0/1"
+_AT_ENROLMENTS: Final = {
+    StepFaultKind.AGAIN: ENROLMENTS,
+    StepFaultKind.REBOOT: ENROLMENTS,
+    StepFaultKind.STRANGER: ENROLMENTS[1:],
+    StepFaultKind.CSR: ENROLMENTS[1:],
+}
+"""What can go wrong with the requests of a device that enrols, and with which."""
+_WHERE: Final = (
+    f"write one of {', '.join(STEPS)}, the number of a request like 3, or a path like /0/1; where the device enrols "
+    f"({', '.join(ENROLMENTS)}) go {', '.join(each.value for each in _AT_ENROLMENTS)}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +120,11 @@ class StepFault:
             if read is None or read[0] in found:
                 raise InvalidFault(text, how)
             found[read[0]] = read[1]
-        if (kind in _OF_REQUEST and at) or (kind is StepFaultKind.REFUSE and "code" not in found):
+        if kind is StepFaultKind.REFUSE and "code" not in found:
+            raise InvalidFault(text, how)
+        if at and where in _AT_ENROLMENTS.get(kind, ()):
+            return cls(kind, where, **found)  # type: ignore[arg-type]
+        if at and kind in _NOT_OF_STEPS:
             raise InvalidFault(text, how)
         step, path = _read_step(text, where) if at else (None, Path())
         return cls(kind, step, path, **found)  # type: ignore[arg-type]
@@ -108,6 +133,11 @@ class StepFault:
     def has_effect(self) -> bool:
         """Whether the request that it befalls is carried out all the same."""
         return self.kind not in _WITHOUT_EFFECT
+
+    @property
+    def needs_channel(self) -> bool:
+        """Whether there has to be a connection or a secure session that it can end."""
+        return self.kind is StepFaultKind.CLOSE
 
     def is_at(self, step: str, number: int, path: Path) -> bool:
         """Whether it befalls the request ``number`` of a session, which is a ``step`` at ``path``."""
@@ -134,7 +164,7 @@ class StepFaults:
         if token in self._silenced:
             return StepFault(StepFaultKind.SILENCE)
         for each in self._faults:
-            if each.kind not in _OF_REQUEST and each.is_at(step, number, path) and self._befalls(each):
+            if each.kind not in _NOT_OF_STEPS and each.is_at(step, number, path) and self._befalls(each):
                 if each.kind is StepFaultKind.SILENCE:
                     self._silenced = [*self._silenced[1 - _REMEMBERED :], token]
                 return each
@@ -142,7 +172,16 @@ class StepFaults:
 
     def strike_request(self) -> list[StepFault]:
         """What befalls a Bootstrap-Request."""
-        return [each for each in self._faults if each.kind in _OF_REQUEST and self._befalls(each)]
+        return [each for each in self._faults if each.kind in _OF_REQUEST and each.step is None and self._befalls(each)]
+
+    def strike_enrolment(self, function: str) -> list[StepFault]:
+        """What befalls a request for ``function``, one of `ENROLMENTS`."""
+        return [
+            each
+            for each in self._faults
+            if (each.step == function or (each.kind is StepFaultKind.CSR and each.step is None and function != "crts"))
+            and self._befalls(each)
+        ]
 
     def _befalls(self, fault: StepFault) -> bool:
         if fault in self._spent or (fault.share < 1.0 and self._random.random() >= fault.share):

@@ -5,21 +5,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 from stellwerk.coap.endpoint import Endpoint
 from stellwerk.coap.parameters import Limits, Parameters
+from stellwerk.coap.tcp.connection import StreamLimits
+from stellwerk.coap.tcp.endpoint import StreamEndpoint
 from stellwerk.core.ids import PeerId
 from stellwerk.net.clock import SystemEntropy
+from stellwerk.net.tls_client import TlsClients
 from stellwerk.sim.bootstrap.device import BootstrapDevice
 from stellwerk.sim.bootstrap.memory import MemoryFolder
 from stellwerk.sim.bootstrap.options import BootstrapOptions, OscoreValues
+from stellwerk.sim.bootstrap.stream_ways import Connected, ConnectionReport, Judge, StreamWays, Unconnected
 from stellwerk.sim.bootstrap.ways import Ways
 from stellwerk.sim.device import Device
-from stellwerk.sim.happenings import Bootstrapped, Forgot, Happening, Remembered
+from stellwerk.sim.happenings import Bootstrapped, Enrolled, Forgot, Happening, Remembered
 from stellwerk.sim.options import DeviceOptions
-from stellwerk.sim.population import Population
-from stellwerk.sim.security import Credentials, Security
+from stellwerk.sim.population import Order, Population
+from stellwerk.sim.security import Credentials, RawKey, Security
 from stellwerk.sim.sessions import client_endpoint
+from stellwerk.sim.tls_streams import NoWay
+
+_LARGEST: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,30 @@ class Commissioning:
 
     template: BootstrapOptions = field(default_factory=lambda: BootstrapOptions(""))
     state: Path | None = None
+
+
+class WaysPopulation(Population):
+    """Devices on `Ways`. A sleeper's radio keeps its connections: what comes over them while it sleeps is not lost."""
+
+    def __init__(self, ways: Ways) -> None:
+        super().__init__(ways)  # type: ignore[arg-type]
+        self._ways = ways
+
+    def feed(self, datagram: bytes, *, peer: PeerId, now: float) -> None:
+        if not peer.is_connection:
+            super().feed(datagram, peer=peer, now=now)
+            return
+        self._now = now
+        self._ways.feed(datagram, peer=peer, now=now)
+        self._run()
+
+    def submit(self, action: Order | ConnectionReport, now: float) -> None:
+        if isinstance(action, Connected | Unconnected):
+            self._now = now
+            self._ways.submit(action, now)
+            self._run()
+        else:
+            super().submit(action, now)
 
 
 class BootstrapFleet:
@@ -57,18 +89,32 @@ class BootstrapFleet:
                 first_timeout_s=security.first_timeout_s,
             )
         self._security = security
+        self._is_stream = "+tcp:" in server_uri
+        self._transport = ("tls" if security else "tcp") if self._is_stream else ("dtls" if security else "udp")
         self._count = count
         self._folder = MemoryFolder(commissioning.state) if commissioning.state is not None else None
 
-    def population(self, limits: Limits, parameters: Parameters, utc_offset_s: float) -> Population:
-        """The engine of all of them."""
+    def population(
+        self, limits: Limits, parameters: Parameters, utc_offset_s: float, connect: Callable[[PeerId], None]
+    ) -> "WaysPopulation":
+        """The engine of all of them. ``connect`` is asked for a connection; see `connections`."""
         # A device speaks to its bootstrap server and to several others, one session each.
         security = self._security or Security(_nobody)
         dtls = client_endpoint(security, 2 * self._count, SystemEntropy())
         limits = replace(limits, peers_total=4 * limits.peers_total)
         coap = Endpoint(SystemEntropy(), limits, parameters, verified=True, oscore=True)
-        ways = Ways(coap, dtls, entropy=SystemEntropy(), utc_offset_s=utc_offset_s)
-        return Population(ways)  # type: ignore[arg-type]
+        bounds = StreamLimits(_LARGEST, _LARGEST, _LARGEST, ping_after_s=None)
+
+        def connected() -> StreamEndpoint:
+            return StreamEndpoint(SystemEntropy(), limits, parameters, bounds, oscore=True)
+
+        def streams(judge: Judge) -> StreamWays:
+            secure = TlsClients(connected(), SystemEntropy(), handshake_s=security.handshake_s)
+            return StreamWays(connected(), secure, connect=connect, judge=judge, entropy=SystemEntropy())
+
+        return WaysPopulation(
+            Ways(coap, dtls, entropy=SystemEntropy(), utc_offset_s=utc_offset_s, streams=streams),
+        )
 
     def device(
         self,
@@ -79,13 +125,15 @@ class BootstrapFleet:
         utc_offset_s: float,
         handles: Iterator[int],
     ) -> BootstrapDevice:
-        """The device ``number`` of the fleet, with what was kept of it. Raises `BadMemory`, and whatever the keyring
-        raises."""
+        """The device ``number`` of the fleet, with what was kept of it. Raises `BadMemory`, `NoWay`, and whatever the
+        keyring raises."""
         name = options.endpoint_name
         bootstrap, memory = self._template, None
         if self._security is not None:
             bootstrap = replace(bootstrap, credentials=self._security.keyring(name, number))
-            server = server._replace(transport="dtls")
+            if self._is_stream and isinstance(bootstrap.credentials, RawKey):
+                raise NoWay("over TLS there are no raw public keys; use --psk or --cert, or write coaps://")
+        server = server._replace(transport=self._transport)
         if self._oscore is not None:
             bootstrap = replace(bootstrap, oscore=self._oscore(name, number))
         if self._folder is not None:
@@ -102,7 +150,7 @@ class BootstrapFleet:
 
     def note(self, happening: Happening, device: Device) -> None:
         """Keep what ``device`` has from now on, if ``happening`` changed that. Raises `BadMemory`."""
-        if self._folder is not None and isinstance(happening, Bootstrapped | Forgot | Remembered):
+        if self._folder is not None and isinstance(happening, Bootstrapped | Enrolled | Forgot | Remembered):
             assert isinstance(device, BootstrapDevice)
             self._folder.store(device.memory())
 

@@ -81,7 +81,11 @@ class BootstrapOptions:
     factory_uri: str = ""
     """A server, without security, that it was made with an account for: it registers there first."""
     failures: int = 3
-    """After so many registration requests in vain, one after the other and at every server, it bootstraps again."""
+    """After so many registration requests in vain, one after the other and at every server, it bootstraps again; so it
+    does after so many enrolments in vain."""
+    renew_every_s: float = 0.0
+    """After so long it asks for another certificate, where it enrolled for the one that it has; it does in any case
+    before that ends."""
     session_s: float = SESSION_S
     faults: tuple[StepFault, ...] = ()
     suites: tuple[int, ...] = ()

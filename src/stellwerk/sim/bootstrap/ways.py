@@ -3,20 +3,34 @@
 An engine of six verbs. What a peer with the transport ``dtls`` is sent goes through the session of its way, which is
 opened when there is something to say; a peer with ``udp`` is sent datagrams. Peers stay what they are when another
 session takes the place of one that ended, so whoever speaks over a way is told: `WayUp`, `WayFailed`, `WayLost`.
+Peers with ``tcp`` and ``tls`` have connections, each kind with a CoAP engine of its own (`stream_ways`).
 
-With OSCORE a peer has the transport ``oscore+udp`` or ``oscore+dtls``, and the addresses of what carries it: the engine
-below knows it by the number of its context instead.
+With OSCORE a peer has the transport ``oscore+udp``, ``oscore+dtls`` and so on, and the addresses of what carries it:
+the engine below knows it by the number of its context instead.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, TypeAlias, cast
 
-from stellwerk.coap.actions import Action, AdoptContext, ContextStored, DropContext, ForgetPeer
-from stellwerk.coap.events import ContextState, Event
+from stellwerk.coap.actions import (
+    Action,
+    AdoptContext,
+    ContextStored,
+    Drop,
+    DropContext,
+    ForgetPeer,
+    Proceed,
+    RejectRequest,
+    RejectToken,
+    Respond,
+    SendRequest,
+)
+from stellwerk.coap.events import ContextState, Event, RequestQuestion, RequestReceived, TokenQuestion
 from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.core.entropy import Entropy
+from stellwerk.core.identity import CertificateIdentity, RawKeyIdentity
 from stellwerk.core.ids import PeerId, context_of, context_peer
 from stellwerk.dtls import events
 from stellwerk.dtls.actions import AcceptPeer, CloseSession, Connect, MoveSession, NoSession, RefusePeer, SendData
@@ -24,10 +38,24 @@ from stellwerk.dtls.actions import Action as DtlsAction
 from stellwerk.dtls.suites import suite_name
 from stellwerk.net.driver import Engine
 from stellwerk.net.secure import DtlsEvent, SecureEvent
-from stellwerk.sim.bootstrap.accounts import OscoreValues
-from stellwerk.sim.faults import FaultKind
-from stellwerk.sim.security import Credentials, Security, client_parameters
-from stellwerk.sim.trust import judge_server
+from stellwerk.sim.bootstrap.orders import (
+    ORDERS,
+    CloseWay,
+    DropWay,
+    MoveWays,
+    OpenWay,
+    ProtectWay,
+    WayCounted,
+    WayEvent,
+    WayFailed,
+    WayLost,
+    WayOrder,
+    WayUp,
+    carrier_of,
+)
+from stellwerk.sim.bootstrap.stream_ways import NOT_WANTED, Connected, ConnectionReport, Judge, StreamWays, Unconnected
+from stellwerk.sim.security import client_parameters
+from stellwerk.sim.trust import Refusal, judge_server
 
 Route: TypeAlias = tuple[str, int, str, int]
 """Remote and local address of a way."""
@@ -35,96 +63,10 @@ Route: TypeAlias = tuple[str, int, str, int]
 _HELD: Final = 32
 """Messages that wait for a session; of more, the newest are kept."""
 
-
-@dataclass(frozen=True, slots=True)
-class OpenWay:
-    """From now on ``peer`` is spoken to in sessions that ``credentials`` and ``security`` make; an earlier one ends.
-    ``strike``: what befalls a handshake that begins. ``at_once``: without waiting for something to say."""
-
-    peer: PeerId
-    endpoint_name: str
-    credentials: Credentials
-    security: Security
-    strike: Callable[[], FaultKind | None]
-    at_once: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ProtectWay:
-    """From now on ``peer`` (``oscore+...``) is spoken to with a context of ``values``, over the way that carries it.
-    ``ceiling``: numbers below it may have been used. ``rederive``: what came before is forgotten; the first request
-    agrees with the server on another ID Context (RFC 8613 App. B.2)."""
-
-    peer: PeerId
-    values: OscoreValues
-    ceiling: int = 0
-    rederive: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DropWay:
-    """The session with ``peer`` is gone, and the next thing to say opens another. ``tells``: the server hears of it."""
-
-    peer: PeerId
-    tells: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CloseWay:
-    """``peer`` is not spoken to any more."""
-
-    peer: PeerId
-
-
-@dataclass(frozen=True, slots=True)
-class MoveWays:
-    """All ways of the local address ``old`` are of ``new`` from now on."""
-
-    old: tuple[str, int]
-    new: tuple[str, int]
-
-
-WayOrder: TypeAlias = OpenWay | ProtectWay | DropWay | CloseWay | MoveWays
-_ORDERS: Final = (OpenWay, ProtectWay, DropWay, CloseWay, MoveWays)
-
-
-@dataclass(frozen=True, slots=True)
-class WayUp:
-    """There is a session with ``peer``."""
-
-    peer: PeerId
-    suite: str
-    has_cid: bool
-
-
-@dataclass(frozen=True, slots=True)
-class WayFailed:
-    """No session could be made; what was to be said is forgotten."""
-
-    peer: PeerId
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class WayLost:
-    """The server ended the session."""
-
-    peer: PeerId
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class WayCounted:
-    """Numbers of ours below ``ceiling`` are used with ``peer`` from now on: keep that before anything leaves (RFC 8613
-    App. B.1.1)."""
-
-    peer: PeerId
-    ceiling: int
-
-
-WayEvent: TypeAlias = WayUp | WayFailed | WayLost | WayCounted
+_CARRIERS: Final = ("udp", "tcp", "tls")
+"""Of which engine an exchange is: its number outside is one of so many beside the engine's own."""
+_NUMBERED: Final = (RequestReceived, RequestQuestion, TokenQuestion)
+_ANSWERS: Final = (Respond, Drop, Proceed, RejectRequest, RejectToken)
 
 
 class _Way:
@@ -144,8 +86,9 @@ class _Way:
 
 
 class Ways:
-    """``coap`` speaks with peers, ``dtls`` in the client's role with addresses. ``utc_offset_s`` turns monotonic
-    seconds into UTC seconds since 1970."""
+    """``coap`` speaks with peers, ``dtls`` in the client's role with addresses. ``streams`` makes what there is of
+    connections, given how a server is judged; None: there are none. ``utc_offset_s`` turns monotonic seconds into UTC
+    seconds since 1970."""
 
     def __init__(
         self,
@@ -154,7 +97,9 @@ class Ways:
         *,
         entropy: Entropy,
         utc_offset_s: float,
+        streams: Callable[[Judge], StreamWays] | None = None,
     ) -> None:
+        self._streams = None if streams is None else streams(self._judge)
         self._coap = coap
         self._dtls = dtls
         self._entropy = entropy
@@ -174,7 +119,10 @@ class Ways:
 
     def feed(self, datagram: bytes, *, peer: PeerId, now: float) -> None:
         self._now = now
-        if _route(peer) in self._ways:
+        if peer.is_connection:
+            if self._streams is not None:
+                self._streams.feed(datagram, peer, now)
+        elif _route(peer) in self._ways:
             self._dtls.feed(datagram, peer=peer, now=now)
         else:
             self._coap.feed(datagram, peer=peer, now=now)
@@ -184,28 +132,47 @@ class Ways:
         self._now = now
         self._dtls.tick(now)
         self._coap.tick(now)
+        if self._streams is not None:
+            self._streams.tick(now)
         self._run()
 
-    def submit(self, action: Action | WayOrder, now: float) -> None:
+    def submit(self, action: Action | WayOrder | ConnectionReport, now: float) -> None:
         self._now = now
-        if not isinstance(action, _ORDERS):
+        if isinstance(action, Connected | Unconnected):
+            if self._streams is not None:
+                self._streams.hear(action, now)
+        elif not isinstance(action, ORDERS):
             self._submit(action, now)
-        elif isinstance(action, OpenWay):
-            self._close(action.peer)
-            way = self._ways[_route(action.peer)] = _Way(action)
-            if action.at_once:
-                self._connect(way)
         elif isinstance(action, ProtectWay):
             self._protect(action)
         elif isinstance(action, MoveWays):
             self._move(action)
-        elif isinstance(action, CloseWay):
-            self._unprotect(action.peer)
-            self._close(action.peer)
-        elif (dropped := self._ways.get(_route(action.peer))) is not None:
-            self._end(dropped, tells=action.tells)
-            dropped.held.clear()
+        else:
+            if isinstance(action, CloseWay):
+                self._unprotect(action.peer)
+            self._direct(action, now)
         self._run()
+
+    def _direct(self, order: OpenWay | DropWay | CloseWay, now: float) -> None:
+        """Do what is ordered of one way."""
+        peer = carrier_of(order.peer)
+        if peer.is_connection and self._streams is not None:
+            if isinstance(order, OpenWay):
+                self._streams.open(order, now)
+            elif isinstance(order, CloseWay):
+                self._streams.close(peer, now)
+            else:
+                self._streams.drop(peer, now, tells=order.tells)
+        elif isinstance(order, OpenWay):
+            self._close(peer)
+            way = self._ways[_route(peer)] = _Way(order)
+            if order.at_once:
+                self._connect(way)
+        elif isinstance(order, CloseWay):
+            self._close(peer)
+        elif (dropped := self._ways.get(_route(peer))) is not None:
+            self._end(dropped, tells=order.tells)
+            dropped.held.clear()
 
     def take_events(self) -> list[Event | WayEvent]:
         self._run()
@@ -218,8 +185,10 @@ class Ways:
         return out
 
     def deadline(self) -> float | None:
-        times = [each for each in (self._coap.deadline(), self._dtls.deadline()) if each is not None]
-        return min(times, default=None)
+        times = [self._coap.deadline(), self._dtls.deadline()]
+        if self._streams is not None:
+            times.append(self._streams.deadline())
+        return min((each for each in times if each is not None), default=None)
 
     # -- sessions --
 
@@ -254,6 +223,8 @@ class Ways:
             self._end(way, tells=True)
 
     def _move(self, order: MoveWays) -> None:
+        if self._streams is not None:
+            self._streams.move(order.old, order.new, self._now)
         for each in [*self._contexts.values()]:
             if (each.peer.local_host, each.peer.local_port) == order.old:
                 self._move_context(each, order.new)
@@ -270,13 +241,33 @@ class Ways:
     # -- contexts --
 
     def _submit(self, action: Action, now: float) -> None:
+        if isinstance(action, _ANSWERS):
+            action.exchange, carrier = divmod(action.exchange, len(_CARRIERS))
+            self._hand(_CARRIERS[carrier], action, None, now)
+            return
         peer = getattr(action, "peer", None)
-        if isinstance(peer, PeerId) and peer.is_context:
+        if not isinstance(peer, PeerId):
+            self._coap.submit(action, now)
+            if self._streams is not None:
+                self._streams.submit_to_all(action, now)
+            return
+        if peer.is_context:
             number = self._numbers.get(peer)
             if number is None:
                 return
             action.peer = context_peer(number, peer.carrier)  # type: ignore[union-attr]
-        self._coap.submit(action, now)
+            if isinstance(action, SendRequest) and carrier_of(peer).is_connection:
+                # The engine forgets where a context's other end is with the connection that it spoke over.
+                adopt = AdoptContext(_material(number, self._contexts[action.peer]), carrier_of(peer))
+                self._hand(peer.carrier, adopt, None, now)
+        self._hand(peer.carrier, action, carrier_of(peer), now)
+
+    def _hand(self, carrier: str, action: Action, way: PeerId | None, now: float) -> None:
+        """Give ``action`` to the engine of ``carrier``; ``way``: whom it concerns, or who carries it."""
+        if carrier not in ("tcp", "tls"):
+            self._coap.submit(action, now)
+        elif self._streams is not None:
+            self._streams.submit(carrier, action, way, now)
 
     def _protect(self, order: ProtectWay) -> None:
         former = self._unprotect(order.peer)
@@ -284,23 +275,11 @@ class Ways:
             # Whoever orders may not have heard of the last ones.
             order = replace(order, ceiling=max(order.ceiling, former.ceiling))
         self._last_number += 1
-        values, peer = order.values, order.peer
-        material = ContextMaterial(
-            self._last_number,
-            values.sender_id,
-            values.recipient_id,
-            values.master_secret,
-            values.master_salt,
-            values.id_context,
-            values.aead,
-            values.hkdf,
-            order.ceiling,
-            order.ceiling,
-        )
+        peer = order.peer
         self._numbers[peer] = self._last_number
         self._contexts[context_peer(self._last_number, peer.carrier)] = order
-        carrier = peer._replace(transport=peer.carrier)
-        self._coap.submit(AdoptContext(material, carrier, order.rederive), self._now)
+        adopt = AdoptContext(_material(self._last_number, order), carrier_of(peer), order.rederive)
+        self._hand(peer.carrier, adopt, None, self._now)
 
     def _unprotect(self, peer: PeerId) -> ProtectWay | None:
         """Forget the context of ``peer``, if any; what was ordered of it."""
@@ -308,7 +287,7 @@ class Ways:
         if number is None:
             return None
         former = self._contexts.pop(context_peer(number, peer.carrier), None)
-        self._coap.submit(DropContext(number), self._now)
+        self._hand(peer.carrier, DropContext(number), None, self._now)
         return former
 
     def _move_context(self, order: ProtectWay, new: tuple[str, int]) -> None:
@@ -317,20 +296,24 @@ class Ways:
         self._unprotect(order.peer)
         self._protect(replace(order, peer=peer))
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, carrier: str, event: Event) -> None:
         peer = event.peer
+        if isinstance(event, _NUMBERED):
+            event.exchange = event.exchange * len(_CARRIERS) + _CARRIERS.index(carrier)
         if isinstance(event, ContextState):
             order = self._contexts.get(peer)
             if order is not None:
                 self._contexts[peer] = replace(order, ceiling=event.ceiling)
                 self._events.append(WayCounted(order.peer, event.ceiling))
-                self._coap.submit(ContextStored(event.number, event.ceiling), self._now)
+                self._hand(carrier, ContextStored(event.number, event.ceiling), None, self._now)
             return
         if peer.is_context:
             order = self._contexts.get(peer)
             if order is None or context_of(peer) != self._numbers.get(order.peer):
                 return
             event.peer = order.peer
+            if self._streams is not None:
+                self._streams.note_heard(event, carrier_of(order.peer))
         self._events.append(event)
 
     # -- inside --
@@ -350,7 +333,13 @@ class Ways:
                     self._hear(cast(SecureEvent, event))
             for told in self._coap.take_events():
                 busy = True
-                self._tell(told)
+                self._tell("udp", told)
+            for carrier, heard in self._streams.take_events() if self._streams is not None else ():
+                busy = True
+                if isinstance(heard, WayUp | WayFailed | WayLost | WayCounted):
+                    self._events.append(heard)
+                else:
+                    self._tell(carrier, heard)
             for peer, message in self._coap.take_datagrams():
                 if peer.transport == "udp":
                     self._out.append((peer, message))
@@ -358,6 +347,8 @@ class Ways:
                     busy = True
                     self._say(way, message)
         self._out += self._dtls.take_datagrams()
+        if self._streams is not None:
+            self._out += self._streams.take_datagrams()
 
     def _hear(self, event: SecureEvent) -> None:
         if isinstance(event, events.SessionEstablished):
@@ -383,19 +374,37 @@ class Ways:
                 way.session = None
                 self._events.append(WayLost(way.peer, event.reason, event.detail))
         elif isinstance(event, events.CertificateQuestion):
-            self._judge(event)
+            self._ask_about(event)
         elif isinstance(event, events.SessionQuestion):
             self._dtls.submit(NoSession(event.question), self._now)
 
-    def _judge(self, question: events.CertificateQuestion) -> None:
+    def _ask_about(self, question: events.CertificateQuestion) -> None:
         way = self._ways.get(_route(question.address))
         if way is None:
-            refusal: tuple[str, str, int] | None = ("unknown-identity", "nobody wants this handshake any more", 90)
+            refusal: Refusal | None = NOT_WANTED
         else:
-            at = datetime.fromtimestamp(self._now + self._utc_offset_s, UTC)
-            refusal = judge_server(way.order.security, question.identity, at)
+            refusal = self._judge(way.order, question.identity)
         answer = AcceptPeer(question.handshake) if refusal is None else RefusePeer(question.handshake, *refusal)
         self._dtls.submit(answer, self._now)
+
+    def _judge(self, order: OpenWay, identity: RawKeyIdentity | CertificateIdentity) -> Refusal | None:
+        return judge_server(order.security, identity, datetime.fromtimestamp(self._now + self._utc_offset_s, UTC))
+
+
+def _material(number: int, order: ProtectWay) -> ContextMaterial:
+    values = order.values
+    return ContextMaterial(
+        number,
+        values.sender_id,
+        values.recipient_id,
+        values.master_secret,
+        values.master_salt,
+        values.id_context,
+        values.aead,
+        values.hkdf,
+        order.ceiling,
+        order.ceiling,
+    )
 
 
 def _route(peer: PeerId) -> Route:

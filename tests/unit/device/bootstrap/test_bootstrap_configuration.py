@@ -217,13 +217,34 @@ def test_bootstrap_servers_are_given_only_where_the_profile_allows_it() -> None:
     assert BootstrapConfiguration(servers, updates_bootstrap_server=True).given == servers
 
 
+@pytest.mark.spec("Platform 3.4", "BIN-1")
+def test_what_is_left_open_follows_the_device() -> None:
+    written = [
+        entry(shortServerId=1, port=1),
+        entry(shortServerId=2, port=2, binding="UQ"),
+        entry(shortServerId=3, port=3, binding="UT"),
+        entry(shortServerId=4, port=4, transport="udp"),
+        entry(shortServerId=5, port=5, transport="tcp"),
+        entry(shortServerId=6, port=5),
+    ]
+    configuration = parse_bootstrap({"bootstrap": written})
+
+    def given_over(transport: str) -> list[tuple[str, str]]:
+        return [(each.transport, each.binding) for each in configuration.given_over(transport)]
+
+    udp, tcp = ("udp", "U"), ("tcp", "T")
+    assert given_over("udp") == [udp, ("udp", "UQ"), ("udp", "UT"), udp, tcp, udp]
+    # The last one has the place of the fifth, which is over TCP already.
+    assert given_over("tcp") == [tcp, ("tcp", "TQ"), ("tcp", "UT"), udp, tcp, udp]
+
+
 SECONDS = st.integers(0, 2**32 - 1)
 
 
 @st.composite
 def entries(draw: st.DrawFn, at: int) -> ServerEntry:
     is_bootstrap = draw(st.booleans()) if at == 0 else False
-    transport = draw(st.sampled_from(["udp", "tcp"]))
+    transport = draw(st.sampled_from(["", "udp", "tcp"]))
     mode = draw(st.sampled_from(["nosec", "psk", "rpk", "x509"]))
     oscore = draw(st.booleans())
     return ServerEntry(
