@@ -171,7 +171,7 @@ class BootstrapServer:
             conversations=BootstrapConversations(
                 store=store, tasks=tasks, clock=clock, link=listeners.links, history=history
             ),
-            enrolling=Enrolling(accounts, Authority(folder.authority, folder.enrol)),
+            enrolling=Enrolling(store, accounts, Authority(folder.authority, folder.enrol)),
             meters=meters.bootstrap,
             most=settings.bootstrap_sessions,
             packs=settings.bootstrap_packs,

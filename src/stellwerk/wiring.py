@@ -213,7 +213,7 @@ class Server:
             streams=streams,
             tls=tls,
         )
-        listeners = self._listeners = server.listeners
+        self._listeners = server.listeners
         commands, devices, channels = server.commands, server.devices, server.channels
         bootstrap = self._bootstrap = await BootstrapServer.build(
             settings,
@@ -309,7 +309,7 @@ class Server:
             bootstrap_coap=[f"{host}:{port}" for host, port in self.bound.bootstrap_coap],
             bootstrap_coaps=[f"{host}:{port}" for host, port in self.bound.bootstrap_coaps],
             coap_tcp="on" if settings.coap_tcp else "off",
-            coap_tls="off" if listeners.tls is None else listeners.tls.offers(),
+            coap_tls=next((each.tls.offers() for each in self._all_listeners() if each.tls is not None), "off"),
             http=f"{self.bound.http_host}:{self.bound.http_port}" if self._faces is not None else "off",
             devices_with_open_commands=open_commands,
         )

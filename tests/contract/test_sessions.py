@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stellwerk.app.changes import Change, DropSession, DropSessionsOf, PutSession
 from stellwerk.app.ports import DecidingStore
-from stellwerk.app.records import SESSIONS_PER_DEVICE, SecureSession
+from stellwerk.app.session import SESSIONS_PER_DEVICE, SecureSession
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.record import Credential
 from stellwerk.storage.memory import MemoryStore

@@ -54,8 +54,8 @@ class Served:
         self.log_path = folder / "serve.log"
         self.coap_port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
         self.coaps_port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
-        self.bootstrap_coap_port = free_port()
-        self.bootstrap_coaps_port = free_port()
+        self.bootstrap_coap_port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
+        self.bootstrap_coaps_port = free_port(socket.SOCK_DGRAM, socket.SOCK_STREAM)
         self.http_port = free_port(socket.SOCK_STREAM)
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = settings

@@ -304,7 +304,7 @@ def test_libcoap_fetches_a_pack(server: Served, tmp_path: Path, mode: str) -> No
     assert " c:4.06 " in libcoap(port, f"/bspack?ep={one.endpoint}&acc=</0/0>", "-A", "50", *own)
 
 
-@pytest.mark.spec("ETS 10", "LwM2M-contract 2.5", "SEC-9")
+@pytest.mark.spec("ETS 10", "LwM2M-contract 2.5", "SEC-9", "RFC 9148 4.1", "RFC 9148 4.3", "RFC 9148 4.5")
 def test_libcoap_enrols_and_registers_with_the_certificate_that_it_got(server: Served, tmp_path: Path) -> None:
     set_profile(server, "one-est", dm(server, "X509", keys="est"))
     one = Bootstrapped(server, "psk", "one-est", tmp_path)

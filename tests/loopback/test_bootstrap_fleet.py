@@ -1,6 +1,7 @@
 """Simulated devices on real sockets get their servers from a real bootstrap server, and register there."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from itertools import product
 from pathlib import Path
@@ -8,14 +9,17 @@ from pathlib import Path
 import pytest
 from bootstrap_world import BS_KEY, DM_KEY, NO_SEC, World, bootstrap_world, psk_block, registered, until
 
+from stellwerk.device.bootstrap.configuration import EST_KEYS
 from stellwerk.device.bootstrap.history import BootstrapState
 from stellwerk.device.key_material import der_of, pkcs8_of, to_base64
 from stellwerk.device.record import NOSEC, PSK, X509
 from stellwerk.issuing import Issuer, new_key
 from stellwerk.key_files import KeyFolder
+from stellwerk.sim.bootstrap.device import BootstrapDevice
 from stellwerk.sim.bootstrap.fleet import Commissioning
 from stellwerk.sim.bootstrap.options import BootstrapOptions, Mode
-from stellwerk.sim.happenings import BootstrapFailed, Bootstrapped, Registered
+from stellwerk.sim.happenings import BootstrapFailed, Bootstrapped, Enrolled, EnrolmentFailed, Registered
+from stellwerk.sim.population import Poke
 from stellwerk.sim.security import Certificate, Credentials, PreSharedKey, Security
 
 
@@ -127,5 +131,45 @@ def test_what_a_fleet_was_given_is_kept_and_used_after_a_restart(world, tmp_path
         await until(lambda: registered(second))
         assert len(world.told(Bootstrapped)) == 1
         assert (tmp_path / "states" / "dev-1.json").stat().st_mode & 0o777 == 0o600
+
+    world(story)
+
+
+@pytest.mark.slow
+@pytest.mark.spec("ETS 10", "LwM2M-contract 2.5", "SEC-10", "RFC 9148 3", "RFC 9148 4.2")
+def test_a_fleet_enrols_with_certificates_of_the_factory_and_renews_what_it_got_in_another_life(world, tmp_path: Path):
+    async def story(world: World) -> None:
+        await world.profile("dev-1", X509, keys=EST_KEYS)
+        await world.profile("dev-2", X509, keys=EST_KEYS, transport="tcp", binding="T")
+        issuer = KeyFolder(world.settings.data_dir).issuer()
+        own = {name: issued(issuer, name) for name in ("dev-1", "dev-2")}
+        for name, certificate in own.items():
+            client = {"securityConfigClientMode": "X509", "cert": ""}
+            await world.provision(name, name, client, certificate_block(certificate), NO_SEC)
+        security = Security(lambda name, number: own[name], anchors=(issuer.certificate,))
+        kept = Commissioning(state=tmp_path / "states")
+        first = await world.run(2, security=security, bootstrap=kept)
+        await until(lambda: registered(first))
+        assert [each.accounts[0].server.transport for each in first.devices] == ["dtls", "tls"]
+        assert sorted(world.told(Enrolled), key=str) == [Enrolled("dev-1", "sen"), Enrolled("dev-2", "sen")]
+        (entry,) = [
+            cells
+            for cells in json.loads((tmp_path / "states" / "dev-1.json").read_text())["objects"]["0"].values()
+            if cells["2"] == 4
+        ]
+        assert bytes.fromhex(entry["3"]["hex"]) != own["dev-1"].chain[0]
+        first.close()
+        second = await world.run(2, security=security, bootstrap=kept)
+        await until(lambda: registered(second))
+        assert (len(world.told(Bootstrapped)), len(world.told(Enrolled))) == (2, 2)
+        for device in second.devices:
+            second._submit(Poke(device, BootstrapDevice.renew))
+        await until(lambda: len(world.told(Registered)) == 6)
+        assert {each.function for each in world.told(Enrolled)[-2:]} == {"sren"}
+        for name in own:
+            assert (await world.server.operations.read(name, "/3/0/0")).values[0].value == "Stellwerk"
+        assert world.told(EnrolmentFailed) == world.told(BootstrapFailed) == []
+        assert "2 bootstraps" not in str(second.summary())
+        assert "2 enrolments" in str(second.summary())
 
     world(story)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stellwerk.app.changes import ChangeCommand, CommandSent, PutObservation, PutRegistration, PutSession
-from stellwerk.app.records import SecureSession
+from stellwerk.app.session import SecureSession
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.command import Step
 from stellwerk.device.profile import Profile, ProfileRecord

@@ -173,7 +173,7 @@ class BootstrapPort:
             conversations=BootstrapConversations(
                 store=store, tasks=stack.tasks, clock=clock, link=links, history=self.history, later=stack._later
             ),
-            enrolling=Enrolling(accounts, self.authority),
+            enrolling=Enrolling(store, accounts, self.authority),
             meters=stack.meters.bootstrap,
             most=self.most,
             packs=self.packs,

@@ -8,7 +8,7 @@ from stellwerk.app.changes import PutSession
 from stellwerk.app.command_request import CommandRequest
 from stellwerk.app.committing import commit
 from stellwerk.app.handlers.devices import Devices
-from stellwerk.app.records import SecureSession
+from stellwerk.app.session import SecureSession
 from stellwerk.coap import codes
 from stellwerk.core.ids import PeerId
 from stellwerk.device.record import Credential

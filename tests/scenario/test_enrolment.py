@@ -116,6 +116,7 @@ def registers(stack: Stack, certificate: bytes, key: Any = OWN, port: int = 41_0
 
 
 @pytest.mark.spec("ETS 10", "LwM2M-contract 2.5", "B-8", "SEC-10", "SEC-9")
+@pytest.mark.spec("RFC 9148 4.1", "RFC 9148 4.2", "RFC 9148 4.5")
 def test_a_device_is_bootstrapped_enrols_and_registers_with_its_certificate(
     port: BootstrapPort, device: Any, client: SecureClient
 ) -> None:
@@ -167,7 +168,7 @@ def test_what_happens_while_a_session_runs_is_in_its_history(
     assert others[-1].operation == "Bootstrap-Finish"
 
 
-@pytest.mark.spec("LwM2M-contract 2.5", "SEC-9")
+@pytest.mark.spec("LwM2M-contract 2.5", "SEC-9", "RFC 9148 4.2")
 def test_a_device_enrols_again_and_what_it_had_holds_until_it_comes_with_the_new_one(
     port: BootstrapPort, device: Any, client: SecureClient
 ) -> None:
@@ -182,7 +183,7 @@ def test_a_device_enrols_again_and_what_it_had_holds_until_it_comes_with_the_new
     assert not registers(port.stack, first, port=41_003)
 
 
-@pytest.mark.spec("LwM2M-contract 2.5")
+@pytest.mark.spec("LwM2M-contract 2.5", "RFC 9148 4.3")
 @pytest.mark.parametrize(("accept", "content_format"), [(None, 281), (281, 281), (287, 287)])
 def test_certificates_come_in_the_format_that_is_asked_for(
     client: SecureClient, accept: int | None, content_format: int
@@ -205,7 +206,7 @@ REFUSED: dict[str, tuple[int, str, bytes | None, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.spec("LwM2M-contract 2.5")
+@pytest.mark.spec("LwM2M-contract 2.5", "RFC 9148 4.3", "RFC 9148 4.5")
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_wrong_is_refused_with_a_text_and_nothing_is_kept(
     port: BootstrapPort, device: Any, client: SecureClient, what: str
@@ -218,6 +219,30 @@ def test_what_is_wrong_is_refused_with_a_text_and_nothing_is_kept(
     assert port.sessions_of(device)[0].state.value == "refused"
     # The next one is taken, over the same session.
     assert ask(client, SEN, signing_request(key=OWN)).code == CHANGED
+
+
+@pytest.mark.spec("LwM2M-contract 2.5", "B-15", "SEC-3")
+@pytest.mark.parametrize("name", ["urn:dev:os:dev1", "dev1", "dev:os:dev1"])
+def test_a_device_enrols_by_each_of_its_names_and_its_certificate_bears_that(
+    port: BootstrapPort, device: Any, client: SecureClient, name: str
+) -> None:
+    answer = ask(client, SEN, signing_request(name, OWN), 287)
+    assert answer.code == CHANGED
+    subject = load_der_x509_certificate(answer.payload).subject
+    assert [each.value for each in subject] == [name]
+
+
+@pytest.mark.spec("LwM2M-contract 2.5", "B-15", "SEC-3")
+def test_nobody_gets_a_certificate_for_a_name_that_is_anothers_at_the_other_server(port: BootstrapPort) -> None:
+    port.stack.provision("dev2")
+    credential = with_bootstrap(psk_block("bs-dev1", KEY), endpoint="dev2")
+    device = port.stack.provision("dev1", credential=credential)
+    client = SecureClient(port, b"bs-dev1", KEY).connect()
+    assert client.ask("/bs?ep=dev2").code == CHANGED
+    for name in ("dev2", "urn:dev:os:dev2", "nobody"):
+        assert ask(client, SEN, signing_request(name, OWN)).code == FORBIDDEN
+    assert fresh(port, device) is None
+    assert ask(client, SEN, signing_request("dev1", OWN)).code == CHANGED
 
 
 @pytest.mark.spec("LwM2M-contract 2.5", "Design 7")
@@ -233,7 +258,7 @@ def test_a_request_that_is_too_long_is_refused_before_all_of_it_is_there(client:
     assert block.code == REQUEST_ENTITY_TOO_LARGE
 
 
-@pytest.mark.spec("LwM2M-contract 2.5", "RFC 7959 2.4")
+@pytest.mark.spec("LwM2M-contract 2.5", "RFC 7959 2.4", "RFC 9148 4.6")
 def test_a_certificate_is_fetched_in_blocks_and_a_block_of_none_is_not_another_certificate(
     port: BootstrapPort, device: Any, client: SecureClient
 ) -> None:
@@ -254,7 +279,7 @@ def test_a_certificate_is_fetched_in_blocks_and_a_block_of_none_is_not_another_c
     assert fresh(port, device) == kept
 
 
-@pytest.mark.spec("LwM2M-contract 2.5")
+@pytest.mark.spec("LwM2M-contract 2.5", "RFC 9148 4.1", "RFC 9148 4.2")
 def test_other_methods_and_functions_are_not_there(client: SecureClient) -> None:
     assert client.ask(CRTS, POST).code == METHOD_NOT_ALLOWED
     assert client.ask(SEN, GET).code == METHOD_NOT_ALLOWED
@@ -263,7 +288,7 @@ def test_other_methods_and_functions_are_not_there(client: SecureClient) -> None
     assert client.ask("/.well-known/est", GET).code == NOT_FOUND
 
 
-@pytest.mark.spec("LwM2M-contract 2.5", "SEC-3")
+@pytest.mark.spec("LwM2M-contract 2.5", "SEC-3", "RFC 9148 4")
 def test_without_security_nobody_enrols(port: BootstrapPort) -> None:
     device = port.stack.provision("dev1")
     assert ask(Client(port), CRTS).code == UNAUTHORIZED

@@ -6,10 +6,9 @@ from typing import Any
 
 from stellwerk.app.changes import CommandNeverSent
 from stellwerk.app.journal import JournalEntry
-from stellwerk.app.session import SESSIONS_PER_DEVICE as SESSIONS_PER_DEVICE
-from stellwerk.app.session import SecureSession as SecureSession
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId, TenantId
+from stellwerk.device.command import Command, Step
 from stellwerk.device.end_device import NO_GATEWAY
 from stellwerk.device.record import Credential
 from stellwerk.lwm2m.operations import Operation
@@ -61,6 +60,38 @@ class NewOutgoing:
     entries: tuple[JournalEntry, ...]
     ended: tuple["CommandNeverSent", ...] = ()
     """Commands of older messages that these make needless; their messages make room before this one is counted."""
+
+    def message(self, state_tag: int) -> "MessageRecord":
+        """The message as its container has it. ``state_tag``: 0 where there is none."""
+        return MessageRecord(
+            self.resource_id,
+            self.resource_name,
+            state_tag,
+            self.created_ms,
+            self.content,
+            self.content_info,
+            self.content_size,
+            self.creator,
+            self.labels,
+        )
+
+    def command(self, new: "NewCommand", command_id: int) -> Command:
+        """One of ``commands`` as it waits, with the number that the store gave it."""
+        return Command(
+            command_id,
+            self.device_id,
+            self.resource_id,
+            self.resource_name,
+            new.request_id,
+            new.method,
+            new.operation,
+            new.content,
+            new.content_info,
+            Step.QUEUED,
+            self.created_ms,
+            new.expires_ms,
+            new.priority,
+        )
 
 
 @dataclass(frozen=True, slots=True)

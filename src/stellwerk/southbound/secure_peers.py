@@ -4,7 +4,7 @@ from collections.abc import Callable, Container
 from typing import Final, Protocol, TypeAlias, assert_never
 
 from stellwerk.app.handlers.handshakes import Handshakes
-from stellwerk.app.records import SecureSession
+from stellwerk.app.session import SecureSession
 from stellwerk.coap import actions as coap_actions
 from stellwerk.coap.events import Event, PeerProbed
 from stellwerk.core.identity import SecureIdentity

@@ -56,37 +56,13 @@ class MemoryCommands(MemoryRegistrations):
         if is_message:
             tag = self._containers.get((device_id, OUTGOING), (0, 0))[0] + 1
             self._containers[device_id, OUTGOING] = (tag, outgoing.created_ms)
-        record = MessageRecord(
-            outgoing.resource_id,
-            outgoing.resource_name,
-            tag,
-            outgoing.created_ms,
-            outgoing.content,
-            outgoing.content_info,
-            outgoing.content_size,
-            outgoing.creator,
-            outgoing.labels,
-        )
+        record = outgoing.message(tag)
         if outgoing.commands and is_message:
             self._outgoing[device_id, outgoing.resource_id] = record
         commands = []
         for new in outgoing.commands:
             self._last_command_id += 1
-            command = Command(
-                self._last_command_id,
-                device_id,
-                outgoing.resource_id,
-                outgoing.resource_name,
-                new.request_id,
-                new.method,
-                new.operation,
-                new.content,
-                new.content_info,
-                Step.QUEUED,
-                outgoing.created_ms,
-                new.expires_ms,
-                new.priority,
-            )
+            command = outgoing.command(new, self._last_command_id)
             self._commands[command.command_id] = command
             commands.append(replace(command))
         self._journal.append(outgoing.entries)

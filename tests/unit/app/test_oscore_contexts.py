@@ -580,3 +580,18 @@ def test_what_cannot_be_looked_up_for_want_of_tasks_is_busy_and_leaves_nothing_b
         assert bench.udp.told == [("busy", 1)]
 
     run(work)
+
+
+def test_a_context_that_is_another_one_each_time_it_is_looked_at_is_busy_and_not_unknown() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.device()
+
+        async def replaced_meanwhile(number: int, ceiling: int) -> bool:
+            return False
+
+        bench.store.raise_oscore_ceiling = replaced_meanwhile  # type: ignore[method-assign]
+        bench.contexts.asked(bench.udp, 1, FAR, NAME, NOW)
+        # "Security context not found" would let the device throw away what is good.
+        assert bench.udp.told == [("busy", 1)]
+
+    run(work)

@@ -18,7 +18,8 @@ from stellwerk.app.live_peers import MOST_PER_DEVICE
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import StoreOverloaded
 from stellwerk.app.rare_lines import RareLines
-from stellwerk.app.records import NewDevice, SecureSession
+from stellwerk.app.records import NewDevice
+from stellwerk.app.session import SecureSession
 from stellwerk.app.speaking import Speaking
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, RawKeyIdentity
@@ -670,6 +671,25 @@ def test_look_ups_by_address_leave_room_for_those_by_connection_id() -> None:
     tell(story)
 
 
+def test_whose_identity_cannot_be_looked_up_while_credentials_change_may_try_again() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.device("meter", psk())
+        handshakes = bench.sessions.handshakes
+        look_up = handshakes._identities.with_key
+
+        async def overtaken(identity: PskIdentity) -> Any:
+            found = await look_up(identity)
+            handshakes.revisions += 1
+            return found
+
+        handshakes._identities.with_key = overtaken  # type: ignore[method-assign]
+        handshakes.asked_for_key(7, b"meter-1", NOW)
+        await bench.settle()
+        assert bench.wire.told == [("refuse", 7, "not-answered")]
+
+    tell(story)
+
+
 # -- fresh credentials --
 
 
@@ -730,6 +750,22 @@ def test_a_handshake_with_the_former_key_promotes_nothing() -> None:
         await bench.settle()
         assert await bench.store.fresh_credential(meter.device_id) is not None
         assert not [each for each in bench.wire.told if each[0] == "close"]
+
+    tell(story)
+
+
+def test_a_handshake_with_the_fresh_key_counts_though_one_with_the_former_came_to_its_end_meanwhile() -> None:
+    async def story(bench: Bench) -> None:
+        meter = await bench.device("meter", psk())
+        await bench.store.put_fresh_credential(meter.device_id, psk("fresh"))
+        for number, identity in ((1, b"fresh"), (2, b"meter-1")):
+            bench.sessions.handshakes.asked_for_key(number, identity, NOW)
+            await bench.settle()
+        for number, identity in ((2, b"meter-1"), (1, b"fresh")):
+            peer = session_peer(bytes([number] * 8))
+            bench.sessions.established(peer, FAR, PskIdentity(identity), meter.device_id, NOW)
+            await bench.settle()
+        assert await bench.store.fresh_credential(meter.device_id) is None
 
     tell(story)
 

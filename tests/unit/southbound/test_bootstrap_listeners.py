@@ -11,13 +11,15 @@ from tests.unit.southbound.test_listeners import CLIENT_HELLO
 from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
 from stellwerk.app.meters import Meters
 from stellwerk.coap.codes import BAD_REQUEST, POST
-from stellwerk.coap.message import CON, Message, decode_message, encode_message
+from stellwerk.coap.message import CON, Message, decode_message, encode_message, encode_options
+from stellwerk.coap.tcp.frames import decode_frame, encode_frame
 from stellwerk.core.ids import PeerId, session_peer
 from stellwerk.lwm2m.bootstrap import BootstrapFinish
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.udp import CannotBind
 from stellwerk.southbound.bootstrap_listeners import BootstrapListeners
 from stellwerk.southbound.secure_listener import SecureSettings
+from stellwerk.southbound.stream_listener import StreamSettings
 
 
 class Keys:
@@ -46,7 +48,9 @@ class Uses:
         return peer in self.devices
 
 
-def with_listeners(work: Callable[[BootstrapListeners, Uses], Awaitable[None]]) -> None:
+def with_listeners(
+    work: Callable[[BootstrapListeners, Uses], Awaitable[None]], streams: StreamSettings | None = None
+) -> None:
     async def run() -> None:
         listeners = BootstrapListeners(
             entropy=SystemEntropy(),
@@ -55,11 +59,15 @@ def with_listeners(work: Callable[[BootstrapListeners, Uses], Awaitable[None]]) 
             secure=SecureSettings(),
             keys=Keys(),
             meters=Meters(lambda: 0.0),
+            streams=streams,
+            tls=streams,
         )
         uses = Uses()
         listeners.connect(uses)
         assert listeners.secure is not None
         listeners.secure.peers.connect(uses)  # type: ignore[arg-type]
+        if listeners.tls is not None:
+            listeners.tls.peers.connect(uses)  # type: ignore[arg-type]
         try:
             await work(listeners, uses)
         finally:
@@ -98,6 +106,47 @@ def test_both_ports_answer_in_their_ways_and_are_counted_together() -> None:
         assert len(listeners.missing()) == 2
 
     with_listeners(work)
+
+
+@pytest.mark.spec("LwM2M-contract 1.8", "RFC 8323 5.3")
+def test_both_ports_take_connections_with_the_same_number() -> None:
+    async def work(listeners: BootstrapListeners, uses: Uses) -> None:
+        assert len(listeners.missing()) == 4
+        ((_, port),) = await listeners.listen("127.0.0.1", 0)
+        ((_, secure_port),) = await listeners.listen_secure("127.0.0.1", 0)
+        assert listeners.missing() == []
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        frame = encode_frame(POST, b"t", encode_options(((11, b"bs"), (15, b"ep=x"))), b"")
+        writer.write(bytes.fromhex("50e12301000020") + frame)
+        assert await reader.readexactly(7) == bytes.fromhex("50e12301000020")
+        answer = decode_frame(await reader.readexactly(10))
+        assert (answer.code, answer.token, answer.payload) == (BAD_REQUEST, b"t", b"nobody")
+        silent, other = await asyncio.open_connection("127.0.0.1", secure_port)
+        other.write(bytes(5))
+        await silent.read()
+        figures = listeners.transport()
+        assert (figures.connections, figures.connections_opened, figures.tls_opened) == (1, 1, 0)
+        # The server takes leave of who is there.
+        listeners.close()
+        assert (await reader.read())[1:2] == b"\xe4"
+        for each in (writer, other):
+            each.close()
+
+    with_listeners(work, StreamSettings())
+
+
+def test_a_tcp_port_that_is_taken_is_an_error_too() -> None:
+    async def work(listeners: BootstrapListeners, uses: Uses) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            with pytest.raises(CannotBind, match=f"{port}.*STELLWERK_BOOTSTRAP_COAP_PORT") as caught:
+                await listeners.listen("127.0.0.1", port)
+        assert caught.value.protocol == "TCP"
+        assert "the bootstrap server does not listen" in listeners.missing()
+
+    with_listeners(work, StreamSettings())
 
 
 def test_what_is_asked_over_a_session_that_is_gone_was_not_sent() -> None:

@@ -15,10 +15,19 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
 from stellwerk.app.bootstrap_admission import Admitted
 from stellwerk.app.credentials import certificate_credential
+from stellwerk.app.ports import DecidingStore
 from stellwerk.app.speaking import Refusal
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.configuration import EST_KEYS
-from stellwerk.device.bootstrap.enrolment import CERTS_ONLY, PKCS10, PKIX_CERT, BadRequest, in_format, read_request
+from stellwerk.device.bootstrap.enrolment import (
+    CERTS_ONLY,
+    PKCS10,
+    PKIX_CERT,
+    BadRequest,
+    in_format,
+    read_request,
+    wrong_name,
+)
 from stellwerk.lwm2m.bootstrap import EstRequest
 from stellwerk.lwm2m.status import Status
 
@@ -49,7 +58,8 @@ class Enrolled:
 class Enrolling:
     """``authority`` None: nobody signs certificates here."""
 
-    def __init__(self, accounts: BootstrapAccounts, authority: Authority | None) -> None:
+    def __init__(self, store: DecidingStore, accounts: BootstrapAccounts, authority: Authority | None) -> None:
+        self._store = store
         self._accounts = accounts
         self._authority = authority
 
@@ -75,8 +85,10 @@ class Enrolling:
             if request.content_format != PKCS10:
                 text = f"a signing request has Content-Format {PKCS10}, not {request.content_format}"
                 return refuse("content-format", Status.UNSUPPORTED_CONTENT_FORMAT, text)
-            key = read_request(request.payload, admitted.record.node_id)
-            certificate = self._authority.enrol(key, admitted.record.node_id)
+            wanted = read_request(request.payload)
+            if not await self._is_named(wanted.name, admitted):
+                raise wrong_name(wanted.name)
+            certificate = self._authority.enrol(wanted.key, wanted.name)
         except BadRequest as error:
             return refuse(error.reason, error.status, str(error))
         except UserError as error:
@@ -87,8 +99,16 @@ class Enrolling:
         refusal = await self._accounts.keep_fresh(admitted, credential)
         if refusal is not None:
             return refusal
-        summary = f"a certificate for {admitted.record.node_id}: {credential.identity}"
+        summary = f"a certificate for {wanted.name}: {credential.identity}"
         return Enrolled(Status.CHANGED, in_format(certificate, accept), accept, summary)
+
+    async def _is_named(self, name: str, admitted: Admitted) -> bool:
+        """Whether ``name`` means this device to the server of device management too. A name that it has at the
+        bootstrap server alone may be another's there, and the authority vouches for names."""
+        if name == admitted.record.node_id:
+            return True
+        named = await self._store.device_by_endpoint(name)
+        return named is not None and named.device_id == admitted.record.device_id
 
 
 def _refuse(admitted: Admitted) -> Callable[[str, Status, str], Refusal]:

@@ -22,7 +22,6 @@ from stellwerk.device.record import BadKey, DeviceRecord
 _BURST_S: Final = 10.0
 _TRIES: Final = 3
 _ADMITTED: Final = 10_000
-_ABSENT: Final = object()
 
 
 class IdentityLookUp(Protocol):
@@ -47,6 +46,13 @@ class HandshakeLink(Protocol):
     def give_key(self, handshake: int, key: bytes, device_id: DeviceId) -> None: ...
     def accept(self, handshake: int, device_id: DeviceId) -> None: ...
     def refuse(self, handshake: int, reason: str, detail: str) -> None: ...
+
+
+class _Overtaken(UserError):
+    """Credentials changed each time an identity was looked up."""
+
+    def __init__(self) -> None:
+        super().__init__("credentials of devices changed while it was looked up who that is; it may try again")
 
 
 class Handshakes:
@@ -75,8 +81,8 @@ class Handshakes:
         self._tenants: TokenBuckets[TenantId] = TokenBuckets(per_tenant, per_tenant * _BURST_S)
         self._admitted: OrderedDict[DeviceId, TenantId] = OrderedDict()
         """Whose handshakes are under way, or have failed."""
-        self._fresh: OrderedDict[DeviceId, object] = OrderedDict()
-        """Those of them that showed a fresh credential."""
+        self._fresh: OrderedDict[DeviceId, SecureIdentity] = OrderedDict()
+        """Those of them that showed a fresh credential, with what it was."""
         self.revisions = 0
         """How often anybody's credentials have changed: who was looked up before is looked up again."""
 
@@ -109,20 +115,21 @@ class Handshakes:
         try:
             await work
         except UserError as error:
-            # A key that does not open with this master key: the text says what to do, and names no secret.
+            # `_Overtaken`, or a key that does not open with this master key: the text says what to do, and names no
+            # secret.
             self._link.refuse(handshake, "not-answered", str(error))
         except Exception:
             self._link.refuse(handshake, "not-answered", "the store could not say who that is; it may try again")
             raise
 
     async def _looked_up(self, look: Callable[[], Awaitable[Found | None]]) -> Found | None:
-        """What ``look`` finds while nobody's credentials change."""
+        """What ``look`` finds while nobody's credentials change. Raises `_Overtaken`."""
         for _ in range(_TRIES):
             before = self.revisions
             found = await look()
             if before == self.revisions:
                 return found
-        return None
+        raise _Overtaken
 
     async def _answer_key(self, handshake: int, identity: PskIdentity, at: Instant) -> None:
         found = await self._looked_up(lambda: self._identities.with_key(identity))
@@ -133,7 +140,7 @@ class Handshakes:
         record, credential = found
         if not self.admits(handshake, record, at):
             return
-        self._note_fresh(found)
+        self._note_fresh(found, identity)
         try:
             key = credential.key
         except BadKey as error:
@@ -155,7 +162,7 @@ class Handshakes:
             self._link.refuse(handshake, *_split(trust.dates))
             return
         if self.admits(handshake, found[0], at):
-            self._note_fresh(found)
+            self._note_fresh(found, identity)
             self._link.accept(handshake, found[0].device_id)
 
     def admits(self, handshake: int, record: DeviceRecord, at: Instant) -> bool:
@@ -171,17 +178,21 @@ class Handshakes:
         self._link.refuse(handshake, "rate", text)
         return False
 
-    def completed(self, device_id: DeviceId, at: Instant) -> bool:
-        """A handshake that was admitted is complete: it counts. Returns whether it may have been one with the device's
-        fresh credential (`app.handlers.promoting`)."""
+    def completed(self, device_id: DeviceId, at: Instant, identity: SecureIdentity | None = None) -> bool:
+        """A handshake that was admitted is complete: it counts. ``identity``: what it has proven. Returns whether that
+        was the device's fresh credential when it was looked up (`app.handlers.promoting`)."""
         tenant_id = self._admitted.pop(device_id, None)
         if tenant_id is not None:
             self._tenants.take(tenant_id, at.now)
-        return self._fresh.pop(device_id, _ABSENT) is not _ABSENT
+        if identity is None or self._fresh.get(device_id) != identity:
+            # Perhaps with what the device had before: one with the fresh credential may still be under way.
+            return False
+        del self._fresh[device_id]
+        return True
 
-    def _note_fresh(self, found: Found) -> None:
+    def _note_fresh(self, found: Found, identity: SecureIdentity) -> None:
         if found[1].is_fresh:
-            self._fresh[found[0].device_id] = None
+            self._fresh[found[0].device_id] = identity
             if len(self._fresh) > _ADMITTED:
                 self._fresh.popitem(last=False)
 

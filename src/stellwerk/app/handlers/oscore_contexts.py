@@ -153,10 +153,12 @@ class OscoreContexts:
     async def _look_up_and_answer(
         self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant
     ) -> None:
-        given, is_busy = False, False
+        given: bool | None = False
+        is_busy = False
         self._looking += 1
         try:
             given = await self._give(link, question, carrier, name, at)
+            is_busy = given is None
         except UserError as error:
             # A secret that does not open with this master key: the text says what to do, and names none.
             log.warning("oscore.not_answered", detail=str(error))
@@ -170,9 +172,11 @@ class OscoreContexts:
             if not given:
                 link.no_context(question, is_busy=is_busy)
 
-    async def _give(self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant) -> bool:
-        """Give ``link`` the context that it asked for, with numbers; False where it may not have it. Raises what the
-        store raises."""
+    async def _give(
+        self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant
+    ) -> bool | None:
+        """Give ``link`` the context that it asked for, with numbers. False: there is none, or it may not have it; None:
+        it changed each time it was looked at. Raises what the store raises."""
         for _ in range(_TRIES):
             before = self._revision
             context = await self._look_up(name)
@@ -210,7 +214,7 @@ class OscoreContexts:
                 self._meters.contexts["given"] += 1
                 link.give(question, context, unused, ceiling)
                 return True
-        return False
+        return None
 
     async def _look_up(self, name: ContextName) -> OscoreContext | None:
         if name.kid_context is not None:

@@ -24,8 +24,8 @@ from stellwerk.app.live_peers import LivePeers
 from stellwerk.app.meters import Meters
 from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.rare_lines import RareLines
-from stellwerk.app.records import SecureSession
 from stellwerk.app.registry import Known
+from stellwerk.app.session import SecureSession
 from stellwerk.app.tasks import Tasks
 from stellwerk.core.errors import UserError
 from stellwerk.core.identity import SecureIdentity
@@ -220,7 +220,7 @@ class SecureSessions:
         does with the first uplink."""
         how = "full" if resumed is None else "resumed"
         self._meters.handshakes[how, ""] += 1
-        shows_fresh = self.handshakes.completed(device_id, at)
+        shows_fresh = self.handshakes.completed(device_id, at, identity if resumed is None else None)
         log.info(
             "session.established",
             device_id=device_id,
@@ -230,7 +230,7 @@ class SecureSessions:
             handshake=how,
         )
         self._bind(peer, device_id)
-        if shows_fresh and resumed is None:
+        if shows_fresh:
             self.promoting.used(peer, identity, device_id)
         if resumed is not None:
             if resumed in self.devices:

@@ -79,7 +79,7 @@ class TlsConnections:
     def established(self, peer: PeerId, identity: SecureIdentity, device_id: DeviceId, at: Instant) -> None:
         """A handshake is complete; the connection is that device's. Its registration moves there with what it says."""
         self._meters.handshakes["full", ""] += 1
-        shows_fresh = self.handshakes.completed(device_id, at)
+        shows_fresh = self.handshakes.completed(device_id, at, identity)
         log.info(
             "connection.secured", device_id=device_id, identity=str(identity)[:LONGEST_IDENTITY], address=str(peer)
         )

@@ -2,6 +2,7 @@
 requests that are good, and certificates in the two formats of an answer."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from cryptography import x509
@@ -46,10 +47,18 @@ class BadRequest(PeerError):
         super().__init__(detail)
 
 
-def read_request(der: bytes, endpoint: str) -> EllipticCurvePublicKey:
-    """The key that a signing request (PKCS#10, DER) wants certified for the device with that endpoint name: of P-256,
-    which the request is signed with. Its common name names the device, or where that is too long, an alternative name.
-    Other wishes in it are overlooked: the certificate says what every device's does. Raises `BadRequest`."""
+@dataclass(frozen=True, slots=True)
+class SigningRequest:
+    """``key`` is to be certified for the device with the endpoint name ``name``."""
+
+    key: EllipticCurvePublicKey
+    name: str
+
+
+def read_request(der: bytes) -> SigningRequest:
+    """What a signing request (PKCS#10, DER) asks for: a key of P-256, which the request is signed with. Its common name
+    names the device, or where that is too long, an alternative name. Other wishes in it are overlooked: the certificate
+    says what every device's does. Raises `BadRequest`."""
     if len(der) > LONGEST_REQUEST:
         raise BadRequest(
             "csr-too-long",
@@ -63,14 +72,19 @@ def read_request(der: bytes, endpoint: str) -> EllipticCurvePublicKey:
     if not _attempt(lambda: request.is_signature_valid, "the signature of the signing request cannot be checked"):
         raise _bad("the signature of the signing request is not of its key")
     named = _attempt(lambda: _names(request), "the names in the signing request cannot be read")
-    if named != [endpoint]:
-        shown = ", ".join(repr(each[:_MOST_SHOWN]) for each in named[:2]) or "nobody"
-        raise BadRequest(
-            "csr-name",
-            Status.FORBIDDEN,
-            f"the signing request names {shown}; its common name has to be the endpoint name of the device",
-        )
-    return key
+    if len(named) != 1:
+        raise wrong_name(*named)
+    return SigningRequest(key, named[0])
+
+
+def wrong_name(*named: str) -> BadRequest:
+    """The signing request names ``named``, and not the device."""
+    shown = ", ".join(repr(each[:_MOST_SHOWN]) for each in named[:2]) or "nobody"
+    return BadRequest(
+        "csr-name",
+        Status.FORBIDDEN,
+        f"the signing request names {shown}; its common name has to be the endpoint name of the device",
+    )
 
 
 def in_format(certificate: bytes, content_format: int) -> bytes:

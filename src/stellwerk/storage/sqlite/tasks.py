@@ -13,6 +13,7 @@ from stellwerk.app.records import (
     DeviceChange,
     DeviceGone,
     MessageRecord,
+    NewCommand,
     NewDevice,
     NewOutgoing,
     ProfileInUse,
@@ -224,17 +225,7 @@ def post_outgoing(
         if waiting + len(outgoing.commands) > queue_length:
             raise QueueFull(waiting, len(outgoing.commands), queue_length)
     tag = _next_tag(connection, outgoing) if outgoing.resource_name else 0
-    record = MessageRecord(
-        outgoing.resource_id,
-        outgoing.resource_name,
-        tag,
-        outgoing.created_ms,
-        outgoing.content,
-        outgoing.content_info,
-        outgoing.content_size,
-        outgoing.creator,
-        outgoing.labels,
-    )
+    record = outgoing.message(tag)
     if outgoing.commands and outgoing.resource_name:
         connection.execute(
             f"INSERT INTO outgoing_message(device_id,{rows.MESSAGE}) VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -251,7 +242,7 @@ def post_outgoing(
                 rows.to_json(record.labels),
             ),
         )
-    return record, [_insert_command(connection, outgoing, index) for index in range(len(outgoing.commands))]
+    return record, [_insert_command(connection, outgoing, each) for each in outgoing.commands]
 
 
 def _next_tag(connection: sqlite3.Connection, outgoing: NewOutgoing) -> int:
@@ -273,8 +264,7 @@ def remove_sent_message(connection: sqlite3.Connection, device_id: DeviceId, res
     return removed
 
 
-def _insert_command(connection: sqlite3.Connection, outgoing: NewOutgoing, index: int) -> Command:
-    new = outgoing.commands[index]
+def _insert_command(connection: sqlite3.Connection, outgoing: NewOutgoing, new: NewCommand) -> Command:
     cursor = connection.execute(
         "INSERT INTO command(device_id,outgoing_ri,outgoing_rn,request_id,method,operation,content,content_info,step,"
         "created_ms,expires_ms,changed_ms,priority,reason,detail) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,'','')",
@@ -295,21 +285,7 @@ def _insert_command(connection: sqlite3.Connection, outgoing: NewOutgoing, index
         ),
     )
     assert cursor.lastrowid is not None
-    return Command(
-        cursor.lastrowid,
-        outgoing.device_id,
-        outgoing.resource_id,
-        outgoing.resource_name,
-        new.request_id,
-        new.method,
-        new.operation,
-        new.content,
-        new.content_info,
-        Step.QUEUED,
-        outgoing.created_ms,
-        new.expires_ms,
-        new.priority,
-    )
+    return outgoing.command(new, cursor.lastrowid)
 
 
 def _one(connection: sqlite3.Connection, query: str, parameters: Sequence[Any]) -> Any:
