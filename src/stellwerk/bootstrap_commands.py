@@ -155,7 +155,7 @@ def step_line(step: StepRecord) -> str:
     """What was asked and what came of it."""
     outcome = dotted(step.status) if step.status else step.failure
     if not outcome and step.operation.startswith("Bootstrap-"):
-        outcome = "no answer"
+        outcome = "no answer yet"
     more = "; ".join(filter(None, (step.summary, step.detail)))
     return f"{_time(step.at_ms)}  {step.operation} {step.path}  {outcome}{f'  {more}' if more else ''}"
 
