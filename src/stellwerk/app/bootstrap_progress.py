@@ -21,14 +21,14 @@ class Progress(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Stored in this order; add fields at the end, with defaults.
 
     Of the session ``number``: the step that is ``over`` with this line, and what is ``under_way`` from then on.
-    ``state``: how the session ended, empty while it runs, with ``ended_ms``, ``reason`` and ``detail`` as of
+    ``state``: how the session ended, None while it runs, with ``ended_ms``, ``reason`` and ``detail`` as of
     `BootstrapSession`. ``spent_ms``: when that used up the device's one-time credential, 0: it did not.
     """
 
     number: int
     over: StepRecord | None = None
     under_way: StepRecord | None = None
-    state: str = ""
+    state: BootstrapState | None = None
     ended_ms: int = 0
     reason: str = ""
     detail: str = ""
@@ -43,7 +43,7 @@ def ended(session: BootstrapSession, spent_ms: int = 0) -> Progress:
     """As ``session`` has it."""
     return Progress(
         session.number,
-        state=session.state.value,
+        state=session.state,
         ended_ms=session.ended_ms,
         reason=session.reason,
         detail=session.detail,
@@ -72,20 +72,20 @@ def progress_in(entries: Iterable[JournalEntry]) -> list[Progress]:
 def as_known(session: BootstrapSession, known: Iterable[Progress]) -> BootstrapSession:
     """A session that is stored as running, with what is ``known`` of it, in the order in which it happened: its steps,
     the last of them perhaps under way, and how it ended, if it did."""
-    session, steps, under_way = _read(session, known)
-    return replace(session, steps=(*steps, *(() if under_way is None else (under_way,))))
+    return _read(session, known)[0]
 
 
 def as_interrupted(session: BootstrapSession, known: Iterable[Progress], now_ms: int) -> BootstrapSession:
     """`as_known`, of a session that nobody goes on with: the server has stopped."""
-    session, steps, under_way = _read(session, known)
-    if session.state is BootstrapState.RUNNING:
-        session = replace(session, state=BootstrapState.INTERRUPTED, ended_ms=now_ms)
-        if under_way is not None:
-            why = "the server stopped before it had the answer"
-            steps += (replace(under_way, failure=INTERRUPTED, detail=why),)
-            session = replace(session, detail=f"during {under_way.operation} {under_way.path}".rstrip())
-    return replace(session, steps=steps)
+    session, under_way = _read(session, known)
+    if session.state is not BootstrapState.RUNNING:
+        return session
+    session = replace(session, state=BootstrapState.INTERRUPTED, ended_ms=now_ms)
+    if under_way is None:
+        return session
+    last = replace(under_way, failure=INTERRUPTED, detail="the server stopped before it had the answer")
+    during = f"during {last.operation} {last.path}".rstrip()
+    return replace(session, detail=during, steps=(*session.steps[:-1], last))
 
 
 def spent_in(session: BootstrapSession, known: Iterable[Progress]) -> int:
@@ -93,10 +93,8 @@ def spent_in(session: BootstrapSession, known: Iterable[Progress]) -> int:
     return max((each.spent_ms for each in known if each.number == session.number), default=0)
 
 
-def _read(
-    session: BootstrapSession, known: Iterable[Progress]
-) -> tuple[BootstrapSession, tuple[StepRecord, ...], StepRecord | None]:
-    """The session with its end, the steps that are over, and the one that is under way."""
+def _read(session: BootstrapSession, known: Iterable[Progress]) -> tuple[BootstrapSession, StepRecord | None]:
+    """The session as far as it is known, and the last of its steps where that is under way."""
     steps: list[StepRecord] = []
     left_out = 0
     under_way: StepRecord | None = None
@@ -106,7 +104,8 @@ def _read(
         if each.over is not None:
             left_out = add_step(steps, each.over, left_out)
         under_way = each.under_way
-        if each.state:
-            end = BootstrapState(each.state)
-            session = replace(session, state=end, ended_ms=each.ended_ms, reason=each.reason, detail=each.detail)
-    return session, tuple(steps), under_way
+        if each.state is not None:
+            session = replace(session, state=each.state, ended_ms=each.ended_ms, reason=each.reason, detail=each.detail)
+    if under_way is not None:
+        add_step(steps, under_way, left_out)
+    return replace(session, steps=tuple(steps)), under_way
