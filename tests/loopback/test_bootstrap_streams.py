@@ -18,9 +18,11 @@ from stellwerk.sim.bootstrap.fleet import Commissioning
 from stellwerk.sim.bootstrap.options import BootstrapOptions
 from stellwerk.sim.enrolment import Patience
 from stellwerk.sim.happenings import BootstrapFailed, Bootstrapped, HandshakeFailed, Registered
+from stellwerk.sim.key_files import oscore_keyring
 from stellwerk.sim.security import Certificate, PreSharedKey, RawKey, Security
 from stellwerk.sim.tls_streams import NoWay
 
+CONTEXT = {"senderId": "6d31", "recipientId": "02", "masterSecret": "8f1c02b7a4d95e36607b2d11c3f4e859"}
 OPEN = {"securityConfigClientMode": "NO_SEC"}
 CLIENT = {"securityConfigClientMode": "PSK", "identity": "dm-1", "key": DM_KEY.hex()}
 WITH_KEY = Security(lambda name, number: PreSharedKey(b"bs-1", BS_KEY))
@@ -148,8 +150,18 @@ def test_what_a_device_gets_wrong_over_a_connection_is_named_and_it_comes_again(
         await world.run(
             1, first=8, over="tcp", security=WITH_KEY, bootstrap=faulty("close:once@write"), patience=Patience(0.3)
         )
+        await world.provision("dev-9", "open", OPEN, {**NO_SEC, "oscore": CONTEXT}, NO_SEC)
+        context = oscore_keyring(
+            ":".join(CONTEXT[each] for each in ("senderId", "recipientId", "masterSecret")), count=1
+        )
+        await world.run(
+            1, first=9, over="tcp", oscore=context, bootstrap=faulty("close:once@finish"), patience=Patience(0.3)
+        )
         await until(lambda: all(map(registered, world.fleets)), 30)
-        for number, (_, state, failure) in {**wrong, 8: ("", BootstrapState.LOST, "lost")}.items():
+        for number, (_, state, failure) in {
+            **wrong,
+            **dict.fromkeys((8, 9), ("", BootstrapState.LOST, "lost")),
+        }.items():
             states = await world.states_of(f"dev-{number}")
             assert (states[0], states[-1]) == (BootstrapState.CONFIGURED, state), (number, states)
             told = [each.reason for each in world.told(BootstrapFailed) if each.endpoint_name == f"dev-{number}"]

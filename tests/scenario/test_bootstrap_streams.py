@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stellwerk.app.fresh_keys import FreshKeys
+from stellwerk.app.handlers.bootstrap_channels import IDLE_S
 from stellwerk.coap.codes import BAD_REQUEST, CHANGED, CONTENT, GET
 from stellwerk.coap.message import Message
 from stellwerk.coap.options import BLOCK1
@@ -48,9 +49,9 @@ def port() -> Iterator[BootstrapPort]:
     stack.close()
 
 
-def until(client: StreamClient, step: str) -> Message:
+def until(client: StreamClient, step: str, target: str = "/bs?ep=urn:dev:os:dev1") -> Message:
     """Go on up to that step, which is not answered."""
-    client.ask()
+    client.ask(target)
     while True:
         request = client.next()
         if client.steps[-1] == step:
@@ -255,6 +256,36 @@ def test_whose_credentials_change_is_told_to_go(port: BootstrapPort) -> None:
     client.listen()
     assert client.was_closed
     assert port.ends_of(device) == [("lost", "revoked")]
+
+
+@pytest.mark.spec("B-16", "LwM2M-contract 1.8")
+def test_behind_tls_a_connection_of_no_use_is_closed_after_a_while(port: BootstrapPort) -> None:
+    with_certificate(port)
+    port.stack.provision("dev2", credential=with_bootstrap(psk_block("bs-2", BS_KEY)))
+    connections = port.streams["tls"].connections
+    idle, busy = behind_tls(port, OWN), behind_tls(port, number=50_002, client=PskClient(b"bs-2", BS_KEY))
+    for client in (idle, busy):
+        assert client.ask("/bs?ep=nobody").code == BAD_REQUEST
+    port.stack.clock.at += IDLE_S - 1
+    until(busy, "PUT /0/1", "/bs")
+    port.calls(connections.look)
+    assert len(connections) == 2
+    port.stack.clock.at += 2
+    port.calls(connections.look)
+    idle.listen()
+    busy.listen()
+    assert (idle.was_closed, busy.was_closed, len(connections)) == (True, False, 1)
+
+
+@pytest.mark.spec("SEC-3", "SEC-9")
+def test_behind_tls_who_showed_a_certificate_shows_it_again_when_authorities_change(port: BootstrapPort) -> None:
+    with_certificate(port)
+    port.stack.provision("dev2", credential=with_bootstrap(psk_block("bs-2", BS_KEY)))
+    certified, keyed = behind_tls(port, OWN), behind_tls(port, number=50_002, client=PskClient(b"bs-2", BS_KEY))
+    port.calls(port.streams["tls"].connections.keys_changed)
+    for client in (certified, keyed):
+        client.listen()
+    assert (certified.was_closed, keyed.was_closed) == (True, False)
 
 
 @pytest.mark.spec("RFC 9148 3", "SEC-7")
