@@ -29,7 +29,7 @@ from stellwerk.device.bootstrap.configuration import (
 )
 from stellwerk.device.bootstrap.configuration import render_bootstrap as render
 from stellwerk.device.bootstrap.discovered import Discovered, decode_discovered
-from stellwerk.device.bootstrap.history import BootstrapSession, StepRecord
+from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, StepRecord
 from stellwerk.device.profile import Profile, ProfileRecord, check_name
 from stellwerk.key_files import KeyFolder
 from stellwerk.logs import configure_logs
@@ -155,7 +155,7 @@ def step_line(step: StepRecord) -> str:
     """What was asked and what came of it."""
     outcome = dotted(step.status) if step.status else step.failure
     if not outcome and step.operation.startswith("Bootstrap-"):
-        outcome = "no answer"
+        outcome = "no answer yet"
     more = "; ".join(filter(None, (step.summary, step.detail)))
     return f"{_time(step.at_ms)}  {step.operation} {step.path}  {outcome}{f'  {more}' if more else ''}"
 
@@ -216,7 +216,9 @@ async def _plan(
 async def _history(settings: Settings, tenant: str, name: str, limit: int) -> list[BootstrapSession]:
     async with open_store(settings) as store:
         device = await device_named(store, tenant, name)
-        return list(await store.bootstrap_sessions(device.device_id, limit))
+        found = await store.bootstrap_sessions(device.device_id, limit)
+        is_running = BootstrapState.RUNNING
+        return [await store.known_bootstrap_session(each) if each.state is is_running else each for each in found]
 
 
 def _configuration(file: str) -> BootstrapConfiguration:

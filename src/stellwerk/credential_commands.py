@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -17,15 +18,18 @@ from stellwerk.access import check_master_key, device_named, no_device, open_sto
 from stellwerk.app.credential_record import (
     LONGEST,
     BadField,
+    oscore_text,
     parse_record,
     pre_shared_credential,
     render_record,
     without_secrets,
 )
 from stellwerk.app.credentials import (
+    Change,
     certificate_credential,
+    change_credential,
     endpoint_names,
-    place_credential,
+    in_place_of,
     raw_key_credential,
     written_credential,
 )
@@ -35,7 +39,7 @@ from stellwerk.config import Settings, load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.key_material import BadMaterial, key_of, read_certificate, spki_of, to_base64
-from stellwerk.device.record import NOSEC, OSCORE, X509, Credential, DeviceRecord
+from stellwerk.device.record import NOSEC, OSCORE, PSK, RPK, X509, Credential, DeviceRecord
 from stellwerk.key_files import AUTHORITY, BOOTSTRAP, SERVER, KeyFileUnusable, KeyFolder
 from stellwerk.logs import configure_logs
 from stellwerk.net.clock import SystemClock
@@ -50,7 +54,14 @@ _Device = Annotated[str, typer.Argument(help="The device's name, as it was provi
 _Tenant = Annotated[str | None, typer.Option(help="Whose; the configured one unless given.")]
 _Config = Annotated[Path | None, typer.Option(help="TOML file with settings; the environment counts more.")]
 
-_WAYS: Final = "--psk, --rpk, --cert, --cn, --record or --none"
+_WAYS: Final = "--psk, --rpk, --cert, --cn, --oscore, --no-oscore, --only-oscore, --record or --none"
+_CONTEXT_PARTS: Final = {
+    "Sender ID": "senderId",
+    "Recipient ID": "recipientId",
+    "secret": "masterSecret",
+    "salt": "masterSalt",
+}
+_BELOW: Final = frozenset({PSK, RPK, X509})
 
 
 class BadOption(UserError):
@@ -72,21 +83,56 @@ def credentials_set(
         str | None,
         typer.Option(help="Any certificate of a trusted authority with this endpoint name.", metavar="ENDPOINT"),
     ] = None,
-    record: Annotated[
-        str | None, typer.Option(help="The credential record in JSON; - for standard input.", metavar="FILE")
+    oscore: Annotated[
+        str | None,
+        typer.Option(
+            help="An OSCORE context: the device's Sender ID and Recipient ID, the secret, perhaps the salt, in hex.",
+            metavar="SENDER:RECIPIENT:SECRET[:SALT]",
+        ),
     ] = None,
-    none: Annotated[bool, typer.Option("--none", help="None: the device comes without security.")] = False,
+    no_oscore: Annotated[
+        bool, typer.Option("--no-oscore", help="No OSCORE context any more; key or certificate stay.")
+    ] = False,
+    only_oscore: Annotated[
+        bool, typer.Option("--only-oscore", help="No key or certificate any more; the OSCORE context stays.")
+    ] = False,
+    record: Annotated[
+        str | None,
+        typer.Option(
+            help="All of it: the credential record in JSON, with what a bootstrap server gives; - for standard input.",
+            metavar="FILE",
+        ),
+    ] = None,
+    none: Annotated[
+        bool,
+        typer.Option(
+            "--none",
+            help="None at all: the device comes without security; what a bootstrap server has for it goes, too.",
+        ),
+    ] = False,
     tenant: _Tenant = None,
     config: _Config = None,
 ) -> None:
-    """Say what a device proves itself with from now on."""
-    given = [each for each in (psk, rpk, cert, cn, record) if each is not None]
-    if len(given) + none != 1:
-        raise BadOption(f"say one of {_WAYS}")
+    """Say what a device proves itself with from now on: a key or a certificate for DTLS or TLS, an OSCORE context, or
+    both, the context within. What is not named stays as it is."""
+    below = [each for each in (psk, rpk, cert, cn) if each is not None]
+    layers = [*below, *(each for each in (oscore, no_oscore, only_oscore) if each)]
+    whole = (record is not None) + none
+    if bool(layers) + whole != 1 or len(below) > 1:
+        raise BadOption(f"say one of {_WAYS}; --oscore or --no-oscore may stand beside one of the first four")
+    if no_oscore and (oscore or only_oscore):
+        raise BadOption(
+            f"--no-oscore: {'--oscore gives it one' if oscore else '--only-oscore keeps it'}; say one of both"
+        )
+    if only_oscore and below:
+        raise BadOption(
+            "--only-oscore takes the key or certificate away, and another option gives one; say one of both"
+        )
     settings = _settings(config)
     now_ms = SystemClock().wall_ms()
 
-    def wanted(known: DeviceRecord) -> Credential | None:
+    def shown(known: DeviceRecord) -> Credential | None:
+        """What the options say without a look at what it has."""
         if psk is not None:
             return _pre_shared(psk, now_ms)
         if rpk is not None:
@@ -95,12 +141,19 @@ def credentials_set(
             return _of_file(cert, lambda content: certificate_credential(content, now_ms), "--cert")
         if cn is not None:
             return written_credential(None, f"x509-cn:{cn}", now_ms, endpoint_names(known.node_id, known.name))
-        if record is not None:
-            return parse_record(_text(record), now_ms)
-        return None
+        return None if record is None else parse_record(_text(record), now_ms)
 
-    keep = record is None
-    changed, credential = asyncio.run(_set(settings, tenant or settings.tenant, device, wanted, keep))
+    def wanted(known: DeviceRecord) -> Change | None:
+        given = shown(known)
+        if given is not None or none:
+            _check_allowed(settings, given)
+        if none:
+            return None
+        if record is not None:
+            return lambda before: _with_its_past(given, before)
+        return partial(_layered, known, given, oscore or "", no_oscore, only_oscore)
+
+    changed, credential = asyncio.run(_set(settings, tenant or settings.tenant, device, wanted))
     typer.echo(f"{changed.name}\t{describe(credential)}")
     if credential is not None and credential.kind == X509 and credential.secret:
         _warn_of_dates(credential)
@@ -153,27 +206,77 @@ def _context(credential: Credential) -> str:
 
 
 async def _set(
-    settings: Settings, tenant: str, name: str, wanted: Callable[[DeviceRecord], Credential | None], keep: bool
+    settings: Settings, tenant: str, name: str, wanted: Callable[[DeviceRecord], Change | None]
 ) -> tuple[DeviceRecord, Credential | None]:
-    """What ``wanted`` says, whatever the device had; ``keep``: what a bootstrap server gives it stays."""
+    """The device and what it has then. ``wanted`` None: nothing."""
     check_master_key(settings)
     async with open_store(settings) as store:
         device = await device_named(store, tenant, name)
-        credential = wanted(device)
-        _check_allowed(settings, credential)
-        # Where the old one cannot be read, this may not be the master key of the server: it can only be taken away.
-        before = None if credential is None else await store.credential_of(device.device_id)
-        if credential is not None and before is not None:
-            credential = replace(credential, created_ms=before.created_ms, description=before.description)
-            if keep:
-                credential = replace(credential, bootstrap=before.bootstrap, spent_ms=before.spent_ms)
+        change = wanted(device)
         try:
-            changed = await place_credential(store, device, credential, SystemClock().wall_ms())
+            if change is None:
+                # Also what cannot be read: this may not be the master key that it was sealed with.
+                changed = await store.set_credential(device.device_id, None)
+            else:
+                changed = await change_credential(store, device, change, SystemClock().wall_ms())
         except StoreTrouble as error:
             raise UserError(f"{error}; nothing was changed") from None
         if changed is None:
             raise no_device(tenant, name)
         return changed, await store.credential_of(device.device_id)
+
+
+def _with_its_past(record: Credential | None, before: Credential | None) -> Credential | None:
+    """A record, in the place of whatever was before."""
+    if record is None or before is None:
+        return record
+    return replace(record, created_ms=before.created_ms, description=before.description, envelope=before.envelope)
+
+
+def _layered(
+    device: DeviceRecord,
+    below: Credential | None,
+    context: str,
+    no_oscore: bool,
+    only_oscore: bool,
+    before: Credential | None,
+) -> Credential:
+    """``before`` with another layer ``below``, another OSCORE ``context`` as ``--oscore`` has it, or without one of
+    them."""
+    has_below, has = before is not None and before.kind in _BELOW, describe(before)
+    if before is None:
+        before = Credential(device.node_id, "", kind=NOSEC)
+    oscore = "" if no_oscore else before.oscore
+    if context:
+        oscore = _oscore_context(context, before.bootstrap)
+    if no_oscore and below is None and not (before.oscore and has_below):
+        if before.oscore:
+            raise BadOption(f"--no-oscore: the device has nothing else ({has}); give it a key too, or say --none")
+        raise BadOption(f"--no-oscore: the device has no OSCORE context ({has})")
+    if only_oscore and not oscore:
+        raise BadOption(f"--only-oscore: the device has no OSCORE context ({has}); --oscore gives it one")
+    if below is None and has_below and not only_oscore:
+        return replace(before, oscore=oscore)
+    if below is None:
+        name = before.endpoint or device.node_id
+        below = Credential(name, "", created_ms=before.created_ms, kind=OSCORE)
+    return replace(in_place_of(before, below), oscore=oscore)
+
+
+def _oscore_context(text: str, bootstrap: str) -> str:
+    parts = text.split(":")
+    if not 3 <= len(parts) <= 4:
+        raise BadOption("--oscore takes SENDER:RECIPIENT:SECRET or SENDER:RECIPIENT:SECRET:SALT, each in hex")
+    try:
+        return oscore_text(dict(zip(_CONTEXT_PARTS.values(), parts, strict=False)), bootstrap)
+    except BadField as error:
+        part = error.field.rpartition(".")[2]
+        names = {member: name for name, member in _CONTEXT_PARTS.items()}
+        if error.field.startswith("bootstrap."):
+            raise BadOption(
+                "--oscore, secret: the device has it at the bootstrap server too; each server has one of its own"
+            ) from None
+        raise BadOption(f"--oscore, {names.get(part, part)}: {error.rule}") from None
 
 
 async def _find(settings: Settings, tenant: str, name: str) -> tuple[DeviceRecord, Credential | None]:

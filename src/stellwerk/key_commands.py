@@ -3,6 +3,7 @@ up within seconds."""
 
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -11,6 +12,7 @@ from typing import Annotated, Final
 
 import typer
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -22,6 +24,7 @@ from stellwerk.key_files import (
     AUTHORITY,
     BOOTSTRAP,
     SERVER,
+    KeyFileUnusable,
     KeyFolder,
     check_authority,
     fingerprint_of,
@@ -53,17 +56,31 @@ class KeyRefused(UserError):
 @keys.command("show")
 def keys_show(
     spki: Annotated[
-        bool, typer.Option("--spki", help="Only the server's public key: base64 of its SubjectPublicKeyInfo.")
+        bool,
+        typer.Option(
+            "--spki",
+            help="Only the server's public key, which devices for raw public keys know it by (/0/x/4): base64 of its "
+            "SubjectPublicKeyInfo.",
+        ),
+    ] = False,
+    bootstrap: Annotated[
+        bool, typer.Option("--bootstrap", help="Only the bootstrap server's; with --spki instead of the server's.")
     ] = False,
     config: _Config = None,
 ) -> None:
     """Show public keys, certificates and whom the server trusts. Private keys are never shown."""
     folder = _folder(config)
-    if not folder.exists(SERVER):
+    wanted = BOOTSTRAP if bootstrap else SERVER
+    if not folder.exists(SERVER) and not folder.exists(BOOTSTRAP):
         raise KeyRefused("there are no keys yet; `stellwerk keys make` or the first `stellwerk serve` makes them")
-    server = folder.load(SERVER)
+    if (spki or bootstrap) and not folder.exists(wanted):
+        make = f"stellwerk keys make{' --bootstrap' if bootstrap else ''}"
+        raise KeyRefused(f"{folder.key_file(wanted)} is not there; `{make}` or the next `stellwerk serve` makes it")
     if spki:
-        typer.echo(to_base64(spki_of(server.key.public_key())))
+        typer.echo(to_base64(spki_of(folder.load(wanted).key.public_key())))
+        return
+    if bootstrap:
+        _show(folder, wanted, folder.load(wanted))
         return
     for name in (SERVER, BOOTSTRAP, AUTHORITY):
         if folder.exists(name):
@@ -99,7 +116,9 @@ def keys_make(
                     f"{folder.key_file(each)} is there already; --force replaces it, and devices that know it have to "
                     "learn the new one"
                 )
+    void: list[Path] = []
     if ca or not folder.exists(AUTHORITY):
+        void = _signed_by_authority(folder, {SERVER, BOOTSTRAP} - {wanted})
         _keep_old(folder, AUTHORITY)
         folder.store(AUTHORITY, make_authority(f"Stellwerk CA of {host_name()}"))
         typer.echo(f"made\t{folder.certificate_file(AUTHORITY)}")
@@ -109,6 +128,11 @@ def keys_make(
     _keep_old(folder, wanted)
     folder.store(wanted, issued)
     typer.echo(f"made\t{folder.certificate_file(wanted)}")
+    for file in void:
+        other = "" if bootstrap else "--bootstrap "
+        typer.echo(
+            f"warning: {file} is of the former authority; `stellwerk keys make {other}--force` renews it", err=True
+        )
 
 
 @keys.command("import")
@@ -248,6 +272,18 @@ def _keep_old(folder: KeyFolder, name: str) -> None:
             old = file.with_name(f"{file.name}.old")
             old.unlink(missing_ok=True)
             os.link(file, old)
+
+
+def _signed_by_authority(folder: KeyFolder, names: Iterable[str]) -> list[Path]:
+    """Whose certificates the platform's own authority has signed."""
+    found = []
+    with suppress(KeyFileUnusable):
+        authority = folder.load(AUTHORITY).chain[0]
+        for each in names:
+            with suppress(KeyFileUnusable, InvalidSignature, ValueError, TypeError, IndexError):
+                folder.load(each).chain[0].verify_directly_issued_by(authority)
+                found.append(folder.certificate_file(each))
+    return found
 
 
 def _show(folder: KeyFolder, name: str, issued: Issued) -> None:

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from stellwerk.app.bootstrap_progress import Progress, encode_progress, ended
+from stellwerk.app.journal import JournalEntry, Kind
 from stellwerk.app.oscore import render_oscore
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT, DecidingStore
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
@@ -14,7 +16,7 @@ from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState,
 from stellwerk.device.profile import Profile, ProfileRecord
 from stellwerk.device.record import NOSEC, PSK, RPK, Credential, basis_of
 
-from .builders import NOW_MS, make_device
+from .builders import NOW_MS, make_device, write
 from .conftest import Stores
 from .test_keys_and_accounts import KEY
 from .test_oscore_contexts import context
@@ -92,6 +94,25 @@ async def test_a_one_time_credential_is_spent_once_and_others_never(store: Decid
     await store.set_credential(meter, anew)
     await store.spend_bootstrap_credential(meter, NOW_MS + 4)
     assert await store.credential_of(meter) == anew
+
+
+async def test_whoever_uses_a_fresh_credential_has_used_up_the_one_time_credential_that_it_was_given_for(
+    store: DecidingStore,
+) -> None:
+    once = replace(KEY, bootstrap=blocks("meter@bs", oneTime=True), modified_ms=NOW_MS)
+    meter = (await make_device(store, "meter", credential=once)).device_id
+    await store.put_fresh_credential(meter, fresh(oscore=render_oscore(context())))
+    assert await store.promote_fresh_credential(meter) is not None
+    used = await store.credential_of(meter)
+    assert used is not None
+    assert used.spent_ms == NOW_MS
+    # Armed again after it was given.
+    await store.put_fresh_credential(meter, fresh("another"))
+    await store.change_credential(meter, lambda known: known and replace(known, spent_ms=0, modified_ms=NOW_MS + 1))
+    assert await store.promote_fresh_credential(meter) is not None
+    armed = await store.credential_of(meter)
+    assert armed is not None
+    assert (armed.identity, armed.spent_ms) == ("another", 0)
 
 
 # -- fresh credentials --
@@ -255,6 +276,61 @@ async def test_the_newest_bootstrap_sessions_of_a_device_are_kept_and_go_with_it
     assert [each.number for each in await store.bootstrap_sessions(other_id, 99)] == [others]
     with pytest.raises(DeviceGone):
         await store.put_bootstrap_session(session(device_id))
+
+
+async def journal(store: DecidingStore, device_id: DeviceId, *progress: Progress) -> None:
+    """A line of the device's log for each."""
+    for each in progress:
+        await write(
+            store, [JournalEntry(Kind.LOG, device_id, NOW_MS, payload=encode_progress(each), reason="bootstrap-x")]
+        )
+
+
+@pytest.mark.spec("B-16", "Design 7")
+async def test_a_session_that_was_interrupted_has_the_steps_that_the_journal_knows(stores: Stores) -> None:
+    store = stores.deciding
+    device_id = (await make_device(store)).device_id
+    other_id = (await make_device(store, "other")).device_id
+    number = await store.put_bootstrap_session(session(device_id))
+    other = await store.put_bootstrap_session(session(other_id))
+    untold = await store.put_bootstrap_session(session(other_id))
+    discover, under_way = STEPS[0], StepRecord(NOW_MS + 9, "Bootstrap-Write", "/0/1", "mode 0, key ***")
+    begun = StepRecord(NOW_MS, "Bootstrap-Discover", "/")
+    await journal(store, device_id, Progress(number, None, begun))
+    await journal(store, other_id, Progress(other, None, begun), Progress(other, discover))
+    await journal(store, device_id, Progress(number, discover, under_way))
+    await write(store, [JournalEntry(Kind.LOG, device_id, NOW_MS, payload=b"what another version wrote")])
+    if stores.durable:
+        await stores.close()
+        await stores.open()
+    store = stores.deciding
+    assert await store.interrupt_bootstrap_sessions(NOW_MS + 5) == 3
+    (kept,) = await store.bootstrap_sessions(device_id, 9)
+    why = "the server stopped before it had the answer"
+    assert kept == session(
+        device_id,
+        number=number,
+        state=BootstrapState.INTERRUPTED,
+        ended_ms=NOW_MS + 5,
+        detail="during Bootstrap-Write /0/1",
+        steps=(discover, replace(under_way, failure="interrupted", detail=why)),
+    )
+    others = await store.bootstrap_sessions(other_id, 9)
+    assert [(each.number, each.steps, each.detail) for each in others] == [(untold, (), ""), (other, (discover,), "")]
+
+
+@pytest.mark.spec("B-16", "Design 7")
+async def test_a_session_whose_end_only_the_journal_knows_has_ended_so(store: DecidingStore) -> None:
+    once = replace(KEY, bootstrap=blocks("meter@bs", oneTime=True))
+    device_id = (await make_device(store, "meter", credential=once)).device_id
+    number = await store.put_bootstrap_session(session(device_id))
+    done = session(
+        device_id, number=number, state=BootstrapState.CONFIGURED, ended_ms=NOW_MS + 3, detail="d", steps=STEPS[:1]
+    )
+    await journal(store, device_id, Progress(number, STEPS[0]), ended(done, NOW_MS + 3))
+    assert await store.interrupt_bootstrap_sessions(NOW_MS + 5) == 0
+    assert await store.bootstrap_sessions(device_id, 9) == [done]
+    assert await store.credential_of(device_id) == replace(once, spent_ms=NOW_MS + 3)
 
 
 async def test_what_was_running_when_the_server_stopped_was_interrupted(store: DecidingStore) -> None:

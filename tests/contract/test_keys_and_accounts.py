@@ -1,5 +1,6 @@
 """Keys of devices, accounts and API clients are kept the same in every store; on disk, keys are sealed."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -46,6 +47,32 @@ async def test_a_key_is_given_replaced_and_taken_away(store: DecidingStore) -> N
 
 
 @pytest.mark.spec("SEC-9", "Platform 4")
+async def test_a_change_is_made_of_what_the_device_has_then(store: DecidingStore) -> None:
+    device_id = (await make_device(store, "meter", credential=KEY)).device_id
+    seen: list[Credential | None] = []
+
+    def change(known: Credential | None) -> Credential | None:
+        seen.append(known)
+        return None if known is None else replace(known, description=known.description + "!")
+
+    def refuse(known: Credential | None) -> Credential | None:
+        raise AlreadyExists("resource name", "credentials")
+
+    changed = await asyncio.gather(*(store.change_credential(device_id, change) for _ in range(3)))
+    assert changed == [await store.device(device_id)] * 3
+    assert await store.credential_of(device_id) == replace(KEY, description=KEY.description + "!!!")
+    await store.put_fresh_credential(device_id, replace(KEY, identity="fresh"))
+    await asyncio.gather(store.promote_fresh_credential(device_id), store.change_credential(device_id, change))
+    kept = await store.credential_of(device_id)
+    assert kept is not None
+    assert (kept.identity, kept.description) == ("fresh", KEY.description + "!!!!")
+    with pytest.raises(AlreadyExists):
+        await store.change_credential(device_id, refuse)
+    assert await store.credential_of(device_id) == kept
+    assert await store.change_credential(DeviceId(99), change) is None
+    assert len(seen) == 4
+
+
 async def test_whose_credentials_changed_is_noted_until_that_is_forgotten(store: DecidingStore) -> None:
     device, other = await make_device(store, "meter", credential=KEY), await make_device(store, "other")
     assert await store.credential_changes(10) == []

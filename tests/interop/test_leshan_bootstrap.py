@@ -247,6 +247,9 @@ def test_leshan_learns_why_it_is_not_bootstrapped(server: Served, device: Make) 
     one.wait_logged("bootstrap-refused", "handshake-failed")
 
 
+LOST = "; the server stopped before it had the answer"
+
+
 class UntilWritten(Relay):
     """Lets the first Bootstrap-Write through, and then nothing that the server says, until ``goes_on``."""
 
@@ -271,10 +274,19 @@ def test_a_server_that_is_killed_in_the_middle_says_so_and_leshan_comes_again(
         relay.passes_up = False
         server.kill()
         assert [each["state"] for each in one.history()] == ["running"]
+        # Also before anybody starts it again.
+        begun, discover, write = one.told().splitlines()
+        assert begun.endswith("2 steps")
+        assert "  Bootstrap-Discover /  2.05  </>" in discover
+        assert "  Bootstrap-Write /0/1  no answer yet  " in write
         server.start()
         (session,) = one.history()
         assert session["state"] == "interrupted"
-        assert "\tinterrupted after " in one.told()
+        begun, *known = one.told().splitlines()
+        assert "\tinterrupted after " in begun
+        assert begun.endswith("2 steps")
+        assert "(during Bootstrap-Write /0/1)" in begun
+        assert known == [discover, write.replace("no answer yet", "interrupted") + LOST]
         relay.goes_on = relay.passes_up = True
         client.wait_said("bootstrapped", within_s=30)
         client.wait_said(f"registered {one.uri()}")

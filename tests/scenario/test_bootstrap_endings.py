@@ -1,6 +1,7 @@
 """A bootstrapping that goes wrong: each way has a name in the history, and the device is as it was or configured."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from stellwerk.coap.codes import (
 )
 from stellwerk.coap.message import RST, Message
 from stellwerk.device.bootstrap.configuration import ServerEntry
+from stellwerk.device.bootstrap.history import StepRecord
 from stellwerk.dtls.parameters import ServerParameters
 from tests.scenario.bootstrap_port import (
     AWAY,
@@ -288,16 +290,44 @@ def test_a_store_that_fails_in_the_middle_loses_the_log_and_not_the_device(port:
 
 
 @pytest.mark.spec("B-16")
-def test_what_a_stop_of_the_server_interrupts_is_named_with_the_next_start(port: BootstrapPort) -> None:
+@pytest.mark.parametrize("step", STEPS)
+def test_what_a_stop_of_the_server_interrupts_is_named_with_the_next_start(port: BootstrapPort, step: str) -> None:
     stack = port.stack
     device = stack.provision("dev1")
-    until(Client(port), "PUT /0/1")
+    until(Client(port, holds=CONFIGURED), step)
+    (running,) = port.sessions_of(device)
+    under_way = port.bootstrapping.conversations.under_way(device.device_id)
+    assert under_way is not None
     again = Stack(store=stack.store, clock=stack.clock)
     try:
         late = BootstrapPort(again)
         assert late.ends_of(device) == [("interrupted", "")]
+        (interrupted,) = late.sessions_of(device)
     finally:
         again.close()
+    # All that the server knew, as it knew it.
+    assert (running.steps, len(under_way.steps)) == ((), STEPS.index(step) + 1)
+    *over, last = interrupted.steps
+    assert tuple(over) == under_way.steps[:-1]
+    assert last == replace(
+        under_way.steps[-1], failure="interrupted", detail="the server stopped before it had the answer"
+    )
+    assert interrupted.detail == f"during {last.operation} {last.path}".rstrip()
+
+
+def test_a_device_that_asks_in_between_leaves_the_step_under_way_known(port: BootstrapPort) -> None:
+    stack = port.stack
+    device = stack.provision("dev1")
+    until(Client(port), "PUT /0/1")
+    asked = StepRecord(1, "EST-crts", "/.well-known/est/crts", status=205)
+    port.calls(lambda: port.bootstrapping.conversations.note(device.device_id, asked))
+    again = Stack(store=stack.store, clock=stack.clock)
+    try:
+        (interrupted,) = BootstrapPort(again).sessions_of(device)
+    finally:
+        again.close()
+    steps = [(each.operation, each.failure) for each in interrupted.steps]
+    assert steps == [("Bootstrap-Discover", ""), ("EST-crts", ""), ("Bootstrap-Write", "interrupted")]
 
 
 def test_a_device_that_is_removed_in_the_middle_is_asked_no_more(port: BootstrapPort) -> None:

@@ -41,7 +41,7 @@ from tests.scenario.bootstrap_port import (
     with_bootstrap,
 )
 from tests.scenario.secure_device import SecureDevice
-from tests.scenario.stack import WALL_MS, Stack
+from tests.scenario.stack import WALL_MS, Stack, after
 from tests.scenario.test_secure_keys import AUTHORITY, ISSUER, NOW, SERVER, STRANGER, der
 
 TYPES = Library.builtin().for_device("1.2", {})
@@ -481,6 +481,27 @@ class TestOneTime:
         client = SecureClient(port, b"bs-dev1", KEY).connect()
         client.bootstrap()
         assert client.ask("/bs").code == BAD_REQUEST
+
+    @pytest.mark.spec("SEC-9")
+    @pytest.mark.parametrize("it_stops", [False, True])
+    def test_a_device_that_uses_what_it_was_given_has_used_it_up_though_its_last_answer_was_not_heard(
+        self, port: BootstrapPort, device: Any, it_stops: bool
+    ) -> None:
+        port.profile(WITH_FRESH)
+        client = SecureClient(port, b"bs-dev1", KEY).connect()
+        client.answers["POST /bs"] = None
+        client.bootstrap(f"/bs?ep={NAME}")
+        if it_stops:
+            assert port.stack.run(port.stack.store.interrupt_bootstrap_sessions(port.stack.clock.wall_ms())) == 1
+        else:
+            port.stack << after(100)
+        assert port.ends_of(device)[0] in (("silent", "timeout"), ("interrupted", ""))
+        # It may not have heard that it is finished: until it shows that it was given something it is let in again.
+        client = SecureClient(port, b"bs-dev1", KEY, port=40_001, seed=8).connect()
+        assert client.ask(f"/bs?ep={NAME}").code == CHANGED
+        assert SecureDevice(port.stack, b"dev1-fresh", FRESH).connect().register() == 0x41
+        assert client.ask(f"/bs?ep={NAME}").code == BAD_REQUEST
+        assert port.ends_of(device)[0] == ("refused", "spent")
 
     def test_no_pack_is_given_for_it(self, port: BootstrapPort, device: Any) -> None:
         client = SecureClient(port, b"bs-dev1", KEY).connect()

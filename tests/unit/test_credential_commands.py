@@ -13,10 +13,13 @@ from tests.credential_material import BARE, P256, P384, b64, certificate, der, p
 from typer.testing import CliRunner
 
 from stellwerk.access import open_store
+from stellwerk.app.credential_record import parse_record
+from stellwerk.app.credentials import Change, in_place_of
 from stellwerk.app.records import NewDevice
 from stellwerk.cli import app
 from stellwerk.config import load_settings
 from stellwerk.core.errors import UserError
+from stellwerk.credential_commands import _set
 from stellwerk.device.record import Credential
 from stellwerk.issuing import Issued
 from stellwerk.key_files import SERVER, KeyFolder
@@ -24,6 +27,8 @@ from stellwerk.storage.vault import KEY_FILE
 
 run = CliRunner()
 HEX = "00112233445566778899AABBCCDDEEFF"
+CONTEXT = f"6d31:01:{HEX}:9e7ca92223786340"
+WITHIN = "OSCORE context, sender ID 6d31"
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +116,68 @@ def test_a_record_is_set_whole_and_keeps_what_a_bootstrap_server_gives(scratch: 
     (scratch / "record.json").write_text(record({"securityConfigClientMode": "NO_SEC"}))
     said("set", "meter-1", "--record", "record.json")
     assert shown("--reveal")["bootstrap"] == BARE
+    said("set", "meter-1", "--record", "-", given=text)
+    said("set", "meter-1", "--none")
+    assert shown("--reveal")["bootstrap"] == BARE
+
+
+@pytest.mark.spec("Platform 4")
+def test_a_layer_that_is_not_named_stays_and_each_can_be_taken_away(scratch: Path) -> None:
+    assert said("set", "meter-1", "--oscore", CONTEXT) == f"meter-1\t{WITHIN}, with nothing below it\n"
+    psk = "pre-shared key, identity 'a'"
+    assert said("set", "meter-1", "--psk", f"a:{HEX}") == f"meter-1\t{psk}; and {WITHIN} within\n"
+    context = {"senderId": "6d31", "recipientId": "01", "masterSalt": "9e7ca92223786340", "masterSecret": "***"}
+    assert context.items() <= shown()["client"]["oscore"].items()
+    assert said("set", "meter-1", "--rpk", "key.pub").endswith(f"; and {WITHIN} within\n")
+    assert said("set", "meter-1", "--oscore", f"00:01:{HEX}").endswith("; and OSCORE context, sender ID 00 within\n")
+    assert said("set", "meter-1", "--no-oscore").startswith("meter-1\traw public key, SHA-256 ")
+    assert "oscore" not in shown()["client"]
+    assert said("set", "meter-1", "--oscore", CONTEXT).endswith(f"; and {WITHIN} within\n")
+    assert said("set", "meter-1", "--only-oscore") == f"meter-1\t{WITHIN}, with nothing below it\n"
+    text = refused("set", "meter-1", "--no-oscore")
+    assert f"the device has nothing else ({WITHIN}, with nothing below it); give it a key too, or say --none" in text
+    assert said("set", "meter-1", "--no-oscore", "--psk", f"a:{HEX}") == f"meter-1\t{psk}\n"
+    assert said("set", "meter-1", "--psk", f"b:{HEX}", "--oscore", CONTEXT).endswith(f"; and {WITHIN} within\n")
+
+
+@pytest.mark.spec("Platform 4")
+def test_the_context_with_the_bootstrap_server_is_another_one(scratch: Path) -> None:
+    parts = {"masterSecret": HEX.lower(), "senderId": "6d31", "recipientId": "02"}
+    server = {"securityMode": "NO_SEC", "oscore": parts}
+    bootstrap = {"bootstrapServer": server, "lwm2mServer": {"securityMode": "NO_SEC"}}
+    said("set", "meter-1", "--record", "-", given=record({"securityConfigClientMode": "NO_SEC"}, bootstrap))
+    assert "each server has one of its own" in refused("set", "meter-1", "--oscore", CONTEXT)
+
+
+def test_an_endpoint_name_that_a_record_gave_stays_with_another_key(scratch: Path) -> None:
+    text = record({"securityConfigClientMode": "PSK", "endpoint": "meter-1", "identity": "a", "key": HEX})
+    said("set", "meter-1", "--record", "-", given=text)
+    said("set", "meter-1", "--psk", f"b:{HEX}")
+    assert shown()["client"]["endpoint"] == "meter-1"
+
+
+def test_two_commands_at_one_time_take_nothing_back_from_each_other(scratch: Path) -> None:
+    """What the second keeps is what the first has just set."""
+    server = {"securityMode": "PSK", "clientPublicKeyOrId": "id2", "clientSecretKey": HEX.lower()}
+    text = record({"securityConfigClientMode": "X509"}, {"bootstrapServer": server, "lwm2mServer": server})
+    settings = load_settings()
+
+    def first(_: object) -> Change:
+        return lambda before: parse_record(text, 5)
+
+    def second(_: object) -> Change:
+        def change(before: Credential | None) -> Credential:
+            new = Credential("a", f"psk-hex:{HEX}")
+            return new if before is None else in_place_of(before, new)
+
+        return change
+
+    async def both() -> None:
+        await asyncio.gather(*(_set(settings, "default", "meter-1", each) for each in (first, second)))
+
+    asyncio.run(both())
+    assert shown()["client"]["identity"] == "a"
+    assert shown("--reveal")["bootstrap"]["lwm2mServer"] == server
 
 
 @pytest.mark.spec("Platform 4")
@@ -129,6 +196,17 @@ def test_an_identity_or_a_key_is_of_one_device_and_whose_is_not_said(scratch: Pa
 REFUSALS: Sequence[tuple[list[str], str]] = [
     ([], "say one of --psk"),
     (["--none", "--cn", "meter-1"], "say one of --psk"),
+    (["--psk", f"a:{HEX}", "--cn", "meter-1"], "say one of --psk"),
+    (["--record", "other.json", "--no-oscore"], "say one of --psk"),
+    (["--no-oscore"], "--no-oscore: the device has no OSCORE context (no credentials: it comes without security"),
+    (["--only-oscore"], "--only-oscore: the device has no OSCORE context (no credentials: it comes without security"),
+    (["--no-oscore", "--only-oscore"], "--no-oscore: --only-oscore keeps it; say one of both"),
+    (["--no-oscore", "--oscore", CONTEXT], "--no-oscore: --oscore gives it one; say one of both"),
+    (["--only-oscore", "--cn", "meter-1"], "--only-oscore takes the key or certificate away"),
+    (["--oscore", f"6d31:{HEX}"], "--oscore takes SENDER:RECIPIENT:SECRET or"),
+    (["--oscore", "6d31:01:00"], "--oscore, secret: it has 32 to 128 hex digits, this one has 2"),
+    (["--oscore", f"1:01:{HEX}"], "--oscore, Sender ID: it is an even number of hex digits"),
+    (["--oscore", f"6d31:6d31:{HEX}"], "--oscore, Recipient ID: both ends have the same ID"),
     (["--psk", HEX], "an identity, a colon and the key"),
     (["--psk", f"a:{HEX}00"], "--psk, key: a key has 32, 64, 96 or 128 hex digits, this one has 34"),
     (["--psk", f"NO_SEC:{HEX}"], "--psk, identity: a PSK identity is not NO_SEC"),

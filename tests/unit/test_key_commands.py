@@ -91,11 +91,31 @@ def test_a_new_server_key_is_of_the_same_authority_and_the_old_one_stays_beside_
 
 @pytest.mark.spec("SEC-8")
 def test_the_bootstrap_server_has_a_key_of_its_own(folder: KeyFolder) -> None:
+    folder.key_file(BOOTSTRAP).unlink(missing_ok=True)
+    text = refused("show", "--spki", "--bootstrap")
+    assert "bootstrap.key is not there; `stellwerk keys make --bootstrap` or the next `stellwerk serve`" in text
     words("make", "--bootstrap")
     keys = [spki_of(folder.load(each).key.public_key()) for each in (AUTHORITY, SERVER, BOOTSTRAP)]
     assert len(set(keys)) == 3
+    # A device that knows its servers by raw public keys needs both.
+    spki, bootstrap = words("show", "--spki"), words("show", "--spki", "--bootstrap")
+    assert [spki, bootstrap] == [[[to_base64(each)]] for each in keys[1:]]
+    shown = run.invoke(app, ["keys", "show", "--bootstrap"]).stdout
+    assert (bootstrap[0][0] in shown, spki[0][0] in shown) == (True, False)
     said = refused("import", "--bootstrap", "--key", str(folder.key_file(SERVER)))
     assert "server.key is the same key; each has one of its own" in said
+
+
+def test_a_new_authority_leaves_the_other_server_behind_and_says_so(folder: KeyFolder) -> None:
+    words("make", "--bootstrap", "--force")
+    for options, behind, how in (((), BOOTSTRAP, "make --bootstrap"), (("--bootstrap",), SERVER, "make")):
+        found = run.invoke(app, ["keys", "make", "--ca", "--force", *options])
+        file = folder.certificate_file(behind)
+        said = f"warning: {file} is of the former authority; `stellwerk keys {how} --force` renews it"
+        assert found.stderr.splitlines() == [said]
+        # It is behind already.
+        assert run.invoke(app, ["keys", "make", "--ca", "--force", *options]).stderr == ""
+        words("make", "--force", *(() if options else ("--bootstrap",)))
 
 
 def test_a_key_with_its_chain_is_imported(folder: KeyFolder, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from stellwerk.app.bootstrap_progress import Progress, encode_progress
 from stellwerk.app.changes import Commit
 from stellwerk.app.committing import log_not_stored
 from stellwerk.app.journal import JournalEntry, Kind
@@ -109,8 +110,9 @@ class BootstrapHistory:
         except (StoreTrouble, DeviceGone) as error:
             log_not_stored(log, "bootstrap.history_lost", error)
 
-    def began(self, session: BootstrapSession) -> None:
-        """It is in the store."""
+    def began(self, session: BootstrapSession, progress: Progress | None = None) -> None:
+        """It is in the store. ``progress`` here and below: how far it is with that, None of one that is over at
+        once."""
         assert session.device_id is not None
         log.info(
             "bootstrap.began",
@@ -120,9 +122,9 @@ class BootstrapHistory:
             trigger=session.trigger.value,
         )
         detail = f"from {session.peer} as {session.endpoint_name}, by the {session.trigger.value}"
-        self._line(session.device_id, session.started_ms, "bootstrap-began", detail)
+        self._line(session.device_id, session.started_ms, "bootstrap-began", detail, progress)
 
-    def step(self, device_id: DeviceId, step: StepRecord) -> None:
+    def step(self, device_id: DeviceId, step: StepRecord, progress: Progress | None = None) -> None:
         """One was answered, or was not."""
         said = dotted(step.status) if step.status else step.failure
         if said:
@@ -132,9 +134,9 @@ class BootstrapHistory:
             event = f"bootstrap-{event}"
         text = f"{step.path} {said}".strip()
         more = "; ".join(each for each in (step.detail, step.summary) if each)
-        self._line(device_id, step.at_ms, event, ": ".join(each for each in (text, more) if each))
+        self._line(device_id, step.at_ms, event, ": ".join(each for each in (text, more) if each), progress)
 
-    def ended(self, session: BootstrapSession) -> None:
+    def ended(self, session: BootstrapSession, progress: Progress | None = None) -> None:
         """However it did."""
         assert session.device_id is not None
         self._meters.sessions[session.state.value] += 1
@@ -148,10 +150,11 @@ class BootstrapHistory:
             steps=len(session.steps),
         )
         text = ", ".join(each for each in (session.state.value, session.reason, session.detail) if each)
-        self._line(session.device_id, session.ended_ms, "bootstrap-ended", text)
+        self._line(session.device_id, session.ended_ms, "bootstrap-ended", text, progress)
 
-    def _line(self, device_id: DeviceId, at_ms: int, event: str, detail: str) -> None:
-        row = JournalEntry(Kind.LOG, device_id, at_ms, reason=event, detail=detail)
+    def _line(self, device_id: DeviceId, at_ms: int, event: str, detail: str, progress: Progress | None) -> None:
+        payload = b"" if progress is None else encode_progress(progress)
+        row = JournalEntry(Kind.LOG, device_id, at_ms, payload=payload, reason=event, detail=detail)
         self._store.submit(Commit((row,), (), _log_failure, reserve=True))
 
 

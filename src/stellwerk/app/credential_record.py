@@ -53,7 +53,7 @@ from stellwerk.device.key_material import (
     spki_of,
     to_base64,
 )
-from stellwerk.device.record import MODE_NAMES, MODES, NOSEC, OSCORE, X509, Credential
+from stellwerk.device.record import MODE_NAMES, MODES, NOSEC, OSCORE, X509, Credential, promoted
 
 LONGEST: Final = 131_072
 """Characters of a record."""
@@ -106,6 +106,15 @@ def parse_record(text: str, now_ms: int) -> Credential:
 def pre_shared_credential(identity: str, key: str, now_ms: int) -> Credential:
     """By the rules of a record: ``key`` in hex. Raises `BadField`."""
     return _pre_shared(Members("client", {"identity": identity, "key": key}), now_ms, "")
+
+
+def oscore_text(context: dict[str, str], bootstrap: str) -> str:
+    """`Credential.oscore` by the rules of a record: ``context`` as ``client.oscore`` of one whose other part is
+    ``bootstrap`` (as `Credential.bootstrap`). Raises `BadField`."""
+    oscore = _oscore(Members("client", {_OSCORE: context}))
+    if bootstrap:
+        _check_apart(json.loads(bootstrap)[BOOTSTRAP_SERVER], [oscore])
+    return json.dumps(oscore)
 
 
 def render_record(credential: Credential | None, endpoint: str) -> dict[str, Any]:
@@ -343,3 +352,12 @@ def bootstrap_oscore(bootstrap: str) -> str:
 def is_one_time(bootstrap: str) -> bool:
     """Whether the device with this `Credential.bootstrap` is bootstrapped once with it."""
     return bool(bootstrap and json.loads(bootstrap).get(ONE_TIME))
+
+
+def taken_up(before: Credential | None, fresh: Credential) -> Credential:
+    """`promoted`. A device that uses what it was given has been bootstrapped, whether or not its answer to Finish was
+    heard: a credential for one time that was armed before is used up."""
+    credential = promoted(before, fresh)
+    if credential.spent_ms or before is None or not before.modified_ms <= fresh.created_ms:
+        return credential
+    return replace(credential, spent_ms=fresh.created_ms) if is_one_time(before.bootstrap) else credential

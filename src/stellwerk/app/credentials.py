@@ -8,9 +8,9 @@ they were written. No text that is raised here holds a key.
   colon stands for the node ID.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from stellwerk.app.security_ports import SecurityStore
 from stellwerk.core.errors import UserError
@@ -46,6 +46,9 @@ COMMON_NAME: Final = "x509-cn:"
 _PUBLIC: Final = (RAW_KEY, CERTIFICATE, COMMON_NAME)
 _CONTEXT: Final = "oscore:"
 _SECRETS: Final = (*KEYS, *_PUBLIC)
+
+Change: TypeAlias = Callable[[Credential | None], Credential | None]
+"""What a device proves itself with from now on, made of what it has; None: nothing."""
 
 LONGEST_IDENTITY: Final = 128
 """Octets. RFC 4279 5.3: what every implementation takes."""
@@ -168,22 +171,41 @@ def endpoint_names(node_id: str, name: str) -> tuple[str, ...]:
     return tuple(alias for alias, _ in endpoint_aliases(node_id, name))
 
 
-async def place_credential(
-    store: SecurityStore, device: DeviceRecord, credential: Credential | None, now_ms: int
+async def change_credential(
+    store: SecurityStore, device: DeviceRecord, change: Change, now_ms: int
 ) -> DeviceRecord | None:
-    """Store what the device proves itself with from now on, None: nothing; the device as it is then, None where it is
-    gone. Who serves devices has to hear of it by `Revoking`. Raises `AlreadyExists`, `BadCredential`."""
-    if credential is not None:
-        if isinstance(device, EndDeviceRecord):
-            raise BadCredential(
-                f"device {device.name!r} is reached through gateway {device.gateway!r}, which has the key"
-            )
-        check_credential(credential, device)
-        if credential.kind == NOSEC and not credential.bootstrap:
-            credential = None
-        else:
-            credential = replace(credential, created_ms=credential.created_ms or now_ms, modified_ms=now_ms)
-    return await store.set_credential(device.device_id, credential)
+    """Store what ``change`` makes of what the device proves itself with, as one step of the store; the device as it is
+    then, None where it is gone. Who serves devices has to hear of it by `Revoking`. Raises `AlreadyExists`,
+    `BadCredential`, and what ``change`` raises."""
+    return await store.change_credential(device.device_id, lambda known: _placed(device, change(known), now_ms))
+
+
+def _placed(device: DeviceRecord, credential: Credential | None, now_ms: int) -> Credential | None:
+    if credential is None:
+        return None
+    if isinstance(device, EndDeviceRecord):
+        raise BadCredential(f"device {device.name!r} is reached through gateway {device.gateway!r}, which has the key")
+    check_credential(credential, device)
+    if credential.kind == NOSEC and not credential.bootstrap:
+        return None
+    return replace(credential, created_ms=credential.created_ms or now_ms, modified_ms=now_ms)
+
+
+def in_place_of(known: Credential, new: Credential) -> Credential:
+    """``new`` where ``known`` was: what says nothing of how the device proves itself stays, and so does the OSCORE
+    context."""
+    # A record says for which endpoint name it is; where that is the identity too, both stay the same.
+    named = new.identity if is_named_by_endpoint(new) else known.endpoint
+    return replace(
+        new,
+        description=known.description,
+        envelope=known.envelope,
+        created_ms=known.created_ms,
+        endpoint=named if known.endpoint else "",
+        bootstrap=known.bootstrap,
+        spent_ms=known.spent_ms,
+        oscore=known.oscore,
+    )
 
 
 def kind_of(written: str) -> str:

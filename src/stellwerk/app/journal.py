@@ -39,7 +39,8 @@ class JournalEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ``status``: our answer to the device, or for ANSWER, OUTCOME and NOTIFY the device's code (``205``); 0 where there
     is none.
     ``path``: the path asked, observed or registered under; ``/`` forms of `lwm2m.path`.
-    ``payload`` and ``content_format`` (-1: none) as received. ``labels``: frozen when it happened.
+    ``payload`` and ``content_format`` (-1: none) as received; LOG has how far a bootstrap session is as ``payload``
+    (`app.bootstrap_progress`), or none. ``labels``: frozen when it happened.
     ``location``: of REGISTER, the new registration, whose endpoint name is ``method``. ``method`` and ``reason``: of
     ANSWER and OUTCOME, the word of the operation and the key of the status table (contract Device to Cloud §12).
     ``detail``: for people; of REGISTER, the query.

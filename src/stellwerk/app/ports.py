@@ -281,7 +281,8 @@ class DecidingStore(SecurityStore, Protocol):
         ...
 
     async def interrupt_bootstrap_sessions(self, now_ms: int) -> int:
-        """At start: what is still running was interrupted; how many."""
+        """At start: what is still running was interrupted, with the steps that the journal knows; how many. One whose
+        end is in the journal (`app.bootstrap_progress`) ended so, and its one-time credential is used up."""
         ...
 
     def may_recall(self, receipt: bytes) -> bool:

@@ -54,6 +54,14 @@ class SecurityStore(Protocol):
         goes by something else, `credential_changes` names it."""
         ...
 
+    async def change_credential(
+        self, device_id: DeviceId, change: Callable[[Credential | None], Credential | None]
+    ) -> DeviceRecord | None:
+        """`set_credential` with what ``change`` makes of the credential that the device has then: nothing comes in
+        between, no other program and no fresh key that is taken. ``change`` looks at nothing else and is quick; what it
+        raises is raised, and nothing is changed."""
+        ...
+
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
         """A one-time bootstrap credential was used up at that time (`Credential.spent_ms`); nothing where it is not
         one-time, was spent before, or was set after that. It can be used again once somebody sets it anew."""
@@ -95,9 +103,10 @@ class SecurityStore(Protocol):
         self, device_id: DeviceId, used: Credential | None = None, *, session: bytes = b""
     ) -> DeviceRecord | None:
         """The device has used its fresh credential: it is the one that holds from now on, its OSCORE context keeps its
-        number, and the former are forgotten, with its secure sessions but ``session``; ``bootstrap`` stays. None where
-        there was none, or it is another than ``used`` by now. `credential_changes` does not name the device: whoever
-        calls this ends what came in with the former and lives."""
+        number, and the former are forgotten, with its secure sessions but ``session``; ``bootstrap`` stays, used up
+        where it was for one time. None where there was none, or it is another than ``used`` by now.
+        `credential_changes` does not name the device: whoever calls this ends what came in with the former and
+        lives."""
         ...
 
     # -- secure sessions --

@@ -5,15 +5,17 @@ from dataclasses import replace
 from itertools import islice
 from typing import TypeAlias
 
-from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
+from stellwerk.app.bootstrap_progress import as_interrupted, progress_in, spent_in
+from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time, taken_up
 from stellwerk.app.oscore import SAME_KEY, UNKNOWN, OscoreContext, later, read_oscore
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.app.security_ports import CredentialChange
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState
-from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, proof_of, security_of
 from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once
+from stellwerk.storage.memory_journal import MemoryJournal
 from stellwerk.storage.memory_sessions import MemorySessions
 
 _Slot: TypeAlias = tuple[DeviceId, bool, bool]
@@ -24,9 +26,10 @@ server."""
 class MemoryCredentials(MemorySessions):
     """A part of `MemoryStore`."""
 
-    def __init__(self, salt: bytes) -> None:
+    def __init__(self, salt: bytes, journal: MemoryJournal) -> None:
         super().__init__()
         self._salt = salt
+        self._journal = journal
         self._devices: dict[DeviceId, DeviceRecord] = {}
         self._credentials: dict[DeviceId, Credential] = {}
         self._fresh_credentials: dict[DeviceId, Credential] = {}
@@ -81,6 +84,13 @@ class MemoryCredentials(MemorySessions):
             if _slot(each) in going:
                 self._replace_context(each)
         return self._secured(device_id, credential)
+
+    async def change_credential(
+        self, device_id: DeviceId, change: Callable[[Credential | None], Credential | None]
+    ) -> DeviceRecord | None:
+        if device_id not in self._devices:
+            return None
+        return await self.set_credential(device_id, change(self._credentials.get(device_id)))
 
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
         known = self._credentials.get(device_id)
@@ -142,7 +152,7 @@ class MemoryCredentials(MemorySessions):
         if fresh is None or used not in (None, fresh):
             return None
         del self._fresh_credentials[device_id]
-        credential = self._credentials[device_id] = promoted(self._credentials.get(device_id), fresh)
+        credential = self._credentials[device_id] = taken_up(self._credentials.get(device_id), fresh)
         self._drop_context((device_id, False, False))
         context = self._contexts.pop((device_id, True, False), None)
         if context is not None:
@@ -203,11 +213,15 @@ class MemoryCredentials(MemorySessions):
         return found[::-1][:limit]
 
     async def interrupt_bootstrap_sessions(self, now_ms: int) -> int:
-        running = [each for each in self._bootstrap_sessions.values() if each.state is BootstrapState.RUNNING]
-        for each in running:
-            ended = replace(each, state=BootstrapState.INTERRUPTED, ended_ms=now_ms)
-            self._bootstrap_sessions[each.number] = ended
-        return len(running)
+        known = progress_in(self._journal.entries)
+        interrupted = 0
+        for each in list(self._bootstrap_sessions.values()):
+            if each.state is BootstrapState.RUNNING and each.device_id is not None:
+                ended = self._bootstrap_sessions[each.number] = as_interrupted(each, known, now_ms)
+                interrupted += ended.state is BootstrapState.INTERRUPTED
+                if spent_ms := spent_in(each, known):
+                    await self.spend_bootstrap_credential(each.device_id, spent_ms)
+        return interrupted
 
     # -- inside --
 

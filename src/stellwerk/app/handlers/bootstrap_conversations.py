@@ -15,6 +15,7 @@ import structlog
 from stellwerk.app.bootstrap_accounts import Given
 from stellwerk.app.bootstrap_admission import Admitted
 from stellwerk.app.bootstrap_history import BootstrapHistory
+from stellwerk.app.bootstrap_progress import Progress, ended
 from stellwerk.app.device_ports import BootstrapLink, DeviceAnswer
 from stellwerk.app.handlers.turns import Later, on_the_loop
 from stellwerk.app.ports import Clock, DecidingStore, StoreTrouble
@@ -36,14 +37,15 @@ SESSION_S: Final = 230.0
 
 @dataclass(slots=True)
 class Session:
-    """One under way. ``armed_ms``: since when its credential is good; ``handle``: of the request of ours that is out, 0
-    for none."""
+    """One under way. ``untold``: its steps that are over and were not told yet. ``armed_ms``: since when its credential
+    is good; ``handle``: of the request of ours that is out, 0 for none."""
 
     record: DeviceRecord
     peer: PeerId
     kept: BootstrapSession
     given: Given
     about: About
+    untold: list[StepRecord]
     one_time: bool = False
     armed_ms: int = 0
     deadline: float = 0.0
@@ -51,6 +53,7 @@ class Session:
     handle: int = 0
     fresh_is_stored: bool = False
     is_stored: bool = False
+    is_told: bool = False
     has_ended: bool = False
 
 
@@ -146,6 +149,8 @@ class BootstrapConversations:
         if session is None:
             return False
         session.about.aside(step)
+        if session.is_told:
+            self._tell(session)
         return True
 
     def replace(self, device_id: DeviceId, peer: PeerId) -> None:
@@ -168,6 +173,7 @@ class BootstrapConversations:
         version: str | None = None,
     ) -> Session:
         configuration, accounts = given.configuration, given.accounts
+        untold: list[StepRecord] = []
         about = About(
             plan_of=lambda held: make_plan(configuration, accounts, held, pct=pct, version=version),
             correction_of=lambda held, servers: make_correction(
@@ -175,7 +181,7 @@ class BootstrapConversations:
             ),
             now_ms=self._clock.wall_ms,
             version=version,
-            on_step=lambda step: self._history.step(admitted.record.device_id, step),
+            on_step=untold.append,
         )
         kept = BootstrapSession(
             0,
@@ -188,7 +194,8 @@ class BootstrapConversations:
         )
         armed_ms = 0 if admitted.credential is None else admitted.credential.modified_ms
         deadline = at.now + self._session_s
-        return Session(admitted.record, peer, kept, given, about, admitted.blocks.one_time, armed_ms, deadline)
+        one_time = admitted.blocks.one_time
+        return Session(admitted.record, peer, kept, given, about, untold, one_time, armed_ms, deadline)
 
     async def open(self, session: Session, answer: Callable[[], None]) -> bool:
         """Begin, and call ``answer`` in between: once it is stored, before the first step. False, and nothing is
@@ -206,7 +213,6 @@ class BootstrapConversations:
             raise
         session.kept = replace(session.kept, number=number)
         session.is_stored = True
-        self._history.began(session.kept)
         if session.has_ended:
             self._tell_end(session)
             if session.kept.state is not BootstrapState.REPLACED:
@@ -251,6 +257,7 @@ class BootstrapConversations:
             log.exception("bootstrap.failed", device_id=session.record.device_id)
             self._end(session, Outcome(BootstrapState.STEP_FAILED, "internal", type(error).__name__))
             return
+        self._tell(session)
         changes = isinstance(operation, BootstrapDelete | BootstrapWrite)
         if changes and session.given.fresh is not None and not session.fresh_is_stored:
             if not self._tasks.start("fresh keys", self._store_fresh(session, operation)):
@@ -316,11 +323,24 @@ class BootstrapConversations:
         if session.is_stored:
             self._tell_end(session)
 
+    def _tell(self, session: Session) -> None:
+        """What happened so far, and what is under way from now on: all of it goes to the store with the next group of
+        writes, before an answer can come."""
+        number, under_way = session.kept.number, session.about.under_way
+        if not session.is_told:
+            session.is_told = True
+            self._history.began(session.kept, Progress(number, None, under_way))
+        for step in session.untold:
+            self._history.step(session.record.device_id, step, Progress(number, step, under_way))
+        session.untold.clear()
+
     def _tell_end(self, session: Session) -> None:
-        self._history.ended(session.kept)
+        self._tell(session)
+        spent_ms = 0
         if session.one_time and session.kept.state is BootstrapState.CONFIGURED:
             # By a clock that was set back it ended before it was armed.
-            self._spent[session.record.device_id] = max(session.kept.ended_ms, session.armed_ms)
+            spent_ms = self._spent[session.record.device_id] = max(session.kept.ended_ms, session.armed_ms)
+        self._history.ended(session.kept, ended(session.kept, spent_ms))
         if not self._tasks.start("bootstrap ended", self._store_end(session)):
             log.warning("bootstrap.history_lost", device_id=session.record.device_id, why="too much is going on")
 

@@ -10,11 +10,12 @@ import structlog
 
 from stellwerk.app.credentials import (
     COMMON_NAME,
+    Change,
+    change_credential,
     endpoint_names,
+    in_place_of,
     is_key,
-    is_named_by_endpoint,
     kind_of,
-    place_credential,
     written_credential,
     written_secret,
 )
@@ -118,13 +119,15 @@ class Devices:
     async def give_credential(self, device: DeviceRecord, credential: Credential) -> DeviceRecord:
         """Credentials for a device that has none: from now on it may not come without. Raises `AlreadyExists` where it
         has some, or where another device has that identity or key; `BadCredential`, `DeviceGone`."""
-        async with self._turn:
-            known = await self._store.credential_of(device.device_id)
+
+        def given(known: Credential | None) -> Credential:
             if known is not None and known.kind != NOSEC:
                 raise AlreadyExists("resource name", "credentials")
-            if known is not None and not credential.bootstrap:
-                credential = replace(credential, bootstrap=known.bootstrap, spent_ms=known.spent_ms)
-            return await self._store_credential(device, credential)
+            if known is None or credential.bootstrap:
+                return credential
+            return replace(credential, bootstrap=known.bootstrap, spent_ms=known.spent_ms)
+
+        return await self._store_credential(device, given)
 
     async def change_credential(
         self,
@@ -136,14 +139,16 @@ class Devices:
     ) -> DeviceRecord:
         """Another identity, another key (as `app.credentials.written_credential` takes it, so of another kind too), or
         both. Raises `NoCredential`, `AlreadyExists`, `BadCredential`, `DeviceGone`."""
-        async with self._turn:
-            known = await self._store.credential_of(device.device_id)
+
+        def changed(known: Credential | None) -> Credential:
             if known is None or known.kind == NOSEC:
                 raise NoCredential(device.name)
-            changed = replace(known, description=known.description if description is None else description)
+            new = known
             if identity is not None or secret is not None:
-                changed = self._rewritten(device, changed, identity, secret)
-            return await self._store_credential(device, replace(changed, created_ms=known.created_ms))
+                new = self._rewritten(device, known, identity, secret)
+            return new if description is None else replace(new, description=description)
+
+        return await self._store_credential(device, changed)
 
     def _rewritten(
         self, device: DeviceRecord, known: Credential, identity: str | None, secret: str | None
@@ -156,18 +161,9 @@ class Devices:
             # A new key for the same identity; what is no pre-shared key has an identity of its own.
             identity = known.identity if kind_of(written) == PSK else None
         new = written_credential(identity, written, self._clock.wall_ms(), names)
-        # A record says for which endpoint name it is; where that is the identity too, both stay the same.
-        named = new.identity if is_named_by_endpoint(new) else known.endpoint
-        return replace(
-            new,
-            description=known.description,
-            envelope=known.envelope,
-            endpoint=named if known.endpoint else "",
-            bootstrap=known.bootstrap,
-            spent_ms=known.spent_ms,
-            # The layer above stays; where it was the only one, it gives way.
-            oscore="" if known.kind == OSCORE else known.oscore,
-        )
+        placed = in_place_of(known, new)
+        # The layer above stays; where it was the only one, it gives way.
+        return replace(placed, oscore="") if known.kind == OSCORE else placed
 
     async def remove_credential(self, device: DeviceRecord) -> DeviceRecord:
         """Take the credentials away: the device may come without. Raises `NoCredential`, `DeviceGone`."""
@@ -177,9 +173,14 @@ class Devices:
                 raise NoCredential(device.name)
             return await self._store_credential(device, None)
 
-    async def _store_credential(self, device: DeviceRecord, credential: Credential | None) -> DeviceRecord:
-        changed = self._kept(device, await place_credential(self._store, device, credential, self._clock.wall_ms()))
-        action = "removed" if credential is None else "set"
+    async def _store_credential(self, device: DeviceRecord, change: Change | None) -> DeviceRecord:
+        """None: taken away."""
+        if change is None:
+            stored = await self._store.set_credential(device.device_id, None)
+        else:
+            stored = await change_credential(self._store, device, change, self._clock.wall_ms())
+        changed = self._kept(device, stored)
+        action = "removed" if change is None else "set"
         log.info("device.credential_changed", tenant=device.tenant, device=device.name, action=action)
         await self.revoking.look()
         return changed

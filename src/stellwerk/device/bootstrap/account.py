@@ -6,7 +6,9 @@ writes (Core 1.2.2 App. E; contract §10, B-7, B-8, B-10; device platform §3.4,
   Hold-off and account time-out go with every account. Resources from 13 on need version 1.1 and are left out before it.
 - Whoever enrols (mode 4, from version 1.1 on) makes its key itself: 3 and 5 are empty.
 - Object 21 has bytes from version 2.0 on. Before, it had texts without a word on how bytes become one: they are written
-  in hex. Where a device states no version it is 2.0 (contract §16: OSCORE ids are bytes).
+  in hex. Where a device states no version it is 2.0 (contract §16: OSCORE ids are bytes), also one of LwM2M 1.1, whose
+  own object 21 is 1.0 (contract §9): all three versions are of 1.1, nobody can tell a text that was meant, and the
+  clients there are have 2.0 (`docs/deviations.md`).
 """
 
 from collections.abc import Iterable, Mapping

@@ -18,7 +18,7 @@ from typing import Final, Protocol, TypeAlias, assert_never
 
 from stellwerk.core.errors import PeerError, StellwerkError
 from stellwerk.device.bootstrap.discovered import Discovered, decode_discovered
-from stellwerk.device.bootstrap.history import MAX_STEPS, MAX_TEXT, BootstrapState, StepRecord
+from stellwerk.device.bootstrap.history import MAX_TEXT, BootstrapState, StepRecord, add_step
 from stellwerk.device.bootstrap.plan import Plan
 from stellwerk.device.bootstrap.summaries import heard, repeats, secrets_in, summarize
 from stellwerk.lwm2m.bootstrap import (
@@ -122,7 +122,7 @@ class About:
     version: str | None = None
     on_step: Callable[[StepRecord], None] | None = None
     steps: list[StepRecord] = field(default_factory=list)
-    """Oldest first, at most `MAX_STEPS`; the last may be under way: then it has neither status nor failure."""
+    """Oldest first, at most `history.MAX_STEPS`; the last may be ``under_way``."""
     left_out: int = 0
     """Steps that are not kept; a line called ``...`` stands in their place."""
     secrets: set[bytes] = field(default_factory=set, repr=False)
@@ -132,6 +132,12 @@ class About:
     """The one of the last Write that the device took."""
     lacks_rights: bool = False
     """The device has no object 2."""
+
+    @property
+    def under_way(self) -> StepRecord | None:
+        """The step that waits for its answer: it has neither status nor failure yet."""
+        last = self.steps[-1] if self.steps else None
+        return None if last is None or last.status or last.failure else last
 
     def begin(self, operation: BootstrapOperation) -> None:
         name, path, summary = _described(operation)
@@ -152,8 +158,8 @@ class About:
 
     def give_up(self, why: str) -> None:
         """Nobody waits for the answer any more."""
-        if self.steps and not self.steps[-1].status and not self.steps[-1].failure:
-            self._finish(replace(self.steps[-1], failure="cancelled", detail=why))
+        if self.under_way is not None:
+            self._finish(replace(self.under_way, failure="cancelled", detail=why))
 
     def note(self, name: str, text: str) -> None:
         """Something that is no operation."""
@@ -163,12 +169,11 @@ class About:
 
     def aside(self, step: StepRecord) -> None:
         """Something that the device asked in between; what is under way stays the last."""
-        last = self.steps[-1] if self.steps else None
-        is_under_way = last is not None and not last.status and not last.failure
-        if is_under_way:
+        last = self.under_way
+        if last is not None:
             self.steps.pop()
         self._add(step)
-        if last is not None and is_under_way:
+        if last is not None:
             self._add(last)
         if self.on_step is not None:
             self.on_step(step)
@@ -182,13 +187,7 @@ class About:
         self.steps[-1] = replace(self.steps[-1], summary=summary)
 
     def _add(self, step: StepRecord) -> None:
-        if len(self.steps) >= MAX_STEPS:
-            middle = MAX_STEPS // 2
-            # The line that says so takes a place too.
-            self.left_out += 1 if self.left_out else 2
-            del self.steps[middle + 1]
-            self.steps[middle] = StepRecord(step.at_ms, "...", "", f"{self.left_out} steps are not kept")
-        self.steps.append(step)
+        self.left_out = add_step(self.steps, step, self.left_out)
 
     def _finish(self, step: StepRecord) -> None:
         step = replace(step, detail=step.detail[:MAX_TEXT])

@@ -75,3 +75,16 @@ class BootstrapSession:
     """A stable word: ``unknown-endpoint``, ``wrong-identity``, ``pct``, ``spent``, ``finish-refused`` ..."""
     detail: str = ""
     steps: tuple[StepRecord, ...] = field(default=())
+
+
+def add_step(steps: list[StepRecord], step: StepRecord, left_out: int) -> int:
+    """Put ``step`` behind the others, in the place of one in the middle where they are `MAX_STEPS`; a line called
+    ``...`` says how many are left out. ``left_out``: how many were before, returned: how many are now."""
+    if len(steps) >= MAX_STEPS:
+        middle = MAX_STEPS // 2
+        # The line that says so takes a place too.
+        left_out += 1 if left_out else 2
+        del steps[middle + 1]
+        steps[middle] = StepRecord(step.at_ms, "...", "", f"{left_out} steps are not kept")
+    steps.append(step)
+    return left_out

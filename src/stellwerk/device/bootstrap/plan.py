@@ -121,6 +121,8 @@ class _Layout:
         known = discovered if discovered is not None else _unseen(version)
         self._security_version = known.version(SECURITY)
         self._oscore_version = known.version(OSCORE)
+        self._states_oscore = OSCORE in known.versions
+        self._release = version or known.lwm2m_version
         self._warnings: list[str] = []
         # The bootstrap account's may be there unseen, most likely as the first.
         self._free_oscore = _Free(known.of(OSCORE), 1)
@@ -273,12 +275,19 @@ class _Layout:
             missing = left_out(each.account, self._security_version, self._oscore_version)
             if missing:
                 found.append(f"{each.account}: the device's objects are too old to hold {', '.join(missing)}")
-        parsed = parse_version(self._oscore_version)
-        if parsed is not None and parsed < (2, 0) and any(each.oscore is not None for each in self.places):
-            found.append(f"object 21 of version {self._oscore_version} holds texts; bytes are written in hex")
+        if any(each.oscore is not None for each in self.places):
+            parsed = parse_version(self._oscore_version)
+            if parsed is not None and parsed < (2, 0):
+                found.append(f"object 21 of version {self._oscore_version} holds texts; bytes are written in hex")
+            elif not self._states_oscore and self._release == _RELEASE_OF_TEXTS:
+                found.append(
+                    "the device states no version of object 21: bytes are written, as "
+                    f"{self._oscore_version} has them; LwM2M {self._release} by itself had texts"
+                )
         return tuple(found)
 
 
+_RELEASE_OF_TEXTS: Final = "1.1"
 _RELEASE_1_0: Final = {SECURITY: "1.0", SERVER: "1.0", ACCESS_CONTROL: "1.0"}
 
 

@@ -2,8 +2,10 @@
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
+from stellwerk.app.bootstrap_progress import LONGEST_MS, Progress, as_interrupted, as_known, progress_in, spent_in
 from stellwerk.app.ports import BOOTSTRAP_SESSIONS_KEPT
 from stellwerk.app.records import DeviceGone
 from stellwerk.core.ids import DeviceId
@@ -15,7 +17,9 @@ from stellwerk.device.bootstrap.history import (
 from stellwerk.storage.bootstrap_text import decode_steps, encode_steps
 from stellwerk.storage.schema import RUNNING
 from stellwerk.storage.sqlite import rows
-from stellwerk.storage.sqlite.credentials import SqliteCredentials
+from stellwerk.storage.sqlite.credentials import SqliteCredentials, spend
+from stellwerk.storage.sqlite.journal import decode_batch
+from stellwerk.storage.vault import SecretUnreadable, Vault
 
 _COLUMNS: Final = "device_id,endpoint_name,peer,started_by,state,started_ms,ended_ms,reason,detail,steps"
 _PUT: Final = f"INSERT INTO bootstrap_session({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)"
@@ -28,9 +32,9 @@ _TRIM: Final = (
     "(SELECT id FROM bootstrap_session WHERE device_id=?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)"
 )
 _FIND: Final = f"SELECT id,{_COLUMNS} FROM bootstrap_session WHERE device_id=? ORDER BY id DESC LIMIT ?"
-_INTERRUPT: Final = (
-    f"UPDATE bootstrap_session SET state='{BootstrapState.INTERRUPTED.value}',ended_ms=? WHERE {RUNNING}"
-)
+_RUNNING: Final = f"SELECT id,{_COLUMNS} FROM bootstrap_session WHERE {RUNNING} ORDER BY id"
+_NEWEST: Final = "SELECT max(first),time_ms FROM journal"
+_BACK: Final = "SELECT first,time_ms FROM journal WHERE first<? ORDER BY first DESC LIMIT 256"
 
 
 class SqliteBootstrap(SqliteCredentials):
@@ -43,7 +47,11 @@ class SqliteBootstrap(SqliteCredentials):
         return [_session_from(row) for row in self._rows(_FIND, device_id, limit)]
 
     async def interrupt_bootstrap_sessions(self, now_ms: int) -> int:
-        return await self._task(_interrupt, now_ms)
+        return await self._task(_interrupt, self._vault, now_ms)
+
+    async def known_bootstrap_session(self, session: BootstrapSession) -> BootstrapSession:
+        """One that is stored as running, with what the journal knows of it."""
+        return as_known(session, _known(self._reader, session.started_ms))
 
 
 def _put(connection: sqlite3.Connection, session: BootstrapSession) -> int:
@@ -71,8 +79,43 @@ def _put(connection: sqlite3.Connection, session: BootstrapSession) -> int:
     return cursor.lastrowid
 
 
-def _interrupt(connection: sqlite3.Connection, now_ms: int) -> int:
-    return connection.execute(_INTERRUPT, (now_ms,)).rowcount
+def _interrupt(connection: sqlite3.Connection, vault: Vault, now_ms: int) -> int:
+    running = [_session_from(row) for row in connection.execute(_RUNNING).fetchall()]
+    if not running:
+        return 0
+    known = _known(connection, min(each.started_ms for each in running))
+    interrupted = 0
+    for each in running:
+        ended = as_interrupted(each, known, now_ms)
+        _put(connection, ended)
+        interrupted += ended.state is BootstrapState.INTERRUPTED
+        if ended.device_id is not None and (spent_ms := spent_in(each, known)):
+            # Another master key, say: the server says that by itself.
+            with suppress(SecretUnreadable):
+                spend(connection, vault, ended.device_id, spent_ms)
+    return interrupted
+
+
+def _known(connection: sqlite3.Connection, since_ms: int) -> list[Progress]:
+    """What the journal says of sessions that began at ``since_ms`` or later, oldest first: of as many milliseconds
+    before its end as one can take."""
+    newest, newest_ms = connection.execute(_NEWEST).fetchone()
+    if newest is None:
+        return []
+    since_ms = max(since_ms, newest_ms - LONGEST_MS)
+    firsts: list[int] = []
+    first, is_new = newest + 1, True
+    while is_new and (rows_before := connection.execute(_BACK, (first,)).fetchall()):
+        # A row's time is that of its newest entry.
+        firsts += [first for first, time_ms in rows_before if time_ms >= since_ms]
+        first, time_ms = rows_before[-1]
+        is_new = time_ms >= since_ms
+    known: list[Progress] = []
+    for first in reversed(firsts):
+        # Beside a running server one may be trimmed meanwhile.
+        for (entries,) in connection.execute("SELECT entries FROM journal WHERE first=?", (first,)).fetchall():
+            known += progress_in(decode_batch(entries))
+    return known
 
 
 def _session_from(row: rows.Row) -> BootstrapSession:

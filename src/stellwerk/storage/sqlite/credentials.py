@@ -1,7 +1,7 @@
 """What devices prove themselves with, in SQLite: a part of `store`, and what a transaction of it writes."""
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -9,12 +9,12 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time
+from stellwerk.app.credential_record import bootstrap_id, bootstrap_oscore, is_one_time, taken_up
 from stellwerk.app.oscore import OscoreContext, read_oscore
 from stellwerk.app.records import AlreadyExists, CredentialChanged, DeviceGone
 from stellwerk.app.security_ports import CredentialChange
 from stellwerk.core.ids import DeviceId
-from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, promoted, proof_of, security_of
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord, basis_of, proof_of, security_of
 from stellwerk.storage.identifiers import BOOTSTRAP_ID, taken_once
 from stellwerk.storage.sqlite import oscore_contexts, rows
 from stellwerk.storage.sqlite.sessions import SqliteSessions
@@ -55,8 +55,13 @@ class SqliteCredentials(SqliteSessions):
     async def set_credential(self, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
         return await self._task(set_credential, self._vault, self._salt, device_id, credential)
 
+    async def change_credential(
+        self, device_id: DeviceId, change: Callable[[Credential | None], Credential | None]
+    ) -> DeviceRecord | None:
+        return await self._task(_change, self._vault, self._salt, device_id, change)
+
     async def spend_bootstrap_credential(self, device_id: DeviceId, now_ms: int) -> None:
-        await self._task(_spend, self._vault, device_id, now_ms)
+        await self._task(spend, self._vault, device_id, now_ms)
 
     async def credential_changes(self, limit: int) -> Sequence[CredentialChange]:
         found = self._rows("SELECT device_id,id,only_bootstrap FROM credential_change ORDER BY id LIMIT ?", limit)
@@ -189,6 +194,20 @@ def set_credential(
     return _secured(connection, device_id, credential)
 
 
+def _change(
+    connection: sqlite3.Connection,
+    vault: Vault,
+    salt: bytes,
+    device_id: DeviceId,
+    change: Callable[[Credential | None], Credential | None],
+) -> DeviceRecord | None:
+    if rows.read_device(connection, device_id) is None:
+        return None
+    # The transaction has the file for itself since it began.
+    wanted = change(credential_of(connection, vault, device_id))
+    return set_credential(connection, vault, salt, device_id, wanted)
+
+
 def _secured(connection: sqlite3.Connection, device_id: DeviceId, credential: Credential | None) -> DeviceRecord | None:
     connection.execute("UPDATE device SET security=? WHERE id=?", (security_of(credential), device_id))
     return rows.read_device(connection, device_id)
@@ -230,7 +249,8 @@ def _refuse_taken(connection: sqlite3.Connection, device_id: DeviceId, credentia
                 raise AlreadyExists(what, value)
 
 
-def _spend(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, now_ms: int) -> None:
+def spend(connection: sqlite3.Connection, vault: Vault, device_id: DeviceId, now_ms: int) -> None:
+    """As `SqliteCredentials.spend_bootstrap_credential`. Raises `SecretUnreadable`."""
     known = credential_of(connection, vault, device_id)
     if known is not None and known.modified_ms <= now_ms and is_one_time(known.bootstrap):
         connection.execute("UPDATE credential SET spent_ms=? WHERE device_id=? AND spent_ms=0", (now_ms, device_id))
@@ -290,7 +310,7 @@ def _promote(
     fresh = _fresh_of(connection, vault, device_id)
     if fresh is None or used not in (None, fresh):
         return None
-    credential = promoted(credential_of(connection, vault, device_id), fresh)
+    credential = taken_up(credential_of(connection, vault, device_id), fresh)
     connection.execute("DELETE FROM fresh_credential WHERE device_id=?", (device_id,))
     oscore_contexts.promote(connection, device_id)
     # At once: whoever has one could go on from it after a crash, whatever the device has to prove by then.

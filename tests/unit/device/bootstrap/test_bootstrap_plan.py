@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.device.bootstrap.bootstrap_accounts import BOOTSTRAP, accounts, configuration, entry
+from tests.unit.device.bootstrap.bootstrap_accounts import BOOTSTRAP, SECRET, accounts, configuration, entry
 
 from stellwerk.device.bootstrap.account import BadAccount, ClientKeys
 from stellwerk.device.bootstrap.discovered import Discovered, decode_discovered
@@ -167,6 +167,20 @@ def test_objects_that_are_too_old_are_said_to_be() -> None:
     assert made.warnings == ("server 123: the device's objects are too old to hold serverName, certificateUsage",)
     texts = plan(b"</0/0>,</21>;ver=1.0", entry(oscore=True))
     assert "object 21 of version 1.0 holds texts; bytes are written in hex" in texts.warnings
+    unstated = (
+        "the device states no version of object 21: bytes are written, as 2.0 has them; LwM2M 1.1 by itself had texts"
+    )
+    for release, known, said in (
+        ("1.1", None, True),
+        ("1.2", None, False),
+        ("1.1", "1.2", False),
+        ("1.2", "1.1", True),
+    ):
+        made = plan(b"</>;lwm2m=%b,</0/0>,</21>" % release.encode(), entry(oscore=True), version=known)
+        assert value(made, "/21/1/0") == SECRET
+        assert (unstated in made.warnings) is said
+    assert unstated not in plan(b"</>;lwm2m=1.1,</0/0>,</21>;ver=2.0", entry(oscore=True)).warnings
+    assert unstated not in plan(b"</>;lwm2m=1.1,</0/0>,</21>", entry()).warnings
     with pytest.raises(BadAccount):
         plan(b"</0>;ver=1.0,</0/0>", entry(oscore=True))
     with pytest.raises(BadAccount):
