@@ -28,6 +28,7 @@ from stellwerk.lwm2m.paths import Target
 from stellwerk.storage.content import content_size
 from stellwerk.storage.identifiers import sent_ids
 from stellwerk.storage.memory_credentials import MemoryCredentials
+from stellwerk.storage.memory_journal import MemoryJournal
 from stellwerk.storage.memory_undo import Undo
 
 SENT: Final = "sent-msg"
@@ -41,8 +42,8 @@ class Broken(Exception):
 class MemoryChanges(MemoryCredentials):
     """A part of `MemoryStore`: the tables of what is decided about a device."""
 
-    def __init__(self, salt: bytes) -> None:
-        super().__init__(salt)
+    def __init__(self, salt: bytes, journal: MemoryJournal) -> None:
+        super().__init__(salt, journal)
         self._undo = Undo()
         self._registrations: dict[DeviceId, tuple[Registration, int]] = {}
         """With their deadlines, in milliseconds of `Clock.lifetime_ms`."""

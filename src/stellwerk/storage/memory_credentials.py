@@ -26,11 +26,10 @@ server."""
 class MemoryCredentials(MemorySessions):
     """A part of `MemoryStore`."""
 
-    _journal: MemoryJournal
-
-    def __init__(self, salt: bytes) -> None:
+    def __init__(self, salt: bytes, journal: MemoryJournal) -> None:
         super().__init__()
         self._salt = salt
+        self._journal = journal
         self._devices: dict[DeviceId, DeviceRecord] = {}
         self._credentials: dict[DeviceId, Credential] = {}
         self._fresh_credentials: dict[DeviceId, Credential] = {}

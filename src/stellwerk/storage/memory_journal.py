@@ -14,6 +14,7 @@ class MemoryJournal:
     def __init__(self, projection: MemoryProjection) -> None:
         self._projection = projection
         self.entries: list[JournalEntry] = []
+        """Oldest first."""
         self._by_receipt: dict[bytes, JournalEntry] = {}
         self._updated_ms: dict[DeviceId, int] = {}
 

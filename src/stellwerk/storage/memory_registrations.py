@@ -16,8 +16,7 @@ class MemoryRegistrations(MemoryChanges):
     """A part of `MemoryStore`."""
 
     def __init__(self, salt: bytes, journal: MemoryJournal) -> None:
-        super().__init__(salt)
-        self._journal = journal
+        super().__init__(salt, journal)
         self._object_lists: dict[DeviceId, dict[str, bytes]] = {}
 
     async def end_devices(self, gateway_id: DeviceId) -> Sequence[tuple[EndDeviceRecord, EndDeviceRegistration | None]]:
