@@ -17,6 +17,7 @@ from stellwerk.device.key_material import der_of, key_of, read_private_key, spki
 from stellwerk.device.record import NOSEC, X509
 from stellwerk.dtls.parameters import ServerIdentity
 from stellwerk.sim.bootstrap.device import BootstrapDevice
+from stellwerk.sim.bootstrap.options import OscoreValues
 from stellwerk.sim.happenings import (
     BootstrapFailed,
     Bootstrapped,
@@ -29,6 +30,7 @@ from stellwerk.sim.happenings import (
 from stellwerk.sim.security import PreSharedKey
 from tests.scenario.bootstrap_lab import HOST, PLAIN, SECURE, BootstrapLab
 from tests.scenario.bootstrap_port import psk_block, with_bootstrap
+from tests.scenario.test_bootstrap_oscore import THERE, members
 from tests.scenario.test_secure_keys import AUTHORITY, ISSUER, NOW, SERVER, der
 
 NAME = "urn:dev:os:dev1"
@@ -111,6 +113,18 @@ def test_a_device_makes_a_key_enrols_in_its_session_and_registers_with_its_certi
     assert len(of(lab, HandshakeDone)) == 2
     assert of(lab, Enrolled) == [Enrolled(NAME, "sen")]
     assert what_holds(lab, record) == certificate_of(device)
+
+
+@pytest.mark.spec("LwM2M-contract 2.5", "LwM2M-contract 2.6")
+def test_it_enrols_under_oscore_where_dtls_is_below(lab: BootstrapLab) -> None:
+    there = {**psk_block("bs-dev1", KEY), "oscore": members(THERE)}
+    record = lab.provision(credential=with_bootstrap(there))
+    context = OscoreValues(THERE.secret, THERE.sender_id, THERE.recipient_id, master_salt=THERE.salt)
+    device = lab.join(oscore=context, **PROVEN)
+    assert device.server.transport == "oscore+dtls"
+    assert of(lab, Enrolled) == [Enrolled(NAME, "sen")]
+    assert what_holds(lab, record) == certificate_of(device)
+    assert lab.registered() == [NAME]
 
 
 @pytest.mark.spec("LwM2M-contract 2.5")

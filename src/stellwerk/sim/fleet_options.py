@@ -67,7 +67,7 @@ class FleetOptions:
     bootstrap: Commissioning | None = None
     """How they bootstrap; ``server`` is their bootstrap server then. None: they register with ``server``."""
     oscore: ContextKeyring | None = None
-    """The OSCORE context that each has with ``server``; within DTLS where it is secure besides."""
+    """The OSCORE context that each has with ``server``; within DTLS or TLS where it is secure besides."""
     parameters: Parameters = field(default_factory=Parameters)
     """Transmission parameters of the devices; modems on slow links have an ACK timeout of 4 to 15 s."""
     seed: int = 1

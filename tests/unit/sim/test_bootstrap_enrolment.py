@@ -202,6 +202,15 @@ def test_where_the_server_ends_the_session_it_makes_another(bench: BootstrapBenc
     assert bench.of(Registered)
 
 
+@pytest.mark.parametrize("conditions", [{"loss": 0.15}, {"duplication": 0.4, "jitter_s": 1.0}, {"reorder": 0.3}])
+def test_on_a_bad_network_it_asks_for_no_more_certificates_than_one(conditions: dict[str, float]):
+    bench = bench_of(network={**conditions, "seed": 3})
+    registrar = Registrar(bench)
+    device = bench.start(240)
+    assert device.is_registered
+    assert registrar.functions == ["crts", "sen"]
+
+
 def test_without_a_bootstrap_server_nobody_renews():
     bench = bench_of(account_timeout_s=30, renew_every_s=60.0)
     registrar = Registrar(bench)

@@ -67,6 +67,7 @@ class Enrolling:
 
     async def answer(self, request: EstRequest, admitted: Admitted, now_ms: int) -> Enrolled | Refusal:
         """Of a device that has proven who it is. Raises `StoreTrouble`, `DeviceGone`."""
+        # RFC 9148 §3 wants a certificate in the handshake; a device has what it is bootstrapped with, which will do.
         refuse = _refuse(admitted)
         configuration = await self._accounts.configuration_of(admitted.record)
         if not any(each.keys == EST_KEYS for each in configuration.given):

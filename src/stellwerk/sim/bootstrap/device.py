@@ -62,7 +62,7 @@ _TIMED_OUT: Final = "timeout"
 
 
 class BootstrapDevice(Device):
-    """``server`` is its bootstrap server as a peer (``udp`` or ``dtls``); its actions are those of `ways.Ways`.
+    """``server`` is its bootstrap server as a peer, over whatever transport; its actions are those of `ways.Ways`.
     ``resolve`` finds the servers that it is given; ``memory`` is what it keeps from an earlier life. Raises as
     `Device`, and `BadMemory`."""
 

@@ -53,7 +53,7 @@ class BootstrapOptions:
     """What a device knows of its bootstrap server, and how it behaves. Times in seconds, 0 switches one off."""
 
     server_uri: str
-    """``coap://HOST:PORT`` or ``coaps://HOST:PORT``."""
+    """``coap://HOST:PORT``, or so with ``coaps``, ``coap+tcp`` or ``coaps+tcp``."""
     is_bootstrap: bool = True
     """False: that is a server to register with, and the device knows no bootstrap server."""
     forgets: bool = False
