@@ -192,6 +192,17 @@ def test_a_connection_that_nobody_wants_any_more_is_closed(wire: Wire) -> None:
     assert (wire.wired, wire.heard) == (set(), [])
 
 
+def test_each_connection_that_is_asked_for_and_given_up_has_its_end(wire: Wire) -> None:
+    wire.ask()
+    wire.connect()
+    wire.run()
+    for _ in range(2):
+        wire.ways.submit(DropWay(PLAIN), wire.now)
+        wire.ways.submit(SendRequest(70, PLAIN, codes.POST, b"t", ("bs",)), wire.now)
+    assert wire.wanted == [PLAIN] * 3
+    assert [each for each in wire.ways.take_datagrams() if not each[1]] == [(PLAIN, b"")] * 2
+
+
 def test_from_another_address_it_is_another_connection(wire: Wire) -> None:
     wire.ask()
     wire.connect()

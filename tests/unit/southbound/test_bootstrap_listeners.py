@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from stellwerk.coap.codes import BAD_REQUEST, POST
 from stellwerk.coap.message import CON, Message, decode_message, encode_message, encode_options
 from stellwerk.coap.tcp.frames import decode_frame, encode_frame
 from stellwerk.core.ids import PeerId, session_peer
+from stellwerk.device.key_material import der_of
+from stellwerk.dtls.parameters import ServerIdentity
+from stellwerk.issuing import make_authority
 from stellwerk.lwm2m.bootstrap import BootstrapFinish
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.net.udp import CannotBind
@@ -23,7 +27,7 @@ from stellwerk.southbound.stream_listener import StreamSettings
 
 
 class Keys:
-    identity = None
+    identity: ServerIdentity | None = None
     anchors = ()
 
 
@@ -49,7 +53,9 @@ class Uses:
 
 
 def with_listeners(
-    work: Callable[[BootstrapListeners, Uses], Awaitable[None]], streams: StreamSettings | None = None
+    work: Callable[[BootstrapListeners, Uses], Awaitable[None]],
+    streams: StreamSettings | None = None,
+    keys: Keys | None = None,
 ) -> None:
     async def run() -> None:
         listeners = BootstrapListeners(
@@ -57,7 +63,7 @@ def with_listeners(
             clock=SystemClock(),
             plain=True,
             secure=SecureSettings(),
-            keys=Keys(),
+            keys=keys or Keys(),
             meters=Meters(lambda: 0.0),
             streams=streams,
             tls=streams,
@@ -133,6 +139,31 @@ def test_both_ports_take_connections_with_the_same_number() -> None:
             each.close()
 
     with_listeners(work, StreamSettings())
+
+
+@pytest.mark.spec("SEC-8")
+def test_keys_that_are_replaced_are_shown_from_then_on() -> None:
+    keys = Keys()
+
+    def made() -> bytes:
+        issued = make_authority("bootstrap")
+        shown = der_of(issued.chain[0])
+        keys.identity = ServerIdentity(issued.key, (shown,))
+        return shown
+
+    async def work(listeners: BootstrapListeners, uses: Uses) -> None:
+        ((_, port),) = await listeners.listen_secure("127.0.0.1", 0)
+
+        async def seen() -> bytes:
+            return ssl.PEM_cert_to_DER_cert(await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port)))
+
+        assert await seen() == first
+        second = made()
+        listeners.replace_identity()
+        assert await seen() == second
+
+    first = made()
+    with_listeners(work, StreamSettings(), keys)
 
 
 def test_a_tcp_port_that_is_taken_is_an_error_too() -> None:

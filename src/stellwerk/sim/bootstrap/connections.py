@@ -79,14 +79,17 @@ class Connections:
         self._early: dict[PeerId, list[bytes]] = {}
         """What connections said before anybody knew whose they are."""
         self._opening: dict[PeerId, asyncio.Task[None]] = {}
+        self._again: dict[PeerId, int] = {}
+        """How often a way wanted another connection in the place of one whose end is on its way here."""
         self.driver: StreamDriver[Any, Any] = StreamDriver(self, handle, clock=clock, adopt=adopt)
         face.wake = self.driver.wake
 
     def ask(self, way: PeerId) -> None:
         """Open a connection for ``way``."""
-        task = asyncio.get_running_loop().create_task(self._open(way), name=f"connect {way}")
-        self._opening[way] = task
-        task.add_done_callback(lambda done: self._opening.pop(way, None) if self._opening.get(way) is done else None)
+        if way in self._connections or way in self._opening:
+            self._again[way] = self._again.get(way, 0) + 1
+        else:
+            self._opening[way] = asyncio.get_running_loop().create_task(self._open(way), name=f"connect {way}")
 
     def disconnect(self, local: tuple[str, int]) -> None:
         """End every connection of the device at ``local`` without a word."""
@@ -104,9 +107,11 @@ class Connections:
             async with asyncio.timeout(_CONNECT_S):
                 connection = await self.driver.connect(way.remote_host, way.remote_port)
         except (OSError, TimeoutError) as error:
+            self._opening.pop(way, None)
             why = getattr(error, "strerror", None) or str(error) or f"no answer within {_CONNECT_S:g} s"
             self.driver.submit(Unconnected(way, why))
             return
+        self._opening.pop(way, None)
         self._ways[connection], self._connections[way] = way, connection
         self.driver.submit(Connected(way))
         for data in self._early.pop(connection, ()):
@@ -140,18 +145,29 @@ class Connections:
     def take_datagrams(self) -> list[tuple[PeerId, bytes]]:
         out: list[tuple[PeerId, bytes]] = []
         for way, data in self._face.take_datagrams():
-            opening = self._opening.pop(way, None) if not data else None
-            if opening is not None:
-                opening.cancel()
             connection = self._connections.get(way)
             if connection is not None:
                 out.append((connection, data))
-                if not data:
-                    self._forget(connection)
+            if not data:
+                self._end(way, connection)
         return out
 
     def deadline(self) -> float | None:
         return self._face.deadline()
+
+    def _end(self, way: PeerId, connection: PeerId | None) -> None:
+        """The engine has ended what there is of ``way``."""
+        opening = self._opening.pop(way, None)
+        if opening is not None:
+            opening.cancel()
+        if connection is not None:
+            self._forget(connection)
+        again = self._again.pop(way, 0) - 1
+        if again > 0:
+            # The next one has been ended, too.
+            self._again[way] = again
+        elif again == 0:
+            self.ask(way)
 
     def _forget(self, connection: PeerId) -> None:
         way = self._ways.pop(connection, None)

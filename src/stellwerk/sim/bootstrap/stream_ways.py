@@ -175,8 +175,10 @@ class StreamWays:
             self._engines[peer.transport].feed(b"", peer=peer, now=now)
         if stage is not _Stage.DOWN:
             self.gather(now)
-            self._out += self._engines[peer.transport].take_datagrams()
-            if (peer, b"") not in self._out:
+            last = self._engines[peer.transport].take_datagrams()
+            self._out += last
+            # Whoever has the sockets counts: each connection that was asked for has one end.
+            if (peer, b"") not in last:
                 self._out.append((peer, b""))
         way.lost = None
 
