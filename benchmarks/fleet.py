@@ -8,6 +8,8 @@ from pathlib import Path
 
 import servers
 
+SERVER_ID = b"s"
+"""What the server sends as with OSCORE (oscore.h)."""
 _AT_A_TIME = 2_000
 
 
@@ -16,8 +18,19 @@ def name_of(number: int) -> str:
     return f"load-{number:08d}"
 
 
+def oscore_id(number: int) -> bytes:
+    """What the device sends as."""
+    return number.to_bytes(4, "big")
+
+
+def oscore_secret(name: str) -> bytes:
+    """Its master secret."""
+    return sha256(f"oscore {name}".encode()).digest()[:16]
+
+
 def provision(data_dir: Path, devices: int, security: str) -> None:
-    """Make ``devices`` with pre-shared keys (``psk``) or raw public keys (``rpk``); the server must not run."""
+    """Make ``devices`` with pre-shared keys (``psk``), raw public keys (``rpk``), OSCORE contexts (``oscore``), or none
+    (``x509``: their names are in their certificates); the server must not run."""
     data_dir.mkdir(parents=True, exist_ok=True)
     asyncio.run(_provision(data_dir, devices, security))
 
@@ -34,7 +47,7 @@ async def _provision(data_dir: Path, devices: int, security: str) -> None:
 
     async def device(number: int) -> None:
         name = name_of(number)
-        device = NewDevice(name, name, (), "SCS-LwM2M", (), now_ms, credential=_credential(name, security))
+        device = NewDevice(name, name, (), "SCS-LwM2M", (), now_ms, credential=_credential(name, number, security))
         await store.create_device(tenant_id, device)
 
     for first in range(0, devices, _AT_A_TIME):
@@ -42,9 +55,16 @@ async def _provision(data_dir: Path, devices: int, security: str) -> None:
     await store.close()
 
 
-def _credential(name: str, security: str):  # type: ignore[no-untyped-def]
-    from stellwerk.device.record import Credential
+def _credential(name: str, number: int, security: str):  # type: ignore[no-untyped-def]
+    from stellwerk.app.oscore import OscoreContext, render_oscore
+    from stellwerk.core.ids import DeviceId
+    from stellwerk.device.record import OSCORE, X509, Credential
 
+    if security == "oscore":
+        context = OscoreContext(0, DeviceId(0), oscore_id(number), SERVER_ID, oscore_secret(name))
+        return Credential(name, "", kind=OSCORE, endpoint=name, oscore=render_oscore(context))
+    if security == "x509":
+        return Credential(name, "", kind=X509, endpoint=name)
     if security == "psk":
         key = sha256(f"psk {name}".encode()).digest()[:16]
         return Credential(name, base64.b64encode(key).decode())

@@ -64,7 +64,8 @@ def build(name: str, folder: Path) -> Generator:
     return Generator(name, binary)
 
 
-_SECURE = ["-Wno-deprecated-declarations", str(Path(__file__).with_name("secure.c")), "-lcrypto"]
+_PARTS = [str(Path(__file__).with_name(name)) for name in ("secure.c", "oscore.c")]
+_SECURE = ["-Wno-deprecated-declarations", *_PARTS, "-lcrypto"]
 
 
 def _has_libcrypto(compiler: str) -> bool:

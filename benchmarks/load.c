@@ -1,6 +1,7 @@
-/* load: a fleet of LwM2M devices in one thread, to find out how fast a server answers them (CoAP over UDP or DTLS).
+/* load: a fleet of LwM2M devices in one thread, to find out how fast a server answers them (CoAP over UDP or DTLS, or with OSCORE).
  *
- *   cc -O2 -o load benchmarks/load.c benchmarks/secure.c -lcrypto     (or -DWITHOUT_CRYPTO, without secure.c: NoSec only)
+ *   cc -O2 -o load benchmarks/load.c benchmarks/secure.c benchmarks/oscore.c -lcrypto
+ *   (or -DWITHOUT_CRYPTO, without the other two: NoSec only)
  *   ./load --port 5683 --devices 2000 --window 64 --seconds 10 --scenario update
  *
  * A closed loop: at most --window requests are out, at most one of each device; each answer makes room for the next.
@@ -19,7 +20,10 @@
  * files takes several.
  *
  * With --security psk, rpk or x509 devices are secure (secure.h tells their keys; x509 wants --certificates FILE). They
- * ask for a connection ID unless --cid 0. Every one makes a session first and keeps it.
+ * ask for a connection ID unless --cid 0. Every one makes a session first and keeps it. With --security oscore they
+ * protect their messages (oscore.h tells their keys) and cannot notify.
+ *
+ * With --warm S nothing counts for the first S seconds after the fleet is registered.
  *
  * With --rate R it is an open loop: R requests a second are due, whether or not the earlier ones were answered.
  *
@@ -42,6 +46,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "oscore.h"
 #include "secure.h"
 
 enum { CONFIRMABLE, NON_CONFIRMABLE, ACKNOWLEDGEMENT, RESET };
@@ -75,8 +80,9 @@ static struct {
     const char *host, *prefix, *certificates;
     enum scenario scenario;
     enum credentials security;
+    bool oscore;
     int cid, port, devices, first, window, lifetime, lists;
-    double seconds, rto, rate;
+    double seconds, warm, rto, rate;
 } options = {
     .host = "127.0.0.1", .prefix = "load-", .scenario = UPDATE, .port = 5683, .devices = 1000, .first = 0, .window = 64,
     .lifetime = 86400, .lists = 1, .seconds = 10, .rto = 2, .rate = 0, .security = NO_SECURITY, .cid = 1,
@@ -101,6 +107,7 @@ struct device {
     int fd, slot; /* its place among those in flight, or NOBODY */
     uint16_t message_id;
     struct secure *session; /* NULL: plain */
+    struct oscore *context; /* NULL: not protected */
     bool shaking;           /* hands, at this moment */
     bool registered, observed;
     uint8_t token_length, token[LONGEST_TOKEN]; /* of the observation */
@@ -366,6 +373,10 @@ static void build(struct device *device, int index, enum scenario what) {
     case NOTIFY: build_notification(device); break;
     case HOLD: break;
     }
+    if (device->context && device->request_length) {
+        device->request_length =
+            (uint16_t)oscore_seal(device->context, device->request, device->request_length, LARGEST_MESSAGE);
+    }
 }
 
 static void leave(int fd, const uint8_t *bytes, int length) {
@@ -493,7 +504,10 @@ static bool parse(const uint8_t *bytes, int length, struct message *m) {
 
 /* -- answering the server -- */
 
-static void reply(struct device *device, const struct writer *w) { say_to_server(device, w->bytes, w->length); }
+static void reply(struct device *device, const struct writer *w) {
+    int length = device->context ? oscore_seal(device->context, w->bytes, w->length, w->room) : w->length;
+    say_to_server(device, w->bytes, length);
+}
 
 static void acknowledge(struct device *device, uint16_t id) {
     uint8_t bytes[4];
@@ -590,6 +604,18 @@ static int hear_secure(struct device *device, enum scenario what, uint8_t *bytes
         }
     }
     return length;
+}
+
+/* What a protected datagram says, in its place; its length, or 0. A request that is asked for once more goes again. */
+static int hear_protected(struct device *device, enum scenario what, uint8_t *bytes, int length, double at) {
+    bool told_echo = false;
+    length = oscore_open(device->context, bytes, length, &told_echo);
+    if (!told_echo || device->slot == NOBODY) return length;
+    if ((bytes[0] >> 4 & 3) == CONFIRMABLE) acknowledge(device, (uint16_t)(bytes[2] << 8 | bytes[3]));
+    build(device, (int)(device - fleet), what);
+    device->repeat_at = at + options.rto;
+    transmit(device);
+    return 0;
 }
 
 static bool answers_request(const struct device *device, const struct message *m) {
@@ -714,7 +740,7 @@ static int fail(const char *why) {
 
 /* -- the loop -- */
 
-enum phase { ENROLLING, AWAITING_OBSERVES, MEASURING, HOLDING, ROUND };
+enum phase { ENROLLING, AWAITING_OBSERVES, WARMING, MEASURING, HOLDING, ROUND };
 
 static bool counts(enum phase phase) { return phase == MEASURING || phase == ROUND; }
 
@@ -727,13 +753,14 @@ static void reset_counts(void) {
 
 static enum phase after_enrolment(void) {
     if (options.scenario == HOLD) return HOLDING;
-    return options.scenario == NOTIFY && observed < options.devices ? AWAITING_OBSERVES : MEASURING;
+    if (options.scenario == NOTIFY && observed < options.devices) return AWAITING_OBSERVES;
+    return options.warm > 0 ? WARMING : MEASURING;
 }
 
 static void fill_window(enum phase phase, enum scenario what, double began, long *started, double at) {
     if (phase == ENROLLING || phase == ROUND) {
         while (flying < options.window && waiting_count > 0 && at >= rest_until) launch(dequeue(), what, at, at);
-    } else if (phase == MEASURING) {
+    } else if (phase == MEASURING || phase == WARMING) {
         while (flying < options.window) {
             double due = options.rate > 0 ? began + (double)*started / options.rate : at;
             if (due > at) return;
@@ -789,9 +816,15 @@ static int run(int poll) {
             phase = after_enrolment();
         }
         if (phase == AWAITING_OBSERVES && observed == options.devices) phase = MEASURING;
+        if (phase == WARMING && before != WARMING) {
+            began = at;
+            what = options.scenario;
+        }
+        if (phase == WARMING && at - began >= options.warm) phase = MEASURING;
         if (phase == MEASURING && before != MEASURING) {
             say("measuring", at - started_at);
             began = at;
+            started = 0;
             what = options.scenario;
             reset_counts();
         }
@@ -809,7 +842,7 @@ static int run(int poll) {
             if (at - began >= options.seconds) break;
         }
         fill_window(phase, what, began, &started, at);
-        bool paced = phase == MEASURING && options.rate > 0 && flying < options.window;
+        bool paced = (phase == MEASURING || phase == WARMING) && options.rate > 0 && flying < options.window;
         int ready = epoll_wait(poll, events, EVENTS_PER_ROUND, paced ? 1 : 20);
         at = now_s();
         for (int each = 0; each < ready; each++) {
@@ -828,6 +861,7 @@ static int run(int poll) {
             /* One datagram a turn: what else there is makes the socket readable again. */
             int length = (int)recv(device->fd, datagram, sizeof datagram, 0);
             if (length > 0 && device->session) length = hear_secure(device, what, datagram, length, counts(phase), at);
+            if (length > 0 && device->context) length = hear_protected(device, what, datagram, length, at);
             if (length > 0 && parse(datagram, length, &m)) hear(device, &m, counts(phase), at);
         }
         if (at - swept > SWEEP_EVERY_S) {
@@ -883,7 +917,7 @@ static enum credentials credentials_of(const char *name, const char *text) {
     if (strcmp(text, "psk") == 0) return WITH_PSK;
     if (strcmp(text, "rpk") == 0) return WITH_RPK;
     if (strcmp(text, "x509") == 0) return WITH_X509;
-    fprintf(stderr, "load: %s %s: nosec, psk, rpk or x509\n", name, text);
+    fprintf(stderr, "load: %s %s: nosec, oscore, psk, rpk or x509\n", name, text);
     exit(2);
 }
 
@@ -908,11 +942,13 @@ static void read_options(int argc, char **argv) {
         else if (strcmp(name, "--lifetime") == 0) options.lifetime = whole(name, value, 1);
         else if (strcmp(name, "--lists") == 0) options.lists = whole(name, value, 1);
         else if (strcmp(name, "--prefix") == 0) options.prefix = value;
+        else if (strcmp(name, "--security") == 0 && strcmp(value, "oscore") == 0) options.oscore = true;
         else if (strcmp(name, "--security") == 0) options.security = credentials_of(name, value);
         else if (strcmp(name, "--cid") == 0) options.cid = whole(name, value, 0);
         else if (strcmp(name, "--certificates") == 0) options.certificates = value;
         else if (strcmp(name, "--scenario") == 0) options.scenario = scenario_of(name, value);
         else if (strcmp(name, "--seconds") == 0) options.seconds = positive(name, value);
+        else if (strcmp(name, "--warm") == 0) options.warm = positive(name, value);
         else if (strcmp(name, "--rate") == 0) options.rate = positive(name, value);
         else if (strcmp(name, "--rto") == 0) options.rto = positive(name, value) / 1e3;
         else {
@@ -938,6 +974,10 @@ int main(int argc, char **argv) {
         fprintf(stderr, "load: --scenario handshake wants --security\n");
         return 2;
     }
+    if (options.oscore && options.scenario == NOTIFY) {
+        fprintf(stderr, "load: --scenario notify: not with --security oscore\n");
+        return 2;
+    }
     if (options.security != NO_SECURITY) {
         secure_start(options.security, options.cid, options.certificates, options.first, leave);
     }
@@ -948,11 +988,10 @@ int main(int argc, char **argv) {
         mixed = mixed * 1664525u + 1013904223u;
         fleet[index].message_id = (uint16_t)(mixed >> 16);
         fleet[index].slot = NOBODY;
-        if (options.security != NO_SECURITY) {
-            char name[80];
-            snprintf(name, sizeof name, "%.60s%08d", options.prefix, options.first + index);
-            fleet[index].session = secure_new(name, index);
-        }
+        char name[80];
+        snprintf(name, sizeof name, "%.60s%08d", options.prefix, options.first + index);
+        if (options.security != NO_SECURITY) fleet[index].session = secure_new(name, index);
+        if (options.oscore) fleet[index].context = oscore_new(name, (uint32_t)(options.first + index));
         open_socket(&fleet[index], index, &server, poll);
         enqueue(index);
     }

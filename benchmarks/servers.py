@@ -34,7 +34,7 @@ class Running:
 
     def port_for(self, security: str) -> int:
         """Where devices with this ``security`` of the load go."""
-        return self.port if security == "nosec" else self.secure_port
+        return self.port if security in ("nosec", "oscore") else self.secure_port
 
 
 @contextmanager
@@ -114,12 +114,15 @@ def wait_ready(http_port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def aiocoap(observe: str | None = None) -> Iterator[Running]:
-    """aiocoap's minimal server. ``observe``: a path it observes on every device that registers."""
+def aiocoap(observe: str | None = None, contexts: int = 0) -> Iterator[Running]:
+    """aiocoap's minimal server. ``observe``: a path it observes on every device that registers; ``contexts``: how many
+    devices have OSCORE contexts there."""
     port = free_port(socket.SOCK_DGRAM)
     command = [sys.executable, str(Path(__file__).with_name("aiocoap_server.py")), str(port)]
     if observe:
         command.append(observe)
+    if contexts:
+        command += ["--oscore", str(contexts)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         try:
             _wait_ping(port)
@@ -132,13 +135,28 @@ def aiocoap(observe: str | None = None) -> Iterator[Running]:
 @contextmanager
 def californium(devices: int, threads: int = 1) -> Iterator[Running]:
     """Californium with Scandium (benchmarks/scandium): answers, stores nothing. ``devices`` have keys there."""
-    folder = Path(__file__).with_name("scandium")
-    fetched = subprocess.run(["sh", str(folder / "fetch.sh")], capture_output=True, text=True, check=False)
+    port, secure_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+    with _java("RdServer", port, secure_port, devices, threads) as process:
+        yield Running("californium", port, process.pid, secure_port=secure_port)
+
+
+@contextmanager
+def californium_oscore(devices: int) -> Iterator[Running]:
+    """The same with its OSCORE; it has the contexts of ``devices`` of them."""
+    port = free_port(socket.SOCK_DGRAM)
+    with _java("OscoreServer", port, devices) as process:
+        yield Running("californium", port, process.pid)
+
+
+@contextmanager
+def _java(program: str, *words: int | Path) -> Iterator[subprocess.Popen[str]]:
+    """One of the servers in benchmarks/scandium, once it is ready."""
+    script = Path(__file__).with_name("scandium") / "fetch.sh"
+    fetched = subprocess.run(["sh", str(script), program], capture_output=True, text=True, check=False)
     said = fetched.stdout.strip().rpartition("\n")[2]
     if fetched.returncode != 0:
         raise SystemExit(f"bench: californium: {said}; leave it out with --only stellwerk")
-    port, secure_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
-    command = ["java", "-cp", said, "RdServer", str(port), str(secure_port), str(devices), str(threads)]
+    command = ["java", "-cp", said, program, *map(str, words)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -146,7 +164,7 @@ def californium(devices: int, threads: int = 1) -> Iterator[Running]:
             assert process.stdout is not None
             if process.stdout.readline().strip() != "ready":
                 raise SystemExit("bench: californium did not start")
-            yield Running("californium", port, process.pid, secure_port=secure_port)
+            yield process
         finally:
             process.kill()
             process.wait(10)

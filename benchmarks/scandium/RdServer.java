@@ -5,14 +5,9 @@ import java.security.MessageDigest;
 import java.security.spec.ECGenParameterSpec;
 import java.util.Arrays;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicInteger;
-import org.eclipse.californium.core.CoapExchange;
-import org.eclipse.californium.core.CoapResource;
 import org.eclipse.californium.core.CoapServer;
-import org.eclipse.californium.core.coap.CoAP.ResponseCode;
 import org.eclipse.californium.core.config.CoapConfig;
 import org.eclipse.californium.core.network.CoapEndpoint;
-import org.eclipse.californium.core.server.resources.Resource;
 import org.eclipse.californium.elements.config.CertificateAuthenticationMode;
 import org.eclipse.californium.elements.config.Configuration;
 import org.eclipse.californium.elements.config.UdpConfig;
@@ -30,8 +25,6 @@ import org.eclipse.californium.scandium.dtls.x509.StaticCertificateVerifier;
  * and how many threads may handle records.
  */
 public final class RdServer {
-    private static final AtomicInteger LOCATIONS = new AtomicInteger();
-
     private RdServer() {
     }
 
@@ -64,7 +57,7 @@ public final class RdServer {
                 .setCertificateVerifier(StaticCertificateVerifier.builder().setTrustAllRPKs().build()).build();
         server.addEndpoint(CoapEndpoint.builder().setConfiguration(configuration)
                 .setConnector(new DTLSConnector(secure)).build());
-        server.add(new Directory(), new Reports());
+        server.add(new Rd.Directory(), new Rd.Reports());
         server.start();
         System.out.println("ready");
         System.in.read();
@@ -86,37 +79,5 @@ public final class RdServer {
         generator.initialize(new ECGenParameterSpec("secp256r1"));
         KeyPair pair = generator.generateKeyPair();
         return new SingleCertificateProvider(pair.getPrivate(), pair.getPublic());
-    }
-
-    private static final class Directory extends CoapResource {
-        Directory() {
-            super("rd");
-        }
-
-        @Override
-        public Resource getChild(String name) {
-            return this;
-        }
-
-        @Override
-        public void handlePOST(CoapExchange exchange) {
-            if (exchange.advanced().getRequest().getOptions().getUriPathString().length() > 2) {
-                exchange.respond(ResponseCode.CHANGED);
-            } else {
-                exchange.setLocationPath("rd/" + LOCATIONS.incrementAndGet());
-                exchange.respond(ResponseCode.CREATED);
-            }
-        }
-    }
-
-    private static final class Reports extends CoapResource {
-        Reports() {
-            super("dp");
-        }
-
-        @Override
-        public void handlePOST(CoapExchange exchange) {
-            exchange.respond(ResponseCode.CHANGED);
-        }
     }
 }
