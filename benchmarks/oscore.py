@@ -132,7 +132,8 @@ def _report(results: list[Measured], options: argparse.Namespace) -> str:
             "projector and load.",
             "*to aiocoap*, *to californium*: the rate of this server beside theirs with devices that come in the same "
             "way; *to plain*: beside the plain one of the same server; *per core and second*: what a core does that "
-            "has nothing else to do, by the CPU of the server's process; *CPU us*: microseconds an operation and process.",
+            "has nothing else to do, by the CPU of the server's process; *CPU us*: microseconds an operation and "
+            "process.",
             reports.table(columns, rows),
         ]
     )
