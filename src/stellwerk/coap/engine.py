@@ -91,13 +91,17 @@ class ExchangeEngine:
 
     def submit(self, action: actions.Action, now: float) -> None:
         """Do what the outside wants. Actions about something that is over already are ignored."""
+        # First what the hot path uses: no chain. Exchanges below zero are protected ones.
+        if isinstance(action, actions.Respond):
+            if action.exchange >= 0 or self._protected is None:
+                self._serving.respond(action, now)
+            else:
+                self._protected.submit(action, now)
+            return
         if self._protected is not None and self._protected.takes(action):
             self._protected.submit(action, now)
             return
-        # First what the hot path uses: one comparison, no chain.
-        if isinstance(action, actions.Respond):
-            self._serving.respond(action, now)
-        elif isinstance(action, actions.AcceptNotification):
+        if isinstance(action, actions.AcceptNotification):
             self._observing.accept(action.exchange, now)
         elif isinstance(action, actions.SendRequest):
             self._requests.submit(action, self._base.peer_for_request(action.peer, action.once, now), now)

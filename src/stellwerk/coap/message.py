@@ -20,6 +20,8 @@ RST: Final = 3
 
 # Longer option sections are block-wise uploads and registrations, which do not repeat; remembering them only evicts.
 _REMEMBERED_BYTES: Final = 36
+# The high half of the first byte where OSCORE is the first option: each has a number of its own and comes once.
+_OSCORE_FIRST: Final = 9
 
 
 class MessageFormatError(PeerError):
@@ -78,7 +80,7 @@ def decode_message(data: bytes) -> Message:
         # What a registered device says most is done here; the rest goes one step further.
         if marker < 0 and len(data) - start <= _REMEMBERED_BYTES:
             return Message(kind, code, mid, data[4:start], _remember_options(data[start:]))
-        if marker - start <= _REMEMBERED_BYTES and 0 < marker < len(data) - 1:
+        if 0 < marker - start <= _REMEMBERED_BYTES and marker < len(data) - 1 and data[start] >> 4 != _OSCORE_FIRST:
             try:
                 return Message(
                     kind, code, mid, data[4:start], _remember_options(data[start:marker]), data[marker + 1 :]
@@ -99,7 +101,7 @@ def decode_section(data: bytes, start: int, marker: int) -> tuple[Options, bytes
         return _remember_options(data[start:]) if len(data) - start <= _REMEMBERED_BYTES else _split(data[start:]), b""
     # The first 0xFF is the payload marker exactly if the bytes before it are whole options. If they are not, it
     # is part of an option, and only the long way finds the marker.
-    if marker - start <= _REMEMBERED_BYTES:
+    if marker - start <= _REMEMBERED_BYTES and data[start] >> 4 != _OSCORE_FIRST:
         try:
             options = _remember_options(data[start:marker])
         except BrokenOptions:

@@ -229,6 +229,7 @@ class OptionView:
 
 
 _EMPTY: Final = OptionView()
+_PROTECTED: Final = (codes.BAD_OPTION, f"option {OSCORE} unknown")
 
 
 def read_options(options: Options, remember: bool = False) -> OptionView:
@@ -239,12 +240,27 @@ def read_options(options: Options, remember: bool = False) -> OptionView:
     """
     if not options:
         return _EMPTY
+    if options[0][0] == OSCORE:
+        return _protected_view(options, False)
     return _remember_view(options) if remember else _view(options)
 
 
 def read_stream_options(options: Options, remember: bool = False) -> OptionView:
     """As `read_options`, for a message that came over a stream, where blocks may be `BERT` ones."""
+    if options and options[0][0] == OSCORE:
+        return _protected_view(options, True)
     return _remember_view(options, True) if remember else _view(options, True)
+
+
+def _protected_view(options: Options, bert: bool) -> OptionView:
+    """Of what is protected, mostly there is no more to see; and no two are the same."""
+    if len(options) > 1:
+        return _view(options, bert)
+    view = OptionView()
+    view.oscore = options[0][1]
+    view.unknown = _PROTECTED[1]
+    view.refusal = _PROTECTED
+    return view
 
 
 def _view(options: Options, bert: bool = False) -> OptionView:
@@ -314,7 +330,7 @@ def _view(options: Options, bert: bool = False) -> OptionView:
         view.refusal = (codes.BAD_OPTION, view.unknown)
     if view.oscore is not None:
         view.around = view.refusal
-        view.unknown = view.unknown or f"option {OSCORE} unknown"
+        view.unknown = view.unknown or _PROTECTED[1]
         view.refusal = (codes.BAD_OPTION, view.unknown)
     view.path, view.query, view.location = tuple(path), tuple(query), tuple(location)
     return view

@@ -90,10 +90,13 @@ class Keys:
 
     __slots__ = (
         "_aead",
-        "_algorithms",
         "_common_iv",
         "_recipient",
+        "_recipient_aad",
+        "_recipient_iv",
         "_sender",
+        "_sender_aad",
+        "_sender_iv",
         "id_context",
         "recipient_id",
         "sender_id",
@@ -108,12 +111,19 @@ class Keys:
         self.sender_id = material.sender_id
         self.recipient_id = material.recipient_id
         self.id_context = material.id_context if id_context is None else id_context
-        self._algorithms = encode_integer(material.aead)
         self._sender = self._aead.cipher(derive(material, self.id_context, material.sender_id, "Key", self._aead.key))
         self._recipient = self._aead.cipher(
             derive(material, self.id_context, material.recipient_id, "Key", self._aead.key)
         )
         self._common_iv = derive(material, self.id_context, b"", "IV", self._aead.nonce)
+        # What nonces and associated data of both ends begin with; only the Partial IV is missing to them.
+        self._sender_iv, self._sender_aad = self._begun(self.sender_id, material.aead)
+        self._recipient_iv, self._recipient_aad = self._begun(self.recipient_id, material.aead)
+
+    def _begun(self, of: bytes, aead: int) -> tuple[int, bytes]:
+        padded = bytes((len(of),)) + of.rjust(self._aead.nonce - 1 - MOST_PIV_BYTES, b"\0") + bytes(MOST_PIV_BYTES)
+        begun = int.from_bytes(padded, "big") ^ int.from_bytes(self._common_iv, "big")
+        return begun, b"\x85\x01\x81" + encode_integer(aead) + encode_bytes(of)
 
     @property
     def overhead(self) -> int:
@@ -121,15 +131,18 @@ class Keys:
         return self._aead.tag + 12 + len(self.sender_id) + len(self.id_context)
 
     def nonce(self, of: bytes, piv: bytes) -> bytes:
-        """The nonce for the Partial IV ``piv`` of the end that sends as ``of`` (RFC 8613 §5.2)."""
-        length = self._aead.nonce
-        plain = bytes((len(of),)) + of.rjust(length - 6, b"\0") + piv.rjust(MOST_PIV_BYTES, b"\0")
-        return (int.from_bytes(plain, "big") ^ int.from_bytes(self._common_iv, "big")).to_bytes(length, "big")
+        """The nonce for the Partial IV ``piv`` of the end that sends as ``of``, which is one of the two (RFC 8613
+        §5.2)."""
+        begun = self._recipient_iv if of == self.recipient_id else self._sender_iv
+        return (begun ^ int.from_bytes(piv, "big")).to_bytes(self._aead.nonce, "big")
 
     def associated_data(self, kid: bytes, piv: bytes) -> bytes:
-        """What is authenticated with a message: the request it is, or answers (RFC 8613 §5.4)."""
-        external = b"\x85\x01\x81" + self._algorithms + encode_bytes(kid) + encode_bytes(piv) + b"\x40"
-        return b"\x83\x68Encrypt0\x40" + encode_bytes(external)
+        """What is authenticated with a message: the request it is, or answers (RFC 8613 §5.4). ``kid`` is one of the
+        two."""
+        begun = self._recipient_aad if kid == self.recipient_id else self._sender_aad
+        # An ID has at most 7 bytes and a Partial IV 5: both lengths stand in one byte.
+        lengths = 0x40 | len(begun) + len(piv) + 2, 0x40 | len(piv)
+        return b"\x83\x68Encrypt0\x40%c%b%c%b\x40" % (lengths[0], begun, lengths[1], piv)
 
     def seal(self, nonce: bytes, plain: bytes, associated_data: bytes) -> bytes:
         """``plain``, protected by us."""

@@ -101,7 +101,9 @@ class ProtectedExchanges(ExchangeEngine):
 
     def submit(self, action: actions.Action, now: float) -> None:
         """As `ExchangeEngine.submit`, and what concerns contexts."""
-        if isinstance(action, actions.GiveContext):
+        if isinstance(action, actions.Respond | actions.SendRequest):
+            super().submit(action, now)
+        elif isinstance(action, actions.GiveContext):
             self._give(action, now)
         elif isinstance(action, actions.NoContext):
             for arrival in self._reader.take(action.question):

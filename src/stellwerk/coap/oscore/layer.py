@@ -195,10 +195,10 @@ class OscoreLayer(MessageLayer):
 
     def look_ahead(self, context: Context) -> None:
         """Ask that more numbers are stored as used, before the last are."""
+        if context.left >= NUMBERS_AHEAD // 2 or context.asked > context.ceiling:
+            return
         wanted = min(max(context.ceiling, context.next_number) + NUMBERS_AHEAD, LAST_NUMBER + 1)
-        if context.left < NUMBERS_AHEAD // 2 and context.asked < wanted and context.ceiling < wanted:
-            if context.asked > context.ceiling:
-                return
+        if context.asked < wanted and context.ceiling < wanted:
             context.asked = wanted
             peer = next((each.id for each in context.peers.values()), context_peer(context.number, "udp"))
             self.events.append(ContextState(context.number, peer, wanted))
@@ -278,9 +278,10 @@ class OscoreLayer(MessageLayer):
             room = self.base.room_for_answer(outer) - 4 - len(message.token) - keys.overhead
             if len(options) + len(payload) > room:
                 code, options, payload = self._cut_down(inbound, code, options, room, now)
-        decoded = read_section(options)
-        number = None
-        observes = any(each == OBSERVE for each, _ in decoded)
+        decoded = read_section(options) if options else ()
+        number, observes = None, False
+        for each, _ in decoded:
+            observes = observes or each == OBSERVE
         if inbound.needs_number or observes:
             number = self.take_number(peer.context)
             if number is None:
@@ -310,7 +311,8 @@ class OscoreLayer(MessageLayer):
         return codes.UNAUTHORIZED, echo, b""
 
     def _note_observer(self, peer: ContextPeer, token: bytes, keys: Keys, binding: Binding, stands: bool) -> None:
-        peer.observers.pop(token, None)
+        if peer.observers:
+            peer.observers.pop(token, None)
         if stands:
             while len(peer.observers) >= _OBSERVERS_PER_PEER:
                 del peer.observers[next(iter(peer.observers))]

@@ -5,13 +5,16 @@ options say what the way needs to know. Options of class U stay outside alone; O
 are inside, and what stands outside of them means nothing.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from stellwerk.coap import codes
 from stellwerk.coap.message import BrokenOptions, Options, decode_section, encode_options
 from stellwerk.coap.options import OBSERVE, OSCORE, OUTSIDE, sort_options
 from stellwerk.coap.oscore.context import Keys, Unverified
 from stellwerk.coap.oscore.option import OscoreOption, encode_number, encode_option
+
+_SHORT_VALUE: Final = 13
+"""Of an option whose length stands in its first byte."""
 
 
 class Binding(NamedTuple):
@@ -46,13 +49,11 @@ def seal_request(
     binding = bind(keys, keys.sender_id, piv)
     outer, inner, observed = _part(options)
     plain = _plain(code, inner, payload)
-    outer.append((OSCORE, encode_option(OscoreOption(piv, keys.sender_id, kid_context))))
-    if observed is not None:
-        outer.append((OBSERVE, observed))
+    value = encode_option(OscoreOption(piv, keys.sender_id, kid_context))
     sealed = keys.seal(binding.nonce, plain, keys.associated_data(binding.kid, piv))
     # RFC 8613 4.2: a method that caches and proxies treat as the real one would need.
     outer_code = codes.POST if observed is None else codes.FETCH
-    return Sealed(outer_code, encode_options(sort_options(outer)), sealed), binding
+    return Sealed(outer_code, _section(outer, observed, value), sealed), binding
 
 
 def seal_response(
@@ -70,13 +71,14 @@ def seal_response(
     if observed is not None:
         # RFC 8613 4.1.3.5.2: inside it is empty, since the Partial IV says the order.
         inner = tuple((each, b"" if each == OBSERVE else value) for each, value in inner)
-        outer.append((OBSERVE, observed))
-    piv = None if number is None else encode_number(number)
-    outer.append((OSCORE, encode_option(OscoreOption(piv, None, kid_context))))
+    piv, value = None, b""
+    if number is not None or kid_context is not None:
+        piv = None if number is None else encode_number(number)
+        value = encode_option(OscoreOption(piv, None, kid_context))
     nonce = binding.nonce if piv is None else keys.nonce(keys.sender_id, piv)
     sealed = keys.seal(nonce, _plain(code, inner, payload), keys.associated_data(binding.kid, binding.piv))
     outer_code = codes.CHANGED if observed is None else codes.CONTENT
-    return Sealed(outer_code, encode_options(sort_options(outer)), sealed)
+    return Sealed(outer_code, _section(outer, observed, value), sealed)
 
 
 def open_request(keys: Keys, option: OscoreOption, outer: Options, payload: bytes) -> tuple[Opened, Binding]:
@@ -119,10 +121,25 @@ def read_section(options: bytes) -> Options:
 
 def _part(options: Options) -> tuple[list[tuple[int, bytes]], Options, bytes | None]:
     """The options outside, those inside, and the value of Observe."""
-    outer = [option for option in options if option[0] in OUTSIDE]
+    outer: list[tuple[int, bytes]] = []
+    observed = None
+    for option in options:
+        if option[0] in OUTSIDE:
+            outer.append(option)
+        elif option[0] == OBSERVE and observed is None:
+            observed = option[1]
     inner = tuple(option for option in options if option[0] not in OUTSIDE) if outer else options
-    observed = next((value for number, value in options if number == OBSERVE), None)
     return outer, inner, observed
+
+
+def _section(outer: list[tuple[int, bytes]], observed: bytes | None, value: bytes) -> bytes:
+    """The options outside, with Observe if it is ``observed`` and the OSCORE option, whose ``value`` is no other's."""
+    if not outer and observed is None and len(value) < _SHORT_VALUE:
+        return bytes((OSCORE << 4 | len(value),)) + value
+    outer.append((OSCORE, value))
+    if observed is not None:
+        outer.append((OBSERVE, observed))
+    return encode_options(sort_options(outer))
 
 
 def _plain(code: int, options: Options, payload: bytes) -> bytes:
@@ -137,8 +154,10 @@ def _read(plain: bytes, outer: Options) -> Opened:
         options, payload = decode_section(plain, 1, plain.find(255, 1))
     except BrokenOptions as error:
         raise Unverified(str(error)) from None
-    kept = [option for option in outer if option[0] in OUTSIDE]
-    if kept or any(number in OUTSIDE for number, _ in options):
-        # What belongs outside is taken from there alone.
-        options = sort_options([*kept, *(option for option in options if option[0] not in OUTSIDE)])
+    for number, _ in (*outer, *options):
+        if number in OUTSIDE:
+            # What belongs outside is taken from there alone.
+            kept = [option for option in outer if option[0] in OUTSIDE]
+            options = sort_options([*kept, *(option for option in options if option[0] not in OUTSIDE)])
+            break
     return Opened(plain[0], options, payload)

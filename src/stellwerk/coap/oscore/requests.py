@@ -25,6 +25,8 @@ from stellwerk.coap.reliability import Transmission
 from stellwerk.coap.serving import Questions, Resume, Serving
 
 _BUSY_S: Final = 5
+_SHORT_BYTES: Final = 64
+"""Beside the payload, of a protected message whose options are like those of others."""
 _CANDIDATES: Final = 4
 """Contexts whose other ends have the same ID, of which one message may try the keys."""
 
@@ -183,13 +185,12 @@ class RequestReader:
             self._refuse(outer, codes.BAD_REQUEST, "Decryption failed", "oscore_decryption", now, context)
             return None
         peer = self._contexts.peer_of(context, outer.peer.id.transport, now)
-        message = OpenedMessage(
-            outer.message.type, opened.code, outer.message.mid, outer.message.token, opened.options, opened.payload
-        )
+        around = outer.message
+        message = OpenedMessage(around.type, opened.code, around.mid, around.token, opened.options, opened.payload)
         inbound = message.inbound = OpenedInbound(peer, message, outer)
         inbound.keys, inbound.binding = keys, binding
         inbound.sender_number = _number_of(arrival.option)
-        inbound.view = self._layer.read_options(message.options, False)
+        inbound.view = self._layer.read_options(opened.options, outer.size - len(opened.payload) <= _SHORT_BYTES)
         return inbound
 
     def _serve(self, context: Context, inbound: OpenedInbound, now: float) -> None:
