@@ -64,13 +64,13 @@ def build(name: str, folder: Path) -> Generator:
     return Generator(name, binary)
 
 
-_PARTS = [str(Path(__file__).with_name(name)) for name in ("secure.c", "oscore.c")]
-_SECURE = ["-Wno-deprecated-declarations", *_PARTS, "-lcrypto"]
+_PARTS = [str(Path(__file__).with_name(name)) for name in ("secure.c", "oscore.c", "stream.c")]
+_SECURE = ["-Wno-deprecated-declarations", *_PARTS, "-lssl", "-lcrypto"]
 
 
 def _has_libcrypto(compiler: str) -> bool:
-    source = b"#include <openssl/evp.h>\nint main(void) { return EVP_aes_128_ccm() == 0; }"
-    command = [compiler, "-x", "c", "-o", os.devnull, "-", "-lcrypto"]
+    source = b"#include <openssl/ssl.h>\nint main(void) { return EVP_aes_128_ccm() == 0 || TLS_client_method() == 0; }"
+    command = [compiler, "-x", "c", "-o", os.devnull, "-", "-lssl", "-lcrypto"]
     return subprocess.run(command, input=source, capture_output=True, check=False).returncode == 0
 
 

@@ -1,7 +1,8 @@
-/* load: a fleet of LwM2M devices in one thread, to find out how fast a server answers them (CoAP over UDP or DTLS, or with OSCORE).
+/* load: a fleet of LwM2M devices in one thread, to find out how fast a server answers them (CoAP over UDP, DTLS, TCP
+ * or TLS, also with OSCORE).
  *
- *   cc -O2 -o load benchmarks/load.c benchmarks/secure.c benchmarks/oscore.c -lcrypto
- *   (or -DWITHOUT_CRYPTO, without the other two: NoSec only)
+ *   cc -O2 -o load benchmarks/load.c benchmarks/secure.c benchmarks/oscore.c benchmarks/stream.c -lssl -lcrypto
+ *   (or -DWITHOUT_CRYPTO, without the others: NoSec over UDP only)
  *   ./load --port 5683 --devices 2000 --window 64 --seconds 10 --scenario update
  *
  * A closed loop: at most --window requests are out, at most one of each device; each answer makes room for the next.
@@ -22,6 +23,9 @@
  * With --security psk, rpk or x509 devices are secure (secure.h tells their keys; x509 wants --certificates FILE). They
  * ask for a connection ID unless --cid 0. Every one makes a session first and keeps it. With --security oscore they
  * protect their messages (oscore.h tells their keys) and cannot notify.
+ *
+ * With --over tcp, tls1.2 or tls1.3 each device has a connection (stream.h), over TLS with --security psk or x509. Nothing is
+ * repeated there. A handshake lasts from the connection to the server's first word, and ends the connection.
  *
  * With --warm S nothing counts for the first S seconds after the fleet is registered.
  *
@@ -48,6 +52,7 @@
 
 #include "oscore.h"
 #include "secure.h"
+#include "stream.h"
 
 enum { CONFIRMABLE, NON_CONFIRMABLE, ACKNOWLEDGEMENT, RESET };
 enum { EMPTY = 0x00, GET = 0x01, POST = 0x02, DELETE = 0x04, FETCH = 0x05, LAST_METHOD = 0x1f };
@@ -81,6 +86,7 @@ static struct {
     enum scenario scenario;
     enum credentials security;
     bool oscore;
+    enum stream_kind over;
     int cid, port, devices, first, window, lifetime, lists;
     double seconds, warm, rto, rate;
 } options = {
@@ -108,6 +114,7 @@ struct device {
     uint16_t message_id;
     struct secure *session; /* NULL: plain */
     struct oscore *context; /* NULL: not protected */
+    struct stream *stream;  /* NULL: datagrams */
     bool shaking;           /* hands, at this moment */
     bool registered, observed;
     uint8_t token_length, token[LONGEST_TOKEN]; /* of the observation */
@@ -330,7 +337,7 @@ static void build_register(struct device *device, int index) {
     snprintf(query, sizeof query, "lt=%d", options.lifetime);
     put_text_option(&w, URI_QUERY, query);
     put_text_option(&w, URI_QUERY, "lwm2m=1.1");
-    put_text_option(&w, URI_QUERY, "b=U");
+    put_text_option(&w, URI_QUERY, options.over ? "b=T" : "b=U");
     put_payload_marker(&w);
     put_object_list(&w, number % options.lists);
     device->request_length = (uint16_t)w.length;
@@ -386,7 +393,9 @@ static void leave(int fd, const uint8_t *bytes, int length) {
 }
 
 static void say_to_server(const struct device *device, const uint8_t *bytes, int length) {
-    if (device->session) {
+    if (device->stream) {
+        stream_send(device->stream, bytes, length);
+    } else if (device->session) {
         secure_send(device->session, device->fd, bytes, length);
     } else {
         leave(device->fd, bytes, length);
@@ -412,6 +421,16 @@ static void launch(int index, enum scenario what, double counts_from, double at)
     device->repeat_at = at + options.rto;
     device->slot = flying;
     in_flight[flying++] = index;
+    if (device->stream) {
+        device->repetitions = REPETITIONS;
+        device->repeat_at = at + SEPARATE_WITHIN_S;
+        if (what == HANDSHAKE || !stream_is_established(device->stream)) {
+            device->shaking = true;
+            if (!stream_connect(device->stream)) exit(2);
+            device->shaking = !stream_is_established(device->stream);
+            if (device->shaking) return;
+        }
+    }
     if (device->session && (what == HANDSHAKE || !secure_is_established(device->session))) {
         device->shaking = true;
         secure_connect(device->session, device->fd);
@@ -653,6 +672,36 @@ static void hear(struct device *device, const struct message *m, bool measuring,
     }
 }
 
+/* What came over a connection: the end of its handshake, messages, its end. */
+static void hear_stream(struct device *device, enum scenario what, bool measuring, double at) {
+    uint8_t bytes[2048];
+    struct message m;
+    int length;
+    stream_hear(device->stream);
+    if (device->shaking && stream_is_established(device->stream)) {
+        device->shaking = false;
+        if (device->slot != NOBODY && what == HANDSHAKE) {
+            land(device);
+            count_answer(ESTABLISHED, device->counts_from, at);
+            stream_close(device->stream);
+            return;
+        }
+        if (device->slot != NOBODY) transmit(device);
+    }
+    while ((length = stream_receive(device->stream, bytes, sizeof bytes)) > 0) {
+        if (device->context) length = hear_protected(device, what, bytes, length, at);
+        if (length > 0 && parse(bytes, length, &m)) hear(device, &m, measuring, at);
+    }
+    if (length == 0) return;
+    if (device->shaking && !measuring) refusal = NOT_ACCEPTABLE;
+    device->shaking = false;
+    stream_close(device->stream);
+    if (device->slot == NOBODY) return;
+    count.lost++;
+    land(device);
+    if (!measuring && !device->registered) enqueue((int)(device - fleet));
+}
+
 static void repeat_late_ones(bool measuring, double at) {
     for (int slot = flying - 1; slot >= 0; slot--) {
         int index = in_flight[slot];
@@ -663,6 +712,7 @@ static void repeat_late_ones(bool measuring, double at) {
             land(device);
             /* The other end may know nothing of the session any more. */
             if (device->session) secure_forget(device->session);
+            if (device->stream) stream_close(device->stream);
             if (!measuring && !device->registered) enqueue(index);
             continue;
         }
@@ -858,6 +908,10 @@ static int run(int poll) {
             }
             struct device *device = &fleet[events[each].data.u32];
             struct message m;
+            if (device->stream) {
+                hear_stream(device, what, counts(phase), at);
+                continue;
+            }
             /* One datagram a turn: what else there is makes the socket readable again. */
             int length = (int)recv(device->fd, datagram, sizeof datagram, 0);
             if (length > 0 && device->session) length = hear_secure(device, what, datagram, length, counts(phase), at);
@@ -921,6 +975,15 @@ static enum credentials credentials_of(const char *name, const char *text) {
     exit(2);
 }
 
+static enum stream_kind stream_of(const char *name, const char *text) {
+    static const char *const names[] = {"udp", "tcp", "tls1.2", "tls1.3"};
+    for (int each = NO_STREAM; each <= OVER_TLS_1_3; each++) {
+        if (strcmp(text, names[each]) == 0) return (enum stream_kind)each;
+    }
+    fprintf(stderr, "load: %s %s: udp, tcp, tls1.2 or tls1.3\n", name, text);
+    exit(2);
+}
+
 static double positive(const char *name, const char *text) {
     char *end;
     double value = strtod(text, &end);
@@ -944,6 +1007,7 @@ static void read_options(int argc, char **argv) {
         else if (strcmp(name, "--prefix") == 0) options.prefix = value;
         else if (strcmp(name, "--security") == 0 && strcmp(value, "oscore") == 0) options.oscore = true;
         else if (strcmp(name, "--security") == 0) options.security = credentials_of(name, value);
+        else if (strcmp(name, "--over") == 0) options.over = stream_of(name, value);
         else if (strcmp(name, "--cid") == 0) options.cid = whole(name, value, 0);
         else if (strcmp(name, "--certificates") == 0) options.certificates = value;
         else if (strcmp(name, "--scenario") == 0) options.scenario = scenario_of(name, value);
@@ -974,14 +1038,21 @@ int main(int argc, char **argv) {
         fprintf(stderr, "load: --scenario handshake wants --security\n");
         return 2;
     }
+    if ((options.over == OVER_TCP && options.security != NO_SECURITY) ||
+        (options.over > OVER_TCP && options.security != WITH_PSK && options.security != WITH_X509)) {
+        fprintf(stderr, "load: --over tcp goes with --security nosec or oscore, tls with psk or x509\n");
+        return 2;
+    }
     if (options.oscore && options.scenario == NOTIFY) {
         fprintf(stderr, "load: --scenario notify: not with --security oscore\n");
         return 2;
     }
-    if (options.security != NO_SECURITY) {
+    int poll = epoll_create1(EPOLL_CLOEXEC);
+    if (options.over) {
+        stream_start(options.over, options.security, options.certificates, options.first, &server, poll);
+    } else if (options.security != NO_SECURITY) {
         secure_start(options.security, options.cid, options.certificates, options.first, leave);
     }
-    int poll = epoll_create1(EPOLL_CLOEXEC);
     uint32_t mixed = (uint32_t)time(NULL);
     for (int index = 0; index < options.devices; index++) {
         /* RFC 7252 4.4: where message IDs start is not the same for all, nor in every run. */
@@ -990,9 +1061,10 @@ int main(int argc, char **argv) {
         fleet[index].slot = NOBODY;
         char name[80];
         snprintf(name, sizeof name, "%.60s%08d", options.prefix, options.first + index);
-        if (options.security != NO_SECURITY) fleet[index].session = secure_new(name, index);
+        if (options.over) fleet[index].stream = stream_new(name, index);
+        else if (options.security != NO_SECURITY) fleet[index].session = secure_new(name, index);
         if (options.oscore) fleet[index].context = oscore_new(name, (uint32_t)(options.first + index));
-        open_socket(&fleet[index], index, &server, poll);
+        if (!options.over) open_socket(&fleet[index], index, &server, poll);
         enqueue(index);
     }
     if (options.scenario == HOLD) {

@@ -149,6 +149,73 @@ def californium_oscore(devices: int) -> Iterator[Running]:
 
 
 @contextmanager
+def californium_tls(folder: Path) -> Iterator[Running]:
+    """The same over TCP and TLS, with the certificates in ``folder`` (`fleet.Certified`)."""
+    port, secure_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_STREAM)
+    with _java("TlsServer", port, secure_port, folder) as process:
+        yield Running("californium", port, process.pid, secure_port=secure_port)
+
+
+@contextmanager
+def aiocoap_tls(folder: Path) -> Iterator[Running]:
+    """aiocoap over TLS alone, with the certificates in ``folder``."""
+    port = _free_pair()
+    command = [sys.executable, str(Path(__file__).with_name("aiocoap_server.py")), str(port), "--tls", str(folder)]
+    with _listening("aiocoap", command, port) as running:
+        yield running
+
+
+@contextmanager
+def libcoap_tls(folder: Path, key: str) -> Iterator[Running]:
+    """libcoap's example server on OpenSSL, with the certificates in ``folder`` and one pre-shared ``key`` for
+    everybody. It has no resources of ours."""
+    program = shutil.which("coap-server-openssl")
+    if program is None:
+        raise SystemExit(
+            "bench: no coap-server-openssl on this machine (Debian: libcoap3-bin); leave it out with --only"
+        )
+    port = _free_pair()
+    server = str(folder / "server.pem")
+    command = [program, "-A", "127.0.0.1", "-p", str(port), "-v", "2", "-k", key, "-h", ""]
+    command += ["-c", server, "-j", server, "-C", str(folder / "authority.pem")]
+    with _listening("libcoap", command, port) as running:
+        yield running
+
+
+@contextmanager
+def _listening(name: str, command: list[str], port: int) -> Iterator[Running]:
+    """``command``, once it takes connections at the port above ``port``."""
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port + 1), 1).close()
+                    break
+                except OSError:
+                    if time.monotonic() > deadline or process.poll() is not None:
+                        raise SystemExit(f"bench: {name} takes no connections") from None
+                    time.sleep(0.05)
+            yield Running(name, port, process.pid, secure_port=port + 1)
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+def _free_pair() -> int:
+    """A port of which the next is free, too: some servers have TLS there."""
+    while True:
+        port = free_port(socket.SOCK_STREAM)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+@contextmanager
 def _java(program: str, *words: int | Path) -> Iterator[subprocess.Popen[str]]:
     """One of the servers in benchmarks/scandium, once it is ready."""
     script = Path(__file__).with_name("scandium") / "fetch.sh"

@@ -1,0 +1,192 @@
+"""CoAP over TLS side by side: this server, durable on disk, and others, which store nothing.
+
+Handshakes (TLS 1.2 and 1.3, with a pre-shared key, and with certificates on both sides), from the connection to the
+server's first word, and Updates over connections that stand. Californium with Netty and Java's own TLS, and aiocoap
+with Python's, answer Updates and know certificates alone; libcoap's example server, all of it C on OpenSSL, knows both
+and has no resources of ours. All sides run in turn in each round, the load on the same cores; read the ratios and the
+CPU of the servers, not the rates.
+
+    make bench BENCH=tls
+    make bench BENCH=tls ARGS="--only stellwerk --scenario handshake-x509-1.3 --profile FILE"
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fleet
+import generators
+import reports
+import servers
+from fleet import Certified
+from generators import Generator
+from run import scratch
+from servers import Running
+
+PLAIN, PSK, X509 = "load-", "psk-", "x509-"
+"""How devices are called that have nothing, a pre-shared key, a certificate: one server has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What the load does, and who can be asked to."""
+
+    what: str
+    over: str
+    security: str
+    prefix: str
+    sides: tuple[str, ...]
+
+
+_BOTH, _CERTIFIED = ("stellwerk", "libcoap"), ("stellwerk", "libcoap", "aiocoap", "californium")
+SCENARIOS = {
+    "handshake-psk-1.2": Scenario("handshake", "tls1.2", "psk", PSK, _BOTH),
+    "handshake-psk-1.3": Scenario("handshake", "tls1.3", "psk", PSK, _BOTH),
+    "handshake-x509-1.2": Scenario("handshake", "tls1.2", "x509", X509, _CERTIFIED),
+    "handshake-x509-1.3": Scenario("handshake", "tls1.3", "x509", X509, _CERTIFIED),
+    "update-tcp": Scenario("update", "tcp", "nosec", PLAIN, ("stellwerk", "californium")),
+    "update-tls": Scenario("update", "tls1.3", "x509", X509, ("stellwerk", "aiocoap", "californium")),
+}
+SIDES = ("stellwerk", "libcoap", "aiocoap", "californium")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run; CPU in microseconds per operation, by process."""
+
+    scenario: str
+    side: str
+    load: dict[str, Any]
+    cpu: dict[str, float]
+
+
+def main() -> int:
+    options = _options()
+    with scratch(options.folder) as folder:
+        load = generators.build("load", folder)
+        certified = fleet.certify(folder / "certificates", options.devices, X509)
+        results = list(_runs(load, certified, folder, options))
+    reports.publish("tls", _report(results, options), options.write)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", action="append", choices=tuple(SCENARIOS))
+    parser.add_argument("--window", type=int, default=32)
+    parser.add_argument("--devices", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--warm", type=float, default=2, help="seconds before, which do not count (Java compiles then)")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", action="append", choices=SIDES)
+    parser.add_argument("--folder", help="where the database is written (default: build/bench in the project)")
+    parser.add_argument("--write", metavar="FILE", help="put the table into FILE between its markers")
+    parser.add_argument("--profile", metavar="FILE", help="py-spy's record of the server into FILE (needs py-spy)")
+    chosen = parser.parse_args()
+    chosen.scenario = chosen.scenario or list(SCENARIOS)
+    chosen.only = chosen.only or list(SIDES)
+    return chosen
+
+
+def _runs(load: Generator, certified: Certified, folder: Path, options: argparse.Namespace) -> Iterator[Measured]:
+    for turn in range(options.rounds):
+        for side in options.only if turn % 2 == 0 else reversed(options.only):
+            names = [name for name in options.scenario if side in SCENARIOS[name].sides]
+            if not names:
+                continue
+            with _server(side, certified, folder / f"data-{turn}", options) as server:
+                for name in names:
+                    yield _measure(name, load, server, certified, options)
+
+
+def _server(
+    side: str, certified: Certified, data_dir: Path, options: argparse.Namespace
+) -> AbstractContextManager[Running]:
+    if side == "libcoap":
+        return servers.libcoap_tls(certified.folder, fleet.STREAM_KEY)
+    if side == "aiocoap":
+        return servers.aiocoap_tls(certified.folder)
+    if side == "californium":
+        return servers.californium_tls(certified.folder)
+    fleet.provision(data_dir, options.devices, "stream-psk", PSK)
+    fleet.provision(data_dir, options.devices, "x509", X509)
+    certified.install(data_dir)
+    return servers.stellwerk(data_dir, profile=options.profile)
+
+
+def _measure(
+    name: str, load: Generator, server: Running, certified: Certified, options: argparse.Namespace
+) -> Measured:
+    scenario = SCENARIOS[name]
+    words: dict[str, Any] = {"over": scenario.over, "security": scenario.security, "prefix": scenario.prefix}
+    words |= {"devices": options.devices, "window": options.window, "certificates": str(certified.of_devices)}
+    port = server.port_for(scenario.security)
+    if scenario.what == "handshake" and options.warm:
+        load.run(scenario.what, port, seconds=options.warm, **words)
+    with load.started(scenario.what, port, seconds=options.seconds, warm=options.warm, **words) as process:
+        generators.next_event(process, "measuring")
+        before = servers.cpu_seconds(server.pid)
+        found = generators.finish(process)
+    after = servers.cpu_seconds(server.pid)
+    cpu = {each: (after[each] - before.get(each, 0.0)) / max(1, found["answered"]) * 1e6 for each in after}
+    brief = {each: value for each, value in found.items() if each != "series"}
+    print(f"{server.name:>11} {name}: {json.dumps(brief)} {cpu}", file=sys.stderr, flush=True)
+    return Measured(name, server.name, found, cpu)
+
+
+# -- reporting --
+
+
+def _report(results: list[Measured], options: argparse.Namespace) -> str:
+    runs: dict[tuple[str, str], list[Measured]] = {}
+    for each in results:
+        runs.setdefault((each.scenario, each.side), []).append(each)
+    rates = {key: statistics.median(each.load["per_second"] for each in of) for key, of in runs.items()}
+    order = [(name, side) for name in options.scenario for side in SIDES]
+    rows = [_row(runs[key], rates) for key in order if key in runs]
+    columns = ["scenario", "server", " per second", " stellwerk to it", " p50 ms", " p99 ms", " failed"]
+    columns += [" per core and second", "CPU us"]
+    return "\n\n".join(
+        [
+            f"`{reports.command_line()}`",
+            f"{options.devices} devices, window {options.window}, {options.seconds:g} s a run after {options.warm:g} s "
+            f"of warming up, median of {options.rounds} rounds; {reports.machine()}, the cores shared by server, "
+            "projector and load.",
+            "*stellwerk to it*: the rate of this server beside that one's; *per core and second*: what a core does "
+            "that has nothing else to do, by the CPU of the server's process; *CPU us*: microseconds an operation and "
+            "process.",
+            reports.table(columns, rows),
+        ]
+    )
+
+
+def _row(runs: list[Measured], rates: dict[tuple[str, str], float]) -> list[str]:
+    scenario, side = runs[0].scenario, runs[0].side
+    rate, ours = rates[scenario, side], rates.get((scenario, "stellwerk"))
+
+    def median(name: str) -> float:
+        return statistics.median(each.load[name] for each in runs)
+
+    server_us = statistics.median(each.cpu["server"] for each in runs)
+    names = dict.fromkeys(name for each in runs for name in each.cpu)
+    return [
+        scenario,
+        side,
+        f"{rate:,.0f}",
+        f"{ours / rate:.2f}x" if ours and side != "stellwerk" else "",
+        f"{median('p50_ms'):.2f}",
+        f"{median('p99_ms'):.2f}",
+        str(sum(generators.refused(each.load) + each.load["lost"] for each in runs)),
+        f"{1e6 / server_us:,.0f}",
+        ", ".join(f"{name} {statistics.median(each.cpu.get(name, 0.0) for each in runs):.0f}" for name in names),
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
