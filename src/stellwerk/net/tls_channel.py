@@ -13,9 +13,9 @@ from stellwerk.net.tls_alerts import alert_about, plain_alert, sealed_alert
 from stellwerk.net.tls_context import NoCommonProtocol, TlsClientContext, TlsContext
 from stellwerk.net.tls_hello import Overhearing
 
-_READ_BYTES: Final = 1 << 14
-"""No record has more (RFC 8446 §5.1)."""
-_DRAINED: Final = 1 << 16
+_READ_BYTES: Final = 1 << 12
+_DRAINED: Final = 1 << 12
+"""At a time: pyOpenSSL makes room for as much with each call, and mostly a message comes or goes alone."""
 _LONGEST: Final = 200
 
 _REASONS: Final = (
@@ -164,13 +164,17 @@ class Channel(Timed):
 
     def output(self) -> bytes:
         """What the library wants sent."""
-        ssl, found = self._ssl, []
-        while ssl is not None:
-            try:
-                found.append(ssl.bio_read(_DRAINED))
-            except SSL.WantReadError:
-                break
-        return b"".join(found)
+        ssl = self._ssl
+        if ssl is None:
+            return b""
+        found = b""
+        try:
+            while len(part := ssl.bio_read(_DRAINED)) == _DRAINED:
+                found += part
+        except SSL.WantReadError:
+            return found
+        # Less than was asked for is all that there was; one more call would raise.
+        return found + part
 
     def refusal(self, reason: str) -> bytes:
         """The alert that says why a handshake that waits for an answer comes to nothing; `output` is not to be sent."""
@@ -179,7 +183,7 @@ class Channel(Timed):
         return sealed_alert(description, self.suite, self.secret) if self.secret else plain_alert(description)
 
     def read(self) -> bytes:
-        """Data of one record, none where no more is here. Raises `TlsEnded`."""
+        """The next data, none where no more is here. Raises `TlsEnded`."""
         try:
             return self._library().recv(_READ_BYTES)
         except SSL.WantReadError:
