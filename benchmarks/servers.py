@@ -34,7 +34,7 @@ class Running:
 
     def port_for(self, security: str) -> int:
         """Where devices with this ``security`` of the load go."""
-        return self.port if security in ("nosec", "oscore") else self.secure_port
+        return self.port if security in ("nosec", "oscore", "tcp") else self.secure_port
 
 
 @contextmanager

@@ -45,6 +45,15 @@ static void die(const char *why) {
     exit(2);
 }
 
+/* Why the first handshake that failed did so: the others mostly have the same trouble. */
+static void tell_once(unsigned long error) {
+    static bool is_told;
+    if (is_told) return;
+    is_told = true;
+    const char *reason = ERR_reason_error_string(error);
+    fprintf(stderr, "load: a handshake failed: %s\n", reason ? reason : "the server has closed the connection");
+}
+
 /* -- keys -- */
 
 static unsigned say_psk(SSL *tls, const char *hint, char *identity, unsigned identity_room, unsigned char *key,
@@ -159,6 +168,7 @@ static void go_on(struct stream *s) {
         int done = SSL_connect(s->tls);
         if (done != 1) {
             s->over = SSL_get_error(s->tls, done) != SSL_ERROR_WANT_READ;
+            if (s->over) tell_once(ERR_peek_error());
             return;
         }
     }
