@@ -59,10 +59,10 @@ def main() -> int:
         [
             f"`{reports.command_line()}`",
             f"{options.devices:,} registered devices{KINDS[options.security]}, {options.settle:g} s after the last "
-            f"answer; {reports.machine()}. *bytes each*: what the server's process has more than before the first device, for "
-            f"each of them, without pages of files{f' (aim: below {aim})' if aim else ''}; *with files*: all that "
-            "is resident. Idle: answers to requests are kept for 247 s (EXCHANGE_LIFETIME), then a quiet device is its "
-            "registration alone.",
+            f"answer; {reports.machine()}. *bytes each*: what the server's process has more than before the first "
+            f"device, for each of them, without pages of files{f' (aim: below {aim})' if aim else ''}; *with files*: "
+            "all that is resident. Idle: answers to requests are kept for 247 s (EXCHANGE_LIFETIME), then a quiet "
+            "device is its registration alone.",
             reports.table(columns, rows),
         ]
     )
