@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stellwerk.coap import codes
+from stellwerk.coap import codes, message, options
 from stellwerk.coap.options import (
     BLOCK1,
     RULES,
@@ -110,3 +110,24 @@ def test_some_options_rule_a_request_out(number, value, code):
 @pytest.mark.parametrize(("number", "value"), [(3, b"host"), (7, b"\x16\x33"), (258, b""), (16, b"\x10"), (252, b"e")])
 def test_some_options_change_nothing(number, value):
     assert read_options(((number, value),)).refusal is None
+
+
+@pytest.mark.spec("RFC 8613 2", "RFC 8613 8.2")
+@given(st.binary(max_size=20))
+def test_the_oscore_option_means_the_same_with_and_without_others(value):
+    alone = read_options(((9, value),), True)
+    among = read_options(((9, value), (14, b"\x3c")), True)
+    assert alone.oscore == among.oscore == value
+    assert alone.refusal == among.refusal == (codes.BAD_OPTION, "option 9 unknown")
+    assert (alone.unknown, alone.around) == (among.unknown, among.around) == ("option 9 unknown", None)
+    assert read_options(((9, value), (9, value)), True).unknown == "option 9 unknown"
+
+
+def test_options_that_come_once_take_no_place_of_those_that_come_again():
+    before = message._remember_options.cache_info().currsize, options._remember_view.cache_info().currsize
+    for number in range(50):
+        section = b"\x93\x09" + number.to_bytes(2, "big")
+        read = message.decode_message(b"\x40\x02\x00\x01" + section + b"\xff" + bytes(9))
+        assert options.read_options(read.options, True).oscore == section[1:]
+    after = message._remember_options.cache_info().currsize, options._remember_view.cache_info().currsize
+    assert after == before

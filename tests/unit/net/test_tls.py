@@ -181,6 +181,19 @@ def test_after_the_handshake_data_passes_both_ways_and_the_peer_is_who_it_has_pr
     assert adopted == ("adopted", FAR)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_data_of_any_length_leaves_whole(version: ssl.TLSVersion) -> None:
+    """Also where a record ends exactly where a read of the library's output does."""
+    ends = Ends()
+    device = ends.connect(client(version))
+    heard = len(device.heard)
+    for length in range(4060, 4100):
+        ends.inner.out.append((FAR, bytes(length)))
+        ends.pass_on(device, b"")
+        heard += length
+        assert len(device.heard) == heard
+
+
 @pytest.mark.spec("RFC 5246 7.4.2", "RFC 8446 4.4.2")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_stands_between_a_certificate_and_its_root_is_told_in_the_order_it_came(version: ssl.TLSVersion) -> None:
