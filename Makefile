@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stellwerk-installed
 # An interpreter of your choice: make setup PYTHON=python3.12
 PYTHON ?=
-# Which benchmark: agreement, bootstrap, commands, dtls, dtls_micro, flood, memory, restart, run, start, storage, sustained
+# Which benchmark: agreement, bootstrap, commands, dtls, dtls_micro, flood, memory, oscore, restart, run, start, storage,
+# sustained, tls
 BENCH ?= run
 # More words for the program behind a target: make test ARGS="-k blockwise -x"
 ARGS ?=

@@ -22,7 +22,8 @@
  *
  * With --security psk, rpk or x509 devices are secure (secure.h tells their keys; x509 wants --certificates FILE). They
  * ask for a connection ID unless --cid 0. Every one makes a session first and keeps it. With --security oscore they
- * protect their messages (oscore.h tells their keys) and cannot notify.
+ * protect their messages (oscore.h tells their keys) and cannot notify; a run against a server that has heard them before
+ * begins with numbers above those that it has seen, --number N.
  *
  * With --over tcp, tls1.2 or tls1.3 each device has a connection (stream.h), over TLS with --security psk or x509. Nothing is
  * repeated there. A handshake lasts from the connection to the server's first word, and ends the connection.
@@ -87,7 +88,7 @@ static struct {
     enum credentials security;
     bool oscore;
     enum stream_kind over;
-    int cid, port, devices, first, window, lifetime, lists;
+    int number, cid, port, devices, first, window, lifetime, lists;
     double seconds, warm, rto, rate;
 } options = {
     .host = "127.0.0.1", .prefix = "load-", .scenario = UPDATE, .port = 5683, .devices = 1000, .first = 0, .window = 64,
@@ -1009,6 +1010,7 @@ static void read_options(int argc, char **argv) {
         else if (strcmp(name, "--security") == 0) options.security = credentials_of(name, value);
         else if (strcmp(name, "--over") == 0) options.over = stream_of(name, value);
         else if (strcmp(name, "--cid") == 0) options.cid = whole(name, value, 0);
+        else if (strcmp(name, "--number") == 0) options.number = whole(name, value, 0);
         else if (strcmp(name, "--certificates") == 0) options.certificates = value;
         else if (strcmp(name, "--scenario") == 0) options.scenario = scenario_of(name, value);
         else if (strcmp(name, "--seconds") == 0) options.seconds = positive(name, value);
@@ -1063,7 +1065,7 @@ int main(int argc, char **argv) {
         snprintf(name, sizeof name, "%.60s%08d", options.prefix, options.first + index);
         if (options.over) fleet[index].stream = stream_new(name, index);
         else if (options.security != NO_SECURITY) fleet[index].session = secure_new(name, index);
-        if (options.oscore) fleet[index].context = oscore_new(name, (uint32_t)(options.first + index));
+        if (options.oscore) fleet[index].context = oscore_new(name, (uint32_t)(options.first + index), options.number);
         if (!options.over) open_socket(&fleet[index], index, &server, poll);
         enqueue(index);
     }

@@ -69,7 +69,7 @@ static EVP_CIPHER_CTX *cipher(bool seals) {
     return made;
 }
 
-struct oscore *oscore_new(const char *name, uint32_t number) {
+struct oscore *oscore_new(const char *name, uint32_t number, int unused) {
     struct oscore *c = calloc(1, sizeof *c);
     uint8_t secret[SHA256_DIGEST_LENGTH];
     char text[128];
@@ -88,6 +88,7 @@ struct oscore *oscore_new(const char *name, uint32_t number) {
     derive(secret, &c->ours, "Key", KEY, c->write_key);
     derive(secret, &c->theirs, "Key", KEY, c->read_key);
     derive(secret, &nobody, "IV", NONCE, c->iv);
+    c->number = (uint64_t)unused;
     return c;
 }
 

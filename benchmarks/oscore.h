@@ -11,8 +11,8 @@
 struct oscore;
 
 /* The context of the device `name`, number `number`: its master secret is the first 16 bytes of SHA-256 of "oscore " and
- * the name, without a salt; the device sends as `number` in four bytes, the server as "s". */
-struct oscore *oscore_new(const char *name, uint32_t number);
+ * the name, without a salt; the device sends as `number` in four bytes, the server as "s". `unused`: its first sender number. */
+struct oscore *oscore_new(const char *name, uint32_t number, int unused);
 
 /* The whole message of `length` bytes in its place, which has `room`: protected with a number of its own if it is a
  * request, else with that of the request that was opened last. Its length then. What has no code stays as it is. */
@@ -24,8 +24,8 @@ int oscore_open(struct oscore *context, uint8_t *message, int length, bool *told
 #ifdef WITHOUT_CRYPTO
 #include <stdio.h>
 #include <stdlib.h>
-struct oscore *oscore_new(const char *name, uint32_t number) {
-    (void)name, (void)number;
+struct oscore *oscore_new(const char *name, uint32_t number, int unused) {
+    (void)name, (void)number, (void)unused;
     fprintf(stderr, "load: --security: made without libcrypto (its headers were not there)\n");
     exit(2);
 }

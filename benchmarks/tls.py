@@ -2,9 +2,9 @@
 
 Handshakes (TLS 1.2 and 1.3, with a pre-shared key, and with certificates on both sides), from the connection to the
 server's first word, and Updates over connections that stand. Californium with Netty and Java's own TLS, and aiocoap
-with Python's, answer Updates and know certificates alone; libcoap's example server, all of it C on OpenSSL, knows both
-and has no resources of ours. All sides run in turn in each round, the load on the same cores; read the ratios and the
-CPU of the servers, not the rates.
+with Python's, answer Updates and know certificates alone; libcoap's example server, all of it C on OpenSSL, knows
+pre-shared keys in TLS 1.2 too, and has no resources of ours. All sides run in turn in each round, the load on the same
+cores; read the ratios and the CPU of the servers, not the rates.
 
     make bench BENCH=tls
     make bench BENCH=tls ARGS="--only stellwerk --scenario handshake-x509-1.3 --profile FILE"
@@ -44,16 +44,18 @@ class Scenario:
     sides: tuple[str, ...]
 
 
-_BOTH, _CERTIFIED = ("stellwerk", "libcoap"), ("stellwerk", "libcoap", "aiocoap", "californium")
+_CERTIFIED = ("stellwerk", "libcoap", "aiocoap", "californium")
 SCENARIOS = {
-    "handshake-psk-1.2": Scenario("handshake", "tls1.2", "psk", PSK, _BOTH),
-    "handshake-psk-1.3": Scenario("handshake", "tls1.3", "psk", PSK, _BOTH),
+    "handshake-psk-1.2": Scenario("handshake", "tls1.2", "psk", PSK, ("stellwerk", "libcoap")),
+    "handshake-psk-1.3": Scenario("handshake", "tls1.3", "psk", PSK, ("stellwerk",)),
     "handshake-x509-1.2": Scenario("handshake", "tls1.2", "x509", X509, _CERTIFIED),
     "handshake-x509-1.3": Scenario("handshake", "tls1.3", "x509", X509, _CERTIFIED),
     "update-tcp": Scenario("update", "tcp", "nosec", PLAIN, ("stellwerk", "californium")),
     "update-tls": Scenario("update", "tls1.3", "x509", X509, ("stellwerk", "aiocoap", "californium")),
 }
 SIDES = ("stellwerk", "libcoap", "aiocoap", "californium")
+LIBCOAP_WINDOW = 4
+"""More connections at once wait for the repetition of a SYN there: its queue has five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ def _measure(
 ) -> Measured:
     scenario = SCENARIOS[name]
     words: dict[str, Any] = {"over": scenario.over, "security": scenario.security, "prefix": scenario.prefix}
-    words |= {"devices": options.devices, "window": options.window, "certificates": str(certified.of_devices)}
+    window = min(options.window, LIBCOAP_WINDOW) if server.name == "libcoap" else options.window
+    words |= {"devices": options.devices, "window": window, "certificates": str(certified.of_devices)}
     port = server.port_for(scenario.security)
     if scenario.what == "handshake" and options.warm:
         load.run(scenario.what, port, seconds=options.warm, **words)
@@ -155,9 +158,9 @@ def _report(results: list[Measured], options: argparse.Namespace) -> str:
     return "\n\n".join(
         [
             f"`{reports.command_line()}`",
-            f"{options.devices} devices, window {options.window}, {options.seconds:g} s a run after {options.warm:g} s "
-            f"of warming up, median of {options.rounds} rounds; {reports.machine()}, the cores shared by server, "
-            "projector and load.",
+            f"{options.devices} devices, window {options.window} (libcoap: {LIBCOAP_WINDOW}), {options.seconds:g} s a "
+            f"run after {options.warm:g} s of warming up, median of {options.rounds} rounds; {reports.machine()}, the "
+            "cores shared by server, projector and load.",
             "*stellwerk to it*: the rate of this server beside that one's; *per core and second*: what a core does "
             "that has nothing else to do, by the CPU of the server's process; *CPU us*: microseconds an operation and "
             "process.",

@@ -483,8 +483,12 @@ class TlsStack(Generic[E, A]):
         self._events.append(event)
 
     def _send(self, channel: Channel, data: bytes) -> None:
-        if data:
-            self._out.append((channel.address, data))
+        if not data:
+            return
+        # The end of a handshake and the first message leave together.
+        if self._out and self._out[-1][1] and self._out[-1][0] == channel.address:
+            data = self._out.pop()[1] + data
+        self._out.append((channel.address, data))
 
     def _make_context(self, identity: ServerIdentity | None) -> TlsContext:
         return TlsContext(identity, cbc=self._cbc, find_key=self._find_key, keep_secret=self._keep_secret)

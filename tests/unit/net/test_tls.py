@@ -182,6 +182,20 @@ def test_after_the_handshake_data_passes_both_ways_and_the_peer_is_who_it_has_pr
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_the_end_of_the_handshake_and_the_first_message_leave_together(version: ssl.TLSVersion) -> None:
+    ends, device = Ends(), client(version)
+    ends.begin()
+    data, sizes = device.take(), []
+    while data:
+        ends.stack.feed(data, peer=FAR, now=0.0)
+        out = ends.look()
+        sizes.append(len(out))
+        data = b"".join(device.take(found) for _, found in out)
+    assert device.heard == GREETING
+    assert set(sizes) <= {0, 1}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_data_of_any_length_leaves_whole(version: ssl.TLSVersion) -> None:
     """Also where a record ends exactly where a read of the library's output does."""
     ends = Ends()
