@@ -34,6 +34,8 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt tools/make_environment.sh
 	@sh tools/make_environment.sh '$(VENV)' '$(PYTHON)'
+	@# Compiles the program and its tests, which the first run of the tests would do once in each of its processes.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only >build/compile.log 2>&1 || true
 	@touch $@
 
 demo: $(STAMP)
@@ -59,7 +61,7 @@ docs: $(STAMP)
 
 interop: $(STAMP)
 	@sh tools/interop_needs.sh
-	@$(BIN)/python -m pytest -rs -m '' --timeout 300 -n 2 --dist loadfile --no-loadscope-reorder tests/interop tests/loopback tests/unit/dtls $(ARGS)
+	@$(BIN)/python -m pytest -rs -m '' --timeout 300 -n 3 --dist loadfile --no-loadscope-reorder tests/interop tests/loopback tests/unit/dtls $(ARGS)
 
 browser: $(STAMP)
 	@sh tools/browser_needs.sh

@@ -63,6 +63,7 @@ async def look_into(data_dir: Path, found: list[int]) -> None:
     await store.close()
 
 
+@pytest.mark.slow
 def test_a_killed_projector_goes_on_where_it_was(data_dir: Path) -> None:
     asyncio.run(fill_new(data_dir, 15_000))
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
