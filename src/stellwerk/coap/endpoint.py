@@ -102,6 +102,7 @@ class Endpoint(ExchangeEngine):
     def _receive_acknowledgement(self, peer: Peer, message: Message, now: float) -> None:
         sending = peer.sent.get(message.mid) if peer.sent is not None else None
         if sending is None:
+            self._layer.take_sent(peer, message.mid)
             return
         owner = sending.owner
         if message.code == 0:

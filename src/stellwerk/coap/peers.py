@@ -27,6 +27,7 @@ class Peer:
         "decided",
         "evicted",
         "guarded",
+        "guesses",
         "id",
         "next_mid",
         "notified",
@@ -52,6 +53,8 @@ class Peer:
         self.credit = 0
         """Bytes that we may still send unasked while the address is not verified: what came from it, times the
         amplification limit, less what went there."""
+        self.guesses = 0
+        """Acknowledgements and resets from there of what was never sent there, as long as it is not verified."""
         self.parameters: Parameters | None = None
         self.next_mid = -1
         self.sent: dict[int, Transmission] | None = None

@@ -24,6 +24,9 @@ from stellwerk.core.timers import Timed
 _MOST_CREDIT = 8_192
 _BESIDE_PAYLOAD: Final = 128
 """Header, token and options of a message with a block: a long path, and all that goes with it."""
+MOST_GUESSES: Final = 16
+"""Acknowledgements and resets of what an unproven address was never sent. A message ID has 16 bits: after so many of
+them it proves nothing there any more, and only an Echo or an answer with its token does."""
 _FORGOTTEN_CREDIT = 40
 """What the shortest Register pays for beside its own answer: the credit of an address whose record is forgotten."""
 
@@ -153,6 +156,7 @@ class DatagramLayer(MessageLayer):
         if (inbound.confirmable or _is_notification(inbound)) and not inbound.acked:
             inbound.reply = encode_empty(RST, inbound.mid)
             self.datagrams.append((inbound.peer.id, inbound.reply))
+            inbound.peer.credit -= len(inbound.reply)
         self.answers.decided(inbound, now)
 
     def send_reset(self, peer: PeerId, mid: int) -> None:
@@ -257,6 +261,8 @@ class DatagramLayer(MessageLayer):
         assert isinstance(sending, Transmission)
         peer, size = sending.peer, len(sending.datagram)
         if peer.verified or self._spendable(peer) >= size:
+            # Where it was before it may have waited for a proof; it has left now.
+            sending.unpaid = False
             self.datagrams.append((peer.id, sending.datagram))
             if not peer.verified:
                 peer.credit -= size
@@ -367,8 +373,13 @@ class DatagramLayer(MessageLayer):
         if peer.sent is None:
             return None
         sending = peer.sent.get(mid)
-        if sending is not None:
-            self.stop(sending)
+        if sending is None:
+            if not peer.verified:
+                peer.guesses = min(peer.guesses + 1, MOST_GUESSES)
+                self.refuse(peer.id, "guess", "an acknowledgement or reset of what was never sent to this address")
+            return None
+        self.stop(sending)
+        if peer.guesses < MOST_GUESSES:
             self.verify(peer)
         return sending
 

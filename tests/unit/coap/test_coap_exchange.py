@@ -7,6 +7,7 @@ from stellwerk.coap import actions, codes, events
 from stellwerk.coap.message import ACK, CON, RST, encode_message
 from stellwerk.coap.options import BLOCK1, BLOCK2, ECHO, ETAG, OBSERVE, REQUEST_TAG, SIZE1, encode_block, read_options
 from stellwerk.coap.parameters import Limits, Parameters
+from stellwerk.coap.reliability import MOST_GUESSES
 
 
 def request(handle=1, token=b"tokn", code=codes.GET, **more):
@@ -282,6 +283,83 @@ def test_a_request_does_not_follow_a_forged_move_beyond_what_the_forgery_paid():
     bench.after(100)
     sent = [encode_message(message) for peer, message in bench.sent_to() if peer == MOVED]
     assert sum(map(len, sent)) <= 3 * len(encode_message(forged))
+
+
+def moved_unpaid(bench, size=200):
+    """A request that follows a device to `MOVED`, which has not paid for it; the ping that asks there for a proof."""
+    bench.submit(request(code=codes.PUT, payload=bytes(size)))
+    bench.sent()
+    updated(bench, MOVED)
+    bench.submit(actions.MovePeer(DEVICE, MOVED))
+    return one(bench)
+
+
+def updated(bench, peer, size=0):
+    bench.feed(con(codes.POST, 2, path=("rd", "2faaef4025174436"), payload=bytes(size)), peer=peer)
+    bench.submit(actions.Respond(bench.event(events.RequestReceived).exchange, codes.CHANGED))
+    bench.sent()
+
+
+@pytest.mark.spec("Design 7")
+def test_what_waited_for_a_proof_leaves_once_where_a_third_address_has_paid_for_it():
+    bench = Bench()
+    moved_unpaid(bench)
+    third = MOVED._replace(remote_port=40_002)
+    updated(bench, third, 300)
+    bench.submit(actions.MovePeer(MOVED, third))
+    assert [(peer, each.code) for peer, each in bench.sent_to()] == [(third, codes.PUT)]
+    bench.submit(actions.VerifyPeer(third))
+    assert bench.sent() == []
+
+
+def test_what_waited_for_a_proof_does_not_leave_once_it_is_cancelled():
+    bench = Bench()
+    ping = moved_unpaid(bench)
+    bench.submit(actions.CancelRequest(1))
+    bench.feed(rst(ping.mid), peer=MOVED)
+    assert bench.sent() == []
+
+
+@pytest.mark.spec("Design 7")
+@pytest.mark.parametrize("reaction", [rst, lambda mid: ack(0, mid)])
+def test_who_guesses_message_ids_proves_no_address(reaction):
+    bench = Bench()
+    ping = moved_unpaid(bench)
+    for wrong in range(MOST_GUESSES):
+        bench.feed(reaction(ping.mid + 1 + wrong & 0xFFFF), peer=MOVED)
+    assert [each.reason for each in bench.events()] == ["guess"] * MOST_GUESSES
+    bench.feed(reaction(ping.mid), peer=MOVED)
+    bench.after(100)
+    assert all(each.code == codes.EMPTY for each in bench.sent())
+    assert bench.event(events.RequestFailed).reason == "timeout"
+
+
+@pytest.mark.spec("Design 7")
+def test_where_message_ids_prove_nothing_any_more_a_token_still_does():
+    bench = Bench()
+    ping = moved_unpaid(bench, 0)
+    assert ping.code == codes.PUT
+    for wrong in range(MOST_GUESSES):
+        bench.feed(rst(ping.mid + 1 + wrong & 0xFFFF), peer=MOVED)
+    bench.feed(ack(codes.CHANGED, ping.mid, b"tokn"), peer=MOVED)
+    assert bench.engine._layer.peers.find(MOVED).verified
+
+
+@pytest.mark.spec("Design 7")
+@pytest.mark.parametrize("junk", [con, non])
+def test_what_is_reset_pays_for_its_reset_too(junk):
+    bench = Bench()
+    # Each is an answer to nothing, or a notification of nothing.
+    forged = [junk(codes.CONTENT, mid, b"", options=((OBSERVE, b"\x01"),)) for mid in range(40)]
+    for each in forged:
+        bench.feed(each)
+        bench.submit(actions.RejectToken(bench.event(events.TokenQuestion).exchange))
+    resets = bench.sent()
+    assert [each.type for each in resets] == [RST] * 40
+    paid, spent = (sum(len(encode_message(each)) for each in some) for some in (forged, resets))
+    bench.submit(request(once=True, payload=bytes(3 * paid - spent)))
+    bench.after(100)
+    assert spent + sum(len(encode_message(each)) for each in bench.sent()) <= 3 * paid
 
 
 # --- Request-Tag -------------------------------------------------------------------------------------------------

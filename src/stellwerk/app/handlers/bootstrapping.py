@@ -68,7 +68,8 @@ Answer = Callable[[Acknowledgement], None]
 
 @dataclass(slots=True)
 class _Asked:
-    """A request. ``fresh``: its sender has shown that it receives at ``peer``."""
+    """A request. ``fresh``: its sender has shown that it receives at ``peer``. ``lost``: why ``peer`` is no more, empty
+    while it is there; whoever has its name then may be somebody else."""
 
     peer: PeerId
     trigger: BootstrapTrigger
@@ -76,6 +77,7 @@ class _Asked:
     tell: Answer
     fresh: bool
     has_answer: bool = False
+    lost: str = ""
 
     def answer(self, acknowledgement: Acknowledgement) -> None:
         self.has_answer = True
@@ -121,6 +123,8 @@ class Bootstrapping:
         self._starts: TokenBuckets[DeviceId] = TokenBuckets(STARTS_PER_S, STARTS_AT_ONCE)
         self._deciding = 0
         """Requests that are looked at."""
+        self._asked: dict[PeerId, list[_Asked]] = {}
+        """These, by who asked."""
         self.listens_at: tuple[str, int] | None = None
         """The address and port without security that requests leave from; None where there are none."""
         meters.running = lambda: len(self.conversations)
@@ -136,11 +140,12 @@ class Bootstrapping:
         if len(self.conversations) + self._deciding >= self._most:
             answer(_come_again(f"{self._most} devices are being bootstrapped already"))
             return
-        self._deciding += 1
         trigger = BootstrapTrigger.PACK if isinstance(uplink, BootstrapPackRequest) else BootstrapTrigger.CLIENT
         asked = _Asked(peer, trigger, at, answer, fresh)
+        # At once: it may be over before the task has begun.
+        self._note(asked)
         if not self._tasks.start("bootstrap request", self._decide(uplink, asked)):
-            self._deciding -= 1
+            self._forget(asked)
             answer(_come_again("too much is going on"))
 
     def answered(self, answer: DeviceAnswer, at: Instant) -> None:
@@ -149,9 +154,21 @@ class Bootstrapping:
 
     def lost(self, peer: PeerId, why: str, at: Instant) -> None:
         """The connection or secure session has ended."""
+        for asked in self._asked.get(peer, ()):
+            asked.lost = why or "it has ended"
         self.conversations.lost(peer, why)
 
     # -- requests --
+
+    def _note(self, asked: _Asked) -> None:
+        self._deciding += 1
+        self._asked.setdefault(asked.peer, []).append(asked)
+
+    def _forget(self, asked: _Asked) -> None:
+        self._deciding -= 1
+        rest = [each for each in self._asked.pop(asked.peer) if each is not asked]
+        if rest:
+            self._asked[asked.peer] = rest
 
     async def _decide(self, uplink: BootstrapUplink, asked: _Asked) -> None:
         try:
@@ -173,7 +190,7 @@ class Bootstrapping:
                 asked.answer(Acknowledgement(Status.INTERNAL_SERVER_ERROR))
             raise
         finally:
-            self._deciding -= 1
+            self._forget(asked)
 
     async def _bootstrap(self, request: BootstrapRequest, asked: _Asked) -> None:
         try:
@@ -190,11 +207,11 @@ class Bootstrapping:
             refusal = Refusal("pct", Status.UNSUPPORTED_CONTENT_FORMAT, str(error), admitted.record)
             await self._refuse(refusal, admitted.endpoint, asked)
             return
+        registration = await self._store.registration_of(admitted.record.device_id)
+        version = None if registration is None else registration.version
         given = await self._gather(admitted, asked)
         if given is None:
             return
-        registration = await self._store.registration_of(admitted.record.device_id)
-        version = None if registration is None else registration.version
         session = self.conversations.make(
             admitted, given, asked.peer, asked.trigger, asked.at, pct=pct, version=version
         )
@@ -243,7 +260,8 @@ class Bootstrapping:
         self.history.step(device_id, step)
         asked.answer(Acknowledgement(Status.CONTENT, payload=payload, content_format=content_format))
         self.history.ended(kept)
-        self._link.end(asked.peer)
+        if not asked.lost:
+            self._link.end(asked.peer)
 
     async def _enrol(self, request: EstRequest, asked: _Asked) -> None:
         admitted = await self._admit(None, asked)
@@ -303,7 +321,7 @@ class Bootstrapping:
 
     async def _gather(self, admitted: Admitted, asked: _Asked) -> Given | None:
         try:
-            return await self._accounts.gather(
+            given = await self._accounts.gather(
                 admitted,
                 is_secure=asked.peer.is_proven,
                 now_ms=asked.at.wall_ms,
@@ -314,6 +332,12 @@ class Bootstrapping:
             refusal = Refusal("configuration", Status.BAD_REQUEST, str(error), admitted.record)
             await self._refuse(refusal, admitted.endpoint, asked, INCOMPLETE)
             return None
+        if asked.lost:
+            # What was gathered is for who asked, and not for whoever came after him over the same two ends.
+            refusal = Refusal("lost", Status.SERVICE_UNAVAILABLE, asked.lost, admitted.record)
+            await self._refuse(refusal, admitted.endpoint, asked)
+            return None
+        return given
 
     async def _refuse(self, refusal: Refusal, name: str | None, asked: _Asked, told: str | None = None) -> None:
         """``told``: what the device learns, where that is not all."""
