@@ -144,7 +144,7 @@ class Served:
         assert self._process is not None
         assert self._process.poll() is None, self.log()
         with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/health/ready", timeout=2).status_code == 200
+            return httpx.get(f"{self.url}/health/ready", timeout=2, verify=False).status_code == 200
         return False
 
 

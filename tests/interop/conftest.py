@@ -11,14 +11,20 @@ from served import Served
 if TYPE_CHECKING:
     from bootstrapped import Bootstrapped
 
-_FIRST = "test_lossy.py"
-"""Waits for minutes, and others can run beside it."""
+_FIRST = [
+    f"test_{name}.py"
+    for name in (
+        "lossy", "crash", "queue_mode", "leshan_secure", "dtls_matrix", "brake", "leshan_bootstrap", "vendor_client",
+        "tls_peers", "oscore_bootstrap",
+    )
+]  # fmt: skip
+"""Those that take longest, in this order: files run beside each other, and none of them shall be the last alone."""
 SILENT = "silent-1"
 """A device that never answers."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name != _FIRST)
+    items.sort(key=lambda item: _FIRST.index(item.path.name) if item.path.name in _FIRST else len(_FIRST))
 
 
 def _servers(make_folder: Callable[[], Path]) -> Iterator[Callable[..., Served]]:

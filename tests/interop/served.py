@@ -1,4 +1,8 @@
-"""A server process under test, and the Device to Cloud face as an application uses it."""
+"""A server process under test, and the Device to Cloud face as an application uses it.
+
+Its addresses are `http`, so every client is made with ``verify=False``: without it each would first read the
+certificates of this machine, which takes longer than the request, and is done again whenever a test looks.
+"""
 
 import contextlib
 import json
@@ -82,7 +86,7 @@ class Served:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self._is_ready, within_s=within_s, what="the server is ready")
+        wait_until(self._is_ready, within_s=within_s, what="the server is ready", every_s=0.05)
         return self
 
     def environment(self) -> dict[str, str]:
@@ -123,7 +127,9 @@ class Served:
                 f"the server ended with {self.process.returncode}:\n{self.log_path.read_text()[-3000:]}"
             )
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"http://127.0.0.1:{self.http_port}/health/ready", timeout=2).status_code == 200
+            return (
+                httpx.get(f"http://127.0.0.1:{self.http_port}/health/ready", timeout=2, verify=False).status_code == 200
+            )
         return False
 
     def kill(self) -> None:
@@ -242,6 +248,7 @@ class Api:
             base_url=f"http://127.0.0.1:{port}/device-management-orchestrator/v3/{TENANT}",
             headers={"Authorization": f"Bearer {TOKEN}", "X-M2M-Origin": "CAdmin"},
             timeout=20,
+            verify=False,
         )
 
     def close(self) -> None:

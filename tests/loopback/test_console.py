@@ -101,7 +101,7 @@ class Served:
     @asynccontextmanager
     async def person(self) -> AsyncIterator[Person]:
         """Somebody who signed in."""
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.server.bound.http_port}") as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.server.bound.http_port}", verify=False) as http:
             person = Person(self.server, http)
             await person.sign_in()
             yield person

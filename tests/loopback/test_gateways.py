@@ -70,7 +70,7 @@ async def running(data_dir: Path, wire: Wire, port: int = 0) -> AsyncIterator[ht
         await server.provision([NewDevice("gw1", "gw1", (), "SCS-LwM2M", (), 0)])
         (wire.server,) = server.bound.coap
         base = f"http://{server.bound.http_host}:{server.bound.http_port}{TENANT}"
-        async with httpx.AsyncClient(base_url=base, headers=HEADERS) as client:
+        async with httpx.AsyncClient(base_url=base, headers=HEADERS, verify=False) as client:
             yield client
     finally:
         await server.stop()

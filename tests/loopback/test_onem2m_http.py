@@ -34,7 +34,7 @@ def test_an_application_is_served_and_stopped_inside_a_running_loop():
         assert server.port > 0
         assert signal.getsignal(signal.SIGTERM) is before
         url = f"http://127.0.0.1:{server.port}/"
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=False) as http:
             answer = await http.post(url, content=b"x" * 100_000, headers={"X-Forwarded-For": "192.0.2.7"})
             assert answer.text == "100000 127.0.0.1"
             await asyncio.wait_for(server.stop(), 5)
@@ -68,7 +68,7 @@ def test_a_request_that_runs_may_end_before_the_server_stops():
 
         server = HttpServer(slow, "127.0.0.1", 0)
         await server.start()
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=False) as http:
             asking = asyncio.ensure_future(http.get(f"http://127.0.0.1:{server.port}/"))
             await started.wait()
             stopping = asyncio.ensure_future(server.stop())
@@ -91,7 +91,7 @@ def test_a_request_that_does_not_end_is_told_that_the_server_stops(caplog, monke
 
         server = HttpServer(endless, "127.0.0.1", 0)
         await server.start()
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=False) as http:
             asking = asyncio.ensure_future(http.get(f"http://127.0.0.1:{server.port}/"))
             await started.wait()
             await asyncio.wait_for(server.stop(), 5)

@@ -127,7 +127,7 @@ def test_a_device_is_provisioned_registers_and_answers_a_command(tmp_path: Path)
         try:
             base = f"http://127.0.0.1:{server.bound.http_port}"
             async with httpx.AsyncClient(
-                base_url=f"{base}/device-management-orchestrator/v3/acme", headers=HEADERS
+                verify=False, base_url=f"{base}/device-management-orchestrator/v3/acme", headers=HEADERS
             ) as http:
                 assert (await http.get(f"{base}/health/ready")).status_code == 200
                 await journey(Application(http), server.bound.coap[0][1])

@@ -37,6 +37,7 @@ class World:
     async def start(self) -> None:
         await self.server.start()
         self.http = httpx.AsyncClient(
+            verify=False,
             base_url=f"http://127.0.0.1:{self.server.bound.http_port}/onem2m/acme",
             headers={"Authorization": "Bearer token", "X-M2M-Origin": "CTestApp", "X-M2M-RI": "1"},
             timeout=30,
