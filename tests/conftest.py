@@ -19,13 +19,25 @@ SHARED = ROOT.parent / "shared"
 # Servers that tests start shall not compile every module anew, whatever the caller's shell says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # An example that takes long on a busy machine is no finding. (Where ``CI`` is set, Hypothesis has this by itself.)
-if not os.environ.get("CI"):
-    hypothesis.settings.register_profile("house", deadline=None)
-    hypothesis.settings.load_profile("house")
+for name in ("thorough", "house"):
+    hypothesis.settings.register_profile(name, hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("house")
 # The thousands of tests and modules in memory are no garbage: looking through them again and again would be a sixth of
 # the whole time.
 gc.set_threshold(3_000, 10, 20)
 EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test of properties gets a third of the examples it asks for, 20 at least; all of them with
+    ``--hypothesis-profile thorough``."""
+    if hypothesis.settings.get_current_profile_name() == "thorough":
+        return
+    for test in {getattr(getattr(item, "obj", None), "__func__", getattr(item, "obj", None)) for item in items}:
+        asked = getattr(test, "_hypothesis_internal_use_settings", None)
+        if asked is not None and asked.max_examples > 20:
+            fewer = hypothesis.settings(asked, max_examples=max(20, asked.max_examples // 3))
+            test._hypothesis_internal_use_settings = fewer
 
 
 def pytest_collection_finish() -> None:

@@ -1,5 +1,6 @@
 """What the tests against real processes and other people's programs share."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,4 +106,6 @@ def _silent_from_the_start(request: pytest.FixtureRequest) -> None:
     """Their time runs while the other tests do."""
     for name in ("silent", "silent_bootstraps"):
         if any(name in getattr(each, "fixturenames", ()) for each in request.session.items):
-            request.getfixturevalue(name)
+            # What fails here fails again, in the tests that ask for it and in no others.
+            with contextlib.suppress(AssertionError, OSError):
+                request.getfixturevalue(name)

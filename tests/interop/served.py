@@ -76,7 +76,7 @@ class Served:
             self._api = Api(self.http_port)
         return self._api
 
-    def start(self, wrapper: Sequence[str] = (), *, within_s: float = 20.0) -> "Served":
+    def start(self, wrapper: Sequence[str] = (), *, within_s: float = 60.0) -> "Served":
         """Returns when the server says it is ready. ``wrapper`` is a program that runs the server, with its words."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
