@@ -33,6 +33,8 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt tools/make_environment.sh
 	@sh tools/make_environment.sh '$(VENV)' '$(PYTHON)'
+	@# Compiles the program and its tests, which the first run of the tests would do once in each of its processes.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only >build/compile.log 2>&1 || true
 	@touch $@
 
 demo: $(STAMP)

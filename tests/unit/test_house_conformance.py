@@ -90,6 +90,7 @@ def test_a_marker_that_names_nothing_known_is_told(conformance: ModuleType) -> N
     assert [each.clause for each in conformance.unknown_clauses(shown, ROWS)] == ["MSG-99", "RFC 1"]
 
 
+@pytest.mark.slow
 def test_every_marker_of_this_project_names_a_row_or_a_clause(conformance: ModuleType, project_root: Path) -> None:
     found = conformance.collect(project_root / "tests")
     assert found

@@ -158,7 +158,7 @@ def test_every_module_says_what_it_is(project_root: Path) -> None:
     silent = [
         str(module.relative_to(source))
         for module in sorted(source.rglob("*.py"))
-        if not ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
+        if not re.match(r'"""\s*[^\s"]', module.read_text(encoding="utf-8"))
     ]
     assert silent == []
 

@@ -1,7 +1,5 @@
 """A command's life as a table."""
 
-from itertools import product
-
 import pytest
 
 from stellwerk.core.ids import DeviceId
@@ -29,14 +27,15 @@ def test_every_step_has_a_row_and_final_ones_lead_nowhere() -> None:
     assert all((not FOLLOWS[step]) == (step in FINAL) for step in Step)
 
 
-@pytest.mark.parametrize(("current", "wanted"), list(product(Step, Step)))
-def test_a_step_is_taken_exactly_where_the_table_allows_it(current: Step, wanted: Step) -> None:
-    if wanted in FOLLOWS[current]:
-        assert advance(current, wanted) is wanted
-    else:
-        with pytest.raises(StepRefused) as caught:
-            advance(current, wanted)
-        assert (caught.value.current, caught.value.wanted) == (current, wanted)
+@pytest.mark.parametrize("current", Step)
+def test_a_step_is_taken_exactly_where_the_table_allows_it(current: Step) -> None:
+    for wanted in Step:
+        if wanted in FOLLOWS[current]:
+            assert advance(current, wanted) is wanted
+        else:
+            with pytest.raises(StepRefused) as caught:
+                advance(current, wanted)
+            assert (caught.value.current, caught.value.wanted) == (current, wanted)
 
 
 def test_from_the_queue_every_end_can_be_reached() -> None:

@@ -55,13 +55,13 @@ def same(one: Value, other: Value) -> bool:
 
 @pytest.mark.spec("LwM2M-contract 8.1")
 @pytest.mark.parametrize("content_format", [*SINGLE, *TREES])
-@pytest.mark.parametrize(("kind", "value"), EXTREMES)
-def test_the_ends_of_every_range_survive(content_format: int, kind: ResourceType, value: Value) -> None:
-    path = resource_of(kind)
-    content = Content((Entry(path, value),))
-    payload = encode_content(content_format, content, path, MODEL)
-    (entry,) = decode_content(content_format, payload, path, MODEL).entries
-    assert same(entry.value, value)
+def test_the_ends_of_every_range_survive(content_format: int) -> None:
+    for kind, value in EXTREMES:
+        path = resource_of(kind)
+        content = Content((Entry(path, value),))
+        payload = encode_content(content_format, content, path, MODEL)
+        (entry,) = decode_content(content_format, payload, path, MODEL).entries
+        assert same(entry.value, value)
 
 
 @pytest.mark.spec("LwM2M-contract 8.1")

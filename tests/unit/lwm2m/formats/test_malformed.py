@@ -138,11 +138,11 @@ ITEMS: list[tuple[str, str]] = [
 
 
 @pytest.mark.spec("LwM2M-contract 8.3", "RFC 8949 5")
-@pytest.mark.parametrize("number", [60, 112, 11544])
 @pytest.mark.parametrize(("payload", "says"), ITEMS)
-def test_what_is_no_item_of_cbor_is_refused(number: int, payload: str, says: str) -> None:
-    base = at(INTEGER) if number == 60 else INSTANCE
-    check(number, base, hexed(payload), Malformed, says)
+def test_what_is_no_item_of_cbor_is_refused(payload: str, says: str) -> None:
+    for number in (60, 112, 11544):
+        base = at(INTEGER) if number == 60 else INSTANCE
+        check(number, base, hexed(payload), Malformed, says)
 
 
 @pytest.mark.spec("LwM2M-contract 15")
@@ -390,10 +390,10 @@ DOCUMENTS: list[tuple[bytes, str]] = [
 
 
 @pytest.mark.spec("LwM2M-contract 8.4", "RFC 8428 5")
-@pytest.mark.parametrize("number", [110, 320, 50, 11543])
 @pytest.mark.parametrize(("payload", "says"), DOCUMENTS)
-def test_what_is_no_json_is_refused(number: int, payload: bytes, says: str) -> None:
-    check(number, INSTANCE, payload, Malformed, says)
+def test_what_is_no_json_is_refused(payload: bytes, says: str) -> None:
+    for number in (110, 320, 50, 11543):
+        check(number, INSTANCE, payload, Malformed, says)
 
 
 def test_a_text_that_looks_like_members_is_no_repetition() -> None:

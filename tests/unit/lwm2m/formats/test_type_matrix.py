@@ -3,6 +3,7 @@
 The other side of each test is `plain_formats`, which shares no code with ours.
 """
 
+import itertools
 import json
 from typing import Any
 
@@ -49,10 +50,9 @@ ENDS: dict[ResourceType, tuple[Value, ...]] = {
     T.CORELNK: ("", "</3/0>", '</3/0>;ver="1.1",</25/0>;rt="\u00e4"'),
 }
 MATRIX = [
-    pytest.param(number, kind, value, id=f"{number}-{kind.value}-{str(value)[:20]!a}")
+    pytest.param(number, kind, id=f"{number}-{kind.value}")
     for number in (*SINGLE, *TREES)
-    for kind, values in ENDS.items()
-    for value in values
+    for kind in ENDS
     if number != ContentFormat.OPAQUE or kind is T.OPAQUE
 ]
 
@@ -66,25 +66,25 @@ def path_of(kind: ResourceType, *, multiple: bool = False) -> Path:
 
 
 @pytest.mark.spec("LwM2M-contract 8.1")
-@pytest.mark.parametrize(("number", "kind", "value"), MATRIX)
-def test_a_single_value_is_the_same_on_both_ends_up_and_down(number: int, kind: ResourceType, value: Value) -> None:
+@pytest.mark.parametrize(("number", "kind"), MATRIX)
+def test_a_single_value_is_the_same_on_both_ends_up_and_down(number: int, kind: ResourceType) -> None:
     path = path_of(kind)
-    down = encode_content(number, Content((Entry(path, value),)), path, MODEL)
-    assert same(plain_formats.read(number, path, down, kind)[path], value)
-    up = plain_formats.write(number, path, {path: value}, kind)
-    (entry,) = decode_content(number, up, path, MODEL).entries
-    assert (entry.path, entry.time_s) == (path, None)
-    assert same(entry.value, value)
+    for value in ENDS[kind]:
+        down = encode_content(number, Content((Entry(path, value),)), path, MODEL)
+        assert same(plain_formats.read(number, path, down, kind)[path], value)
+        up = plain_formats.write(number, path, {path: value}, kind)
+        (entry,) = decode_content(number, up, path, MODEL).entries
+        assert (entry.path, entry.time_s) == (path, None)
+        assert same(entry.value, value)
 
 
 @pytest.mark.spec("LwM2M-contract 8.1", "LwM2M-contract 8.2")
 @pytest.mark.parametrize("number", TREES)
 @pytest.mark.parametrize("kind", ENDS)
-@pytest.mark.parametrize("above", [1, 2, 3])
-def test_instances_of_a_resource_keep_their_numbers_and_values(number: int, kind: ResourceType, above: int) -> None:
+def test_instances_of_a_resource_keep_their_numbers_and_values(number: int, kind: ResourceType) -> None:
     resource = path_of(kind, multiple=True)
-    base = Path(*resource[:above])
-    for identifiers in ((0,), (0, 1, 7, 255, 256, 65534), (65534,)):
+    for above, identifiers in itertools.product((1, 2, 3), ((0,), (0, 1, 7, 255, 256, 65534), (65534,))):
+        base = Path(*resource[:above])
         ends = ENDS[kind]
         values = {resource.child(each): ends[index % len(ends)] for index, each in enumerate(identifiers)}
         content = Content(tuple(Entry(path, value) for path, value in values.items()))
