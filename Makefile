@@ -60,7 +60,7 @@ docs: $(STAMP)
 
 interop: $(STAMP)
 	@sh tools/interop_needs.sh
-	@$(BIN)/python -m pytest -rs -m '' --timeout 300 -n 2 --dist loadfile --no-loadscope-reorder tests/interop tests/loopback tests/unit/dtls $(ARGS)
+	@$(BIN)/python -m pytest -rs -m '' --timeout 300 -n 3 --dist loadfile --no-loadscope-reorder tests/interop tests/loopback tests/unit/dtls $(ARGS)
 
 browser: $(STAMP)
 	@sh tools/browser_needs.sh

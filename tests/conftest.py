@@ -1,5 +1,6 @@
 """What every test may use: the contracts' folder, and a watch over the words that are logged."""
 
+import functools
 import gc
 import json
 import logging
@@ -13,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 import structlog
+import typer.testing
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -25,6 +27,8 @@ hypothesis.settings.load_profile("house")
 # The thousands of tests and modules in memory are no garbage: looking through them again and again would be a sixth of
 # the whole time.
 gc.set_threshold(3_000, 10, 20)
+# The commands are the same at every call of the command line: they are built once.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 

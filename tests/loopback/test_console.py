@@ -196,6 +196,7 @@ def test_signing_out_closes_every_page_of_the_session(served: Served) -> None:
     served.run(story())
 
 
+@pytest.mark.slow
 def test_pages_hear_of_a_device_and_five_of_them_hold_up_no_stop(
     served: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

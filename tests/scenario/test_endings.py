@@ -38,7 +38,6 @@ def open_commands(stack: Stack) -> list[Any]:
 # -- commands --
 
 
-@pytest.mark.slow
 @pytest.mark.spec("D2C 7")
 def test_commands_that_never_left_end_although_the_store_is_full_at_first(
     troubled: Stack, store: TroubledStore
@@ -47,7 +46,7 @@ def test_commands_that_never_left_end_although_the_store_is_full_at_first(
     location = register(troubled, target=SLEEPER)
     troubled << after(100)
     troubled.post(device, read("/3/0/0"))
-    troubled.commands._again_s = 0.0
+    troubled.commands.delivery._outcomes._again_s = 0.0
     lost = troubled.commands.device_lost
 
     def lost_while_full(*parameters: Any) -> None:
@@ -303,7 +302,7 @@ def test_a_lifetime_that_could_not_be_stored_at_once_does_not_undo_an_update(
     location = register(troubled)
     troubled.post(device, write("/1/0/1", "60"))
     request = troubled.take()
-    troubled.commands._again_s = 0.0
+    troubled.commands.delivery._outcomes._again_s = 0.0
     store.refuse_next = 1
     feed(
         troubled,

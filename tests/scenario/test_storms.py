@@ -126,11 +126,10 @@ def test_a_device_is_told_to_come_again_when_nobody_can_look_it_up(
     assert sent_codes(troubled) == [codes.SERVICE_UNAVAILABLE]
 
 
-@pytest.mark.slow
 def test_the_outcome_of_a_command_waits_for_a_store_that_is_full(troubled: Stack, store: TroubledStore) -> None:
     device = troubled.provision("dev1")
     register(troubled)
-    troubled.commands._again_s = 0.0
+    troubled.commands.delivery._outcomes._again_s = 0.0
     troubled.post(device, read("/3/0/0"), read("/3/0/1"))
     request = troubled.take()
     store.refuse_next = 3

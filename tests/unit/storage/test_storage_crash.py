@@ -63,8 +63,9 @@ async def look_into(data_dir: Path, found: list[int]) -> None:
     await store.close()
 
 
+@pytest.mark.slow
 def test_a_killed_projector_goes_on_where_it_was(data_dir: Path) -> None:
-    asyncio.run(fill_new(data_dir, 10_000))
+    asyncio.run(fill_new(data_dir, 15_000))
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-m", "stellwerk.storage.projector", f"--data-dir={data_dir}"]
     for _ in range(2):
@@ -75,11 +76,11 @@ def test_a_killed_projector_goes_on_where_it_was(data_dir: Path) -> None:
             pass
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert 0 < cursor(data_dir) <= 10_000
+    assert 0 < cursor(data_dir) <= 15_000
     project_all(data_dir)
     at_the_end = dump(data_dir)
     wipe(data_dir)
-    assert project_all(data_dir) == 10_000
+    assert project_all(data_dir) == 15_000
     assert dump(data_dir) == at_the_end
 
 
