@@ -11,7 +11,8 @@ PYTHON ?=
 # Which benchmark: agreement, bootstrap, commands, dtls, dtls_micro, flood, memory, oscore, restart, run, start, storage,
 # sustained, tls
 BENCH ?= run
-# More words for the program behind a target: make test ARGS="-k blockwise -x"
+# More words for the program behind a target: make test ARGS="-k blockwise -x"; with --hypothesis-profile thorough every
+# property is tried with all the examples it asks for
 ARGS ?=
 
 .PHONY: help setup demo test check format docs interop browser bench fuzz clean
