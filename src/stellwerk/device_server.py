@@ -200,7 +200,13 @@ class DeviceServer:
             brake=brake,
             grace_s=settings.expiry_grace_s,
         )
-        connections = Connections(store=store, registry=registry, link=link, grace_s=settings.expiry_grace_s)
+        connections = Connections(
+            store=store,
+            registry=registry,
+            link=link,
+            grace_s=settings.expiry_grace_s,
+            device_of=devices_of_sessions.get,
+        )
         listening.connect(commands, observations, reading, turns, connections, gateways)
         observations.from_elsewhere = uplinks.moving.notified_from_elsewhere
         listeners.connect(uplinks, observations, listening.finished, listening.reacted, connections.lost)

@@ -52,6 +52,7 @@ class OverTcp:
     # -- what a device does, as `stack.BehindTls` has it --
 
     def begin(self, peer: PeerId) -> None:
+        self._port.calls(lambda: self.link.opened(peer))
         self.engine.submit(AdoptConnection(peer), self._port.clock.now())
         self._port.settle()
 
@@ -110,7 +111,10 @@ class OverTls:
         self.out += out
         return bool(told or out)
 
-    begin = OverTcp.begin
+    def begin(self, peer: PeerId) -> None:
+        self.engine.submit(AdoptConnection(peer), self._port.clock.now())
+        self._port.settle()
+
     feed = OverTcp.feed
     take = OverTcp.take
 

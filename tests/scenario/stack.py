@@ -412,7 +412,13 @@ class Stack:
             brake=self.brake,
             grace_s=self.grace_s,
         )
-        self.connections = Connections(store=store, registry=self.registry, link=self.links, grace_s=self.grace_s)
+        self.connections = Connections(
+            store=store,
+            registry=self.registry,
+            link=self.links,
+            grace_s=self.grace_s,
+            device_of=devices_of_sessions.get,
+        )
         self.listening.connect(
             self.commands, self.observations, self.reading, self.turns, self.connections, self.gateways
         )

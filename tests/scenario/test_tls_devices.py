@@ -15,6 +15,7 @@ from tests.scenario.test_commands import SENML_MANUFACTURER, path_of, read
 from tests.scenario.test_secure_keys import BAD, ISSUER, KEY, NAME, NOW, SERVER, STRANGER, by_name, der, pinned
 from tests.scenario.test_streams import LINKS, frame
 from tests.scenario.tls_device import TlsDevice
+from tests.scenario.trouble import TroubledStore
 from tests.tls_client import V12, V13, VERSIONS, PskClient
 
 OWN = ISSUER.client(KEY, NAME, now=NOW)
@@ -284,3 +285,49 @@ def test_a_device_has_four_connections_behind_tls_and_with_a_fifth_the_oldest_en
     for each in devices:
         each.listen()
     assert [each.was_closed for each in devices] == [True, False, False, False, False]
+
+
+@pytest.mark.spec("SEC-3", "SEC-5", "LwM2M-contract 1.8")
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_what_is_asked_of_a_device_does_not_go_to_who_comes_over_the_same_two_ends(
+    is_registered: bool,
+) -> None:
+    store = TroubledStore()
+    identity = ServerIdentity(SERVER.key, der(SERVER)[:1])
+    stack = Stack(
+        store=store,
+        secure=ServerParameters(identity=identity),
+        tls=identity,
+        trusted=(ISSUER.certificate,),
+        patience=30,
+    )
+    stack.provision("dev1", credential=by_name())
+    stack.provision("dev2", credential=Credential("urn:dev:os:dev2", "", kind="x509"))
+    stack.post(record(stack), read("/3/0/0"))
+    one = TlsDevice(stack, OWN).connect()
+    store.slow = True
+    one.say(frame(codes.POST, f"/rd?ep={NAME}&lt=300&lwm2m=1.1&b=T", payload=LINKS, content_format=40))
+    one.hang_up()
+    two = TlsDevice(stack, OTHER).connect()
+    assert two.peer == one.peer
+    if is_registered:
+        two.say(frame(codes.POST, "/rd?ep=urn:dev:os:dev2&lt=300&lwm2m=1.1&b=T", payload=LINKS, content_format=40))
+    stack.run(caught_up(store))
+    stack.run(stack._settle())
+    two.listen()
+    assert [each.code for each in two._heard] == [codes.CREATED] * is_registered
+    two._heard.clear()
+    stack.post(record(stack), read("/3/0/1"))
+    two.listen()
+    assert two._heard == []
+    assert "connection-lost" in stack.log(record(stack))
+    if is_registered:
+        other = record(stack, "urn:dev:os:dev2")
+        stack.post(other, read("/3/0/0"))
+        two.listen()
+        assert [each.code for each in two._heard] == [codes.GET]
+    stack.close()
+
+
+async def caught_up(store: TroubledStore) -> None:
+    store.catch_up()

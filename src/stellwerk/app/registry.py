@@ -223,12 +223,17 @@ class Registry:
         registered."""
         gone: list[Known] = []
         while (known := self._by_peer.get(peer)) is not None:
-            self._leave(known, peer)
-            known.registration.peer = peer.ended()
-            for each in known.behind.values() if isinstance(known, KnownGateway) else ():
-                each.registration.peer = peer.ended()
+            self.part(known)
             gone.append(known)
         return gone
+
+    def part(self, known: Known) -> None:
+        """The device does not speak from its connection any more, whoever else does; it stays registered."""
+        peer = known.registration.peer
+        self._leave(known, peer)
+        known.registration.peer = peer.ended()
+        for each in known.behind.values() if isinstance(known, KnownGateway) else ():
+            each.registration.peer = peer.ended()
 
     def _leave(self, known: Known, peer: PeerId) -> None:
         shadowed = self._shadowed.get(peer)

@@ -30,8 +30,8 @@ pack is fetched in blocks (RFC 7252 §4.8.2)."""
 STREAM_LINGER_S: Final = 15.0
 """How long a connection stays: nothing is repeated there, and a pack in blocks is fetched at once."""
 IDLE_S: Final = 600.0
-"""How long a connection without security stays after a request; secure ones have `app.handlers.bootstrap_channels`.
-Longer than any session."""
+"""How long a connection without security stays, from its begin or its last request; secure ones have
+`app.handlers.bootstrap_channels`. Longer than any session."""
 DONE: Final = "bootstrapping is over"
 
 _REFUSALS: Final = {
@@ -150,6 +150,10 @@ class BootstrapLink:
             # One that is gone may have a successor of the same name, which is not to be closed.
             self._close_later(channel, STREAM_LINGER_S if channel.is_connection else LINGER_S)
 
+    def opened(self, peer: PeerId) -> None:
+        """A connection without security is there: whatever it says, it ends in a while where that is of no use."""
+        self._close_later(peer, IDLE_S)
+
     def lose_peer(self, peer: PeerId, detail: str, *, unsent: bool = False) -> None:
         """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
         self._submit(actions.LosePeer(peer, detail, unsent))
@@ -237,6 +241,9 @@ class BootstrapLink:
                 self._stay_open(event.peer)
             case events.Refused():
                 self._count(event.reason)
+                if event.peer.transport == "tcp" and not self._may_reach(event.peer):
+                    # It was not taken at all.
+                    self._stay_open(event.peer)
                 log.debug("datagram.refused", peer=str(event.peer), reason=event.reason, detail=event.detail)
                 if self.oscore is not None and event.context:
                     self.oscore.refused(event, at)

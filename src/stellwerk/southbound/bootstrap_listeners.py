@@ -117,6 +117,7 @@ class BootstrapListeners:
                     clock=clock,
                     bodies={("bs",): REQUEST_BODY_BYTES},
                     oscore=oscore,
+                    opened=lambda peer: listening.link.opened(peer),
                 )
                 by_transport["tcp"] = listening.link
         self.secure: SecureListener[BootstrapLink] | None = None

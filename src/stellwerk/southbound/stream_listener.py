@@ -1,6 +1,6 @@
 """CoAP over TCP: the engine, its driver and the link to `app`; and how many connections every listener may have."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -67,7 +67,8 @@ def within_open_files(*wanted: StreamSettings | None) -> tuple[StreamSettings | 
 
 
 class StreamListener(Generic[L]):
-    """``link`` makes the way from messages to `app`; ``settings`` bounds connections."""
+    """``link`` makes the way from messages to `app`; ``settings`` bounds connections. ``opened`` is told of each before
+    it is taken; `coap.events.ConnectionLost` or `coap.events.Refused` is its end."""
 
     def __init__(
         self,
@@ -78,12 +79,18 @@ class StreamListener(Generic[L]):
         clock: SystemClock,
         bodies: Mapping[tuple[str, ...], int],
         oscore: bool = False,
+        opened: Callable[[PeerId], None] = lambda peer: None,
     ) -> None:
+        self._opened = opened
         self._engine = StreamEndpoint(entropy, streams=settings.limits(), body_bytes_by_path=bodies, oscore=oscore)
         self.link = link(lambda action: self.driver.submit(action), self._engine.is_connected)
         self.driver: StreamDriver[Event, StreamAction] = StreamDriver(
-            self._engine, self.link.handle, clock=clock, adopt=adopt, is_full=self._engine.is_full
+            self._engine, self.link.handle, clock=clock, adopt=self._adopt, is_full=self._engine.is_full
         )
+
+    def _adopt(self, peer: PeerId, accepted: bool) -> AdoptConnection:
+        self._opened(peer)
+        return adopt(peer, accepted)
 
     def hang_up(self, peer: PeerId, why: str) -> None:
         """End a connection; its device is told ``why``."""

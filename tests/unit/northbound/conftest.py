@@ -142,7 +142,7 @@ class World:
         )
         self.listening = Listening(self.tasks)
         reading = Reading(store=self.store, registry=registry, clock=self.clock, link=turns)
-        connections = Connections(store=self.store, registry=registry, link=self.link)
+        connections = Connections(store=self.store, registry=registry, link=self.link, device_of=lambda peer: None)
         self.listening.connect(self.commands, self.observations, reading, turns, connections)
         self.removed: list[str] = []
         self.provisioning = Provisioning(

@@ -12,6 +12,7 @@ from stellwerk.app.bootstrap_identities import MANAGEMENT_PORTS, BootstrapIdenti
 from stellwerk.app.failures import Failures
 from stellwerk.app.handlers.handshakes import HandshakeLink, Handshakes
 from stellwerk.app.identities import Identities
+from stellwerk.app.live_peers import LivePeers
 from stellwerk.app.meters import SecureMeters
 from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.rare_lines import RareLines
@@ -63,6 +64,7 @@ class BootstrapChannels:
         self._clock = clock
         self._meters = meters
         self._table = table
+        self._live = LivePeers(table.devices)
         self.is_used: Callable[[DeviceId], bool] = lambda device_id: False
         self._since: dict[PeerId, float] = {}
         """When each channel was made, or was last seen to be of use, longest ago first."""
@@ -98,6 +100,7 @@ class BootstrapChannels:
 
     def keys_changed(self) -> None:
         """Perhaps an authority is trusted no more: who came with a certificate has to show it anew."""
+        self.handshakes.trusts += 1
         for peer in [each for each in self._since if isinstance(self._table.identities[each], CertificateIdentity)]:
             self._close(peer, "what the server trusts has changed")
 
@@ -105,20 +108,22 @@ class BootstrapChannels:
         """The device is gone, or its credentials changed: nobody stays who came in with them."""
         self.handshakes.revisions += 1
         self._forget_handshakes(device_id)
-        for peer in [each for each in self._since if self._table.devices[each] == device_id]:
+        for peer in self._live.of(device_id):
             self._close(peer, "the credentials of this device changed")
 
     def _note(self, peer: PeerId, identity: SecureIdentity, device_id: DeviceId, at: Instant) -> None:
         """A handshake is complete."""
         self._meters.handshakes["full", ""] += 1
         self.handshakes.completed(device_id, at)
-        self._table.devices[peer], self._table.identities[peer] = device_id, identity
+        self._table.identities[peer] = identity
         self._since[peer] = at.now
+        for old in self._live.add(peer, device_id):
+            self._close(old, "the device has too many with the bootstrap server")
 
     def _drop(self, peer: PeerId, reason: str) -> None:
         """The channel is no more."""
         self._meters.ended[reason] += 1
-        self._table.devices.pop(peer, None)
+        self._live.remove(peer)
         self._table.identities.pop(peer, None)
         self._table.addresses.pop(peer, None)
         self._since.pop(peer, None)

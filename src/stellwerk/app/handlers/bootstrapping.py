@@ -321,13 +321,7 @@ class Bootstrapping:
 
     async def _gather(self, admitted: Admitted, asked: _Asked) -> Given | None:
         try:
-            given = await self._accounts.gather(
-                admitted,
-                is_secure=asked.peer.is_proven,
-                now_ms=asked.at.wall_ms,
-                may_enrol=asked.peer.carrier == "dtls",
-                transport="tcp" if asked.peer.is_over_tcp else "udp",
-            )
+            given = await self._given(admitted, asked.peer, asked.at)
         except UserError as error:
             refusal = Refusal("configuration", Status.BAD_REQUEST, str(error), admitted.record)
             await self._refuse(refusal, admitted.endpoint, asked, INCOMPLETE)
@@ -338,6 +332,15 @@ class Bootstrapping:
             await self._refuse(refusal, admitted.endpoint, asked)
             return None
         return given
+
+    async def _given(self, admitted: Admitted, peer: PeerId, at: Instant) -> Given:
+        return await self._accounts.gather(
+            admitted,
+            is_secure=peer.is_proven,
+            now_ms=at.wall_ms,
+            may_enrol=peer.carrier == "dtls",
+            transport="tcp" if peer.is_over_tcp else "udp",
+        )
 
     async def _refuse(self, refusal: Refusal, name: str | None, asked: _Asked, told: str | None = None) -> None:
         """``told``: what the device learns, where that is not all."""
@@ -376,7 +379,7 @@ class Bootstrapping:
         admitted = await self._admission.admit_by_us(record, peer)
         if isinstance(admitted, Refusal):
             raise CannotBegin(admitted.detail)
-        given = await self._accounts.gather(admitted, is_secure=peer.is_proven, now_ms=at.wall_ms)
+        given = await self._given(admitted, peer, at)
         session = self.conversations.make(admitted, given, peer, BootstrapTrigger.SERVER, at, version="1.0")
         if not await self.conversations.open(session, lambda: None):
             raise CannotBegin(session.kept.detail)

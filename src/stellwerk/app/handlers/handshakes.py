@@ -49,10 +49,13 @@ class HandshakeLink(Protocol):
 
 
 class _Overtaken(UserError):
-    """Credentials changed each time an identity was looked up."""
+    """Credentials changed each time an identity was looked up, or trust meanwhile."""
 
     def __init__(self) -> None:
-        super().__init__("credentials of devices changed while it was looked up who that is; it may try again")
+        super().__init__(
+            "credentials of devices, or whom the server trusts, changed while it was looked up who that is; it may try "
+            "again"
+        )
 
 
 class Handshakes:
@@ -85,6 +88,8 @@ class Handshakes:
         """Those of them that showed a fresh credential, with what it was."""
         self.revisions = 0
         """How often anybody's credentials have changed: who was looked up before is looked up again."""
+        self.trusts = 0
+        """How often it has changed whom the server trusts: a certificate that was judged before does not come in."""
 
     @property
     def failures(self) -> Sequence[FailedHandshake]:
@@ -103,7 +108,7 @@ class Handshakes:
 
     def asked_about_certificate(self, handshake: int, identity: CertificateIdentity, trust: Trust, at: Instant) -> None:
         """Whose certificate is that?"""
-        self.start(handshake, self._answer_proven(handshake, identity, trust, at))
+        self.start(handshake, self._answer_proven(handshake, identity, trust, at, self.trusts))
 
     def start(self, handshake: int, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work``, which answers ``handshake``; refuse it where that fails."""
@@ -150,9 +155,17 @@ class Handshakes:
         self._link.give_key(handshake, key, record.device_id)
 
     async def _answer_proven(
-        self, handshake: int, identity: RawKeyIdentity | CertificateIdentity, trust: Trust, at: Instant
+        self,
+        handshake: int,
+        identity: RawKeyIdentity | CertificateIdentity,
+        trust: Trust,
+        at: Instant,
+        trusts: int | None = None,
     ) -> None:
+        """``trusts``: as it was when ``trust`` was judged. Raises `_Overtaken`."""
         found = await self._looked_up(lambda: self._identities.proven(identity, trust))
+        if trusts is not None and trusts != self.trusts:
+            raise _Overtaken
         if found is None:
             reason, text = _unknown(identity, trust)
             more = await self._at_home(identity) if reason == "unknown-identity" else ""
