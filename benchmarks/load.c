@@ -26,7 +26,8 @@
  * begins with numbers above those that it has seen, --number N.
  *
  * With --over tcp, tls1.2 or tls1.3 each device has a connection (stream.h), over TLS with --security psk or x509. Nothing is
- * repeated there. A handshake lasts from the connection to the server's first word, and ends the connection.
+ * repeated there; what is not answered within --patience S (30) is lost. A handshake lasts from the connection to the
+ * server's first word, and ends the connection.
  *
  * With --warm S nothing counts for the first S seconds after the fleet is registered.
  *
@@ -89,10 +90,10 @@ static struct {
     bool oscore;
     enum stream_kind over;
     int number, cid, port, devices, first, window, lifetime, lists;
-    double seconds, warm, rto, rate;
+    double seconds, warm, patience, rto, rate;
 } options = {
     .host = "127.0.0.1", .prefix = "load-", .scenario = UPDATE, .port = 5683, .devices = 1000, .first = 0, .window = 64,
-    .lifetime = 86400, .lists = 1, .seconds = 10, .rto = 2, .rate = 0, .security = NO_SECURITY, .cid = 1,
+    .lifetime = 86400, .lists = 1, .seconds = 10, .patience = SEPARATE_WITHIN_S, .rto = 2, .rate = 0, .security = NO_SECURITY, .cid = 1,
     .certificates = "",
 };
 
@@ -424,7 +425,7 @@ static void launch(int index, enum scenario what, double counts_from, double at)
     in_flight[flying++] = index;
     if (device->stream) {
         device->repetitions = REPETITIONS;
-        device->repeat_at = at + SEPARATE_WITHIN_S;
+        device->repeat_at = at + options.patience;
         if (what == HANDSHAKE || !stream_is_established(device->stream)) {
             device->shaking = true;
             if (!stream_connect(device->stream)) exit(2);
@@ -1015,6 +1016,7 @@ static void read_options(int argc, char **argv) {
         else if (strcmp(name, "--scenario") == 0) options.scenario = scenario_of(name, value);
         else if (strcmp(name, "--seconds") == 0) options.seconds = positive(name, value);
         else if (strcmp(name, "--warm") == 0) options.warm = positive(name, value);
+        else if (strcmp(name, "--patience") == 0) options.patience = positive(name, value);
         else if (strcmp(name, "--rate") == 0) options.rate = positive(name, value);
         else if (strcmp(name, "--rto") == 0) options.rto = positive(name, value) / 1e3;
         else {
