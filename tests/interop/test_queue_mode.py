@@ -257,7 +257,7 @@ def test_whatever_happens_to_the_server_each_command_is_delivered_once_or_its_en
         executed, written = device.executes(f"0='{n}'"), device.writes(f"z{n}")
         assert ends["exec"] in ("ok", "outcome-unknown")
         assert executed == 1 if ends["exec"] == "ok" else executed <= 1, (n, ends, executed)
-        # A Write without an answer is sent again after a restart: it may arrive once more with each, and never not at all.
+        # A Write without an answer is sent again after a restart: it may arrive once more each time, never not at all.
         assert ends["write"] == "ok"
         assert 1 <= written <= 1 + cycles - n // 3, (n, written)
         unknown += ends["exec"] == "outcome-unknown"
