@@ -55,7 +55,7 @@ def pytest_report_to_serializable(
 ) -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
     """Of a step that passed, a worker tells no more than that: every word of its log would go to the other process."""
     data = yield
-    if data is not None and report.passed:
+    if data is not None and report.passed and isinstance(report, pytest.TestReport):
         data["keywords"] = {}
         data["sections"] = []
     return data
