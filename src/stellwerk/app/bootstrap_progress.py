@@ -21,14 +21,14 @@ class Progress(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Stored in this order; add fields at the end, with defaults.
 
     Of the session ``number``: the step that is ``over`` with this line, and what is ``under_way`` from then on.
-    ``state``: how the session ended, empty while it runs, with ``ended_ms``, ``reason`` and ``detail`` as of
+    ``state``: how the session ended, None while it runs, with ``ended_ms``, ``reason`` and ``detail`` as of
     `BootstrapSession`. ``spent_ms``: when that used up the device's one-time credential, 0: it did not.
     """
 
     number: int
     over: StepRecord | None = None
     under_way: StepRecord | None = None
-    state: str = ""
+    state: BootstrapState | None = None
     ended_ms: int = 0
     reason: str = ""
     detail: str = ""
@@ -43,7 +43,7 @@ def ended(session: BootstrapSession, spent_ms: int = 0) -> Progress:
     """As ``session`` has it."""
     return Progress(
         session.number,
-        state=session.state.value,
+        state=session.state,
         ended_ms=session.ended_ms,
         reason=session.reason,
         detail=session.detail,
@@ -64,7 +64,7 @@ def progress_in(entries: Iterable[JournalEntry]) -> list[Progress]:
         if entry.kind == Kind.LOG and entry.payload:
             try:
                 found.append(_decode(entry.payload))
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
     return found
 
@@ -106,7 +106,6 @@ def _read(
         if each.over is not None:
             left_out = add_step(steps, each.over, left_out)
         under_way = each.under_way
-        if each.state:
-            end = BootstrapState(each.state)
-            session = replace(session, state=end, ended_ms=each.ended_ms, reason=each.reason, detail=each.detail)
+        if each.state is not None:
+            session = replace(session, state=each.state, ended_ms=each.ended_ms, reason=each.reason, detail=each.detail)
     return session, tuple(steps), under_way
