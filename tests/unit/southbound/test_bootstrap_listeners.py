@@ -10,9 +10,10 @@ from tests.unit.southbound.test_listeners import CLIENT_HELLO
 
 from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
 from stellwerk.app.meters import Meters
-from stellwerk.coap.codes import BAD_REQUEST, POST
+from stellwerk.coap.codes import BAD_REQUEST, CONTINUE, POST, REQUEST_ENTITY_TOO_LARGE
 from stellwerk.coap.message import CON, Message, decode_message, encode_message, encode_options
-from stellwerk.coap.tcp.frames import decode_frame, encode_frame
+from stellwerk.coap.tcp.frames import FrameDecoder, decode_frame, encode_frame
+from stellwerk.coap.tcp.signalling import CSM
 from stellwerk.core.ids import PeerId, session_peer
 from stellwerk.lwm2m.bootstrap import BootstrapFinish
 from stellwerk.net.clock import SystemClock, SystemEntropy
@@ -168,3 +169,28 @@ def test_a_taken_port_is_an_error_that_names_the_setting(secure: bool, setting: 
                 await (listeners.listen_secure if secure else listeners.listen)("127.0.0.1", port)
 
     with_listeners(work)
+
+
+@pytest.mark.spec("LwM2M-contract 1.8", "Design 7")
+def test_over_a_connection_too_nobody_says_much_or_stays_for_nothing() -> None:
+    async def work(listeners: BootstrapListeners, uses: Uses) -> None:
+        ((_, port),) = await listeners.listen("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(bytes.fromhex("50e12301000020"))
+        for block in (b"\x0e", b"\x1e"):
+            # Two blocks of 1024 bytes, and more to come.
+            options = encode_options(((11, b"anything"), (27, block)))
+            writer.write(encode_frame(POST, b"t", options, bytes(1024)))
+        decoder, said = FrameDecoder(1 << 16), []
+        async with asyncio.timeout(5):
+            while len(said) < 3:
+                decoder.append(await reader.read(100))
+                while (frame := decoder.next()) is not None:
+                    said.append(decode_frame(frame).code)
+        assert said == [CSM, CONTINUE, REQUEST_ENTITY_TOO_LARGE]
+        assert listeners.streams is not None
+        (peer,) = listeners.streams.link.closing
+        assert peer.remote_port == writer.get_extra_info("sockname")[1]
+        writer.close()
+
+    with_listeners(work, StreamSettings())
