@@ -136,11 +136,25 @@ def test_both_ports_take_connections_with_the_same_number() -> None:
     with_listeners(work, StreamSettings())
 
 
+def taken_over_tcp() -> socket.socket:
+    """Listens at a port that nobody has for UDP."""
+    for _ in range(20):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            try:
+                taken.bind(free.getsockname())
+            except OSError:
+                taken.close()
+                continue
+            taken.listen()
+            return taken
+    raise AssertionError("no port is free")
+
+
 def test_a_tcp_port_that_is_taken_is_an_error_too() -> None:
     async def work(listeners: BootstrapListeners, uses: Uses) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
-            taken.bind(("127.0.0.1", 0))
-            taken.listen()
+        with taken_over_tcp() as taken:
             port = taken.getsockname()[1]
             with pytest.raises(CannotBind, match=f"{port}.*STELLWERK_BOOTSTRAP_COAP_PORT") as caught:
                 await listeners.listen("127.0.0.1", port)
