@@ -29,15 +29,18 @@ hypothesis.settings.load_profile("house")
 gc.set_threshold(3_000, 10, 20)
 # The commands are the same at every call of the command line: they are built once.
 typer.testing._get_command = functools.cache(typer.testing._get_command)
+READERS = tuple(ROOT / "tests" / "unit" / each for each in ("coap", "dtls", "lwm2m"))
 EVENT_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test of properties gets a third of the examples it asks for, 20 at least; all of them with
-    ``--hypothesis-profile thorough``."""
+    ``--hypothesis-profile thorough``, and always where bytes of strangers are read: those are cheap, and not to be
+    missed."""
     if hypothesis.settings.get_current_profile_name() == "thorough":
         return
-    for test in {getattr(getattr(item, "obj", None), "__func__", getattr(item, "obj", None)) for item in items}:
+    fewer_of = [item for item in items if not any(item.path.is_relative_to(each) for each in READERS)]
+    for test in {getattr(getattr(item, "obj", None), "__func__", getattr(item, "obj", None)) for item in fewer_of}:
         asked = getattr(test, "_hypothesis_internal_use_settings", None)
         if asked is not None and asked.max_examples > 20:
             fewer = hypothesis.settings(asked, max_examples=max(20, asked.max_examples // 3))

@@ -2,15 +2,20 @@
 
 import ssl
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from stellwerk.coap import codes
+from stellwerk.coap.message import Message, encode_options
+from stellwerk.coap.tcp.frames import encode_frame
 from stellwerk.coap.tcp.signalling import ABORT, RELEASE, decode_abort
+from stellwerk.core.ids import PeerId
 from stellwerk.device.record import Credential
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
 from stellwerk.issuing import Issuer, new_key
-from tests.scenario.stack import Stack, ack, con
+from tests.scenario.gateway_device import Behind, Gateway
+from tests.scenario.stack import HOME, Stack, Step, ack, con
 from tests.scenario.test_commands import SENML_MANUFACTURER, path_of, read
 from tests.scenario.test_secure_keys import BAD, ISSUER, KEY, NAME, NOW, SERVER, STRANGER, by_name, der, pinned
 from tests.scenario.test_streams import LINKS, frame
@@ -331,3 +336,40 @@ def test_what_is_asked_of_a_device_does_not_go_to_who_comes_over_the_same_two_en
 
 async def caught_up(store: TroubledStore) -> None:
     store.catch_up()
+
+
+class Through:
+    """Stands for the stack in front of a gateway: what it says goes through its connection."""
+
+    def __init__(self, device: TlsDevice) -> None:
+        self.device = device
+        self.out: list[tuple[PeerId, Message]] = []
+
+    def __lshift__(self, step: Step) -> "Through":
+        said = step.message
+        self.device.say(encode_frame(said.code, said.token, encode_options(said.options), said.payload))
+        self.pull()
+        return self
+
+    def pull(self) -> None:
+        self.device.listen()
+        self.out += [(HOME, each) for each in self.device._heard]
+        self.device._heard.clear()
+
+
+@pytest.mark.spec("SEC-5", "LwM2M-contract 12")
+def test_devices_behind_a_gateway_behind_tls_are_asked_over_its_connection() -> None:
+    identity = ServerIdentity(SERVER.key, der(SERVER)[:1])
+    secure, trusted = ServerParameters(identity=identity), (ISSUER.certificate,)
+    stack = Stack(secure=secure, tls=identity, trusted=trusted, end_devices=5)
+    stack.provision("dev1", credential=by_name())
+    through: Any = Through(TlsDevice(stack, OWN).connect())
+    gateway = Gateway(through, name=NAME, behind=[Behind("d7", "d01")])
+    gateway.register()
+    assert stack.store is not None
+    end_device = stack.run(stack.store.device_by_name(stack.tenant_id, "dev1-d7"))
+    stack.post(end_device, read("/3303/0/5700"))
+    through.pull()
+    assert [path_of(message) for _, message in through.out] == ["/d01/3303/0/5700"]
+    assert "connection-lost" not in stack.log(end_device)
+    stack.close()

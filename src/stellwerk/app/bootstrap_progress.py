@@ -64,7 +64,7 @@ def progress_in(entries: Iterable[JournalEntry]) -> list[Progress]:
         if entry.kind == Kind.LOG and entry.payload:
             try:
                 found.append(_decode(entry.payload))
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
     return found
 

@@ -88,6 +88,7 @@ class BootstrapListeners:
         unproven addresses (RFC 9175). ``oscore``: messages may be protected with it; who knows the contexts hears so by
         `links`."""
         by_transport: dict[str, BootstrapLink] = {}
+        limits = Limits(body_bytes=REQUEST_BODY_BYTES, response_body_bytes=ANSWER_BODY_BYTES, ask_echo=ask_echo)
 
         def making(close: Callable[[PeerId, str], None]) -> MakeLink[BootstrapLink]:
             def make(
@@ -100,11 +101,7 @@ class BootstrapListeners:
         self._plain: tuple[Endpoint, Driver[Event, Action], BootstrapLink] | None = None
         self.streams: StreamListener[BootstrapLink] | None = None
         if plain:
-            engine = Endpoint(
-                entropy,
-                Limits(body_bytes=REQUEST_BODY_BYTES, response_body_bytes=ANSWER_BODY_BYTES, ask_echo=ask_echo),
-                oscore=oscore,
-            )
+            engine = Endpoint(entropy, limits, oscore=oscore)
             link = BootstrapLink(submit=lambda action: driver.submit(action), entropy=entropy, clock=clock)
             driver: Driver[Event, Action] = Driver(engine, link.handle, clock=clock)
             self._plain = engine, driver, link
@@ -115,8 +112,9 @@ class BootstrapListeners:
                     settings=streams,
                     entropy=entropy,
                     clock=clock,
-                    bodies={("bs",): REQUEST_BODY_BYTES},
+                    bodies={},
                     oscore=oscore,
+                    limits=limits,
                     opened=lambda peer: listening.link.opened(peer),
                 )
                 by_transport["tcp"] = listening.link
@@ -133,8 +131,9 @@ class BootstrapListeners:
                 ticket_key=None,
                 id_secret=None,
                 ask_until=None,
-                bodies={("bs",): REQUEST_BODY_BYTES, EST: LONGEST_REQUEST},
+                bodies={EST: LONGEST_REQUEST},
                 oscore=oscore,
+                coap_limits=limits,
             )
             by_transport["dtls"] = secured.link
             if tls is not None:
@@ -146,8 +145,9 @@ class BootstrapListeners:
                     entropy=entropy,
                     clock=clock,
                     meters=meters.tls,
-                    bodies={("bs",): REQUEST_BODY_BYTES},
+                    bodies={},
                     oscore=oscore,
+                    limits=limits,
                 )
                 by_transport["tls"] = behind_tls.link
         self.links = BootstrapLinks(by_transport)

@@ -10,6 +10,7 @@ from stellwerk.app.meters import SecureMeters, Transport
 from stellwerk.coap.actions import Action as CoapAction
 from stellwerk.coap.endpoint import Endpoint as CoapEndpoint
 from stellwerk.coap.events import Event
+from stellwerk.coap.parameters import Limits as CoapLimits
 from stellwerk.coap.parameters import Parameters
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
@@ -112,6 +113,7 @@ class SecureListener(Generic[L]):
         ask_until: float | None,
         bodies: Mapping[tuple[str, ...], int],
         oscore: bool = False,
+        coap_limits: CoapLimits | None = None,
     ) -> None:
         self._keys = keys
         limits = Limits(sessions=settings.sessions, half_open=settings.half_open)
@@ -136,6 +138,7 @@ class SecureListener(Generic[L]):
         # Blocks of an earlier body may be replayed within the window of a session (RFC 9175 3.3).
         self._coap = CoapEndpoint(
             entropy,
+            coap_limits,
             parameters=Parameters(request_tag=True),
             ask_until=ask_until,
             body_bytes_by_path=bodies,

@@ -8,6 +8,7 @@ import structlog
 
 from stellwerk.app.meters import Transport
 from stellwerk.coap.events import Event
+from stellwerk.coap.parameters import Limits
 from stellwerk.coap.tcp.connection import Role, StreamLimits
 from stellwerk.coap.tcp.endpoint import (
     AdoptConnection,
@@ -79,10 +80,13 @@ class StreamListener(Generic[L]):
         clock: SystemClock,
         bodies: Mapping[tuple[str, ...], int],
         oscore: bool = False,
+        limits: Limits | None = None,
         opened: Callable[[PeerId], None] = lambda peer: None,
     ) -> None:
         self._opened = opened
-        self._engine = StreamEndpoint(entropy, streams=settings.limits(), body_bytes_by_path=bodies, oscore=oscore)
+        self._engine = StreamEndpoint(
+            entropy, limits, streams=settings.limits(), body_bytes_by_path=bodies, oscore=oscore
+        )
         self.link = link(lambda action: self.driver.submit(action), self._engine.is_connected)
         self.driver: StreamDriver[Event, StreamAction] = StreamDriver(
             self._engine, self.link.handle, clock=clock, adopt=self._adopt, is_full=self._engine.is_full

@@ -7,6 +7,7 @@ import structlog
 
 from stellwerk.app.meters import SecureMeters, Transport
 from stellwerk.coap.events import Event
+from stellwerk.coap.parameters import Limits
 from stellwerk.coap.tcp.endpoint import ReleaseConnections, StreamAction, StreamEndpoint
 from stellwerk.core.entropy import Entropy
 from stellwerk.dtls.actions import ReplaceIdentity
@@ -42,9 +43,10 @@ class TlsListener(Generic[L]):
         meters: SecureMeters,
         bodies: Mapping[tuple[str, ...], int],
         oscore: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self._keys = keys
-        self._coap = StreamEndpoint(entropy, streams=streams.limits(), body_bytes_by_path=bodies, oscore=oscore)
+        self._coap = StreamEndpoint(entropy, limits, streams=streams.limits(), body_bytes_by_path=bodies, oscore=oscore)
         half_open = min(settings.half_open, streams.connections)
         self.stack: TlsStack[Event, StreamAction] = TlsStack(
             self._coap,

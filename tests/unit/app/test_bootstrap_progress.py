@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stellwerk.app.bootstrap_progress import (
@@ -87,3 +87,22 @@ def test_an_end_that_is_known_counts() -> None:
     known = [Progress(7, over(1)), ended(done, 8)]
     assert as_interrupted(RUNNING, known, 99) == done
     assert (spent_in(done, known), spent_in(replace(done, number=8), known)) == (8, 0)
+
+
+WHOLE = Progress(3, over(1), replace(over(2), detail="käse"), BootstrapState.LOST, 5, "lost", "the peer closed it", 6)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=4))
+def test_what_another_version_wrote_is_left_out_and_the_rest_is_read(changes: list[tuple[int, int]]) -> None:
+    changed = bytearray(encode_progress(WHOLE))
+    for at, byte in changes:
+        changed[at % len(changed)] = byte
+    assert progress_in([line(bytes(changed)), line(encode_progress(WHOLE))])[-1] == WHOLE
+
+
+@pytest.mark.parametrize(("known", "unknown"), [(b"lost", b"lust"), ("ä".encode(), b"\xff\xff")], ids=["end", "text"])
+def test_a_line_with_what_this_version_does_not_know_is_left_out(known: bytes, unknown: bytes) -> None:
+    payload = encode_progress(WHOLE)
+    assert known in payload
+    assert progress_in([line(payload.replace(known, unknown)), line(payload)]) == [WHOLE]

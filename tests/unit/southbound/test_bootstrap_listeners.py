@@ -11,9 +11,10 @@ from tests.unit.southbound.test_listeners import CLIENT_HELLO
 
 from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
 from stellwerk.app.meters import Meters
-from stellwerk.coap.codes import BAD_REQUEST, POST
+from stellwerk.coap.codes import BAD_REQUEST, CONTINUE, POST, REQUEST_ENTITY_TOO_LARGE
 from stellwerk.coap.message import CON, Message, decode_message, encode_message, encode_options
-from stellwerk.coap.tcp.frames import decode_frame, encode_frame
+from stellwerk.coap.tcp.frames import FrameDecoder, decode_frame, encode_frame
+from stellwerk.coap.tcp.signalling import CSM
 from stellwerk.core.ids import PeerId, session_peer
 from stellwerk.device.key_material import der_of
 from stellwerk.dtls.parameters import ServerIdentity
@@ -166,11 +167,25 @@ def test_keys_that_are_replaced_are_shown_from_then_on() -> None:
     with_listeners(work, StreamSettings(), keys)
 
 
+def taken_over_tcp() -> socket.socket:
+    """Listens at a port that nobody has for UDP."""
+    for _ in range(20):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            try:
+                taken.bind(free.getsockname())
+            except OSError:
+                taken.close()
+                continue
+            taken.listen()
+            return taken
+    raise AssertionError("no port is free")
+
+
 def test_a_tcp_port_that_is_taken_is_an_error_too() -> None:
     async def work(listeners: BootstrapListeners, uses: Uses) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
-            taken.bind(("127.0.0.1", 0))
-            taken.listen()
+        with taken_over_tcp() as taken:
             port = taken.getsockname()[1]
             with pytest.raises(CannotBind, match=f"{port}.*STELLWERK_BOOTSTRAP_COAP_PORT") as caught:
                 await listeners.listen("127.0.0.1", port)
@@ -199,3 +214,28 @@ def test_a_taken_port_is_an_error_that_names_the_setting(secure: bool, setting: 
                 await (listeners.listen_secure if secure else listeners.listen)("127.0.0.1", port)
 
     with_listeners(work)
+
+
+@pytest.mark.spec("LwM2M-contract 1.8", "Design 7")
+def test_over_a_connection_too_nobody_says_much_or_stays_for_nothing() -> None:
+    async def work(listeners: BootstrapListeners, uses: Uses) -> None:
+        ((_, port),) = await listeners.listen("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(bytes.fromhex("50e12301000020"))
+        for block in (b"\x0e", b"\x1e"):
+            # Two blocks of 1024 bytes, and more to come.
+            options = encode_options(((11, b"anything"), (27, block)))
+            writer.write(encode_frame(POST, b"t", options, bytes(1024)))
+        decoder, said = FrameDecoder(1 << 16), []
+        async with asyncio.timeout(5):
+            while len(said) < 3:
+                decoder.append(await reader.read(100))
+                while (frame := decoder.next()) is not None:
+                    said.append(decode_frame(frame).code)
+        assert said == [CSM, CONTINUE, REQUEST_ENTITY_TOO_LARGE]
+        assert listeners.streams is not None
+        (peer,) = listeners.streams.link.closing
+        assert peer.remote_port == writer.get_extra_info("sockname")[1]
+        writer.close()
+
+    with_listeners(work, StreamSettings())

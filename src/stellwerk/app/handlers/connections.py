@@ -64,6 +64,8 @@ class Connections:
 
     def settled(self, known: Known, at: Instant) -> None:
         """The device registered or moved; its connection may have ended while that was being stored."""
+        # Devices behind a gateway speak over its connection.
+        known = known.household or known
         peer = known.registration.peer
         if not peer.is_channel or peer.has_ended:
             return
