@@ -193,6 +193,10 @@ _ENTRY_MEMBERS: Final = frozenset(
 )
 _ACL_MEMBERS: Final = frozenset(("objectId", "instanceId", "owner", "acl"))
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+NO_RPK_OVER_TLS: Final = (
+    "this server speaks TLS without raw public keys; say transport udp, or another mode. Where another server has "
+    "them, say serverPublicKey"
+)
 _BINDING: Final = re.compile(r"(?!.*(.).*\1)(?=.*[^Q])[UMHTSNQ]{1,7}")
 """U, M, H, T, S, N, UQ, UQS, TQ, TQS, SQ are what editors offer; any transports, each once, are understood (BIN-1)."""
 
@@ -212,6 +216,8 @@ def _entry(entry: Members, updates: bool) -> ServerEntry:
         raise entry.bad("binding", "it is letters of U, M, H, T, S, N, each once, with Q for queue mode")
     if transport == "tcp" and "T" not in binding:
         raise entry.bad("binding", "a server that is reached over tcp needs the letter T in it")
+    if transport == "udp" and "T" in binding and "U" not in binding:
+        raise entry.bad("binding", "a server that is reached over udp needs the letter U in it")
     keys = entry.choice("keys", dict.fromkeys(_KEYS), DEVICE_KEYS)
     oscore = entry.flag("oscore", False)
     if keys == FRESH_KEYS and mode == "NO_SEC" and not (oscore or is_bootstrap):
@@ -223,6 +229,8 @@ def _entry(entry: Members, updates: bool) -> ServerEntry:
     if keys == EST_KEYS and oscore:
         raise entry.bad("keys", "a device that enrols is given no OSCORE context; est goes without oscore")
     server_public_key, server_certificate = _server_keys(entry, mode)
+    if mode == "RPK" and transport == "tcp" and not server_public_key:
+        raise entry.bad("transport", NO_RPK_OVER_TLS)
     return ServerEntry(
         mode=MODES[mode],
         is_bootstrap=is_bootstrap,

@@ -139,6 +139,11 @@ def _cases() -> Iterator[tuple[str, str, Any]]:
         yield "bootstrap[0].binding", rule, one(binding=binding)
     rule = "a server that is reached over tcp needs the letter T in it"
     yield "bootstrap[0].binding", rule, one(transport="tcp", binding="U")
+    rule = "a server that is reached over udp needs the letter U in it"
+    yield "bootstrap[0].binding", rule, one(transport="udp", binding="TQ")
+    rule = "this server speaks TLS without raw public keys; say transport udp, or another mode. Where another server "
+    rule += "has them, say serverPublicKey"
+    yield "bootstrap[0].transport", rule, one(transport="tcp", securityMode="RPK")
     yield "bootstrap[0].certificateUsage", "it is a whole number, 0 to 3, not 4", one(certificateUsage=4)
     yield "bootstrap[0].keys", 'it is one of device, fresh, est, not "new"', one(keys="new")
     rule = "a device that enrols gets a certificate; est goes with securityMode X509, not PSK"
@@ -245,7 +250,8 @@ SECONDS = st.integers(0, 2**32 - 1)
 def entries(draw: st.DrawFn, at: int) -> ServerEntry:
     is_bootstrap = draw(st.booleans()) if at == 0 else False
     transport = draw(st.sampled_from(["", "udp", "tcp"]))
-    mode = draw(st.sampled_from(["nosec", "psk", "rpk", "x509"]))
+    # TLS has no raw public keys here.
+    mode = draw(st.sampled_from(["nosec", "psk", "x509"] if transport == "tcp" else ["nosec", "psk", "rpk", "x509"]))
     oscore = draw(st.booleans())
     return ServerEntry(
         mode=mode,
