@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from stellwerk.access import check_master_key, device_named, open_store
+from stellwerk.access import check_master_key, device_named, no_tenant, open_store
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
 from stellwerk.app.bootstrap_sight import preview
 from stellwerk.app.fresh_keys import FreshKeys
@@ -139,12 +139,11 @@ def describe(configuration: BootstrapConfiguration) -> str:
 
 def session_line(session: BootstrapSession) -> str:
     """When it began, how it stands or ended, who began it, as whom and from where, how many steps it took."""
-    why = ": ".join(filter(None, (session.reason, session.detail)))
     took = f" after {(session.ended_ms - session.started_ms) / 1000:.1f} s" if session.ended_ms else ""
     return "\t".join(
         (
             _time(session.started_ms),
-            f"{session.state.value}{took}{f' ({why})' if why else ''}",
+            f"{session.state.value}{took}{f' ({session.why})' if session.why else ''}",
             f"{session.trigger.value}, {session.endpoint_name} from {session.peer}",
             f"{len(session.steps)} steps",
         )
@@ -171,7 +170,7 @@ async def _profile_bootstrap(
     async with open_store(settings) as store:
         tenant_id = await store.tenant(tenant)
         if tenant_id is None:
-            raise UserError(f"there is no tenant {tenant!r}; --tenant names one, and `stellwerk serve` makes the first")
+            raise no_tenant(settings, tenant)
         record = await store.profile(tenant_id, name)
         no_such_profile = UserError(f"there is no profile {name!r}; `stellwerk profile list` names them")
         if wanted is None:
@@ -199,7 +198,7 @@ async def _plan(
     check_master_key(settings)
     folder = KeyFolder(settings.data_dir)
     async with open_store(settings) as store:
-        device = await device_named(store, tenant, name)
+        device = await device_named(settings, store, tenant, name)
         accounts = BootstrapAccounts(store, own_material(folder, None, None), FreshKeys(folder.certify))
         try:
             if not await accounts.configuration_of(device):
@@ -215,7 +214,7 @@ async def _plan(
 
 async def _history(settings: Settings, tenant: str, name: str, limit: int) -> list[BootstrapSession]:
     async with open_store(settings) as store:
-        device = await device_named(store, tenant, name)
+        device = await device_named(settings, store, tenant, name)
         found = await store.bootstrap_sessions(device.device_id, limit)
         is_running = BootstrapState.RUNNING
         return [await store.known_bootstrap_session(each) if each.state is is_running else each for each in found]
