@@ -24,6 +24,7 @@ from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.configuration import (
     NO_BOOTSTRAP,
     BootstrapConfiguration,
+    check_new,
     ignored_members,
     parse_bootstrap,
 )
@@ -232,6 +233,7 @@ def _configuration(file: str) -> BootstrapConfiguration:
         place = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise BadOption(f"--file {file}: it is no JSON{place}") from None
     found = parse_bootstrap(value)
+    check_new(found)
     if "bootstrap" not in value:
         # Over HTTP what is missing is an empty list; here it is a slip of the pen, and there is --clear.
         raise BadOption(f"--file {file}: it has no member bootstrap, the list of servers; --clear empties that")

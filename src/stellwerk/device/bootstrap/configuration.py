@@ -24,7 +24,7 @@ from stellwerk.device.key_material import (
     read_public_key,
     to_base64,
 )
-from stellwerk.device.record import MODE_NAMES, MODES, NOSEC
+from stellwerk.device.record import MODE_NAMES, MODES, NOSEC, RPK
 
 DEVICE_KEYS: Final = "device"
 """A server entry gives the client what the device's credential says for that server."""
@@ -216,8 +216,6 @@ def _entry(entry: Members, updates: bool) -> ServerEntry:
         raise entry.bad("binding", "it is letters of U, M, H, T, S, N, each once, with Q for queue mode")
     if transport == "tcp" and "T" not in binding:
         raise entry.bad("binding", "a server that is reached over tcp needs the letter T in it")
-    if transport == "udp" and "T" in binding and "U" not in binding:
-        raise entry.bad("binding", "a server that is reached over udp needs the letter U in it")
     keys = entry.choice("keys", dict.fromkeys(_KEYS), DEVICE_KEYS)
     oscore = entry.flag("oscore", False)
     if keys == FRESH_KEYS and mode == "NO_SEC" and not (oscore or is_bootstrap):
@@ -229,8 +227,6 @@ def _entry(entry: Members, updates: bool) -> ServerEntry:
     if keys == EST_KEYS and oscore:
         raise entry.bad("keys", "a device that enrols is given no OSCORE context; est goes without oscore")
     server_public_key, server_certificate = _server_keys(entry, mode)
-    if mode == "RPK" and transport == "tcp" and not server_public_key:
-        raise entry.bad("transport", NO_RPK_OVER_TLS)
     return ServerEntry(
         mode=MODES[mode],
         is_bootstrap=is_bootstrap,
@@ -377,6 +373,16 @@ def _acl(acl: Members, short_ids: set[int]) -> Acl:
             raise acl.bad(member, "it is given twice")
         rights.append((int(name), bits))
     return Acl(object_id, instance_id, owner, tuple(sorted(rights)))
+
+
+def check_new(configuration: BootstrapConfiguration) -> None:
+    """What nobody may newly say, though a profile that has it stays of use: it is no good to the device. Raises
+    `BadBootstrap`."""
+    for at, entry in enumerate(configuration.servers):
+        if entry.transport == "udp" and "T" in entry.binding and "U" not in entry.binding:
+            raise BadBootstrap(f"bootstrap[{at}].binding", "a server that is reached over udp needs the letter U in it")
+        if entry.mode == RPK and entry.transport == "tcp" and not entry.server_public_key:
+            raise BadBootstrap(f"bootstrap[{at}].transport", NO_RPK_OVER_TLS)
 
 
 def ignored_members(value: Any) -> list[str]:

@@ -16,6 +16,7 @@ from stellwerk.device.bootstrap.configuration import (
     BadBootstrap,
     BootstrapConfiguration,
     ServerEntry,
+    check_new,
     parse_bootstrap,
     render_bootstrap,
 )
@@ -139,11 +140,6 @@ def _cases() -> Iterator[tuple[str, str, Any]]:
         yield "bootstrap[0].binding", rule, one(binding=binding)
     rule = "a server that is reached over tcp needs the letter T in it"
     yield "bootstrap[0].binding", rule, one(transport="tcp", binding="U")
-    rule = "a server that is reached over udp needs the letter U in it"
-    yield "bootstrap[0].binding", rule, one(transport="udp", binding="TQ")
-    rule = "this server speaks TLS without raw public keys; say transport udp, or another mode. Where another server "
-    rule += "has them, say serverPublicKey"
-    yield "bootstrap[0].transport", rule, one(transport="tcp", securityMode="RPK")
     yield "bootstrap[0].certificateUsage", "it is a whole number, 0 to 3, not 4", one(certificateUsage=4)
     yield "bootstrap[0].keys", 'it is one of device, fresh, est, not "new"', one(keys="new")
     rule = "a device that enrols gets a certificate; est goes with securityMode X509, not PSK"
@@ -222,6 +218,27 @@ def test_bootstrap_servers_are_given_only_where_the_profile_allows_it() -> None:
     assert BootstrapConfiguration(servers, updates_bootstrap_server=True).given == servers
 
 
+@pytest.mark.parametrize(
+    ("member", "more"),
+    [
+        ("binding", {"transport": "udp", "binding": "TQ"}),
+        ("transport", {"transport": "tcp", "securityMode": "RPK"}),
+    ],
+)
+def test_what_is_no_good_to_a_device_is_refused_to_who_says_it_and_read_where_it_is_stored(
+    member: str, more: dict[str, Any]
+) -> None:
+    stored = parse_bootstrap({"bootstrap": [entry(**more)]})
+    with pytest.raises(BadBootstrap) as caught:
+        check_new(stored)
+    assert caught.value.field == f"bootstrap[0].{member}"
+
+
+def test_what_is_of_use_may_be_said() -> None:
+    for more in ({"transport": "udp", "binding": "UT"}, {"transport": "udp", "securityMode": "RPK"}, {"binding": "T"}):
+        check_new(parse_bootstrap({"bootstrap": [entry(**more)]}))
+
+
 @pytest.mark.spec("Platform 3.4", "BIN-1")
 def test_what_is_left_open_follows_the_device() -> None:
     written = [
@@ -250,8 +267,7 @@ SECONDS = st.integers(0, 2**32 - 1)
 def entries(draw: st.DrawFn, at: int) -> ServerEntry:
     is_bootstrap = draw(st.booleans()) if at == 0 else False
     transport = draw(st.sampled_from(["", "udp", "tcp"]))
-    # TLS has no raw public keys here.
-    mode = draw(st.sampled_from(["nosec", "psk", "x509"] if transport == "tcp" else ["nosec", "psk", "rpk", "x509"]))
+    mode = draw(st.sampled_from(["nosec", "psk", "rpk", "x509"]))
     oscore = draw(st.booleans())
     return ServerEntry(
         mode=mode,
