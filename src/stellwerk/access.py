@@ -72,6 +72,15 @@ async def open_store(settings: Settings) -> AsyncIterator[SqliteStore]:
         await store.close()
 
 
+def is_served(settings: Settings) -> bool:
+    """Whether a server works in the data directory now. Raises `DataDirUnusable`."""
+    try:
+        DirectoryLock.take(settings.data_dir).release()
+    except DataDirInUse:
+        return True
+    return False
+
+
 def check_master_key(settings: Settings) -> None:
     """What is sealed here with another key than the server's, the server could not open. Raises `UserError`."""
     known = settings.master_key or (settings.data_dir / KEY_FILE).exists()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from stellwerk.access import check_master_key, device_named, no_tenant, open_store
+from stellwerk.access import check_master_key, device_named, is_served, no_tenant, open_store
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
 from stellwerk.app.bootstrap_sight import preview
 from stellwerk.app.fresh_keys import FreshKeys
@@ -127,6 +127,9 @@ def bootstrap_history(
         typer.echo(session_line(each))
         for step in each.steps if steps else ():
             typer.echo(f"  {step_line(step)}")
+    if any(each.state is BootstrapState.RUNNING for each in found) and not is_served(settings):
+        say = "no server works here: what is called running was interrupted, and is named so when the server starts"
+        typer.echo(f"warning: {say}", err=True)
 
 
 def describe(configuration: BootstrapConfiguration) -> str:

@@ -17,6 +17,7 @@ from stellwerk.cli import app
 from stellwerk.config import load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger, StepRecord
+from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.sqlite.store import SqliteStore
 
 run = CliRunner()
@@ -238,3 +239,30 @@ def test_a_history_tells_each_session_and_each_step(scratch: Path) -> None:
         "  2026-09-21T14:13:21Z  Bootstrap-Write /0/1  4.00  0 URI: coaps://h; 5 key: ***; no room\n"
         "  2026-09-21T14:13:22Z  Bootstrap-Finish   timeout\n"
     )
+
+
+def test_a_history_beside_a_stopped_server_says_that_nothing_runs(scratch: Path) -> None:
+    async def begin(store: SqliteStore) -> None:
+        device = await store.device_by_endpoint("urn:dev:os:meter-1")
+        assert device is not None
+        await store.put_bootstrap_session(
+            BootstrapSession(
+                0,
+                device.device_id,
+                "urn:dev:os:meter-1",
+                "udp://192.0.2.7:5683",
+                BootstrapTrigger.CLIENT,
+                BootstrapState.RUNNING,
+                1_790_000_000_000,
+            )
+        )
+
+    in_store(begin)
+    beside_none = run.invoke(app, ["bootstrap", "history", "meter-1"])
+    assert "\trunning\t" in beside_none.stdout
+    assert beside_none.stderr.startswith("warning: no server works here: what is called running was interrupted")
+    lock = DirectoryLock.take(scratch / "data")
+    try:
+        assert run.invoke(app, ["bootstrap", "history", "meter-1"]).stderr == ""
+    finally:
+        lock.release()
