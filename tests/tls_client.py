@@ -1,10 +1,12 @@
 """The client's side of TLS in memory: Python's own ssl, or what somebody else may send."""
 
+import atexit
 import contextlib
 import os
 import ssl
 import tempfile
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -19,8 +21,9 @@ VERSIONS = (V12, V13)
 
 @cache
 def file_with(text: str) -> str:
-    """Its name; Python's ssl takes certificates from nowhere else."""
+    """Its name; Python's ssl takes certificates from nowhere else. It goes with the process."""
     descriptor, name = tempfile.mkstemp(suffix=".pem")
+    atexit.register(Path(name).unlink, missing_ok=True)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
     return name

@@ -72,24 +72,42 @@ async def open_store(settings: Settings) -> AsyncIterator[SqliteStore]:
         await store.close()
 
 
+def is_served(settings: Settings) -> bool:
+    """Whether a server works in the data directory now. Raises `DataDirUnusable`."""
+    try:
+        DirectoryLock.take(settings.data_dir).release()
+    except DataDirInUse:
+        return True
+    return False
+
+
 def check_master_key(settings: Settings) -> None:
     """What is sealed here with another key than the server's, the server could not open. Raises `UserError`."""
     known = settings.master_key or (settings.data_dir / KEY_FILE).exists()
     if not known and (settings.data_dir / DECIDING_FILE).exists():
         raise UserError(
-            f"the server has its master key from {KEY_SETTING}; set it here too, or no secret can be read or written"
+            f"there is no {KEY_FILE} in the data directory {settings.data_dir}, so the server has its master key from "
+            f"{KEY_SETTING}; set it here too, or no secret can be read or written"
         )
 
 
-async def device_named(store: SqliteStore, tenant: str, name: str) -> DeviceRecord:
+async def device_named(settings: Settings, store: SqliteStore, tenant: str, name: str) -> DeviceRecord:
     """Raises `UserError`."""
     tenant_id = await store.tenant(tenant)
     if tenant_id is None:
-        raise UserError(f"there is no tenant {tenant!r}; --tenant names one, and `stellwerk serve` makes the first")
+        raise no_tenant(settings, tenant)
     device = await store.device_by_name(tenant_id, name)
     if device is None:
         raise no_device(tenant, name)
     return device
+
+
+def no_tenant(settings: Settings, tenant: str) -> UserError:
+    """To be raised. Where somebody stands in another folder than the server, it is another data directory."""
+    return UserError(
+        f"there is no tenant {tenant!r} in the data directory {settings.data_dir}; --tenant names one, `stellwerk "
+        "serve` makes the first, and STELLWERK_DATA_DIR names another data directory"
+    )
 
 
 def no_device(tenant: str, name: str) -> UserError:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from stellwerk.access import check_master_key, device_named, open_store
+from stellwerk.access import check_master_key, device_named, is_served, no_tenant, open_store
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
 from stellwerk.app.bootstrap_sight import preview
 from stellwerk.app.fresh_keys import FreshKeys
@@ -24,6 +24,7 @@ from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.configuration import (
     NO_BOOTSTRAP,
     BootstrapConfiguration,
+    check_new,
     ignored_members,
     parse_bootstrap,
 )
@@ -126,6 +127,9 @@ def bootstrap_history(
         typer.echo(session_line(each))
         for step in each.steps if steps else ():
             typer.echo(f"  {step_line(step)}")
+    if any(each.state is BootstrapState.RUNNING for each in found) and not is_served(settings):
+        say = "no server works here: what is called running was interrupted, and is named so when the server starts"
+        typer.echo(f"warning: {say}", err=True)
 
 
 def describe(configuration: BootstrapConfiguration) -> str:
@@ -139,12 +143,11 @@ def describe(configuration: BootstrapConfiguration) -> str:
 
 def session_line(session: BootstrapSession) -> str:
     """When it began, how it stands or ended, who began it, as whom and from where, how many steps it took."""
-    why = ": ".join(filter(None, (session.reason, session.detail)))
     took = f" after {(session.ended_ms - session.started_ms) / 1000:.1f} s" if session.ended_ms else ""
     return "\t".join(
         (
             _time(session.started_ms),
-            f"{session.state.value}{took}{f' ({why})' if why else ''}",
+            f"{session.state.value}{took}{f' ({session.why})' if session.why else ''}",
             f"{session.trigger.value}, {session.endpoint_name} from {session.peer}",
             f"{len(session.steps)} steps",
         )
@@ -171,7 +174,7 @@ async def _profile_bootstrap(
     async with open_store(settings) as store:
         tenant_id = await store.tenant(tenant)
         if tenant_id is None:
-            raise UserError(f"there is no tenant {tenant!r}; --tenant names one, and `stellwerk serve` makes the first")
+            raise no_tenant(settings, tenant)
         record = await store.profile(tenant_id, name)
         no_such_profile = UserError(f"there is no profile {name!r}; `stellwerk profile list` names them")
         if wanted is None:
@@ -199,7 +202,7 @@ async def _plan(
     check_master_key(settings)
     folder = KeyFolder(settings.data_dir)
     async with open_store(settings) as store:
-        device = await device_named(store, tenant, name)
+        device = await device_named(settings, store, tenant, name)
         accounts = BootstrapAccounts(store, own_material(folder, None, None), FreshKeys(folder.certify))
         try:
             if not await accounts.configuration_of(device):
@@ -215,7 +218,7 @@ async def _plan(
 
 async def _history(settings: Settings, tenant: str, name: str, limit: int) -> list[BootstrapSession]:
     async with open_store(settings) as store:
-        device = await device_named(store, tenant, name)
+        device = await device_named(settings, store, tenant, name)
         found = await store.bootstrap_sessions(device.device_id, limit)
         is_running = BootstrapState.RUNNING
         return [await store.known_bootstrap_session(each) if each.state is is_running else each for each in found]
@@ -233,6 +236,7 @@ def _configuration(file: str) -> BootstrapConfiguration:
         place = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise BadOption(f"--file {file}: it is no JSON{place}") from None
     found = parse_bootstrap(value)
+    check_new(found)
     if "bootstrap" not in value:
         # Over HTTP what is missing is an empty list; here it is a slip of the pen, and there is --clear.
         raise BadOption(f"--file {file}: it has no member bootstrap, the list of servers; --clear empties that")

@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -22,6 +23,8 @@ PREFIX = "STELLWERK_"
 _MOST_DAYS: Final = 36_500
 """A ticket says its seconds with 32 bits (RFC 5077 3.3)."""
 _MASTER_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
+
+_COAP_PORTS: Final = ("coap_port", "coaps_port", "bootstrap_coap_port", "bootstrap_coaps_port")
 
 LATER: Final = frozenset(
     {
@@ -105,8 +108,8 @@ class Settings:
 
 
 def load_settings(config_file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """File first, environment over it. Raises `BadSetting` for an unknown name or a value that makes no sense, and
-    `UserError` for a file that cannot be read."""
+    """File first, environment over it. Raises `BadSetting` for an unknown name, a value that makes no sense, one port
+    for two listeners, or a file that cannot be read."""
     values: dict[str, Any] = {}
     if config_file is not None:
         try:
@@ -124,11 +127,31 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
         if name in LATER:
             continue
         if name not in known:
-            near = ", ".join(sorted(known))
             # It may be the misspelt name of a secret.
-            raise BadSetting(name, "***", f"there is no such setting; the settings are {near}")
+            near = get_close_matches(
+                name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], cutoff=0.8
+            )
+            names = ", ".join(PREFIX + each for each in near) or ", ".join(sorted(known))
+            raise BadSetting(
+                name, "***", f"there is no such setting; {'near is' if near else 'the settings are'} {names}"
+            )
         chosen[known[name]] = _parse(name, known[name], value)
-    return Settings(**chosen)
+    settings = Settings(**chosen)
+    _check_ports(settings)
+    return settings
+
+
+def _check_ports(settings: Settings) -> None:
+    """Each engine of CoAP has a port of its own; the system would only say that it is taken."""
+    taken: dict[int, str] = {}
+    for setting in _COAP_PORTS:
+        port = getattr(settings, setting)
+        if not port:
+            continue
+        name = PREFIX + setting.upper()
+        if port in taken:
+            raise BadSetting(name, port, f"{taken[port]} has this port too; each has one of its own, or is 'off'")
+        taken[port] = name
 
 
 def _parse(name: str, field: str, value: Any) -> Any:

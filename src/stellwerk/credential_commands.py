@@ -211,7 +211,7 @@ async def _set(
     """The device and what it has then. ``wanted`` None: nothing."""
     check_master_key(settings)
     async with open_store(settings) as store:
-        device = await device_named(store, tenant, name)
+        device = await device_named(settings, store, tenant, name)
         change = wanted(device)
         try:
             if change is None:
@@ -282,7 +282,7 @@ def _oscore_context(text: str, bootstrap: str) -> str:
 async def _find(settings: Settings, tenant: str, name: str) -> tuple[DeviceRecord, Credential | None]:
     check_master_key(settings)
     async with open_store(settings) as store:
-        device = await device_named(store, tenant, name)
+        device = await device_named(settings, store, tenant, name)
         return device, await store.credential_of(device.device_id)
 
 
@@ -319,21 +319,21 @@ def _pre_shared(text: str, now_ms: int) -> Credential:
 
 def _of_file(file: Path, make: Callable[[bytes], Credential], option: str) -> Credential:
     try:
-        return make(_bytes(file))
+        return make(_bytes(file, option))
     except BadMaterial as error:
         raise BadOption(f"{option} {file}: {error}") from None
 
 
-def _bytes(file: Path) -> bytes:
+def _bytes(file: Path, option: str) -> bytes:
     try:
         with file.open("rb") as reading:
             return reading.read(LONGEST + 1)
     except OSError as error:
-        raise BadOption(f"{file}: {error.strerror or error}") from None
+        raise BadOption(f"{option} {file}: {error.strerror or error}") from None
 
 
 def _text(name: str) -> str:
-    content = sys.stdin.buffer.read(LONGEST + 1) if name == "-" else _bytes(Path(name))
+    content = sys.stdin.buffer.read(LONGEST + 1) if name == "-" else _bytes(Path(name), "--record")
     try:
         return content.decode()
     except UnicodeDecodeError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stellwerk.access import open_store
+from stellwerk.access import no_tenant, open_store
 from stellwerk.app.records import DeviceChange
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
@@ -34,13 +34,13 @@ def describe(record: ProfileRecord) -> str:
 async def list_profiles(settings: Settings, tenant: str) -> Sequence[ProfileRecord]:
     """The tenant's, by name. Raises `Unknown`."""
     async with open_store(settings) as store:
-        return await store.profiles(await _tenant(store, tenant))
+        return await store.profiles(await _tenant(settings, store, tenant))
 
 
 async def show_profile(settings: Settings, tenant: str, name: str) -> ProfileRecord:
     """Raises `Unknown`."""
     async with open_store(settings) as store:
-        return await _profile(store, await _tenant(store, tenant), name)
+        return await _profile(store, await _tenant(settings, store, tenant), name)
 
 
 async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequence[str]) -> ProfileRecord:
@@ -56,7 +56,7 @@ async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequenc
             raise BadProfile(f"{key.strip()!r} is given twice")
         texts[key.strip()] = value
     async with open_store(settings) as store:
-        tenant_id = await _tenant(store, tenant)
+        tenant_id = await _tenant(settings, store, tenant)
         before = await store.profile(tenant_id, name)
         profile = parse_settings(texts, DEFAULT if before is None else before.profile)
         now_ms = SystemClock().wall_ms()
@@ -68,14 +68,14 @@ async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequenc
 async def remove_profile(settings: Settings, tenant: str, name: str) -> None:
     """Raises `Unknown`, `ProfileInUse`."""
     async with open_store(settings) as store:
-        if not await store.remove_profile(await _tenant(store, tenant), name):
+        if not await store.remove_profile(await _tenant(settings, store, tenant), name):
             raise Unknown(f"there is no profile {name!r}; `stellwerk profile list` names them")
 
 
 async def give_profile(settings: Settings, tenant: str, device_name: str, name: str) -> None:
     """Give the device another profile. Raises `Unknown`."""
     async with open_store(settings) as store:
-        tenant_id = await _tenant(store, tenant)
+        tenant_id = await _tenant(settings, store, tenant)
         await _profile(store, tenant_id, name)
         device = await store.device_by_name(tenant_id, device_name)
         change = DeviceChange(SystemClock().wall_ms(), profile=name)
@@ -85,10 +85,10 @@ async def give_profile(settings: Settings, tenant: str, device_name: str, name: 
             )
 
 
-async def _tenant(store: SqliteStore, name: str) -> TenantId:
+async def _tenant(settings: Settings, store: SqliteStore, name: str) -> TenantId:
     tenant_id = await store.tenant(name)
     if tenant_id is None:
-        raise Unknown(f"there is no tenant {name!r}; --tenant names one, and the first is made by `stellwerk serve`")
+        raise no_tenant(settings, name)
     return tenant_id
 
 

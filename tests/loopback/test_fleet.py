@@ -167,10 +167,14 @@ def test_what_a_fleet_is_told_counts_for_each_of_its_devices():
 
 
 @pytest.mark.parametrize(
-    "url", ["coaps+udp://localhost:5684", "localhost:5683", "coap://", "coap://localhost:99999", "coap://[::1"]
+    "url",
+    [
+        *("coaps+udp://localhost:5684", "localhost:5683", "coap://", "coap://localhost:99999", "coap://[::1"),
+        *("coap://localhost:5683/rd", "coap://localhost?ep=a", "coap://me@localhost"),
+    ],
 )
 def test_a_server_that_cannot_be_reached_that_way_is_refused_with_advice(url):
-    with pytest.raises(NoServer, match=r"coap://|Port|IPv6"):
+    with pytest.raises(NoServer, match=r"write it as coap://|no more than the scheme, the host|Port|IPv6"):
         asyncio.run(resolve(url))
 
 

@@ -17,6 +17,7 @@ from stellwerk.cli import app
 from stellwerk.config import load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger, StepRecord
+from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.sqlite.store import SqliteStore
 
 run = CliRunner()
@@ -99,7 +100,7 @@ def test_a_profile_says_what_its_devices_get(scratch: Path) -> None:
         ((), None, "one of --file, --show or --clear"),
         (("--show", "--clear"), None, "one of --file, --show or --clear"),
         (("--show",), None, "no profile 'meters'"),
-        (("--show", "--tenant", "other"), None, "no tenant 'other'"),
+        (("--show", "--tenant", "other"), None, "no tenant 'other' in the data directory"),
         (("--file", "absent.json"), None, "absent.json: No such file"),
         (("--file", "-"), '{"bootstrap": [', "no JSON in line 1, column 16"),
         (("--file", "-"), '{"bootstrap": [], "bootstrap": []}', "--file -: bootstrap is given twice"),
@@ -107,6 +108,16 @@ def test_a_profile_says_what_its_devices_get(scratch: Path) -> None:
             ("--file", "-"),
             json.dumps({"bootstrap": [{**ENTRY, "securityMode": "NO_SEC", "keys": "fresh"}]}),
             "bootstrap[0].keys: mode NO_SEC has none",
+        ),
+        (
+            ("--file", "-"),
+            json.dumps({"bootstrap": [{**ENTRY, "securityMode": "RPK", "transport": "tcp"}]}),
+            "bootstrap[0].transport: this server speaks TLS without raw public keys; say transport udp",
+        ),
+        (
+            ("--file", "-"),
+            json.dumps({"bootstrap": [{**ENTRY, "transport": "udp", "binding": "TQ"}]}),
+            "bootstrap[0].binding: a server that is reached over udp needs the letter U",
         ),
         (("--file", "-"), '{"bootstrap": [{"shortServerId": 0}]}', "bootstrap[0].securityMode: it is one of NO_SEC"),
         (("--file", "-"), " \n", "--file -: it is empty"),
@@ -228,3 +239,30 @@ def test_a_history_tells_each_session_and_each_step(scratch: Path) -> None:
         "  2026-09-21T14:13:21Z  Bootstrap-Write /0/1  4.00  0 URI: coaps://h; 5 key: ***; no room\n"
         "  2026-09-21T14:13:22Z  Bootstrap-Finish   timeout\n"
     )
+
+
+def test_a_history_beside_a_stopped_server_says_that_nothing_runs(scratch: Path) -> None:
+    async def begin(store: SqliteStore) -> None:
+        device = await store.device_by_endpoint("urn:dev:os:meter-1")
+        assert device is not None
+        await store.put_bootstrap_session(
+            BootstrapSession(
+                0,
+                device.device_id,
+                "urn:dev:os:meter-1",
+                "udp://192.0.2.7:5683",
+                BootstrapTrigger.CLIENT,
+                BootstrapState.RUNNING,
+                1_790_000_000_000,
+            )
+        )
+
+    in_store(begin)
+    beside_none = run.invoke(app, ["bootstrap", "history", "meter-1"])
+    assert "\trunning\t" in beside_none.stdout
+    assert beside_none.stderr.startswith("warning: no server works here: what is called running was interrupted")
+    lock = DirectoryLock.take(scratch / "data")
+    try:
+        assert run.invoke(app, ["bootstrap", "history", "meter-1"]).stderr == ""
+    finally:
+        lock.release()

@@ -163,9 +163,24 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(name: str, text: str) ->
     assert caught.value.name in str(caught.value)
 
 
-def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(BadSetting, match="STELLWERK_HTTP_PORT"):
+def test_an_unknown_name_is_refused_and_the_nearest_is_named_or_all_of_them() -> None:
+    with pytest.raises(BadSetting, match=r"no such setting; near is STELLWERK_HTTP_PORT$"):
         load(htp_port="8080")
+    with pytest.raises(BadSetting, match=r"near is STELLWERK_BOOTSTRAP_COAP_PORT, STELLWERK_BOOTSTRAP_COAPS_PORT$"):
+        load(bootstrap_coapport="5687")
+    with pytest.raises(
+        BadSetting, match=r"the settings are STELLWERK_ADMIN_PASSWORD, .*STELLWERK_UPLINKS_EXTEND_LIFETIME$"
+    ):
+        load(colour="red")
+
+
+@pytest.mark.parametrize("name", ["coaps_port", "bootstrap_coap_port", "bootstrap_coaps_port"])
+def test_two_listeners_of_coap_cannot_have_one_port(name: str) -> None:
+    with pytest.raises(BadSetting, match=f"{name.upper()}=5700: STELLWERK_COAP_PORT has this port too") as caught:
+        load(coap_port="5700", **{name: "5700"})
+    assert caught.value.name == PREFIX + name.upper()
+    assert load(coap_port="0", **{name: "0"}).coap_port == 0
+    assert load(coap_port="off", **{name: "off"}).coap_port is None
 
 
 @pytest.mark.parametrize("name", sorted(LATER))

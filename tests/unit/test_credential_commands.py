@@ -213,7 +213,7 @@ REFUSALS: Sequence[tuple[list[str], str]] = [
     (["--psk", f":{HEX}"], "--psk, identity: it is not blank"),
     (["--rpk", "p384.pub"], "--rpk p384.pub: the curve secp384r1 is not spoken here"),
     (["--rpk", "private.key"], "--rpk private.key: this cannot be read as a SubjectPublicKeyInfo"),
-    (["--rpk", "absent"], "absent: No such file"),
+    (["--rpk", "absent"], "--rpk absent: No such file"),
     (["--cert", "key.pub"], "it has to be an X.509 certificate"),
     (["--cn", "meter-2"], "'meter-2' does not mean this device"),
     (["--record", "meter.pem"], "record: it is no JSON in line 1"),
@@ -240,7 +240,8 @@ def test_devices_tenants_and_keys_that_are_not_there_are_said(scratch: Path, mon
     assert "STELLWERK_ALLOW_NOSEC=off" in refused("set", "meter-1", "--record", "none.json")
     # The server has its master key from the environment, and this command does not.
     (scratch / "data" / KEY_FILE).unlink()
-    assert "STELLWERK_MASTER_KEY; set it here too" in refused("set", "meter-1", "--psk", f"a:{HEX}")
+    assert "STELLWERK_MASTER_KEY; set it here too" in (text := refused("set", "meter-1", "--psk", f"a:{HEX}"))
+    assert f"no {KEY_FILE} in the data directory {scratch / 'data'}" in text
     assert not (scratch / "data" / KEY_FILE).exists()
 
 

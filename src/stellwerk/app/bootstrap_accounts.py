@@ -81,7 +81,7 @@ class BootstrapAccounts:
             if entry.is_bootstrap:
                 keys = keys_of(admitted.blocks.bootstrap_server)
             elif entry.keys == EST_KEYS:
-                _check_enrolment(admitted, entry, is_secure and may_enrol)
+                _check_enrolment(admitted, entry, is_secure=is_secure, may_enrol=may_enrol)
                 keys = ClientKeys(X509)
             elif entry.keys == FRESH_KEYS:
                 if issued is None:
@@ -136,13 +136,18 @@ class BootstrapAccounts:
         return None
 
 
-def _check_enrolment(admitted: Admitted, entry: ServerEntry, may_enrol: bool) -> None:
+def _check_enrolment(admitted: Admitted, entry: ServerEntry, *, is_secure: bool, may_enrol: bool) -> None:
     """Raises `BadAccount` where the device would be left with an account that it cannot enrol for."""
-    if not may_enrol:
+    if not (is_secure and may_enrol):
+        has_keys = admitted.blocks.bootstrap_server.kind != NOSEC
+        cure = (
+            "let it come to the bootstrap server over coaps://"
+            if has_keys
+            else "give it keys for the bootstrap server (bootstrap.bootstrapServer)"
+        )
         raise BadAccount(
             f"server {entry.short_id}",
-            f"the profile wants device {admitted.record.name!r} to enrol, which goes over DTLS only; give it keys for "
-            "the bootstrap server (bootstrap.bootstrapServer)",
+            f"the profile wants device {admitted.record.name!r} to enrol, which goes over DTLS only; {cure}",
         )
     if admitted.blocks.one_time:
         raise BadAccount(

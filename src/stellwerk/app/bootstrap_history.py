@@ -149,7 +149,7 @@ class BootstrapHistory:
             detail=session.detail,
             steps=len(session.steps),
         )
-        text = ", ".join(each for each in (session.state.value, session.reason, session.detail) if each)
+        text = ", ".join(dict.fromkeys(each for each in (session.state.value, session.reason, session.detail) if each))
         self._line(session.device_id, session.ended_ms, "bootstrap-ended", text, progress)
 
     def _line(self, device_id: DeviceId, at_ms: int, event: str, detail: str, progress: Progress | None) -> None:

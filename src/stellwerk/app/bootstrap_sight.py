@@ -11,6 +11,7 @@ from stellwerk.app.bootstrap_history import RefusedRequest
 from stellwerk.app.failures import FailedHandshake
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.ids import DeviceId
+from stellwerk.device.bootstrap.configuration import EST_KEYS
 from stellwerk.device.bootstrap.discovered import Discovered
 from stellwerk.device.bootstrap.dry_run import DryRun, show_plan
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState
@@ -61,8 +62,8 @@ async def preview(
 ) -> DryRun:
     """What would be written to the device; nothing is sent or stored, fresh keys are made for the look alone. ``held``:
     what it has, None: as if it could not be asked. ``transport``: over which it comes, ``udp`` or ``tcp``, empty: as it
-    is registered. Raises `UserError` for what people have to mend (the device would be
-    refused with it), `PctUnsupported`, `StoreTrouble`."""
+    is registered, unless it is to enrol, which goes over DTLS alone. Raises `UserError` for what people have to mend
+    (the device would be refused with it), `PctUnsupported`, `StoreTrouble`."""
     credential = await store.credential_of(record.device_id)
     blocks = read_blocks(credential)
     admitted = Admitted(record, credential, blocks, blocks.endpoint or record.node_id)
@@ -70,8 +71,11 @@ async def preview(
     # What is made for the look is stored nowhere, so it was made at no time.
     if not transport:
         registration = await store.registration_of(record.device_id)
-        transport = "tcp" if registration is not None and registration.peer.is_over_tcp else "udp"
-    given = await accounts.gather(admitted, is_secure=is_secure, now_ms=0, transport=transport)
+        is_tcp = registration is not None and registration.peer.is_over_tcp
+        enrols = any(each.keys == EST_KEYS for each in (await accounts.configuration_of(record)).servers)
+        transport = "tcp" if is_tcp and not enrols else "udp"
+    may_enrol = blocks.bootstrap_server.kind != NOSEC and transport == "udp"
+    given = await accounts.gather(admitted, is_secure=is_secure, now_ms=0, may_enrol=may_enrol, transport=transport)
     plan = make_plan(given.configuration, given.accounts, held, pct=pct, version=version)
     elsewhere = {short_id for short_id, _ in blocks.servers}
     ours = [each for each in given.accounts if each.entry.short_id not in elsewhere]

@@ -50,9 +50,8 @@ def refused_rows(refused: Iterable[RefusedPeer]) -> list[Row]:
 
 def _brief(session: BootstrapSession) -> str:
     """Why it ended as it did; of one that went well, how much it took."""
-    why = ": ".join(each for each in (session.reason, session.detail) if each)
-    if why:
-        return why
+    if session.why:
+        return session.why
     count = len(session.steps)
     steps = f"{count} step{'' if count == 1 else 's'}"
     return f"{steps} in {_seconds(session)}" if session.ended_ms else f"{steps} so far"
@@ -65,7 +64,7 @@ def _about(session: BootstrapSession) -> str:
     lines = [
         f"{_BEGUN_BY[session.trigger]}, as {session.endpoint_name}, from {session.peer}",
         f"began {datetime.fromtimestamp(session.started_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC{ended}",
-        ": ".join(each for each in (session.reason, session.detail) if each),
+        session.why,
     ]
     return "\n".join(each for each in lines if each)
 

@@ -27,7 +27,6 @@ _REASONS: Final = (
     ("no shared signature algorithms", "no-common-suite"),
     ("unsupported protocol", "version"),
     ("version too low", "version"),
-    ("wrong version number", "version"),
     ("unsupported version", "version"),
     ("inappropriate fallback", "version"),
     ("bad signature", "bad-signature"),
@@ -36,6 +35,8 @@ _REASONS: Final = (
     ("alert", "alert"),
 )
 """What OpenSSL says, and the word of ours (`dtls.failures.REASONS`)."""
+_NO_TLS: Final = "wrong version number"
+"""What OpenSSL says of bytes that do not begin as a record of any TLS does."""
 _KEY_TROUBLES: Final = ("bad record mac", "binder does not verify", "digest check failed", "psk identity not found")
 
 
@@ -225,6 +226,11 @@ class Channel(Timed):
                 text = "the client's pre-shared key is not the one that the server has for this identity"
                 return "wrong-key", text
             return "bad-message", f"what the client sent does not verify: {words}"
+        if _NO_TLS in words:
+            return (
+                "version",
+                f"what came is no TLS, and coaps+tcp is spoken on this port: are port and scheme right? ({words})",
+            )
         for part, reason in _REASONS:
             if part in words:
                 return reason, _EXPLAINED.get(reason, "{}").format(words)
@@ -238,6 +244,8 @@ class ClientChannel(Channel):
 
     def _explained(self, error: SSL.Error) -> tuple[str, str]:
         words = _words(error)
+        if _NO_TLS in words:
+            return "version", f"the server speaks no TLS on this port ({words})"
         reason = next((reason for part, reason in _REASONS if part in words), "bad-message")
         return reason, f"the server gave up: {words}" if reason == "alert" else words or "the server speaks no TLS"
 

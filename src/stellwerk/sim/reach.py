@@ -33,6 +33,8 @@ async def resolve(url: str) -> tuple[str, int]:
         raise NoServer(url, str(error)) from None
     if parts.scheme not in ("coap", SECURE_SCHEME, TCP_SCHEME, TLS_SCHEME) or not host:
         raise NoServer(url, "write it as coap://HOST:PORT, or so with coaps, coap+tcp or coaps+tcp")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
+        raise NoServer(url, "a device knows the paths itself; write no more than the scheme, the host and the port")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:

@@ -16,7 +16,7 @@ from stellwerk.core.ids import PeerId
 from stellwerk.core.instant import Instant
 from stellwerk.lwm2m.bootstrap import BootstrapOperation, BootstrapPackRequest, BootstrapUplink, EstRequest
 from stellwerk.southbound.link import ContextEvents
-from stellwerk.southbound.translate_bootstrap import translate_bootstrap_down, translate_bootstrap_up
+from stellwerk.southbound.translate_bootstrap import asked_elsewhere, translate_bootstrap_down, translate_bootstrap_up
 from stellwerk.southbound.translate_up import coap_code, status_of
 
 log = structlog.get_logger(__name__)
@@ -281,8 +281,8 @@ class BootstrapLink:
             uplink = codes.UNAUTHORIZED
         if isinstance(uplink, int):
             self._count(_REFUSALS[uplink])
-            path = "/" + "/".join(event.path)
-            log.info("bootstrap_request.refused", peer=str(peer), code=codes.dotted(uplink), path=path)
+            path, detail = "/" + "/".join(event.path), asked_elsewhere(event.path, is_bootstrap=True)
+            log.info("bootstrap_request.refused", peer=str(peer), code=codes.dotted(uplink), path=path, detail=detail)
             self._submit(actions.Respond(exchange, uplink))
             return
         if isinstance(uplink, BootstrapPackRequest) and not (event.fresh or peer.is_proven):

@@ -28,6 +28,7 @@ from stellwerk.lwm2m.operations import Deregister, Notify, Operation, Register, 
 from stellwerk.lwm2m.status import Status
 from stellwerk.southbound.conversation import NO_COMPOSITE_PATIENCE_S, Circumstances, Conversation, converse
 from stellwerk.southbound.format_choice import Memory, formats_for
+from stellwerk.southbound.translate_bootstrap import asked_elsewhere
 from stellwerk.southbound.translate_down import Down, translate_down
 from stellwerk.southbound.translate_up import coap_code, status_of, translate_up
 
@@ -337,9 +338,8 @@ class Link:
         uplink = translate_up(event)
         if isinstance(uplink, int):
             self._count("path")
-            log.info(
-                "request.refused", peer=str(event.peer), code=codes.dotted(uplink), path="/" + "/".join(event.path)
-            )
+            path, detail = "/" + "/".join(event.path), asked_elsewhere(event.path)
+            log.info("request.refused", peer=str(event.peer), code=codes.dotted(uplink), path=path, detail=detail)
             self._meters.uplinks["other"].answers[status_of(uplink)] += 1
             self._submit(actions.Respond(exchange, uplink))
             return

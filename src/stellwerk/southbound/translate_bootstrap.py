@@ -1,5 +1,6 @@
 """Bootstrapping between CoAP and LwM2M, both ways (contract §5)."""
 
+from collections.abc import Sequence
 from typing import Final, assert_never
 
 from stellwerk.coap import codes
@@ -21,6 +22,7 @@ from stellwerk.lwm2m.bootstrap import (
 from stellwerk.lwm2m.formats import ContentFormat
 from stellwerk.lwm2m.path import Path
 from stellwerk.southbound.translate_down import Down
+from stellwerk.southbound.translate_up import DP, RD
 
 BS: Final = "bs"
 BSPACK: Final = "bspack"
@@ -47,6 +49,19 @@ def translate_bootstrap_up(request: RequestReceived) -> BootstrapUplink | int:
             return EstRequest(function, request.payload, request.content_format, request.accept)
         case _:
             return codes.NOT_FOUND
+
+
+def asked_elsewhere(path: Sequence[str], *, is_bootstrap: bool = False) -> str:
+    """What the log says of a request that is for the other server, empty for every other; ``is_bootstrap``: it came to
+    the bootstrap server."""
+    first = path[0] if path else ""
+    if is_bootstrap and first in (RD, DP):
+        ports = "STELLWERK_COAP_PORT, STELLWERK_COAPS_PORT"
+        return f"this is for the server of device management ({ports}): is the port right?"
+    if not is_bootstrap and (first in (BS, BSPACK) or tuple(path[:2]) == EST):
+        ports = "STELLWERK_BOOTSTRAP_COAP_PORT, STELLWERK_BOOTSTRAP_COAPS_PORT"
+        return f"this is for the bootstrap server ({ports}): is the port right?"
+    return ""
 
 
 def translate_bootstrap_down(operation: BootstrapOperation) -> Down:

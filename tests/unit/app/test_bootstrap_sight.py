@@ -7,21 +7,23 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.credential_material import b64, certificate, der
 
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts, OpenKeys
 from stellwerk.app.bootstrap_history import RefusedRequest
 from stellwerk.app.bootstrap_sight import SESSIONS, BootstrapSight, recent_sessions
+from stellwerk.app.bootstrap_sight import preview as look_ahead
 from stellwerk.app.credential_record import parse_record
 from stellwerk.app.failures import FailedHandshake
 from stellwerk.app.fresh_keys import FreshKeys
 from stellwerk.app.handlers.bootstrapping import CannotBegin
 from stellwerk.app.records import NewDevice
 from stellwerk.core.ids import DeviceId
-from stellwerk.device.bootstrap.account import ServerMaterial
-from stellwerk.device.bootstrap.configuration import FRESH_KEYS, BootstrapConfiguration, ServerEntry
+from stellwerk.device.bootstrap.account import BadAccount, ServerMaterial
+from stellwerk.device.bootstrap.configuration import EST_KEYS, FRESH_KEYS, BootstrapConfiguration, ServerEntry
 from stellwerk.device.bootstrap.history import BootstrapSession, BootstrapState, BootstrapTrigger, StepRecord
 from stellwerk.device.profile import DEFAULT, ProfileRecord
-from stellwerk.device.record import PSK, Credential, DeviceRecord
+from stellwerk.device.record import PSK, X509, Credential, DeviceRecord
 from stellwerk.lwm2m.schema.library import Library
 from stellwerk.storage.memory import MemoryStore
 
@@ -30,6 +32,7 @@ KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f1"
 FACTORY = {"securityMode": "PSK", "clientPublicKeyOrId": "meter factory", "clientSecretKey": KEY}
 OWN = {"securityMode": "PSK", "clientPublicKeyOrId": "meter", "clientSecretKey": KEY[::-1]}
 CLIENT = {"securityConfigClientMode": "PSK", "endpoint": "meter", "identity": "meter", "key": KEY[::-1]}
+CONTEXT = {"masterSecret": "c0ffee00112233445566778899aabbcc", "senderId": "01", "recipientId": "02"}
 ENTRY = ServerEntry(mode=PSK, host="dm.example", port=5684)
 
 
@@ -70,8 +73,7 @@ def preview(known: Credential | None, entry: ServerEntry) -> tuple[str, MemorySt
 
 @pytest.mark.spec("Platform 12", "LwM2M-contract 2.6")
 def test_oscore_with_the_bootstrap_server_keeps_fresh_keys_secret_too() -> None:
-    context = {"masterSecret": "c0ffee00112233445566778899aabbcc", "senderId": "01", "recipientId": "02"}
-    shown, _ = preview(credential({"securityMode": "NO_SEC", "oscore": context}), replace(ENTRY, keys=FRESH_KEYS))
+    shown, _ = preview(credential({"securityMode": "NO_SEC", "oscore": CONTEXT}), replace(ENTRY, keys=FRESH_KEYS))
     assert "Secret Key: 16 bytes, withheld" in shown
 
 
@@ -96,6 +98,23 @@ def test_keys_that_are_made_for_a_look_are_kept_nowhere() -> None:
 def test_a_look_at_what_would_be_refused_says_why() -> None:
     with pytest.raises(OpenKeys, match="only over a secure session"):
         preview(credential({"securityMode": "NO_SEC"}), replace(ENTRY, keys=FRESH_KEYS))
+
+
+@pytest.mark.spec("RFC 9148 3")
+def test_a_look_at_a_device_that_cannot_enrol_says_what_would_be_right() -> None:
+    def given_over(transport: str, bootstrap_server: Any) -> str:
+        async def ask(sight: BootstrapSight, record: DeviceRecord) -> Any:
+            return await look_ahead(sight._store, sight._accounts, record, transport=transport)
+
+        entry = replace(ENTRY, mode=X509, keys=EST_KEYS, server_public_key=b64(der(certificate())))
+        return str(look(credential(bootstrap_server), entry, ask)[0])
+
+    with pytest.raises(BadAccount, match="goes over DTLS only; let it come to the bootstrap server over coaps://"):
+        given_over("tcp", FACTORY)
+    for bare in ({"securityMode": "NO_SEC"}, {"securityMode": "NO_SEC", "oscore": CONTEXT}):
+        with pytest.raises(BadAccount, match="goes over DTLS only; give it keys for the bootstrap server"):
+            given_over("udp", bare)
+    assert "Security Mode: 4" in given_over("", FACTORY)
 
 
 def test_a_look_says_that_a_one_time_credential_was_used_up() -> None:

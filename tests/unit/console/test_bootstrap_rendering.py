@@ -61,6 +61,13 @@ def test_a_session_that_ended_badly_says_why_at_once() -> None:
     assert row["full"].endswith("x" * 300)
 
 
+def test_a_reason_that_is_the_state_is_not_said_twice() -> None:
+    ended = replace(SESSION, state=BootstrapState.LOST, reason="lost", detail="the peer closed", steps=())
+    (row,) = session_rows([ended])
+    assert row["brief"] == "the peer closed"
+    assert row["full"].endswith("\nthe peer closed")
+
+
 def test_a_session_that_runs_has_no_end_and_its_last_step_no_answer_yet() -> None:
     running = replace(SESSION, state=BootstrapState.RUNNING, ended_ms=0, steps=(replace(STEPS[0], status=0),))
     (row,) = session_rows([running])

@@ -482,6 +482,18 @@ def test_what_is_no_tls_ends_the_connection(said: bytes, reason: set[str]) -> No
     assert ends.failures
 
 
+@pytest.mark.parametrize("said", ["50e12301000020", "000100e1"])
+def test_who_speaks_coap_in_the_open_where_tls_is_spoken_is_told_so(said: str) -> None:
+    ends = Ends()
+    ends.begin()
+    ends.stack.feed(bytes.fromhex(said) + bytes(20), peer=FAR, now=0.0)
+    ends.look()
+    (failed,) = (each for each in ends.told if isinstance(each, events.HandshakeFailed))
+    assert failed.reason == "version"
+    assert "what came is no TLS" in failed.detail
+    assert "are port and scheme right?" in failed.detail
+
+
 @given(st.lists(st.binary(max_size=300), max_size=6))
 def test_any_bytes_are_refused_or_waited_for_and_never_let_in(pieces: list[bytes]) -> None:
     ends = Ends()

@@ -8,6 +8,7 @@ from stellwerk.coap import codes
 from stellwerk.coap.events import RequestReceived
 from stellwerk.core.ids import PeerId
 from stellwerk.lwm2m.operations import Deregister, Register, Send, Update, Uplink
+from stellwerk.southbound.translate_bootstrap import asked_elsewhere
 from stellwerk.southbound.translate_up import coap_code, status_of, translate_up
 
 PEER = PeerId("udp", "192.0.2.1", 5683)
@@ -42,6 +43,24 @@ def test_everything_else_is_not_found_or_not_allowed(code: int, path: tuple[str,
         assert found == (codes.METHOD_NOT_ALLOWED if ours else codes.NOT_FOUND)
     else:
         assert code in (codes.POST, codes.DELETE)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_bootstrap", "ports"),
+    [
+        (("rd",), True, "STELLWERK_COAP_PORT, STELLWERK_COAPS_PORT"),
+        (("rd", "k7"), True, "STELLWERK_COAP_PORT"),
+        (("dp",), True, "STELLWERK_COAP_PORT"),
+        (("bs",), False, "STELLWERK_BOOTSTRAP_COAP_PORT, STELLWERK_BOOTSTRAP_COAPS_PORT"),
+        (("bspack",), False, "STELLWERK_BOOTSTRAP_COAP_PORT"),
+        ((".well-known", "est", "sen"), False, "STELLWERK_BOOTSTRAP_COAP_PORT"),
+    ],
+)
+def test_what_is_for_the_other_server_is_told_with_its_ports(
+    path: tuple[str, ...], is_bootstrap: bool, ports: str
+) -> None:
+    assert ports in asked_elsewhere(path, is_bootstrap=is_bootstrap)
+    assert asked_elsewhere(path, is_bootstrap=not is_bootstrap) == ""
 
 
 @given(st.integers(0, 255))

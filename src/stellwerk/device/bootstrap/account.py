@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Final
 
 from stellwerk.core.errors import UserError
-from stellwerk.device.bootstrap.configuration import EST_KEYS, Acl, ServerEntry, uri_host
+from stellwerk.device.bootstrap.configuration import EST_KEYS, NO_RPK_OVER_TLS, Acl, ServerEntry, uri_host
 from stellwerk.device.key_material import BadMaterial, der_of, read_certificate, read_public_key
 from stellwerk.device.record import MODE_NAMES, NOSEC, PSK, RPK, X509
 from stellwerk.lwm2m.bootstrap import ACCESS_CONTROL, OSCORE, SECURITY, SERVER
@@ -117,6 +117,8 @@ def check_account(account: Account) -> None:
         if len(keys.public) > LONGEST_IDENTITY:
             raise BadAccount(name, f"the PSK identity has {len(keys.public)} bytes, {LONGEST_IDENTITY} are the most")
         _check_key(name, "the pre-shared key", keys.secret)
+    if entry.mode == RPK and entry.transport == "tcp" and not entry.server_public_key:
+        raise BadAccount(name, NO_RPK_OVER_TLS)
     if entry.mode in (RPK, X509) and not server_key(account):
         what = "public key" if entry.mode == RPK else "certificate"
         raise BadAccount(name, f"neither the profile nor this server has a {what} for devices to know it by")

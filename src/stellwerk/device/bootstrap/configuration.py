@@ -24,7 +24,7 @@ from stellwerk.device.key_material import (
     read_public_key,
     to_base64,
 )
-from stellwerk.device.record import MODE_NAMES, MODES, NOSEC
+from stellwerk.device.record import MODE_NAMES, MODES, NOSEC, RPK
 
 DEVICE_KEYS: Final = "device"
 """A server entry gives the client what the device's credential says for that server."""
@@ -193,6 +193,10 @@ _ENTRY_MEMBERS: Final = frozenset(
 )
 _ACL_MEMBERS: Final = frozenset(("objectId", "instanceId", "owner", "acl"))
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+NO_RPK_OVER_TLS: Final = (
+    "this server speaks TLS without raw public keys; say transport udp, or another mode. Where another server has "
+    "them, say serverPublicKey"
+)
 _BINDING: Final = re.compile(r"(?!.*(.).*\1)(?=.*[^Q])[UMHTSNQ]{1,7}")
 """U, M, H, T, S, N, UQ, UQS, TQ, TQS, SQ are what editors offer; any transports, each once, are understood (BIN-1)."""
 
@@ -369,6 +373,16 @@ def _acl(acl: Members, short_ids: set[int]) -> Acl:
             raise acl.bad(member, "it is given twice")
         rights.append((int(name), bits))
     return Acl(object_id, instance_id, owner, tuple(sorted(rights)))
+
+
+def check_new(configuration: BootstrapConfiguration) -> None:
+    """What nobody may newly say, though a profile that has it stays of use: it is no good to the device. Raises
+    `BadBootstrap`."""
+    for at, entry in enumerate(configuration.servers):
+        if entry.transport == "udp" and "T" in entry.binding and "U" not in entry.binding:
+            raise BadBootstrap(f"bootstrap[{at}].binding", "a server that is reached over udp needs the letter U in it")
+        if entry.mode == RPK and entry.transport == "tcp" and not entry.server_public_key:
+            raise BadBootstrap(f"bootstrap[{at}].transport", NO_RPK_OVER_TLS)
 
 
 def ignored_members(value: Any) -> list[str]:

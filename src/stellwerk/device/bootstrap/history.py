@@ -76,6 +76,11 @@ class BootstrapSession:
     detail: str = ""
     steps: tuple[StepRecord, ...] = field(default=())
 
+    @property
+    def why(self) -> str:
+        """Reason and detail, for people who read the state beside it: a reason that is the same word is left out."""
+        return ": ".join(each for each in ("" if self.reason == self.state.value else self.reason, self.detail) if each)
+
 
 def add_step(steps: list[StepRecord], step: StepRecord, left_out: int) -> int:
     """Put ``step`` behind the others, in the place of one in the middle where they are `MAX_STEPS`; a line called

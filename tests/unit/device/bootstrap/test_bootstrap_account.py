@@ -21,7 +21,7 @@ from stellwerk.device.bootstrap.account import (
     server_uri,
     weakness,
 )
-from stellwerk.device.bootstrap.configuration import Acl, ServerEntry
+from stellwerk.device.bootstrap.configuration import NO_RPK_OVER_TLS, Acl, ServerEntry
 from stellwerk.lwm2m.bootstrap import BootstrapWrite, encode_bootstrap_write
 from stellwerk.lwm2m.content import Content
 from stellwerk.lwm2m.path import Path
@@ -205,6 +205,14 @@ def test_a_random_key_is_given() -> None:
         (
             account(ClientKeys("rpk", b"p", b"s"), securityMode="RPK"),
             "server 123: neither the profile nor this server has a public key for devices to know it by",
+        ),
+        (
+            Account(
+                replace(account(securityMode="RPK").entry, transport="tcp"),
+                ClientKeys("rpk", b"p", b"s"),
+                ServerMaterial(b"p", b"c"),
+            ),
+            f"server 123: {NO_RPK_OVER_TLS}",
         ),
         (
             account(oscore=True),

@@ -16,6 +16,7 @@ from stellwerk.device.bootstrap.configuration import (
     BadBootstrap,
     BootstrapConfiguration,
     ServerEntry,
+    check_new,
     parse_bootstrap,
     render_bootstrap,
 )
@@ -215,6 +216,27 @@ def test_bootstrap_servers_are_given_only_where_the_profile_allows_it() -> None:
     servers = (ServerEntry(is_bootstrap=True, short_id=None), ServerEntry())
     assert BootstrapConfiguration(servers, updates_bootstrap_server=False).given == servers[1:]
     assert BootstrapConfiguration(servers, updates_bootstrap_server=True).given == servers
+
+
+@pytest.mark.parametrize(
+    ("member", "more"),
+    [
+        ("binding", {"transport": "udp", "binding": "TQ"}),
+        ("transport", {"transport": "tcp", "securityMode": "RPK"}),
+    ],
+)
+def test_what_is_no_good_to_a_device_is_refused_to_who_says_it_and_read_where_it_is_stored(
+    member: str, more: dict[str, Any]
+) -> None:
+    stored = parse_bootstrap({"bootstrap": [entry(**more)]})
+    with pytest.raises(BadBootstrap) as caught:
+        check_new(stored)
+    assert caught.value.field == f"bootstrap[0].{member}"
+
+
+def test_what_is_of_use_may_be_said() -> None:
+    for more in ({"transport": "udp", "binding": "UT"}, {"transport": "udp", "securityMode": "RPK"}, {"binding": "T"}):
+        check_new(parse_bootstrap({"bootstrap": [entry(**more)]}))
 
 
 @pytest.mark.spec("Platform 3.4", "BIN-1")
