@@ -6,6 +6,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stellwerk-installed
+COMPILED := $(VENV)/.tests-compiled
 # An interpreter of your choice: make setup PYTHON=python3.12
 PYTHON ?=
 # Which benchmark: agreement, bootstrap, commands, dtls, dtls_micro, flood, memory, oscore, restart, run, start, storage,
@@ -35,14 +36,17 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt tools/make_environment.sh
 	@sh tools/make_environment.sh '$(VENV)' '$(PYTHON)'
-	@# Compiles the program and its tests, which the first run of the tests would do once in each of its processes.
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only >build/compile.log 2>&1 || true
+	@touch $@
+
+# The program and its tests compiled, which the first run of the tests would do once in each of its processes.
+$(COMPILED): $(STAMP)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only >$(VENV)/compile.log 2>&1 || true
 	@touch $@
 
 demo: $(STAMP)
 	@exec $(BIN)/stellwerk demo $(ARGS)
 
-test: $(STAMP)
+test: $(STAMP) $(COMPILED)
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 check: $(STAMP)
