@@ -14,6 +14,7 @@ from stellwerk.coap.events import Event, RequestFailed, RequestQuestion, Request
 from stellwerk.core.ids import PeerId
 from stellwerk.sim.body import Body
 from stellwerk.sim.bootstrap.accounts import Inconsistent, ServerAccount
+from stellwerk.sim.bootstrap.contexts import unanswered
 from stellwerk.sim.bootstrap.faults import StepFault, StepFaultKind, StepFaults
 from stellwerk.sim.bootstrap.options import BootstrapOptions, Mode
 from stellwerk.sim.bootstrap.serving import BootstrapServing, StepAnswer, step_of
@@ -190,7 +191,7 @@ class BootstrapClient:
         elif isinstance(event, RequestFailed) and event.handle == self._under_way:
             self._under_way = None
             # The answer may be lost for good and the steps come all the same.
-            return self._fail("silent", event.reason) if self.stage is Stage.ASKING else None
+            return self._fail(*unanswered(event)) if self.stage is Stage.ASKING else None
         return None
 
     # -- the request --

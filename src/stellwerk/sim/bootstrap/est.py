@@ -28,6 +28,7 @@ from stellwerk.issuing import new_key
 from stellwerk.sim.account import max_age_of
 from stellwerk.sim.body import Body
 from stellwerk.sim.bootstrap.accounts import ServerAccount
+from stellwerk.sim.bootstrap.contexts import unanswered
 from stellwerk.sim.bootstrap.faults import StepFaultKind, StepFaults
 from stellwerk.sim.bootstrap.options import BootstrapOptions
 from stellwerk.sim.security import STRANGER, Certificate
@@ -176,7 +177,7 @@ class EstClient:
         """React to an event that `is_about` it."""
         self._under_way = None
         if isinstance(event, RequestFailed):
-            return self._fail("silent", event.reason, now)
+            return self._fail(*unanswered(event), now)
         assert isinstance(event, ResponseReceived)
         self._body.stay_awake(now)
         fault, self._again = self._again, None
