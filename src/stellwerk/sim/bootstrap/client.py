@@ -19,6 +19,7 @@ from stellwerk.sim.bootstrap.faults import StepFault, StepFaultKind, StepFaults
 from stellwerk.sim.bootstrap.options import BootstrapOptions, Mode
 from stellwerk.sim.bootstrap.serving import BootstrapServing, StepAnswer, step_of
 from stellwerk.sim.happenings import BootstrapAsked, Moved, Served
+from stellwerk.sim.refusals import words_of
 from stellwerk.sim.security import STRANGER
 from stellwerk.sim.tree import Denied, Instance
 
@@ -233,9 +234,7 @@ class BootstrapClient:
             if self.stage is Stage.ASKING:
                 self.stage = Stage.SERVING
             return None
-        # What the server says for people (RFC 7252 §5.5.2) is what its user looks for.
-        said = event.payload.decode("utf-8", "replace") if event.content_format is None else ""
-        return self._fail("refused", f"{codes.dotted(event.code)} {said}".rstrip())
+        return self._fail("refused", f"{codes.dotted(event.code)} {words_of(event)}".rstrip())
 
     def _take_pack(self, event: ResponseReceived, now: float) -> Outcome:
         try:

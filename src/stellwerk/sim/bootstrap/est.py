@@ -31,6 +31,7 @@ from stellwerk.sim.bootstrap.accounts import ServerAccount
 from stellwerk.sim.bootstrap.contexts import unanswered
 from stellwerk.sim.bootstrap.faults import StepFaultKind, StepFaults
 from stellwerk.sim.bootstrap.options import BootstrapOptions
+from stellwerk.sim.refusals import words_of
 from stellwerk.sim.security import STRANGER, Certificate
 
 REASONS: Final = frozenset({"refused", "silent", "handshake", "lost", "answer", "no-account", "restarted"})
@@ -299,6 +300,4 @@ def renewal_of(chain: tuple[bytes, ...]) -> datetime:
 
 
 def _said(event: ResponseReceived) -> str:
-    # What the server says for people (RFC 7252 §5.5.2) is what its user looks for.
-    text = event.payload.decode("utf-8", "replace") if event.content_format is None else ""
-    return f"{codes.dotted(event.code)} {text}".rstrip()
+    return f"{codes.dotted(event.code)} {words_of(event)}".rstrip()
