@@ -55,9 +55,15 @@ async def remove_client(settings: Settings, client_id: str) -> bool:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[SqliteStore]:
+async def open_store(settings: Settings, *, may_make: bool = True) -> AsyncIterator[SqliteStore]:
     """The store of the data directory, for a command. Beside a running server too: only the journal has a single
-    writer."""
+    writer. ``may_make`` False: raises `UserError` where there is none yet, for a command that is about what a server
+    has made: whoever stands in another folder than the server shall not find a data directory there afterwards."""
+    if not may_make and not (settings.data_dir / DECIDING_FILE).exists():
+        raise UserError(
+            f"there is no data in the data directory {settings.data_dir}; `stellwerk serve` makes it, and "
+            "STELLWERK_DATA_DIR names another one"
+        )
     with suppress(DataDirInUse):
         lock = DirectoryLock.take(settings.data_dir)
         try:

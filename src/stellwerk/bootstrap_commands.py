@@ -171,7 +171,7 @@ async def _profile_bootstrap(
 ) -> BootstrapConfiguration:
     """As it is then; ``wanted`` None: as it is."""
     check_name(name)
-    async with open_store(settings) as store:
+    async with open_store(settings, may_make=False) as store:
         tenant_id = await store.tenant(tenant)
         if tenant_id is None:
             raise no_tenant(settings, tenant)
@@ -201,7 +201,7 @@ async def _plan(
 ) -> str:
     check_master_key(settings)
     folder = KeyFolder(settings.data_dir)
-    async with open_store(settings) as store:
+    async with open_store(settings, may_make=False) as store:
         device = await device_named(settings, store, tenant, name)
         accounts = BootstrapAccounts(store, own_material(folder, None, None), FreshKeys(folder.certify))
         try:
@@ -217,7 +217,7 @@ async def _plan(
 
 
 async def _history(settings: Settings, tenant: str, name: str, limit: int) -> list[BootstrapSession]:
-    async with open_store(settings) as store:
+    async with open_store(settings, may_make=False) as store:
         device = await device_named(settings, store, tenant, name)
         found = await store.bootstrap_sessions(device.device_id, limit)
         is_running = BootstrapState.RUNNING

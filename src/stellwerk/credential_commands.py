@@ -210,7 +210,7 @@ async def _set(
 ) -> tuple[DeviceRecord, Credential | None]:
     """The device and what it has then. ``wanted`` None: nothing."""
     check_master_key(settings)
-    async with open_store(settings) as store:
+    async with open_store(settings, may_make=False) as store:
         device = await device_named(settings, store, tenant, name)
         change = wanted(device)
         try:
@@ -281,7 +281,7 @@ def _oscore_context(text: str, bootstrap: str) -> str:
 
 async def _find(settings: Settings, tenant: str, name: str) -> tuple[DeviceRecord, Credential | None]:
     check_master_key(settings)
-    async with open_store(settings) as store:
+    async with open_store(settings, may_make=False) as store:
         device = await device_named(settings, store, tenant, name)
         return device, await store.credential_of(device.device_id)
 

@@ -33,13 +33,13 @@ def describe(record: ProfileRecord) -> str:
 
 async def list_profiles(settings: Settings, tenant: str) -> Sequence[ProfileRecord]:
     """The tenant's, by name. Raises `Unknown`."""
-    async with open_store(settings) as store:
+    async with open_store(settings, may_make=False) as store:
         return await store.profiles(await _tenant(settings, store, tenant))
 
 
 async def show_profile(settings: Settings, tenant: str, name: str) -> ProfileRecord:
     """Raises `Unknown`."""
-    async with open_store(settings) as store:
+    async with open_store(settings, may_make=False) as store:
         return await _profile(store, await _tenant(settings, store, tenant), name)
 
 
@@ -55,7 +55,7 @@ async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequenc
         if key.strip() in texts:
             raise BadProfile(f"{key.strip()!r} is given twice")
         texts[key.strip()] = value
-    async with open_store(settings) as store:
+    async with open_store(settings, may_make=False) as store:
         tenant_id = await _tenant(settings, store, tenant)
         before = await store.profile(tenant_id, name)
         profile = parse_settings(texts, DEFAULT if before is None else before.profile)
@@ -67,14 +67,14 @@ async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequenc
 
 async def remove_profile(settings: Settings, tenant: str, name: str) -> None:
     """Raises `Unknown`, `ProfileInUse`."""
-    async with open_store(settings) as store:
+    async with open_store(settings, may_make=False) as store:
         if not await store.remove_profile(await _tenant(settings, store, tenant), name):
             raise Unknown(f"there is no profile {name!r}; `stellwerk profile list` names them")
 
 
 async def give_profile(settings: Settings, tenant: str, device_name: str, name: str) -> None:
     """Give the device another profile. Raises `Unknown`."""
-    async with open_store(settings) as store:
+    async with open_store(settings, may_make=False) as store:
         tenant_id = await _tenant(settings, store, tenant)
         await _profile(store, tenant_id, name)
         device = await store.device_by_name(tenant_id, device_name)

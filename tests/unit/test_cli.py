@@ -364,8 +364,8 @@ def refusal(*words: str) -> str:
 
 
 def test_profiles_are_made_changed_shown_listed_and_removed(scratch):
-    assert "no tenant 'default'" in refusal("profile", "list")
     migrate(scratch)
+    assert f"no tenant 'default' in the data directory {scratch}" in refusal("profile", "list")
     asyncio.run(_provisioned(scratch))
     made = run.invoke(app, ["profile", "set", "meters", "awake_s=10", "power_mode=psm"])
     assert made.stdout == "meters\tpower_mode=PSM awake_s=10\n"
@@ -382,6 +382,19 @@ def test_profiles_are_made_changed_shown_listed_and_removed(scratch):
     run.invoke(app, ["device", "profile", "meter-1", "all"])
     assert run.invoke(app, ["profile", "remove", "meters"]).exit_code == 0
     assert run.invoke(app, ["profile", "list"]).stdout == "all\t(as the server)\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("profile list", "profile set meters awake_s=1", "device profile a b", "profile bootstrap meters --show"),
+        *("credentials show a", "credentials set a --none", "bootstrap history a", "bootstrap plan a"),
+    ],
+)
+def test_a_command_in_another_folder_than_the_servers_leaves_nothing_there(monkeypatch, tmp_path, words: str):
+    monkeypatch.setenv("STELLWERK_DATA_DIR", str(tmp_path / "elsewhere"))
+    assert f"no data in the data directory {tmp_path / 'elsewhere'}" in refusal(*words.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_profile_is_refused_whole_with_what_would_be_right(scratch):

@@ -46,6 +46,7 @@ from stellwerk.sim.happenings import (
 from stellwerk.sim.notifying import TIMED, Notifying
 from stellwerk.sim.options import Composites
 from stellwerk.sim.places import Places
+from stellwerk.sim.refusals import words_of
 from stellwerk.sim.registration import list_beside_profile, object_list, register_query
 from stellwerk.sim.reporting import Reporting
 from stellwerk.sim.rights import Rights
@@ -337,7 +338,7 @@ class Account:
             )
             registering = self.enrolment.state is State.REGISTERING
             outcome = self.enrolment.answered(event.code, location, max_age_of(event), self._stated_lifetime_s, now)
-            self._note(outcome, codes.dotted(event.code), now)
+            self._note(outcome, codes.dotted(event.code), now, words_of(event))
             refused = registering and event.code == codes.CONFLICT and bool(self._body.options.profile_id)
             if refused and not self._profile_refused:
                 # Core 1.2.2 6.2.1: the profile is not known here; the whole list follows.
@@ -356,7 +357,7 @@ class Account:
         elif self._sending.is_of(event.handle):
             self._end_send(None, now)
 
-    def _note(self, outcome: Outcome, reason: str, now: float) -> None:
+    def _note(self, outcome: Outcome, reason: str, now: float, detail: str = "") -> None:
         tell, options = self._body.tell, self._body.options
         if outcome is Outcome.REGISTERED:
             self._profile_refused = False
@@ -372,7 +373,7 @@ class Account:
         elif outcome is Outcome.LOST:
             tell(RegistrationLost(self._name, reason))
         elif outcome is Outcome.REFUSED:
-            tell(RegistrationRefused(self._name, reason))
+            tell(RegistrationRefused(self._name, reason, detail))
         elif outcome is Outcome.UNWANTED:
             self.leave(now)
         else:

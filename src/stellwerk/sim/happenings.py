@@ -17,10 +17,12 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationRefused:
-    """A registration request was refused or not answered; ``reason`` is a code (``5.03``) or the engine's word."""
+    """A registration request was refused or not answered; ``reason`` is a code (``5.03``) or the engine's word,
+    ``detail`` what the server says of it."""
 
     endpoint_name: str
     reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,10 @@ def write_down(happening: Happening) -> None:
     if isinstance(happening, Registered):
         log.debug("device.registered", endpoint_name=name, location=happening.location)
     elif isinstance(happening, RegistrationRefused | RegistrationLost):
-        log.info("device.refused", endpoint_name=name, reason=happening.reason)
+        detail = happening.detail if isinstance(happening, RegistrationRefused) else ""
+        log.info(
+            "device.refused", endpoint_name=name, reason=happening.reason, **({"detail": detail} if detail else {})
+        )
     elif isinstance(happening, Bootstrapped):
         log.debug("device.bootstrapped", endpoint_name=name, servers=happening.servers)
     elif isinstance(happening, Enrolled):

@@ -27,15 +27,16 @@ def encode_bootstrap(configuration: BootstrapConfiguration) -> str:
     return "" if configuration == NO_BOOTSTRAP else json.dumps(render_bootstrap(configuration))
 
 
-def decode_bootstrap(text: str) -> BootstrapConfiguration:
+def decode_bootstrap(text: str, profile: str) -> BootstrapConfiguration:
     """The inverse of `encode_bootstrap`. What another version wrote, and this one does not take, gives nobody anything:
-    the rest of the profile stays of use."""
+    the rest of the ``profile`` stays of use."""
     if not text:
         return NO_BOOTSTRAP
     try:
         return parse_bootstrap(json.loads(text))
     except (BadBootstrap, ValueError) as error:
-        log.error("profile.bootstrap_unusable", detail=str(error), meaning="its devices are not bootstrapped")
+        meaning = "its devices are not bootstrapped"
+        log.error("profile.bootstrap_unusable", profile=profile, detail=str(error), meaning=meaning)
         return NO_BOOTSTRAP
 
 

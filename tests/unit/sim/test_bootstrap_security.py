@@ -6,13 +6,15 @@ import pytest
 
 from stellwerk.coap import codes
 from stellwerk.coap.actions import SendRequest
-from stellwerk.coap.events import ResponseReceived
+from stellwerk.coap.events import RequestFailed, ResponseReceived
 from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.core.identity import CertificateIdentity, RawKeyIdentity
+from stellwerk.core.ids import PeerId
 from stellwerk.device.key_material import der_of, pkcs8_of, spki_of
 from stellwerk.dtls.actions import CloseSession
 from stellwerk.issuing import Issuer, make_authority, new_key
 from stellwerk.lwm2m.value import ObjectLink
+from stellwerk.sim.bootstrap.contexts import unanswered
 from stellwerk.sim.faults import Fault
 from stellwerk.sim.happenings import (
     Bootstrapped,
@@ -277,6 +279,18 @@ def test_with_an_oscore_context_in_a_session():
     assert bench.is_configured
     assert bench.server.identities == [b"dm-1"]
     assert bench.server.asked("rd")[0].peer.is_context
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason", "detail"),
+    [
+        ("unprotected", "refused", "unprotected: 4.00 Decryption failed"),
+        ("timeout", "silent", "timeout"),
+    ],
+)
+def test_a_server_that_cannot_read_what_is_protected_has_refused(failure: str, reason: str, detail: str):
+    event = RequestFailed(1, PeerId("oscore+udp", *BOOTSTRAP), failure, "4.00 Decryption failed")
+    assert unanswered(event) == (reason, detail)
 
 
 def test_after_a_restart_it_uses_no_number_twice():

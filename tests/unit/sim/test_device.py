@@ -104,6 +104,14 @@ def test_a_server_that_is_too_busy_is_left_alone_as_long_as_it_says(bench):
     assert device.is_registered
 
 
+def test_why_a_server_refuses_is_told_in_its_own_words(bench):
+    text = b"device 'sim-1' has credentials and must use them"
+    bench.decide = lambda request: Respond(request.exchange, codes.FORBIDDEN, payload=text)
+    bench.start(patience=EAGER)
+    refused = next(each for each in bench.happenings if isinstance(each, RegistrationRefused))
+    assert (refused.reason, refused.detail) == ("4.03", text.decode())
+
+
 @pytest.mark.spec("R-17")
 def test_a_silent_server_is_tried_again_until_it_is_there(bench):
     bench.network.detach(("10.0.0.1", 5683))

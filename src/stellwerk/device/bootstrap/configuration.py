@@ -193,6 +193,7 @@ _ENTRY_MEMBERS: Final = frozenset(
 )
 _ACL_MEMBERS: Final = frozenset(("objectId", "instanceId", "owner", "acl"))
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+# docs/deviations.md: TLS has no raw public keys here.
 NO_RPK_OVER_TLS: Final = (
     "this server speaks TLS without raw public keys; say transport udp, or another mode. Where another server has "
     "them, say serverPublicKey"

@@ -14,10 +14,12 @@ from stellwerk.coap.events import Event, RequestFailed, RequestQuestion, Request
 from stellwerk.core.ids import PeerId
 from stellwerk.sim.body import Body
 from stellwerk.sim.bootstrap.accounts import Inconsistent, ServerAccount
+from stellwerk.sim.bootstrap.contexts import unanswered
 from stellwerk.sim.bootstrap.faults import StepFault, StepFaultKind, StepFaults
 from stellwerk.sim.bootstrap.options import BootstrapOptions, Mode
 from stellwerk.sim.bootstrap.serving import BootstrapServing, StepAnswer, step_of
 from stellwerk.sim.happenings import BootstrapAsked, Moved, Served
+from stellwerk.sim.refusals import words_of
 from stellwerk.sim.security import STRANGER
 from stellwerk.sim.tree import Denied, Instance
 
@@ -190,7 +192,7 @@ class BootstrapClient:
         elif isinstance(event, RequestFailed) and event.handle == self._under_way:
             self._under_way = None
             # The answer may be lost for good and the steps come all the same.
-            return self._fail("silent", event.reason) if self.stage is Stage.ASKING else None
+            return self._fail(*unanswered(event)) if self.stage is Stage.ASKING else None
         return None
 
     # -- the request --
@@ -232,9 +234,7 @@ class BootstrapClient:
             if self.stage is Stage.ASKING:
                 self.stage = Stage.SERVING
             return None
-        # What the server says for people (RFC 7252 §5.5.2) is what its user looks for.
-        said = event.payload.decode("utf-8", "replace") if event.content_format is None else ""
-        return self._fail("refused", f"{codes.dotted(event.code)} {said}".rstrip())
+        return self._fail("refused", f"{codes.dotted(event.code)} {words_of(event)}".rstrip())
 
     def _take_pack(self, event: ResponseReceived, now: float) -> Outcome:
         try:

@@ -4,6 +4,7 @@ of them it has to agree on anew (RFC 8613 §7.5, App. B).
 
 from typing import Final
 
+from stellwerk.coap.events import RequestFailed
 from stellwerk.core.ids import PeerId
 from stellwerk.sim.bootstrap.memory import Ceilings
 from stellwerk.sim.bootstrap.options import OscoreValues
@@ -12,6 +13,14 @@ from stellwerk.sim.bootstrap.orders import ProtectWay, WayCounted
 UNPROTECTED: Final = "unprotected"
 """Why a request failed: the server could not read what was protected. It does not have the context, or not as it is
 here."""
+
+
+def unanswered(event: RequestFailed) -> tuple[str, str]:
+    """Reason and detail of a request that came to nothing: ``refused`` where the server answered, in the open, that it
+    could not read it, else ``silent``."""
+    if event.reason == UNPROTECTED:
+        return "refused", f"{UNPROTECTED}: {event.detail}"
+    return "silent", event.reason
 
 
 class KeptContexts:

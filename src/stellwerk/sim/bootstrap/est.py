@@ -28,8 +28,10 @@ from stellwerk.issuing import new_key
 from stellwerk.sim.account import max_age_of
 from stellwerk.sim.body import Body
 from stellwerk.sim.bootstrap.accounts import ServerAccount
+from stellwerk.sim.bootstrap.contexts import unanswered
 from stellwerk.sim.bootstrap.faults import StepFaultKind, StepFaults
 from stellwerk.sim.bootstrap.options import BootstrapOptions
+from stellwerk.sim.refusals import words_of
 from stellwerk.sim.security import STRANGER, Certificate
 
 REASONS: Final = frozenset({"refused", "silent", "handshake", "lost", "answer", "no-account", "restarted"})
@@ -176,7 +178,7 @@ class EstClient:
         """React to an event that `is_about` it."""
         self._under_way = None
         if isinstance(event, RequestFailed):
-            return self._fail("silent", event.reason, now)
+            return self._fail(*unanswered(event), now)
         assert isinstance(event, ResponseReceived)
         self._body.stay_awake(now)
         fault, self._again = self._again, None
@@ -298,6 +300,4 @@ def renewal_of(chain: tuple[bytes, ...]) -> datetime:
 
 
 def _said(event: ResponseReceived) -> str:
-    # What the server says for people (RFC 7252 §5.5.2) is what its user looks for.
-    text = event.payload.decode("utf-8", "replace") if event.content_format is None else ""
-    return f"{codes.dotted(event.code)} {text}".rstrip()
+    return f"{codes.dotted(event.code)} {words_of(event)}".rstrip()

@@ -340,7 +340,8 @@ def profile_from(row: Row) -> ProfileRecord:
     """From the columns in `PROFILE`."""
     tenant_id, name, settings, created_ms, modified_ms, bootstrap = row
     profile = from_settings(msgspec.json.decode(settings))
-    return ProfileRecord(TenantId(tenant_id), name, profile, created_ms, modified_ms, decode_bootstrap(bootstrap))
+    kept = decode_bootstrap(bootstrap, name)
+    return ProfileRecord(TenantId(tenant_id), name, profile, created_ms, modified_ms, kept)
 
 
 def message_from(row: Row) -> MessageRecord:
