@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stellwerk.coap.codes import CONTENT, GET, POST
+from stellwerk.coap.codes import CONTENT, GET, NOT_FOUND, POST
 from stellwerk.coap.message import Message
 from stellwerk.coap.tcp.connection import StreamLimits
 from stellwerk.dtls.parameters import ServerIdentity, ServerParameters
@@ -16,6 +16,8 @@ from tests.scenario.bootstrap_streams import CONNECTION, OverTcp, OverTls, Strea
 from tests.scenario.stack import Stack, con
 from tests.scenario.test_bootstrap_streams import BS_KEY, ONE, OWN, behind_tls
 from tests.scenario.test_secure_keys import ISSUER, SERVER, der
+from tests.scenario.test_streams import CONNECTION as MANAGEMENT
+from tests.scenario.test_streams import frame, said
 from tests.tls_client import PskClient
 
 OTHER_KEY = bytes(reversed(BS_KEY))
@@ -145,3 +147,16 @@ def test_a_connection_that_is_not_taken_leaves_nothing_behind(port: BootstrapPor
     second.listen()
     assert second.was_closed
     assert list(server.link.closing) == [CONNECTION]
+
+
+@pytest.mark.spec("B-1", "LwM2M-contract 1.8")
+def test_each_server_says_that_what_is_for_the_other_is_not_there(port: BootstrapPort) -> None:
+    keyed(port)
+    port.stack.provision("plain")
+    clients = [StreamClient(port).connect(), behind_tls(port, client=PskClient(b"bs-dev1", BS_KEY))]
+    for client in clients:
+        for target in ("/rd?ep=urn:dev:os:plain&lt=300&lwm2m=1.1&b=T", "/dp", "/"):
+            assert client.ask(target).code == NOT_FOUND
+    port.stack.connect(MANAGEMENT).say(MANAGEMENT, frame(POST, "/bs?ep=urn:dev:os:plain"))
+    assert said(port.stack).code == NOT_FOUND
+    assert port.stack.registrations() == []

@@ -138,7 +138,8 @@ class Requests:
         """All requests to ``old`` go on with ``new``, with their message IDs: to the device they are the same messages,
         and it must not run them twice."""
         outgoing, old.outgoing = old.outgoing, None
-        if new.next_mid < 0:
+        if old.next_mid >= 0:
+            # To the device all of them come from one endpoint, ours, also where it was at this address before.
             new.next_mid = old.next_mid
         if outgoing is None:
             return

@@ -135,7 +135,11 @@ class StreamDriver(Rounds[E, A]):
         if self._closed:
             connection.abort()
             return
+        before = self._connections.get(connection.peer)
         self._connections[connection.peer] = connection
+        if before is not None:
+            # The same two ends have met again: what still waits of the older one is not the newer one's.
+            before.abort()
         self._engine.submit(self._adopt(connection.peer, accepted), self._clock.now())
         self._ask_for_round()
 

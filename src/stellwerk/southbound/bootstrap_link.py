@@ -154,6 +154,11 @@ class BootstrapLink:
         """A connection without security is there: whatever it says, it ends in a while where that is of no use."""
         self._close_later(peer, IDLE_S)
 
+    def shut(self) -> None:
+        """The server has closed, and every connection with it."""
+        for peer in list(self.closing):
+            self._stay_open(peer)
+
     def lose_peer(self, peer: PeerId, detail: str, *, unsent: bool = False) -> None:
         """The session that ``peer`` was is no more; ``unsent`` as in `coap.actions.LosePeer`."""
         self._submit(actions.LosePeer(peer, detail, unsent))

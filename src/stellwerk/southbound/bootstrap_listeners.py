@@ -65,6 +65,11 @@ class BootstrapLinks:
     def end(self, peer: PeerId) -> None:
         self._by_transport[peer.carrier].end(peer)
 
+    def shut(self) -> None:
+        """The server has closed."""
+        for link in self._by_transport.values():
+            link.shut()
+
 
 class BootstrapListeners:
     """``links`` is the way down. `connect` closes the circle with `app`, then `listen` and `listen_secure` bind."""
@@ -200,6 +205,7 @@ class BootstrapListeners:
             driver.close()
         for listener in self._over_streams():
             listener.close()
+        self.links.shut()
 
     def transport(self) -> Transport:
         """What was counted."""

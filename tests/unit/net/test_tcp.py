@@ -1,6 +1,8 @@
 """An engine over real TCP connections of this machine, on both event loops."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -306,5 +308,37 @@ def test_who_goes_while_it_is_not_read_leaves_nothing_behind(on_a_bench) -> None
         await bench.until(lambda: bench.closed == [peer])
         assert not bench.driver._full
         assert not bench.driver._held
+
+    on_a_bench(work)
+
+
+def test_what_waits_of_a_connection_that_is_gone_is_not_taken_for_its_successors(on_a_bench) -> None:
+    async def work(bench: Bench) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as first, socket.socket() as second:
+            for each in (first, second):
+                each.setblocking(False)
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            await loop.sock_connect(first, bench.address)
+            await bench.until(lambda: len(bench.engine.adopted) == 1)
+            peer = bench.engine.adopted[0][0]
+            # So much that some of it waits where nobody reads it.
+            bench.full.add(peer)
+            first.send(b"said by who is gone" * 10_000)
+            await bench.until(lambda: bool(bench.engine.fed))
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            first.close()
+            second.bind(("127.0.0.1", port))
+            await loop.sock_connect(second, bench.address)
+            await bench.until(lambda: len(bench.engine.adopted) == 2)
+            assert bench.engine.adopted[1][0] == peer
+            bench.engine.fed.clear()
+            bench.full.clear()
+            bench.driver.wake()
+            await loop.sock_sendall(second, b"said by who came")
+            await bench.until(lambda: b"came" in bench.engine.heard(peer))
+            assert bench.engine.heard(peer) == b"said by who came"
 
     on_a_bench(work)

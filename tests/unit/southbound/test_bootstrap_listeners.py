@@ -236,6 +236,10 @@ def test_over_a_connection_too_nobody_says_much_or_stays_for_nothing() -> None:
         assert listeners.streams is not None
         (peer,) = listeners.streams.link.closing
         assert peer.remote_port == writer.get_extra_info("sockname")[1]
+        # Nothing goes on behind a server that has closed.
+        (timer,) = listeners.streams.link.closing.values()
+        listeners.close()
+        assert timer.cancelled()
         writer.close()
 
     with_listeners(work, StreamSettings())
