@@ -60,6 +60,7 @@ class Transmission(Sending):
 
     @property
     def is_repeated(self) -> bool:
+        """Whether it left more than once."""
         return self.last_sent > self.started
 
     def redirect(self, new: Peer) -> None:

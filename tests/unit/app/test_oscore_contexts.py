@@ -256,9 +256,12 @@ def test_an_engine_that_asks_twice_and_goes_on_with_its_first_numbers_gets_other
     run(work)
 
 
-def test_numbers_that_the_store_does_not_take_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("trouble", [StoreOverloaded(1), OSError("nobody has thought of this")])
+def test_numbers_that_the_store_does_not_take_are_not_given(
+    trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def full(number: int, ceiling: int) -> bool:
-        raise StoreOverloaded
+        raise trouble
 
     async def work(bench: Bench) -> None:
         await bench.device()
@@ -405,8 +408,8 @@ def test_a_context_that_is_revoked_while_it_is_looked_up_is_not_given() -> None:
         gate = asyncio.Event()
         look_up = bench.store.oscore_context
 
-        async def slow(kid: bytes, id_context: bytes | None) -> OscoreContext | None:
-            found = await look_up(kid, id_context)
+        async def slow(kid: bytes, id_context: bytes | None, *, is_bootstrap: bool) -> OscoreContext | None:
+            found = await look_up(kid, id_context, is_bootstrap=is_bootstrap)
             await gate.wait()
             return found
 
@@ -415,6 +418,7 @@ def test_a_context_that_is_revoked_while_it_is_looked_up_is_not_given() -> None:
         await bench.store.set_credential(record.device_id, None)
         bench.contexts.revoked(record)
         bench.store.oscore_context = look_up  # type: ignore[method-assign]
+        assert bench.udp.told == []
         gate.set()
         for _ in range(3):
             await asyncio.sleep(0)

@@ -92,3 +92,4 @@ def test_a_command_that_waits_for_another_try_says_so_in_its_row(step: Step) -> 
     detail = f"no answer came; 2 of {TRIES} tries made, the next when the device is heard"
     assert (waiting.step, waiting.reason, waiting.detail) == (Step.SENT, UNANSWERED, detail)
     assert bench.store.changes == [ChangeCommand(7, Step.SENT, NOW_MS, UNANSWERED, detail)]
+    assert list(bench.lanes.of(waiting.device_id).waiting) == [waiting]

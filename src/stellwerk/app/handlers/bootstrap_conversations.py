@@ -172,6 +172,8 @@ class BootstrapConversations:
         pct: int | None = None,
         version: str | None = None,
     ) -> Session:
+        """A session that has not begun: `open` it. ``pct``: the Content-Format that the device prefers; ``version``:
+        its LwM2M version where that is known."""
         configuration, accounts = given.configuration, given.accounts
         untold: list[StepRecord] = []
         about = About(

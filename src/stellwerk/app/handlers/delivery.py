@@ -432,7 +432,7 @@ class Delivery:
             if self._profiles.sleeps(known):
                 reason = "timeout-binding"
                 if self._unanswered.may_repeat(command):
-                    self._wait_again(command, detail, at.wall_ms)
+                    self._unanswered.wait_again(command, detail, at.wall_ms)
                     return
         changes: Sequence[Change] = ()
         if step is Step.SUCCEEDED and flight.observation is not None:
@@ -441,16 +441,12 @@ class Delivery:
             changes = self._observations.attributes_written(known, operation)
         self._end(command, step, reason, detail, at.wall_ms, answer if not answer.failure else None, changes)
 
-    def _wait_again(self, command: Command, why: str, at_ms: int) -> None:
-        self._unanswered.wait_again(command, why, at_ms)
-        self._lanes.back(command)
-
     def _lost_in_flight(self, command: Command, at_ms: int) -> None:
         """The registration ended or moved while the command was on its way."""
         registered = self._registry.of(command.device_id) is not None
         removed = self._lanes.of(command.device_id).removed
         if not removed and (registered or command.expires_ms < NEVER_MS) and self._unanswered.may_repeat(command):
-            self._wait_again(command, "the registration ended or moved before the device answered", at_ms)
+            self._unanswered.wait_again(command, "the registration ended or moved before the device answered", at_ms)
             self._drain(command.device_id)
             return
         self._end(command, *LOST, at_ms)

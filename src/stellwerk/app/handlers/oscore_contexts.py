@@ -153,24 +153,23 @@ class OscoreContexts:
     async def _look_up_and_answer(
         self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant
     ) -> None:
-        given: bool | None = False
-        is_busy = False
+        given: bool | None = None
         self._looking += 1
         try:
             given = await self._give(link, question, carrier, name, at)
-            is_busy = given is None
         except UserError as error:
             # A secret that does not open with this master key: the text says what to do, and names none.
+            given = False
             log.warning("oscore.not_answered", detail=str(error))
         except StoreTrouble as error:
-            is_busy = True
             log.warning("oscore.not_answered", detail=str(error))
         finally:
             self._looking -= 1
             if not self._looking:
                 self._changed_at.clear()
             if not given:
-                link.no_context(question, is_busy=is_busy)
+                # Who is told that its context is unknown may give it up: not where nobody could look.
+                link.no_context(question, is_busy=given is None)
 
     async def _give(
         self, link: ContextLink, question: int, carrier: PeerId, name: ContextName, at: Instant
@@ -283,10 +282,12 @@ class OscoreContexts:
     async def _raise(self, link: ContextLink, number: int, unused: int, ceiling: int) -> None:
         try:
             stored = await self._store.raise_oscore_ceiling(number, ceiling)
-        except StoreTrouble as error:
-            # What it has left may last until the store is well again.
-            log.warning("oscore.numbers_not_stored", number=number, detail=str(error))
+        except Exception as error:
+            # What it has left may last until the store is well again; without an answer it would not ask any more.
             link.stored(number, 0, 0)
+            if not isinstance(error, StoreTrouble):
+                raise
+            log.warning("oscore.numbers_not_stored", number=number, detail=str(error))
             return
         held = self._held.get(number)
         if stored and held is not None and link in held.lows:

@@ -47,6 +47,8 @@ _NOT_KEPT: Final = "the session is not kept any more"
 
 
 class TakeOver(Protocol):
+    """`moving.Moving.take_over`."""
+
     def __call__(self, peer: PeerId, at: Instant, *, followed: bool = False) -> Awaitable[Known | None]: ...
 
 

@@ -20,7 +20,7 @@ TRIES: Final = 3
 
 
 class Unanswered:
-    """``lanes``: knows how often each command was sent."""
+    """``lanes``: where commands wait, and how often each was sent."""
 
     def __init__(self, *, store: DecidingStore, lanes: Lanes, clock: Clock) -> None:
         self._store = store
@@ -56,8 +56,8 @@ class Unanswered:
         )
 
     def wait_again(self, command: Command, why: str, at_ms: int) -> None:
-        """It is sent again when the device is heard, and its row says so meanwhile. ``why``: what came instead of an
-        answer, as the beginning of a sentence."""
+        """The command goes back to those that wait and is sent again when the device is heard; its row says so
+        meanwhile. ``why``: what came instead of an answer, as the beginning of a sentence."""
         tries = self._lanes.tries.get(command.command_id, 1)
         if command.step is Step.DELIVERED:
             command.step = advance(command.step, Step.SENT)
@@ -65,6 +65,7 @@ class Unanswered:
         command.detail = f"{why}; {tries} of {TRIES} tries made, the next when the device is heard"
         change = ChangeCommand(command.command_id, command.step, at_ms, command.reason, command.detail)
         self._store.submit(Commit((), (change,), log_not_noted, reserve=True))
+        self._lanes.back(command)
 
 
 def log_not_noted(error: Exception | None) -> None:

@@ -140,6 +140,7 @@ class About:
         return None if last is None or last.status or last.failure else last
 
     def begin(self, operation: BootstrapOperation) -> None:
+        """The step is sent."""
         name, path, summary = _described(operation)
         self._add(StepRecord(self.now_ms(), name, path, summary))
 

@@ -44,6 +44,8 @@ class ShownStep:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
+    """What a device would be told, in order, and what a person should know of it; no secrets in either."""
+
     steps: tuple[ShownStep, ...]
     warnings: tuple[str, ...] = ()
 

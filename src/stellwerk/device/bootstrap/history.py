@@ -39,6 +39,8 @@ class BootstrapState(Enum):
 
 
 class BootstrapTrigger(Enum):
+    """Who began a session, or that the device asked for all in one answer."""
+
     CLIENT = "client"
     SERVER = "server"
     PACK = "pack"

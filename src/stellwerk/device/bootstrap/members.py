@@ -18,6 +18,7 @@ class BadBootstrap(UserError):
 
 
 def is_number(value: object, allowed: range) -> bool:
+    """Whether it is one of ``allowed``; true and false are no numbers."""
     return type(value) is int and value in allowed
 
 
@@ -32,7 +33,8 @@ def _shown(value: object) -> str:
 
 
 class Members:
-    """An object of the configuration; ``path`` stands before the names of its members in errors."""
+    """An object of the configuration; ``path`` stands before the names of its members in errors. Whatever reads one
+    raises `BadBootstrap`, which may show what stands there: a profile holds no secrets."""
 
     def __init__(self, path: str, value: Any) -> None:
         if not isinstance(value, Mapping):
@@ -41,9 +43,11 @@ class Members:
         self._members: Mapping[str, Any] = value
 
     def bad(self, name: str, rule: str) -> BadBootstrap:
+        """The error to raise about a member."""
         return BadBootstrap(f"{self._path}.{name}" if self._path else name, rule)
 
     def need(self, name: str) -> Any:
+        """Whatever it is, but null."""
         if self._members.get(name) is None:
             raise self.bad(name, "it is missing")
         return self._members[name]
@@ -64,6 +68,7 @@ class Members:
         return value
 
     def choice(self, name: str, of: Mapping[str, Any], usual: str | None = None) -> str:
+        """One of the names in ``of``; ``usual`` as for `text`."""
         if usual is None and self._members.get(name) is None:
             raise self.bad(name, f"it is one of {', '.join(of)}, and it is missing")
         value = self.text(name, usual, longest=100)
@@ -72,6 +77,7 @@ class Members:
         return value
 
     def flag(self, name: str, usual: bool) -> bool:
+        """``usual`` where it is missing or null."""
         value = self._members.get(name)
         if value is None:
             return usual
@@ -92,6 +98,7 @@ class Members:
         return "" if self._members.get(name) is None else self.choice(name, of)
 
     def optional_number(self, name: str, allowed: range) -> int | None:
+        """None where it is missing or null."""
         return None if self._members.get(name) is None else self.number(name, allowed)
 
     def list(self, name: str, most: int) -> list[Any]:

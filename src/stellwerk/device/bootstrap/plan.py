@@ -57,6 +57,7 @@ class Plan:
 
     @property
     def steps(self) -> tuple[Step, ...]:
+        """All of them in the order in which they are sent."""
         return self.deletes + self.writes
 
 
