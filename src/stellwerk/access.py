@@ -15,10 +15,11 @@ from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.northbound.auth import Role, SignedTokens
 from stellwerk.northbound.oauth import secret_hash
 from stellwerk.storage.lock import DataDirInUse, DirectoryLock
-from stellwerk.storage.migrations import DECIDING_FILE, migrate
+from stellwerk.storage.migrations import DECIDING_FILE, migrate, require
+from stellwerk.storage.resealing import has_moved
 from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.token_key import load_token_key
-from stellwerk.storage.vault import KEY_FILE, KEY_SETTING, Vault
+from stellwerk.storage.vault import KEY_FILE, KEY_SETTING, Vault, read_keys
 
 _LONGEST_ID: Final = 128
 
@@ -55,10 +56,13 @@ async def remove_client(settings: Settings, client_id: str) -> bool:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings, *, may_make: bool = True) -> AsyncIterator[SqliteStore]:
+async def open_store(
+    settings: Settings, *, may_make: bool = True, has_secrets: bool = False
+) -> AsyncIterator[SqliteStore]:
     """The store of the data directory, for a command. Beside a running server too: only the journal has a single
     writer. ``may_make`` False: raises `UserError` where there is none yet, for a command that is about what a server
-    has made: whoever stands in another folder than the server shall not find a data directory there afterwards."""
+    has made: whoever stands in another folder than the server shall not find a data directory there afterwards.
+    ``has_secrets``: raises it, too, where the master key is another than the server's (`check_master_key`)."""
     if not may_make and not (settings.data_dir / DECIDING_FILE).exists():
         raise UserError(
             f"there is no data in the data directory {settings.data_dir}; `stellwerk serve` makes it, and "
@@ -70,6 +74,9 @@ async def open_store(settings: Settings, *, may_make: bool = True) -> AsyncItera
             migrate(settings.data_dir)
         finally:
             lock.release()
+    if has_secrets:
+        require(settings.data_dir)
+        check_master_key(settings)
     vault = Vault.load(settings.data_dir, settings.master_key or None, settings.master_key_old)
     store = await SqliteStore.open(settings.data_dir, vault=vault)
     try:
@@ -88,13 +95,28 @@ def is_served(settings: Settings) -> bool:
 
 
 def check_master_key(settings: Settings) -> None:
-    """What is sealed here with another key than the server's, the server could not open. Raises `UserError`."""
-    known = settings.master_key or (settings.data_dir / KEY_FILE).exists()
-    if not known and (settings.data_dir / DECIDING_FILE).exists():
+    """What is sealed here with another key than the server's, the server could not open. The database is migrated.
+    Raises `UserError`."""
+    file = settings.data_dir / KEY_FILE
+    if not settings.master_key and not file.exists():
         raise UserError(
             f"there is no {KEY_FILE} in the data directory {settings.data_dir}, so the server has its master key from "
             f"{KEY_SETTING}; set it here too, or no secret can be read or written"
         )
+    if not settings.master_key or not file.exists():
+        return
+    in_setting, in_file = bytes.fromhex(settings.master_key), read_keys(file)
+    former = [bytes.fromhex(each) for each in settings.master_key_old.split(",") if each.strip()]
+    if in_setting in in_file or in_file[0] in former:
+        return
+    if has_moved(settings.data_dir, Vault(*in_file), Vault(in_setting)):
+        return
+    raise UserError(
+        f"the master key in {KEY_SETTING} is another than that in {file}, with which the server seals: it could not "
+        f"read what is sealed here. Unset {KEY_SETTING}, or name its data directory in STELLWERK_DATA_DIR; where the "
+        f"server is to have the key of the setting, `stellwerk keys rotate-master` moves to it, and {KEY_FILE} is "
+        "removed then"
+    )
 
 
 async def device_named(settings: Settings, store: SqliteStore, tenant: str, name: str) -> DeviceRecord:

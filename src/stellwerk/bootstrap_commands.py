@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from stellwerk.access import check_master_key, device_named, is_served, no_tenant, open_store
+from stellwerk.access import device_named, is_served, no_tenant, open_store
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
 from stellwerk.app.bootstrap_sight import preview
 from stellwerk.app.fresh_keys import FreshKeys
@@ -199,9 +199,8 @@ async def _plan(
     version: str | None,
     transport: str | None,
 ) -> str:
-    check_master_key(settings)
     folder = KeyFolder(settings.data_dir)
-    async with open_store(settings, may_make=False) as store:
+    async with open_store(settings, may_make=False, has_secrets=True) as store:
         device = await device_named(settings, store, tenant, name)
         accounts = BootstrapAccounts(store, own_material(folder, None, None), FreshKeys(folder.certify))
         try:

@@ -24,6 +24,7 @@ from stellwerk.device.record import Credential
 from stellwerk.issuing import Issued
 from stellwerk.key_files import SERVER, KeyFolder
 from stellwerk.storage.vault import KEY_FILE
+from stellwerk.vault_commands import rotate
 
 run = CliRunner()
 HEX = "00112233445566778899AABBCCDDEEFF"
@@ -243,6 +244,43 @@ def test_devices_tenants_and_keys_that_are_not_there_are_said(scratch: Path, mon
     assert "STELLWERK_MASTER_KEY; set it here too" in (text := refused("set", "meter-1", "--psk", f"a:{HEX}"))
     assert f"no {KEY_FILE} in the data directory {scratch / 'data'}" in text
     assert not (scratch / "data" / KEY_FILE).exists()
+
+
+def test_nothing_is_sealed_with_another_servers_key(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = scratch / "data" / KEY_FILE
+    of_server, other = file.read_text().strip(), "0f" * 32
+    monkeypatch.setenv("STELLWERK_MASTER_KEY", other)
+    words = ("set", "meter-1", "--psk", f"a:{HEX}")
+    for sealed_before in (False, True):
+        if sealed_before:
+            monkeypatch.delenv("STELLWERK_MASTER_KEY")
+            said(*words)
+            monkeypatch.setenv("STELLWERK_MASTER_KEY", other)
+        text = refused("set", "meter-2", "--psk", f"b:{HEX}")
+        assert f"STELLWERK_MASTER_KEY is another than that in {file}" in text
+        assert not any(each in text for each in (other, of_server))
+    monkeypatch.setenv("STELLWERK_MASTER_KEY", of_server)
+    said(*words)
+
+
+@pytest.mark.parametrize("way", ["rotated", "said", "lost"])
+def test_a_server_that_has_moved_to_a_key_of_the_setting_has_its_secrets_sealed_with_it(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    said("set", "meter-1", "--psk", f"a:{HEX}")
+    file = scratch / "data" / KEY_FILE
+    monkeypatch.setenv("STELLWERK_MASTER_KEY", "0f" * 32)
+    match way:
+        case "rotated":
+            rotate(load_settings())
+        case "said":
+            monkeypatch.setenv("STELLWERK_MASTER_KEY_OLD", file.read_text().strip())
+        case _:
+            # What neither key opens is no sign that the one of the file is in use.
+            file.write_text("aa" * 32)
+    said("set", "meter-2", "--psk", f"b:{HEX}")
+    file.unlink()
+    assert '"identity": "b"' in said("show", "meter-2")
 
 
 @pytest.mark.spec("SEC-8")
