@@ -114,8 +114,7 @@ def token(
 ) -> None:
     """Print a bearer token for scripts. Works beside a running server and without one."""
     settings = _settings(config)
-    issued = issue_token(settings, tenant, role, int(days * 86_400))
-    typer.echo(issued)
+    typer.echo(asyncio.run(issue_token(settings, tenant, role, int(days * 86_400))))
 
 
 app.command()(backup)

@@ -209,7 +209,7 @@ async def _set(
     settings: Settings, tenant: str, name: str, wanted: Callable[[DeviceRecord], Change | None]
 ) -> tuple[DeviceRecord, Credential | None]:
     """The device and what it has then. ``wanted`` None: nothing."""
-    async with open_store(settings, may_make=False, has_secrets=True) as store:
+    async with open_store(settings, has_secrets=True) as store:
         device = await device_named(settings, store, tenant, name)
         change = wanted(device)
         try:
@@ -279,7 +279,7 @@ def _oscore_context(text: str, bootstrap: str) -> str:
 
 
 async def _find(settings: Settings, tenant: str, name: str) -> tuple[DeviceRecord, Credential | None]:
-    async with open_store(settings, may_make=False, has_secrets=True) as store:
+    async with open_store(settings, has_secrets=True) as store:
         device = await device_named(settings, store, tenant, name)
         return device, await store.credential_of(device.device_id)
 

@@ -39,7 +39,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = load_settings(None, {"STELLWERK_DATA_DIR": str(data_dir)})
 
     async def fill() -> None:
-        async with open_store(settings) as store:
+        async with open_store(settings, may_make=True) as store:
             tenant_id = await store.ensure_tenant("default", 1)
             for name in ("meter-1", "meter-2"):
                 await store.create_device(tenant_id, NewDevice(name, f"urn:dev:os:{name}", (), "SCS-LwM2M", (), 1))
@@ -77,7 +77,7 @@ def shown(*arguments: str) -> Any:
 
 def noted() -> Sequence[Any]:
     async def look() -> Sequence[Any]:
-        async with open_store(load_settings()) as store:
+        async with open_store(load_settings(), may_make=True) as store:
             return await store.credential_changes(10)
 
     return asyncio.run(look())
@@ -309,7 +309,7 @@ def test_a_certificate_that_has_ended_is_taken_with_a_warning(scratch: Path) -> 
 
 def test_a_key_of_the_api_that_is_no_hex_is_shown_as_hex(scratch: Path) -> None:
     async def give() -> None:
-        async with open_store(load_settings()) as store:
+        async with open_store(load_settings(), may_make=True) as store:
             device = await store.device_by_endpoint("meter-1")
             assert device is not None
             await store.set_credential(device.device_id, Credential("a", "dGVzdDEyMw=="))
