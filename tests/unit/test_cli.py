@@ -89,6 +89,33 @@ def test_a_word_that_makes_no_sense_is_refused(words: list[str]):
     assert run.invoke(app, words).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("sim --count x", "'--count': 'x' is not a whole number from 1 to 100000"),
+        ("sim --cid-length 33", "'--cid-length': '33' is not a whole number from 0 to 32"),
+        ("sim --awake 0", "'--awake': '0' is not a number, 0.1 or more"),
+        ("sim --object 3 --object x", "'--object': 'x' is not a whole number"),
+        ("token --tenant a --days nan", "'--days': 'nan' is not a number from 0.001 to 3650"),
+        ("models export x", "'x' is not a whole number from 0 to 65534"),
+        ("sim --resume maybe", "'--resume': 'maybe' is not one of 'id', 'ticket'"),
+        ("sim --behaviour quiet --behaviour tired", "'--behaviour': 'tired' is not one of 'quiet', 'moving'"),
+        ("sim --loss 200%", "--loss: '200%' is no share; write it like 5% or 0.05"),
+        ("sim --duplicates x", "--duplicates: 'x' is no share"),
+        ("sim --fault noise", "--fault: fault 'noise'"),
+        ("sim --lwm2m 1.3", "--lwm2m: LwM2M '1.3' is not simulated; one of 1.0"),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_said_with_the_option_and_with_what_it_can(
+    monkeypatch, words: str, says: str
+):
+    monkeypatch.setenv("COLUMNS", "300")
+    found = run.invoke(app, words.split())
+    assert found.exit_code == 2
+    assert says in found.output
+    assert not any(each in found.output for each in ("Value error", "Input should"))
+
+
 def test_a_device_of_the_first_release_needs_no_format_for_sends(monkeypatch: pytest.MonkeyPatch):
     asked = []
 
