@@ -21,7 +21,7 @@ from stellwerk.storage.migrations import DECIDING_FILE, migrate, require
 from stellwerk.storage.resealing import has_moved
 from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.token_key import load_token_key
-from stellwerk.storage.vault import KEY_FILE, KEY_SETTING, Vault, read_keys
+from stellwerk.storage.vault import KEY_FILE, KEY_SETTING, MasterKeyUnusable, Vault, read_keys
 
 _LONGEST_ID: Final = 128
 
@@ -116,7 +116,11 @@ def check_master_key(settings: Settings) -> None:
         )
     if not settings.master_key or not file.exists():
         return
-    in_setting, in_file = bytes.fromhex(settings.master_key), read_keys(file)
+    try:
+        in_setting, in_file = bytes.fromhex(settings.master_key), read_keys(file)
+    except MasterKeyUnusable:
+        # No server seals with that.
+        return
     former = [bytes.fromhex(each) for each in settings.master_key_old.split(",") if each.strip()]
     if in_setting in in_file or in_file[0] in former:
         return
@@ -125,7 +129,7 @@ def check_master_key(settings: Settings) -> None:
     raise UserError(
         f"the master key in {KEY_SETTING} is another than that in {file.absolute()}, with which the server seals: it "
         f"could not read what is sealed here. Unset {KEY_SETTING}, or name its data directory in STELLWERK_DATA_DIR; "
-        f"where the server is to have the key of the setting, `stellwerk keys rotate-master` moves to it, and "
+        "where the server is to have the key of the setting, `stellwerk keys rotate-master` moves to it, and "
         f"{KEY_FILE} is removed then"
     )
 

@@ -263,7 +263,7 @@ def test_nothing_is_sealed_with_another_servers_key(scratch: Path, monkeypatch: 
     said(*words)
 
 
-@pytest.mark.parametrize("way", ["rotated", "said", "lost"])
+@pytest.mark.parametrize("way", ["rotated", "said", "lost", "unusable"])
 def test_a_server_that_has_moved_to_a_key_of_the_setting_has_its_secrets_sealed_with_it(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -275,6 +275,8 @@ def test_a_server_that_has_moved_to_a_key_of_the_setting_has_its_secrets_sealed_
             rotate(load_settings())
         case "said":
             monkeypatch.setenv("STELLWERK_MASTER_KEY_OLD", file.read_text().strip())
+        case "unusable":
+            file.write_text("")
         case _:
             # What neither key opens is no sign that the one of the file is in use.
             file.write_text("aa" * 32)
