@@ -6,25 +6,31 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+from stellwerk.app.ports import DecidingStore
 from stellwerk.app.records import ApiClient
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
+from stellwerk.core.ids import TenantId
 from stellwerk.core.uuid_text import random_uuid
 from stellwerk.device.record import DeviceRecord
 from stellwerk.net.clock import SystemClock, SystemEntropy
 from stellwerk.northbound.auth import Role, SignedTokens
 from stellwerk.northbound.oauth import secret_hash
 from stellwerk.storage.lock import DataDirInUse, DirectoryLock
-from stellwerk.storage.migrations import DECIDING_FILE, migrate
+from stellwerk.storage.migrations import DECIDING_FILE, migrate, require
+from stellwerk.storage.resealing import has_moved
 from stellwerk.storage.sqlite.store import SqliteStore
 from stellwerk.storage.token_key import load_token_key
-from stellwerk.storage.vault import KEY_FILE, KEY_SETTING, Vault
+from stellwerk.storage.vault import KEY_FILE, KEY_SETTING, MasterKeyUnusable, Vault, read_keys
 
 _LONGEST_ID: Final = 128
 
 
-def issue_token(settings: Settings, tenant: str, role: Role, lifetime_s: int) -> str:
-    """A token that servers on this data directory take for ``lifetime_s`` seconds. Raises `TokenKeyUnusable`."""
+async def issue_token(settings: Settings, tenant: str, role: Role, lifetime_s: int) -> str:
+    """A token that servers on this data directory take for ``lifetime_s`` seconds. Raises `TokenKeyUnusable`, and
+    `UserError` where a server has not made the tenant."""
+    async with open_store(settings) as store:
+        await tenant_named(settings, store, tenant)
     signed = SignedTokens(load_token_key(settings.data_dir), SystemClock().wall_ms)
     return signed.issue("stellwerk token", (tenant,), role, lifetime_s, random_uuid(SystemEntropy()))
 
@@ -37,6 +43,8 @@ async def add_client(settings: Settings, client_id: str, tenants: tuple[str, ...
     SignedTokens(bytes(32), SystemClock().wall_ms).issue(client_id, tenants, role, 1, random_uuid(SystemEntropy()))
     secret = secrets.token_urlsafe(32)
     async with open_store(settings) as store:
+        for each in tenants:
+            await tenant_named(settings, store, each)
         now_ms = SystemClock().wall_ms()
         await store.put_api_client(ApiClient(client_id, secret_hash(secret), tenants, role, now_ms))
     return secret
@@ -55,13 +63,16 @@ async def remove_client(settings: Settings, client_id: str) -> bool:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings, *, may_make: bool = True) -> AsyncIterator[SqliteStore]:
+async def open_store(
+    settings: Settings, *, may_make: bool = False, has_secrets: bool = False
+) -> AsyncIterator[SqliteStore]:
     """The store of the data directory, for a command. Beside a running server too: only the journal has a single
-    writer. ``may_make`` False: raises `UserError` where there is none yet, for a command that is about what a server
-    has made: whoever stands in another folder than the server shall not find a data directory there afterwards."""
+    writer. Raises `UserError` where there is none yet: whoever stands in another folder than the server shall not find
+    a data directory there afterwards; with ``may_make`` it is made, with its master key. ``has_secrets``: raises it,
+    too, where the master key is another than the server's (`check_master_key`)."""
     if not may_make and not (settings.data_dir / DECIDING_FILE).exists():
         raise UserError(
-            f"there is no data in the data directory {settings.data_dir}; `stellwerk serve` makes it, and "
+            f"there is no data in the data directory {settings.data_dir.absolute()}; `stellwerk serve` makes it, and "
             "STELLWERK_DATA_DIR names another one"
         )
     with suppress(DataDirInUse):
@@ -70,7 +81,14 @@ async def open_store(settings: Settings, *, may_make: bool = True) -> AsyncItera
             migrate(settings.data_dir)
         finally:
             lock.release()
-    vault = Vault.load(settings.data_dir, settings.master_key or None, settings.master_key_old)
+    if has_secrets:
+        require(settings.data_dir)
+        check_master_key(settings)
+    if may_make or has_secrets or settings.master_key or (settings.data_dir / KEY_FILE).exists():
+        vault = Vault.load(settings.data_dir, settings.master_key or None, settings.master_key_old)
+    else:
+        # The server has its master key from the setting: one that was made here would be taken for it.
+        vault = Vault(secrets.token_bytes(32))
     store = await SqliteStore.open(settings.data_dir, vault=vault)
     try:
         yield store
@@ -88,32 +106,54 @@ def is_served(settings: Settings) -> bool:
 
 
 def check_master_key(settings: Settings) -> None:
-    """What is sealed here with another key than the server's, the server could not open. Raises `UserError`."""
-    known = settings.master_key or (settings.data_dir / KEY_FILE).exists()
-    if not known and (settings.data_dir / DECIDING_FILE).exists():
+    """What is sealed here with another key than the server's, the server could not open. The database is migrated.
+    Raises `UserError`."""
+    file = settings.data_dir / KEY_FILE
+    if not settings.master_key and not file.exists():
         raise UserError(
-            f"there is no {KEY_FILE} in the data directory {settings.data_dir}, so the server has its master key from "
-            f"{KEY_SETTING}; set it here too, or no secret can be read or written"
+            f"there is no {KEY_FILE} in the data directory {settings.data_dir.absolute()}, so the server has its "
+            f"master key from {KEY_SETTING}; set it here too, or no secret can be read or written"
         )
+    if not settings.master_key or not file.exists():
+        return
+    try:
+        in_setting, in_file = bytes.fromhex(settings.master_key), read_keys(file)
+    except MasterKeyUnusable:
+        # No server seals with that.
+        return
+    former = [bytes.fromhex(each) for each in settings.master_key_old.split(",") if each.strip()]
+    if in_setting in in_file or in_file[0] in former:
+        return
+    if has_moved(settings.data_dir, Vault(*in_file), Vault(in_setting)):
+        return
+    raise UserError(
+        f"the master key in {KEY_SETTING} is another than that in {file.absolute()}, with which the server seals: it "
+        f"could not read what is sealed here. Unset {KEY_SETTING}, or name its data directory in STELLWERK_DATA_DIR; "
+        "where the server is to have the key of the setting, `stellwerk keys rotate-master` moves to it, and "
+        f"{KEY_FILE} is removed then"
+    )
 
 
 async def device_named(settings: Settings, store: SqliteStore, tenant: str, name: str) -> DeviceRecord:
     """Raises `UserError`."""
-    tenant_id = await store.tenant(tenant)
-    if tenant_id is None:
-        raise no_tenant(settings, tenant)
+    tenant_id = await tenant_named(settings, store, tenant)
     device = await store.device_by_name(tenant_id, name)
     if device is None:
         raise no_device(tenant, name)
     return device
 
 
-def no_tenant(settings: Settings, tenant: str) -> UserError:
-    """To be raised. Where somebody stands in another folder than the server, it is another data directory."""
-    return UserError(
-        f"there is no tenant {tenant!r} in the data directory {settings.data_dir}; --tenant names one, `stellwerk "
-        "serve` makes the first, and STELLWERK_DATA_DIR names another data directory"
-    )
+async def tenant_named(settings: Settings, store: DecidingStore, name: str) -> TenantId:
+    """Raises `UserError`. Where somebody stands in another folder than the server, it is another data directory."""
+    tenant_id = await store.tenant(name)
+    if tenant_id is None:
+        there = ", ".join(map(repr, await store.tenants())) or "none"
+        raise UserError(
+            f"there is no tenant {name!r} in the data directory {settings.data_dir.absolute()}; there is {there}. "
+            "`stellwerk serve` makes the one that STELLWERK_TENANT names, and STELLWERK_DATA_DIR names another data "
+            "directory"
+        )
+    return tenant_id
 
 
 def no_device(tenant: str, name: str) -> UserError:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from stellwerk.access import check_master_key, device_named, is_served, no_tenant, open_store
+from stellwerk.access import device_named, is_served, open_store, tenant_named
 from stellwerk.app.bootstrap_accounts import BootstrapAccounts
 from stellwerk.app.bootstrap_sight import preview
 from stellwerk.app.fresh_keys import FreshKeys
@@ -171,10 +171,8 @@ async def _profile_bootstrap(
 ) -> BootstrapConfiguration:
     """As it is then; ``wanted`` None: as it is."""
     check_name(name)
-    async with open_store(settings, may_make=False) as store:
-        tenant_id = await store.tenant(tenant)
-        if tenant_id is None:
-            raise no_tenant(settings, tenant)
+    async with open_store(settings) as store:
+        tenant_id = await tenant_named(settings, store, tenant)
         record = await store.profile(tenant_id, name)
         no_such_profile = UserError(f"there is no profile {name!r}; `stellwerk profile list` names them")
         if wanted is None:
@@ -199,9 +197,8 @@ async def _plan(
     version: str | None,
     transport: str | None,
 ) -> str:
-    check_master_key(settings)
     folder = KeyFolder(settings.data_dir)
-    async with open_store(settings, may_make=False) as store:
+    async with open_store(settings, has_secrets=True) as store:
         device = await device_named(settings, store, tenant, name)
         accounts = BootstrapAccounts(store, own_material(folder, None, None), FreshKeys(folder.certify))
         try:
@@ -217,7 +214,7 @@ async def _plan(
 
 
 async def _history(settings: Settings, tenant: str, name: str, limit: int) -> list[BootstrapSession]:
-    async with open_store(settings, may_make=False) as store:
+    async with open_store(settings) as store:
         device = await device_named(settings, store, tenant, name)
         found = await store.bootstrap_sessions(device.device_id, limit)
         is_running = BootstrapState.RUNNING

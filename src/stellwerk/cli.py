@@ -20,6 +20,7 @@ from stellwerk.device.profile import SETTINGS
 from stellwerk.key_commands import keys
 from stellwerk.logs import configure_logs
 from stellwerk.models import models
+from stellwerk.option_errors import Commands
 from stellwerk.profile_commands import (
     describe,
     give_profile,
@@ -34,7 +35,11 @@ from stellwerk.vault_commands import rotate_master
 from stellwerk.wiring import Server, run
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help="LwM2M devices, served."
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="LwM2M devices, served.",
 )
 _say = Console(stderr=True, highlight=False)
 
@@ -114,8 +119,7 @@ def token(
 ) -> None:
     """Print a bearer token for scripts. Works beside a running server and without one."""
     settings = _settings(config)
-    issued = issue_token(settings, tenant, role, int(days * 86_400))
-    typer.echo(issued)
+    typer.echo(asyncio.run(issue_token(settings, tenant, role, int(days * 86_400))))
 
 
 app.command()(backup)

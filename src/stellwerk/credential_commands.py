@@ -14,7 +14,7 @@ from typing import Annotated, Final
 
 import typer
 
-from stellwerk.access import check_master_key, device_named, no_device, open_store
+from stellwerk.access import device_named, no_device, open_store
 from stellwerk.app.credential_record import (
     LONGEST,
     BadField,
@@ -209,8 +209,7 @@ async def _set(
     settings: Settings, tenant: str, name: str, wanted: Callable[[DeviceRecord], Change | None]
 ) -> tuple[DeviceRecord, Credential | None]:
     """The device and what it has then. ``wanted`` None: nothing."""
-    check_master_key(settings)
-    async with open_store(settings, may_make=False) as store:
+    async with open_store(settings, has_secrets=True) as store:
         device = await device_named(settings, store, tenant, name)
         change = wanted(device)
         try:
@@ -280,8 +279,7 @@ def _oscore_context(text: str, bootstrap: str) -> str:
 
 
 async def _find(settings: Settings, tenant: str, name: str) -> tuple[DeviceRecord, Credential | None]:
-    check_master_key(settings)
-    async with open_store(settings, may_make=False) as store:
+    async with open_store(settings, has_secrets=True) as store:
         device = await device_named(settings, store, tenant, name)
         return device, await store.credential_of(device.device_id)
 

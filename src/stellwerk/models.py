@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stellwerk.access import open_store
+from stellwerk.access import open_store, tenant_named
 from stellwerk.app.handlers.models import FileReport, ModelImport, Outcome, UnknownModel, remove_models
 from stellwerk.app.ports import DecidingStore, StoreTrouble
 from stellwerk.app.records import ModelHead
@@ -62,9 +62,10 @@ def models_list(
     config: _Config = None,
 ) -> None:
     """List the models: object, version, where it is from, name, file."""
+    settings = _settings(config)
 
     async def work(store: DecidingStore) -> list[str]:
-        await _check_tenant(store, tenant)
+        await _check_tenant(settings, store, tenant)
         found = {(each.id, each.version): (each.name, "built in", "") for each in Library.builtin().models()}
         # Those for all come first: a tenant's own count more.
         for head in await store.object_models():
@@ -77,7 +78,7 @@ def models_list(
             if object_id in (None, key[0])
         ]
 
-    for line in _with_store(_settings(config), work):
+    for line in _with_store(settings, work):
         typer.echo(line)
 
 
@@ -89,9 +90,10 @@ def models_export(
     config: _Config = None,
 ) -> None:
     """Write the XML of a model to standard output: the file as it was imported, or the facts of a built-in one."""
+    settings = _settings(config)
 
     async def work(store: DecidingStore) -> bytes:
-        await _check_tenant(store, tenant)
+        await _check_tenant(settings, store, tenant)
         heads = [each for each in await store.object_models() if each.object_id == object_id]
         heads = [each for each in heads if each.tenant in ("", tenant)]
         builtin = [each for each in Library.builtin().models() if each.id == object_id]
@@ -105,7 +107,7 @@ def models_export(
                 return encode_ddf(each)
         raise UserError(f"there is no model of object {object_id}" + (f" version {version}" if version else ""))
 
-    sys.stdout.buffer.write(_with_store(_settings(config), work))
+    sys.stdout.buffer.write(_with_store(settings, work))
     sys.stdout.buffer.flush()
 
 
@@ -117,13 +119,14 @@ def models_remove(
     config: _Config = None,
 ) -> None:
     """Forget imported models; where one is built in, it counts again."""
+    settings = _settings(config)
 
     async def work(store: DecidingStore) -> Sequence[ModelHead]:
-        await _check_tenant(store, tenant)
+        await _check_tenant(settings, store, tenant)
         return await remove_models(store, tenant, object_id, version)
 
     try:
-        removed = _with_store(_settings(config), work)
+        removed = _with_store(settings, work)
     except UnknownModel as error:
         if Library.builtin().choose(object_id, None, "1.2").model is not None:
             raise UserError(f"{error}; what is built in stays") from None
@@ -143,7 +146,7 @@ async def _import(settings: Settings, files: Sequence[ModelFile], tenant: str, d
         transient=True,
     )
     async with open_store(settings) as store:
-        await _check_tenant(store, tenant)
+        await _check_tenant(settings, store, tenant)
         importing = ModelImport(store, SystemClock(), tenant, dry_run)
         with bar:
             for file in bar.track(files):
@@ -185,9 +188,9 @@ def _settled(work: Coroutine[Any, Any, T]) -> T:
         raise UserError(f"{error}; an import may be repeated, what is there already stays unchanged") from None
 
 
-async def _check_tenant(store: DecidingStore, tenant: str) -> None:
-    if tenant and await store.tenant(tenant) is None:
-        raise UserError(f"there is no tenant {tenant!r}")
+async def _check_tenant(settings: Settings, store: DecidingStore, tenant: str) -> None:
+    if tenant:
+        await tenant_named(settings, store, tenant)
 
 
 def _order(object_id: int, version: str) -> tuple[int, tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stellwerk.access import no_tenant, open_store
+from stellwerk.access import open_store, tenant_named
 from stellwerk.app.records import DeviceChange
 from stellwerk.config import Settings
 from stellwerk.core.errors import UserError
@@ -33,14 +33,14 @@ def describe(record: ProfileRecord) -> str:
 
 async def list_profiles(settings: Settings, tenant: str) -> Sequence[ProfileRecord]:
     """The tenant's, by name. Raises `Unknown`."""
-    async with open_store(settings, may_make=False) as store:
-        return await store.profiles(await _tenant(settings, store, tenant))
+    async with open_store(settings) as store:
+        return await store.profiles(await tenant_named(settings, store, tenant))
 
 
 async def show_profile(settings: Settings, tenant: str, name: str) -> ProfileRecord:
     """Raises `Unknown`."""
-    async with open_store(settings, may_make=False) as store:
-        return await _profile(store, await _tenant(settings, store, tenant), name)
+    async with open_store(settings) as store:
+        return await _profile(store, await tenant_named(settings, store, tenant), name)
 
 
 async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequence[str]) -> ProfileRecord:
@@ -55,8 +55,8 @@ async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequenc
         if key.strip() in texts:
             raise BadProfile(f"{key.strip()!r} is given twice")
         texts[key.strip()] = value
-    async with open_store(settings, may_make=False) as store:
-        tenant_id = await _tenant(settings, store, tenant)
+    async with open_store(settings) as store:
+        tenant_id = await tenant_named(settings, store, tenant)
         before = await store.profile(tenant_id, name)
         profile = parse_settings(texts, DEFAULT if before is None else before.profile)
         now_ms = SystemClock().wall_ms()
@@ -67,15 +67,15 @@ async def set_profile(settings: Settings, tenant: str, name: str, pairs: Sequenc
 
 async def remove_profile(settings: Settings, tenant: str, name: str) -> None:
     """Raises `Unknown`, `ProfileInUse`."""
-    async with open_store(settings, may_make=False) as store:
-        if not await store.remove_profile(await _tenant(settings, store, tenant), name):
+    async with open_store(settings) as store:
+        if not await store.remove_profile(await tenant_named(settings, store, tenant), name):
             raise Unknown(f"there is no profile {name!r}; `stellwerk profile list` names them")
 
 
 async def give_profile(settings: Settings, tenant: str, device_name: str, name: str) -> None:
     """Give the device another profile. Raises `Unknown`."""
-    async with open_store(settings, may_make=False) as store:
-        tenant_id = await _tenant(settings, store, tenant)
+    async with open_store(settings) as store:
+        tenant_id = await tenant_named(settings, store, tenant)
         await _profile(store, tenant_id, name)
         device = await store.device_by_name(tenant_id, device_name)
         change = DeviceChange(SystemClock().wall_ms(), profile=name)
@@ -83,13 +83,6 @@ async def give_profile(settings: Settings, tenant: str, device_name: str, name: 
             raise Unknown(
                 f"tenant {tenant!r} has no device {device_name!r}; devices are named as they were provisioned"
             )
-
-
-async def _tenant(settings: Settings, store: SqliteStore, name: str) -> TenantId:
-    tenant_id = await store.tenant(name)
-    if tenant_id is None:
-        raise no_tenant(settings, name)
-    return tenant_id
 
 
 async def _profile(store: SqliteStore, tenant_id: TenantId, name: str) -> ProfileRecord:

@@ -233,9 +233,14 @@ def sim(
     """Simulated LwM2M clients against any server. End with Ctrl-C: they de-register."""
     configure_logs("info", "console")
     if lwm2m_version not in RELEASES:
-        raise typer.BadParameter(f"LwM2M {lwm2m_version!r} is not simulated; one of {', '.join(RELEASES)}")
+        raise typer.BadParameter(
+            f"LwM2M {lwm2m_version!r} is not simulated; one of {', '.join(RELEASES)}", param_hint="--lwm2m"
+        )
     if gateway_version not in GATEWAY_VERSIONS:
-        raise typer.BadParameter(f"object 25 has no version {gateway_version!r}; one of {', '.join(GATEWAY_VERSIONS)}")
+        raise typer.BadParameter(
+            f"object 25 has no version {gateway_version!r}; one of {', '.join(GATEWAY_VERSIONS)}",
+            param_hint="--gateway-version",
+        )
     faults = [_fault(each) for each in fault or ()]
     if move_every:
         faults.append(Fault(FaultKind.MOVE, seconds=move_every))
@@ -268,7 +273,8 @@ def sim(
     contexts = context_keyring(oscore, oscore_file, count=count)
     if (bootstrap or contexts is not None) and (resume is not None or after_handshake is not AfterHandshake.REGISTER):
         raise typer.BadParameter(
-            "devices that bootstrap or have OSCORE resume no session, and register in each new one"
+            "devices that bootstrap or have OSCORE resume no session, and register in each new one",
+            param_hint="--resume" if resume is not None else "--after-handshake",
         )
     release = RELEASES[lwm2m_version]
     profile, covered = parse_profile(pid)
@@ -341,7 +347,7 @@ def sim(
         security=security,
         bootstrap=commissioning,
         oscore=contexts,
-        conditions=Conditions(loss=_share(loss), duplication=_share(duplicates)),
+        conditions=Conditions(loss=_share("--loss", loss), duplication=_share("--duplicates", duplicates)),
         seed=seed,
     )
 
@@ -356,15 +362,15 @@ def _fault(text: str) -> Fault:
     try:
         return Fault.parse(text)
     except InvalidFault as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error), param_hint="--fault") from None
 
 
-def _share(text: str) -> float:
+def _share(option: str, text: str) -> float:
     """``5%`` or ``0.05`` as a share. Raises `typer.BadParameter`."""
     try:
         share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise typer.BadParameter(f"{text!r} is no share; write it like 5% or 0.05")
+        raise typer.BadParameter(f"{text!r} is no share; write it like 5% or 0.05", param_hint=option)
     return share

@@ -130,7 +130,7 @@ class Served:
         """What a command beside the server does."""
 
         async def do() -> None:
-            async with open_store(Settings(data_dir=self.folder / "data")) as store:
+            async with open_store(Settings(data_dir=self.folder / "data"), may_make=True) as store:
                 await work(store)
 
         # Playwright has a loop of its own in this thread.

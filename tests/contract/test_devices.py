@@ -27,10 +27,13 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_tenant_is_made_once(store: DecidingStore) -> None:
     assert await store.tenant("default") is None
+    assert await store.tenants() == []
     first = await store.ensure_tenant("default", NOW_MS)
     assert await store.ensure_tenant("default", NOW_MS + 1) == first
     assert await store.tenant("default") == first
     assert await store.ensure_tenant("other", NOW_MS) != first
+    assert await store.ensure_tenant("Other", NOW_MS) != first
+    assert await store.tenants() == ["Other", "default", "other"]
 
 
 async def test_a_device_is_found_as_it_was_provisioned(store: DecidingStore) -> None:

@@ -133,7 +133,7 @@ def give_context(server: Served, name: str, keys: Keys, kind: str = OSCORE) -> N
     secret = f"psk-hex:{keys.master_secret.hex()}" if kind == PSK else ""
 
     async def give() -> None:
-        async with open_store(load_settings(environment=server.environment())) as store:
+        async with open_store(load_settings(environment=server.environment()), may_make=True) as store:
             tenant_id = await store.tenant(TENANT)
             assert tenant_id is not None
             device = await store.device_by_name(tenant_id, name)

@@ -139,7 +139,7 @@ def server(serve_module: Callable[..., Served]) -> Served:
 
     async def give_profile() -> None:
         entry = ServerEntry(short_id=123, host="127.0.0.1", port=made.coap_port, oscore=True)
-        async with open_store(load_settings(environment=made.environment())) as store:
+        async with open_store(load_settings(environment=made.environment()), may_make=True) as store:
             tenant_id = await store.tenant(TENANT)
             assert tenant_id is not None
             record = ProfileRecord(tenant_id, "SCS-LwM2M", DEFAULT, 0, 0, BootstrapConfiguration((entry,)))

@@ -46,7 +46,7 @@ class World:
         """Devices of this profile register with this platform with ``mode``; ``more`` of their `ServerEntry`."""
         host, port = self.server.bound.coap[0] if mode == NOSEC else self.server.bound.coaps[0]
         entry = ServerEntry(mode=mode, host=host, port=port, lifetime_s=600, **more)
-        async with open_store(self.settings) as store:
+        async with open_store(self.settings, may_make=True) as store:
             tenant_id = await store.tenant(self.settings.tenant)
             assert tenant_id is not None
             await store.put_profile(ProfileRecord(tenant_id, name, DEFAULT, 0, 0, BootstrapConfiguration((entry,))))
@@ -96,7 +96,7 @@ class World:
 
     async def states_of(self, name: str) -> list[BootstrapState]:
         """How the bootstrap sessions of a device ended."""
-        async with open_store(self.settings) as store:
+        async with open_store(self.settings, may_make=True) as store:
             tenant_id = await store.tenant(self.settings.tenant)
             assert tenant_id is not None
             device = await store.device_by_name(tenant_id, name)

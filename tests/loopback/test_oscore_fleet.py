@@ -53,7 +53,7 @@ def world(tmp_path: Path):
 
 async def transport_of(world: World, name: str) -> str:
     """What the device is registered over, as the server has it stored."""
-    async with open_store(world.settings) as store:
+    async with open_store(world.settings, may_make=True) as store:
         tenant_id = await store.tenant(world.settings.tenant)
         assert tenant_id is not None
         device = await store.device_by_name(tenant_id, name)

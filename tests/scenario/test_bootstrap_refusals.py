@@ -92,9 +92,13 @@ def test_a_format_that_nobody_writes_is_4_15_and_stands_in_the_history(port: Boo
 def test_a_device_with_keys_for_the_bootstrap_server_is_refused_without_security(port: BootstrapPort) -> None:
     device = port.stack.provision("dev1", credential=with_bootstrap(psk_block("bs-dev1", KEY)))
     client = Client(port)
-    assert client.ask().code == BAD_REQUEST
+    answer = client.ask()
+    text = "device 'dev1' has credentials for the bootstrap server and must use them"
+    assert (answer.code, answer.payload) == (BAD_REQUEST, text.encode())
     assert client.hears_nothing()
     assert port.ends_of(device) == [("refused", "has-credentials")]
+    right = "coaps:// or coaps+tcp://, at the port that STELLWERK_BOOTSTRAP_COAPS_PORT names"
+    assert port.sessions_of(device)[0].detail == f"{text}: {right}"
 
 
 @pytest.mark.spec("SEC-6", "Platform 5")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from stellwerk.coap import codes, events
 from stellwerk.coap.message import decode_message, encode_options
@@ -115,11 +116,25 @@ def test_without_a_name_a_device_is_who_its_sender_id_says(stack: Stack) -> None
 
 
 @pytest.mark.spec("SEC-6", "LwM2M-contract 2.6")
-@pytest.mark.parametrize("name", ["dev1", "both"])
-def test_what_comes_without_oscore_is_refused_with_a_plain_text(stack: Stack, name: str) -> None:
-    stack << con(codes.POST, f"/rd?ep={name}&lt=300&lwm2m=1.1&b=U", mid=1, payload=LINKS, content_format=40)
-    text = f"device {name!r} has credentials and must use them".encode()
-    stack >> ack(codes.FORBIDDEN, mid=1, payload=text)
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("dev1", "OSCORE over coap:// or coap+tcp://, at the port that STELLWERK_COAP_PORT names"),
+        ("both", "OSCORE within coaps:// or coaps+tcp://, at the port that STELLWERK_COAPS_PORT names"),
+        ("tls-only", "coaps:// or coaps+tcp://, at the port that STELLWERK_COAPS_PORT names"),
+    ],
+)
+def test_what_comes_without_security_is_refused_with_a_plain_text_and_the_log_says_what_is_right(
+    stack: Stack, name: str, right: str
+) -> None:
+    with capture_logs() as lines:
+        stack << con(codes.POST, f"/rd?ep={name}&lt=300&lwm2m=1.1&b=U", mid=1, payload=LINKS, content_format=40)
+        text = f"device {name!r} has credentials and must use them"
+        stack >> ack(codes.FORBIDDEN, mid=1, payload=text.encode())
+    assert [each["detail"] for each in lines if each["event"] == "register.refused"] == [f"{text}: {right}"]
+    assert stack.store is not None
+    (line,) = stack.run(stack.store.projection.device_log(record(stack, name).device_id, 10))
+    assert line.detail.startswith(f"{text}: {right}, from udp://")
 
 
 @pytest.mark.spec("RFC 8613 8.2", "LwM2M-contract 2.6")

@@ -35,7 +35,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = load_settings(None, {"STELLWERK_DATA_DIR": str(data_dir)})
 
     async def fill() -> None:
-        async with open_store(settings) as store:
+        async with open_store(settings, may_make=True) as store:
             tenant_id = await store.ensure_tenant("default", 1)
             await store.create_device(tenant_id, NewDevice("meter-1", "urn:dev:os:meter-1", (), "meters", (), 1))
 
@@ -74,7 +74,7 @@ def give_keys(**more: Any) -> None:
 
 def in_store(work: Callable[[SqliteStore], Awaitable[Any]]) -> Any:
     async def look() -> Any:
-        async with open_store(load_settings()) as store:
+        async with open_store(load_settings(), may_make=True) as store:
             return await work(store)
 
     return asyncio.run(look())

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from stellwerk import __version__
+from stellwerk.access import open_store
 from stellwerk.app.records import NewDevice
 from stellwerk.cli import app, main
+from stellwerk.config import load_settings
 from stellwerk.core.errors import UserError
 from stellwerk.device.record import DeviceRecord
 from stellwerk.lwm2m.path import Path as ResourcePath
@@ -26,7 +28,8 @@ from stellwerk.sim.security import AfterHandshake, PreSharedKey, Resume
 from stellwerk.storage.lock import DirectoryLock
 from stellwerk.storage.migrations import migrate
 from stellwerk.storage.sqlite.store import SqliteStore
-from stellwerk.storage.token_key import load_token_key
+from stellwerk.storage.token_key import TOKEN_KEY_FILE, load_token_key
+from stellwerk.storage.vault import KEY_FILE
 
 run = CliRunner()
 
@@ -84,6 +87,33 @@ def test_every_command_has_help(command: list[str]):
 )
 def test_a_word_that_makes_no_sense_is_refused(words: list[str]):
     assert run.invoke(app, words).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("sim --count x", "'--count': 'x' is not a whole number from 1 to 100000"),
+        ("sim --cid-length 33", "'--cid-length': '33' is not a whole number from 0 to 32"),
+        ("sim --awake 0", "'--awake': '0' is not a number, 0.1 or more"),
+        ("sim --object 3 --object x", "'--object': 'x' is not a whole number"),
+        ("token --tenant a --days nan", "'--days': 'nan' is not a number from 0.001 to 3650"),
+        ("models export x", "'x' is not a whole number from 0 to 65534"),
+        ("sim --resume maybe", "'--resume': 'maybe' is not one of 'id', 'ticket'"),
+        ("sim --behaviour quiet --behaviour tired", "'--behaviour': 'tired' is not one of 'quiet', 'moving'"),
+        ("sim --loss 200%", "--loss: '200%' is no share; write it like 5% or 0.05"),
+        ("sim --duplicates x", "--duplicates: 'x' is no share"),
+        ("sim --fault noise", "--fault: fault 'noise'"),
+        ("sim --lwm2m 1.3", "--lwm2m: LwM2M '1.3' is not simulated; one of 1.0"),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_said_with_the_option_and_with_what_it_can(
+    monkeypatch, words: str, says: str
+):
+    monkeypatch.setenv("COLUMNS", "300")
+    found = run.invoke(app, words.split())
+    assert found.exit_code == 2
+    assert says in found.output
+    assert not any(each in found.output for each in ("Value error", "Input should"))
 
 
 def test_a_device_of_the_first_release_needs_no_format_for_sends(monkeypatch: pytest.MonkeyPatch):
@@ -296,28 +326,51 @@ def scratch(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def tenants(scratch):
+    """The same, with the tenants ``acme`` and ``b``, as servers have made them."""
+
+    async def fill() -> None:
+        async with open_store(load_settings(), may_make=True) as store:
+            for name in ("b", "acme"):
+                await store.ensure_tenant(name, 1)
+
+    asyncio.run(fill())
+    return scratch
+
+
 @pytest.mark.parametrize(("words", "role"), [([], "rw"), (["--role", "r"], "r")])
-def test_a_token_of_the_command_line_opens_its_tenant_to_servers_on_the_same_data(scratch, words, role):
+def test_a_token_of_the_command_line_opens_its_tenant_to_servers_on_the_same_data(tenants, words, role):
     issued = run.invoke(app, ["token", "--tenant", "acme", *words]).stdout.strip()
-    signed = SignedTokens(load_token_key(scratch), lambda: time.time_ns() // 1_000_000)
+    signed = SignedTokens(load_token_key(tenants), lambda: time.time_ns() // 1_000_000)
     access, _ = signed.verify(issued)
     assert (access.tenants, access.role) == ({"acme"}, role)
 
 
-def test_a_token_lives_as_long_as_was_asked(scratch):
+def test_a_token_lives_as_long_as_was_asked(tenants):
     issued = run.invoke(app, ["token", "--tenant", "acme", "--days", "2"]).stdout.strip()
     later_ms = time.time_ns() // 1_000_000 + 2 * 86_400_000 + 60_000
-    signed = SignedTokens(load_token_key(scratch), lambda: later_ms)
+    signed = SignedTokens(load_token_key(tenants), lambda: later_ms)
     with pytest.raises(Unauthorized, match="expired"):
         signed.verify(issued)
 
 
-def test_clients_are_made_listed_given_new_secrets_and_removed(scratch):
-    first = run.invoke(app, ["client", "add", "app1", "--tenant", "a", "--tenant", "b", "--role", "r"]).stdout.strip()
-    second = run.invoke(app, ["client", "add", "app1", "--tenant", "a"]).stdout.strip()
+@pytest.mark.parametrize("words", ["token", "client add app1", "client add app1 --tenant b"])
+def test_whoever_asks_for_a_tenant_that_is_not_there_is_told_those_that_are(tenants, words: str):
+    text = refusal(*words.split(), "--tenant", "NOBODY")
+    assert f"no tenant 'NOBODY' in the data directory {tenants}; there is 'acme', 'b'." in text
+    assert run.invoke(app, ["client", "list"]).stdout == ""
+    assert not (tenants / TOKEN_KEY_FILE).exists()
+
+
+def test_clients_are_made_listed_given_new_secrets_and_removed(tenants):
+    first = run.invoke(
+        app, ["client", "add", "app1", "--tenant", "acme", "--tenant", "b", "--role", "r"]
+    ).stdout.strip()
+    second = run.invoke(app, ["client", "add", "app1", "--tenant", "acme"]).stdout.strip()
     assert len(first) > 40
     assert first != second
-    assert run.invoke(app, ["client", "list"]).stdout == "app1\trw\ta\n"
+    assert run.invoke(app, ["client", "list"]).stdout == "app1\trw\tacme\n"
     assert run.invoke(app, ["client", "remove", "app1"]).exit_code == 0
     assert run.invoke(app, ["client", "list"]).stdout == ""
     gone = run.invoke(app, ["client", "remove", "app1"])
@@ -325,25 +378,24 @@ def test_clients_are_made_listed_given_new_secrets_and_removed(scratch):
     assert "no client 'app1'" in str(gone.exception)
 
 
-def test_a_client_whose_tokens_no_header_could_carry_is_not_made(scratch):
+def test_a_client_whose_tokens_no_header_could_carry_is_not_made(tenants):
     tenants = [each for number in range(400) for each in ("--tenant", f"a-tenant-with-a-name-{number}")]
     refused = run.invoke(app, ["client", "add", "app1", *tenants])
     assert "name fewer tenants" in str(refused.exception)
     assert run.invoke(app, ["client", "list"]).stdout == ""
 
 
-def test_clients_are_made_beside_a_running_server(scratch):
-    lock = DirectoryLock.take(scratch)
+def test_clients_are_made_beside_a_running_server(tenants):
+    lock = DirectoryLock.take(tenants)
     try:
-        migrate(scratch)
-        assert run.invoke(app, ["client", "add", "app1", "--tenant", "a"]).exit_code == 0
+        assert run.invoke(app, ["client", "add", "app1", "--tenant", "acme"]).exit_code == 0
     finally:
         lock.release()
 
 
-def test_no_file_holds_the_secret_of_a_client(scratch):
-    secret = run.invoke(app, ["client", "add", "app1", "--tenant", "a"]).stdout.strip()
-    assert all(secret.encode() not in file.read_bytes() for file in scratch.iterdir())
+def test_no_file_holds_the_secret_of_a_client(tenants):
+    secret = run.invoke(app, ["client", "add", "app1", "--tenant", "acme"]).stdout.strip()
+    assert all(secret.encode() not in file.read_bytes() for file in tenants.iterdir())
 
 
 async def _provisioned(data_dir: Path) -> DeviceRecord | None:
@@ -389,12 +441,22 @@ def test_profiles_are_made_changed_shown_listed_and_removed(scratch):
     [
         *("profile list", "profile set meters awake_s=1", "device profile a b", "profile bootstrap meters --show"),
         *("credentials show a", "credentials set a --none", "bootstrap history a", "bootstrap plan a"),
+        *("client list", "client add a --tenant default", "client remove a", "token --tenant default"),
+        *("models list", "models export 3", "models remove 3", "models import ."),
     ],
 )
 def test_a_command_in_another_folder_than_the_servers_leaves_nothing_there(monkeypatch, tmp_path, words: str):
-    monkeypatch.setenv("STELLWERK_DATA_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STELLWERK_DATA_DIR", "elsewhere")
     assert f"no data in the data directory {tmp_path / 'elsewhere'}" in refusal(*words.split())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["profile set meters awake_s=1", "client list", "token --tenant acme", "models list"])
+def test_where_the_server_has_its_master_key_from_the_environment_no_command_makes_one(tenants, words: str):
+    (tenants / KEY_FILE).unlink()
+    assert run.invoke(app, [*words.split(), *(["--tenant", "b"] if "profile" in words else [])]).exit_code == 0
+    assert not (tenants / KEY_FILE).exists()
 
 
 def test_a_profile_is_refused_whole_with_what_would_be_right(scratch):

@@ -24,6 +24,7 @@ from stellwerk.device.record import Credential
 from stellwerk.issuing import Issued
 from stellwerk.key_files import SERVER, KeyFolder
 from stellwerk.storage.vault import KEY_FILE
+from stellwerk.vault_commands import rotate
 
 run = CliRunner()
 HEX = "00112233445566778899AABBCCDDEEFF"
@@ -38,7 +39,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = load_settings(None, {"STELLWERK_DATA_DIR": str(data_dir)})
 
     async def fill() -> None:
-        async with open_store(settings) as store:
+        async with open_store(settings, may_make=True) as store:
             tenant_id = await store.ensure_tenant("default", 1)
             for name in ("meter-1", "meter-2"):
                 await store.create_device(tenant_id, NewDevice(name, f"urn:dev:os:{name}", (), "SCS-LwM2M", (), 1))
@@ -76,7 +77,7 @@ def shown(*arguments: str) -> Any:
 
 def noted() -> Sequence[Any]:
     async def look() -> Sequence[Any]:
-        async with open_store(load_settings()) as store:
+        async with open_store(load_settings(), may_make=True) as store:
             return await store.credential_changes(10)
 
     return asyncio.run(look())
@@ -245,6 +246,45 @@ def test_devices_tenants_and_keys_that_are_not_there_are_said(scratch: Path, mon
     assert not (scratch / "data" / KEY_FILE).exists()
 
 
+def test_nothing_is_sealed_with_another_servers_key(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = scratch / "data" / KEY_FILE
+    of_server, other = file.read_text().strip(), "0f" * 32
+    monkeypatch.setenv("STELLWERK_MASTER_KEY", other)
+    words = ("set", "meter-1", "--psk", f"a:{HEX}")
+    for sealed_before in (False, True):
+        if sealed_before:
+            monkeypatch.delenv("STELLWERK_MASTER_KEY")
+            said(*words)
+            monkeypatch.setenv("STELLWERK_MASTER_KEY", other)
+        text = refused("set", "meter-2", "--psk", f"b:{HEX}")
+        assert f"STELLWERK_MASTER_KEY is another than that in {file}" in text
+        assert not any(each in text for each in (other, of_server))
+    monkeypatch.setenv("STELLWERK_MASTER_KEY", of_server)
+    said(*words)
+
+
+@pytest.mark.parametrize("way", ["rotated", "said", "lost", "unusable"])
+def test_a_server_that_has_moved_to_a_key_of_the_setting_has_its_secrets_sealed_with_it(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    said("set", "meter-1", "--psk", f"a:{HEX}")
+    file = scratch / "data" / KEY_FILE
+    monkeypatch.setenv("STELLWERK_MASTER_KEY", "0f" * 32)
+    match way:
+        case "rotated":
+            rotate(load_settings())
+        case "said":
+            monkeypatch.setenv("STELLWERK_MASTER_KEY_OLD", file.read_text().strip())
+        case "unusable":
+            file.write_text("")
+        case _:
+            # What neither key opens is no sign that the one of the file is in use.
+            file.write_text("aa" * 32)
+    said("set", "meter-2", "--psk", f"b:{HEX}")
+    file.unlink()
+    assert '"identity": "b"' in said("show", "meter-2")
+
+
 @pytest.mark.spec("SEC-8")
 def test_a_device_does_not_get_the_key_of_the_server(scratch: Path) -> None:
     KeyFolder(scratch / "data").store(SERVER, Issued(P256, (certificate(),)))
@@ -271,7 +311,7 @@ def test_a_certificate_that_has_ended_is_taken_with_a_warning(scratch: Path) -> 
 
 def test_a_key_of_the_api_that_is_no_hex_is_shown_as_hex(scratch: Path) -> None:
     async def give() -> None:
-        async with open_store(load_settings()) as store:
+        async with open_store(load_settings(), may_make=True) as store:
             device = await store.device_by_endpoint("meter-1")
             assert device is not None
             await store.set_credential(device.device_id, Credential("a", "dGVzdDEyMw=="))

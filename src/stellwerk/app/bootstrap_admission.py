@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from stellwerk.app.bootstrap_blocks import BootstrapBlocks, read_blocks, shown_id
 from stellwerk.app.ports import DecidingStore
-from stellwerk.app.speaking import Refusal, missing_layers
+from stellwerk.app.speaking import Refusal, missing_layers, right_way
 from stellwerk.core.identity import CertificateIdentity, PskIdentity, SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId, context_of
 from stellwerk.device.end_device import EndDeviceRecord
@@ -75,7 +75,8 @@ class BootstrapAdmission:
         blocks = read_blocks(credential)
         if blocks.bootstrap_server.security != NOSEC:
             text = f"device {record.name!r} has credentials for the bootstrap server and must use them"
-            return Refusal("has-credentials", NOT_ADMITTED, text, record)
+            way = right_way(blocks.bootstrap_server.security, "STELLWERK_BOOTSTRAP_")
+            return Refusal("has-credentials", NOT_ADMITTED, text, record, way)
         return Admitted(record, credential, blocks, name)
 
     async def _proven(self, name: str | None, peer: PeerId) -> Admitted | Refusal:

@@ -75,7 +75,7 @@ class BootstrapHistory:
         """A request led to nothing. A device that it concerns learns of it once a minute for each reason: anybody may
         cause it."""
         self._meters.refused[refusal.reason] += 1
-        name, detail = (endpoint or "")[:LONGEST_NAME], refusal.detail[:_LONGEST_DETAIL]
+        name, detail = (endpoint or "")[:LONGEST_NAME], refusal.noted[:_LONGEST_DETAIL]
         if self._troubles.take(None, at.now):
             unsaid, self._unsaid = self._unsaid, 0
             more = {"not_logged": unsaid} if unsaid else {}

@@ -41,11 +41,14 @@ from stellwerk.app.members import Members, Twice, once, shown
 from stellwerk.app.oscore import AEAD_NONCES, AES_CCM_16_64_128, HKDF_SHA_256, HKDFS, OscoreContext, render_oscore
 from stellwerk.core.ids import DeviceId
 from stellwerk.device.key_material import (
+    LEAST_KEY,
+    LONGEST_KEY,
     BadMaterial,
     certificate_key_id,
     der_of,
     key_of,
     pkcs8_of,
+    pre_shared_fault,
     raw_key_id,
     read_certificate,
     read_private_key,
@@ -67,12 +70,9 @@ _PUBLIC: Final = "clientPublicKeyOrId"
 _SECRET: Final = "clientSecretKey"
 _ENDPOINT: Final = "endpoint"
 _HEX: Final = re.compile(r"[0-9a-fA-F]*")
-_KEY_STEP, _KEY_MOST = 32, 128
 _NAMES: Final = {**MODE_NAMES, OSCORE: NO_SEC}
 _OSCORE: Final = "oscore"
 _SHORT_IDS: Final = range(1, 65535)
-_LEAST_SECRET, _MOST_SECRET = 16, 64
-"""Bytes of an OSCORE Master Secret (contract B-10)."""
 _MOST_SALT: Final = 64
 _MOST_ID_CONTEXT: Final = 32
 
@@ -201,7 +201,7 @@ def _oscore(members: Members) -> dict[str, Any] | None:
         DeviceId(0),
         given.hex("senderId", 0, longest),
         given.hex("recipientId", 0, longest),
-        given.hex("masterSecret", _LEAST_SECRET, _MOST_SECRET),
+        given.hex("masterSecret", LEAST_KEY, LONGEST_KEY),
         given.hex("masterSalt", 0, _MOST_SALT, optional=True),
         given.hex("idContext", 0, _MOST_ID_CONTEXT, optional=True),
         aead,
@@ -232,8 +232,8 @@ def _hex_key(members: Members, name: str) -> str:
     key = members.text(name)
     if not _HEX.fullmatch(key):
         raise members.bad(name, "a key is hex digits")
-    if len(key) % _KEY_STEP or len(key) > _KEY_MOST:
-        raise members.bad(name, f"a key has 32, 64, 96 or {_KEY_MOST} hex digits, this one has {len(key)}")
+    if fault := pre_shared_fault(len(key)):
+        raise members.bad(name, fault)
     return key.lower()
 
 

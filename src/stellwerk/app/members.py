@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from stellwerk.app.credentials import WITHHELD, BadCredential
+from stellwerk.device.key_material import digits_fault
 
 _HEX: Final = re.compile(r"[0-9a-fA-F]*")
 _LEAST_KEY: Final = 16
@@ -95,8 +96,8 @@ class Members:
             raise self.bad(name, "it is a text")
         if not _HEX.fullmatch(text) or len(text) % 2:
             raise self.bad(name, "it is an even number of hex digits")
-        if not least <= len(text) // 2 <= most:
-            raise self.bad(name, f"it has {2 * least} to {2 * most} hex digits, this one has {len(text)}")
+        if fault := digits_fault(len(text), least, most):
+            raise self.bad(name, fault)
         return bytes.fromhex(text)
 
     def number(self, name: str, known: Collection[int], otherwise: int) -> int:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from stellwerk.app.ports import DecidingStore
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.device.end_device import EndDeviceRecord
-from stellwerk.device.record import NOSEC, DeviceRecord, transport_security, wants_oscore
+from stellwerk.device.record import NOSEC, RPK, DeviceRecord, transport_security, wants_oscore
 from stellwerk.lwm2m.status import Status
 
 DeviceOf: TypeAlias = Callable[[PeerId], DeviceId | None]
@@ -20,12 +20,19 @@ DeviceOf: TypeAlias = Callable[[PeerId], DeviceId | None]
 
 @dataclass(slots=True)
 class Refusal:
-    """``reason``: a word for counting; ``detail``: a sentence for people. ``record``: whom it concerns."""
+    """``reason``: a word for counting; ``detail``: a sentence for people, which the device learns too. ``record``: whom
+    it concerns. ``right``: what would be right, which is for whoever looks at the server only."""
 
     reason: str
     status: Status
     detail: str
     record: DeviceRecord | None = None
+    right: str = ""
+
+    @property
+    def noted(self) -> str:
+        """What logs and histories say."""
+        return f"{self.detail}: {self.right}" if self.right else self.detail
 
 
 class Speaking:
@@ -63,7 +70,7 @@ class Speaking:
             return Refusal("end-device", Status.FORBIDDEN, text)
         if record.security != NOSEC:
             text = f"device {record.name!r} has credentials and must use them"
-            return Refusal("has-credentials", Status.FORBIDDEN, text, record)
+            return Refusal("has-credentials", Status.FORBIDDEN, text, record, right_way(record.security))
         return record, name
 
     async def _over_session(self, name: str | None, peer: PeerId) -> tuple[DeviceRecord | None, str] | Refusal:
@@ -91,6 +98,19 @@ class Speaking:
             return own, name
         text = f"endpoint {name!r} is not that of device {own.name!r}, whose identity this session has proven"
         return Refusal("other-identity", Status.BAD_REQUEST, text, own)
+
+
+def right_way(security: str, prefix: str = "STELLWERK_") -> str:
+    """How a device of that ``security`` has to come, for people: the layers, the schemes, and the setting of the port,
+    which begins with ``prefix``."""
+    transport = transport_security(security)
+    if transport == NOSEC:
+        schemes, port = "coap:// or coap+tcp://", "COAP_PORT"
+    else:
+        # TLS here has no raw public keys.
+        schemes, port = "coaps://" if transport == RPK else "coaps:// or coaps+tcp://", "COAPS_PORT"
+    within = "" if not wants_oscore(security) else "OSCORE over " if transport == NOSEC else "OSCORE within "
+    return f"{within}{schemes}, at the port that {prefix}{port} names"
 
 
 def missing_layers(peer: PeerId, record: DeviceRecord) -> str:

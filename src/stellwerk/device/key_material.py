@@ -25,6 +25,11 @@ from stellwerk.core.errors import UserError
 LONGEST: Final = 16_384
 """Characters of one key or certificate as it is handed in."""
 
+LEAST_KEY: Final = 16
+"""Bytes of a pre-shared key or an OSCORE Master Secret (contract B-10)."""
+LONGEST_KEY: Final = 64
+
+_KEY_STEP: Final = 16
 _LEAST_BITS: Final = 255
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\s*(.*?)-----END \1-----", re.DOTALL)
 _PUBLIC: Final = frozenset({"PUBLIC KEY"})
@@ -36,6 +41,22 @@ _IGNORED: Final = frozenset({"EC PARAMETERS"})
 
 class BadMaterial(UserError):
     """A key or certificate that cannot be used; the text is the rule it breaks, to stand behind the name of a field."""
+
+
+def digits_fault(digits: int, least: int = LEAST_KEY, most: int = LONGEST_KEY) -> str | None:
+    """Why so many hex digits are not ``least`` to ``most`` bytes; those of an OSCORE Master Secret unless said."""
+    if 2 * least <= digits <= 2 * most:
+        return None
+    return f"it has {2 * least} to {2 * most} hex digits, this one has {digits}"
+
+
+def pre_shared_fault(digits: int) -> str | None:
+    """Why a credential takes no pre-shared key of so many hex digits."""
+    sizes = range(2 * LEAST_KEY, 2 * LONGEST_KEY + 1, 2 * _KEY_STEP)
+    if digits in sizes:
+        return None
+    *some, last = map(str, sizes)
+    return f"a key has {', '.join(some)} or {last} hex digits, this one has {digits}"
 
 
 def read_public_key(material: str | bytes) -> bytes:

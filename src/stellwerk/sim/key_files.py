@@ -5,11 +5,12 @@ name, ``{n}`` for the number in it. A folder of keys means ``FOLDER/{endpoint}.k
 ``FOLDER/{endpoint}.crt``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
@@ -17,7 +18,7 @@ from stellwerk.coap.oscore.context import refusal_of
 from stellwerk.coap.oscore.material import ContextMaterial
 from stellwerk.core.errors import UserError
 from stellwerk.device import key_material
-from stellwerk.device.key_material import BadMaterial, der_of, spki_of
+from stellwerk.device.key_material import BadMaterial, der_of, digits_fault, pre_shared_fault, spki_of
 from stellwerk.issuing import Issuer, new_key
 from stellwerk.sim.bootstrap.options import OscoreValues
 from stellwerk.sim.security import (
@@ -29,6 +30,8 @@ from stellwerk.sim.security import (
     PreSharedKey,
     RawKey,
 )
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -102,6 +105,7 @@ def psk_keyring(text: str, *, count: int) -> Keyring:
             "or list them with --psk-file",
         )
     secret = _read_key("--psk", key)
+    _warn_of([("--psk", pre_shared_fault(len(key)))])
 
     def of(endpoint_name: str, number: int) -> Credentials:
         return PreSharedKey(_read_identity("--psk", _fill(identity, endpoint_name, number)), secret)
@@ -114,6 +118,7 @@ def listed_keyring(path: Path) -> Keyring:
     """Each device has what its line in a file says: endpoint name, identity and key in hex, blanks between them;
     empty lines and those that begin with ``#`` say nothing. Raises `BadCredentials`."""
     found: dict[str, PreSharedKey] = {}
+    faults = []
     for number, words in _lines(path, "--psk-file"):
         where = f"{path}, line {number}"
         if len(words) != 3:
@@ -121,6 +126,8 @@ def listed_keyring(path: Path) -> Keyring:
         if words[0] in found:
             raise BadCredentials(where, f"{words[0]!r} has a line already")
         found[words[0]] = PreSharedKey(_read_identity(where, words[1]), _read_key(where, words[2]))
+        faults.append((where, pre_shared_fault(len(words[2]))))
+    _warn_of(faults)
 
     def of(endpoint_name: str, number: int) -> Credentials:
         key = found.get(endpoint_name)
@@ -166,6 +173,7 @@ def oscore_keyring(text: str, *, count: int) -> ContextKeyring:
         return _read_context(_OSCORE, *filled)
 
     of("d", 1)
+    _warn_of([(f"{_OSCORE}, secret", digits_fault(len(words[2])))])
     return of
 
 
@@ -173,6 +181,7 @@ def listed_contexts(path: Path) -> ContextKeyring:
     """Each device has what its line in a file says: endpoint name, Sender ID, Recipient ID, Master Secret and, if any,
     Master Salt and ID Context, bytes in hex, ``-`` for none; else as for `listed_keyring`. Raises `BadCredentials`."""
     found: dict[str, OscoreValues] = {}
+    faults = []
     for number, words in _lines(path, "--oscore-file"):
         where = f"{path}, line {number}"
         if not 4 <= len(words) <= 6:
@@ -183,6 +192,8 @@ def listed_contexts(path: Path) -> ContextKeyring:
         if words[0] in found:
             raise BadCredentials(where, f"{words[0]!r} has a line already")
         found[words[0]] = _read_context(where, *("" if each == "-" else each for each in words[1:]))
+        faults.append((f"{where}, secret", digits_fault(len(words[3]))))
+    _warn_of(faults)
 
     def of(endpoint_name: str, number: int) -> OscoreValues:
         context = found.get(endpoint_name)
@@ -309,6 +320,20 @@ def _read_key(where: str, text: str) -> bytes:
     if not 1 <= len(key) <= LONGEST_KEY:
         raise BadCredentials(where, f"a key has 1 to {LONGEST_KEY} octets, not {len(key)}")
     return key
+
+
+def _warn_of(faults: Iterable[tuple[str, str | None]]) -> None:
+    """Of the first that has one, and how many more do. A warning only: another server may take what ours does not."""
+    found = [(where, fault) for where, fault in faults if fault]
+    if found:
+        where, fault = found[0]
+        log.warning(
+            "sim.unusual_key",
+            where=where,
+            reason=fault,
+            more=len(found) - 1,
+            meaning="`stellwerk credentials` gives a device no such key, so this server may not know it",
+        )
 
 
 def _lines(path: Path, option: str) -> Iterator[tuple[int, list[str]]]:

@@ -9,7 +9,7 @@ import structlog
 from stellwerk.app.device_ports import Acknowledgement, DeviceAnswer
 from stellwerk.app.ports import Clock
 from stellwerk.coap import actions, codes, events
-from stellwerk.coap.options import MAX_AGE, encode_uint, read_options
+from stellwerk.coap.options import read_options
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.errors import StellwerkError
 from stellwerk.core.ids import PeerId
@@ -17,7 +17,7 @@ from stellwerk.core.instant import Instant
 from stellwerk.lwm2m.bootstrap import BootstrapOperation, BootstrapPackRequest, BootstrapUplink, EstRequest
 from stellwerk.southbound.link import ContextEvents
 from stellwerk.southbound.translate_bootstrap import asked_elsewhere, translate_bootstrap_down, translate_bootstrap_up
-from stellwerk.southbound.translate_up import coap_code, status_of
+from stellwerk.southbound.translate_up import respond, status_of
 
 log = structlog.get_logger(__name__)
 
@@ -299,21 +299,6 @@ class BootstrapLink:
             self._stay_open(carrier)
 
         def answer(acknowledgement: Acknowledgement) -> None:
-            self._submit(_respond(exchange, acknowledgement))
+            self._submit(respond(exchange, acknowledgement))
 
         self._bootstrapping.requested(uplink, peer, at, answer, event.fresh)
-
-
-def _respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond:
-    code = coap_code(acknowledgement.status)
-    if codes.is_success(code):
-        content_format = None if acknowledgement.content_format < 0 else acknowledgement.content_format
-        return actions.Respond(exchange, code, content_format=content_format, payload=acknowledgement.payload)
-    options = ((MAX_AGE, encode_uint(acknowledgement.max_age_s)),) if acknowledgement.max_age_s else ()
-    return actions.Respond(
-        exchange,
-        code,
-        options=options,
-        payload=acknowledgement.detail.encode(),
-        ask_echo=acknowledgement.prove,
-    )

@@ -18,7 +18,7 @@ from stellwerk.app.ports import Clock, DecidingStore
 from stellwerk.app.tasks import Tasks
 from stellwerk.app.uplinks import Uplinks
 from stellwerk.coap import actions, codes, events
-from stellwerk.coap.options import MAX_AGE, encode_uint, read_options
+from stellwerk.coap.options import read_options
 from stellwerk.coap.parameters import EXCHANGE_LIFETIME_S
 from stellwerk.core.entropy import Entropy
 from stellwerk.core.ids import PeerId
@@ -30,7 +30,7 @@ from stellwerk.southbound.conversation import NO_COMPOSITE_PATIENCE_S, Circumsta
 from stellwerk.southbound.format_choice import Memory, formats_for
 from stellwerk.southbound.translate_bootstrap import asked_elsewhere
 from stellwerk.southbound.translate_down import Down, translate_down
-from stellwerk.southbound.translate_up import coap_code, status_of, translate_up
+from stellwerk.southbound.translate_up import coap_code, respond, status_of, translate_up
 
 log = structlog.get_logger(__name__)
 
@@ -353,7 +353,7 @@ class Link:
             if status == Status.CHANGED:
                 self._submit(actions.Respond(exchange, codes.CHANGED))
             else:
-                self._submit(_respond(exchange, acknowledgement))
+                self._submit(respond(exchange, acknowledgement))
 
         self._uplinks.receive(uplink, event.peer, event.receipt, at, answer, event.fresh)
 
@@ -480,21 +480,6 @@ def _nobody(peer: PeerId, why: str, at: Instant) -> None:
 
 def _type(event: events.NotificationReceived) -> str:
     return "con" if event.confirmable else "non"
-
-
-def _respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond:
-    status = acknowledgement.status
-    if status < 400:
-        location = ("rd", acknowledgement.location) if acknowledgement.location else ()
-        return actions.Respond(exchange, coap_code(status), location)
-    options = ((MAX_AGE, encode_uint(acknowledgement.max_age_s)),) if acknowledgement.max_age_s else ()
-    return actions.Respond(
-        exchange,
-        coap_code(status),
-        options=options,
-        payload=acknowledgement.detail.encode(),
-        ask_echo=acknowledgement.prove,
-    )
 
 
 def _log_failure(error: Exception | None) -> None:

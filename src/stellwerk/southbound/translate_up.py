@@ -1,9 +1,12 @@
-"""A CoAP request of a device becomes an LwM2M operation, or the code that refuses it (contract §4, §6)."""
+"""A CoAP request of a device becomes an LwM2M operation, or the code that refuses it (contract §4, §6); what `app`
+says of it becomes the answer."""
 
 from typing import Final
 
-from stellwerk.coap import codes
+from stellwerk.app.device_ports import Acknowledgement
+from stellwerk.coap import actions, codes
 from stellwerk.coap.events import RequestReceived
+from stellwerk.coap.options import MAX_AGE, encode_uint
 from stellwerk.lwm2m.operations import Deregister, Register, Send, Update, Uplink
 
 RD: Final = "rd"
@@ -29,6 +32,26 @@ def translate_up(request: RequestReceived) -> Uplink | int:
             return Deregister(path[1])
         return codes.METHOD_NOT_ALLOWED
     return codes.NOT_FOUND
+
+
+def respond(exchange: int, acknowledgement: Acknowledgement) -> actions.Respond:
+    """The answer. A refusal says why in its payload, a success has what was asked for."""
+    code = coap_code(acknowledgement.status)
+    if codes.is_success(code):
+        return actions.Respond(
+            exchange,
+            code,
+            (RD, acknowledgement.location) if acknowledgement.location else (),
+            None if acknowledgement.content_format < 0 else acknowledgement.content_format,
+            payload=acknowledgement.payload,
+        )
+    return actions.Respond(
+        exchange,
+        code,
+        options=((MAX_AGE, encode_uint(acknowledgement.max_age_s)),) if acknowledgement.max_age_s else (),
+        payload=acknowledgement.detail.encode(),
+        ask_echo=acknowledgement.prove,
+    )
 
 
 def coap_code(status: int) -> int:

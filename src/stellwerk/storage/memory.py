@@ -114,6 +114,9 @@ class MemoryStore(MemoryCommands):
     async def tenant(self, name: str) -> TenantId | None:
         return self._tenants.get(name)
 
+    async def tenants(self) -> Sequence[str]:
+        return sorted(self._tenants)
+
     async def ensure_tenant(self, name: str, now_ms: int) -> TenantId:
         return self._tenants.setdefault(name, TenantId(len(self._tenants) + 1))
 

@@ -66,6 +66,20 @@ def is_all_current(data_dir: Path, vault: Vault) -> bool:
     return True
 
 
+def has_moved(data_dir: Path, former: Vault, vault: Vault) -> bool:
+    """Whether there are secrets here, and none of them needs the keys of ``former`` any more where there is ``vault``.
+    What neither opens says nothing."""
+    is_any = False
+    with closing(connect(data_dir / DECIDING_FILE, writable=False)) as connection:
+        for place in SEALED:
+            query = f"SELECT {place.owner},{place.column} FROM {place.table} WHERE {place.column} IS NOT NULL"
+            for owner, sealed in connection.execute(query):
+                is_any = True
+                if not vault.is_current(sealed) and former.can_open(sealed, place.context(owner)):
+                    return False
+    return is_any
+
+
 def find_unreadable(data_dir: Path, vault: Vault, look_at: int = 100) -> SecretUnreadable | None:
     """What is said of the first of ``look_at`` devices' keys that does not open; None where they all do."""
     with closing(connect(data_dir / DECIDING_FILE, writable=False)) as connection:

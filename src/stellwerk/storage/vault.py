@@ -113,6 +113,14 @@ class Vault:
                     return cipher.decrypt(nonce, ciphertext, head + context)
         raise SecretUnreadable(context.decode("utf-8", "replace"))
 
+    def can_open(self, sealed: bytes, context: bytes) -> bool:
+        """Whether `open` gives what was sealed."""
+        try:
+            self.open(sealed, context)
+        except SecretUnreadable:
+            return False
+        return True
+
     def is_current(self, sealed: bytes) -> bool:
         """Whether it was sealed with the key that seals now."""
         return sealed[: len(self._head)] == self._head

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from structlog.testing import capture_logs
 
 from stellwerk.issuing import Issuer, NotIssued, make_authority
 from stellwerk.sim.bootstrap.options import OscoreValues
@@ -258,3 +259,35 @@ def test_contexts_are_said_once(tmp_path):
         context_keyring("", tmp_path / "k", count=1)
     with pytest.raises(BadCredentials, match="leave out one of them"):
         context_keyring(f"01:02:{HEX}", tmp_path / "k", count=1)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("--psk", "ID:0001", ("--psk", "a key has 32, 64, 96 or 128 hex digits, this one has 4", 0)),
+        ("--psk", f"ID:{HEX}00", ("--psk", "a key has 32, 64, 96 or 128 hex digits, this one has 34", 0)),
+        ("--psk", f"ID:{HEX}", None),
+        ("--psk-file", f"a a {HEX}\nb b 00\nc c 0001", ("k, line 2", "a key has 32, 64, 96 or 128 hex digits", 1)),
+        ("--oscore", "01:02:0001", ("--oscore, secret", "it has 32 to 128 hex digits, this one has 4", 0)),
+        ("--oscore", f"01:02:{HEX}00:9e", None),
+        ("--oscore-file", f"a 01 02 {HEX}\nb 03 04 5ec2", ("k, line 2, secret", "it has 32 to 128 hex digits", 0)),
+    ],
+)
+def test_a_key_that_the_server_takes_from_nobody_is_warned_of(monkeypatch, tmp_path, option, text, said):
+    monkeypatch.chdir(tmp_path)
+    Path("k").write_text(text)
+    with capture_logs() as lines:
+        match option:
+            case "--psk":
+                Sources(psk=text).keyring(1)
+            case "--psk-file":
+                Sources(psk_file=Path("k")).keyring(1)
+            case "--oscore":
+                context_keyring(text, None, count=1)
+            case _:
+                context_keyring("", Path("k"), count=1)
+    assert len(lines) == bool(said)
+    for each in lines:
+        assert (each["where"], each["more"]) == (said[0], said[2])
+        assert each["reason"].startswith(said[1])
+        assert not any(secret in str(each) for secret in ("0001", "5ec2"))

@@ -4,12 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stellwerk.app.device_ports import Acknowledgement
 from stellwerk.coap import codes
+from stellwerk.coap.actions import Respond
 from stellwerk.coap.events import RequestReceived
 from stellwerk.core.ids import PeerId
 from stellwerk.lwm2m.operations import Deregister, Register, Send, Update, Uplink
+from stellwerk.lwm2m.status import Status
 from stellwerk.southbound.translate_bootstrap import asked_elsewhere
-from stellwerk.southbound.translate_up import coap_code, status_of, translate_up
+from stellwerk.southbound.translate_up import coap_code, respond, status_of, translate_up
 
 PEER = PeerId("udp", "192.0.2.1", 5683)
 
@@ -72,3 +75,24 @@ def test_codes_and_statuses_are_two_forms_of_one_thing(code: int) -> None:
 def test_the_forms_are_those_of_the_standard() -> None:
     assert (status_of(codes.CHANGED), coap_code(201)) == (204, codes.CREATED)
     assert (status_of(codes.SERVICE_UNAVAILABLE), coap_code(404)) == (503, codes.NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("acknowledgement", "answer"),
+    [
+        (Acknowledgement(Status.CREATED, "k7"), Respond(1, codes.CREATED, ("rd", "k7"))),
+        (Acknowledgement(Status.CHANGED, detail="unsaid"), Respond(1, codes.CHANGED)),
+        (
+            Acknowledgement(Status.CONTENT, payload=b"pack", content_format=112),
+            Respond(1, codes.CONTENT, content_format=112, payload=b"pack"),
+        ),
+        (Acknowledgement(Status.FORBIDDEN, detail="why"), Respond(1, codes.FORBIDDEN, payload=b"why")),
+        (
+            Acknowledgement(Status.SERVICE_UNAVAILABLE, max_age_s=30),
+            Respond(1, codes.SERVICE_UNAVAILABLE, options=((14, b"\x1e"),)),
+        ),
+        (Acknowledgement(Status.UNAUTHORIZED, prove=True), Respond(1, codes.UNAUTHORIZED, ask_echo=True)),
+    ],
+)
+def test_an_acknowledgement_becomes_an_answer(acknowledgement: Acknowledgement, answer: Respond) -> None:
+    assert respond(1, acknowledgement) == answer

@@ -378,7 +378,7 @@ class Bootstrapping:
         await self.conversations.settle_spent(record.device_id)
         admitted = await self._admission.admit_by_us(record, peer)
         if isinstance(admitted, Refusal):
-            raise CannotBegin(admitted.detail)
+            raise CannotBegin(admitted.noted)
         given = await self._given(admitted, peer, at)
         session = self.conversations.make(admitted, given, peer, BootstrapTrigger.SERVER, at, version="1.0")
         if not await self.conversations.open(session, lambda: None):

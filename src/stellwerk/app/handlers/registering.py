@@ -137,8 +137,8 @@ class Registering:
         # The body is read only for whom we know: it may be long, and anybody may send it.
         registrant = await self.speaking.registrant(parameters.endpoint_name, peer)
         if isinstance(registrant, Refusal):
-            self._refuse(registrant.reason, peer, registrant.status, registrant.detail, answer)
-            self._note(registrant.record, peer, registrant.detail, at)
+            self._refuse(registrant.reason, peer, registrant.status, registrant.detail, answer, noted=registrant.noted)
+            self._note(registrant.record, peer, registrant.noted, at)
             return
         record, endpoint_name = registrant
         if record is None and not any(fnmatchcase(endpoint_name, each) for each in self._auto_provision):
@@ -274,10 +274,19 @@ class Registering:
             return await self._store.device_by_endpoint(endpoint_name)
 
     def _refuse(
-        self, reason: str, peer: PeerId, status: Status, detail: str, answer: Answer, *, prove: bool = False
+        self,
+        reason: str,
+        peer: PeerId,
+        status: Status,
+        detail: str,
+        answer: Answer,
+        *,
+        prove: bool = False,
+        noted: str = "",
     ) -> None:
+        """``noted``: what the log says, where that is more than the device learns."""
         self._meters.registers_refused[reason] += 1
-        log.info("register.refused", peer=str(peer), status=int(status), reason=reason, detail=detail)
+        log.info("register.refused", peer=str(peer), status=int(status), reason=reason, detail=noted or detail)
         answer(Acknowledgement(status, detail=detail, prove=prove))
 
     def refuse_other(self, what: str, peer: PeerId, record: DeviceRecord, detail: str, at: Instant) -> None:

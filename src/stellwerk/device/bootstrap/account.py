@@ -18,7 +18,7 @@ from typing import Final
 
 from stellwerk.core.errors import UserError
 from stellwerk.device.bootstrap.configuration import EST_KEYS, NO_RPK_OVER_TLS, Acl, ServerEntry, uri_host
-from stellwerk.device.key_material import BadMaterial, der_of, read_certificate, read_public_key
+from stellwerk.device.key_material import LEAST_KEY, LONGEST_KEY, BadMaterial, der_of, read_certificate, read_public_key
 from stellwerk.device.record import MODE_NAMES, NOSEC, PSK, RPK, X509
 from stellwerk.lwm2m.bootstrap import ACCESS_CONTROL, OSCORE, SECURITY, SERVER
 from stellwerk.lwm2m.content import Content, Entry
@@ -26,9 +26,6 @@ from stellwerk.lwm2m.path import Path
 from stellwerk.lwm2m.schema.model import parse_version
 from stellwerk.lwm2m.value import ObjectLink, Value
 
-LEAST_KEY: Final = 16
-"""Bytes of a key that may be given to a device (contract B-10)."""
-LONGEST_KEY: Final = 64
 LONGEST_IDENTITY: Final = 128
 LONGEST_URI: Final = 255
 DEFAULT_VERSIONS: Final[Mapping[int, str]] = {SECURITY: "1.1", SERVER: "1.1", ACCESS_CONTROL: "1.0", OSCORE: "2.0"}

@@ -145,6 +145,9 @@ class SqliteStore(SqliteBootstrap):
         row = self._row("SELECT id FROM tenant WHERE name=?", name)
         return None if row is None else TenantId(row[0])
 
+    async def tenants(self) -> Sequence[str]:
+        return [name for (name,) in self._rows("SELECT name FROM tenant ORDER BY name")]
+
     async def ensure_tenant(self, name: str, now_ms: int) -> TenantId:
         known = await self.tenant(name)
         return await self._task(tasks.ensure_tenant, name, now_ms) if known is None else known
