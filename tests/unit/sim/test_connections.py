@@ -15,15 +15,29 @@ class Engine:
 
     def __init__(self) -> None:
         self.told: list[Any] = []
+        self.more = asyncio.Event()
         self.out: list[tuple[PeerId, bytes]] = []
 
     def feed(self, datagram: bytes, *, peer: PeerId, now: float) -> None:
-        self.told.append((peer, datagram))
+        self._note((peer, datagram))
 
     def tick(self, now: float) -> None: ...
 
     def submit(self, action: Any, now: float) -> None:
-        self.told.append(action)
+        self._note(action)
+
+    def _note(self, told: Any) -> None:
+        self.told.append(told)
+        self.more.set()
+
+    async def hears(self, fits: Callable[[Any], bool]) -> Any:
+        """The first that fits of what it was told, or is told within seconds; no more among it then."""
+        async with asyncio.timeout(5):
+            while (found := next(filter(fits, self.told), None)) is None:
+                self.more.clear()
+                await self.more.wait()
+        self.told.remove(found)
+        return found
 
     def take_events(self) -> list[Any]:
         return []
@@ -45,10 +59,7 @@ class Bench:
         self.greetings: list[bytes] = []
 
     async def hears(self, told: Any) -> None:
-        async with asyncio.timeout(5):
-            while told not in self.engine.told:  # noqa: ASYNC110 - sockets of this process
-                await asyncio.sleep(0.001)
-        self.engine.told.remove(told)
+        await self.engine.hears(lambda each: each == told)
 
     def sends(self, data: bytes) -> None:
         self.engine.out.append((self.way, data))
@@ -100,10 +111,7 @@ def test_what_cannot_be_connected_is_told_and_may_be_asked_for_at_once() -> None
         nowhere = bench.way._replace(remote_port=1)
         for _ in range(2):
             bench.connections.ask(nowhere)
-            async with asyncio.timeout(5):
-                while not bench.engine.told:  # noqa: ASYNC110
-                    await asyncio.sleep(0.001)
-            report = bench.engine.told.pop()
+            report = await bench.engine.hears(lambda each: True)
             assert isinstance(report, Unconnected)
             assert report.why
 
