@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -47,7 +48,7 @@ class BootstrapServer:
         settings: Settings,
         listeners: BootstrapListeners,
         bootstrapping: Bootstrapping,
-        channels: list[BootstrapChannels],
+        channels: list[BootstrapChannels[Any]],
         contexts: OscoreContexts | None,
         sight: BootstrapSight,
     ) -> None:
@@ -113,7 +114,7 @@ class BootstrapServer:
         )
         lines = RareLines(store)
         table = ChannelTable(Failures(tasks=tasks, lines=lines))
-        channels: list[BootstrapChannels] = []
+        channels: list[BootstrapChannels[Any]] = []
         if listeners.secure is not None:
             sessions = BootstrapSessions(
                 store=store,
@@ -242,7 +243,7 @@ def own_material(
     return own
 
 
-def _keys_changed(listeners: BootstrapListeners, channels: list[BootstrapChannels]) -> None:
+def _keys_changed(listeners: BootstrapListeners, channels: list[BootstrapChannels[Any]]) -> None:
     listeners.replace_identity()
     for each in channels:
         each.keys_changed()

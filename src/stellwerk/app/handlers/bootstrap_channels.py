@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from stellwerk.app.bootstrap_identities import MANAGEMENT_PORTS, BootstrapIdentities
 from stellwerk.app.failures import Failures
@@ -24,6 +24,8 @@ from stellwerk.core.instant import Instant
 IDLE_S: Final = 600.0
 """How long a channel may be that nothing goes on with: a device of LwM2M 1.0 may wait in it for the server to begin."""
 LOOK_EVERY_S: Final = 30.0
+
+L = TypeVar("L", bound=HandshakeLink)
 
 
 @dataclass(slots=True)
@@ -45,8 +47,8 @@ class ChannelTable:
         return str(peer) if address is None else f"{address}, {peer}"
 
 
-class BootstrapChannels:
-    """One kind of them. ``link`` answers questions of handshakes; ``per_tenant``: complete handshakes a second, 0 for
+class BootstrapChannels(Generic[L]):
+    """One kind of them. ``link`` reaches the engine; ``per_tenant``: complete handshakes a second, 0 for
     no bound. ``is_used`` is set once there is who knows: whether a device is being bootstrapped."""
 
     def __init__(
@@ -55,13 +57,14 @@ class BootstrapChannels:
         store: DecidingStore,
         tasks: Tasks,
         clock: Clock,
-        link: HandshakeLink,
+        link: L,
         lines: RareLines,
         meters: SecureMeters,
         table: ChannelTable,
         per_tenant: float = 0.0,
     ) -> None:
         self._clock = clock
+        self._link = link
         self._meters = meters
         self._table = table
         self._live = LivePeers(table.devices)
@@ -107,7 +110,7 @@ class BootstrapChannels:
     def removed(self, device_id: DeviceId) -> None:
         """The device is gone, or its credentials changed: nobody stays who came in with them."""
         self.handshakes.revisions += 1
-        self._forget_handshakes(device_id)
+        self._link.forget_handshakes(device_id)
         for peer in self._live.of(device_id):
             self._close(peer, "the credentials of this device changed")
 
@@ -129,7 +132,4 @@ class BootstrapChannels:
         self._since.pop(peer, None)
 
     def _close(self, peer: PeerId, why: str) -> None:
-        raise NotImplementedError
-
-    def _forget_handshakes(self, device_id: DeviceId) -> None:
         raise NotImplementedError

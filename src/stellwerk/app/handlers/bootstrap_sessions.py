@@ -5,12 +5,8 @@ import structlog
 
 from stellwerk.app.device_ports import SecureLink
 from stellwerk.app.failures import LONGEST_IDENTITY
-from stellwerk.app.handlers.bootstrap_channels import BootstrapChannels, ChannelTable
-from stellwerk.app.meters import SecureMeters
-from stellwerk.app.ports import Clock, DecidingStore
-from stellwerk.app.rare_lines import RareLines
+from stellwerk.app.handlers.bootstrap_channels import BootstrapChannels
 from stellwerk.app.session import SecureSession
-from stellwerk.app.tasks import Tasks
 from stellwerk.core.identity import SecureIdentity
 from stellwerk.core.ids import DeviceId, PeerId
 from stellwerk.core.instant import Instant
@@ -18,34 +14,13 @@ from stellwerk.core.instant import Instant
 log = structlog.get_logger(__name__)
 
 
-class BootstrapSessions(BootstrapChannels):
-    """Implements `southbound.secure_peers.SessionKeeper`. ``link`` reaches the engine."""
+class BootstrapSessions(BootstrapChannels[SecureLink]):
+    """Implements `southbound.secure_peers.SessionKeeper`."""
 
-    def __init__(
-        self,
-        *,
-        store: DecidingStore,
-        tasks: Tasks,
-        clock: Clock,
-        link: SecureLink,
-        lines: RareLines,
-        meters: SecureMeters,
-        table: ChannelTable,
-        per_tenant: float = 0.0,
-    ) -> None:
-        super().__init__(
-            store=store,
-            tasks=tasks,
-            clock=clock,
-            link=link,
-            lines=lines,
-            meters=meters,
-            table=table,
-            per_tenant=per_tenant,
-        )
-        self._link = link
-        self.devices = table.devices
+    @property
+    def devices(self) -> dict[PeerId, DeviceId]:
         """Whose each session in memory is."""
+        return self._table.devices
 
     def may_reach(self, peer: PeerId) -> bool:
         """Whether what is sent to the session may arrive."""
@@ -102,6 +77,3 @@ class BootstrapSessions(BootstrapChannels):
 
     def _close(self, peer: PeerId, why: str) -> None:
         self._link.close(peer)
-
-    def _forget_handshakes(self, device_id: DeviceId) -> None:
-        self._link.forget_handshakes(device_id)

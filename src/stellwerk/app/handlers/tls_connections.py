@@ -38,10 +38,6 @@ class TlsLink(HandshakeLink, Protocol):
         """End a connection; its device is told ``why``. ``is_abort``: not in peace."""
         ...
 
-    def forget_handshakes(self, device_id: DeviceId) -> None:
-        """The device's credentials changed: nobody gets in with what they were."""
-        ...
-
 
 class TlsConnections:
     """``link`` reaches the engine. ``per_tenant``: complete handshakes a second, 0 for no bound."""
