@@ -11,9 +11,6 @@ cores; read the ratios and the CPU of the servers, not the rates.
 """
 
 import argparse
-import json
-import statistics
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,10 +19,12 @@ from typing import Any
 
 import fleet
 import generators
+import measuring
 import reports
 import servers
 from fleet import Certified
 from generators import Generator
+from measuring import Key, Run
 from run import scratch
 from servers import Running
 
@@ -60,45 +59,29 @@ LIBCOAP_PATIENCE_S = 0.1
 """It forgets some connections that it has taken until something else happens: they are given up, and have failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One run; CPU in microseconds per operation, by process."""
-
-    scenario: str
-    side: str
-    load: dict[str, Any]
-    cpu: dict[str, float]
-
-
 def main() -> int:
     options = _options()
     with scratch(options.folder) as folder:
         load = generators.build("load", folder)
         certified = fleet.certify(folder / "certificates", options.devices, X509)
-        results = list(_runs(load, certified, folder, options))
-    reports.publish("tls", _report(results, options), options.write)
+        runs = measuring.grouped(_runs(load, certified, folder, options))
+    reports.publish("tls", _report(runs, options), options.write)
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = measuring.parser(__doc__, window=32, devices=300, seconds=4, rounds=1)
     parser.add_argument("--scenario", action="append", choices=tuple(SCENARIOS))
-    parser.add_argument("--window", type=int, default=32)
-    parser.add_argument("--devices", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--warm", type=float, default=2, help="seconds before, which do not count (Java compiles then)")
-    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", action="append", choices=SIDES)
-    parser.add_argument("--folder", help="where the database is written (default: build/bench in the project)")
-    parser.add_argument("--write", metavar="FILE", help="put the table into FILE between its markers")
-    parser.add_argument("--profile", metavar="FILE", help="py-spy's record of the server into FILE (needs py-spy)")
     chosen = parser.parse_args()
     chosen.scenario = chosen.scenario or list(SCENARIOS)
     chosen.only = chosen.only or list(SIDES)
     return chosen
 
 
-def _runs(load: Generator, certified: Certified, folder: Path, options: argparse.Namespace) -> Iterator[Measured]:
+def _runs(
+    load: Generator, certified: Certified, folder: Path, options: argparse.Namespace
+) -> Iterator[tuple[Key, Run]]:
     for turn in range(options.rounds):
         for side in options.only if turn % 2 == 0 else reversed(options.only):
             names = [name for name in options.scenario if side in SCENARIOS[name].sides]
@@ -106,7 +89,7 @@ def _runs(load: Generator, certified: Certified, folder: Path, options: argparse
                 continue
             with _server(side, certified, folder / f"data-{turn}", options) as server:
                 for name in names:
-                    yield _measure(name, load, server, certified, options)
+                    yield (name, side), _measure(name, load, server, certified, options)
 
 
 def _server(
@@ -124,9 +107,7 @@ def _server(
     return servers.stellwerk(data_dir, profile=options.profile)
 
 
-def _measure(
-    name: str, load: Generator, server: Running, certified: Certified, options: argparse.Namespace
-) -> Measured:
+def _measure(name: str, load: Generator, server: Running, certified: Certified, options: argparse.Namespace) -> Run:
     scenario = SCENARIOS[name]
     words: dict[str, Any] = {"over": scenario.over, "security": scenario.security, "prefix": scenario.prefix}
     window = min(options.window, LIBCOAP_WINDOW) if server.name == "libcoap" else options.window
@@ -136,27 +117,17 @@ def _measure(
     port = server.port_for(scenario.security)
     if scenario.what == "handshake" and options.warm:
         load.run(scenario.what, port, seconds=options.warm, **words)
-    with load.started(scenario.what, port, seconds=options.seconds, warm=options.warm, **words) as process:
-        generators.next_event(process, "measuring")
-        before = servers.cpu_seconds(server.pid)
-        found = generators.finish(process)
-    after = servers.cpu_seconds(server.pid)
-    cpu = {each: (after[each] - before.get(each, 0.0)) / max(1, found["answered"]) * 1e6 for each in after}
-    brief = {each: value for each, value in found.items() if each != "series"}
-    print(f"{server.name:>11} {name}: {json.dumps(brief)} {cpu}", file=sys.stderr, flush=True)
-    return Measured(name, server.name, found, cpu)
+    words |= {"seconds": options.seconds, "warm": options.warm}
+    return measuring.run(load, scenario.what, port, server, name, **words)
 
 
 # -- reporting --
 
 
-def _report(results: list[Measured], options: argparse.Namespace) -> str:
-    runs: dict[tuple[str, str], list[Measured]] = {}
-    for each in results:
-        runs.setdefault((each.scenario, each.side), []).append(each)
-    rates = {key: statistics.median(each.load["per_second"] for each in of) for key, of in runs.items()}
+def _report(runs: dict[Key, list[Run]], options: argparse.Namespace) -> str:
+    rates = {key: measuring.rate(of) for key, of in runs.items()}
     order = [(name, side) for name in options.scenario for side in SIDES]
-    rows = [_row(runs[key], rates) for key in order if key in runs]
+    rows = [_row(key, runs[key], rates) for key in order if key in runs]
     columns = ["scenario", "server", " per second", " stellwerk to it", " p50 ms", " p99 ms", " failed"]
     columns += [" per core and second", "CPU us"]
     return "\n\n".join(
@@ -174,26 +145,19 @@ def _report(results: list[Measured], options: argparse.Namespace) -> str:
     )
 
 
-def _row(runs: list[Measured], rates: dict[tuple[str, str], float]) -> list[str]:
-    scenario, side = runs[0].scenario, runs[0].side
-    rate, ours = rates[scenario, side], rates.get((scenario, "stellwerk"))
-
-    def median(name: str) -> float:
-        return statistics.median(each.load[name] for each in runs)
-
-    # Of one that has answered nothing there is nothing to say.
-    server_us = statistics.median(each.cpu["server"] for each in runs) or float("inf")
-    names = dict.fromkeys(name for each in runs for name in each.cpu)
+def _row(key: Key, runs: list[Run], rates: dict[Key, float]) -> list[str]:
+    scenario, side = key
+    rate, ours = rates[key], rates.get((scenario, "stellwerk"))
     return [
         scenario,
         side,
         f"{rate:,.0f}",
         f"{ours / rate:.2f}x" if ours and rate and side != "stellwerk" else "",
-        f"{median('p50_ms'):.2f}",
-        f"{median('p99_ms'):.2f}",
-        str(sum(generators.refused(each.load) + each.load["lost"] for each in runs)),
-        f"{1e6 / server_us:,.0f}",
-        ", ".join(f"{name} {statistics.median(each.cpu.get(name, 0.0) for each in runs):.0f}" for name in names),
+        f"{measuring.median(runs, 'p50_ms'):.2f}",
+        f"{measuring.median(runs, 'p99_ms'):.2f}",
+        measuring.failed(runs),
+        measuring.per_core(runs),
+        measuring.processes(runs),
     ]
 
 
